@@ -1,0 +1,65 @@
+"""The index: one row for each slice of the raw files, with what it holds and why it was left out."""
+
+import hashlib
+from pathlib import Path
+
+import pandera.pandas as pa
+from pandera.typing import Series
+
+from brain_tumor.data.declaration import DataSet
+from brain_tumor.data.preparation import find_brain
+from brain_tumor.data.scan import Scan, Slice
+from brain_tumor.data.scans import read_slices
+
+WHOLE_PATIENT = -1
+"""Slice number of a row that stands for a patient none of whose slices could be read."""
+
+
+class SliceIndex(pa.DataFrameModel):
+    """Rows of the index.
+
+    Attributes:
+        file: relative to the source; for NIfTI the folder of the patient's volumes.
+        hash: BLAKE2b of the file (NIfTI: of all the patient's files).
+        pixels: brain pixels of the slice, and of each tissue.
+        simulated: made by the project, not scanned.
+        left_out: the reason; empty if the slice is used.
+    """
+
+    patient: Series[str]
+    slice: Series[int] = pa.Field(ge=WHOLE_PATIENT)
+    file: Series[str]
+    hash: Series[str]
+    brain_pixels: Series[int] = pa.Field(ge=0)
+    pixels: Series[int] = pa.Field(ge=0, alias=".+_pixels", regex=True)
+    simulated: Series[bool]
+    left_out: Series[str] = pa.Field(coerce=True)
+
+    class Config:  # noqa: D106
+        coerce = True
+        strict = True
+        unique = ["patient", "slice"]
+
+
+def inspect_scan(scan: Scan, data_set: DataSet, source: Path) -> list[dict]:
+    """Rows of the index for one patient: every slice is read once."""
+    whole = "" if scan.layout == "hdf5" else _hash(*scan.files)
+    return [_describe(scan.patient, slice_, whole or _hash(slice_.file), data_set, source) for slice_ in read_slices(scan, data_set)]
+
+
+def _describe(patient: str, slice_: Slice, file_hash: str, data_set: DataSet, source: Path) -> dict:
+    row = {"patient": patient, "slice": slice_.number, "file": str(slice_.file.relative_to(source)), "hash": file_hash, "brain_pixels": 0}
+    row |= dict.fromkeys((f"{tissue}_pixels" for tissue in data_set.tissues), 0)
+    if slice_.image is None:
+        return row | {"left_out": slice_.problem}
+    row["brain_pixels"] = int(find_brain(slice_.image).sum())
+    for label, tissue in enumerate(data_set.tissues, start=1):
+        row[f"{tissue}_pixels"] = int((slice_.labels == label).sum())
+    return row | {"left_out": "" if row["brain_pixels"] else "no brain in this slice"}
+
+
+def _hash(*files: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

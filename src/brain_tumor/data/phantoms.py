@@ -1,0 +1,219 @@
+"""Simulated patients: ICBM152 anatomy with a tumour grown in it, seen in four MRI contrasts."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float, Int16, UInt8
+from nilearn import datasets as nilearn_datasets
+from scipy import ndimage
+
+GRID = (155, 240, 240)
+"""The BraTS grid as (slice, row, column), 1 mm, orientation S, L, P: rows run to the patient's left, columns to the back."""
+
+MODALITIES = ("FLAIR", "T1", "T1ce", "T2")
+TISSUES = ("NCR", "ED", "ET")
+
+# Relative signal of each tissue in FLAIR, T1, T1ce, T2.
+SIGNAL = {
+    "CSF": (0.14, 0.18, 0.18, 0.98),
+    "GM": (0.56, 0.50, 0.52, 0.58),
+    "WM": (0.44, 0.76, 0.74, 0.40),
+    "NCR": (0.48, 0.30, 0.28, 0.82),
+    "ED": (0.84, 0.50, 0.50, 0.80),
+    "ET": (0.66, 0.46, 1.00, 0.62),
+}
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """One simulated patient, at the slices asked for.
+
+    Attributes:
+        grade: "HGG" or "LGG".
+        age: years.
+        slices: int (n,), slice numbers on the BraTS grid.
+        image: int16 (n, 4, 240, 240), raw intensities of FLAIR, T1, T1ce, T2; 0 outside the brain.
+        labels: uint8 (n, 240, 240), 0 background, 1 NCR, 2 ED, 3 ET.
+    """
+
+    grade: str
+    age: float
+    slices: tuple[int, ...]
+    image: Int16[np.ndarray, "n m h w"]
+    labels: UInt8[np.ndarray, "n h w"]
+
+
+def simulate_patient(slices: tuple[int, ...], rng: np.random.Generator) -> Phantom:
+    """Draw one patient: anatomy, tumour, then what four sequences would show of them."""
+    grade = "HGG" if rng.random() < 0.75 else "LGG"
+    age = float(np.clip(rng.normal(61 if grade == "HGG" else 45, 11), 19, 86))
+    head = _Head(slices, rng)
+    tumour = _grow_tumour(head, grade, rng)
+    labels = np.zeros(head.brain.shape, np.uint8)
+    for label, tissue in enumerate(TISSUES, start=1):
+        labels[tumour[tissue]] = label
+    image = _acquire(head, labels, tumour["core_distance"], age, rng)
+    canvas = np.zeros((len(slices), len(MODALITIES), *GRID[1:]), np.int16)
+    canvas[:, :, head.rows, head.columns] = image
+    full_labels = np.zeros((len(slices), *GRID[1:]), np.uint8)
+    full_labels[:, head.rows, head.columns] = labels
+    return Phantom(grade, age, slices, canvas, full_labels)
+
+
+class _Head:
+    """Tissue probabilities of one deformed head on the slices asked for, inside the window that holds the brain.
+
+    Positions are millimetres (x to the right, y forward, z up) around the middle of the brain.
+    """
+
+    rows = slice(36, 204)
+    columns = slice(18, 222)
+
+    def __init__(self, slices: tuple[int, ...], rng: np.random.Generator) -> None:
+        z = np.asarray(slices, np.float32) - 76.0
+        x = 119.5 - np.arange(self.rows.start, self.rows.stop, dtype=np.float32)
+        y = 119.5 - np.arange(self.columns.start, self.columns.stop, dtype=np.float32)
+        self.axes = (z, x, y)
+        up, right, front = np.meshgrid(z, x, y, indexing="ij")
+        self.position = np.stack([right, front, up])
+        self.seed_centre, self.radius = _tumour_place(rng)
+        atlas = self._to_atlas(rng)
+        maps, centre = _atlas()
+        near = ((self.position / np.array([80, 98, 84], np.float32)[:, None, None, None]) ** 2).sum(0) < 1
+        index = atlas[:, near] + centre[:, None]
+        grey, white, brain = (self._place(ndimage.map_coordinates(m, index, order=1), near) for m in maps)
+        self.brain = ndimage.binary_opening(brain > 0.5, np.ones((1, 3, 3)))
+        fluid = np.clip(brain - grey - white, 0, 1)
+        sharp = np.stack([fluid, grey, white]) ** 1.6
+        self.fluid, self.grey, self.white = sharp / np.maximum(sharp.sum(0), 1e-6)
+
+    def _to_atlas(self, rng: np.random.Generator) -> np.ndarray:
+        """Where in the atlas each position's tissue comes from: rotation, size, mass effect, smooth variation."""
+        pitch, roll, yaw = rng.normal(0, np.radians(3), 3)
+        turn = (_rotation(pitch, roll, yaw) * rng.normal(1.02, 0.03, 3)).astype(np.float32)
+        place = np.tensordot(turn, self.position, 1)
+        away = place - self.seed_centre[:, None, None, None]
+        distance = np.sqrt((away**2).sum(0))
+        push = 0.22 * np.exp(-((distance / (1.6 * self.radius)) ** 2))
+        place = place - away * push
+        return place + np.stack([2.0 * self.noise(30, rng) for _ in range(3)]) + rng.normal(0, 1.5, (3, 1, 1, 1)).astype(np.float32)
+
+    @staticmethod
+    def _place(values: np.ndarray, near: np.ndarray) -> np.ndarray:
+        image = np.zeros(near.shape, np.float32)
+        image[near] = values
+        return image
+
+    def noise(self, scale: float, rng: np.random.Generator) -> Float[np.ndarray, "n h w"]:
+        """Smooth noise of about unit deviation whose features are `scale` millimetres wide."""
+        knots = [np.arange(axis.min() - scale, axis.max() + 2 * scale, scale, dtype=np.float32) for axis in self.axes]
+        coarse = rng.normal(0, 2.9, [len(k) for k in knots]).astype(np.float32)
+        z, row, column = (_bspline((axis[:, None] - k) / scale) for axis, k in zip(self.axes, knots, strict=True))
+        return np.einsum("rj,sjk,ck->src", row, np.tensordot(z, coarse, 1), column, optimize=True)
+
+
+def _bspline(x: np.ndarray) -> np.ndarray:
+    """The cubic B-spline basis function, with unit spacing of knots."""
+    x = np.abs(x)
+    return np.where(x < 1, 2 / 3 - x**2 + x**3 / 2, np.maximum(2 - x, 0) ** 3 / 6)
+
+
+def _rotation(pitch: float, roll: float, yaw: float) -> np.ndarray:
+    """3x3 rotation about x, then y, then z, angles in radians."""
+    c, s = np.cos([pitch, roll, yaw]), np.sin([pitch, roll, yaw])
+    about_x = np.array([[1, 0, 0], [0, c[0], -s[0]], [0, s[0], c[0]]])
+    about_y = np.array([[c[1], 0, s[1]], [0, 1, 0], [-s[1], 0, c[1]]])
+    about_z = np.array([[c[2], -s[2], 0], [s[2], c[2], 0], [0, 0, 1]])
+    return about_z @ about_y @ about_x
+
+
+@lru_cache(maxsize=1)
+def _atlas() -> tuple[list[np.ndarray], np.ndarray]:
+    """ICBM152 grey matter, white matter and brain (1 mm, axes right, front, up), and the index of the brain's middle.
+
+    Source: Fonov et al. 2011, as shipped with nilearn.
+    """
+    template = nilearn_datasets.load_mni152_template(resolution=1).get_fdata(dtype=np.float32)
+    grey = nilearn_datasets.load_mni152_gm_template(resolution=1).get_fdata(dtype=np.float32)
+    white = nilearn_datasets.load_mni152_wm_template(resolution=1).get_fdata(dtype=np.float32)
+    brain = ndimage.gaussian_filter((template > 0).astype(np.float32), 0.7)
+    corners = [(np.flatnonzero(brain.max(axis) > 0.5)[[0, -1]]) for axis in ((1, 2), (0, 2), (0, 1))]
+    return [grey, white, brain], np.array([c.mean() for c in corners], np.float32)
+
+
+def _tumour_place(rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Centre (millimetres from the middle of the brain) and radius of the tumour core, somewhere in the cerebrum."""
+    side = rng.choice([-1, 1])
+    centre = np.array([side * rng.uniform(16, 46), rng.uniform(-58, 48), rng.uniform(-8, 42)])
+    return centre.astype(np.float32), float(rng.uniform(9, 21))
+
+
+def _grow_tumour(head: _Head, grade: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Masks of NCR, ED and ET, and the signed distance to the core's surface in millimetres (negative inside)."""
+    stretch = rng.uniform(0.8, 1.3, (3, 1, 1, 1)).astype(np.float32)
+    away = (head.position - head.seed_centre[:, None, None, None]) * stretch
+    distance = np.sqrt((away**2).sum(0))
+    rough = head.noise(14, rng) + 0.5 * head.noise(6, rng)
+    core_distance = distance + 0.16 * head.radius * rough - head.radius
+    inside = head.brain & (head.fluid < 0.8)
+    core = (core_distance < 0) & inside
+
+    rim = head.radius * (rng.uniform(0.12, 0.35) if grade == "HGG" else rng.uniform(0.02, 0.15))
+    necrosis = core_distance + 1.6 * head.noise(7, rng) < -rim
+    if grade == "LGG" and rng.random() < 0.5:
+        necrosis = np.ones_like(necrosis)  # a tumour that doesn't enhance
+    islands = head.noise(5, rng) > 1.9
+    enhancing = core & ~necrosis & ~islands
+
+    reach = rng.uniform(6, 24) if grade == "HGG" else rng.uniform(2, 12)
+    # Oedema runs along white matter and stops at the cortex and the ventricles.
+    spread = core_distance + 5.0 * rough - 10.0 * (head.white - 0.5)
+    oedema = (spread < reach) & inside & ~core & (head.fluid < 0.5) & (head.white > 0.25)
+    oedema = ndimage.binary_opening(oedema | core, np.ones((1, 5, 5))) & ~core
+    return {"NCR": core & ~enhancing, "ED": oedema, "ET": enhancing, "core_distance": core_distance}
+
+
+def _acquire(head: _Head, labels: np.ndarray, core_distance: np.ndarray, age: float, rng: np.random.Generator) -> np.ndarray:
+    """Raw int16 intensities (n, 4, h, w) of the window: contrast, look-alikes, blur, bias field, noise, scanner scale."""
+    fractions = {"CSF": head.fluid, "GM": head.grey, "WM": head.white}
+    lesion = {t: ndimage.gaussian_filter((labels == i).astype(np.float32), (0, 0.8, 0.8)) for i, t in enumerate(TISSUES, 1)}
+    texture = {t: head.noise(6, rng) for t in TISSUES}
+    fade = np.clip(1.1 - np.maximum(core_distance, 0) / 50, 0.7, 1)  # oedema thins out away from the core
+    lesion["ED"] = lesion["ED"] * fade
+    healthy = 1 - np.clip(sum(lesion.values()), 0, 1)
+    hyperintense, vessels = _white_matter_lesions(head, age, rng), _vessels(head, rng)
+
+    image = np.zeros((head.brain.shape[0], len(MODALITIES), *head.brain.shape[1:]), np.int16)
+    for m, modality in enumerate(MODALITIES):
+        signal = sum(f * SIGNAL[t][m] * rng.normal(1, 0.05) for t, f in fractions.items())
+        if modality in ("FLAIR", "T2"):
+            signal = signal + hyperintense * rng.uniform(0.2, 0.4)
+        if modality == "T1ce":
+            signal = signal + vessels * rng.uniform(0.25, 0.5)
+        signal = healthy * signal
+        for t in TISSUES:
+            signal = signal + lesion[t] * SIGNAL[t][m] * rng.normal(1, 0.08) * (1 + 0.09 * texture[t])
+        signal = ndimage.gaussian_filter(signal, (0, rng.uniform(0.4, 0.8), rng.uniform(0.4, 0.8)))
+        signal = signal * np.exp(0.09 * head.noise(70, rng) + 0.03 * head.noise(25, rng))
+        sigma = rng.uniform(0.015, 0.04)  # Rician, as in magnitude images
+        real, imaginary = sigma * rng.standard_normal((2, *signal.shape), np.float32)
+        signal = np.hypot(signal + real, imaginary) * np.exp(rng.uniform(np.log(250), np.log(1600)))
+        image[:, m] = np.where(head.brain, np.maximum(np.rint(signal), 1), 0)
+    return image
+
+
+def _white_matter_lesions(head: _Head, age: float, rng: np.random.Generator) -> np.ndarray:
+    """Fraction of age-related bright white matter, which FLAIR and T2 show much like oedema."""
+    near_ventricle = ndimage.gaussian_filter(head.fluid, (0, 5, 5)) * head.white
+    patches = (head.noise(7, rng) > 2.9 - age / 60).astype(np.float32) * (head.white > 0.7)
+    fraction = patches * 0.8 + np.clip((near_ventricle - 0.12) * age / 25, 0, 0.6)
+    return ndimage.gaussian_filter(fraction, (0, 1, 1))
+
+
+def _vessels(head: _Head, rng: np.random.Generator) -> np.ndarray:
+    """Fraction of vessel: thin curves where two noise fields cross zero, and the sinus between the hemispheres."""
+    curves = (np.abs(head.noise(17, rng)) < 0.09) & (np.abs(head.noise(19, rng)) < 0.12)
+    x, y, _ = head.position
+    sinus = (np.abs(x) < 2.5) & (head.fluid > 0.6) & (y < -40)
+    return ndimage.gaussian_filter((curves | sinus).astype(np.float32), (0, 0.7, 0.7))

@@ -1,0 +1,52 @@
+"""One patient's files, and one slice read from them: what every layout gives."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Num, UInt8
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The files of one patient.
+
+    Attributes:
+        layout: "hdf5" or "nifti".
+        files: HDF5: one per slice; NIfTI: one per modality, in the order declared, then the mask.
+        states: size in bytes and time of the last change (ns) of each file: a scan whose files changed is another scan.
+        problem: why the whole patient is left out; empty if there is no reason to.
+    """
+
+    patient: str
+    layout: str
+    files: tuple[Path, ...]
+    states: tuple[tuple[int, int], ...]
+    problem: str = ""
+
+    @classmethod
+    def of(cls, patient: str, layout: str, files: list[Path], problem: str = "") -> "Scan":
+        """A scan of files that exist."""
+        states = tuple((stat.st_size, stat.st_mtime_ns) for stat in (file.stat() for file in files))
+        return cls(patient, layout, tuple(files), states, problem)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One axial slice, rows to the patient's left and columns to the back (L, P), in the publisher's intensities.
+
+    Attributes:
+        number: counted from the feet, 0 first.
+        file: where it was read.
+        image: (modality, row, column), or None if it couldn't be read.
+        labels: 0 background, k for the k-th tissue declared.
+        spacing: millimetres, (row, column, slice).
+        problem: why it is left out; empty if there is no reason to.
+    """
+
+    number: int
+    file: Path
+    image: Num[np.ndarray, "m h w"] | None = None
+    labels: UInt8[np.ndarray, "h w"] | None = None
+    spacing: tuple[float, float, float] | None = None
+    problem: str = ""

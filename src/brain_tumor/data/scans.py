@@ -1,0 +1,39 @@
+"""Scans in a folder, whichever of the published layouts it has: found, and read slice by slice."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from types import ModuleType
+
+from brain_tumor.data import hdf5_slices, nifti_volumes
+from brain_tumor.data.declaration import DataSet
+from brain_tumor.data.scan import Scan, Slice
+
+LAYOUTS: dict[str, ModuleType] = {"hdf5": hdf5_slices, "nifti": nifti_volumes}
+
+
+def find_scans(folder: Path, data_set: DataSet) -> list[Scan]:
+    """The scans below a folder, in the order of their patients' names.
+
+    Raises:
+        FileNotFoundError: if the folder isn't there, is empty, or holds no scan in a known layout.
+    """
+    remedy = "give the folder of the scans with `--params segmentation_source=PATH`"
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder; {remedy}")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not files:
+        raise FileNotFoundError(f"{folder} is empty; {remedy}")
+    for layout in LAYOUTS.values():
+        scans = layout.find(files, data_set)
+        if scans:
+            return sorted(scans, key=lambda scan: scan.patient)
+    endings = ", ".join(f"*_{ending}.nii.gz" for endings in data_set.volume_endings.values() for ending in endings)
+    raise FileNotFoundError(
+        f"{folder} holds {len(files)} files, but neither HDF5 slices named {data_set.slice_file} nor NIfTI volumes named {endings}; "
+        f"{remedy}, or declare your own file names under `data_segmentation.data_set`"
+    )
+
+
+def read_slices(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) -> Iterator[Slice]:
+    """The slices of one patient (all, or those numbered), from the feet up; one that can't be read carries its problem."""
+    return LAYOUTS[scan.layout].read(scan, data_set, numbers)

@@ -1,0 +1,89 @@
+"""The store: rows of arrays in one HDF5 file that describes itself, written in chunks and read row by row."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+
+Chunk = Mapping[str, np.ndarray]
+"""Arrays that share their first axis, a row each; text columns are arrays of `object`."""
+
+
+@dataclass(frozen=True)
+class StoreContent:
+    """What a store is written from.
+
+    Attributes:
+        description: plain values, kept as JSON in the file; its `fingerprint` says what the rows were made from.
+        chunks: consumed only if the file isn't there with the same fingerprint.
+    """
+
+    description: dict[str, Any]
+    chunks: Iterator[Chunk]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A written store. Holds its path, not an open file: it can be sent to another process."""
+
+    path: Path
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What the file says of itself."""
+        with h5py.File(self.path) as file:
+            return json.loads(file.attrs["description"])
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The columns that hold one value a row, as a table."""
+        with h5py.File(self.path) as file:
+            columns = {name: data for name, data in file.items() if data.ndim == 1}
+            return pd.DataFrame({n: d.asstr()[()] if h5py.check_string_dtype(d.dtype) else d[()] for n, d in columns.items()})
+
+    def read(self, rows: np.ndarray, *names: str) -> tuple[np.ndarray, ...]:
+        """Arrays at the rows given, in their order."""
+        with h5py.File(self.path) as file:
+            return tuple(_take(file[name], rows) for name in names)
+
+
+def _take(data: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
+    """Rows of a data set, read in runs of neighbours: h5py's own indexing with a list takes time for each row."""
+    result = np.empty((len(rows), *data.shape[1:]), data.dtype)
+    starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
+    for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+        data.read_direct(result, np.s_[rows[start] : rows[end - 1] + 1], np.s_[start:end])
+    return result
+
+
+def write_store(path: Path, content: StoreContent) -> int:
+    """Write all chunks to a new file; returns the number of rows."""
+    count = 0
+    with h5py.File(path, "w") as file:
+        file.attrs["description"] = json.dumps(content.description)
+        for chunk in content.chunks:
+            length = len(next(iter(chunk.values())))
+            for name, array in chunk.items():
+                data = file[name] if name in file else _create(file, name, array)
+                data.resize(count + length, axis=0)
+                data[count:] = array
+            count += length
+    return count
+
+
+def _create(file: h5py.File, name: str, array: np.ndarray) -> h5py.Dataset:
+    shape = array.shape[1:]
+    dtype = h5py.string_dtype() if array.dtype == object else array.dtype
+    compression = "lzf" if shape else None
+    return file.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(1 if shape else 1024, *shape), compression=compression)
+
+
+def fingerprint(*parts: Any) -> str:
+    """Short digest of plain values: two equal ones were made from the same."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]

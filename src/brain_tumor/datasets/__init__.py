@@ -1,0 +1,9 @@
+"""Kedro file formats: the only place that writes files."""
+
+from brain_tumor.datasets.figures import FiguresDataset
+from brain_tumor.datasets.inspections import InspectionsDataset
+from brain_tumor.datasets.network import NetworkDataset
+from brain_tumor.datasets.source import FolderDataset, SimulatedDataset
+from brain_tumor.datasets.store import StoreDataset
+
+__all__ = ["FiguresDataset", "FolderDataset", "InspectionsDataset", "NetworkDataset", "SimulatedDataset", "StoreDataset"]

@@ -1,0 +1,33 @@
+"""What was found in raw files that haven't changed since."""
+
+from pathlib import Path
+from typing import Any
+
+import joblib
+from kedro.io import AbstractDataset, DatasetError
+
+
+class InspectionsDataset(AbstractDataset[None, joblib.Memory]):
+    """A folder of remembered inspections, as a `joblib.Memory`. Safe to delete: the files are then read again.
+
+    Args:
+        filepath: the folder.
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._folder = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> joblib.Memory:
+        """The memory; functions cached with it look here first."""
+        return joblib.Memory(self._folder, verbose=0)
+
+    def save(self, data: None) -> None:
+        """The memory fills itself."""
+        raise DatasetError(f"{self._folder} is filled by the functions cached in it, not saved")
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._folder)}
+
+    def _exists(self) -> bool:
+        return True

@@ -1,0 +1,76 @@
+"""Where raw scans come from: a folder of the user's, or simulated patients."""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from kedro.io import AbstractDataset, DatasetError
+
+from brain_tumor.data.simulation import MARK, simulate_data_set
+
+logger = logging.getLogger(__name__)
+
+
+class FolderDataset(AbstractDataset[None, Path]):
+    """A folder of raw files, exactly as published; loading it gives its path.
+
+    Args:
+        filepath: the folder.
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._folder = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> Path:
+        """The folder. Whether it holds scans is the index's to say."""
+        return self._folder
+
+    def save(self, data: None) -> None:
+        """Raw files are read only."""
+        raise DatasetError(f"{self._folder} holds raw files; nothing is saved there")
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._folder)}
+
+    def _exists(self) -> bool:
+        return self._folder.is_dir()
+
+
+class SimulatedDataset(FolderDataset):
+    """The embedded sample for segmentation: simulated when first loaded, kept as long as its settings stand.
+
+    Args:
+        filepath: the folder to simulate into.
+        instead: a folder of the user's own, taken instead of the sample.
+        patients: how many.
+        slices: first, end and step of the slice numbers written of each patient (BraTS has 155).
+        seed: the same seed gives the same patients.
+    """
+
+    def __init__(
+        self, *, filepath: str, patients: int, slices: tuple[int, int, int], seed: int = 0, instead: str | None = None, metadata: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(filepath=instead or filepath, metadata=metadata)
+        self._own = instead is not None
+        self._settings = {"patients": patients, "slices": range(*slices), "seed": seed}
+
+    def load(self) -> Path:
+        """The folder, simulated first if it isn't there or was made with other settings."""
+        mark = self._folder / MARK
+        settings = f"Settings: {self._settings}\n"
+        if self._own or (mark.is_file() and settings in mark.read_text()):
+            return self._folder
+        logger.info("simulating %d patients into %s", self._settings["patients"], self._folder)
+        draft = self._folder.with_name(f".{self._folder.name}.draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        simulate_data_set(draft, **self._settings)
+        with (draft / MARK).open("a") as file:
+            file.write(settings)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        draft.rename(self._folder)
+        return self._folder
+
+    def _describe(self) -> dict[str, Any]:
+        return super()._describe() | ({} if self._own else self._settings)

@@ -1,0 +1,52 @@
+"""Stores of rows in HDF5, written once for the files and settings they come from."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from kedro.io import AbstractDataset, DatasetError
+
+from brain_tumor.data.store import Store, StoreContent, write_store
+from brain_tumor.datasets.atomic import replacing
+
+logger = logging.getLogger(__name__)
+
+
+class StoreDataset(AbstractDataset[StoreContent, Store]):
+    """Rows of arrays in one HDF5 file. Saving content whose fingerprint the file already has leaves it alone, and says so.
+
+    Args:
+        filepath: the HDF5 file.
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._path = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> Store:
+        """A handle; arrays are read when asked for."""
+        if not self._exists():
+            raise DatasetError(f"{self._path} isn't there; run the pipeline that writes it first")
+        return Store(self._path)
+
+    def save(self, data: StoreContent) -> None:
+        """Write the rows to a temporary file that then takes the place of the old one."""
+        fingerprint = data.description.get("fingerprint")
+        if fingerprint and self._fingerprint() == fingerprint:
+            logger.info("%s is up to date: same files, same settings (fingerprint %s); not prepared again", self._path, fingerprint)
+            return
+        with replacing(self._path) as draft:
+            rows = write_store(draft, data)
+        logger.info("wrote %d rows to %s", rows, self._path)
+
+    def _fingerprint(self) -> str | None:
+        try:
+            return Store(self._path).description.get("fingerprint")
+        except (OSError, KeyError):
+            return None
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._path)}
+
+    def _exists(self) -> bool:
+        return self._path.is_file()

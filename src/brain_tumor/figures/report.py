@@ -1,0 +1,41 @@
+"""A report as one HTML page that needs nothing else: pictures are inside it."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG with what it shows in words, for those who can't see it too."""
+
+    png: bytes
+    caption: str
+
+    @property
+    def data(self) -> str:
+        """The picture as a data URI."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, a few sentences, tables with their captions, pictures."""
+
+    heading: str
+    text: str = ""
+    tables: Sequence[tuple[str, pd.DataFrame]] = ()
+    pictures: Sequence[Picture] = field(default=())
+
+
+def render_report(title: str, answer: str, sections: Sequence[Section], *, simulated: bool) -> str:
+    """The page: the answer in one sentence first, then the sections."""
+    environment = Environment(loader=PackageLoader("brain_tumor.figures", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.get_template("report.html.jinja").render(title=title, answer=answer, sections=sections, simulated=simulated, table=_table)
+
+
+def _table(table: pd.DataFrame) -> str:
+    return table.to_html(index=False, border=0, na_rep="–", float_format=lambda value: f"{value:.3f}", escape=True)

@@ -1,0 +1,118 @@
+"""Figures of segmentation: curves, scores by patient, scans beside truth and prediction."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, UInt8
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+TISSUE_COLOURS = ("#3f6fd8", "#37b24d", "#f2b705", "#d6336c", "#845ef7")
+"""Of the tissues in the order declared: for BraTS blue necrosis, green oedema, yellow rim."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One slice of a patient, prepared, with truth and prediction as labels."""
+
+    title: str
+    image: Float[np.ndarray, "m s s"]
+    truth: UInt8[np.ndarray, "s s"]
+    predicted: UInt8[np.ndarray, "s s"]
+
+
+def draw_curves(log: pd.DataFrame, title: str) -> Figure:
+    """Losses, and validation Dice of each target, over the epochs; the best epoch marked."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    losses, scores = figure.subplots(1, 2)
+    for name in ("train_loss", "validation_loss"):
+        losses.plot(log["epoch"], log[name], marker=".", label=name.removesuffix("_loss"))
+    losses.set(xlabel="epoch", ylabel="loss")
+    losses.legend(frameon=False)
+    for column in log.columns[log.columns.str.startswith("validation_dice_")]:
+        scores.plot(log["epoch"], log[column], marker=".", label=column.removeprefix("validation_dice_"))
+    best = log.loc[log["validation_dice"].idxmax(), "epoch"]
+    scores.axvline(best, color="0.6", linestyle=":", label=f"best: {best:.0f}")
+    scores.set(xlabel="epoch", ylabel="Dice, pooled over validation slices", ylim=(0, 1))
+    scores.legend(frameon=False, fontsize="small", ncols=2)
+    return _finish(figure, title)
+
+
+def draw_scores(scores: pd.DataFrame, title: str) -> Figure:
+    """Dice of every patient, a column for each target; the bar is the mean.
+
+    Args:
+        scores: rows `patient`, `target`, `metric`, `value`.
+    """
+    dice = scores[scores["metric"] == "dice"]
+    figure = Figure(figsize=(6.5, 3.4), layout="constrained")
+    axes = figure.subplots()
+    rng = np.random.default_rng(0)
+    targets = list(dice["target"].unique())
+    for k, target in enumerate(targets):
+        values = dice.loc[dice["target"] == target, "value"]
+        axes.scatter(k + rng.uniform(-0.15, 0.15, len(values)), values, s=18, alpha=0.7)
+        axes.hlines(values.mean(), k - 0.3, k + 0.3, color="0.2")
+    axes.set(xticks=range(len(targets)), xticklabels=targets, ylim=(-0.03, 1.03), ylabel="Dice of a patient's volume")
+    axes.grid(axis="y", alpha=0.3)
+    return _finish(figure, title)
+
+
+def draw_examples(examples: Sequence[Example], modalities: Sequence[str], tissues: Sequence[str], title: str) -> Figure:
+    """A row for each example: every modality, then truth and prediction over the first modality."""
+    columns = [*modalities, "truth", "prediction"]
+    figure = Figure(figsize=(1.9 * len(columns), 2.1 * len(examples) + 0.6), layout="constrained")
+    grid = figure.subplots(len(examples), len(columns), squeeze=False)
+    for row, example in zip(grid, examples, strict=True):
+        for axes, plane in zip(row, example.image, strict=False):
+            _show(axes, _grey(plane))
+        for axes, labels in zip(row[-2:], (example.truth, example.predicted), strict=True):
+            _show(axes, paint(example.image[0], labels))
+        row[0].set_ylabel(example.title, fontsize="small")
+    for axes, name in zip(grid[0], columns, strict=True):
+        axes.set_title(name, fontsize="small")
+    handles = [Patch(color=colour, label=tissue) for tissue, colour in zip(tissues, TISSUE_COLOURS, strict=False)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(tissues), frameon=False)
+    return _finish(figure, title)
+
+
+def paint(plane: Float[np.ndarray, "s s"], labels: UInt8[np.ndarray, "s s"], opacity: float = 0.55) -> Float[np.ndarray, "s s 3"]:
+    """A plane in grey with its labels in colour over it."""
+    image = np.repeat(_grey(plane)[..., None], 3, axis=-1)
+    for label, colour in enumerate(TISSUE_COLOURS, start=1):
+        image[labels == label] = (1 - opacity) * image[labels == label] + opacity * np.array(to_rgb(colour))
+    return image
+
+
+def _grey(plane: np.ndarray) -> np.ndarray:
+    """0 to 1 from the background to the brightest percent; standardised planes are 0 outside the brain."""
+    plane = plane.astype(np.float32)
+    brain = plane[plane != 0]
+    if not brain.size:
+        return np.zeros_like(plane)
+    low, high = np.percentile(brain, [0.5, 99.5])
+    grey = 0.08 + 0.92 * np.clip((plane - low) / max(high - low, 1e-6), 0, 1)
+    return np.where(plane != 0, grey, 0)
+
+
+def _show(axes: Axes, image: np.ndarray) -> None:
+    """As a radiologist sees it: the patient's front on top, his right on the left (rows of a scan run to his left)."""
+    axes.imshow(np.swapaxes(image, 0, 1), cmap="gray", vmin=0, vmax=1)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def _finish(figure: Figure, title: str) -> Figure:
+    figure.suptitle(title, fontsize="medium")
+    return figure
+
+
+def choose_patients(dice: Mapping[str, float]) -> dict[str, str]:
+    """The best, the median and the worst patient by a score: patient > what it stands for."""
+    ranked = sorted(dice, key=lambda patient: (dice[patient], patient))
+    chosen = {ranked[-1]: "best", ranked[len(ranked) // 2]: "median", ranked[0]: "worst"}
+    return chosen if len(ranked) > 2 else dict(zip(reversed(ranked), ("best", "worst"), strict=False))

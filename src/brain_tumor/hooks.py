@@ -1,0 +1,69 @@
+"""What happens around every run: parameters are checked, and the last line says where the report is."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from time import perf_counter
+from typing import Any
+
+from kedro.config import OmegaConfigLoader
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline
+
+logger = logging.getLogger(__name__)
+
+
+class ParameterCheck:
+    """A misspelt `--params` key is an error, not a run with the defaults."""
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Compare the keys given with those in the parameters files.
+
+        Raises:
+            ValueError: naming the key, and the one that was probably meant.
+        """
+        loader = context.config_loader
+        written = OmegaConfigLoader(loader.conf_source, loader.env, base_env=loader.base_env, default_run_env=loader.default_run_env)["parameters"]
+        known = set(_paths(written))
+        for key in _paths(loader.runtime_params or {}):
+            parents = [key.rsplit(".", n)[0] for n in range(key.count(".") + 1)]
+            if key not in known and not any(_is_leaf(parent, written) for parent in parents):
+                close = get_close_matches(key, known, n=1)
+                hint = f"; did you mean '{close[0]}'?" if close else ""
+                raise ValueError(f"there is no parameter '{key}'{hint} Parameters are in conf/*/parameters*.yml")
+
+
+def _paths(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _paths(value, f"{prefix}{key}.")
+
+
+def _is_leaf(path: str, tree: Any) -> bool:
+    """Whether the path ends at a value that isn't a block, where a block may be given instead."""
+    for key in path.split("."):
+        if not isinstance(tree, Mapping) or key not in tree:
+            return False
+        tree = tree[key]
+    return not isinstance(tree, Mapping)
+
+
+class RunSummary:
+    """The last line of a run: which reports it wrote, and how long it took."""
+
+    @hook_impl
+    def before_pipeline_run(self) -> None:
+        """Start the clock."""
+        self.start = perf_counter()
+
+    @hook_impl
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Say where the reports are."""
+        minutes, seconds = divmod(round(perf_counter() - self.start), 60)
+        took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+        reports = [str(catalog[name]._filepath) for name in sorted(pipeline.outputs()) if name.endswith(".report")]
+        logger.info("Report: %s (%s)" if reports else "Done%s (%s)", ", ".join(reports), took)

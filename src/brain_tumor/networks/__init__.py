@@ -1,0 +1,39 @@
+"""The networks of the project by name. Looking a name up imports nothing; building one imports torch."""
+
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+NETWORKS = {
+    # name: (task, class); the class is in the module of that name
+    "classic_unet": ("segmentation", "ClassicUNet"),
+}
+
+
+def build(name: str, **sizes: int) -> "nn.Module":
+    """A new network with random weights.
+
+    Args:
+        name: one of NETWORKS.
+        sizes: the network's keyword arguments, such as `n_filters`.
+
+    Raises:
+        ValueError: if the name is unknown.
+        TypeError: if a size is not one of the network's.
+
+    >>> network = build("classic_unet", n_filters=16)
+    """
+    if name not in NETWORKS:
+        close = get_close_matches(name, NETWORKS, n=1)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        raise ValueError(f"there is no network '{name}'; {hint}networks are {', '.join(NETWORKS)}")
+    _, class_name = NETWORKS[name]
+    return getattr(import_module(f"brain_tumor.networks.{name}"), class_name)(**sizes)
+
+
+def networks_of(task: str) -> list[str]:
+    """Names of the networks of one task, in the order of NETWORKS."""
+    return [name for name, (its_task, _) in NETWORKS.items() if its_task == task]

@@ -1,0 +1,98 @@
+"""Nodes of segmentation data engineering."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from brain_tumor.data import split
+from brain_tumor.data.declaration import DataSet
+from brain_tumor.data.index import inspect_scan
+from brain_tumor.data.preparation import PreparationSettings, prepare_slice
+from brain_tumor.data.scan import Scan
+from brain_tumor.data.scans import find_scans, read_slices
+from brain_tumor.data.simulation import MARK
+from brain_tumor.data.store import Chunk, StoreContent, fingerprint
+
+logger = logging.getLogger(__name__)
+
+
+def index_slices(source: Path, inspections: joblib.Memory, data_set: DataSet, workers: int) -> pd.DataFrame:
+    """A row for each slice of the source. Files that haven't changed since the last run are not read again."""
+    scans = find_scans(source, data_set)
+    inspect = inspections.cache(inspect_scan)
+    changed = [scan for scan in scans if not inspect.check_call_in_cache(scan, data_set, source)]
+    logger.info("%d patients in %s, %d new or changed since the last run", len(scans), source, len(changed))
+    work = (joblib.delayed(inspect)(scan, data_set, source) for scan in changed)
+    done = joblib.Parallel(n_jobs=workers if changed else 1, return_as="generator_unordered")(work)
+    for _ in tqdm(done, total=len(changed), desc="inspecting", unit="patient", disable=None):
+        pass
+    index = pd.DataFrame([row for scan in scans for row in inspect(scan, data_set, source)])
+    index["simulated"] = (source / MARK).is_file()
+    _report_left_out(index)
+    return index
+
+
+def _report_left_out(index: pd.DataFrame) -> None:
+    left_out = index[index["left_out"] != ""]
+    logger.info("%d slices of %d patients are used, %d left out", len(index) - len(left_out), index["patient"].nunique(), len(left_out))
+    for row in left_out[left_out["brain_pixels"] == 0].itertuples():
+        if not row.left_out.startswith("no brain"):
+            logger.warning("left out: %s: %s", row.file, row.left_out)
+    if len(left_out) == len(index):
+        raise ValueError(f"no slice can be used; the first reason is: {index['left_out'].iloc[0]}")
+
+
+def prepare_slices(index: pd.DataFrame, source: Path, data_set: DataSet, preparation: PreparationSettings, workers: int) -> StoreContent:
+    """Every slice in use, standardised and resized; read and prepared only if files or settings changed."""
+    used = index[index["left_out"] == ""]
+    description = {
+        "data_set": data_set.name,
+        "modalities": list(data_set.modalities),
+        "tissues": list(data_set.tissues),
+        "targets": {name: list(labels) for name, labels in data_set.targets.items()},
+        "slice_size": preparation.slice_size,
+        "orientation": "rows to the patient's left, columns to the back",
+        "standardisation": "mean 0, deviation 1 over the brain of each slice and modality; 0 outside",
+        "simulated": bool(index["simulated"].any()),
+    }
+    files = used[["patient", "slice", "hash"]].sort_values(["patient", "slice"])
+    mark = fingerprint(description, data_set.model_dump(), files.to_numpy().tolist())
+    return StoreContent(description | {"fingerprint": mark}, _prepare(used, source, data_set, preparation.slice_size, workers))
+
+
+def _prepare(used: pd.DataFrame, source: Path, data_set: DataSet, size: int, workers: int) -> Iterator[Chunk]:
+    numbers = used.groupby("patient")["slice"].agg(frozenset)
+    scans = [scan for scan in find_scans(source, data_set) if scan.patient in numbers]
+    work = (joblib.delayed(prepare_patient)(scan, numbers[scan.patient], data_set, size) for scan in scans)
+    done = joblib.Parallel(n_jobs=workers, return_as="generator")(work)
+    yield from tqdm(done, total=len(scans), desc="preparing", unit="patient", disable=None)
+
+
+def prepare_patient(scan: Scan, numbers: frozenset[int], data_set: DataSet, size: int) -> Chunk:
+    """Rows of the store for one patient."""
+    slices = list(read_slices(scan, data_set, numbers))
+    images, labels = zip(*(prepare_slice(s.image, s.labels, size) for s in slices), strict=True)
+    scale = np.array([max(s.labels.shape) / size for s in slices])
+    spacing = np.array([s.spacing for s in slices])
+    return {
+        "image": np.stack(images),
+        "labels": np.stack(labels),
+        "patient": np.array([scan.patient] * len(slices), dtype=object),
+        "slice": np.array([s.number for s in slices], dtype=np.int16),
+        "row_mm": (spacing[:, 0] * scale).astype(np.float32),
+        "column_mm": (spacing[:, 1] * scale).astype(np.float32),
+        "slice_mm": spacing[:, 2].astype(np.float32),
+    }
+
+
+def split_patients(index: pd.DataFrame, settings: split.SplitSettings) -> pd.DataFrame:
+    """Each patient's set: train, validation or test."""
+    patients = index.loc[index["left_out"] == "", "patient"].unique().tolist()
+    splits = split.split_patients(patients, settings)
+    logger.info("patients: %s", ", ".join(f"{count} {name}" for name, count in splits["split"].value_counts().items()))
+    return splits

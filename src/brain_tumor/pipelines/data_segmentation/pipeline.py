@@ -1,0 +1,24 @@
+"""Segmentation data: raw scans > index > prepared slices and splits."""
+
+from kedro.pipeline import Node, Pipeline
+
+from brain_tumor.pipelines.data_segmentation.nodes import index_slices, prepare_slices, split_patients
+
+
+def create_pipeline() -> Pipeline:
+    """Its entries start with `segmentation.`, as those of the networks trained on them do."""
+    return Pipeline(
+        [
+            Node(index_slices, ["source", "inspections", "params:data_set", "params:workers"], "index", name="index_slices"),
+            Node(prepare_slices, ["index", "source", "params:data_set", "params:preparation", "params:workers"], "slices", name="prepare_slices"),
+            Node(split_patients, ["index", "params:split"], "splits", name="split_patients"),
+        ],
+        namespace="segmentation",
+        parameters={
+            "data_set": "data_segmentation.data_set",
+            "preparation": "data_segmentation.preparation",
+            "split": "data_segmentation.split",
+            "workers": "preparation.workers",
+        },
+        tags="data_engineering",
+    )

@@ -1,0 +1,5 @@
+"""From prepared slices to trained networks, their scores and one report."""
+
+from brain_tumor.pipelines.segmentation.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

@@ -1,0 +1,6 @@
+"""Settings of the Kedro project."""
+
+from brain_tumor.hooks import ParameterCheck, RunSummary
+
+HOOKS = (ParameterCheck(), RunSummary())
+CONFIG_LOADER_ARGS = {"base_env": "base", "default_run_env": "local"}

@@ -1,0 +1,44 @@
+"""Where to compute, and in which precision: the only place that asks what the machine has."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from brain_tumor.training.settings import EngineSettings
+
+
+@dataclass(frozen=True)
+class Device:
+    """A resolved choice, in the words of Lightning: `accelerator` and `precision`."""
+
+    accelerator: Literal["cuda", "cpu"]
+    precision: Literal["bf16-mixed", "32-true"]
+
+    def autocast(self) -> torch.autocast:
+        """The context in which a network computes in this precision."""
+        return torch.autocast(self.accelerator, torch.bfloat16, enabled=self.precision == "bf16-mixed")
+
+    def __str__(self) -> str:
+        where = torch.cuda.get_device_name() if self.accelerator == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+        return f"{where}, {'bf16' if self.precision == 'bf16-mixed' else 'fp32'}"
+
+
+def choose_device(settings: EngineSettings) -> Device:
+    """What `auto` means here.
+
+    Raises:
+        ValueError: if CUDA is asked for and there is none.
+    """
+    has_cuda = torch.cuda.is_available()
+    if settings.device == "cuda" and not has_cuda:
+        raise ValueError("training.device is 'cuda', but torch finds no CUDA device; set it to 'auto' or 'cpu', or install a CUDA build of torch")
+    accelerator = "cuda" if has_cuda and settings.device != "cpu" else "cpu"
+    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and _has_bf16(accelerator))
+    return Device(accelerator, "bf16-mixed" if bf16 else "32-true")
+
+
+def _has_bf16(accelerator: str) -> bool:
+    if accelerator == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported()  # emulated bf16 is slower than fp32

@@ -1,0 +1,91 @@
+"""What is learned: the Lightning module of each task."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float, UInt8
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from brain_tumor.training.batches import Batch
+from brain_tumor.training.losses import DiceBCE
+from brain_tumor.training.settings import SegmentationRecipe
+
+MONITOR = "validation_dice"
+"""What the best weights are chosen by: Dice averaged over the targets, each pooled over all validation slices."""
+
+
+class SegmentationTask(LightningModule):
+    """Learn a mask of each tissue.
+
+    Args:
+        targets: name > labels that make it up, tissues first (`DataSet.targets`); validation scores each.
+        tissues: number of tissues, the network's output channels.
+    """
+
+    def __init__(self, network: nn.Module, targets: Mapping[str, tuple[int, ...]], tissues: int, recipe: SegmentationRecipe, seed: int) -> None:
+        super().__init__()
+        self.network, self.targets, self.tissues, self.recipe, self.seed = network, dict(targets), tissues, recipe, seed
+        self.loss = DiceBCE(recipe.dice_weight)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """Loss of one augmented batch."""
+        image, labels = self._augment(batch, index)
+        loss = self.loss(self.network(image), to_channels(labels, self.tissues))
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(image))
+        return loss
+
+    def _augment(self, batch: Batch, index: int) -> tuple[Tensor, Tensor]:
+        image, labels = batch["image"], batch["labels"]
+        if not self.recipe.flip:
+            return image, labels
+        # Rows run from right to left in every scan (L, P, S), so the second axis from the end is the one to mirror.
+        generator = torch.Generator().manual_seed(hash((self.seed, self.current_epoch, index)))
+        flip = (torch.rand(len(image), generator=generator) < 0.5).to(image.device)
+        image = torch.where(flip[:, None, None, None], image.flip(-2), image)
+        return image, torch.where(flip[:, None, None], labels.flip(-2), labels)
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting."""
+        self.counts = torch.zeros(len(self.targets), 3, dtype=torch.long, device=self.device)
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Loss of one batch, and its true positives, positives predicted and positives there."""
+        image, labels = batch["image"], batch["labels"]
+        logits = self.network(image)
+        loss = self.loss(logits, to_channels(labels, self.tissues))
+        self.log("validation_loss", loss, batch_size=len(image))
+        predicted = to_labels(logits.sigmoid())
+        for k, parts in enumerate(self.targets.values()):
+            here, there = torch.isin(predicted, _tensor(parts, predicted)), torch.isin(labels, _tensor(parts, labels))
+            self.counts[k] += torch.stack([(here & there).sum(), here.sum(), there.sum()])
+
+    def on_validation_epoch_end(self) -> None:
+        """Dice of each target over all validation slices; 1 where there is nothing and nothing was found."""
+        hits, here, there = self.counts.double().unbind(1)
+        dice = torch.where(here + there > 0, 2 * hits / (here + there).clamp(min=1), 1.0)
+        self.log_dict({f"validation_dice_{name}": value for name, value in zip(self.targets, dice, strict=True)})
+        self.log(MONITOR, dice.mean(), prog_bar=True)
+
+    def configure_optimizers(self) -> dict:
+        """AdamW; the rate warms up over the first tenth and falls along a cosine."""
+        recipe = self.recipe
+        optimiser = torch.optim.AdamW(self.network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=steps, pct_start=0.1)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _tensor(parts: tuple[int, ...], like: Tensor) -> Tensor:
+    return torch.tensor(parts, dtype=like.dtype, device=like.device)
+
+
+def to_channels(labels: UInt8[Tensor, "b h w"], tissues: int) -> Float[Tensor, "b k h w"]:
+    """One channel of 0 and 1 for each tissue."""
+    return torch.stack([labels == label for label in range(1, tissues + 1)], dim=1).float()
+
+
+def to_labels(probability: Float[Tensor, "b k h w"]) -> UInt8[Tensor, "b h w"]:
+    """The most probable tissue where any has at least 0.5, else background: tissues don't overlap."""
+    highest, tissue = probability.max(dim=1)
+    return torch.where(highest >= 0.5, tissue + 1, 0).to(torch.uint8)
