@@ -10,7 +10,7 @@ from kedro.config import OmegaConfigLoader
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +53,17 @@ def _is_leaf(path: str, tree: Any) -> bool:
 
 
 class RunSummary:
-    """The last line of a run: which reports it wrote, and how long it took."""
+    """A line for each node, and a last one: which reports the run wrote, and how long it took."""
 
     @hook_impl
     def before_pipeline_run(self) -> None:
         """Start the clock."""
         self.start = perf_counter()
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Say what is running."""
+        logger.info("> %s", node.name)
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:

@@ -1,10 +1,7 @@
-"""The index: one row for each slice of the raw files, with what it holds and why it was left out."""
+"""The index: one row for each slice of the raw files, with what it holds and why it was left out; `SliceIndex` is its schema."""
 
 import hashlib
 from pathlib import Path
-
-import pandera.pandas as pa
-from pandera.typing import Series
 
 from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.preparation import find_brain
@@ -13,32 +10,6 @@ from brain_tumor.data.scans import read_slices
 
 WHOLE_PATIENT = -1
 """Slice number of a row that stands for a patient none of whose slices could be read."""
-
-
-class SliceIndex(pa.DataFrameModel):
-    """Rows of the index.
-
-    Attributes:
-        file: relative to the source; for NIfTI the folder of the patient's volumes.
-        hash: BLAKE2b of the file (NIfTI: of all the patient's files).
-        pixels: brain pixels of the slice, and of each tissue.
-        simulated: made by the project, not scanned.
-        left_out: the reason; empty if the slice is used.
-    """
-
-    patient: Series[str]
-    slice: Series[int] = pa.Field(ge=WHOLE_PATIENT)
-    file: Series[str]
-    hash: Series[str]
-    brain_pixels: Series[int] = pa.Field(ge=0)
-    pixels: Series[int] = pa.Field(ge=0, alias=".+_pixels", regex=True)
-    simulated: Series[bool]
-    left_out: Series[str] = pa.Field(coerce=True)
-
-    class Config:  # noqa: D106
-        coerce = True
-        strict = True
-        unique = ["patient", "slice"]
 
 
 def inspect_scan(scan: Scan, data_set: DataSet, source: Path) -> list[dict]:

@@ -10,6 +10,9 @@ from brain_tumor.data.scan import Scan, Slice
 
 LAYOUTS: dict[str, ModuleType] = {"hdf5": hdf5_slices, "nifti": nifti_volumes}
 
+SIMULATED_MARK = "SIMULATED.txt"
+"""A file of this name in a source says that its patients were simulated."""
+
 
 def find_scans(folder: Path, data_set: DataSet) -> list[Scan]:
     """The scans below a folder, in the order of their patients' names.

@@ -9,9 +9,7 @@ from tqdm.auto import tqdm
 
 from brain_tumor.data.hdf5_slices import write_slice
 from brain_tumor.data.phantoms import TISSUES, Phantom, simulate_patient
-
-MARK = "SIMULATED.txt"
-"""A file of this name in a source says that its patients were simulated."""
+from brain_tumor.data.scans import SIMULATED_MARK
 
 CONTENT = Path("BraTS2020_training_data/content/data")
 
@@ -30,7 +28,7 @@ def simulate_data_set(folder: Path, *, patients: int, slices: range, seed: int) 
     for name, table in _tables(facts).items():
         table.to_csv(content / name, index=False, na_rep="NA")
     text = f"{patients} patients SIMULATED by brain-tumor-mri (seed {seed}): phantoms, no scans of people. For trying and testing the project only.\n"
-    (folder / MARK).write_text(text)
+    (folder / SIMULATED_MARK).write_text(text)
 
 
 def _write_patient(content: Path, volume: int, slices: tuple[int, ...], seed: int) -> dict:

@@ -7,7 +7,8 @@ from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
 
-from brain_tumor.data.simulation import MARK, simulate_data_set
+from brain_tumor.data.scans import SIMULATED_MARK
+from brain_tumor.data.simulation import simulate_data_set
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class SimulatedDataset(FolderDataset):
 
     def load(self) -> Path:
         """The folder, simulated first if it isn't there or was made with other settings."""
-        mark = self._folder / MARK
+        mark = self._folder / SIMULATED_MARK
         settings = f"Settings: {self._settings}\n"
         if self._own or (mark.is_file() and settings in mark.read_text()):
             return self._folder
@@ -66,7 +67,7 @@ class SimulatedDataset(FolderDataset):
         draft = self._folder.with_name(f".{self._folder.name}.draft")
         shutil.rmtree(draft, ignore_errors=True)
         simulate_data_set(draft, **self._settings)
-        with (draft / MARK).open("a") as file:
+        with (draft / SIMULATED_MARK).open("a") as file:
             file.write(settings)
         shutil.rmtree(self._folder, ignore_errors=True)
         draft.rename(self._folder)

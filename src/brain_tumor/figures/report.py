@@ -1,6 +1,7 @@
 """A report as one HTML page that needs nothing else: pictures are inside it."""
 
 import base64
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -34,8 +35,10 @@ class Section:
 def render_report(title: str, answer: str, sections: Sequence[Section], *, simulated: bool) -> str:
     """The page: the answer in one sentence first, then the sections."""
     environment = Environment(loader=PackageLoader("brain_tumor.figures", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.get_template("report.html.jinja").render(title=title, answer=answer, sections=sections, simulated=simulated, table=_table)
+    return environment.get_template("report.html.jinja").render(title=title, answer=answer, sections=sections, simulated=simulated, cell=_cell)
 
 
-def _table(table: pd.DataFrame) -> str:
-    return table.to_html(index=False, border=0, na_rep="–", float_format=lambda value: f"{value:.3f}", escape=True)
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

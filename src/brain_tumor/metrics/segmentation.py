@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, UInt8
-from scipy.stats import bootstrap
 
 VOLUME = "volume"
 """Protocol: counts summed over all slices of a patient, BraTS 2020 rule for empty masks, then over patients."""
@@ -60,6 +59,8 @@ def summarise(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
 def interval(values: Float[np.ndarray, " n"], seed: int = 0) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the mean over patients; NaN for fewer than two."""
+    from scipy.stats import bootstrap  # takes a second to import
+
     if len(values) < 2:
         return float("nan"), float("nan")
     result = bootstrap((values,), np.mean, method="percentile", n_resamples=5000, rng=np.random.default_rng(seed))

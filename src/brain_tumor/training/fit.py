@@ -47,8 +47,10 @@ def fit(
     device = choose_device(engine)
     logger.info("training %s parameters on %s", f"{_count(task.network):,}", device)
     log = EpochLog(monitor)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # Lightning sets INFO when it is imported
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")  # slices are in memory already
+        warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # of torch 2.13 to Lightning 2.6
         warnings.filterwarnings("ignore", "The number of training batches .* is smaller than the logging interval")
         best = ModelCheckpoint(folder, monitor=monitor, mode="max", save_weights_only=True)
         stop = EarlyStopping(monitor, mode="max", patience=patience)

@@ -14,8 +14,7 @@ from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.index import inspect_scan
 from brain_tumor.data.preparation import PreparationSettings, prepare_slice
 from brain_tumor.data.scan import Scan
-from brain_tumor.data.scans import find_scans, read_slices
-from brain_tumor.data.simulation import MARK
+from brain_tumor.data.scans import SIMULATED_MARK, find_scans, read_slices
 from brain_tumor.data.store import Chunk, StoreContent, fingerprint
 
 logger = logging.getLogger(__name__)
@@ -32,7 +31,7 @@ def index_slices(source: Path, inspections: joblib.Memory, data_set: DataSet, wo
     for _ in tqdm(done, total=len(changed), desc="inspecting", unit="patient", disable=None):
         pass
     index = pd.DataFrame([row for scan in scans for row in inspect(scan, data_set, source)])
-    index["simulated"] = (source / MARK).is_file()
+    index["simulated"] = (source / SIMULATED_MARK).is_file()
     _report_left_out(index)
     return index
 
