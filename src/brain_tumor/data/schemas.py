@@ -29,4 +29,4 @@ class SliceIndex(pa.DataFrameModel):
     class Config:  # noqa: D106
         coerce = True
         strict = True
-        unique = ["patient", "slice"]
+        unique = ("patient", "slice")

@@ -92,7 +92,13 @@ class EpochLog(Callback):
         self.rows.append({"epoch": trainer.current_epoch + 1} | scores | {"learning_rate": rate, "seconds": perf_counter() - self.start})
         row = self.rows[-1]
         logger.info(
-            "epoch %d of at most %d: loss %.4f, %s %.4f, %.1f s", row["epoch"], trainer.max_epochs, row["train_loss"], self.monitor, row[self.monitor], row["seconds"]
+            "epoch %d of at most %d: loss %.4f, %s %.4f, %.1f s",
+            row["epoch"],
+            trainer.max_epochs,
+            row["train_loss"],
+            self.monitor,
+            row[self.monitor],
+            row["seconds"],
         )
 
 

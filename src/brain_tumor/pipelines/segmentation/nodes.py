@@ -110,7 +110,8 @@ def _ranking(scores: pd.DataFrame) -> pd.Series:
 
 def _example(patient: str, title: str, predictions: Store, slices: Store) -> Example:
     """The slice with most tumour; where there is none, the one where most was found."""
-    table = predictions.rows.query("patient == @patient")
+    table = predictions.rows
+    table = table[table["patient"] == patient]
     image, truth = slices.read(table["row"].to_numpy(), "image", "labels")
     (probability,) = predictions.read(table.index.to_numpy(), "probability")
     predicted = to_labels(probability)

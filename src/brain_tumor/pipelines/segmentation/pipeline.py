@@ -20,7 +20,9 @@ def create_experiment(network: str) -> Pipeline:
     """Train one network and evaluate it on the test patients."""
     return Pipeline(
         [
-            Node(train_network, ["slices", "splits", "params:experiment", "params:recipe", "params:training"], ["network", "training_log"], name="train_network"),
+            Node(
+                train_network, ["slices", "splits", "params:experiment", "params:recipe", "params:training"], ["network", "training_log"], name="train_network"
+            ),
             Node(predict_patients, ["network", "slices", "splits", "params:training"], "predictions", name="predict_patients"),
             Node(score_patients, ["predictions", "slices"], "patient_scores", name="score_patients"),
             Node(summarise_scores, ["patient_scores", "network"], "summary", name="summarise_scores"),

@@ -53,7 +53,9 @@ def _comparison(comparison: pd.DataFrame, about: Mapping[str, Any]) -> Section:
     dice = comparison[comparison["metric"] == "dice"].drop(columns="metric")
     others = comparison[comparison["metric"] != "dice"].pivot_table(index=["network", "target"], columns="metric", values="mean", sort=False).reset_index()
     size = f" ({about['slice_size']} x {about['slice_size']} pixels)"
-    return Section("Networks compared", PROTOCOL[:-1] + size + ".", [("Dice over test patients", dice), ("Mean of the other scores over test patients", others)])
+    return Section(
+        "Networks compared", PROTOCOL[:-1] + size + ".", [("Dice over test patients", dice), ("Mean of the other scores over test patients", others)]
+    )
 
 
 def _network(name: str, scores: pd.DataFrame, figures: Mapping[str, bytes]) -> Section:

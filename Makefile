@@ -1,0 +1,36 @@
+# `make demo` and `make test` set up everything they need; a second time they go straight to work.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+export DO_NOT_TRACK := 1
+
+.PHONY: help demo test lint types viz clean
+help:                     ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+$(VENV)/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --editable .
+	@touch $@
+
+demo: $(VENV)/installed   ## train and evaluate on the embedded sample; the last line says where the report is
+	$(BIN)/kedro run --pipelines segmentation
+
+test: lint types          ## lint, type check, import contracts and tests: what CI runs
+	$(BIN)/pytest
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/installed
+	$(BIN)/mypy
+
+viz: $(VENV)/installed    ## the graph of the pipelines in a browser
+	$(BIN)/kedro viz
+
+clean:                    ## remove what runs wrote, keep the environment
+	git clean -dXfq data
