@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from kedro.config import OmegaConfigLoader
 from kedro.framework.context import KedroContext
@@ -25,7 +25,7 @@ class ParameterCheck:
         Raises:
             ValueError: naming the key, and the one that was probably meant.
         """
-        loader = context.config_loader
+        loader = cast("OmegaConfigLoader", context.config_loader)
         written = OmegaConfigLoader(loader.conf_source, loader.env, base_env=loader.base_env, default_run_env=loader.default_run_env)["parameters"]
         known = set(_paths(written))
         for key in _paths(loader.runtime_params or {}):
@@ -70,5 +70,5 @@ class RunSummary:
         """Say where the reports are."""
         minutes, seconds = divmod(round(perf_counter() - self.start), 60)
         took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-        reports = [str(catalog[name]._filepath) for name in sorted(pipeline.outputs()) if name.endswith(".report")]
+        reports = [str(getattr(catalog[name], "_filepath", name)) for name in sorted(pipeline.outputs()) if name.endswith(".report")]
         logger.info("Report: %s (%s)" if reports else "Done%s (%s)", ", ".join(reports), took)

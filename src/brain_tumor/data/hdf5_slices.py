@@ -9,35 +9,42 @@ import numpy as np
 from jaxtyping import Num, UInt8
 
 from brain_tumor.data.declaration import DataSet
-from brain_tumor.data.scan import Scan, Slice
+from brain_tumor.data.scan import Scan, Slice, Unreadable
 
 
 def find(files: list[Path], data_set: DataSet) -> list[Scan]:
     """The patients whose slices are among the files."""
     patients = defaultdict(list)
     for file in files:
-        match = data_set.slice_pattern.match(file.name)
-        if match:
-            patients[data_set.slice_patient.format(volume=int(match["volume"]))].append((int(match["slice"]), file))
+        parsed = _parse(file.name, data_set)
+        if parsed:
+            patient, number = parsed
+            patients[patient].append((number, file))
     return [Scan.of(patient, "hdf5", [file for _, file in sorted(slices)]) for patient, slices in patients.items()]
 
 
-def read(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) -> Iterator[Slice]:
+def _parse(name: str, data_set: DataSet) -> tuple[str, int] | None:
+    """("BraTS20_Training_041", 70) from "volume_41_slice_70.h5"; None if the name isn't a slice's."""
+    match = data_set.slice_pattern.match(name)
+    return (data_set.slice_patient.format(volume=int(match["volume"])), int(match["slice"])) if match else None
+
+
+def read(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) -> Iterator[Slice | Unreadable]:
     """The slices of one patient; see `brain_tumor.data.scans.read_slices`."""
     for file in scan.files:
-        number = int(data_set.slice_pattern.match(file.name)["slice"])
-        if numbers is None or number in numbers:
-            yield _read_slice(file, number, data_set)
+        parsed = _parse(file.name, data_set)
+        if parsed and (numbers is None or parsed[1] in numbers):
+            yield _read_slice(file, parsed[1], data_set)
 
 
-def _read_slice(file: Path, number: int, data_set: DataSet) -> Slice:
+def _read_slice(file: Path, number: int, data_set: DataSet) -> Slice | Unreadable:
     try:
         with h5py.File(file) as content:
             image, mask = content["image"][()], content["mask"][()]
         _check(image, mask, data_set)
     except (OSError, KeyError, ValueError) as error:
         reason = str(error).strip("'\"")
-        return Slice(number, file, problem=f"unreadable HDF5 slice ({reason}); fetch the file again")
+        return Unreadable(number, file, f"unreadable HDF5 slice ({reason}); fetch the file again")
     return Slice(number, file, np.moveaxis(image, -1, 0), _labels(mask), data_set.spacing)
 
 

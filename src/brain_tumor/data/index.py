@@ -5,11 +5,8 @@ from pathlib import Path
 
 from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.preparation import find_brain
-from brain_tumor.data.scan import Scan, Slice
+from brain_tumor.data.scan import Scan, Slice, Unreadable
 from brain_tumor.data.scans import read_slices
-
-WHOLE_PATIENT = -1
-"""Slice number of a row that stands for a patient none of whose slices could be read."""
 
 
 def inspect_scan(scan: Scan, data_set: DataSet, source: Path) -> list[dict]:
@@ -18,10 +15,10 @@ def inspect_scan(scan: Scan, data_set: DataSet, source: Path) -> list[dict]:
     return [_describe(scan.patient, slice_, whole or _hash(slice_.file), data_set, source) for slice_ in read_slices(scan, data_set)]
 
 
-def _describe(patient: str, slice_: Slice, file_hash: str, data_set: DataSet, source: Path) -> dict:
+def _describe(patient: str, slice_: Slice | Unreadable, file_hash: str, data_set: DataSet, source: Path) -> dict:
     row = {"patient": patient, "slice": slice_.number, "file": str(slice_.file.relative_to(source)), "hash": file_hash, "brain_pixels": 0}
     row |= dict.fromkeys((f"{tissue}_pixels" for tissue in data_set.tissues), 0)
-    if slice_.image is None:
+    if isinstance(slice_, Unreadable):
         return row | {"left_out": slice_.problem}
     row["brain_pixels"] = int(find_brain(slice_.image).sum())
     for label, tissue in enumerate(data_set.tissues, start=1):

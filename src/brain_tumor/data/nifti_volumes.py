@@ -11,7 +11,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from brain_tumor.data.declaration import MASK, DataSet
-from brain_tumor.data.scan import Scan, Slice
+from brain_tumor.data.scan import WHOLE_PATIENT, Scan, Slice, Unreadable
 
 ORIENTATION = ("L", "P", "S")
 """Axes of every volume once read: the published HDF5 slices have it too."""
@@ -51,17 +51,17 @@ def _scan(patient: str, volumes: dict[str, Path], kinds: tuple[str, ...], data_s
     return Scan.of(patient, "nifti", [volumes[kind] for kind in kinds if kind in volumes], "; ".join(problems))
 
 
-def read(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) -> Iterator[Slice]:
+def read(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) -> Iterator[Slice | Unreadable]:
     """The slices of one patient; see `brain_tumor.data.scans.read_slices`."""
     folder = scan.files[0].parent
     if scan.problem:
-        yield Slice(-1, folder, problem=scan.problem)
+        yield Unreadable(WHOLE_PATIENT, folder, scan.problem)
         return
     try:
         volumes, spacing = _read_volumes(scan.files)
         labels = _labels(volumes.pop(), scan.files[-1], data_set)
     except (OSError, EOFError, ValueError, ImageFileError) as error:
-        yield Slice(-1, folder, problem=f"unreadable NIfTI patient ({error}); fetch or mend the file")
+        yield Unreadable(WHOLE_PATIENT, folder, f"unreadable NIfTI patient ({error}); fetch or mend the file")
         return
     for number in range(labels.shape[-1]):
         if numbers is None or number in numbers:
@@ -71,15 +71,12 @@ def read(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) 
 
 def _read_volumes(files: tuple[Path, ...]) -> tuple[list[np.ndarray], tuple[float, float, float]]:
     """Voxels of each file in the project's orientation, and the spacing in millimetres."""
-    volumes = []
-    spacing = shape = None
-    for file in files:
-        voxels, own_spacing = read_volume(file)
-        if shape not in (None, voxels.shape) or (spacing is not None and not np.allclose(spacing, own_spacing, rtol=1e-3)):
-            raise ValueError(f"{file.name} is {voxels.shape} at {own_spacing} mm, {files[0].name} is {shape} at {spacing} mm: register them first")
-        shape, spacing = voxels.shape, own_spacing
-        volumes.append(voxels)
-    return volumes, spacing
+    read = [read_volume(file) for file in files]
+    first, spacing = read[0]
+    for file, (voxels, own) in zip(files, read, strict=True):
+        if voxels.shape != first.shape or not np.allclose(spacing, own, rtol=1e-3):
+            raise ValueError(f"{file.name} is {voxels.shape} at {own} mm, {files[0].name} is {first.shape} at {spacing} mm: register them first")
+    return [voxels for voxels, _ in read], spacing
 
 
 def read_volume(file: Path) -> tuple[Num[np.ndarray, "h w d"], tuple[float, float, float]]:
@@ -88,7 +85,7 @@ def read_volume(file: Path) -> tuple[Num[np.ndarray, "h w d"], tuple[float, floa
     Raises:
         ValueError: if it isn't one volume of three axes, or holds NaN or infinity.
     """
-    image = nib.load(file)
+    image = nib.nifti1.load(file)
     if len(image.shape) != 3:
         raise ValueError(f"{file.name} has {len(image.shape)} axes, a volume has three")
     image = image.as_reoriented(ornt_transform(io_orientation(image.affine), axcodes2ornt(ORIENTATION)))

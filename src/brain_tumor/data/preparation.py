@@ -18,7 +18,7 @@ def prepare_slice(
     """Image and labels as the store holds them. Images are resized bilinearly (area-aware), labels by the nearest pixel."""
     image, labels = _to_square(standardise(image)), _to_square(labels)
     if labels.shape != (size, size):
-        image = np.stack([Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR) for plane in image])
+        image = np.stack([np.asarray(Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR)) for plane in image])
         labels = np.asarray(Image.fromarray(labels).resize((size, size), Image.Resampling.NEAREST))
     return image.astype(np.float16), labels
 
@@ -27,7 +27,7 @@ def find_brain(image: Num[np.ndarray, "m h w"]) -> Bool[np.ndarray, "h w"]:
     """Where any modality differs from its background, the value that most of the slice's border has."""
     border = np.concatenate([image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1]], axis=1)
     background = np.sort(border, axis=1)[:, border.shape[1] // 2]
-    return (image != background[:, None, None]).any(0)
+    return np.any(image != background[:, None, None], axis=0)
 
 
 def standardise(image: Num[np.ndarray, "m h w"]) -> Float[np.ndarray, "m h w"]:

@@ -38,15 +38,30 @@ class Slice:
     Attributes:
         number: counted from the feet, 0 first.
         file: where it was read.
-        image: (modality, row, column), or None if it couldn't be read.
+        image: (modality, row, column).
         labels: 0 background, k for the k-th tissue declared.
         spacing: millimetres, (row, column, slice).
-        problem: why it is left out; empty if there is no reason to.
     """
 
     number: int
     file: Path
-    image: Num[np.ndarray, "m h w"] | None = None
-    labels: UInt8[np.ndarray, "h w"] | None = None
-    spacing: tuple[float, float, float] | None = None
-    problem: str = ""
+    image: Num[np.ndarray, "m h w"]
+    labels: UInt8[np.ndarray, "h w"]
+    spacing: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """What stands in the place of a slice, or of all slices of a patient, that can't be used.
+
+    Attributes:
+        number: of the slice, or `WHOLE_PATIENT`.
+        problem: the rule that was broken, and the remedy.
+    """
+
+    number: int
+    file: Path
+    problem: str
+
+
+WHOLE_PATIENT = -1

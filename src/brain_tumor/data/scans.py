@@ -6,7 +6,7 @@ from types import ModuleType
 
 from brain_tumor.data import hdf5_slices, nifti_volumes
 from brain_tumor.data.declaration import DataSet
-from brain_tumor.data.scan import Scan, Slice
+from brain_tumor.data.scan import Scan, Slice, Unreadable
 
 LAYOUTS: dict[str, ModuleType] = {"hdf5": hdf5_slices, "nifti": nifti_volumes}
 
@@ -37,6 +37,6 @@ def find_scans(folder: Path, data_set: DataSet) -> list[Scan]:
     )
 
 
-def read_slices(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) -> Iterator[Slice]:
-    """The slices of one patient (all, or those numbered), from the feet up; one that can't be read carries its problem."""
+def read_slices(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) -> Iterator[Slice | Unreadable]:
+    """The slices of one patient (all, or those numbered), from the feet up; one that can't be used says why."""
     return LAYOUTS[scan.layout].read(scan, data_set, numbers)

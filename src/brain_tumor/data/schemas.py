@@ -3,13 +3,14 @@
 import pandera.pandas as pa
 from pandera.typing import Series
 
-from brain_tumor.data.index import WHOLE_PATIENT
+from brain_tumor.data.scan import WHOLE_PATIENT
 
 
 class SliceIndex(pa.DataFrameModel):
     """Rows of the index.
 
     Attributes:
+        slice: -1 for a patient none of whose slices can be used.
         file: relative to the source; for NIfTI the folder of the patient's volumes.
         hash: BLAKE2b of the file (NIfTI: of all the patient's files).
         pixels: brain pixels of the slice, and of each tissue.

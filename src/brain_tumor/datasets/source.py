@@ -55,7 +55,7 @@ class SimulatedDataset(FolderDataset):
     ) -> None:
         super().__init__(filepath=instead or filepath, metadata=metadata)
         self._own = instead is not None
-        self._settings = {"patients": patients, "slices": range(*slices), "seed": seed}
+        self._settings: dict[str, Any] = {"patients": patients, "slices": range(*slices), "seed": seed}
 
     def load(self) -> Path:
         """The folder, simulated first if it isn't there or was made with other settings."""

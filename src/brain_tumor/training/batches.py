@@ -27,25 +27,32 @@ class ResidentSlices(Dataset[Batch]):
 
 
 class BatchOrder(Sampler[list[int]]):
-    """Rows of each batch. With a seed shuffled anew each epoch, without in the order they have; the last batch may be smaller."""
+    """Rows of each batch: in their order, or with a seed shuffled anew for each pass over the data. The last batch of a pass may be smaller.
 
-    def __init__(self, length: int, batch_size: int, seed: int | None = None) -> None:
+    Args:
+        least: batches in an epoch; a small data set is passed over as often as it takes.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int | None = None, least: int = 1) -> None:
         self.length, self.batch_size, self.seed, self.epoch = length, batch_size, seed, 0
+        self.batches_per_pass = -(-length // batch_size)
+        self.passes = -(-least // self.batches_per_pass)
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this at the start of each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.length // self.batch_size)
+        return self.passes * self.batches_per_pass
 
     def __iter__(self) -> Iterator[list[int]]:
-        rows = np.arange(self.length)
-        if self.seed is not None:
-            np.random.default_rng([self.seed, self.epoch]).shuffle(rows)
-        yield from (rows[start : start + self.batch_size].tolist() for start in range(0, self.length, self.batch_size))
+        for number in range(self.passes):
+            rows = np.arange(self.length)
+            if self.seed is not None:
+                np.random.default_rng([self.seed, self.epoch, number]).shuffle(rows)
+            yield from (rows[start : start + self.batch_size].tolist() for start in range(0, self.length, self.batch_size))
 
 
-def load(slices: ResidentSlices, batch_size: int, seed: int | None = None) -> DataLoader[Batch]:
-    """A loader of whole batches, shuffled if there is a seed."""
-    return DataLoader(slices, sampler=BatchOrder(len(slices), batch_size, seed), batch_size=None)
+def load(slices: ResidentSlices, batch_size: int, seed: int | None = None, least: int = 1) -> DataLoader[Batch]:
+    """A loader of whole batches in a `BatchOrder`."""
+    return DataLoader(slices, sampler=BatchOrder(len(slices), batch_size, seed, least), batch_size=None)

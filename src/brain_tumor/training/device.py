@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from brain_tumor.training.settings import EngineSettings
 
@@ -19,6 +21,14 @@ class Device:
         """The context in which a network computes in this precision."""
         return torch.autocast(self.accelerator, torch.bfloat16, enabled=self.precision == "bf16-mixed")
 
+    def place(self, network: nn.Module) -> nn.Module:
+        """The network moved here, with channels last in memory: the layout that fast convolutions want."""
+        return network.to(self.accelerator).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def place_batch(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """A batch of images moved here, in the layout of `place`."""
+        return image.to(self.accelerator, torch.float32, memory_format=torch.channels_last)
+
     def __str__(self) -> str:
         where = torch.cuda.get_device_name() if self.accelerator == "cuda" else f"CPU, {torch.get_num_threads()} threads"
         return f"{where}, {'bf16' if self.precision == 'bf16-mixed' else 'fp32'}"
@@ -33,7 +43,7 @@ def choose_device(settings: EngineSettings) -> Device:
     has_cuda = torch.cuda.is_available()
     if settings.device == "cuda" and not has_cuda:
         raise ValueError("training.device is 'cuda', but torch finds no CUDA device; set it to 'auto' or 'cpu', or install a CUDA build of torch")
-    accelerator = "cuda" if has_cuda and settings.device != "cpu" else "cpu"
+    accelerator: Literal["cuda", "cpu"] = "cuda" if has_cuda and settings.device != "cpu" else "cpu"
     bf16 = settings.precision == "bf16" or (settings.precision == "auto" and _has_bf16(accelerator))
     return Device(accelerator, "bf16-mixed" if bf16 else "32-true")
 

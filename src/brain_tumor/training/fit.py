@@ -11,7 +11,7 @@ import lightning
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from brain_tumor.training.device import choose_device
@@ -45,7 +45,7 @@ def fit(
         patience: epochs without a higher score before training stops.
     """
     device = choose_device(engine)
-    logger.info("training %s parameters on %s", f"{_count(task.network):,}", device)
+    logger.info("training %s parameters on %s", f"{sum(p.numel() for p in task.parameters()):,}", device)
     log = EpochLog(monitor)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # Lightning sets INFO when it is imported
     with TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -65,7 +65,7 @@ def fit(
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        task.network.to(memory_format=torch.channels_last)
+        device.place(task)
         trainer.fit(task, train, validation)
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
     prefix = "network."
@@ -100,7 +100,3 @@ class EpochLog(Callback):
             row[self.monitor],
             row["seconds"],
         )
-
-
-def _count(network: nn.Module) -> int:
-    return sum(p.numel() for p in network.parameters())

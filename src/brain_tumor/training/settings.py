@@ -24,6 +24,7 @@ class SegmentationRecipe(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         epochs: at most; fewer if validation stops improving.
+        epoch_steps: batches in an epoch, at least; a small data set is passed over as often as it takes.
         patience: epochs without a better validation Dice before training stops.
         learning_rate: peak of a schedule that warms up and falls along a cosine.
         weight_decay: of AdamW.
@@ -32,6 +33,7 @@ class SegmentationRecipe(BaseModel, frozen=True, extra="forbid"):
     """
 
     epochs: int = Field(20, ge=1)
+    epoch_steps: int = Field(25, ge=1)
     patience: int = Field(10, ge=1)
     batch_size: int = Field(16, ge=1)
     learning_rate: float = Field(1e-3, gt=0)

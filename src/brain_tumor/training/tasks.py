@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from jaxtyping import Float, UInt8
 from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from brain_tumor.training.batches import Batch
@@ -67,7 +68,7 @@ class SegmentationTask(LightningModule):
         self.log_dict({f"validation_dice_{name}": value for name, value in zip(self.targets, dice, strict=True)})
         self.log(MONITOR, dice.mean(), prog_bar=True)
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW; the rate warms up over the first tenth and falls along a cosine."""
         recipe = self.recipe
         optimiser = torch.optim.AdamW(self.network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)

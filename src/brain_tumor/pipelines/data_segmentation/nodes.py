@@ -13,7 +13,7 @@ from brain_tumor.data import split
 from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.index import inspect_scan
 from brain_tumor.data.preparation import PreparationSettings, prepare_slice
-from brain_tumor.data.scan import Scan
+from brain_tumor.data.scan import Scan, Slice, Unreadable
 from brain_tumor.data.scans import SIMULATED_MARK, find_scans, read_slices
 from brain_tumor.data.store import Chunk, StoreContent, fingerprint
 
@@ -74,7 +74,7 @@ def _prepare(used: pd.DataFrame, source: Path, data_set: DataSet, size: int, wor
 
 def prepare_patient(scan: Scan, numbers: frozenset[int], data_set: DataSet, size: int) -> Chunk:
     """Rows of the store for one patient."""
-    slices = list(read_slices(scan, data_set, numbers))
+    slices = [_readable(slice_) for slice_ in read_slices(scan, data_set, numbers)]
     images, labels = zip(*(prepare_slice(s.image, s.labels, size) for s in slices), strict=True)
     scale = np.array([max(s.labels.shape) / size for s in slices])
     spacing = np.array([s.spacing for s in slices])
@@ -87,6 +87,12 @@ def prepare_patient(scan: Scan, numbers: frozenset[int], data_set: DataSet, size
         "column_mm": (spacing[:, 1] * scale).astype(np.float32),
         "slice_mm": spacing[:, 2].astype(np.float32),
     }
+
+
+def _readable(slice_: Slice | Unreadable) -> Slice:
+    if isinstance(slice_, Unreadable):
+        raise ValueError(f"{slice_.file} changed since it was indexed: {slice_.problem}; run again")
+    return slice_
 
 
 def split_patients(index: pd.DataFrame, settings: split.SplitSettings) -> pd.DataFrame:

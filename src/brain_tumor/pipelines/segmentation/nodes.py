@@ -36,7 +36,7 @@ def train_network(
     task = SegmentationTask(build(experiment.network, **sizes), about["targets"], len(about["tissues"]), recipe, engine.seed)
     train, validation = (ResidentSlices(*slices.read(_rows(slices, splits, name), "image", "labels")) for name in (TRAIN, VALIDATION))
     logger.info("%s: %d slices to train on, %d to validate on", experiment.network, len(train), len(validation))
-    loaders = load(train, recipe.batch_size, engine.seed), load(validation, recipe.batch_size)
+    loaders = load(train, recipe.batch_size, engine.seed, recipe.epoch_steps), load(validation, recipe.batch_size)
     fitted = fit(task, *loaders, monitor=MONITOR, epochs=recipe.epochs, patience=recipe.patience, engine=engine)
     description = about | {"recipe": recipe.model_dump(), "seed": engine.seed, "best": fitted.best}
     return TrainedNetwork(experiment.network, sizes, description, fitted.weights), fitted.log
@@ -55,13 +55,13 @@ def _predict(network: TrainedNetwork, slices: Store, rows: np.ndarray, engine: E
     from brain_tumor.training.device import choose_device
 
     device = choose_device(engine)
-    module = network.module().to(device.accelerator, memory_format=torch.channels_last)
+    module = device.place(network.module())
     table = slices.rows
     for start in tqdm(range(0, len(rows), batch_size), desc=f"predicting with {network.name}", unit="batch", disable=None):
         chosen = rows[start : start + batch_size]
         (image,) = slices.read(chosen, "image")
         with torch.inference_mode(), device.autocast():
-            logits = module(torch.from_numpy(image).float().to(device.accelerator, memory_format=torch.channels_last))
+            logits = module(device.place_batch(torch.from_numpy(image)))
         probability = (logits.float().sigmoid() * 255).round().to(torch.uint8).cpu().contiguous().numpy()
         patient, number = (table[name].to_numpy()[chosen] for name in ("patient", "slice"))
         yield {"probability": probability, "row": chosen, "patient": patient.astype(object), "slice": number}
