@@ -26,7 +26,9 @@ class ParameterCheck:
             ValueError: naming the key, and the one that was probably meant.
         """
         loader = cast("OmegaConfigLoader", context.config_loader)
-        written = OmegaConfigLoader(loader.conf_source, loader.env, base_env=loader.base_env, default_run_env=loader.default_run_env)["parameters"]
+        written = OmegaConfigLoader(
+            loader.conf_source, loader.env, base_env=loader.base_env, default_run_env=loader.default_run_env, merge_strategy=loader.merge_strategy
+        )["parameters"]
         known = set(_paths(written))
         for key in _paths(loader.runtime_params or {}):
             parents = [key.rsplit(".", n)[0] for n in range(key.count(".") + 1)]

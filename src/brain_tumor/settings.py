@@ -3,4 +3,8 @@
 from brain_tumor.hooks import ParameterCheck, RunSummary
 
 HOOKS = (ParameterCheck(), RunSummary())
-CONFIG_LOADER_ARGS = {"base_env": "base", "default_run_env": "local"}
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "merge_strategy": {"parameters": "soft"},  # an environment names what it changes, the rest is base's
+}

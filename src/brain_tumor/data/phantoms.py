@@ -20,7 +20,7 @@ SIGNAL = {
     "GM": (0.56, 0.50, 0.52, 0.58),
     "WM": (0.44, 0.76, 0.74, 0.40),
     "NCR": (0.48, 0.30, 0.28, 0.82),
-    "ED": (0.84, 0.50, 0.50, 0.80),
+    "ED": (0.78, 0.50, 0.50, 0.80),
     "ET": (0.66, 0.46, 1.00, 0.62),
 }
 
@@ -188,12 +188,12 @@ def _acquire(head: _Head, labels: np.ndarray, core_distance: np.ndarray, age: fl
     for m, modality in enumerate(MODALITIES):
         signal = sum(f * SIGNAL[t][m] * rng.normal(1, 0.05) for t, f in fractions.items())
         if modality in ("FLAIR", "T2"):
-            signal = signal + hyperintense * rng.uniform(0.2, 0.4)
+            signal = signal + hyperintense * rng.uniform(0.25, 0.45)
         if modality == "T1ce":
             signal = signal + vessels * rng.uniform(0.25, 0.5)
         signal = healthy * signal
         for t in TISSUES:
-            signal = signal + lesion[t] * SIGNAL[t][m] * rng.normal(1, 0.08) * (1 + 0.09 * texture[t])
+            signal = signal + lesion[t] * SIGNAL[t][m] * rng.normal(1, 0.08) * (1 + 0.12 * texture[t])
         signal = ndimage.gaussian_filter(signal, (0, rng.uniform(0.4, 0.8), rng.uniform(0.4, 0.8)))
         signal = signal * np.exp(0.09 * head.noise(70, rng) + 0.03 * head.noise(25, rng))
         sigma = rng.uniform(0.015, 0.04)  # Rician, as in magnitude images

@@ -14,16 +14,17 @@ from brain_tumor.data.scans import SIMULATED_MARK
 CONTENT = Path("BraTS2020_training_data/content/data")
 
 
-def simulate_data_set(folder: Path, *, patients: int, slices: range, seed: int) -> None:
+def simulate_data_set(folder: Path, *, patients: int, slices: range, seed: int, workers: int = -1) -> None:
     """Write simulated patients below `folder`, as the Kaggle set `awsaf49/brats2020-training-data` lays them out.
 
     Args:
         slices: the slice numbers written of each patient, on BraTS's grid of 155.
+        workers: processes; -1 is one for each core.
     """
     content = folder / CONTENT
     content.mkdir(parents=True)
     work = (joblib.delayed(_write_patient)(content, volume, tuple(slices), seed) for volume in range(1, patients + 1))
-    done = joblib.Parallel(n_jobs=-1, return_as="generator")(work)
+    done = joblib.Parallel(n_jobs=workers, return_as="generator")(work)
     facts = list(tqdm(done, total=patients, desc="simulating patients", unit="patient", disable=None))
     for name, table in _tables(facts).items():
         table.to_csv(content / name, index=False, na_rep="NA")

@@ -57,7 +57,8 @@ def _take(data: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
     """Rows of a data set, read in runs of neighbours: h5py's own indexing with a list takes time for each row."""
     result = np.empty((len(rows), *data.shape[1:]), data.dtype)
     starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
-    for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+    ends = [*starts[1:], len(rows)][: len(starts)]
+    for start, end in zip(starts, ends, strict=True):
         data.read_direct(result, np.s_[rows[start] : rows[end - 1] + 1], np.s_[start:end])
     return result
 

@@ -7,7 +7,7 @@ import joblib
 from kedro.io import AbstractDataset, DatasetError
 
 
-class InspectionsDataset(AbstractDataset[None, joblib.Memory]):
+class InspectionsDataset(AbstractDataset[Any, joblib.Memory]):
     """A folder of remembered inspections, as a `joblib.Memory`. Safe to delete: the files are then read again.
 
     Args:
@@ -22,7 +22,7 @@ class InspectionsDataset(AbstractDataset[None, joblib.Memory]):
         """The memory; functions cached with it look here first."""
         return joblib.Memory(self._folder, verbose=0)
 
-    def save(self, data: None) -> None:
+    def save(self, data: Any) -> None:
         """The memory fills itself."""
         raise DatasetError(f"{self._folder} is filled by the functions cached in it, not saved")
 

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from brain_tumor.data.simulation import simulate_data_set
 logger = logging.getLogger(__name__)
 
 
-class FolderDataset(AbstractDataset[None, Path]):
+class FolderDataset(AbstractDataset[Any, Path]):
     """A folder of raw files, exactly as published; loading it gives its path.
 
     Args:
@@ -28,7 +29,7 @@ class FolderDataset(AbstractDataset[None, Path]):
         """The folder. Whether it holds scans is the index's to say."""
         return self._folder
 
-    def save(self, data: None) -> None:
+    def save(self, data: Any) -> None:
         """Raw files are read only."""
         raise DatasetError(f"{self._folder} holds raw files; nothing is saved there")
 
@@ -51,7 +52,7 @@ class SimulatedDataset(FolderDataset):
     """
 
     def __init__(
-        self, *, filepath: str, patients: int, slices: tuple[int, int, int], seed: int = 0, instead: str | None = None, metadata: dict[str, Any] | None = None
+        self, *, filepath: str, patients: int, slices: Sequence[int], seed: int = 0, instead: str | None = None, metadata: dict[str, Any] | None = None
     ) -> None:
         super().__init__(filepath=instead or filepath, metadata=metadata)
         self._own = instead is not None

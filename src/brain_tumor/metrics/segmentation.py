@@ -1,6 +1,6 @@
 """Scores of a segmentation for each patient, and their summary over patients."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,7 @@ def score(true_positives: int, false_positives: int, false_negatives: int) -> di
     }
 
 
-def score_volume(truth: UInt8[np.ndarray, "n h w"], predicted: UInt8[np.ndarray, "n h w"], targets: Mapping[str, tuple[int, ...]]) -> pd.DataFrame:
+def score_volume(truth: UInt8[np.ndarray, "n h w"], predicted: UInt8[np.ndarray, "n h w"], targets: Mapping[str, Sequence[int]]) -> pd.DataFrame:
     """Scores of one patient's volume, a row for each target and metric.
 
     Args:

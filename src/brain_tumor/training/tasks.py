@@ -1,6 +1,7 @@
 """What is learned: the Lightning module of each task."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float, UInt8
@@ -24,7 +25,7 @@ class SegmentationTask(LightningModule):
         tissues: number of tissues, the network's output channels.
     """
 
-    def __init__(self, network: nn.Module, targets: Mapping[str, tuple[int, ...]], tissues: int, recipe: SegmentationRecipe, seed: int) -> None:
+    def __init__(self, network: nn.Module, targets: Mapping[str, Sequence[int]], tissues: int, recipe: SegmentationRecipe, seed: int) -> None:
         super().__init__()
         self.network, self.targets, self.tissues, self.recipe, self.seed = network, dict(targets), tissues, recipe, seed
         self.loss = DiceBCE(recipe.dice_weight)
@@ -73,11 +74,19 @@ class SegmentationTask(LightningModule):
         recipe = self.recipe
         optimiser = torch.optim.AdamW(self.network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=steps, pct_start=0.1)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: warm_cosine(step, steps))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def _tensor(parts: tuple[int, ...], like: Tensor) -> Tensor:
+def warm_cosine(step: int, steps: int) -> float:
+    """Factor of the learning rate: rises to 1 over the first tenth of the steps, then falls to 0 along a cosine."""
+    warm = max(1, steps // 10)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm + 1) / max(1, steps - warm)))
+
+
+def _tensor(parts: Sequence[int], like: Tensor) -> Tensor:
     return torch.tensor(parts, dtype=like.dtype, device=like.device)
 
 

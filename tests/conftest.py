@@ -1,0 +1,43 @@
+"""What tests share: a tiny simulated source, a project of its own for whole runs, the real data where it is."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks lose by a second thread
+os.environ["DO_NOT_TRACK"] = "1"
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from support import ROOT, copy_project
+
+from brain_tumor.data.declaration import DataSet
+
+
+@pytest.fixture(scope="session")
+def brats() -> DataSet:
+    """BraTS as the project declares it."""
+    parameters = yaml.safe_load((ROOT / "conf/base/parameters_data_segmentation.yml").read_text())
+    return DataSet.model_validate(parameters["data_segmentation"]["data_set"])
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five simulated patients of five slices each."""
+    from brain_tumor.data.simulation import simulate_data_set
+
+    folder = tmp_path_factory.mktemp("raw") / "sample"
+    simulate_data_set(folder, patients=5, slices=range(50, 110, 12), seed=0, workers=1)
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the project's configuration that runs write into."""
+    return copy_project(tmp_path)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

@@ -1,0 +1,159 @@
+import h5py
+import nibabel as nib
+import numpy as np
+import pytest
+from support import real, save_patient
+
+from brain_tumor.data.scan import Unreadable
+from brain_tumor.data.scans import find_scans, read_slices
+
+
+def test_finds_hdf5_slices_by_patient(sample, brats):
+    scans = find_scans(sample, brats)
+    assert [s.patient for s in scans] == [f"BraTS20_Training_{k:03d}" for k in range(1, 6)]
+    assert [s.number for s in read_slices(scans[0], brats)] == [50, 62, 74, 86, 98]
+    assert [s.number for s in read_slices(scans[0], brats, {62, 98})] == [62, 98]
+
+
+@pytest.fixture
+def nifti(tmp_path, rng):
+    """Two patients in the names of two years."""
+    volumes = rng.integers(1, 100, (4, 16, 20, 6)).astype(np.int16)
+    mask = rng.choice([0, 1, 2, 4], (16, 20, 6))
+    save_patient(tmp_path / "a", "BraTS20_Training_009", volumes, mask)
+    save_patient(tmp_path / "b", "x", volumes, np.where(mask == 4, 3, mask))
+    for old, new in (("flair", "t2f"), ("t1", "t1n"), ("t1ce", "t1c"), ("t2", "t2w"), ("seg", "seg")):
+        (tmp_path / "b" / f"x_{old}.nii.gz").rename(tmp_path / "b" / f"BraTS-GLI-00009-000-{new}.nii.gz")
+    return tmp_path, volumes, mask
+
+
+def test_nifti_names_of_2020_and_2023_read_alike(nifti, brats):
+    folder, volumes, mask = nifti
+    scans = find_scans(folder, brats)
+    assert [s.patient for s in scans] == ["BraTS-GLI-00009-000", "BraTS20_Training_009"]
+    for scan in scans:
+        slices = list(read_slices(scan, brats))
+        assert np.array_equal(np.stack([s.image for s in slices], -1), volumes)
+        assert np.array_equal(np.stack([s.labels for s in slices], -1), np.select([mask == 1, mask == 2, mask == 4], [1, 2, 3]))
+
+
+def test_other_orientations_are_turned(nifti, brats):
+    folder, volumes, _ = nifti
+    for file in (folder / "a").iterdir():
+        image = nib.load(file)
+        nib.save(nib.as_closest_canonical(image), file)  # L, P, S > R, A, S
+    scan = find_scans(folder / "a", brats)[0]
+    assert np.array_equal(np.stack([s.image for s in read_slices(scan, brats)], -1), volumes)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda _: None, "is not a folder"),
+        (lambda f: f.mkdir(), "is empty"),
+        (lambda f: (f.mkdir(), (f / "notes.txt").write_text("hello")), "neither HDF5 slices named volume_{volume}_slice_{slice}.h5 nor NIfTI"),
+    ],
+)
+def test_a_source_without_scans_is_refused(tmp_path, brats, make, message):
+    folder = tmp_path / "source"
+    make(folder)
+    with pytest.raises(FileNotFoundError) as error:
+        find_scans(folder, brats)
+    assert message in str(error.value)
+    assert str(folder) in str(error.value)
+    assert "segmentation_source" in str(error.value)
+
+
+def test_a_missing_modality_leaves_the_patient_out(nifti, brats):
+    folder = nifti[0]
+    (folder / "a" / "BraTS20_Training_009_t1ce.nii.gz").unlink()
+    whole, lacking = find_scans(folder, brats)
+    (only,) = read_slices(lacking, brats)
+    assert isinstance(only, Unreadable)
+    assert "no T1ce volume (a file ending in _t1ce or _t1c.nii.gz)" in only.problem
+    assert len(list(read_slices(whole, brats))) == 6
+
+
+def break_text(file):
+    file.write_text("not HDF5")
+
+
+def break_truncate(file):
+    file.write_bytes(file.read_bytes()[:3000])
+
+
+def break_key(file):
+    with h5py.File(file, "a") as content:
+        content.move("mask", "masks")
+
+
+def break_shape(file):
+    with h5py.File(file, "a") as content:
+        del content["image"]
+        content["image"] = np.zeros((240, 240, 3))
+
+
+def break_size(file):
+    with h5py.File(file, "a") as content:
+        del content["mask"]
+        content["mask"] = np.zeros((120, 240, 3), np.uint8)
+
+
+def break_nan(file):
+    with h5py.File(file, "a") as content:
+        content["image"][3, 4, 1] = np.nan
+
+
+def break_label(file):
+    with h5py.File(file, "a") as content:
+        content["mask"][100, 100] = 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (break_text, "unreadable HDF5 slice"),
+        (break_truncate, "unreadable HDF5 slice"),
+        (break_key, "mask"),
+        (break_shape, "4 modalities), got (240, 240, 3)"),
+        (break_size, "got (120, 240, 3)"),
+        (break_nan, "NaN"),
+        (break_label, "one tissue at most"),
+    ],
+)
+def test_a_bad_slice_says_why_and_the_others_are_read(sample, tmp_path, brats, damage, message):
+    for file in sample.rglob("volume_1_*.h5"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    damage(tmp_path / "volume_1_slice_62.h5")
+    slices = list(read_slices(find_scans(tmp_path, brats)[0], brats))
+    assert isinstance(slices[1], Unreadable)
+    assert message in slices[1].problem
+    assert slices[1].number == 62
+    assert [s.number for s in slices if not isinstance(s, Unreadable)] == [50, 74, 86, 98]
+
+
+def test_undeclared_labels_and_other_sizes_leave_a_nifti_patient_out(nifti, brats, rng):
+    folder = nifti[0]
+    seg = folder / "a" / "BraTS20_Training_009_seg.nii.gz"
+    nib.save(nib.Nifti1Image(np.full((16, 20, 6), 7, np.uint8), np.diag([-1, -1, 1, 1])), seg)
+    (only,) = read_slices(find_scans(folder / "a", brats)[0], brats)
+    assert "holds labels [7]" in only.problem
+    nib.save(nib.Nifti1Image(np.zeros((16, 20, 5), np.uint8), np.diag([-1, -1, 1, 1])), seg)
+    (only,) = read_slices(find_scans(folder / "a", brats)[0], brats)
+    assert "register them first" in only.problem
+
+
+def test_real_slices_and_volumes_lie_the_same_way(brats):
+    """The mask of a real HDF5 slice is that patient's mask in the NIfTI release, not its mirror image."""
+    masks, source = real("brats2020-masks-128"), real("brats2020-training-data")
+    agreement = []
+    for scan in find_scans(source, brats)[:12]:
+        file = masks / f"{scan.patient}_seg.nii.gz"
+        for slice_ in read_slices(scan, brats) if file.is_file() else ():
+            volume = np.asarray(nib.load(file).dataobj)
+            tumour = volume[:, :, round((slice_.number + 0.5) * 128 / 155 - 0.5)] > 0
+            truth = slice_.labels[(np.arange(128) + 0.5).astype(int) * 240 // 128][:, (np.arange(128) + 0.5).astype(int) * 240 // 128] > 0
+            agreement.append([2 * (truth & t).sum() / (truth.sum() + t.sum()) for t in (tumour, tumour[::-1], tumour[:, ::-1])])
+    same, mirrored, upside_down = np.mean(agreement, axis=0)
+    assert same > 0.7  # nearest slice of a coarser grid
+    assert max(mirrored, upside_down) < 0.4

@@ -1,0 +1,97 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from kedro.io import DatasetError
+from matplotlib.figure import Figure
+
+from brain_tumor.data.store import StoreContent
+from brain_tumor.datasets import FiguresDataset, FolderDataset, InspectionsDataset, NetworkDataset, SimulatedDataset, StoreDataset
+from brain_tumor.datasets.atomic import replacing
+from brain_tumor.networks import build
+from brain_tumor.networks.trained import TrainedNetwork
+
+
+def content(value, fingerprint=None, fails=False):
+    def chunks():
+        yield {"image": np.full((2, 3, 3), value, np.float32)}
+        if fails:
+            raise RuntimeError("disk full")
+
+    return StoreContent({"fingerprint": fingerprint}, chunks())
+
+
+def test_store_is_written_again_only_if_its_fingerprint_changed(tmp_path):
+    dataset = StoreDataset(filepath=str(tmp_path / "deep" / "store.h5"))
+    with pytest.raises(DatasetError, match="isn't there"):
+        dataset.load()
+    values = []
+    for value, fingerprint in ((1, "a"), (2, "a"), (3, "b")):
+        dataset.save(content(value, fingerprint))
+        values.append(dataset.load().read(np.array([0]), "image")[0].max())
+    assert values == [1, 1, 3]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    dataset = StoreDataset(filepath=str(tmp_path / "store.h5"))
+    dataset.save(content(1, "a"))
+    with pytest.raises(DatasetError, match="disk full"):
+        dataset.save(content(2, "b", fails=True))
+    assert dataset.load().read(np.array([0]), "image")[0].max() == 1
+    assert [f.name for f in tmp_path.iterdir()] == ["store.h5"]
+
+
+def test_replacing_keeps_the_old_file_on_an_error(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), replacing(path) as draft:
+        draft.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_network_describes_itself(tmp_path):
+    network = build("classic_unet", n_filters=4)
+    saved = TrainedNetwork("classic_unet", {"n_filters": 4}, {"modalities": ["FLAIR"], "best": {"epoch": 3.0}}, network.state_dict())
+    dataset = NetworkDataset(filepath=str(tmp_path / "network.safetensors"))
+    dataset.save(saved)
+    loaded = dataset.load()
+    assert (loaded.name, loaded.sizes, loaded.description) == (saved.name, saved.sizes, saved.description)
+    x = torch.randn(1, 4, 16, 16)
+    assert torch.equal(loaded.module()(x), network.eval()(x))
+
+
+def test_figures_round_trip_and_old_ones_go(tmp_path):
+    dataset = FiguresDataset(filepath=str(tmp_path / "figures"))
+    dataset.save({"a": Figure(), "b": Figure()})
+    dataset.save({"b": Figure()})
+    assert list(dataset.load()) == ["b"]
+    assert dataset.load()["b"].startswith(b"\x89PNG")
+
+
+def test_sample_is_kept_while_its_settings_stand(tmp_path):
+    folder = tmp_path / "sample"
+    SimulatedDataset(filepath=str(folder), patients=1, slices=(60, 62, 1)).load()
+    file = next(folder.rglob("volume_1_slice_60.h5"))
+    first = file.read_bytes(), file.stat().st_mtime_ns
+    SimulatedDataset(filepath=str(folder), patients=1, slices=(60, 62, 1)).load()
+    assert (file.read_bytes(), file.stat().st_mtime_ns) == first
+    SimulatedDataset(filepath=str(folder), patients=1, slices=(60, 61, 1), seed=1).load()
+    assert file.read_bytes() != first[0]
+    assert len(list(folder.rglob("*.h5"))) == 1
+
+
+def test_own_folder_is_taken_instead_and_never_written(tmp_path):
+    dataset = SimulatedDataset(filepath=str(tmp_path / "sample"), patients=1, slices=(60, 61, 1), instead=str(tmp_path / "mine"))
+    assert dataset.load() == tmp_path / "mine"
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(DatasetError, match="nothing is saved"):
+        dataset.save(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [FiguresDataset, FolderDataset, InspectionsDataset, NetworkDataset, StoreDataset])
+def test_datasets_can_be_sent_to_another_process(kind, tmp_path):
+    dataset = kind(filepath=str(tmp_path / "x"))
+    assert pickle.loads(pickle.dumps(dataset))._describe() == dataset._describe()  # noqa: S301

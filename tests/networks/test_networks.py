@@ -1,0 +1,70 @@
+import pytest
+import torch
+
+from brain_tumor.networks import NETWORKS, build, networks_of
+from brain_tumor.networks.trained import TrainedNetwork
+
+PARAMETERS = {"classic_unet": {8: 344_227, 16: 1_375_043, 32: 5_496_451, 64: 21_978_371}}
+SEGMENTATION = networks_of("segmentation")
+
+
+@pytest.fixture(params=SEGMENTATION)
+def network(request):
+    torch.manual_seed(0)
+    return build(request.param, n_filters=8)
+
+
+@pytest.mark.parametrize(("name", "n_filters", "count"), [(n, f, c) for n, counts in PARAMETERS.items() for f, c in counts.items()])
+def test_parameter_counts_are_the_references(name, n_filters, count):
+    assert sum(p.numel() for p in build(name, n_filters=n_filters).parameters()) == count
+
+
+def test_every_network_is_pinned():
+    assert set(PARAMETERS) == set(NETWORKS)
+
+
+def test_gives_logits_of_the_inputs_size(network):
+    for height, width in ((32, 32), (48, 16)):
+        logits = network(torch.randn(2, 4, height, width))
+        assert logits.shape == (2, 3, height, width)
+        assert logits.min() < 0 < logits.max()
+
+
+def test_channels_follow_the_data_set():
+    for name in SEGMENTATION:
+        assert build(name, in_channels=3, out_channels=1, n_filters=8)(torch.randn(1, 3, 16, 16)).shape == (1, 1, 16, 16)
+
+
+def test_every_parameter_gets_a_gradient(network):
+    network(torch.randn(2, 4, 32, 32)).square().mean().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_evaluation_does_not_mix_a_batch(network):
+    network.eval()
+    x = torch.randn(3, 4, 32, 32)
+    with torch.inference_mode():
+        assert torch.allclose(network(x)[1], network(x[1:2])[0], atol=1e-5)
+
+
+def test_sides_that_cannot_be_halved_are_refused(network):
+    with pytest.raises(ValueError, match="multiples of 16, got 241x240; set `slice_size` to 256"):
+        network(torch.randn(1, 4, 241, 240))
+
+
+def test_trained_network_gives_back_its_logits(network):
+    weights = {k: v.clone() for k, v in network.state_dict().items()}
+    name = next(n for n, (_, c) in NETWORKS.items() if c == type(network).__name__)
+    trained = TrainedNetwork(name, {"n_filters": 8}, {}, weights)
+    x = torch.randn(1, 4, 32, 32)
+    assert torch.equal(trained.module()(x), network.eval()(x))
+    assert trained.parameters == PARAMETERS[name][8]
+
+
+def test_unknown_names_and_sizes_are_refused():
+    with pytest.raises(ValueError, match="did you mean 'classic_unet'"):
+        build("clasic_unet")
+    with pytest.raises(TypeError, match="n_filter"):
+        build("classic_unet", n_filter=8)

@@ -1,0 +1,143 @@
+import logging
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from kedro.pipeline import Pipeline
+from support import copy_project, real
+
+from brain_tumor.data.store import Store
+from brain_tumor.datasets import NetworkDataset
+
+
+def run(project, pipeline="segmentation", **params):
+    bootstrap_project(project)
+    with KedroSession.create(project, env="test", runtime_params=params) as session:
+        return session.run(pipeline_names=[pipeline])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, sample):
+    """A project in which the whole pipeline has run once on the tiny sample."""
+    folder = copy_project(tmp_path_factory.mktemp("project"))
+    run(folder, segmentation_source=str(sample))
+    return folder
+
+
+def test_whole_run_writes_every_layer(finished):
+    data = finished / "data"
+    index = pd.read_csv(data / "02_intermediate/segmentation/index.csv", keep_default_na=False)
+    splits = pd.read_csv(data / "05_model_input/segmentation/splits.csv")
+    scores = pd.read_csv(data / "08_reporting/segmentation/classic_unet/patient_scores.csv")
+    comparison = pd.read_csv(data / "08_reporting/segmentation/comparison.csv")
+    assert len(index) == 25
+    assert index["simulated"].all()
+    assert set(scores["patient"]) == set(splits.loc[splits["split"] == "test", "patient"])
+    assert list(comparison.columns) == ["network", "parameters", "protocol", "target", "metric", "mean", "median", "low", "high", "patients"]
+    assert set(comparison["target"]) == {"NCR", "ED", "ET", "WT", "TC"}
+    assert set(comparison["metric"]) == {"dice", "iou", "precision", "recall"}
+    assert len(pd.read_csv(data / "06_models/segmentation/classic_unet/training_log.csv")) == 2
+
+
+def test_scores_are_those_of_the_predictions_on_disk(finished):
+    """Dice of the whole tumour worked out again, straight from the two HDF5 files."""
+    slices = Store(finished / "data/03_primary/segmentation/slices.h5")
+    predictions = Store(finished / "data/07_model_output/segmentation/classic_unet/predictions.h5")
+    scores = pd.read_csv(finished / "data/08_reporting/segmentation/classic_unet/patient_scores.csv")
+    table = predictions.rows
+    (probability,) = predictions.read(np.arange(len(table)), "probability")
+    (labels,) = slices.read(table["row"].to_numpy(), "labels")
+    found, truth = (probability >= 128).any(1), labels > 0
+    for patient in scores["patient"].unique():
+        mine = (table["patient"] == patient).to_numpy()
+        total = found[mine].sum() + truth[mine].sum()
+        dice = 2 * (found[mine] & truth[mine]).sum() / total if total else 1.0
+        assert scores.query("patient == @patient and target == 'WT' and metric == 'dice'")["value"].item() == pytest.approx(dice)
+
+
+def test_network_file_says_what_it_needs(finished):
+    network = NetworkDataset(filepath=str(finished / "data/06_models/segmentation/classic_unet/network.safetensors")).load()
+    assert network.name == "classic_unet"
+    assert network.sizes == {"in_channels": 4, "out_channels": 3, "n_filters": 4}
+    assert network.description["modalities"] == ["FLAIR", "T1", "T1ce", "T2"]
+    assert network.description["tissues"] == ["NCR", "ED", "ET"]
+    assert network.description["simulated"] is True
+
+
+def test_report_needs_nothing_else_and_says_simulated(finished):
+    report = (finished / "data/08_reporting/segmentation/report.html").read_text()
+    assert "SIMULATED" in report.split("</title>")[0]
+    assert report.count("data:image/png;base64,") == 3
+    assert 'src="http' not in report
+    assert "href=" not in report
+    assert report.count('alt="') == 3
+    assert "1 simulated test patient" in report
+
+
+def test_second_run_prepares_nothing(finished, sample, caplog):
+    store = finished / "data/03_primary/segmentation/slices.h5"
+    before = store.stat().st_mtime_ns
+    with caplog.at_level(logging.INFO):
+        run(finished, "data_engineering", segmentation_source=str(sample))
+    assert store.stat().st_mtime_ns == before
+    assert "0 new or changed since the last run" in caplog.text
+    assert "same files, same settings" in caplog.text
+
+
+def test_changed_setting_prepares_again(project, sample):
+    run(project, "data_engineering", segmentation_source=str(sample))
+    run(project, "data_engineering", segmentation_source=str(sample), data_segmentation={"preparation": {"slice_size": 16}})
+    store = Store(project / "data/03_primary/segmentation/slices.h5")
+    assert store.description["slice_size"] == 16
+    assert store.read(np.array([0]), "image")[0].shape == (1, 4, 16, 16)
+
+
+def test_bad_files_are_left_out_and_the_rest_is_used(project, sample, tmp_path, caplog):
+    source = shutil.copytree(sample, tmp_path / "source")
+    broken = next(source.rglob("volume_2_slice_74.h5"))
+    broken.write_bytes(broken.read_bytes()[:5000])
+    run(project, "data_engineering", segmentation_source=str(source))
+    index = pd.read_csv(project / "data/02_intermediate/segmentation/index.csv", keep_default_na=False)
+    (row,) = index[index["left_out"] != ""].to_dict("records")
+    assert (row["patient"], row["slice"]) == ("BraTS20_Training_002", 74)
+    assert "fetch the file again" in row["left_out"]
+    assert broken.name in caplog.text
+    assert len(Store(project / "data/03_primary/segmentation/slices.h5").rows) == 24
+
+
+def test_misspelt_parameter_is_refused(project):
+    with pytest.raises(ValueError, match="did you mean 'segmentation_source'"):
+        run(project, segmentation_sorce="/tmp")  # noqa: S108
+    with pytest.raises(ValueError, match=r"did you mean 'segmentation\.recipe\.epochs'"):
+        run(project, segmentation={"recipe": {"epoch": 3}})
+
+
+def test_wrong_value_is_refused_before_anything_runs(project, sample):
+    with pytest.raises(Exception, match="multiple of 16"):
+        run(project, segmentation_source=str(sample), data_segmentation={"preparation": {"slice_size": 100}})
+    assert not (project / "data").exists()
+
+
+@pytest.mark.parametrize("name", ["brats-nifti", "brats2020-training-data"])
+def test_real_scans_go_through_to_the_report(project, name):
+    run(project, segmentation_source=str(real(name)), preparation={"workers": -1})
+    report = (project / "data/08_reporting/segmentation/report.html").read_text()
+    assert "SIMULATED" not in report
+    splits = pd.read_csv(project / "data/05_model_input/segmentation/splits.csv")
+    assert splits["patient"].is_unique
+    if name == "brats-nifti":
+        assert splits["split"].value_counts().to_dict() == {"train": 2, "test": 1, "validation": 1}
+    else:
+        assert len(splits) == 94
+
+
+def test_registered_pipelines():
+    from brain_tumor.pipeline_registry import register_pipelines
+
+    pipelines = register_pipelines()
+    assert isinstance(pipelines["segmentation"], Pipeline)
+    assert {"data_engineering", "segmentation", "__default__"} <= set(pipelines)
+    assert all(node.name.startswith("segmentation.") for node in pipelines["segmentation"].nodes)
