@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from support import real, save_patient
 
+from brain_tumor.data.nifti_volumes import write_mask
 from brain_tumor.data.scan import Unreadable
 from brain_tumor.data.scans import find_scans, read_slices
 
@@ -132,15 +133,67 @@ def test_a_bad_slice_says_why_and_the_others_are_read(sample, tmp_path, brats, d
     assert [s.number for s in slices if not isinstance(s, Unreadable)] == [50, 74, 86, 98]
 
 
+def test_a_second_file_for_a_slice_is_left_out(sample, tmp_path, brats):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        for file in sample.rglob("volume_1_*.h5"):
+            if folder == "a" or file.stem.endswith("74"):
+                (tmp_path / folder / file.name).write_bytes(file.read_bytes())
+    slices = list(read_slices(find_scans(tmp_path, brats)[0], brats))
+    (second,) = [s for s in slices if isinstance(s, Unreadable)]
+    assert "second file for slice 74 of BraTS20_Training_001" in second.problem
+    assert len(slices) == 6
+
+
+def test_a_mask_under_another_name_is_adopted(nifti, brats):
+    """As `W39_1998.09.19_Segm.nii` in the folder of patient 355."""
+    folder = nifti[0] / "a"
+    (folder / "BraTS20_Training_009_seg.nii.gz").rename(folder / "W39_1998.09.19_Segm.nii.gz")
+    (scan,) = find_scans(folder, brats)
+    assert scan.patient == "BraTS20_Training_009"
+    assert len([s for s in read_slices(scan, brats) if not isinstance(s, Unreadable)]) == 6
+
+
+def test_other_segmentations_beside_the_mask_are_not_taken(nifti, brats):
+    folder = nifti[0] / "a"
+    (folder / "BraTS20_Training_009_seg_0-3.nii.gz").write_bytes((folder / "BraTS20_Training_009_t1.nii.gz").read_bytes())
+    (scan,) = find_scans(folder, brats)
+    assert [f.name for f in scan.files][-1] == "BraTS20_Training_009_seg.nii.gz"
+    assert not any(isinstance(s, Unreadable) for s in read_slices(scan, brats))
+
+
+def test_masks_go_out_as_they_came(nifti, brats, tmp_path):
+    folder, _, mask = nifti
+    for like, turn in ((folder / "a" / "BraTS20_Training_009_t1.nii.gz", lambda x: x), (folder / "turned.nii.gz", nib.as_closest_canonical)):
+        nib.save(turn(nib.load(folder / "a" / "BraTS20_Training_009_t1.nii.gz")), like)
+        labels = np.stack([s.labels for s in read_slices(find_scans(folder / "a", brats)[0], brats)], -1)
+        write_mask(tmp_path / "out.nii.gz", labels, like, brats)
+        written, original = nib.load(tmp_path / "out.nii.gz"), nib.load(like)
+        assert np.allclose(written.affine, original.affine)
+        assert nib.aff2axcodes(written.affine) == nib.aff2axcodes(original.affine)
+        back = np.asarray(written.dataobj)
+        assert np.array_equal(back if like.parent.name == "a" else back[::-1, ::-1], mask)
+
+
 def test_undeclared_labels_and_other_sizes_leave_a_nifti_patient_out(nifti, brats, rng):
     folder = nifti[0]
     seg = folder / "a" / "BraTS20_Training_009_seg.nii.gz"
     nib.save(nib.Nifti1Image(np.full((16, 20, 6), 7, np.uint8), np.diag([-1, -1, 1, 1])), seg)
     (only,) = read_slices(find_scans(folder / "a", brats)[0], brats)
     assert "holds labels [7]" in only.problem
-    nib.save(nib.Nifti1Image(np.zeros((16, 20, 5), np.uint8), np.diag([-1, -1, 1, 1])), seg)
-    (only,) = read_slices(find_scans(folder / "a", brats)[0], brats)
-    assert "register them first" in only.problem
+    shifted = np.diag([-1.0, -1, 1, 1])
+    shifted[0, 3] = 5
+    for shape, affine in (((16, 20, 5), np.diag([-1, -1, 1, 1])), ((16, 20, 6), shifted), ((16, 20, 6), np.diag([-2, -1, 1, 1]))):
+        nib.save(nib.Nifti1Image(np.zeros(shape, np.uint8), affine), seg)
+        (only,) = read_slices(find_scans(folder / "a", brats)[0], brats)
+        assert "register them first" in only.problem
+
+
+def test_a_truncated_volume_leaves_a_nifti_patient_out(nifti, brats):
+    file = nifti[0] / "a" / "BraTS20_Training_009_t2.nii.gz"
+    file.write_bytes(file.read_bytes()[:900])
+    (only,) = read_slices(find_scans(nifti[0] / "a", brats)[0], brats)
+    assert "unreadable NIfTI patient" in only.problem
 
 
 def test_real_slices_and_volumes_lie_the_same_way(brats):

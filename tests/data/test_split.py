@@ -1,26 +1,54 @@
 import numpy as np
+import pandas as pd
+import pandera.errors
 import pytest
 
+from brain_tumor.data.schemas import Splits
 from brain_tumor.data.split import SplitSettings, split_patients
 
-PATIENTS = [f"p{k:02d}" for k in range(40)]
+
+def table(count):
+    rng = np.random.default_rng(5)
+    return pd.DataFrame(
+        {"patient": [f"p{k:03d}" for k in range(count)], "grade": rng.choice(["HGG", "LGG"], count, p=[0.75, 0.25]), "tumour_ml": rng.gamma(2, 50, count)}
+    )
 
 
-def test_every_patient_is_in_one_set():
-    splits = split_patients(PATIENTS, SplitSettings())
-    assert sorted(splits["patient"]) == PATIENTS
+def test_every_patient_is_in_one_set_and_one_fold():
+    splits = split_patients(table(40), SplitSettings())
+    assert splits["patient"].tolist() == table(40)["patient"].tolist()
     assert splits["split"].value_counts().to_dict() == {"train": 28, "test": 8, "validation": 4}
+    assert splits["fold"].value_counts().to_dict() == dict.fromkeys(range(5), 8)
 
 
-def test_order_of_files_does_not_matter_but_the_seed_does():
-    shuffled = list(np.random.default_rng(1).permutation(PATIENTS))
-    assert split_patients(shuffled, SplitSettings()).equals(split_patients(PATIENTS, SplitSettings()))
-    assert not split_patients(PATIENTS, SplitSettings(seed=1)).equals(split_patients(PATIENTS, SplitSettings()))
+def test_order_of_rows_does_not_matter_but_the_seed_does():
+    shuffled = table(40).sample(frac=1, random_state=1)
+    assert split_patients(shuffled, SplitSettings()).equals(split_patients(table(40), SplitSettings()))
+    assert not split_patients(table(40), SplitSettings(seed=1)).equals(split_patients(table(40), SplitSettings()))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sets_and_folds_span_grades_and_volumes(seed):
+    patients = table(369)
+    splits = split_patients(patients, SplitSettings(seed=seed)).merge(patients, on="patient")
+    whole = patients["tumour_ml"].mean()
+    for column in ("split", "fold"):
+        for _, part in splits.groupby(column):
+            assert (part["grade"] == "HGG").mean() == pytest.approx((patients["grade"] == "HGG").mean(), abs=0.03)
+            assert part["tumour_ml"].mean() == pytest.approx(whole, rel=0.12)
 
 
 def test_smallest_split_and_what_cannot_be_split():
-    assert sorted(split_patients(["a", "b", "c"], SplitSettings())["split"]) == ["test", "train", "validation"]
+    assert sorted(split_patients(table(3), SplitSettings())["split"]) == ["test", "train", "validation"]
     with pytest.raises(ValueError, match="at least 3 patients"):
-        split_patients(["a", "b"], SplitSettings())
+        split_patients(table(2), SplitSettings())
     with pytest.raises(ValueError, match="leave no patient"):
-        split_patients(PATIENTS, SplitSettings(test=0.6, validation=0.5))
+        split_patients(table(40), SplitSettings(test=0.6, validation=0.5))
+
+
+def test_a_patient_in_two_sets_is_refused():
+    splits = split_patients(table(10), SplitSettings())
+    Splits.validate(splits)
+    leaking = pd.concat([splits, splits.head(1).assign(split="test")])
+    with pytest.raises(pandera.errors.SchemaError, match="duplicate"):
+        Splits.validate(leaking)

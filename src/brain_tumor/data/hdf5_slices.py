@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Num, UInt8
 
 from brain_tumor.data.declaration import DataSet
+from brain_tumor.data.hdf5_chunks import read_whole
 from brain_tumor.data.scan import Scan, Slice, Unreadable
 
 
@@ -16,31 +17,36 @@ def find(files: list[Path], data_set: DataSet) -> list[Scan]:
     """The patients whose slices are among the files."""
     patients = defaultdict(list)
     for file in files:
-        parsed = _parse(file.name, data_set)
-        if parsed:
-            patient, number = parsed
+        if data_set.slice_pattern.match(file.name):
+            patient, number = _parse(file.name, data_set)
             patients[patient].append((number, file))
     return [Scan.of(patient, "hdf5", [file for _, file in sorted(slices)]) for patient, slices in patients.items()]
 
 
-def _parse(name: str, data_set: DataSet) -> tuple[str, int] | None:
-    """("BraTS20_Training_041", 70) from "volume_41_slice_70.h5"; None if the name isn't a slice's."""
+def _parse(name: str, data_set: DataSet) -> tuple[str, int]:
+    """("BraTS20_Training_041", 70) from "volume_41_slice_70.h5"."""
     match = data_set.slice_pattern.match(name)
-    return (data_set.slice_patient.format(volume=int(match["volume"])), int(match["slice"])) if match else None
+    assert match, name
+    return data_set.slice_patient.format(volume=int(match["volume"])), int(match["slice"])
 
 
 def read(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) -> Iterator[Slice | Unreadable]:
     """The slices of one patient; see `brain_tumor.data.scans.read_slices`."""
+    seen: dict[int, Path] = {}
     for file in scan.files:
-        parsed = _parse(file.name, data_set)
-        if parsed and (numbers is None or parsed[1] in numbers):
-            yield _read_slice(file, parsed[1], data_set)
+        number = _parse(file.name, data_set)[1]
+        first = seen.setdefault(number, file)
+        if numbers is None and first != file:
+            yield Unreadable(number, file, f"second file for slice {number} of {scan.patient}, {first} is used; remove one of them")
+        elif first == file and (numbers is None or number in numbers):
+            yield _read_slice(file, number, data_set)
 
 
 def _read_slice(file: Path, number: int, data_set: DataSet) -> Slice | Unreadable:
     try:
-        with h5py.File(file) as content:
-            image, mask = content["image"][()], content["mask"][()]
+        content = memoryview(file.read_bytes())
+        with h5py.File(file) as datasets:
+            image, mask = (read_whole(datasets[name], content) for name in ("image", "mask"))
         _check(image, mask, data_set)
     except (OSError, KeyError, ValueError) as error:
         reason = str(error).strip("'\"")
@@ -56,13 +62,16 @@ def _check(image: np.ndarray, mask: np.ndarray, data_set: DataSet) -> None:
         raise ValueError(f"mask must be (row, column, {len(data_set.tissues)} tissues) of the image's size, got {mask.shape}")
     if not np.isfinite(image).all():
         raise ValueError("image holds NaN or infinity")
-    if mask.max() > 1 or mask.min() < 0 or mask.sum(-1).max() > 1:
+    present = mask == 1
+    if not (present | (mask == 0)).all() or np.count_nonzero(present) != np.count_nonzero(present.any(-1)):
         raise ValueError("mask must be 0 or 1, one tissue at most for each pixel")
 
 
 def _labels(mask: np.ndarray) -> UInt8[np.ndarray, "h w"]:
-    numbers = np.arange(1, mask.shape[-1] + 1, dtype=np.uint8)
-    return (mask.astype(np.uint8) * numbers).sum(-1, dtype=np.uint8)
+    labels = np.zeros(mask.shape[:2], np.uint8)
+    for label in range(1, mask.shape[-1] + 1):
+        labels[mask[..., label - 1] == 1] = label
+    return labels
 
 
 def write_slice(file: Path, image: Num[np.ndarray, "m h w"], labels: UInt8[np.ndarray, "h w"], tissues: int) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from jaxtyping import Num, UInt8
+from jaxtyping import Float, Num, UInt8
 from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
@@ -16,7 +16,10 @@ from brain_tumor.data.scan import WHOLE_PATIENT, Scan, Slice, Unreadable
 ORIENTATION = ("L", "P", "S")
 """Axes of every volume once read: the published HDF5 slices have it too."""
 
-SUFFIXES = (".nii", ".nii.gz")
+SUFFIXES = (".nii.gz", ".nii")
+
+GEOMETRY_TOLERANCE = 0.05
+"""Millimetres by which the corners and steps of two volumes of a patient may differ."""
 
 
 def find(files: list[Path], data_set: DataSet) -> list[Scan]:
@@ -26,8 +29,17 @@ def find(files: list[Path], data_set: DataSet) -> list[Scan]:
         kind, patient = _parse(file.name, data_set)
         if kind:
             patients[file.parent, patient].setdefault(kind, file)
+    _adopt_masks(patients)
     kinds = (*data_set.modalities, MASK)
     return [_scan(patient, volumes, kinds, data_set) for (_, patient), volumes in patients.items()]
+
+
+def _adopt_masks(patients: dict[tuple[Path, str], dict[str, Path]]) -> None:
+    """A mask under another name belongs to the one patient of its folder who has none (so is patient 355 of BraTS 2020 published)."""
+    for folder, name in [key for key, volumes in patients.items() if set(volumes) == {MASK}]:
+        lacking = [key for key, volumes in patients.items() if key[0] == folder and MASK not in volumes]
+        if len(lacking) == 1:
+            patients[lacking[0]][MASK] = patients.pop((folder, name))[MASK]
 
 
 def _parse(name: str, data_set: DataSet) -> tuple[str, str]:
@@ -72,15 +84,21 @@ def read(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) 
 def _read_volumes(files: tuple[Path, ...]) -> tuple[list[np.ndarray], tuple[float, float, float]]:
     """Voxels of each file in the project's orientation, and the spacing in millimetres."""
     read = [read_volume(file) for file in files]
-    first, spacing = read[0]
+    first, affine = read[0]
     for file, (voxels, own) in zip(files, read, strict=True):
-        if voxels.shape != first.shape or not np.allclose(spacing, own, rtol=1e-3):
-            raise ValueError(f"{file.name} is {voxels.shape} at {own} mm, {files[0].name} is {first.shape} at {spacing} mm: register them first")
-    return [voxels for voxels, _ in read], spacing
+        if voxels.shape != first.shape or not np.allclose(affine, own, atol=GEOMETRY_TOLERANCE):
+            raise ValueError(f"{file.name} ({_geometry(voxels, own)}) lies elsewhere than {files[0].name} ({_geometry(first, affine)}); register them first")
+    row, column, depth = nib.affines.voxel_sizes(affine).tolist()
+    return [voxels for voxels, _ in read], (row, column, depth)
 
 
-def read_volume(file: Path) -> tuple[Num[np.ndarray, "h w d"], tuple[float, float, float]]:
-    """Voxels of a NIfTI file turned to L, P, S, and millimetres along (row, column, slice).
+def _geometry(voxels: np.ndarray, affine: np.ndarray) -> str:
+    size, spacing, origin = ("x".join(f"{x:g}" for x in np.round(values, 2)) for values in (voxels.shape, nib.affines.voxel_sizes(affine), affine[:3, 3]))
+    return f"{size} voxels of {spacing} mm from {origin}"
+
+
+def read_volume(file: Path) -> tuple[Num[np.ndarray, "h w d"], Float[np.ndarray, "4 4"]]:
+    """Voxels of a NIfTI file turned to L, P, S, and the affine from their indices to millimetres.
 
     Raises:
         ValueError: if it isn't one volume of three axes, or holds NaN or infinity.
@@ -88,12 +106,30 @@ def read_volume(file: Path) -> tuple[Num[np.ndarray, "h w d"], tuple[float, floa
     image = nib.nifti1.load(file)
     if len(image.shape) != 3:
         raise ValueError(f"{file.name} has {len(image.shape)} axes, a volume has three")
-    image = image.as_reoriented(ornt_transform(io_orientation(image.affine), axcodes2ornt(ORIENTATION)))
+    image = reoriented(image)
     voxels = np.asarray(image.dataobj)
     if not np.isfinite(voxels).all():
         raise ValueError(f"{file.name} holds NaN or infinity")
-    row, column, depth = (float(size) for size in image.header.get_zooms())
-    return voxels, (row, column, depth)
+    return voxels, image.affine
+
+
+def write_mask(file: Path, labels: UInt8[np.ndarray, "h w d"], like: Path, data_set: DataSet) -> None:
+    """Labels as a NIfTI mask in the orientation, the geometry and the label values that the data set was published with.
+
+    Args:
+        labels: as `read_slices` gives them, stacked: L, P, S.
+        like: a volume of the same patient.
+    """
+    original = nib.nifti1.load(like)
+    values = np.array([0, *(values[0] for values in data_set.tissues.values())], np.uint8)
+    turned = nib.Nifti1Image(values[labels], reoriented(original).affine)
+    back = ornt_transform(axcodes2ornt(ORIENTATION), io_orientation(original.affine))
+    nib.nifti1.save(turned.as_reoriented(back), file)
+
+
+def reoriented(image: nib.Nifti1Image) -> nib.Nifti1Image:
+    """The image with its axes turned to L, P, S."""
+    return image.as_reoriented(ornt_transform(io_orientation(image.affine), axcodes2ornt(ORIENTATION)))
 
 
 def _labels(mask: np.ndarray, file: Path, data_set: DataSet) -> UInt8[np.ndarray, "h w d"]:

@@ -1,8 +1,9 @@
 """A slice made ready for a network: standardised over its brain, padded to a square, resized."""
 
+from functools import lru_cache
+
 import numpy as np
 from jaxtyping import Bool, Float, Float16, Num, UInt8
-from PIL import Image
 from pydantic import BaseModel, Field
 
 
@@ -17,10 +18,25 @@ def prepare_slice(
 ) -> tuple[Float16[np.ndarray, "m s s"], UInt8[np.ndarray, "s s"]]:
     """Image and labels as the store holds them. Images are resized bilinearly (area-aware), labels by the nearest pixel."""
     image, labels = _to_square(standardise(image)), _to_square(labels)
-    if labels.shape != (size, size):
-        image = np.stack([np.asarray(Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR)) for plane in image])
-        labels = np.asarray(Image.fromarray(labels).resize((size, size), Image.Resampling.NEAREST))
+    side = labels.shape[0]
+    if side != size:
+        weights = _bilinear_weights(side, size)
+        nearest = ((np.arange(size) + 0.5) * side / size).astype(int)
+        image, labels = weights @ image @ weights.T, labels[np.ix_(nearest, nearest)]
     return image.astype(np.float16), labels
+
+
+@lru_cache
+def _bilinear_weights(side: int, size: int) -> Float[np.ndarray, "t s"]:
+    """What each of `size` new pixels takes of `side` old ones: a triangle as wide as two of the larger pixels, as in Pillow.
+
+    Two products with this matrix resize all modalities at once, in half of Pillow's time.
+    """
+    scale = side / size
+    centre = (np.arange(size) + 0.5) * scale
+    distance = np.abs(np.arange(side) + 0.5 - centre[:, None]) / max(scale, 1)
+    weights = np.maximum(1 - distance, 0)
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 
 
 def find_brain(image: Num[np.ndarray, "m h w"]) -> Bool[np.ndarray, "h w"]:
@@ -37,12 +53,17 @@ def standardise(image: Num[np.ndarray, "m h w"]) -> Float[np.ndarray, "m h w"]:
     share. Standardising over the brain undoes that: a linear map of the intensities changes nothing.
     """
     brain = find_brain(image)
-    values = image[:, brain].astype(np.float64)
     result = np.zeros(image.shape, np.float32)
-    if values.size:
-        deviation = values.std(1, keepdims=True)
-        centred = values - values.mean(1, keepdims=True)
-        result[:, brain] = np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 1e-9)
+    rows, columns = (np.flatnonzero(brain.any(axis)) for axis in (1, 0))
+    if rows.size:
+        window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        inside = brain[window]
+        values = image[:, *window].astype(np.float64)
+        values -= values.mean((1, 2), where=inside, keepdims=True)
+        values *= inside
+        deviation = np.sqrt(np.einsum("mhw,mhw->m", values, values) / inside.sum())
+        values *= np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 1e-9)[:, None, None]
+        result[:, *window] = values
     return result
 
 

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from brain_tumor.data.hdf5_slices import write_slice
+from brain_tumor.data.parallel import WorkerSettings, for_each
 from brain_tumor.data.phantoms import TISSUES, Phantom, simulate_patient
 from brain_tumor.data.scans import SIMULATED_MARK
 
@@ -23,9 +22,8 @@ def simulate_data_set(folder: Path, *, patients: int, slices: range, seed: int, 
     """
     content = folder / CONTENT
     content.mkdir(parents=True)
-    work = (joblib.delayed(_write_patient)(content, volume, tuple(slices), seed) for volume in range(1, patients + 1))
-    done = joblib.Parallel(n_jobs=workers, return_as="generator")(work)
-    facts = list(tqdm(done, total=patients, desc="simulating patients", unit="patient", disable=None))
+    tasks = [(content, volume, tuple(slices), seed) for volume in range(1, patients + 1)]
+    facts = list(for_each(_write_patient, tasks, WorkerSettings(workers=workers), "simulating"))
     for name, table in _tables(facts).items():
         table.to_csv(content / name, index=False, na_rep="NA")
     text = f"{patients} patients SIMULATED by brain-tumor-mri (seed {seed}): phantoms, no scans of people. For trying and testing the project only.\n"

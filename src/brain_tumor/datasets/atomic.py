@@ -1,6 +1,5 @@
 """Files that are either whole or not there."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """A path to write to; on leaving it takes the place of `path`, and on an error it is removed and `path` stays as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.draft")  # what a killed run left under this name is written over
     try:
         yield draft
         draft.replace(path)

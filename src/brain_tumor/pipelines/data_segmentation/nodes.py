@@ -1,17 +1,19 @@
 """Nodes of segmentation data engineering."""
 
 import logging
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
 import joblib
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from brain_tumor.data import split
+from brain_tumor.data.clinical import FACTS, read_clinical
 from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.index import inspect_scan
+from brain_tumor.data.parallel import WorkerSettings, for_each
 from brain_tumor.data.preparation import PreparationSettings, prepare_slice
 from brain_tumor.data.scan import Scan, Slice, Unreadable
 from brain_tumor.data.scans import SIMULATED_MARK, find_scans, read_slices
@@ -20,16 +22,13 @@ from brain_tumor.data.store import Chunk, StoreContent, fingerprint
 logger = logging.getLogger(__name__)
 
 
-def index_slices(source: Path, inspections: joblib.Memory, data_set: DataSet, workers: int) -> pd.DataFrame:
+def index_slices(source: Path, inspections: joblib.Memory, data_set: DataSet, workers: WorkerSettings) -> pd.DataFrame:
     """A row for each slice of the source. Files that haven't changed since the last run are not read again."""
     scans = find_scans(source, data_set)
     inspect = inspections.cache(inspect_scan)
-    changed = [scan for scan in scans if not inspect.check_call_in_cache(scan, data_set, source)]
+    changed = [(scan, data_set, source) for scan in scans if not inspect.check_call_in_cache(scan, data_set, source)]
     logger.info("%d patients in %s, %d new or changed since the last run", len(scans), source, len(changed))
-    work = (joblib.delayed(inspect)(scan, data_set, source) for scan in changed)
-    done = joblib.Parallel(n_jobs=workers if changed else 1, return_as="generator_unordered")(work)
-    for _ in tqdm(done, total=len(changed), desc="inspecting", unit="patient", disable=None):
-        pass
+    deque(for_each(inspect, changed, workers, "inspecting"), maxlen=0)
     index = pd.DataFrame([row for scan in scans for row in inspect(scan, data_set, source)])
     index["simulated"] = (source / SIMULATED_MARK).is_file()
     _report_left_out(index)
@@ -46,7 +45,7 @@ def _report_left_out(index: pd.DataFrame) -> None:
         raise ValueError(f"no slice can be used; the first reason is: {index['left_out'].iloc[0]}")
 
 
-def prepare_slices(index: pd.DataFrame, source: Path, data_set: DataSet, preparation: PreparationSettings, workers: int) -> StoreContent:
+def prepare_slices(index: pd.DataFrame, source: Path, data_set: DataSet, preparation: PreparationSettings, workers: WorkerSettings) -> StoreContent:
     """Every slice in use, standardised and resized; read and prepared only if files or settings changed."""
     used = index[index["left_out"] == ""]
     description = {
@@ -64,12 +63,10 @@ def prepare_slices(index: pd.DataFrame, source: Path, data_set: DataSet, prepara
     return StoreContent(description | {"fingerprint": mark}, _prepare(used, source, data_set, preparation.slice_size, workers))
 
 
-def _prepare(used: pd.DataFrame, source: Path, data_set: DataSet, size: int, workers: int) -> Iterator[Chunk]:
+def _prepare(used: pd.DataFrame, source: Path, data_set: DataSet, size: int, workers: WorkerSettings) -> Iterator[Chunk]:
     numbers = used.groupby("patient")["slice"].agg(frozenset)
-    scans = [scan for scan in find_scans(source, data_set) if scan.patient in numbers]
-    work = (joblib.delayed(prepare_patient)(scan, numbers[scan.patient], data_set, size) for scan in scans)
-    done = joblib.Parallel(n_jobs=workers, return_as="generator")(work)
-    yield from tqdm(done, total=len(scans), desc="preparing", unit="patient", disable=None)
+    tasks = [(scan, numbers[scan.patient], data_set, size) for scan in find_scans(source, data_set) if scan.patient in numbers]
+    return for_each(prepare_patient, tasks, workers, "preparing")
 
 
 def prepare_patient(scan: Scan, numbers: frozenset[int], data_set: DataSet, size: int) -> Chunk:
@@ -95,9 +92,19 @@ def _readable(slice_: Slice | Unreadable) -> Slice:
     return slice_
 
 
-def split_patients(index: pd.DataFrame, settings: split.SplitSettings) -> pd.DataFrame:
-    """Each patient's set: train, validation or test."""
-    patients = index.loc[index["left_out"] == "", "patient"].unique().tolist()
+def describe_patients(index: pd.DataFrame, source: Path, data_set: DataSet) -> pd.DataFrame:
+    """A row for each patient in use: slices, tissue volumes in millilitres over them, and what the published tables say of him."""
+    used = index[index["left_out"] == ""]
+    volumes = pd.DataFrame({f"{tissue}_ml": used[f"{tissue}_pixels"] * used["voxel_mm3"] / 1000 for tissue in data_set.tissues})
+    volumes = volumes.groupby(used["patient"]).sum()
+    patients = volumes.assign(tumour_ml=volumes.sum(axis=1)).round(3)
+    patients.insert(0, "slices", used.groupby("patient").size())
+    patients = patients.reset_index().merge(read_clinical(source), "left", on="patient")
+    return patients.fillna(dict.fromkeys(FACTS, ""))
+
+
+def split_patients(patients: pd.DataFrame, settings: split.SplitSettings) -> pd.DataFrame:
+    """Each patient's set (train, validation or test) and fold."""
     splits = split.split_patients(patients, settings)
     logger.info("patients: %s", ", ".join(f"{count} {name}" for name, count in splits["split"].value_counts().items()))
     return splits

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from brain_tumor.pipelines.data_segmentation.nodes import index_slices, prepare_slices, split_patients
+from brain_tumor.pipelines.data_segmentation.nodes import describe_patients, index_slices, prepare_slices, split_patients
 
 
 def create_pipeline() -> Pipeline:
@@ -11,14 +11,15 @@ def create_pipeline() -> Pipeline:
         [
             Node(index_slices, ["source", "inspections", "params:data_set", "params:workers"], "index", name="index_slices"),
             Node(prepare_slices, ["index", "source", "params:data_set", "params:preparation", "params:workers"], "slices", name="prepare_slices"),
-            Node(split_patients, ["index", "params:split"], "splits", name="split_patients"),
+            Node(describe_patients, ["index", "source", "params:data_set"], "patients", name="describe_patients"),
+            Node(split_patients, ["patients", "params:split"], "splits", name="split_patients"),
         ],
         namespace="segmentation",
         parameters={
             "data_set": "data_segmentation.data_set",
             "preparation": "data_segmentation.preparation",
             "split": "data_segmentation.split",
-            "workers": "preparation.workers",
+            "workers": "preparation",
         },
         tags="data_engineering",
     )

@@ -1,0 +1,46 @@
+"""The same work for each patient, on all cores or on a Dask cluster."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
+
+import joblib
+from pydantic import BaseModel
+from tqdm.auto import tqdm
+
+T = TypeVar("T")
+
+
+class WorkerSettings(BaseModel, frozen=True, extra="forbid"):
+    """Who does the work.
+
+    Attributes:
+        workers: processes; -1 is one for each core.
+        dask: address of a Dask scheduler (`tcp://host:8786`) whose workers see the same files; they do the work instead.
+    """
+
+    workers: int = -1
+    dask: str | None = None
+
+
+def for_each(work: Callable[..., T], tasks: Iterable[tuple[Any, ...]], settings: WorkerSettings, label: str) -> Iterator[T]:
+    """Results of `work(*task)` in the order of the tasks, as they are ready, with a progress bar in a terminal.
+
+    A few tasks are under way at any time, so memory doesn't grow with their number as long as results are consumed.
+    """
+    tasks = list(tasks)
+    with _backend(settings):
+        parallel = joblib.Parallel(n_jobs=settings.workers if len(tasks) > 1 else 1, return_as="generator")
+        done = parallel(joblib.delayed(work)(*task) for task in tasks)
+        yield from tqdm(done, total=len(tasks), desc=label, unit="patient", disable=not sys.stderr.isatty())
+
+
+def _backend(settings: WorkerSettings) -> AbstractContextManager[Any]:
+    if settings.dask is None:
+        return nullcontext()
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ImportError("preparation.dask needs Dask: pip install 'brain-tumor-mri[distributed]'") from error
+    return joblib.parallel_config("dask", client=Client(settings.dask))

@@ -1,0 +1,42 @@
+import pandas as pd
+from support import real
+
+from brain_tumor.data.clinical import read_clinical
+
+
+def test_facts_are_found_under_every_name(tmp_path):
+    mapping = {"Grade": ["HGG", "LGG"], "BraTS_2018_subject_ID": ["Brats18_X", "NA"], "BraTS_2020_subject_ID": ["BraTS20_Training_001", "BraTS20_Training_002"]}
+    survival = {"Brats20ID": ["BraTS20_Training_001"], "Age": [60.4], "Survival_days": ["ALIVE (361 days later)"], "Extent_of_Resection": ["GTR"]}
+    pd.DataFrame(mapping).to_csv(tmp_path / "name_mapping.csv", index=False)
+    (tmp_path / "deep").mkdir()
+    pd.DataFrame(survival).to_csv(tmp_path / "deep" / "survival_info.csv", index=False)
+    facts = read_clinical(tmp_path).set_index("patient").to_dict("index")
+    known = {"grade": "HGG", "age": "60.4", "survival_days": "ALIVE (361 days later)", "resection": "GTR"}
+    assert facts == {
+        "Brats18_X": known,
+        "BraTS20_Training_001": known,
+        "BraTS20_Training_002": {"grade": "LGG", "age": "", "survival_days": "", "resection": ""},
+    }
+
+
+def test_without_tables_nothing_is_known(tmp_path):
+    assert read_clinical(tmp_path).empty
+    assert list(read_clinical(tmp_path).columns) == ["patient", "grade", "age", "survival_days", "resection"]
+
+
+def test_a_patient_with_two_rows_keeps_the_first(tmp_path, caplog):
+    pd.DataFrame({"Brats20ID": ["a", "a"], "Age": [50, 51], "Survival_days": [1, 2], "Extent_of_Resection": ["GTR", "NA"]}).to_csv(
+        tmp_path / "survival_info.csv", index=False
+    )
+    assert read_clinical(tmp_path)["age"].tolist() == ["50"]
+    assert "two rows for patient a" in caplog.text
+
+
+def test_real_tables():
+    facts = read_clinical(real("brats2020-training-data")).set_index("patient")
+    training = facts[facts.index.str.startswith("BraTS20_Training")]
+    assert len(training) == 369
+    assert (training["grade"] == "HGG").sum() == 293
+    assert (training["survival_days"] != "").sum() == 236
+    assert (training["resection"] == "GTR").sum() == 119
+    assert facts.loc["Brats18_2013_21_1"].equals(facts.loc["BraTS20_Training_133"])
