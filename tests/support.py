@@ -7,6 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 from beartype import BeartypeConf, beartype
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
 
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared" / "data"
@@ -29,6 +31,13 @@ def copy_project(folder: Path) -> Path:
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "src").mkdir()  # the package itself is installed
     return folder
+
+
+def run(project: Path, pipeline: str = "segmentation", node_names: list[str] | None = None, **params: object) -> dict:
+    """`kedro run --env test` in a project, or some of its nodes."""
+    bootstrap_project(project)
+    with KedroSession.create(project, env="test", runtime_params=params) as session:
+        return session.run(pipeline_names=[pipeline], node_names=node_names)
 
 
 def save_patient(folder: Path, name: str, volumes: np.ndarray, mask: np.ndarray) -> None:

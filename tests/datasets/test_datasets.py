@@ -1,4 +1,6 @@
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -39,6 +41,37 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     with pytest.raises(DatasetError, match="disk full"):
         dataset.save(content(2, "b", fails=True))
     assert dataset.load().read(np.array([0]), "image")[0].max() == 1
+    assert [f.name for f in tmp_path.iterdir()] == ["store.h5"]
+
+
+FULL_DISK = """
+import resource, signal, sys
+import numpy as np
+from brain_tumor.data.store import StoreContent
+from brain_tumor.datasets import StoreDataset
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+rng = np.random.default_rng(0)
+chunks = ({"image": rng.random((20, 4, 32, 32))} for _ in range(100))
+StoreDataset(filepath=sys.argv[1]).save(StoreContent({}, chunks))
+"""
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
+    """A file that may not grow is to the writer what a full disk is. In a process of its own: HDF5 can't end cleanly after that."""
+    dataset = StoreDataset(filepath=str(tmp_path / "store.h5"))
+    dataset.save(content(1, "a"))
+    result = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path / "store.h5")], capture_output=True, text=True, check=False)  # noqa: S603
+    assert result.returncode != 0
+    assert "File too large" in result.stderr
+    assert dataset.load().read(np.array([0]), "image")[0].max() == 1
+    assert [f.name for f in tmp_path.iterdir()] == ["store.h5"]
+
+
+def test_a_draft_of_a_killed_run_is_written_over(tmp_path):
+    (tmp_path / ".store.h5.draft").write_bytes(b"half")
+    StoreDataset(filepath=str(tmp_path / "store.h5")).save(content(1, "a"))
     assert [f.name for f in tmp_path.iterdir()] == ["store.h5"]
 
 

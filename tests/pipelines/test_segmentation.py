@@ -4,19 +4,11 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from kedro.framework.session import KedroSession
-from kedro.framework.startup import bootstrap_project
 from kedro.pipeline import Pipeline
-from support import copy_project, real
+from support import copy_project, real, run
 
 from brain_tumor.data.store import Store
 from brain_tumor.datasets import NetworkDataset
-
-
-def run(project, pipeline="segmentation", **params):
-    bootstrap_project(project)
-    with KedroSession.create(project, env="test", runtime_params=params) as session:
-        return session.run(pipeline_names=[pipeline])
 
 
 @pytest.fixture(scope="module")

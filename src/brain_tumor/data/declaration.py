@@ -7,42 +7,77 @@ from pydantic import BaseModel, Field, model_validator
 MASK = "mask"
 
 
+class Modality(BaseModel, frozen=True, extra="forbid"):
+    """One contrast. `endings`: of its NIfTI files' names, `_` or `-` before them left out."""
+
+    name: str
+    endings: tuple[str, ...] = Field(min_length=1)
+
+
+class Tissue(BaseModel, frozen=True, extra="forbid"):
+    """One tissue. `labels`: its values in NIfTI masks, the one to write first."""
+
+    name: str
+    labels: tuple[int, ...] = Field(min_length=1)
+
+
+class Region(BaseModel, frozen=True, extra="forbid"):
+    """Tissues taken together."""
+
+    name: str
+    tissues: tuple[str, ...] = Field(min_length=1)
+
+
 class DataSet(BaseModel, frozen=True, extra="forbid"):
     """A segmentation data set. BraTS, or one of your own, written in YAML.
 
     Attributes:
         modalities: in the order of the channels of `image` in HDF5 slices.
-        tissues: name > label values in NIfTI masks; in the order of the channels of `mask` in HDF5 slices.
-            In a prepared store tissue number k (from 1) is label k.
-        regions: name > the tissues it is made of.
+        mask: endings of the NIfTI files that hold masks.
+        tissues: in the order of the channels of `mask` in HDF5 slices. In a prepared store tissue number k (from 1) is label k.
         slice_file: name of an HDF5 slice, with `{volume}` and `{slice}` where the numbers stand.
         slice_patient: the patient that volume belongs to, as a format of `volume`.
-        volume_endings: modality (and `mask`) > the endings of NIfTI names, `_` or `-` before them left out.
         spacing: millimetres of an HDF5 slice, (row, column, slice); NIfTI files carry their own.
     """
 
     name: str
-    modalities: tuple[str, ...] = Field(min_length=1)
-    tissues: dict[str, tuple[int, ...]] = Field(min_length=1)
-    regions: dict[str, tuple[str, ...]] = {}
-    slice_file: str
-    slice_patient: str
-    volume_endings: dict[str, tuple[str, ...]]
-    spacing: tuple[float, float, float]
+    modalities: tuple[Modality, ...] = Field(min_length=1)
+    mask: tuple[str, ...] = Field(("seg",), min_length=1)
+    tissues: tuple[Tissue, ...] = Field(min_length=1)
+    regions: tuple[Region, ...] = ()
+    slice_file: str = "volume_{volume}_slice_{slice}.h5"
+    slice_patient: str = "{volume:03d}"
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     @model_validator(mode="after")
     def _names_must_agree(self) -> "DataSet":
-        missing = {*self.modalities, MASK} - set(self.volume_endings)
-        if missing:
-            raise ValueError(f"volume_endings lacks {sorted(missing)}: give the file-name endings of every modality and of '{MASK}'")
-        for region, tissues in self.regions.items():
-            unknown = set(tissues) - set(self.tissues)
+        for region in self.regions:
+            unknown = set(region.tissues) - set(self.tissue_names)
             if unknown:
-                raise ValueError(f"region {region} is made of {sorted(unknown)}, which are not tissues; tissues are {list(self.tissues)}")
+                raise ValueError(f"region {region.name} is made of {sorted(unknown)}, which are not tissues; tissues are {self.tissue_names}")
+        names = [*self.modality_names, MASK, *self.tissue_names, *(region.name for region in self.regions)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} is declared twice; modalities, tissues and regions need names of their own ('{MASK}' is taken)")
         for field in ("{volume}", "{slice}"):
             if field not in self.slice_file:
                 raise ValueError(f"slice_file must hold {field}, got '{self.slice_file}'")
         return self
+
+    @property
+    def modality_names(self) -> list[str]:
+        """In the order of the channels."""
+        return [modality.name for modality in self.modalities]
+
+    @property
+    def tissue_names(self) -> list[str]:
+        """In the order of their labels in a store: 1, 2, ..."""
+        return [tissue.name for tissue in self.tissues]
+
+    @property
+    def volume_endings(self) -> dict[str, tuple[str, ...]]:
+        """Each modality, then `mask` > the endings of its NIfTI files."""
+        return {modality.name: modality.endings for modality in self.modalities} | {MASK: self.mask}
 
     @property
     def slice_pattern(self) -> re.Pattern[str]:
@@ -55,6 +90,6 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
     @property
     def targets(self) -> dict[str, tuple[int, ...]]:
         """What is scored: each tissue and each region > the labels of a prepared store that it is made of."""
-        label = {tissue: k for k, tissue in enumerate(self.tissues, start=1)}
+        label = {tissue: k for k, tissue in enumerate(self.tissue_names, start=1)}
         tissues = {tissue: (k,) for tissue, k in label.items()}
-        return tissues | {region: tuple(label[t] for t in parts) for region, parts in self.regions.items()}
+        return tissues | {region.name: tuple(label[tissue] for tissue in region.tissues) for region in self.regions}

@@ -18,12 +18,12 @@ def inspect_scan(scan: Scan, data_set: DataSet, source: Path) -> list[dict]:
 
 def _describe(patient: str, slice_: Slice | Unreadable, file_hash: str, data_set: DataSet, source: Path) -> dict:
     row = {"patient": patient, "slice": slice_.number, "file": str(slice_.file.relative_to(source)), "hash": file_hash, "voxel_mm3": 0.0, "brain_pixels": 0}
-    row |= dict.fromkeys((f"{tissue}_pixels" for tissue in data_set.tissues), 0)
+    row |= dict.fromkeys((f"{tissue}_pixels" for tissue in data_set.tissue_names), 0)
     if isinstance(slice_, Unreadable):
         return row | {"left_out": slice_.problem}
     row["voxel_mm3"] = prod(slice_.spacing)
     row["brain_pixels"] = int(find_brain(slice_.image).sum())
-    for label, tissue in enumerate(data_set.tissues, start=1):
+    for label, tissue in enumerate(data_set.tissue_names, start=1):
         row[f"{tissue}_pixels"] = int((slice_.labels == label).sum())
     return row | {"left_out": "" if row["brain_pixels"] else "no brain in this slice"}
 

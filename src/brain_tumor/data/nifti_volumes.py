@@ -30,7 +30,7 @@ def find(files: list[Path], data_set: DataSet) -> list[Scan]:
         if kind:
             patients[file.parent, patient].setdefault(kind, file)
     _adopt_masks(patients)
-    kinds = (*data_set.modalities, MASK)
+    kinds = tuple(data_set.volume_endings)
     return [_scan(patient, volumes, kinds, data_set) for (_, patient), volumes in patients.items()]
 
 
@@ -121,7 +121,7 @@ def write_mask(file: Path, labels: UInt8[np.ndarray, "h w d"], like: Path, data_
         like: a volume of the same patient.
     """
     original = nib.nifti1.load(like)
-    values = np.array([0, *(values[0] for values in data_set.tissues.values())], np.uint8)
+    values = np.array([0, *(tissue.labels[0] for tissue in data_set.tissues)], np.uint8)
     turned = nib.Nifti1Image(values[labels], reoriented(original).affine)
     back = ornt_transform(axcodes2ornt(ORIENTATION), io_orientation(original.affine))
     nib.nifti1.save(turned.as_reoriented(back), file)
@@ -134,9 +134,9 @@ def reoriented(image: nib.Nifti1Image) -> nib.Nifti1Image:
 
 def _labels(mask: np.ndarray, file: Path, data_set: DataSet) -> UInt8[np.ndarray, "h w d"]:
     labels = np.zeros(mask.shape, np.uint8)
-    for label, values in enumerate(data_set.tissues.values(), start=1):
-        labels[np.isin(mask, values)] = label
+    for label, tissue in enumerate(data_set.tissues, start=1):
+        labels[np.isin(mask, tissue.labels)] = label
     undeclared = np.setdiff1d(mask[labels == 0], [0])
     if undeclared.size:
-        raise ValueError(f"{file.name} holds labels {undeclared[:5].tolist()}, declared are {dict(data_set.tissues)}")
+        raise ValueError(f"{file.name} holds labels {undeclared[:5].tolist()}, declared are { {tissue.name: tissue.labels for tissue in data_set.tissues} }")
     return labels

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import joblib
@@ -36,11 +36,14 @@ def for_each(work: Callable[..., T], tasks: Iterable[tuple[Any, ...]], settings:
         yield from tqdm(done, total=len(tasks), desc=label, unit="patient", disable=not sys.stderr.isatty())
 
 
-def _backend(settings: WorkerSettings) -> AbstractContextManager[Any]:
+@contextmanager
+def _backend(settings: WorkerSettings) -> Iterator[None]:
     if settings.dask is None:
-        return nullcontext()
+        yield
+        return
     try:
         from distributed import Client
     except ImportError as error:
         raise ImportError("preparation.dask needs Dask: pip install 'brain-tumor-mri[distributed]'") from error
-    return joblib.parallel_config("dask", client=Client(settings.dask))
+    with Client(settings.dask, set_as_default=False) as client, joblib.parallel_config("dask", client=client):
+        yield

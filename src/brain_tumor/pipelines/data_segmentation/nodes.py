@@ -50,8 +50,8 @@ def prepare_slices(index: pd.DataFrame, source: Path, data_set: DataSet, prepara
     used = index[index["left_out"] == ""]
     description = {
         "data_set": data_set.name,
-        "modalities": list(data_set.modalities),
-        "tissues": list(data_set.tissues),
+        "modalities": data_set.modality_names,
+        "tissues": data_set.tissue_names,
         "targets": {name: list(labels) for name, labels in data_set.targets.items()},
         "slice_size": preparation.slice_size,
         "orientation": "rows to the patient's left, columns to the back",
@@ -95,7 +95,7 @@ def _readable(slice_: Slice | Unreadable) -> Slice:
 def describe_patients(index: pd.DataFrame, source: Path, data_set: DataSet) -> pd.DataFrame:
     """A row for each patient in use: slices, tissue volumes in millilitres over them, and what the published tables say of him."""
     used = index[index["left_out"] == ""]
-    volumes = pd.DataFrame({f"{tissue}_ml": used[f"{tissue}_pixels"] * used["voxel_mm3"] / 1000 for tissue in data_set.tissues})
+    volumes = pd.DataFrame({f"{tissue}_ml": used[f"{tissue}_pixels"] * used["voxel_mm3"] / 1000 for tissue in data_set.tissue_names})
     volumes = volumes.groupby(used["patient"]).sum()
     patients = volumes.assign(tumour_ml=volumes.sum(axis=1)).round(3)
     patients.insert(0, "slices", used.groupby("patient").size())

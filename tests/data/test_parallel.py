@@ -1,0 +1,27 @@
+import operator
+import os
+
+import pytest
+
+from brain_tumor.data.parallel import WorkerSettings, for_each
+
+TASKS = [(k, 2) for k in range(7)]
+SQUARES = [0, 1, 4, 9, 16, 25, 36]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_come_in_order(workers):
+    assert list(for_each(operator.pow, TASKS, WorkerSettings(workers=workers), "squaring")) == SQUARES
+
+
+def test_nothing_to_do():
+    assert list(for_each(operator.pow, [], WorkerSettings(), "squaring")) == []
+
+
+@pytest.mark.filterwarnings("ignore")  # of Dask's own
+def test_a_dask_cluster_does_the_same_work():
+    distributed = pytest.importorskip("distributed", reason="the extra `distributed` is not installed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        settings = WorkerSettings(dask=cluster.scheduler_address)
+        assert list(for_each(operator.pow, TASKS, settings, "squaring")) == SQUARES
+        assert os.getpid() not in set(for_each(os.getpid, [()] * 4, settings, "asking"))

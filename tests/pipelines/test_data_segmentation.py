@@ -1,0 +1,86 @@
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from support import run
+
+from brain_tumor.data.store import Store
+
+STROKE = """
+data_segmentation:
+  data_set:
+    name: Stroke
+    modalities:
+      - {name: DWI, endings: [dwi]}
+      - {name: ADC, endings: [adc]}
+      - {name: FLAIR, endings: [flair]}
+    mask: [lesion]
+    tissues:
+      - {name: infarct, labels: [255]}
+    regions: []
+"""
+
+
+def test_another_data_set_needs_yaml_only(project, tmp_path, rng):
+    """Three modalities, one binary mask of 0 and 255, patients in one flat folder, 2 mm voxels."""
+    source = tmp_path / "stroke"
+    source.mkdir()
+    for patient in ("s1", "s2", "s3"):
+        mask = np.zeros((40, 36, 4), np.uint8)
+        mask[15:22, 10:18, 1:3] = 255
+        brain = np.zeros(mask.shape)
+        brain[5:35, 5:30] = 1
+        for ending in ("dwi", "adc", "flair"):
+            volume = brain * (100 + 10 * rng.random(mask.shape) + mask / 2)
+            nib.save(nib.Nifti1Image(volume.astype(np.float32), np.diag([-2, -2, 5, 1])), source / f"{patient}-{ending}.nii.gz")
+        nib.save(nib.Nifti1Image(mask, np.diag([-2, -2, 5, 1])), source / f"{patient}-lesion.nii.gz")
+    (project / "conf/test/parameters_data_segmentation.yml").write_text(STROKE + "  preparation: {slice_size: 32}\n")
+    run(project, segmentation_source=str(source))
+    store = Store(project / "data/03_primary/segmentation/slices.h5")
+    assert store.description["targets"] == {"infarct": [1]}
+    assert store.read(np.array([0]), "image")[0].shape == (1, 3, 32, 32)
+    assert store.rows["row_mm"].iloc[0] == pytest.approx(40 * 2 / 32)
+    patients = pd.read_csv(project / "data/02_intermediate/segmentation/patients.csv")
+    assert patients["infarct_ml"].tolist() == pytest.approx([7 * 8 * 2 * 20 / 1000] * 3)
+    comparison = pd.read_csv(project / "data/08_reporting/segmentation/comparison.csv")
+    assert set(comparison["target"]) == {"infarct"}
+    assert "Segmentation of Stroke" in (project / "data/08_reporting/segmentation/report.html").read_text()
+
+
+def test_order_of_files_changes_nothing(project, sample, tmp_path):
+    """The same slices in other folders, so found in another order: same patients, same sets, same rows."""
+    source = tmp_path / "shuffled"
+    files = sorted(sample.rglob("*.h5"))
+    for file, number in zip(files, np.random.default_rng(3).permutation(len(files)), strict=True):
+        (source / f"{number:02d}").mkdir(parents=True)
+        shutil.copy(file, source / f"{number:02d}" / file.name)
+    for table in sample.rglob("*.csv"):
+        shutil.copy(table, source)
+    written = []
+    for folder in (sample, source):
+        run(project, "data_engineering", segmentation_source=str(folder))
+        store = Store(project / "data/03_primary/segmentation/slices.h5")
+        written.append((pd.read_csv(project / "data/05_model_input/segmentation/splits.csv"), store.rows, store.read(np.arange(25), "image")[0]))
+    (splits, rows, image), (other_splits, other_rows, other_image) = written
+    assert splits.equals(other_splits)
+    assert rows.equals(other_rows)
+    assert np.array_equal(image, other_image)
+
+
+def test_patients_carry_grade_and_survival(project, sample):
+    run(project, "data_engineering", segmentation_source=str(sample))
+    patients = pd.read_csv(project / "data/02_intermediate/segmentation/patients.csv", keep_default_na=False)
+    assert set(patients["grade"]) <= {"HGG", "LGG"}
+    assert (patients["survival_days"] != "").equals(patients["grade"] == "HGG")
+    assert patients["tumour_ml"].tolist() == pytest.approx((patients["NCR_ml"] + patients["ED_ml"] + patients["ET_ml"]).tolist(), abs=2e-3)
+
+
+def test_a_patient_in_two_sets_stops_the_run(project, sample):
+    run(project, "data_engineering", segmentation_source=str(sample))
+    file = project / "data/05_model_input/segmentation/splits.csv"
+    splits = pd.read_csv(file)
+    pd.concat([splits, splits.tail(1).assign(split="train" if splits["split"].iloc[-1] != "train" else "test")]).to_csv(file, index=False)
+    with pytest.raises(Exception, match="patient: field_uniqueness"):
+        run(project, "segmentation", node_names=["segmentation.classic_unet.train_network"])
