@@ -3,7 +3,7 @@
 from brain_tumor.datasets.figures import FiguresDataset
 from brain_tumor.datasets.inspections import InspectionsDataset
 from brain_tumor.datasets.network import NetworkDataset
-from brain_tumor.datasets.source import FolderDataset, SimulatedDataset
+from brain_tumor.datasets.source import FolderDataset, KaggleDataset, SimulatedDataset
 from brain_tumor.datasets.store import StoreDataset
 
-__all__ = ["FiguresDataset", "FolderDataset", "InspectionsDataset", "NetworkDataset", "SimulatedDataset", "StoreDataset"]
+__all__ = ["FiguresDataset", "FolderDataset", "InspectionsDataset", "KaggleDataset", "NetworkDataset", "SimulatedDataset", "StoreDataset"]

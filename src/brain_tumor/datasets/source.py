@@ -1,4 +1,4 @@
-"""Where raw scans come from: a folder of the user's, or simulated patients."""
+"""Where raw scans come from: a folder of the user's, Kaggle, or simulated patients."""
 
 import logging
 import shutil
@@ -8,6 +8,8 @@ from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
 
+from brain_tumor.data.archive import MANIFEST, check_manifest
+from brain_tumor.data.kaggle import download
 from brain_tumor.data.scans import SIMULATED_MARK
 from brain_tumor.data.simulation import simulate_data_set
 
@@ -38,6 +40,35 @@ class FolderDataset(AbstractDataset[Any, Path]):
 
     def _exists(self) -> bool:
         return self._folder.is_dir()
+
+
+class KaggleDataset(FolderDataset):
+    """A data set published on Kaggle: downloaded and unpacked when first loaded, its files compared with their manifest after that.
+
+    Args:
+        filepath: the folder to unpack into.
+        slug: `owner/name` on Kaggle.
+        parameter: the run parameter that gives a folder downloaded by hand.
+        instead: that folder.
+    """
+
+    def __init__(self, *, filepath: str, slug: str, parameter: str, instead: str | None = None, metadata: dict[str, Any] | None = None) -> None:
+        super().__init__(filepath=instead or filepath, metadata=metadata)
+        self._own, self._slug, self._parameter = instead is not None, slug, parameter
+
+    def load(self) -> Path:
+        """The folder, fetched first if it isn't there."""
+        if self._own:
+            return self._folder
+        if not self._folder.is_dir():
+            logger.info("downloading %s from Kaggle into %s", self._slug, self._folder)
+            download(self._slug, self._folder, self._parameter)
+        elif (self._folder / MANIFEST).is_file():
+            check_manifest(self._folder)
+        return self._folder
+
+    def _describe(self) -> dict[str, Any]:
+        return super()._describe() | ({} if self._own else {"slug": self._slug})
 
 
 class SimulatedDataset(FolderDataset):
