@@ -72,5 +72,5 @@ class RunSummary:
         """Say where the reports are."""
         minutes, seconds = divmod(round(perf_counter() - self.start), 60)
         took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-        reports = [str(getattr(catalog[name], "_filepath", name)) for name in sorted(pipeline.outputs()) if name.endswith(".report")]
+        reports = [str(getattr(catalog[name], "_filepath", name)) for name in sorted(pipeline.outputs()) if name.endswith("report")]
         logger.info("Report: %s (%s)" if reports else "Done%s (%s)", ", ".join(reports), took)

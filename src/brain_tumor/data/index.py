@@ -4,6 +4,8 @@ import hashlib
 from math import prod
 from pathlib import Path
 
+import pandas as pd
+
 from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.preparation import find_brain
 from brain_tumor.data.scan import Scan, Slice, Unreadable
@@ -26,6 +28,15 @@ def _describe(patient: str, slice_: Slice | Unreadable, file_hash: str, data_set
     for label, tissue in enumerate(data_set.tissue_names, start=1):
         row[f"{tissue}_pixels"] = int((slice_.labels == label).sum())
     return row | {"left_out": "" if row["brain_pixels"] else "no brain in this slice"}
+
+
+def count_missing(index: pd.DataFrame, source: Path) -> tuple[int, int]:
+    """How many slices `meta_data.csv` lists, and how many of them are not in the source: copies are often partial."""
+    listed = sorted(source.rglob("meta_data.csv"))
+    if not listed:
+        return 0, 0
+    names = {Path(path).name for path in pd.read_csv(listed[0])["slice_path"]}
+    return len(names), len(names - {Path(file).name for file in index["file"]})
 
 
 def _hash(*files: Path) -> str:

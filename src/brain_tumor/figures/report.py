@@ -11,15 +11,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG with what it shows in words, for those who can't see it too."""
+    """A PNG or GIF with what it shows in words, for those who can't see it too."""
 
-    png: bytes
+    content: bytes
     caption: str
 
     @property
     def data(self) -> str:
         """The picture as a data URI."""
-        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+        kind = "gif" if self.content.startswith(b"GIF8") else "png"
+        return f"data:image/{kind};base64," + base64.b64encode(self.content).decode()
 
 
 @dataclass(frozen=True)

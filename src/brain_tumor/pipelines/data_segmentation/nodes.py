@@ -8,18 +8,24 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from brain_tumor.data import split
 from brain_tumor.data.clinical import FACTS, read_clinical
 from brain_tumor.data.declaration import DataSet
-from brain_tumor.data.index import inspect_scan
+from brain_tumor.data.index import count_missing, inspect_scan
 from brain_tumor.data.parallel import WorkerSettings, for_each
 from brain_tumor.data.preparation import PreparationSettings, prepare_slice
 from brain_tumor.data.scan import Scan, Slice, Unreadable
 from brain_tumor.data.scans import SIMULATED_MARK, find_scans, read_slices
-from brain_tumor.data.store import Chunk, StoreContent, fingerprint
+from brain_tumor.data.store import Chunk, Store, StoreContent, fingerprint
+from brain_tumor.figures.segmentation_data import Animation, animate_patient, draw_heights, draw_histograms, draw_montage, draw_patients
+from brain_tumor.pipelines.data_segmentation.report import compose_data_report
 
 logger = logging.getLogger(__name__)
+
+MONTAGE = 24
+"""Patients shown in the montage."""
 
 
 def index_slices(source: Path, inspections: joblib.Memory, data_set: DataSet, workers: WorkerSettings) -> pd.DataFrame:
@@ -108,3 +114,29 @@ def split_patients(patients: pd.DataFrame, settings: split.SplitSettings) -> pd.
     splits = split.split_patients(patients, settings)
     logger.info("patients: %s", ", ".join(f"{count} {name}" for name, count in splits["split"].value_counts().items()))
     return splits
+
+
+def draw_data(slices: Store, index: pd.DataFrame, patients: pd.DataFrame) -> dict[str, Figure | Animation]:
+    """Patients, heights, histograms, a montage, and one patient as a film."""
+    about, rows = slices.description, slices.rows
+    modalities, tissues = about["modalities"], about["tissues"]
+    title = f"{about['data_set']}{', SIMULATED' if about['simulated'] else ''}"
+    tumour = index.assign(tumour=index[[f"{tissue}_pixels" for tissue in tissues]].sum(axis=1)).set_index(["patient", "slice"])["tumour"]
+    rows["tumour"] = tumour[~tumour.index.duplicated()].reindex(pd.MultiIndex.from_frame(rows[["patient", "slice"]])).to_numpy()
+    fullest = rows.groupby("patient")["tumour"].idxmax().to_numpy()[:MONTAGE]
+    images, labels = slices.read(fullest, "image", "labels")
+    longest = patients.sort_values(["slices", "tumour_ml"])["patient"].iloc[-1]
+    film, film_labels = slices.read(np.flatnonzero(rows["patient"] == longest), "image", "labels")
+    shown = {modality: k for k, modality in enumerate(modalities) if k in (0, 2)}
+    return {
+        "1_patients": draw_patients(patients, tissues, title),
+        "2_heights": draw_heights(index, tissues, title),
+        "3_histograms": draw_histograms(images, labels, modalities, tissues, title),
+        "4_montage": draw_montage(images, labels, rows["patient"][fullest].tolist(), title),
+        "5_slices": animate_patient(film, film_labels, shown),
+    }
+
+
+def write_data_report(patients: pd.DataFrame, index: pd.DataFrame, splits: pd.DataFrame, slices: Store, source: Path, figures: dict[str, bytes]) -> str:
+    """The report on the data as one HTML page."""
+    return compose_data_report(patients, index, splits, slices.description, count_missing(index, source), figures)

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from brain_tumor.pipelines.data_segmentation.nodes import describe_patients, index_slices, prepare_slices, split_patients
+from brain_tumor.pipelines.data_segmentation.nodes import describe_patients, draw_data, index_slices, prepare_slices, split_patients, write_data_report
 
 
 def create_pipeline() -> Pipeline:
@@ -13,6 +13,8 @@ def create_pipeline() -> Pipeline:
             Node(prepare_slices, ["index", "source", "params:data_set", "params:preparation", "params:workers"], "slices", name="prepare_slices"),
             Node(describe_patients, ["index", "source", "params:data_set"], "patients", name="describe_patients"),
             Node(split_patients, ["patients", "params:split"], "splits", name="split_patients"),
+            Node(draw_data, ["slices", "index", "patients"], "data_figures", name="draw_data"),
+            Node(write_data_report, ["patients", "index", "splits", "slices", "source", "data_figures"], "data_report", name="write_data_report"),
         ],
         namespace="segmentation",
         parameters={
