@@ -1,3 +1,4 @@
+import io
 import pickle
 import subprocess
 import sys
@@ -7,10 +8,12 @@ import pytest
 import torch
 from kedro.io import DatasetError
 from matplotlib.figure import Figure
+from PIL import Image
 
 from brain_tumor.data.store import StoreContent
 from brain_tumor.datasets import FiguresDataset, FolderDataset, InspectionsDataset, NetworkDataset, SimulatedDataset, StoreDataset
 from brain_tumor.datasets.atomic import replacing
+from brain_tumor.figures.segmentation_data import Animation
 from brain_tumor.networks import build
 from brain_tumor.networks.trained import TrainedNetwork
 
@@ -102,6 +105,14 @@ def test_figures_round_trip_and_old_ones_go(tmp_path):
     dataset.save({"b": Figure()})
     assert list(dataset.load()) == ["b"]
     assert dataset.load()["b"].startswith(b"\x89PNG")
+
+
+def test_animations_are_gifs_of_all_frames(tmp_path, rng):
+    dataset = FiguresDataset(filepath=str(tmp_path / "figures"))
+    dataset.save({"film": Animation(rng.integers(0, 255, (4, 8, 8, 3)).astype(np.uint8)), "still": Figure()})
+    assert Image.open(io.BytesIO(dataset.load()["film"])).n_frames == 4
+    dataset.save({"still": Figure()})
+    assert list(dataset.load()) == ["still"]
 
 
 def test_sample_is_kept_while_its_settings_stand(tmp_path):

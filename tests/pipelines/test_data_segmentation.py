@@ -77,6 +77,20 @@ def test_patients_carry_grade_and_survival(project, sample):
     assert patients["tumour_ml"].tolist() == pytest.approx((patients["NCR_ml"] + patients["ED_ml"] + patients["ET_ml"]).tolist(), abs=2e-3)
 
 
+def test_data_report_says_what_was_left_out(project, sample, tmp_path):
+    source = shutil.copytree(sample, tmp_path / "source")
+    next(source.rglob("volume_2_slice_74.h5")).write_text("not HDF5")
+    next(source.rglob("volume_3_slice_74.h5")).unlink()
+    run(project, "data_engineering", segmentation_source=str(source))
+    report = (project / "data/08_reporting/segmentation/data_report.html").read_text()
+    assert "23 slices of 5 patients are in use; 1 are left out." in report
+    assert "names 25 slices, of which 1 are not in this copy" in report
+    assert "fetch the file again" in report
+    assert report.count("data:image/png") == 4
+    assert report.count("data:image/gif") == 1
+    assert "SIMULATED" in report.split("</title>")[0]
+
+
 def test_a_patient_in_two_sets_stops_the_run(project, sample):
     run(project, "data_engineering", segmentation_source=str(sample))
     file = project / "data/05_model_input/segmentation/splits.csv"

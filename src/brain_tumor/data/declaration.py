@@ -1,6 +1,7 @@
 """What a data set declares of itself: modalities, tissues, regions, and how its files are named."""
 
 import re
+from functools import cached_property
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -79,7 +80,7 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
         """Each modality, then `mask` > the endings of its NIfTI files."""
         return {modality.name: modality.endings for modality in self.modalities} | {MASK: self.mask}
 
-    @property
+    @cached_property
     def slice_pattern(self) -> re.Pattern[str]:
         """Matches the name of an HDF5 slice; groups `volume` and `slice`."""
         pattern = re.escape(self.slice_file)

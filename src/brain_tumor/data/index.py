@@ -12,10 +12,14 @@ from brain_tumor.data.scan import Scan, Slice, Unreadable
 from brain_tumor.data.scans import read_slices
 
 
-def inspect_scan(scan: Scan, data_set: DataSet, source: Path) -> list[dict]:
+INSPECTION = 1
+"""Raised when the same files would be described in another way: what is remembered of older inspections is then not used."""
+
+
+def inspect_scan(scan: Scan, data_set: DataSet, source: Path) -> pd.DataFrame:
     """Rows of the index for one patient: every slice is read once."""
     whole = "" if scan.layout == "hdf5" else _hash(*scan.files)
-    return [_describe(scan.patient, slice_, whole or _hash(slice_.file), data_set, source) for slice_ in read_slices(scan, data_set)]
+    return pd.DataFrame([_describe(scan.patient, slice_, whole or _hash(slice_.file), data_set, source) for slice_ in read_slices(scan, data_set)])
 
 
 def _describe(patient: str, slice_: Slice | Unreadable, file_hash: str, data_set: DataSet, source: Path) -> dict:

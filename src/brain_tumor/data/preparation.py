@@ -7,6 +7,10 @@ from jaxtyping import Bool, Float, Float16, Num, UInt8
 from pydantic import BaseModel, Field
 
 
+PREPARATION = 1
+"""Raised when the same slice would be prepared in another way: stores of older preparations are then written again."""
+
+
 class PreparationSettings(BaseModel, frozen=True, extra="forbid"):
     """How slices are prepared. `slice_size`: side in pixels, a multiple of 16 for the U-Nets."""
 

@@ -1,5 +1,6 @@
 """One patient's files, and one slice read from them: what every layout gives."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,21 +15,24 @@ class Scan:
     Attributes:
         layout: "hdf5" or "nifti".
         files: HDF5: one per slice; NIfTI: one per modality, in the order declared, then the mask.
-        states: size in bytes and time of the last change (ns) of each file: a scan whose files changed is another scan.
+        state: digest of name, size and time of the last change of each file: a scan whose files changed is in another state.
         problem: why the whole patient is left out; empty if there is no reason to.
     """
 
     patient: str
     layout: str
     files: tuple[Path, ...]
-    states: tuple[tuple[int, int], ...]
+    state: str
     problem: str = ""
 
     @classmethod
     def of(cls, patient: str, layout: str, files: list[Path], problem: str = "") -> "Scan":
         """A scan of files that exist."""
-        states = tuple((stat.st_size, stat.st_mtime_ns) for stat in (file.stat() for file in files))
-        return cls(patient, layout, tuple(files), states, problem)
+        state = hashlib.blake2b(digest_size=16)
+        for file in files:
+            stat = file.stat()
+            state.update(f"{file}|{stat.st_size}|{stat.st_mtime_ns}|".encode())
+        return cls(patient, layout, tuple(files), state.hexdigest(), problem)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float16, UInt8
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from brain_tumor.figures.segmentation import TISSUE_COLOURS, paint
 
@@ -26,7 +27,9 @@ def draw_patients(patients: pd.DataFrame, tissues: Sequence[str], title: str) ->
     grades = patients["grade"].replace("", "not known").value_counts()
     bars = left.bar(grades.index, grades, color="0.6")
     left.bar_label(bars)
+    left.margins(y=0.12)
     left.set(ylabel="patients")
+    left.yaxis.set_major_locator(MaxNLocator(integer=True))
     rng = np.random.default_rng(0)
     for k, tissue in enumerate(tissues):
         volume = patients[f"{tissue}_ml"]
@@ -34,6 +37,8 @@ def draw_patients(patients: pd.DataFrame, tissues: Sequence[str], title: str) ->
         right.hlines(volume.median(), k - 0.35, k + 0.35, color="0.2")
     right.set(xticks=range(len(tissues)), xticklabels=tissues, ylabel="millilitres in a patient's slices")
     right.set_yscale("symlog", linthresh=1)
+    right.set_ylim(-0.2, None)
+    right.margins(y=0.1)
     figure.suptitle(title, fontsize="medium")
     return figure
 
@@ -50,6 +55,7 @@ def draw_heights(index: pd.DataFrame, tissues: Sequence[str], title: str) -> Fig
         shown = used.loc[used[f"{tissue}_pixels"] > 0, "slice"].value_counts().reindex(heights, fill_value=0)
         axes.step(heights, shown, where="mid", color=TISSUE_COLOURS[k % len(TISSUE_COLOURS)], label=tissue)
     axes.set(xlabel="slice, from the feet up", ylabel="slices in use", ylim=(0, None))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, ncols=len(tissues) + 1)
     figure.suptitle(title, fontsize="medium")
     return figure

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from brain_tumor.data import split
 from brain_tumor.data.clinical import FACTS, read_clinical
 from brain_tumor.data.declaration import DataSet
-from brain_tumor.data.index import count_missing, inspect_scan
+from brain_tumor.data.index import INSPECTION, count_missing, inspect_scan
 from brain_tumor.data.parallel import WorkerSettings, for_each
-from brain_tumor.data.preparation import PreparationSettings, prepare_slice
+from brain_tumor.data.preparation import PREPARATION, PreparationSettings, prepare_slice
 from brain_tumor.data.scan import Scan, Slice, Unreadable
 from brain_tumor.data.scans import SIMULATED_MARK, find_scans, read_slices
 from brain_tumor.data.store import Chunk, Store, StoreContent, fingerprint
@@ -31,14 +31,21 @@ MONTAGE = 24
 def index_slices(source: Path, inspections: joblib.Memory, data_set: DataSet, workers: WorkerSettings) -> pd.DataFrame:
     """A row for each slice of the source. Files that haven't changed since the last run are not read again."""
     scans = find_scans(source, data_set)
-    inspect = inspections.cache(inspect_scan)
-    changed = [(scan, data_set, source) for scan in scans if not inspect.check_call_in_cache(scan, data_set, source)]
+    inspect = inspections.cache(_inspect, ignore=["scan", "data_set", "source"])
+    settings = fingerprint(INSPECTION, data_set.model_dump())
+    tasks = [(scan.state + settings, scan, data_set, source) for scan in scans]
+    changed = [task for task in tasks if not inspect.check_call_in_cache(*task)]
     logger.info("%d patients in %s, %d new or changed since the last run", len(scans), source, len(changed))
     deque(for_each(inspect, changed, workers, "inspecting"), maxlen=0)
-    index = pd.DataFrame([row for scan in scans for row in inspect(scan, data_set, source)])
+    index = pd.concat([inspect(*task) for task in tasks], ignore_index=True)
     index["simulated"] = (source / SIMULATED_MARK).is_file()
     _report_left_out(index)
     return index
+
+
+def _inspect(state: str, scan: Scan, data_set: DataSet, source: Path) -> pd.DataFrame:  # noqa: ARG001
+    """An inspection to be remembered by the state of the files and of the settings: hashing all the arguments would take longer."""
+    return inspect_scan(scan, data_set, source)
 
 
 def _report_left_out(index: pd.DataFrame) -> None:
@@ -65,7 +72,7 @@ def prepare_slices(index: pd.DataFrame, source: Path, data_set: DataSet, prepara
         "simulated": bool(index["simulated"].any()),
     }
     files = used[["patient", "slice", "hash"]].sort_values(["patient", "slice"])
-    mark = fingerprint(description, data_set.model_dump(), files.to_numpy().tolist())
+    mark = fingerprint(PREPARATION, description, data_set.model_dump(), files.to_numpy().tolist())
     return StoreContent(description | {"fingerprint": mark}, _prepare(used, source, data_set, preparation.slice_size, workers))
 
 
@@ -76,19 +83,23 @@ def _prepare(used: pd.DataFrame, source: Path, data_set: DataSet, size: int, wor
 
 
 def prepare_patient(scan: Scan, numbers: frozenset[int], data_set: DataSet, size: int) -> Chunk:
-    """Rows of the store for one patient."""
-    slices = [_readable(slice_) for slice_ in read_slices(scan, data_set, numbers)]
-    images, labels = zip(*(prepare_slice(s.image, s.labels, size) for s in slices), strict=True)
-    scale = np.array([max(s.labels.shape) / size for s in slices])
-    spacing = np.array([s.spacing for s in slices])
+    """Rows of the store for one patient. Slices are prepared as they are read: raw ones are large."""
+    rows = [_prepare_slice(_readable(slice_), size) for slice_ in read_slices(scan, data_set, numbers)]
+    columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    return columns | {"patient": np.array([scan.patient] * len(rows), dtype=object)}
+
+
+def _prepare_slice(slice_: Slice, size: int) -> dict[str, np.ndarray]:
+    image, labels = prepare_slice(slice_.image, slice_.labels, size)
+    spacing = np.asarray(slice_.spacing, np.float32)
+    spacing[:2] *= max(slice_.labels.shape) / size
     return {
-        "image": np.stack(images),
-        "labels": np.stack(labels),
-        "patient": np.array([scan.patient] * len(slices), dtype=object),
-        "slice": np.array([s.number for s in slices], dtype=np.int16),
-        "row_mm": (spacing[:, 0] * scale).astype(np.float32),
-        "column_mm": (spacing[:, 1] * scale).astype(np.float32),
-        "slice_mm": spacing[:, 2].astype(np.float32),
+        "image": image,
+        "labels": labels,
+        "slice": np.int16(slice_.number),
+        "row_mm": spacing[0],
+        "column_mm": spacing[1],
+        "slice_mm": spacing[2],
     }
 
 
