@@ -11,7 +11,6 @@ from brain_tumor.data.preparation import find_brain
 from brain_tumor.data.scan import Scan, Slice, Unreadable
 from brain_tumor.data.scans import read_slices
 
-
 INSPECTION = 1
 """Raised when the same files would be described in another way: what is remembered of older inspections is then not used."""
 

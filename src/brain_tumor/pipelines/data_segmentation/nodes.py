@@ -32,7 +32,7 @@ def index_slices(source: Path, inspections: joblib.Memory, data_set: DataSet, wo
     """A row for each slice of the source. Files that haven't changed since the last run are not read again."""
     scans = find_scans(source, data_set)
     inspect = inspections.cache(_inspect, ignore=["scan", "data_set", "source"])
-    settings = fingerprint(INSPECTION, data_set.model_dump())
+    settings = fingerprint(INSPECTION, data_set.model_dump(), source)
     tasks = [(scan.state + settings, scan, data_set, source) for scan in scans]
     changed = [task for task in tasks if not inspect.check_call_in_cache(*task)]
     logger.info("%d patients in %s, %d new or changed since the last run", len(scans), source, len(changed))
