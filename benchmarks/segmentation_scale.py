@@ -38,11 +38,11 @@ def link(folder: Path, target: Path, count: int) -> None:
         Path(original).unlink()
 
 
-def peak_mib() -> float:
-    """Sum of the peak resident memory of this process and of its children."""
+def peaks_mib() -> list[int]:
+    """Peak resident memory of this process, then of each of its children."""
     children = [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
     status = [Path(f"/proc/{pid}/status").read_text() for pid in ("self", *children)]
-    return sum(int(text.split("VmHWM:")[1].split()[0]) for text in status) / 1024
+    return [int(text.split("VmHWM:")[1].split()[0]) // 1024 for text in status]
 
 
 def measure(folder: Path, count: int) -> None:
@@ -63,8 +63,9 @@ def measure(folder: Path, count: int) -> None:
         start = perf_counter()
         rows = write_store(Path(scratch) / "store.h5", prepare_slices(index, source, data_set, PreparationSettings(), workers))
         seconds.append(perf_counter() - start)
+        peaks = peaks_mib()
         size = (Path(scratch) / "store.h5").stat().st_size / 2**30
-        print(f"{rows:9,}{seconds[0]:10.1f}{seconds[1]:12.1f}{seconds[2]:12.1f}{rows / seconds[2]:11.0f}{peak_mib():11.0f}{size:11.2f}", flush=True)
+        print(f"{rows:9,}{seconds[0]:10.1f}{seconds[1]:12.1f}{seconds[2]:12.1f}{rows / seconds[2]:11.0f}{sum(peaks):11}{size:11.2f}  {peaks}", flush=True)
 
 
 if __name__ == "__main__":
@@ -75,6 +76,6 @@ if __name__ == "__main__":
     if len(arguments.slices) == 1:
         measure(arguments.folder, arguments.slices[0])
     else:
-        print(f"{'slices':>9}{'index s':>10}{'again s':>12}{'prepare s':>12}{'slices/s':>11}{'peak MiB':>11}{'store GiB':>11}", flush=True)
+        print(f"{'slices':>9}{'index s':>10}{'again s':>12}{'prepare s':>12}{'slices/s':>11}{'peak MiB':>11}{'store GiB':>11}  of each process", flush=True)
         for count in arguments.slices:
             subprocess.run([sys.executable, __file__, str(arguments.folder), "--slices", str(count)], check=True)  # noqa: S603
