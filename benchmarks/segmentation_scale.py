@@ -50,7 +50,7 @@ def measure(folder: Path, count: int) -> None:
     parameters = yaml.safe_load((Path(__file__).parents[1] / "conf/base/parameters_data_segmentation.yml").read_text())
     data_set, workers = DataSet.model_validate(parameters["data_segmentation"]["data_set"]), WorkerSettings()
     logging.disable()
-    with tempfile.TemporaryDirectory(dir=folder if os.access(folder, os.W_OK) else None) as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "source"
         source.mkdir()
         link(folder, source, count)
