@@ -77,7 +77,7 @@ def test_hdf5_and_nifti_of_one_slice_give_the_same_values(tmp_path, brats, rng):
     (tmp_path / "hdf5").mkdir()
     for z in range(3):
         write_slice(tmp_path / "hdf5" / f"volume_1_slice_{z}.h5", volumes[..., z], labels[..., z], tissues=3)
-    compare(tmp_path / "nifti", tmp_path / "hdf5", brats)
+    assert_same_values(tmp_path / "nifti", tmp_path / "hdf5", brats)
 
 
 def test_hdf5_and_nifti_of_a_real_patient_give_the_same_values(tmp_path, brats):
@@ -87,10 +87,10 @@ def test_hdf5_and_nifti_of_a_real_patient_give_the_same_values(tmp_path, brats):
     labels = np.select([mask == 1, mask == 2, mask == 4], [1, 2, 3]).astype(np.uint8)
     for z in (40, 70, 100):
         write_slice(tmp_path / f"volume_1_slice_{z}.h5", volumes[..., z], labels[..., z], tissues=3)
-    compare(source, tmp_path, brats)
+    assert_same_values(source, tmp_path, brats)
 
 
-def compare(nifti, hdf5, brats):
+def assert_same_values(nifti, hdf5, brats):
     (from_nifti,), (from_hdf5,) = find_scans(nifti, brats), find_scans(hdf5, brats)
     slices = list(read_slices(from_hdf5, brats))
     others = list(read_slices(from_nifti, brats, {s.number for s in slices}))

@@ -79,7 +79,7 @@ def prepare_slices(index: pd.DataFrame, source: Path, data_set: DataSet, prepara
 def _prepare(used: pd.DataFrame, source: Path, data_set: DataSet, size: int, workers: WorkerSettings) -> Iterator[Chunk]:
     numbers = used.groupby("patient")["slice"].agg(frozenset)
     tasks = [(scan, numbers[scan.patient], data_set, size) for scan in find_scans(source, data_set) if scan.patient in numbers]
-    return for_each(prepare_patient, tasks, workers, "preparing")
+    yield from for_each(prepare_patient, tasks, workers, "preparing")
 
 
 def prepare_patient(scan: Scan, numbers: frozenset[int], data_set: DataSet, size: int) -> Chunk:
