@@ -4,7 +4,11 @@ import torch
 from brain_tumor.networks import NETWORKS, build, networks_of
 from brain_tumor.networks.trained import TrainedNetwork
 
-PARAMETERS = {"classic_unet": {8: 344_227, 16: 1_375_043, 32: 5_496_451, 64: 21_978_371}}
+PARAMETERS = {
+    "classic_unet": {8: 344_227, 16: 1_375_043, 32: 5_496_451, 64: 21_978_371},
+    "improved_unet": {8: 214_043, 16: 799_075, 32: 3_082_739, 64: 12_104_467},
+    "attention_unet": {8: 225_287, 16: 843_319, 32: 3_258_263, 64: 12_803_671},
+}
 SEGMENTATION = networks_of("segmentation")
 
 
@@ -32,7 +36,7 @@ def test_gives_logits_of_the_inputs_size(network):
 
 def test_channels_follow_the_data_set():
     for name in SEGMENTATION:
-        assert build(name, in_channels=3, out_channels=1, n_filters=8)(torch.randn(1, 3, 16, 16)).shape == (1, 1, 16, 16)
+        assert build(name, in_channels=3, out_channels=1, n_filters=8)(torch.randn(1, 3, 32, 32)).shape == (1, 1, 32, 32)
 
 
 def test_every_parameter_gets_a_gradient(network):

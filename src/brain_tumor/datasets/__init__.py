@@ -1,9 +1,19 @@
 """Kedro file formats: the only place that writes files."""
 
+from brain_tumor.datasets.checkpoints import CheckpointsDataset
 from brain_tumor.datasets.figures import FiguresDataset
 from brain_tumor.datasets.inspections import InspectionsDataset
 from brain_tumor.datasets.network import NetworkDataset
 from brain_tumor.datasets.source import FolderDataset, KaggleDataset, SimulatedDataset
 from brain_tumor.datasets.store import StoreDataset
 
-__all__ = ["FiguresDataset", "FolderDataset", "InspectionsDataset", "KaggleDataset", "NetworkDataset", "SimulatedDataset", "StoreDataset"]
+__all__ = [
+    "CheckpointsDataset",
+    "FiguresDataset",
+    "FolderDataset",
+    "InspectionsDataset",
+    "KaggleDataset",
+    "NetworkDataset",
+    "SimulatedDataset",
+    "StoreDataset",
+]

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 NETWORKS = {
     # name: (task, class); the class is in the module of that name
     "classic_unet": ("segmentation", "ClassicUNet"),
+    "improved_unet": ("segmentation", "ImprovedUNet"),
+    "attention_unet": ("segmentation", "AttentionUNet"),
 }
 
 

@@ -15,6 +15,17 @@ def double_convolution(in_channels: int, out_channels: int, middle: int | None =
     )
 
 
+def inverted_bottleneck(in_channels: int, middle: int, out_channels: int) -> nn.Sequential:
+    """Depthwise 7x7 convolution, BatchNorm, 1x1 to `middle` channels, ReLU, 1x1 back; the size of the map stays."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, in_channels, 7, padding=3, groups=in_channels),
+        nn.BatchNorm2d(in_channels),
+        nn.Conv2d(in_channels, middle, 1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(middle, out_channels, 1),
+    )
+
+
 def require_sides(x: Float[Tensor, "b c h w"], multiple: int) -> None:
     """Refuse maps that can't be halved as often as the network does.
 

@@ -1,58 +1,109 @@
-"""Batches of slices held in memory, in an order that is a function of seed and epoch."""
+"""Batches of a store's rows: kept in memory or streamed, in an order that is a function of seed and epoch."""
 
+import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float16, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from brain_tumor.data.store import Store
+
+logger = logging.getLogger(__name__)
+
 Batch = dict[str, Tensor]
-"""`image` float32 (b, m, s, s) and `labels` uint8 (b, s, s)."""
+"""Arrays of the store at some rows, as stored, and `row`: which rows."""
 
 
-class ResidentSlices(Dataset[Batch]):
-    """Slices in memory; indexing takes all rows of a batch at once."""
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a store that are learned from together. Can be sent to another process.
 
-    def __init__(self, image: Float16[np.ndarray, "n m s s"], labels: UInt8[np.ndarray, "n s s"]) -> None:
-        self.image, self.labels = torch.from_numpy(image), torch.from_numpy(labels)
-
-    def __len__(self) -> int:
-        return len(self.image)
-
-    def __getitem__(self, rows: list[int]) -> Batch:
-        image = self.image[rows].float().contiguous(memory_format=torch.channels_last)
-        return {"image": image, "labels": self.labels[rows]}
-
-
-class BatchOrder(Sampler[list[int]]):
-    """Rows of each batch: in their order, or with a seed shuffled anew for each pass over the data. The last batch of a pass may be smaller.
-
-    Args:
-        least: batches in an epoch; a small data set is passed over as often as it takes.
+    Attributes:
+        rows: int (n,), their numbers.
+        names: arrays to read.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int | None = None, least: int = 1) -> None:
-        self.length, self.batch_size, self.seed, self.epoch = length, batch_size, seed, 0
-        self.batches_per_pass = -(-length // batch_size)
-        self.passes = -(-least // self.batches_per_pass)
+    store: Store
+    rows: np.ndarray
+    names: tuple[str, ...] = ("image", "labels")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        first = self.store.read(self.rows[:1], *self.names)
+        return len(self) * sum(array.nbytes for array in first)
+
+
+class ResidentRows(Dataset[Batch]):
+    """All rows in the memory of a device."""
+
+    def __init__(self, rows: Rows, device: torch.device) -> None:
+        arrays = rows.store.read(rows.rows, *rows.names)
+        self.arrays = {name: torch.from_numpy(array).to(device) for name, array in zip(rows.names, arrays, strict=True)}
+        self.arrays["row"] = torch.from_numpy(rows.rows).to(device)
+
+    def __getitem__(self, chosen: np.ndarray) -> Batch:
+        index = torch.from_numpy(chosen).to(self.arrays["row"].device)
+        return {name: array[index] for name, array in self.arrays.items()}
+
+
+class StreamedRows(Dataset[Batch]):
+    """Rows read from the store when they are asked for."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def __getitem__(self, chosen: np.ndarray) -> Batch:
+        numbers = self.rows.rows[chosen]
+        order = np.argsort(numbers)  # neighbours are read in one go
+        arrays = self.rows.store.read(numbers[order], *self.rows.names)
+        back = np.argsort(order)
+        return {name: torch.from_numpy(array[back]) for name, array in zip(self.rows.names, arrays, strict=True)} | {"row": torch.from_numpy(numbers)}
+
+
+class BatchOrder(Sampler[np.ndarray]):
+    """Which rows each batch of an epoch holds.
+
+    With a seed, shuffled: passes over the data, each in an order of its own, follow each other and are cut into full batches; the last pass
+    of an epoch may be cut short. Without, every row once, in order. Each of several processes gets its share of each batch.
+
+    Args:
+        length: number of rows.
+        batch_size: over all processes.
+        least: batches in a shuffled epoch; a small data set is passed over as often as it takes.
+        rank: of this process, of `ranks`.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int | None = None, least: int = 1, rank: int = 0, ranks: int = 1) -> None:
+        self.length, self.batch_size, self.seed, self.rank, self.ranks, self.epoch = length, batch_size, seed, rank, ranks, 0
+        self.batches = -(-length // batch_size) if seed is None else max(least, -(-length // batch_size))
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this at the start of each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.passes * self.batches_per_pass
+        return self.batches
 
-    def __iter__(self) -> Iterator[list[int]]:
-        for number in range(self.passes):
-            rows = np.arange(self.length)
-            if self.seed is not None:
-                np.random.default_rng([self.seed, self.epoch, number]).shuffle(rows)
-            yield from (rows[start : start + self.batch_size].tolist() for start in range(0, self.length, self.batch_size))
+    def __iter__(self) -> Iterator[np.ndarray]:
+        order = np.arange(self.length) if self.seed is None else self._shuffled(self.seed)
+        return (order[start + self.rank : start + self.batch_size : self.ranks] for start in range(0, self.batches * self.batch_size, self.batch_size))
+
+    def _shuffled(self, seed: int) -> np.ndarray:
+        needed = self.batches * self.batch_size
+        passes = [np.random.default_rng([seed, self.epoch, number]).permutation(self.length) for number in range(-(-needed // self.length))]
+        return np.concatenate(passes)[:needed]
 
 
-def load(slices: ResidentSlices, batch_size: int, seed: int | None = None, least: int = 1) -> DataLoader[Batch]:
-    """A loader of whole batches in a `BatchOrder`."""
-    return DataLoader(slices, sampler=BatchOrder(len(slices), batch_size, seed, least), batch_size=None)
+def load(rows: Rows, order: BatchOrder, device: torch.device, resident_gb: float, workers: int) -> DataLoader[Batch]:
+    """A loader of whole batches: from the device's memory if they take at most `resident_gb`, else from the store by `workers` processes."""
+    if rows.size <= resident_gb * 1e9:
+        return DataLoader(ResidentRows(rows, device), sampler=order, batch_size=None)
+    logger.info("%d rows take %.1f GB, more than training.resident_gb: streaming them from %s", len(rows), rows.size / 1e9, rows.store.path)
+    return DataLoader(StreamedRows(rows), sampler=order, batch_size=None, num_workers=workers, persistent_workers=workers > 0, pin_memory=device.type == "cuda")

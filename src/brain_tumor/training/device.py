@@ -17,6 +17,10 @@ class Device:
     accelerator: Literal["cuda", "cpu"]
     precision: Literal["bf16-mixed", "32-true"]
 
+    def of(self, number: int) -> torch.device:
+        """The device of one of several processes on this machine."""
+        return torch.device("cuda", number) if self.accelerator == "cuda" else torch.device("cpu")
+
     def autocast(self) -> torch.autocast:
         """The context in which a network computes in this precision."""
         return torch.autocast(self.accelerator, torch.bfloat16, enabled=self.precision == "bf16-mixed")
@@ -38,12 +42,14 @@ def choose_device(settings: EngineSettings) -> Device:
     """What `auto` means here.
 
     Raises:
-        ValueError: if CUDA is asked for and there is none.
+        ValueError: if CUDA is asked for and there is none, or fewer devices than asked for.
     """
     has_cuda = torch.cuda.is_available()
     if settings.device == "cuda" and not has_cuda:
         raise ValueError("training.device is 'cuda', but torch finds no CUDA device; set it to 'auto' or 'cpu', or install a CUDA build of torch")
     accelerator: Literal["cuda", "cpu"] = "cuda" if has_cuda and settings.device != "cpu" else "cpu"
+    if accelerator == "cuda" and settings.devices > torch.cuda.device_count():
+        raise ValueError(f"training.devices is {settings.devices}, but this machine has {torch.cuda.device_count()} CUDA devices")
     bf16 = settings.precision == "bf16" or (settings.precision == "auto" and _has_bf16(accelerator))
     return Device(accelerator, "bf16-mixed" if bf16 else "32-true")
 

@@ -4,20 +4,41 @@ import logging
 import sys
 import warnings
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import Any
 
 import lightning
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, WeightAveraging
+from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from brain_tumor.training.device import choose_device
-from brain_tumor.training.settings import EngineSettings
+from brain_tumor.training.batches import BatchOrder, Rows, load
+from brain_tumor.training.checkpoints import Checkpoints
+from brain_tumor.training.device import Device, choose_device
+from brain_tumor.training.processes import launch
+from brain_tumor.training.settings import EngineSettings, Recipe
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that training needs; can be sent to another process.
+
+    Attributes:
+        task: a Lightning module whose `network` is trained.
+        monitor: the logged score that should rise.
+    """
+
+    task: lightning.LightningModule
+    train: Rows
+    validation: Rows
+    monitor: str
+    recipe: Recipe
+    engine: EngineSettings
+    checkpoints: Checkpoints
 
 
 @dataclass(frozen=True)
@@ -35,51 +56,147 @@ class Fitted:
     best: dict[str, float]
 
 
-def fit(
-    task: lightning.LightningModule, train: DataLoader, validation: DataLoader, *, monitor: str, epochs: int, patience: int, engine: EngineSettings
-) -> Fitted:
-    """Train `task.network`, keep the weights that validate best.
+def fit(job: Job) -> Fitted:
+    """Train `job.task.network`, keep the weights that validate best.
 
-    Args:
-        monitor: the logged score that should rise.
-        patience: epochs without a higher score before training stops.
+    Goes on from the last checkpoint; the weights are those of a run that was never interrupted. Training that has finished is not repeated.
+
+    Raises:
+        ValueError: if a loss is not finite, naming the batch; the last good checkpoint stays.
     """
+    device = choose_device(job.engine)
+    found = job.checkpoints.newest()
+    if found and is_finished(found[1]["log"], job):
+        logger.info("trained already with these settings on these data; taken from %s (delete the folder to train again)", job.checkpoints.folder)
+    else:
+        logger.info("training %s parameters on %s", f"{sum(p.numel() for p in job.task.parameters()):,}", device)
+        if found:
+            logger.info("going on after epoch %d, from %s", len(found[1]["log"]), found[0])
+        launch(train, job, job.engine)
+        found = job.checkpoints.newest()
+    assert found is not None
+    return _read(found[1], job.monitor)
+
+
+def _read(state: dict[str, Any], monitor: str) -> Fitted:
+    prefix = "network."
+    weights = {name.removeprefix(prefix): value.contiguous() for name, value in state["best_weights"].items() if name.startswith(prefix)}
+    log = pd.DataFrame(state["log"])
+    return Fitted(weights, log, log.loc[log[monitor].idxmax()].to_dict())
+
+
+def is_finished(log: list[dict[str, float]], job: Job) -> bool:
+    """Whether all epochs are done, or validation has not improved for as many as the recipe allows."""
+    scores = [row[job.monitor] for row in log]
+    return len(scores) >= job.recipe.epochs or len(scores) - 1 - scores.index(max(scores)) >= job.recipe.patience
+
+
+def train(job: Job, rank: int = 0) -> None:
+    """Train in this process, one of `devices` times `nodes`; the last checkpoint holds the result."""
+    engine, recipe, task = job.engine, job.recipe, job.task
     device = choose_device(engine)
-    logger.info("training %s parameters on %s", f"{sum(p.numel() for p in task.parameters()):,}", device)
-    log = EpochLog(monitor)
+    ranks = engine.devices * engine.nodes
+    train_order = BatchOrder(len(job.train), recipe.batch_size, engine.seed, recipe.epoch_steps, rank, ranks)
+    validation_order = BatchOrder(len(job.validation), max(32, ranks), rank=rank, ranks=ranks)
+    here = device.of(rank % engine.devices)
+    train_loader = load(job.train, train_order, here, engine.resident_gb, engine.loader_workers)
+    validation_loader = load(job.validation, validation_order, here, engine.resident_gb, engine.loader_workers)
+    found = job.checkpoints.newest()
+    train_order.set_epoch(len(found[1]["log"]) if found else 0)  # Lightning makes the first iterator before it says which epoch it is
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # Lightning sets INFO when it is imported
-    with TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")  # slices are in memory already
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")  # a store is read in whole batches
         warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # of torch 2.13 to Lightning 2.6
         warnings.filterwarnings("ignore", "The number of training batches .* is smaller than the logging interval")
-        best = ModelCheckpoint(folder, monitor=monitor, mode="max", save_weights_only=True)
-        stop = EarlyStopping(monitor, mode="max", patience=patience)
-        trainer = lightning.Trainer(
-            accelerator=device.accelerator,
-            devices=1,
-            precision=device.precision,
-            max_epochs=epochs,
-            callbacks=[log, best, stop],
-            enable_progress_bar=sys.stderr.isatty(),
-            logger=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
+        warnings.filterwarnings("ignore", "It is recommended to use `self.log")  # what is logged is summed over processes already
+        trainer = _trainer(job, device)
         device.place(task)
-        trainer.fit(task, train, validation)
-        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-    prefix = "network."
-    weights = {name.removeprefix(prefix): value.contiguous() for name, value in state.items() if name.startswith(prefix)}
-    table = pd.DataFrame(log.rows)
-    return Fitted(weights, table, table.loc[table[monitor].idxmax()].to_dict())
+        trainer.fit(task, train_loader, validation_loader, ckpt_path=found and found[0], weights_only=True)
 
 
-class EpochLog(Callback):
-    """One row and one quiet line an epoch."""
+def _trainer(job: Job, device: Device) -> lightning.Trainer:
+    engine, recipe = job.engine, job.recipe
+    many = engine.devices * engine.nodes > 1
+    average: list[Callback] = [WeightAveraging(avg_fn=MovingAverage(recipe.ema))] if recipe.ema else []
+    return lightning.Trainer(
+        accelerator=device.accelerator,
+        devices=engine.devices,
+        num_nodes=engine.nodes,
+        strategy="ddp" if many else "auto",
+        plugins=[TorchElasticEnvironment() if many else LightningEnvironment()],
+        use_distributed_sampler=False,
+        sync_batchnorm=many and device.accelerator == "cuda",
+        precision=device.precision,
+        max_epochs=recipe.epochs,
+        gradient_clip_val=recipe.gradient_clip or None,
+        callbacks=[*average, Seeded(engine.seed), FiniteLoss(job.train), Record(job)],
+        enable_progress_bar=sys.stderr.isatty(),
+        logger=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
 
-    def __init__(self, monitor: str) -> None:
-        self.monitor = monitor
+
+@dataclass(frozen=True)
+class MovingAverage:
+    """An exponential moving average that starts as a plain one, so that the first weights are soon forgotten."""
+
+    keep: float
+
+    def __call__(self, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        """The average after one more step."""
+        return average.lerp(current, 1 - min(self.keep, (1 + int(count)) / (10 + int(count))))
+
+
+class Seeded(Callback):
+    """What is random inside a network (dropout) depends on seed, epoch and process, not on what ran before."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
+        """Seed the epoch."""
+        torch.manual_seed(hash((self.seed, trainer.current_epoch, trainer.global_rank)))
+
+
+class FiniteLoss(Callback):
+    """Stop at a loss that is not a number, before it is kept in a checkpoint.
+
+    Looked at one batch late: asking at once would make a GPU wait.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self.last: tuple[Tensor, Tensor] | None = None
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, task: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Check the batch before."""
+        self._check(trainer)
+        self.last = outputs["loss"].detach(), batch["row"]
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
+        """Check the last batch of the epoch."""
+        self._check(trainer)
+        self.last = None
+
+    def _check(self, trainer: lightning.Trainer) -> None:
+        if self.last is None or self.last[0].isfinite():
+            return
+        table = self.rows.store.rows.iloc[self.last[1].cpu().numpy()]
+        names = ", ".join(f"{row.file} (slice {row.slice})" for row in table.itertuples())
+        raise ValueError(
+            f"the loss is {self.last[0].item()} in epoch {trainer.current_epoch + 1} on the batch of {names}; "
+            "if these files are sound, lower the recipe's learning_rate or set its gradient_clip to 1. The last good checkpoint is kept"
+        )
+
+
+class Record(Checkpoint):
+    """After each epoch: a row of the log, a checkpoint with the log and the best weights so far, a quiet line; stops training in time."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
         self.rows: list[dict[str, float]] = []
+        self.best_weights: dict[str, Tensor] = {}
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
         """Start the clock."""
@@ -89,14 +206,30 @@ class EpochLog(Callback):
         """Note the epoch, validation included."""
         scores = {name: value.item() for name, value in trainer.callback_metrics.items()}
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self.rows.append({"epoch": trainer.current_epoch + 1} | scores | {"learning_rate": rate, "seconds": perf_counter() - self.start})
-        row = self.rows[-1]
-        logger.info(
-            "epoch %d of at most %d: loss %.4f, %s %.4f, %.1f s",
-            row["epoch"],
-            trainer.max_epochs,
-            row["train_loss"],
-            self.monitor,
-            row[self.monitor],
-            row["seconds"],
-        )
+        row = {"epoch": len(self.rows) + 1} | scores | {"learning_rate": rate, "seconds": perf_counter() - self.start}
+        self.rows.append(row)
+        self._save(trainer)
+        trainer.should_stop = is_finished(self.rows, self.job)
+        if trainer.is_global_zero:
+            monitor = self.job.monitor
+            words = "epoch %d of at most %d: loss %.4f, %s %.4f, %.1f s"
+            logger.info(words, row["epoch"], self.job.recipe.epochs, row["train_loss"], monitor, row[monitor], row["seconds"])
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        checkpoints = self.job.checkpoints
+        draft = checkpoints.folder / ".draft"  # what a killed run left here is written over
+        trainer.save_checkpoint(draft)
+        if trainer.is_global_zero:
+            checkpoints.keep(draft, len(self.rows))
+            pd.DataFrame(self.rows).to_csv(checkpoints.folder / "training_log.csv", index=False)
+
+    def on_save_checkpoint(self, trainer: lightning.Trainer, task: lightning.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the log and the best weights; an averaged network's are in `state_dict` by now."""
+        scores = [row[self.job.monitor] for row in self.rows]
+        if scores[-1] > max(scores[:-1], default=float("-inf")):
+            self.best_weights = {name: value.detach().cpu().clone() for name, value in checkpoint["state_dict"].items()}
+        checkpoint |= {"log": self.rows, "best_weights": self.best_weights}
+
+    def on_load_checkpoint(self, trainer: lightning.Trainer, task: lightning.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Go on with the log and the best weights so far."""
+        self.rows, self.best_weights = list(checkpoint["log"]), checkpoint["best_weights"]

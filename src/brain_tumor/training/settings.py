@@ -6,30 +6,65 @@ from pydantic import BaseModel, Field
 
 
 class EngineSettings(BaseModel, frozen=True, extra="forbid"):
-    """How the machine is used; none of it is meant to change what is learned.
+    """How the machine is used. Only `seed` and `precision` change what is learned.
 
     Attributes:
         device: "auto" is CUDA where there is one, else the CPU.
         precision: "auto" is bf16 autocast where the device computes it natively, else fp32.
         seed: of the first weights, the order of the data and the augmentation.
+        resident_gb: slices are kept in the device's memory up to this size (10^9 bytes), streamed from the store above it.
+        loader_workers: processes that read the store when it is streamed.
+        devices: processes that train together on this machine, each with a share of every batch.
+        nodes: machines that train together; each runs the same command.
+        rendezvous: `host:port` where machines meet; the host is one of them.
+        mlflow: where to track experiments, such as `sqlite:///mlflow.db`; nothing is tracked without.
     """
 
     device: Literal["auto", "cuda", "cpu"] = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     seed: int = 0
+    resident_gb: float = Field(4, ge=0)
+    loader_workers: int = Field(2, ge=0)
+    devices: int = Field(1, ge=1)
+    nodes: int = Field(1, ge=1)
+    rendezvous: str | None = None
+    mlflow: str | None = None
 
 
-class SegmentationRecipe(BaseModel, frozen=True, extra="forbid"):
-    """What is learned and how long.
+class Augmentation(BaseModel, frozen=True, extra="forbid"):
+    """What is done to slices at random while training; masks stay labels.
+
+    Attributes:
+        flip: probability to be mirrored left and right.
+        warp: probability to be turned and scaled.
+        rotation: degrees, at most, to either side.
+        scaling: at most, as a fraction of the size.
+        intensity: probability that each modality's values are stretched and shifted.
+        contrast: stretch, at most, as a fraction.
+        brightness: shift, at most, in standard deviations of the brain.
+    """
+
+    flip: float = Field(0.5, ge=0, le=1)
+    warp: float = Field(0.0, ge=0, le=1)
+    rotation: float = Field(15.0, ge=0, le=180)
+    scaling: float = Field(0.15, ge=0, lt=1)
+    intensity: float = Field(0.0, ge=0, le=1)
+    contrast: float = Field(0.2, ge=0, lt=1)
+    brightness: float = Field(0.2, ge=0)
+
+
+class Recipe(BaseModel, frozen=True, extra="forbid"):
+    """How long and how fast a network learns.
 
     Attributes:
         epochs: at most; fewer if validation stops improving.
         epoch_steps: batches in an epoch, at least; a small data set is passed over as often as it takes.
-        patience: epochs without a better validation Dice before training stops.
-        learning_rate: peak of a schedule that warms up and falls along a cosine.
+        patience: epochs without a better validation score before training stops.
+        batch_size: over all devices together.
+        learning_rate: peak of a schedule that warms up over the first tenth and falls along a cosine.
         weight_decay: of AdamW.
-        dice_weight: share of the soft Dice loss; the rest is binary cross-entropy.
-        flip: mirror left and right at random.
+        gradient_clip: largest norm of a gradient; 0 clips nothing.
+        ema: weights used are a moving average that keeps this share at each step; 0 uses those of the last step.
     """
 
     epochs: int = Field(20, ge=1)
@@ -38,8 +73,19 @@ class SegmentationRecipe(BaseModel, frozen=True, extra="forbid"):
     batch_size: int = Field(16, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
+    gradient_clip: float = Field(0.0, ge=0)
+    ema: float = Field(0.0, ge=0, lt=1)
+
+
+class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
+    """A recipe for masks.
+
+    Attributes:
+        dice_weight: share of soft Dice in the loss; the rest is binary cross-entropy.
+    """
+
     dice_weight: float = Field(0.5, ge=0, le=1)
-    flip: bool = True
+    augmentation: Augmentation = Augmentation()
 
 
 class ExperimentSettings(BaseModel, frozen=True, extra="forbid"):

@@ -9,8 +9,9 @@ from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
+from brain_tumor.training.augment import augment, draw_chances
 from brain_tumor.training.batches import Batch
-from brain_tumor.training.losses import DiceBCE
+from brain_tumor.training.losses import DiceBCE, over_processes
 from brain_tumor.training.settings import SegmentationRecipe
 
 MONITOR = "validation_dice"
@@ -30,33 +31,30 @@ class SegmentationTask(LightningModule):
         self.network, self.targets, self.tissues, self.recipe, self.seed = network, dict(targets), tissues, recipe, seed
         self.loss = DiceBCE(recipe.dice_weight)
 
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Images as networks want them: fp32, channels last in memory."""
+        return batch | {"image": batch["image"].float().contiguous(memory_format=torch.channels_last)}
+
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one augmented batch."""
-        image, labels = self._augment(batch, index)
+        ranks, rank = self.trainer.world_size, self.global_rank
+        chances = draw_chances(self.recipe.batch_size, batch["image"].shape[1], self.seed, self.current_epoch, index)
+        mine = {name: value[rank::ranks] for name, value in chances.items()}
+        image, labels = augment(batch["image"], batch["labels"], mine, self.recipe.augmentation)
         loss = self.loss(self.network(image), to_channels(labels, self.tissues))
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(image))
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=self.recipe.batch_size)
         return loss
-
-    def _augment(self, batch: Batch, index: int) -> tuple[Tensor, Tensor]:
-        image, labels = batch["image"], batch["labels"]
-        if not self.recipe.flip:
-            return image, labels
-        # Rows run from right to left in every scan (L, P, S), so the second axis from the end is the one to mirror.
-        generator = torch.Generator().manual_seed(hash((self.seed, self.current_epoch, index)))
-        flip = (torch.rand(len(image), generator=generator) < 0.5).to(image.device)
-        image = torch.where(flip[:, None, None, None], image.flip(-2), image)
-        return image, torch.where(flip[:, None, None], labels.flip(-2), labels)
 
     def on_validation_epoch_start(self) -> None:
         """Start counting."""
-        self.counts = torch.zeros(len(self.targets), 3, dtype=torch.long, device=self.device)
+        self.counts = torch.zeros(len(self.targets), 3, dtype=torch.float64, device=self.device)
+        self.sums = torch.zeros(5, self.tissues, device=self.device)
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        """Loss of one batch, and its true positives, positives predicted and positives there."""
-        image, labels = batch["image"], batch["labels"]
-        logits = self.network(image)
-        loss = self.loss(logits, to_channels(labels, self.tissues))
-        self.log("validation_loss", loss, batch_size=len(image))
+        """Add one batch to the sums that the loss is made of, and to true positives, positives predicted and positives there."""
+        labels = batch["labels"]
+        logits = self.network(batch["image"])
+        self.sums += self.loss.sums(logits, to_channels(labels, self.tissues))
         predicted = to_labels(logits.sigmoid())
         for k, parts in enumerate(self.targets.values()):
             here, there = torch.isin(predicted, _tensor(parts, predicted)), torch.isin(labels, _tensor(parts, labels))
@@ -64,7 +62,8 @@ class SegmentationTask(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Dice of each target over all validation slices; 1 where there is nothing and nothing was found."""
-        hits, here, there = self.counts.double().unbind(1)
+        self.log("validation_loss", self.loss.value(over_processes(self.sums)))
+        hits, here, there = over_processes(self.counts).unbind(1)
         dice = torch.where(here + there > 0, 2 * hits / (here + there).clamp(min=1), 1.0)
         self.log_dict({f"validation_dice_{name}": value for name, value in zip(self.targets, dice, strict=True)})
         self.log(MONITOR, dice.mean(), prog_bar=True)
@@ -72,7 +71,7 @@ class SegmentationTask(LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW; the rate warms up over the first tenth and falls along a cosine."""
         recipe = self.recipe
-        optimiser = torch.optim.AdamW(self.network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+        optimiser = torch.optim.AdamW(self.network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: warm_cosine(step, steps))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -73,11 +73,11 @@ def prepare_slices(index: pd.DataFrame, source: Path, data_set: DataSet, prepara
     }
     files = used[["patient", "slice", "hash"]].sort_values(["patient", "slice"])
     mark = fingerprint(PREPARATION, description, data_set.model_dump(), files.to_numpy().tolist())
-    return StoreContent(description | {"fingerprint": mark}, _prepare(used, source, data_set, preparation.slice_size, workers))
+    numbers = used.groupby("patient")["slice"].agg(frozenset).to_dict()
+    return StoreContent(description | {"fingerprint": mark}, _prepare(numbers, source, data_set, preparation.slice_size, workers))
 
 
-def _prepare(used: pd.DataFrame, source: Path, data_set: DataSet, size: int, workers: WorkerSettings) -> Iterator[Chunk]:
-    numbers = used.groupby("patient")["slice"].agg(frozenset)
+def _prepare(numbers: dict[str, frozenset[int]], source: Path, data_set: DataSet, size: int, workers: WorkerSettings) -> Iterator[Chunk]:
     tasks = [(scan, numbers[scan.patient], data_set, size) for scan in find_scans(source, data_set) if scan.patient in numbers]
     yield from for_each(prepare_patient, tasks, workers, "preparing")
 
@@ -85,7 +85,7 @@ def _prepare(used: pd.DataFrame, source: Path, data_set: DataSet, size: int, wor
 def prepare_patient(scan: Scan, numbers: frozenset[int], data_set: DataSet, size: int) -> Chunk:
     """Rows of the store for one patient. Slices are prepared as they are read: raw ones are large."""
     rows = [_prepare_slice(_readable(slice_), size) for slice_ in read_slices(scan, data_set, numbers)]
-    columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    columns = {name: np.array([row[name] for row in rows], dtype=object if name == "file" else None) for name in rows[0]}
     return columns | {"patient": np.array([scan.patient] * len(rows), dtype=object)}
 
 
@@ -97,6 +97,7 @@ def _prepare_slice(slice_: Slice, size: int) -> dict[str, np.ndarray]:
         "image": image,
         "labels": labels,
         "slice": np.int16(slice_.number),
+        "file": slice_.file.name,
         "row_mm": spacing[0],
         "column_mm": spacing[1],
         "slice_mm": spacing[2],

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,37 +10,55 @@ from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from brain_tumor.data.split import TEST, TRAIN, VALIDATION
-from brain_tumor.data.store import Chunk, Store, StoreContent
+from brain_tumor.data.store import Chunk, Store, StoreContent, fingerprint
 from brain_tumor.figures.segmentation import Example, choose_patients, draw_curves, draw_examples, draw_scores
 from brain_tumor.metrics.segmentation import VOLUME, score_volume, summarise, to_labels
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.segmentation.report import compose_report
+from brain_tumor.training.checkpoints import Checkpoints, code_state
 from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
 
 logger = logging.getLogger(__name__)
 
 
 def train_network(
-    slices: Store, splits: pd.DataFrame, experiment: ExperimentSettings, recipe: SegmentationRecipe, engine: EngineSettings
+    slices: Store, splits: pd.DataFrame, checkpoints: Checkpoints, experiment: ExperimentSettings, recipe: SegmentationRecipe, engine: EngineSettings
 ) -> tuple[TrainedNetwork, pd.DataFrame]:
-    """The network with the weights that validated best, and the log of its training."""
+    """The network with the weights that validated best, and the log of its training; goes on from a checkpoint of the same settings and data."""
     import lightning
 
     from brain_tumor.networks import build
-    from brain_tumor.training.batches import ResidentSlices, load
-    from brain_tumor.training.fit import fit
+    from brain_tumor.training.batches import Rows
+    from brain_tumor.training.fit import Job, fit
     from brain_tumor.training.tasks import MONITOR, SegmentationTask
 
     about = slices.description
     sizes = {"in_channels": len(about["modalities"]), "out_channels": len(about["tissues"])} | experiment.sizes
+    _require_match(sizes, about)
+    train, validation = (Rows(slices, _rows(slices, splits, name)) for name in (TRAIN, VALIDATION))
+    logger.info("%s: %d slices to train on, %d to validate on", experiment.network, len(train), len(validation))
+    made_of = [
+        experiment.network,
+        sizes,
+        recipe.model_dump(),
+        engine.seed,
+        engine.precision,
+        about,
+        train.rows.tolist(),
+        validation.rows.tolist(),
+        code_state(),
+    ]
     lightning.seed_everything(engine.seed, verbose=False)
     task = SegmentationTask(build(experiment.network, **sizes), about["targets"], len(about["tissues"]), recipe, engine.seed)
-    train, validation = (ResidentSlices(*slices.read(_rows(slices, splits, name), "image", "labels")) for name in (TRAIN, VALIDATION))
-    logger.info("%s: %d slices to train on, %d to validate on", experiment.network, len(train), len(validation))
-    loaders = load(train, recipe.batch_size, engine.seed, recipe.epoch_steps), load(validation, recipe.batch_size)
-    fitted = fit(task, *loaders, monitor=MONITOR, epochs=recipe.epochs, patience=recipe.patience, engine=engine)
+    fitted = fit(Job(task, train, validation, MONITOR, recipe, engine, checkpoints.of(fingerprint(*made_of))))
     description = about | {"recipe": recipe.model_dump(), "seed": engine.seed, "best": fitted.best}
     return TrainedNetwork(experiment.network, sizes, description, fitted.weights), fitted.log
+
+
+def _require_match(sizes: dict[str, int], about: dict[str, Any]) -> None:
+    for size, entry in (("in_channels", "modalities"), ("out_channels", "tissues")):
+        if sizes[size] != len(about[entry]):
+            raise ValueError(f"the store has {len(about[entry])} {entry} ({', '.join(about[entry])}), but {size} is {sizes[size]}; leave {size} out of sizes")
 
 
 def predict_patients(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, engine: EngineSettings) -> StoreContent:

@@ -21,7 +21,10 @@ def create_experiment(network: str) -> Pipeline:
     return Pipeline(
         [
             Node(
-                train_network, ["slices", "splits", "params:experiment", "params:recipe", "params:training"], ["network", "training_log"], name="train_network"
+                train_network,
+                ["slices", "splits", "checkpoints", "params:experiment", "params:recipe", "params:training"],
+                ["network", "training_log"],
+                name="train_network",
             ),
             Node(predict_patients, ["network", "slices", "splits", "params:training"], "predictions", name="predict_patients"),
             Node(score_patients, ["predictions", "slices"], "patient_scores", name="score_patients"),

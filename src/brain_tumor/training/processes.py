@@ -1,0 +1,43 @@
+"""Several processes that train together, on one machine or many."""
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+from brain_tumor.training.settings import EngineSettings
+
+
+def launch(train: Callable[..., None], job: Any, engine: EngineSettings) -> None:
+    """Run `train(job, rank)` in each of the processes asked for; one process is this one.
+
+    Processes are spawned by torch's elastic launcher inside this one, not by starting the command line again. When one fails, the others are
+    stopped and its error is raised here.
+    """
+    if engine.devices * engine.nodes == 1:
+        train(job)
+        return
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=engine.nodes,
+        max_nodes=engine.nodes,
+        nproc_per_node=engine.devices,
+        run_id=job.checkpoints.folder.name,
+        rdzv_backend="c10d",
+        rdzv_endpoint=engine.rendezvous or "localhost:0",
+        max_restarts=0,
+        start_method="spawn",
+    )
+    try:
+        elastic_launch(config, _run)(train, job)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        raise RuntimeError(f"training stopped in process {rank}: {failure.message}") from error
+
+
+def _run(train: Callable[..., None], job: Any) -> None:
+    rank = int(os.environ["RANK"])
+    logging.basicConfig(level=logging.INFO if rank == 0 else logging.ERROR, format="%(message)s")
+    train(job, rank)

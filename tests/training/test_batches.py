@@ -1,0 +1,58 @@
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+from squares import save_squares
+
+from brain_tumor.training.batches import BatchOrder, ResidentRows, Rows, StreamedRows, load
+
+CPU = torch.device("cpu")
+
+
+def batches(order):
+    return [batch.tolist() for batch in order]
+
+
+def test_passes_follow_each_other_in_full_batches():
+    order = BatchOrder(10, 4, seed=3, least=5)
+    first = batches(order)
+    assert [len(batch) for batch in first] == [4] * 5
+    rows = list(chain(*first))
+    assert sorted(rows[:10]) == sorted(rows[10:]) == list(range(10))
+    assert rows[:10] != rows[10:]
+    assert batches(order) == first
+    order.set_epoch(1)
+    assert batches(order) != first
+    assert len(BatchOrder(10, 4, seed=3)) == 3
+
+
+def test_without_a_seed_every_row_comes_once_in_order():
+    assert batches(BatchOrder(5, 2)) == [[0, 1], [2, 3], [4]]
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_processes_share_each_batch(seed):
+    whole = BatchOrder(11, 4, seed)
+    shares = [BatchOrder(11, 4, seed, rank=rank, ranks=3) for rank in range(3)]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        assert sorted(chain(*parts)) == sorted(batch)
+
+
+def test_streamed_batches_are_the_resident_ones(tmp_path):
+    store = save_squares(tmp_path)
+    rows = Rows(store, np.array([1, 2, 5, 7, 8, 11]))
+    resident, streamed = ResidentRows(rows, CPU), StreamedRows(rows)
+    for chosen in (np.array([5, 0, 3, 1]), np.array([2]), np.array([4, 4, 0])):
+        one, other = resident[chosen], streamed[chosen]
+        assert one.keys() == other.keys() == {"image", "labels", "row"}
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    assert resident[np.array([5])]["row"].tolist() == [11]
+
+
+def test_budget_decides_where_rows_are_kept(tmp_path):
+    rows = Rows(save_squares(tmp_path), np.arange(12))
+    assert rows.size == 12 * (4 * 32 * 32 * 2 + 32 * 32)
+    order = BatchOrder(12, 4)
+    assert isinstance(load(rows, order, CPU, rows.size / 1e9, 0).dataset, ResidentRows)
+    assert isinstance(load(rows, order, CPU, (rows.size - 1) / 1e9, 0).dataset, StreamedRows)

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import torch
+from squares import CPU, digest, job, save_squares
+
+from brain_tumor.networks import build, networks_of
+from brain_tumor.training.batches import ResidentRows
+from brain_tumor.training.checkpoints import Checkpoints
+from brain_tumor.training.fit import MovingAverage, fit
+from brain_tumor.training.settings import Augmentation, SegmentationRecipe
+from brain_tumor.training.tasks import MONITOR, to_labels
+
+BUSY = Augmentation(warp=0.5, intensity=0.5)
+SHORT = SegmentationRecipe(epochs=3, batch_size=4, epoch_steps=4, augmentation=BUSY, ema=0.9, gradient_clip=1.0)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return save_squares(tmp_path_factory.mktemp("store"))
+
+
+@pytest.mark.parametrize("name", networks_of("segmentation"))
+def test_learns_a_tiny_data_set_by_heart(store, tmp_path, name):
+    made = job(store, tmp_path, SegmentationRecipe(epochs=16, batch_size=4, epoch_steps=12, learning_rate=1e-2), network=name)
+    fitted = fit(made)
+    assert fitted.best["validation_dice_WT"] > 0.95
+    assert fitted.best["validation_dice_ET"] > 0.9
+    assert fitted.best[MONITOR] == fitted.log[MONITOR].max()
+    module = build(name, n_filters=8)
+    module.load_state_dict(fitted.weights)
+    batch = ResidentRows(made.train, torch.device("cpu"))[np.arange(12)]
+    found = to_labels(module.eval()(batch["image"].float()).sigmoid())
+    assert (found == batch["labels"]).float().mean() > 0.98
+
+
+def test_same_seed_same_weights_other_seed_other_weights(store, tmp_path):
+    first, again = (fit(job(store, tmp_path / name, SHORT)) for name in ("first", "again"))
+    other = fit(job(store, tmp_path / "other", SHORT, CPU.model_copy(update={"seed": 1})))
+    assert digest(first) == digest(again) != digest(other)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_streamed_is_resident_to_the_bit(store, tmp_path, workers):
+    streamed = CPU.model_copy(update={"resident_gb": 0.0, "loader_workers": workers})
+    assert digest(fit(job(store, tmp_path / "streamed", SHORT, streamed))) == digest(fit(job(store, tmp_path / "resident", SHORT)))
+
+
+def test_stops_when_validation_stops_improving(store, tmp_path):
+    fitted = fit(job(store, tmp_path, SegmentationRecipe(epochs=9, batch_size=12, epoch_steps=1, learning_rate=1e-9, patience=2)))
+    assert len(fitted.log) == 3
+
+
+def test_finished_training_is_not_repeated(store, tmp_path, caplog):
+    caplog.set_level("INFO")
+    first = fit(job(store, tmp_path, SHORT))
+    before = sorted(tmp_path.iterdir())
+    again = fit(job(store, tmp_path, SHORT))
+    assert "trained already" in caplog.text
+    assert first.log.equals(again.log)
+    assert digest(first) == digest(again)
+    assert sorted(tmp_path.iterdir()) == before == [tmp_path / "epoch_00002.ckpt", tmp_path / "epoch_00003.ckpt", tmp_path / "training_log.csv"]
+
+
+def test_longer_recipe_goes_on_only_in_its_own_folder(tmp_path):
+    folder = Checkpoints(tmp_path)
+    assert folder.of("a").folder != folder.of("b").folder
+
+
+def test_golden_loss_of_thirty_steps(store, tmp_path):
+    """What thirty steps on the squares gave when this was written: a change that is not meant to change training must not change them."""
+    recipe = SegmentationRecipe(epochs=6, batch_size=4, epoch_steps=5, augmentation=BUSY)
+    golden = [0.804617, 0.65854, 0.583233, 0.553907, 0.548025, 0.541054]
+    assert fit(job(store, tmp_path, recipe)).log["train_loss"].tolist() == pytest.approx(golden, rel=2e-3)
+
+
+def test_average_forgets_the_first_weights():
+    average, keep = torch.tensor(0.0), MovingAverage(0.99)
+    for count in range(1, 40):
+        average = keep(average, torch.tensor(1.0), torch.tensor(count))
+    assert average > 0.99
+
+
+def test_loss_that_is_not_finite_names_the_batch_and_keeps_the_checkpoint(store, tmp_path):
+    recipe = SegmentationRecipe(epochs=2, batch_size=4, epoch_steps=3, augmentation=Augmentation(flip=0))
+    fit(job(store, tmp_path, recipe))
+    made = job(store, tmp_path, recipe.model_copy(update={"epochs": 4}))
+    forward = made.task.loss.forward
+    made.task.loss.forward = lambda logits, truth: forward(logits, truth) * (float("nan") if made.task.current_epoch == 2 else 1)
+    with pytest.raises(ValueError, match=r"the loss is nan in epoch 3 on the batch of square_\d+\.h5 \(slice \d+\), .*lower the recipe's learning_rate"):
+        fit(made)
+    path, state = Checkpoints(tmp_path).newest()
+    assert path.name == "epoch_00002.ckpt"
+    assert all(value.isfinite().all() for value in state["state_dict"].values())
