@@ -12,8 +12,10 @@ import argparse
 import statistics
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import h5py
 import hdf5plugin
@@ -21,12 +23,14 @@ import joblib
 import numpy as np
 import torch
 import yaml
+from torch.utils.data import DataLoader
 
 from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.preparation import prepare_slice
 from brain_tumor.data.scan import Scan
 from brain_tumor.data.scans import find_scans, read_slices
-from brain_tumor.training.batches import BatchOrder, ResidentSlices
+from brain_tumor.data.store import Store, StoreContent, write_store
+from brain_tumor.training.batches import BatchOrder, Rows, load
 
 SIZE = 128
 BRATS = DataSet.model_validate(
@@ -64,20 +68,38 @@ def benchmark_read(folder: Path, rounds: int) -> None:
         report(candidates, len(files), rounds, "slices/s")
 
 
+def write_slices(folder: Path, target: Path, count: int) -> Store:
+    """A store of `count` rows: the folder's slices, repeated as often as it takes."""
+    slices = [pair for scan in find_scans(folder, BRATS) for pair in read_ours(scan)]
+    chosen = [slices[k % len(slices)] for k in range(count)]
+
+    def chunks() -> Any:
+        for start in range(0, count, 128):
+            part = chosen[start : start + 128]
+            file = np.array([f"row {start + k}" for k in range(len(part))], dtype=object)
+            yield {"image": np.stack([i for i, _ in part]), "labels": np.stack([m for _, m in part]), "slice": np.arange(len(part)), "file": file}
+
+    write_store(target, StoreContent({}, chunks()))
+    return Store(target)
+
+
 def benchmark_feed(folder: Path, rounds: int) -> None:
-    """Batches of 32, shuffled, as training takes them."""
-    prepared = prepare_all(folder)
-    repeated = [np.concatenate([array] * 8) for array in prepared]
+    """Batches of 32, shuffled, as training takes them: fp32, channels last."""
     files = [file for scan in find_scans(folder, BRATS) for file in scan.files]
-    slices = ResidentSlices(*repeated)
-
-    def feed() -> None:
-        for rows in BatchOrder(len(slices), 32, seed=0):
-            slices[rows]
-
     torch.set_num_threads(2)
-    candidates = {"plain loop": lambda: [read_plainly(file) for file in files[:64]], "resident slices": feed}
-    report(candidates, {"plain loop": len(files[:64]), "resident slices": len(slices)}, rounds, "slices/s")
+    with tempfile.TemporaryDirectory() as scratch:
+        rows = Rows(write_slices(folder, Path(scratch) / "slices.h5", 8 * len(files)), np.arange(8 * len(files)))
+        loaders = {
+            f"{way} slices": load(rows, BatchOrder(len(rows), 32, seed=0), torch.device("cpu"), budget, workers)
+            for way, budget, workers in (("resident", 1e9, 0), ("streamed", 0, 0))
+        }
+
+        def feed(loader: DataLoader) -> None:
+            for batch in loader:
+                batch["image"].float().contiguous(memory_format=torch.channels_last)
+
+        ways = {"plain loop": lambda: [read_plainly(file) for file in files[:64]]} | {way: partial(feed, loader) for way, loader in loaders.items()}
+        report(ways, {"plain loop": len(files[:64])} | {way: len(rows) for way in loaders}, rounds, "slices/s")
 
 
 def benchmark_formats(folder: Path, rounds: int) -> None:

@@ -54,6 +54,29 @@ def _is_leaf(path: str, tree: Any) -> bool:
     return not isinstance(tree, Mapping)
 
 
+class Tracking:
+    """With `training.mlflow` set, test scores join the run of the training they belong to."""
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Remember where experiments are tracked."""
+        self.address = dict(context.params.get("training", {})).get("mlflow")  # a mapping, or the settings checked
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Log a network's summary: the mean of each metric over the test patients."""
+        if not self.address or not dataset_name.endswith(".summary"):
+            return
+        from mlflow import MlflowClient
+
+        network = dataset_name.split(".")[1]
+        client = MlflowClient(self.address)
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        runs = client.search_runs(experiments, f"tags.experiment = '{network}'", max_results=1)  # the last one first
+        for row in data.itertuples():
+            client.log_metric(runs[0].info.run_id, f"test_{row.metric}_{row.target}", row.mean)
+
+
 class RunSummary:
     """A line for each node, and a last one: which reports the run wrote, and how long it took."""
 

@@ -1,8 +1,8 @@
 """Settings of the Kedro project."""
 
-from brain_tumor.hooks import ParameterCheck, RunSummary
+from brain_tumor.hooks import ParameterCheck, RunSummary, Tracking
 
-HOOKS = (ParameterCheck(), RunSummary())
+HOOKS = (ParameterCheck(), RunSummary(), Tracking())
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

@@ -45,6 +45,15 @@ def test_streamed_is_resident_to_the_bit(store, tmp_path, workers):
     assert digest(fit(job(store, tmp_path / "streamed", SHORT, streamed))) == digest(fit(job(store, tmp_path / "resident", SHORT)))
 
 
+def test_clipping_works_in_bf16(store, tmp_path):
+    recipe = SHORT.model_copy(update={"epochs": 1, "gradient_clip": 1e-12, "weight_decay": 1e-9, "ema": 0.0})
+    made = job(store, tmp_path, recipe, CPU.model_copy(update={"precision": "bf16"}))
+    before = {name: value.clone() for name, value in made.task.network.state_dict().items()}
+    fitted = fit(made)
+    moved = max((value - before[name]).abs().max() for name, value in fitted.weights.items())
+    assert moved < 1e-5  # a gradient far below AdamW's epsilon moves nothing
+
+
 def test_stops_when_validation_stops_improving(store, tmp_path):
     fitted = fit(job(store, tmp_path, SegmentationRecipe(epochs=9, batch_size=12, epoch_steps=1, learning_rate=1e-9, patience=2)))
     assert len(fitted.log) == 3

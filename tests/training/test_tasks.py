@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from brain_tumor.training.tasks import to_channels, to_labels, warm_cosine
+from brain_tumor.training.tasks import dice_of_pairs, to_channels, to_labels, warm_cosine
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 400])
@@ -18,3 +18,13 @@ def test_learning_rate_rises_then_falls_to_zero(steps):
 def test_labels_and_channels_are_inverse():
     labels = torch.randint(0, 4, (3, 8, 8), dtype=torch.uint8)
     assert torch.equal(to_labels(to_channels(labels, 3)), labels)
+
+
+def test_dice_of_counted_pairs_by_hand():
+    pairs = torch.tensor([[90, 2, 0, 0], [1, 5, 1, 0], [0, 0, 0, 0], [0, 1, 0, 0]])  # there x found
+    dice = dice_of_pairs(pairs, {"one": [1], "two": [2], "three": [3], "all": [1, 2, 3], "none": []})
+    assert dice["one"].item() == pytest.approx(2 * 5 / (7 + 8))
+    assert dice["two"].item() == 0  # one pixel found, none there
+    assert dice["three"].item() == 0
+    assert dice["all"].item() == pytest.approx(2 * 7 / (8 + 9))
+    assert dice["none"].item() == 1

@@ -6,7 +6,7 @@ After Oktay et al. 2018 (arXiv:1804.03999). The gate's query is the decoder's ma
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brain_tumor.networks.blocks import initialise, require_sides
+from brain_tumor.networks.blocks import initialise, require_sides, upsample
 from brain_tumor.networks.improved_unet import decoder_block, encoder_block
 
 
@@ -26,7 +26,6 @@ class AttentionUNet(nn.Module):
         self.decoder = nn.ModuleList([decoder_block(i, o) for i, o in ((8 * n, 4 * n), (4 * n, 2 * n), (2 * n, n), (n, n))])
         self.head = nn.Conv2d(n, out_channels, 1)
         self.down = nn.MaxPool2d(2)
-        self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
         initialise(self)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
@@ -40,7 +39,7 @@ class AttentionUNet(nn.Module):
         x = self.bottleneck(x)
         for gate, block in zip(self.gates, self.decoder, strict=True):
             skip = skips.pop()
-            x = block(skip * gate(x, skip) + self.up(x))
+            x = block(skip * gate(x, skip) + upsample(x))
         return self.head(x)
 
 
@@ -56,8 +55,7 @@ class AttentionGate(nn.Module):
         self.query = nn.Conv2d(channels, channels, 1)
         self.key = nn.Conv2d(channels, channels, 1, stride=2)
         self.score = nn.Conv2d(channels, 1, 1)
-        self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
 
     def forward(self, query: Float[Tensor, "b c h2 w2"], skip: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
         """The map, at the size of the skip."""
-        return self.up(self.score((self.query(query) + self.key(skip)).relu()).sigmoid())
+        return upsample(self.score((self.query(query) + self.key(skip)).relu()).sigmoid())

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brain_tumor.networks.blocks import double_convolution, initialise, require_sides
+from brain_tumor.networks.blocks import double_convolution, initialise, require_sides, upsample
 
 
 class ClassicUNet(nn.Module):
@@ -26,7 +26,6 @@ class ClassicUNet(nn.Module):
         self.decoder = nn.ModuleList([double_convolution(2 * i, o, middle=i) for i, o in ((8 * n, 4 * n), (4 * n, 2 * n), (2 * n, n), (n, n))])
         self.head = nn.Conv2d(n, out_channels, 1)
         self.down = nn.MaxPool2d(2)
-        self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
         initialise(self)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
@@ -39,5 +38,5 @@ class ClassicUNet(nn.Module):
             x = self.down(x)
         x = self.bottleneck(x)
         for block in self.decoder:
-            x = block(torch.cat([skips.pop(), self.up(x)], dim=1))
+            x = block(torch.cat([skips.pop(), upsample(x)], dim=1))
         return self.head(x)

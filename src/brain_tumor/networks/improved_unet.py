@@ -7,7 +7,7 @@ concatenated, so that the decoder is as narrow as the encoder: 57 % of ClassicUN
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brain_tumor.networks.blocks import initialise, inverted_bottleneck, require_sides
+from brain_tumor.networks.blocks import initialise, inverted_bottleneck, require_sides, upsample
 
 
 class ImprovedUNet(nn.Module):
@@ -25,7 +25,6 @@ class ImprovedUNet(nn.Module):
         self.decoder = nn.ModuleList([decoder_block(i, o) for i, o in ((8 * n, 4 * n), (4 * n, 2 * n), (2 * n, n), (n, n))])
         self.head = nn.Conv2d(n, out_channels, 1)
         self.down = nn.MaxPool2d(2)
-        self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
         initialise(self)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
@@ -38,7 +37,7 @@ class ImprovedUNet(nn.Module):
             x = self.down(x)
         x = self.bottleneck(x)
         for block in self.decoder:
-            x = block(skips.pop() + self.up(x))
+            x = block(skips.pop() + upsample(x))
         return self.head(x)
 
 

@@ -1,5 +1,7 @@
 """Where to compute, and in which precision: the only place that asks what the machine has."""
 
+import ctypes
+import platform
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,8 +52,18 @@ def choose_device(settings: EngineSettings) -> Device:
     accelerator: Literal["cuda", "cpu"] = "cuda" if has_cuda and settings.device != "cpu" else "cpu"
     if accelerator == "cuda" and settings.devices > torch.cuda.device_count():
         raise ValueError(f"training.devices is {settings.devices}, but this machine has {torch.cuda.device_count()} CUDA devices")
+    if accelerator == "cpu":
+        _keep_freed_memory()
     bf16 = settings.precision == "bf16" or (settings.precision == "auto" and _has_bf16(accelerator))
     return Device(accelerator, "bf16-mixed" if bf16 else "32-true")
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library keep what is freed: it would give large blocks back and fetch them anew, page by page, in every step."""
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-4, 0)  # M_MMAP_MAX: no block gets a mapping of its own
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: free memory at the end of the heap stays
 
 
 def _has_bf16(accelerator: str) -> bool:

@@ -4,6 +4,7 @@ import logging
 import sys
 import warnings
 from dataclasses import dataclass
+from importlib.util import find_spec
 from time import perf_counter
 from typing import Any
 
@@ -11,6 +12,7 @@ import lightning
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, WeightAveraging
+from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from torch import Tensor
 
@@ -128,13 +130,30 @@ def _trainer(job: Job, device: Device) -> lightning.Trainer:
         sync_batchnorm=many and device.accelerator == "cuda",
         precision=device.precision,
         max_epochs=recipe.epochs,
-        gradient_clip_val=recipe.gradient_clip or None,
         callbacks=[*average, Seeded(engine.seed), FiniteLoss(job.train), Record(job)],
         enable_progress_bar=sys.stderr.isatty(),
-        logger=False,
+        logger=tracker(job) or False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
+
+
+def tracker(job: Job) -> MLFlowLogger | None:
+    """Where MLflow keeps this training, one run for each folder of checkpoints; None if nothing is tracked."""
+    if not job.engine.mlflow:
+        return None
+    if find_spec("mlflow") is None:
+        raise ImportError("training.mlflow needs MLflow: pip install 'brain-tumor-mri[mlflow]'")
+    experiment, mark = job.checkpoints.folder.parents[1].name, job.checkpoints.folder.name
+    note = job.checkpoints.folder / "mlflow_run"
+    known = note.read_text() if note.is_file() else None
+    tags = {"experiment": experiment, "fingerprint": mark}
+    made = MLFlowLogger(experiment_name="brain-tumour-mri", run_name=experiment, tracking_uri=job.engine.mlflow, tags=tags, run_id=known)
+    if not known and made.run_id:
+        made.log_hyperparams({**job.recipe.model_dump(), "seed": job.engine.seed, "precision": job.engine.precision})
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(made.run_id)
+    return made
 
 
 @dataclass(frozen=True)

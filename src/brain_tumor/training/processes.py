@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 from brain_tumor.training.settings import EngineSettings
@@ -40,4 +41,4 @@ def launch(train: Callable[..., None], job: Any, engine: EngineSettings) -> None
 def _run(train: Callable[..., None], job: Any) -> None:
     rank = int(os.environ["RANK"])
     logging.basicConfig(level=logging.INFO if rank == 0 else logging.ERROR, format="%(message)s")
-    train(job, rank)
+    train(deepcopy(job), rank)  # tensors arrive in memory that all processes share: each would update the others' weights

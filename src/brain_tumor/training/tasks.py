@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -12,61 +12,31 @@ from torch import Tensor, nn
 from brain_tumor.training.augment import augment, draw_chances
 from brain_tumor.training.batches import Batch
 from brain_tumor.training.losses import DiceBCE, over_processes
-from brain_tumor.training.settings import SegmentationRecipe
+from brain_tumor.training.settings import Recipe, SegmentationRecipe
 
 MONITOR = "validation_dice"
 """What the best weights are chosen by: Dice averaged over the targets, each pooled over all validation slices."""
 
 
-class SegmentationTask(LightningModule):
-    """Learn a mask of each tissue.
+class Task(LightningModule):
+    """What learning has in common: the network, how batches reach it, and the optimiser.
 
     Args:
-        targets: name > labels that make it up, tissues first (`DataSet.targets`); validation scores each.
-        tissues: number of tissues, the network's output channels.
+        seed: of the augmentation.
     """
 
-    def __init__(self, network: nn.Module, targets: Mapping[str, Sequence[int]], tissues: int, recipe: SegmentationRecipe, seed: int) -> None:
+    def __init__(self, network: nn.Module, recipe: Recipe, seed: int) -> None:
         super().__init__()
-        self.network, self.targets, self.tissues, self.recipe, self.seed = network, dict(targets), tissues, recipe, seed
-        self.loss = DiceBCE(recipe.dice_weight)
+        self.network, self.recipe, self.seed = network, recipe, seed
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Images as networks want them: fp32, channels last in memory."""
         return batch | {"image": batch["image"].float().contiguous(memory_format=torch.channels_last)}
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
-        """Loss of one augmented batch."""
-        ranks, rank = self.trainer.world_size, self.global_rank
-        chances = draw_chances(self.recipe.batch_size, batch["image"].shape[1], self.seed, self.current_epoch, index)
-        mine = {name: value[rank::ranks] for name, value in chances.items()}
-        image, labels = augment(batch["image"], batch["labels"], mine, self.recipe.augmentation)
-        loss = self.loss(self.network(image), to_channels(labels, self.tissues))
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=self.recipe.batch_size)
-        return loss
-
-    def on_validation_epoch_start(self) -> None:
-        """Start counting."""
-        self.counts = torch.zeros(len(self.targets), 3, dtype=torch.float64, device=self.device)
-        self.sums = torch.zeros(5, self.tissues, device=self.device)
-
-    def validation_step(self, batch: Batch, index: int) -> None:
-        """Add one batch to the sums that the loss is made of, and to true positives, positives predicted and positives there."""
-        labels = batch["labels"]
-        logits = self.network(batch["image"])
-        self.sums += self.loss.sums(logits, to_channels(labels, self.tissues))
-        predicted = to_labels(logits.sigmoid())
-        for k, parts in enumerate(self.targets.values()):
-            here, there = torch.isin(predicted, _tensor(parts, predicted)), torch.isin(labels, _tensor(parts, labels))
-            self.counts[k] += torch.stack([(here & there).sum(), here.sum(), there.sum()])
-
-    def on_validation_epoch_end(self) -> None:
-        """Dice of each target over all validation slices; 1 where there is nothing and nothing was found."""
-        self.log("validation_loss", self.loss.value(over_processes(self.sums)))
-        hits, here, there = over_processes(self.counts).unbind(1)
-        dice = torch.where(here + there > 0, 2 * hits / (here + there).clamp(min=1), 1.0)
-        self.log_dict({f"validation_dice_{name}": value for name, value in zip(self.targets, dice, strict=True)})
-        self.log(MONITOR, dice.mean(), prog_bar=True)
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip the gradient; Lightning refuses to with a fused optimiser, for reasons of fp16."""
+        if self.recipe.gradient_clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_clip)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW; the rate warms up over the first tenth and falls along a cosine."""
@@ -77,6 +47,50 @@ class SegmentationTask(LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+class SegmentationTask(Task):
+    """Learn a mask of each tissue.
+
+    Args:
+        targets: name > labels that make it up, tissues first (`DataSet.targets`); validation scores each.
+        tissues: number of tissues, the network's output channels.
+    """
+
+    def __init__(self, network: nn.Module, targets: Mapping[str, Sequence[int]], tissues: int, recipe: SegmentationRecipe, seed: int) -> None:
+        super().__init__(network, recipe, seed)
+        self.targets, self.tissues, self.augmentation = dict(targets), tissues, recipe.augmentation
+        self.loss = DiceBCE(recipe.dice_weight)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """Loss of one augmented batch."""
+        ranks, rank = self.trainer.world_size, self.global_rank
+        chances = draw_chances(self.recipe.batch_size, batch["image"].shape[1], self.seed, self.current_epoch, index)
+        mine = {name: value[rank::ranks] for name, value in chances.items()}
+        image, labels = augment(batch["image"], batch["labels"], mine, self.augmentation)
+        loss = self.loss(self.network(image), to_channels(labels, self.tissues))
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=self.recipe.batch_size)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting."""
+        self.pairs = torch.zeros((self.tissues + 1) ** 2, dtype=torch.long, device=self.device)
+        self.sums = torch.zeros(5, self.tissues, device=self.device)
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Add one batch to the sums that the loss is made of, and to the count of each pair of labels there and found."""
+        labels = batch["labels"]
+        logits = self.network(batch["image"])
+        self.sums += self.loss.sums(logits, to_channels(labels, self.tissues))
+        kinds = self.tissues + 1
+        self.pairs += torch.bincount((labels.long() * kinds + to_labels(logits.sigmoid())).flatten(), minlength=kinds**2)
+
+    def on_validation_epoch_end(self) -> None:
+        """Dice of each target over all validation slices; 1 where there is nothing and nothing was found."""
+        self.log("validation_loss", self.loss.value(over_processes(self.sums)))
+        dice = dice_of_pairs(over_processes(self.pairs).reshape(self.tissues + 1, -1), self.targets)
+        self.log_dict({f"validation_dice_{name}": value for name, value in dice.items()})
+        self.log(MONITOR, torch.stack(list(dice.values())).mean(), prog_bar=True)
+
+
 def warm_cosine(step: int, steps: int) -> float:
     """Factor of the learning rate: rises to 1 over the first tenth of the steps, then falls to 0 along a cosine."""
     warm = max(1, steps // 10)
@@ -85,8 +99,14 @@ def warm_cosine(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm + 1) / max(1, steps - warm)))
 
 
-def _tensor(parts: Sequence[int], like: Tensor) -> Tensor:
-    return torch.tensor(parts, dtype=like.dtype, device=like.device)
+def dice_of_pairs(pairs: Int64[Tensor, "k k"], targets: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+    """Dice of each target from pixels counted by label there (rows) and found (columns); 1 where there is nothing and nothing was found."""
+    dice = {}
+    for name, labels in targets.items():
+        there, found = pairs[list(labels)].sum(), pairs[:, list(labels)].sum()
+        both = pairs[list(labels)][:, list(labels)].sum()
+        dice[name] = torch.where(there + found > 0, 2 * both / (there + found).clamp(min=1), 1.0).float()
+    return dice
 
 
 def to_channels(labels: UInt8[Tensor, "b h w"], tissues: int) -> Float[Tensor, "b k h w"]:

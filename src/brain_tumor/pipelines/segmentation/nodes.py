@@ -37,20 +37,11 @@ def train_network(
     _require_match(sizes, about)
     train, validation = (Rows(slices, _rows(slices, splits, name)) for name in (TRAIN, VALIDATION))
     logger.info("%s: %d slices to train on, %d to validate on", experiment.network, len(train), len(validation))
-    made_of = [
-        experiment.network,
-        sizes,
-        recipe.model_dump(),
-        engine.seed,
-        engine.precision,
-        about,
-        train.rows.tolist(),
-        validation.rows.tolist(),
-        code_state(),
-    ]
+    settings = [experiment.network, sizes, recipe.model_dump(), engine.seed, engine.precision, code_state()]
+    mark = fingerprint(settings, about, train.rows.tolist(), validation.rows.tolist())
     lightning.seed_everything(engine.seed, verbose=False)
     task = SegmentationTask(build(experiment.network, **sizes), about["targets"], len(about["tissues"]), recipe, engine.seed)
-    fitted = fit(Job(task, train, validation, MONITOR, recipe, engine, checkpoints.of(fingerprint(*made_of))))
+    fitted = fit(Job(task, train, validation, MONITOR, recipe, engine, checkpoints.of(mark)))
     description = about | {"recipe": recipe.model_dump(), "seed": engine.seed, "best": fitted.best}
     return TrainedNetwork(experiment.network, sizes, description, fitted.weights), fitted.log
 

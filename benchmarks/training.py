@@ -1,0 +1,267 @@
+"""How fast networks are trained, against the same network trained the plain way in the same run.
+
+    python benchmarks/training.py speed FOLDER       # slices a second, validation included; overhead of the loop; share of the machine's peak
+    python benchmarks/training.py accuracy FOLDER    # bf16 against fp32: validation Dice after the same epochs
+    python benchmarks/training.py memory FOLDER      # peak memory when slices are streamed, by their number
+
+FOLDER holds HDF5 slices in the published layout. The plain way: NCHW, fp32, AdamW, batches of 32 slices of 128 x 128 from a DataLoader without
+workers, seven metrics on each batch; once reading published files as the reference does, once reading our store. Each way trains in a process
+of its own, because ours changes how memory is allocated; rounds of one epoch alternate between them, medians are printed.
+"""
+
+import argparse
+import dataclasses
+import logging
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from segmentation_data import BRATS, SIZE, read_plainly, write_slices
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from brain_tumor.data.scans import find_scans
+from brain_tumor.data.store import Store
+from brain_tumor.networks import build, networks_of
+from brain_tumor.training.batches import Rows
+from brain_tumor.training.checkpoints import Checkpoints
+from brain_tumor.training.fit import Job, fit
+from brain_tumor.training.losses import DiceBCE
+from brain_tumor.training.settings import EngineSettings, SegmentationRecipe
+from brain_tumor.training.tasks import MONITOR, SegmentationTask, to_channels
+
+BATCH, FILTERS, TRAIN, VALIDATION = 32, 16, 96, 16
+TARGETS = {name: list(labels) for name, labels in BRATS.targets.items()}
+
+
+def make_job(name: str, store: Store, folder: Path, recipe: SegmentationRecipe, engine: EngineSettings, train: int, validation: int) -> Job:
+    """Our way: the project's own loop."""
+    torch.manual_seed(0)
+    task = SegmentationTask(build(name, n_filters=FILTERS), TARGETS, 3, recipe, 0)
+    return Job(task, Rows(store, np.arange(train)), Rows(store, np.arange(train, train + validation)), MONITOR, recipe, engine, Checkpoints(folder))
+
+
+class Timed(SegmentationTask):
+    """Waits for its turn at each epoch, and adds up what forward, backward and step take."""
+
+    turn: Connection
+    busy = 0.0
+
+    def on_train_epoch_start(self) -> None:
+        self.turn.send(self.busy)
+        self.turn.recv()
+        self.busy = 0.0
+
+    def _count(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            start = perf_counter()
+            result = function(*args, **kwargs)
+            self.busy += perf_counter() - start
+            return result
+
+        return call
+
+    def count_work(self) -> None:
+        """Watch what is not overhead."""
+        self.network.forward = self._count(self.network.forward)
+        self.loss.forward, self.loss.sums = self._count(self.loss.forward), self._count(self.loss.sums)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        self._count(loss.backward)()
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        optimizer_closure()
+        self._count(optimizer.step)()
+
+
+def train_ours(turn: Connection, name: str, folder: Path, store: Store, rounds: int) -> None:
+    """Epochs of the project's loop, one at each turn."""
+    logging.disable()
+    recipe = SegmentationRecipe(epochs=rounds, patience=rounds, batch_size=BATCH, epoch_steps=1)
+    with tempfile.TemporaryDirectory() as checkpoints:
+        job = make_job(name, store, Path(checkpoints), recipe, EngineSettings(), TRAIN, VALIDATION)
+        task = Timed(job.task.network, TARGETS, 3, recipe, 0)
+        task.turn = turn
+        task.count_work()
+        fit(dataclasses.replace(job, task=task))
+    turn.send(task.busy)
+
+
+class PlainSlices(Dataset):
+    """One slice at a time, as fp32: from published files, or from our store."""
+
+    def __init__(self, files: list[Path], store: Store | None, count: int) -> None:
+        self.files, self.store, self.count = files, store, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.store is None:
+            image, mask = read_plainly(self.files[k % len(self.files)])
+            return torch.from_numpy(image), torch.from_numpy(mask).float()
+        image, labels = self.store.read(np.array([k]), "image", "labels")
+        return torch.from_numpy(image[0]).float(), to_channels(torch.from_numpy(labels), 3)[0]
+
+
+def seven_metrics(logits: torch.Tensor, truth: torch.Tensor) -> list[torch.Tensor]:
+    """Dice, IoU, accuracy, false positive and negative rate, precision, recall of each channel."""
+    found, there = logits.detach().sigmoid() > 0.5, truth > 0.5
+    hit, false, missed, empty = ((a & b).sum((0, 2, 3)).float() for a, b in ((found, there), (found, ~there), (~found, there), (~found, ~there)))
+    ratio = lambda a, b: a / (b + 1e-9)  # noqa: E731
+    return [
+        ratio(2 * hit, 2 * hit + false + missed),
+        ratio(hit, hit + false + missed),
+        ratio(hit + empty, hit + false + missed + empty),
+        ratio(false, false + empty),
+        ratio(missed, missed + hit),
+        ratio(hit, hit + false),
+        ratio(hit, hit + missed),
+    ]
+
+
+def train_plainly(turn: Connection, name: str, folder: Path, store: Store | None, rounds: int) -> None:
+    """Epochs of the plain loop, one at each turn."""
+    files = [file for scan in find_scans(folder, BRATS) for file in scan.files]
+    torch.manual_seed(0)
+    network, loss_of = build(name, n_filters=FILTERS), DiceBCE(0.5)
+    optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
+    train = DataLoader(PlainSlices(files, store, TRAIN), BATCH, shuffle=True)
+    validation = DataLoader(PlainSlices(files, store, VALIDATION), BATCH)
+    turn.send(0.0)
+    for _ in range(rounds):
+        turn.recv()
+        network.train()
+        for image, truth in train:
+            logits = network(image)
+            loss = loss_of(logits, truth)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            [value.mean().item() for value in seven_metrics(logits, truth)]
+        network.eval()
+        with torch.no_grad():
+            for image, truth in validation:
+                [value.mean().item() for value in seven_metrics(network(image), truth)]
+        turn.send(0.0)
+
+
+def measure_speed(folder: Path, names: list[str], rounds: int) -> None:
+    """Slices a second of each way, in alternation."""
+    context = get_context("spawn")
+    peak = matrix_peak()
+    print(f"peak of a bf16 matrix product on this machine: {peak / 1e12:.2f} TFLOP/s; {torch.get_num_threads()} threads")
+    print(f"{'network':16}{'plain, files':>14}{'plain, store':>14}{'ours':>8}{'against files':>15}{'against store':>15}{'overhead':>10}{'of peak':>9}")
+    with tempfile.TemporaryDirectory() as scratch:
+        store = write_slices(folder, Path(scratch) / "slices.h5", TRAIN + VALIDATION)
+        for name in names:
+            ways = {"files": (train_plainly, None), "store": (train_plainly, store), "ours": (train_ours, store)}
+            pipes, seconds, busy = {}, {way: [] for way in ways}, []
+            for way, (function, source) in ways.items():
+                pipes[way], other = context.Pipe()
+                context.Process(target=function, args=(other, name, folder, source, rounds + 1), daemon=True).start()
+            for pipe in pipes.values():
+                pipe.recv()
+            for number in range(rounds + 1):
+                for way, pipe in pipes.items():
+                    start = perf_counter()
+                    pipe.send("go")
+                    worked = pipe.recv()
+                    took = perf_counter() - start
+                    if number:  # the first epoch warms up
+                        seconds[way].append(took)
+                        busy += [worked / took] if way == "ours" else []
+            medians = {way: statistics.median(values) for way, values in seconds.items()}
+            rate = {way: (TRAIN + VALIDATION) / value for way, value in medians.items()}
+            share = epoch_flops(name) / medians["ours"] / peak
+            print(
+                f"{name:16}{rate['files']:14.1f}{rate['store']:14.1f}{rate['ours']:8.1f}{rate['ours'] / rate['files']:13.2f} x{rate['ours'] / rate['store']:13.2f} x"
+                f"{1 - statistics.median(busy):10.1%}{share:9.1%}",
+                flush=True,
+            )
+
+
+def epoch_flops(name: str) -> float:
+    """Floating-point operations of the epoch that is timed: a training step does a forward pass and twice that in the backward pass."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        build(name, n_filters=FILTERS).eval()(torch.zeros(1, 4, SIZE, SIZE))
+    return counter.get_total_flops() * (3 * TRAIN + VALIDATION)
+
+
+def matrix_peak() -> float:
+    """Operations a second of a large bf16 matrix product, the best of several."""
+    a = torch.randn(4096, 4096, dtype=torch.bfloat16)
+    times = []
+    for _ in range(8):
+        start = perf_counter()
+        a @ a
+        times.append(perf_counter() - start)
+    return 2 * 4096**3 / min(times)
+
+
+def measure_accuracy(folder: Path, names: list[str], epochs: int) -> None:
+    """Validation Dice after the same epochs in bf16 and fp32; the last quarter of the slices validates."""
+    logging.disable()
+    recipe = SegmentationRecipe(epochs=epochs, patience=epochs, batch_size=16)
+    with tempfile.TemporaryDirectory() as scratch:
+        count = sum(len(scan.files) for scan in find_scans(folder, BRATS))
+        store = write_slices(folder, Path(scratch) / "slices.h5", count)
+        for name in names:
+            best = {}
+            for precision in ("fp32", "bf16"):
+                engine = EngineSettings(precision=precision)
+                log = fit(make_job(name, store, Path(scratch) / name / precision, recipe, engine, count * 3 // 4, count // 4)).log
+                best[precision] = log[MONITOR].max()
+            print(
+                f"{name:16} best validation Dice: fp32 {best['fp32']:.4f}, bf16 {best['bf16']:.4f}, difference {best['bf16'] - best['fp32']:+.4f}", flush=True
+            )
+
+
+def measure_memory(folder: Path, counts: list[int]) -> None:
+    """Peak memory of streamed training, each size in a process of its own."""
+    for count in counts:
+        subprocess.run([sys.executable, __file__, "stream", str(folder), "--count", str(count)], check=True)  # noqa: S603
+
+
+def stream(folder: Path, count: int) -> None:
+    """One streamed epoch of a narrow network over `count` slices; prints the peak of this process."""
+    logging.disable()
+    recipe = SegmentationRecipe(epochs=1, batch_size=BATCH, epoch_steps=1)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "slices.h5"
+        subprocess.run([sys.executable, __file__, "write", str(folder), "--count", str(count + VALIDATION), "--target", str(path)], check=True)  # noqa: S603
+        job = make_job("classic_unet", Store(path), Path(scratch), recipe, EngineSettings(resident_gb=0), count, VALIDATION)
+        fit(dataclasses.replace(job, task=SegmentationTask(build("classic_unet", n_filters=4), TARGETS, 3, recipe, 0)))
+    peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) // 1024
+    print(f"{count:8,} slices streamed: peak {peak} MiB", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["speed", "accuracy", "memory", "stream", "write"])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--networks", nargs="+", default=networks_of("segmentation"))
+    parser.add_argument("--rounds", type=int, default=5, help="epochs timed of each way")
+    parser.add_argument("--epochs", type=int, default=16, help="of the comparison of accuracy")
+    parser.add_argument("--count", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--target", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.what == "speed":
+        measure_speed(arguments.folder, arguments.networks, arguments.rounds)
+    elif arguments.what == "accuracy":
+        measure_accuracy(arguments.folder, arguments.networks, arguments.epochs)
+    elif arguments.what == "memory":
+        measure_memory(arguments.folder, [500, 2000, 8000])
+    elif arguments.what == "stream":
+        stream(arguments.folder, arguments.count)
+    else:
+        write_slices(arguments.folder, arguments.target, arguments.count)
