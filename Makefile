@@ -19,7 +19,7 @@ demo: $(VENV)/installed   ## train and evaluate on the embedded sample; the last
 	$(BIN)/kedro run --pipelines segmentation
 
 test: lint types          ## lint, type check, import contracts and tests: what CI runs
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadscope
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

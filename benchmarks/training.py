@@ -6,12 +6,13 @@
 
 FOLDER holds HDF5 slices in the published layout. The plain way: NCHW, fp32, AdamW, batches of 32 slices of 128 x 128 from a DataLoader without
 workers, seven metrics on each batch; once reading published files as the reference does, once reading our store. Each way trains in a process
-of its own, because ours changes how memory is allocated; rounds of one epoch alternate between them, medians are printed.
+of its own, because ours changes how memory is allocated; it takes batches of 16. Rounds of one epoch alternate between them, medians are printed.
 """
 
 import argparse
 import dataclasses
 import logging
+import os
 import statistics
 import subprocess
 import sys
@@ -39,7 +40,7 @@ from brain_tumor.training.losses import DiceBCE
 from brain_tumor.training.settings import EngineSettings, SegmentationRecipe
 from brain_tumor.training.tasks import MONITOR, SegmentationTask, to_channels
 
-BATCH, FILTERS, TRAIN, VALIDATION = 32, 16, 96, 16
+BATCH, OUR_BATCH, FILTERS, TRAIN, VALIDATION = 32, 16, 16, 96, 16
 TARGETS = {name: list(labels) for name, labels in BRATS.targets.items()}
 
 
@@ -57,6 +58,7 @@ class Timed(SegmentationTask):
     busy = 0.0
 
     def on_train_epoch_start(self) -> None:
+        """Say how long was worked, wait."""
         self.turn.send(self.busy)
         self.turn.recv()
         self.busy = 0.0
@@ -76,17 +78,19 @@ class Timed(SegmentationTask):
         self.loss.forward, self.loss.sums = self._count(self.loss.forward), self._count(self.loss.sums)
 
     def backward(self, loss: torch.Tensor) -> None:
+        """Lightning's, watched."""
         self._count(loss.backward)()
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        """Lightning's, watched."""
         optimizer_closure()
         self._count(optimizer.step)()
 
 
-def train_ours(turn: Connection, name: str, folder: Path, store: Store, rounds: int) -> None:
+def train_ours(turn: Connection, name: str, _: Path, store: Store, rounds: int) -> None:
     """Epochs of the project's loop, one at each turn."""
     logging.disable()
-    recipe = SegmentationRecipe(epochs=rounds, patience=rounds, batch_size=BATCH, epoch_steps=1)
+    recipe = SegmentationRecipe(epochs=rounds, patience=rounds, batch_size=OUR_BATCH, epoch_steps=1)
     with tempfile.TemporaryDirectory() as checkpoints:
         job = make_job(name, store, Path(checkpoints), recipe, EngineSettings(), TRAIN, VALIDATION)
         task = Timed(job.task.network, TARGETS, 3, recipe, 0)
@@ -167,6 +171,7 @@ def measure_speed(folder: Path, names: list[str], rounds: int) -> None:
             ways = {"files": (train_plainly, None), "store": (train_plainly, store), "ours": (train_ours, store)}
             pipes, seconds, busy = {}, {way: [] for way in ways}, []
             for way, (function, source) in ways.items():
+                os.environ["THP_MEM_ALLOC_ENABLE"] = "1" if way == "ours" else "0"  # huge pages are part of our way
                 pipes[way], other = context.Pipe()
                 context.Process(target=function, args=(other, name, folder, source, rounds + 1), daemon=True).start()
             for pipe in pipes.values():

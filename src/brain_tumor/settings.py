@@ -2,7 +2,7 @@
 
 from brain_tumor.hooks import ParameterCheck, RunSummary, Tracking
 
-HOOKS = (ParameterCheck(), RunSummary(), Tracking())
+HOOKS = (Tracking(), RunSummary(), ParameterCheck())  # the last one is called first
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

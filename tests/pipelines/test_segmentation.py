@@ -62,10 +62,10 @@ def test_network_file_says_what_it_needs(finished):
 def test_report_needs_nothing_else_and_says_simulated(finished):
     report = (finished / "data/08_reporting/segmentation/report.html").read_text()
     assert "SIMULATED" in report.split("</title>")[0]
-    assert report.count("data:image/png;base64,") == 9
+    assert report.count("data:image/png;base64,") == 3
     assert 'src="http' not in report
     assert "href=" not in report
-    assert report.count('alt="') == 9
+    assert report.count('alt="') == 3
     assert "1 simulated test patient" in report
 
 
