@@ -188,11 +188,9 @@ def measure_speed(folder: Path, names: list[str], rounds: int) -> None:
             medians = {way: statistics.median(values) for way, values in seconds.items()}
             rate = {way: (TRAIN + VALIDATION) / value for way, value in medians.items()}
             share = epoch_flops(name) / medians["ours"] / peak
-            print(
-                f"{name:16}{rate['files']:14.1f}{rate['store']:14.1f}{rate['ours']:8.1f}{rate['ours'] / rate['files']:13.2f} x{rate['ours'] / rate['store']:13.2f} x"
-                f"{1 - statistics.median(busy):10.1%}{share:9.1%}",
-                flush=True,
-            )
+            files, kept, ours = rate.values()
+            print(f"{name:16}{files:14.1f}{kept:14.1f}{ours:8.1f}{ours / files:13.2f} x{ours / kept:13.2f} x", end="")
+            print(f"{1 - statistics.median(busy):10.1%}{share:9.1%}", flush=True)
 
 
 def epoch_flops(name: str) -> float:

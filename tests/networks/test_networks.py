@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from brain_tumor.networks import NETWORKS, build, networks_of
+from brain_tumor.networks.blocks import DepthwiseConv2d, upsample
 from brain_tumor.networks.trained import TrainedNetwork
 
 PARAMETERS = {
@@ -72,3 +73,30 @@ def test_unknown_names_and_sizes_are_refused():
         build("clasic_unet")
     with pytest.raises(TypeError, match="n_filter"):
         build("classic_unet", n_filter=8)
+
+
+@pytest.mark.parametrize("channels", [4, 16, 24])
+def test_fast_depthwise_gradient_is_the_plain_one(channels):
+    """In bf16, against `nn.Conv2d` in bf16: the same within the rounding of bf16; in fp32 it is `nn.Conv2d`."""
+    torch.manual_seed(0)
+    fast, plain = DepthwiseConv2d(channels, 7), torch.nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
+    plain.load_state_dict(fast.state_dict())
+    gradient = torch.randn(2, channels, 20, 12)
+    found = []
+    for layer in (fast, plain):
+        x = torch.randn(2, channels, 20, 12, generator=torch.Generator().manual_seed(1)).contiguous(memory_format=torch.channels_last).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            y = layer(x)
+        found.append((y, *torch.autograd.grad((y.float() * gradient).sum(), [x, *layer.parameters()])))
+    for one, other in zip(*found, strict=True):
+        assert one.dtype == other.dtype
+        assert (one - other).float().norm() <= 0.004 * other.float().norm()
+    assert torch.equal(fast(x), plain(x))
+
+
+def test_upsampling_is_torchs():
+    x = torch.randn(2, 3, 5, 7, requires_grad=True)
+    plain = torch.nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+    assert torch.equal(upsample(x), plain)
+    gradient = torch.randn_like(plain)
+    assert torch.equal(torch.autograd.grad(upsample(x), x, gradient)[0], torch.autograd.grad(plain, x, gradient)[0])

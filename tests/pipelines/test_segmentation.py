@@ -9,6 +9,9 @@ from support import copy_project, real, run
 
 from brain_tumor.data.store import Store
 from brain_tumor.datasets import NetworkDataset
+from brain_tumor.pipelines.segmentation.nodes import train_network
+from brain_tumor.training.checkpoints import Checkpoints
+from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +114,24 @@ def test_wrong_value_is_refused_before_anything_runs(project, sample):
     with pytest.raises(Exception, match="multiple of 16"):
         run(project, segmentation_source=str(sample), data_segmentation={"preparation": {"slice_size": 100}})
     assert not (project / "data").exists()
+
+
+def test_store_that_does_not_match_the_network_is_refused(finished, tmp_path):
+    slices, splits = Store(finished / "data/03_primary/segmentation/slices.h5"), pd.read_csv(finished / "data/05_model_input/segmentation/splits.csv")
+    experiment = ExperimentSettings(network="classic_unet", sizes={"in_channels": 3})
+    with pytest.raises(ValueError, match=r"the store has 4 modalities \(FLAIR, T1, T1ce, T2\), but in_channels is 3; leave in_channels out of sizes"):
+        train_network(slices, splits, Checkpoints(tmp_path), experiment, SegmentationRecipe(), EngineSettings())
+
+
+def test_trained_network_is_taken_from_its_checkpoint(finished, sample, caplog):
+    file = NetworkDataset(filepath=str(finished / "data/06_models/segmentation/classic_unet/network.safetensors"))
+    before = file.load()
+    with caplog.at_level(logging.INFO):
+        run(finished, segmentation_source=str(sample))
+    assert "trained already with these settings on these data" in caplog.text
+    assert file.load().description == before.description
+    assert all((value == before.weights[name]).all() for name, value in file.load().weights.items())
+    assert len(list((finished / "data/06_models/segmentation/classic_unet/checkpoints").iterdir())) == 1
 
 
 @pytest.mark.parametrize("name", ["brats-nifti", "brats2020-training-data"])

@@ -83,10 +83,12 @@ def test_golden_loss_of_thirty_steps(store, tmp_path):
 
 
 def test_average_forgets_the_first_weights():
-    average, keep = torch.tensor(0.0), MovingAverage(0.99)
+    average, batches, keep = torch.tensor(0.0), torch.tensor(0), MovingAverage(0.99)
     for count in range(1, 40):
-        average = keep(average, torch.tensor(1.0), torch.tensor(count))
+        keep([average], [torch.tensor(1.0)], torch.tensor(count))
+        keep([batches], [torch.tensor(count)], torch.tensor(count))
     assert average > 0.99
+    assert batches == 39
 
 
 def test_loss_that_is_not_finite_names_the_batch_and_keeps_the_checkpoint(store, tmp_path):

@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -47,6 +48,21 @@ def test_killed_parent_leaves_no_process_behind(store, tmp_path):
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     _wait_until(lambda: not any(_alive(child) for child in children))
+
+
+def test_two_machines_train_together_and_one_goes_on(store, tmp_path):
+    """Two programs that meet at an address, as on two machines."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        engine = CPU.model_copy(update={"nodes": 2, "rendezvous": f"127.0.0.1:{free.getsockname()[1]}"})
+    program = Path(__file__).parents[1] / "squares.py"
+    command = [sys.executable, str(program), str(store.path), str(tmp_path / "both"), RECIPE.model_dump_json(), engine.model_dump_json()]
+    machines = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]  # noqa: S603
+    results = [machine.communicate(timeout=240) for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], results
+    assert sorted(bool(output) for output, _ in results) == [False, True]
+    two, one = fit(job(store, tmp_path / "both", RECIPE)), fit(job(store, tmp_path / "one", RECIPE))
+    assert all(torch.allclose(value, two.weights[name], atol=1e-5) for name, value in one.weights.items())
 
 
 def _children(pid: int) -> list[int]:

@@ -3,6 +3,7 @@
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from time import perf_counter
@@ -119,7 +120,7 @@ def train(job: Job, rank: int = 0) -> None:
 def _trainer(job: Job, device: Device) -> lightning.Trainer:
     engine, recipe = job.engine, job.recipe
     many = engine.devices * engine.nodes > 1
-    average: list[Callback] = [WeightAveraging(avg_fn=MovingAverage(recipe.ema))] if recipe.ema else []
+    average: list[Callback] = [WeightAveraging(multi_avg_fn=MovingAverage(recipe.ema))] if recipe.ema else []
     return lightning.Trainer(
         accelerator=device.accelerator,
         devices=engine.devices,
@@ -162,9 +163,11 @@ class MovingAverage:
 
     keep: float
 
-    def __call__(self, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        """The average after one more step."""
-        return average.lerp(current, 1 - min(self.keep, (1 + int(count)) / (10 + int(count))))
+    def __call__(self, averages: Sequence[Tensor], currents: Sequence[Tensor], count: Tensor | int) -> None:
+        """Take one more step into the averages, in place; what is no fraction (a count of batches) is copied."""
+        weight = 1 - min(self.keep, (1 + int(count)) / (10 + int(count)))
+        for average, current in zip(averages, currents, strict=True):
+            average.lerp_(current, weight) if average.is_floating_point() else average.copy_(current)
 
 
 class Seeded(Callback):

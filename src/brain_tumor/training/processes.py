@@ -2,18 +2,21 @@
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
 from brain_tumor.training.settings import EngineSettings
 
+logger = logging.getLogger(__name__)
+
 
 def launch(train: Callable[..., None], job: Any, engine: EngineSettings) -> None:
     """Run `train(job, rank)` in each of the processes asked for; one process is this one.
 
     Processes are spawned by torch's elastic launcher inside this one, not by starting the command line again. When one fails, the others are
-    stopped and its error is raised here.
+    stopped and its error is raised here. On all machines but the first, this process ends when training does.
     """
     if engine.devices * engine.nodes == 1:
         train(job)
@@ -32,13 +35,17 @@ def launch(train: Callable[..., None], job: Any, engine: EngineSettings) -> None
         start_method="spawn",
     )
     try:
-        elastic_launch(config, _run)(train, job)
+        ranks = elastic_launch(config, _run)(train, job)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise RuntimeError(f"training stopped in process {rank}: {failure.message}") from error
+    if 0 not in ranks.values():
+        logger.info("trained; the first machine goes on with the result")
+        sys.exit()
 
 
-def _run(train: Callable[..., None], job: Any) -> None:
+def _run(train: Callable[..., None], job: Any) -> int:
     rank = int(os.environ["RANK"])
     logging.basicConfig(level=logging.INFO if rank == 0 else logging.ERROR, format="%(message)s")
     train(deepcopy(job), rank)  # tensors arrive in memory that all processes share: each would update the others' weights
+    return rank
