@@ -264,7 +264,7 @@ if __name__ == "__main__":
     elif arguments.what == "accuracy":
         measure_accuracy(arguments.folder, arguments.networks, arguments.epochs)
     elif arguments.what == "memory":
-        measure_memory(arguments.folder, [500, 2000, 8000])
+        measure_memory(arguments.folder, [500, 3000])
     elif arguments.what == "stream":
         stream(arguments.folder, arguments.count)
     else:
