@@ -6,11 +6,11 @@ After Oktay et al. 2018 (arXiv:1804.03999). The gate's query is the decoder's ma
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brain_tumor.networks.blocks import initialise, require_sides, upsample
-from brain_tumor.networks.improved_unet import decoder_block, encoder_block
+from brain_tumor.networks.blocks import initialise, upsample
+from brain_tumor.networks.improved_unet import ImprovedUNet
 
 
-class AttentionUNet(nn.Module):
+class AttentionUNet(ImprovedUNet):
     """Four levels, gated skips added. Sides of the input must be multiples of 16.
 
     Args:
@@ -18,29 +18,13 @@ class AttentionUNet(nn.Module):
     """
 
     def __init__(self, *, in_channels: int = 4, out_channels: int = 3, n_filters: int = 32) -> None:
-        super().__init__()
-        n = n_filters
-        self.encoder = nn.ModuleList([encoder_block(i, o) for i, o in ((in_channels, n), (n, 2 * n), (2 * n, 4 * n), (4 * n, 8 * n))])
-        self.bottleneck = encoder_block(8 * n, 8 * n)
-        self.gates = nn.ModuleList([AttentionGate(c) for c in (8 * n, 4 * n, 2 * n, n)])
-        self.decoder = nn.ModuleList([decoder_block(i, o) for i, o in ((8 * n, 4 * n), (4 * n, 2 * n), (2 * n, n), (n, n))])
-        self.head = nn.Conv2d(n, out_channels, 1)
-        self.down = nn.MaxPool2d(2)
-        initialise(self)
+        super().__init__(in_channels=in_channels, out_channels=out_channels, n_filters=n_filters)
+        self.gates = nn.ModuleList([AttentionGate(channels * n_filters) for channels in (8, 4, 2, 1)])
+        initialise(self.gates)
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
-        """Logits of each tissue: independent sigmoids."""
-        require_sides(x, 16)
-        skips = []
-        for block in self.encoder:
-            x = block(x)
-            skips.append(x)
-            x = self.down(x)
-        x = self.bottleneck(x)
-        for gate, block in zip(self.gates, self.decoder, strict=True):
-            skip = skips.pop()
-            x = block(skip * gate(x, skip) + upsample(x))
-        return self.head(x)
+    def join(self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]) -> Float[Tensor, "b c h w"]:
+        """The sum, once the gate of the level has weighed the skip."""
+        return super().join(level, skip * self.gates[level](x, skip), x)
 
 
 class AttentionGate(nn.Module):

@@ -6,12 +6,13 @@ narrow in two steps, so that no convolution is needed between upsampling and the
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from brain_tumor.networks.blocks import double_convolution, initialise, require_sides, upsample
+from brain_tumor.networks.blocks import double_convolution, upsample
+from brain_tumor.networks.unet import UNet
 
 
-class ClassicUNet(nn.Module):
+class ClassicUNet(UNet):
     """Four levels, skips concatenated. Sides of the input must be multiples of 16.
 
     Args:
@@ -19,24 +20,15 @@ class ClassicUNet(nn.Module):
     """
 
     def __init__(self, *, in_channels: int = 4, out_channels: int = 3, n_filters: int = 32) -> None:
-        super().__init__()
-        n = n_filters
-        self.encoder = nn.ModuleList([double_convolution(i, o) for i, o in ((in_channels, n), (n, 2 * n), (2 * n, 4 * n), (4 * n, 8 * n))])
-        self.bottleneck = double_convolution(8 * n, 8 * n, middle=16 * n)
-        self.decoder = nn.ModuleList([double_convolution(2 * i, o, middle=i) for i, o in ((8 * n, 4 * n), (4 * n, 2 * n), (2 * n, n), (n, n))])
-        self.head = nn.Conv2d(n, out_channels, 1)
-        self.down = nn.MaxPool2d(2)
-        initialise(self)
+        super().__init__(
+            double_convolution,
+            double_convolution(8 * n_filters, 8 * n_filters, middle=16 * n_filters),
+            lambda i, o: double_convolution(2 * i, o, middle=i),
+            in_channels=in_channels,
+            out_channels=out_channels,
+            n_filters=n_filters,
+        )
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
-        """Logits of each tissue: independent sigmoids."""
-        require_sides(x, 16)
-        skips = []
-        for block in self.encoder:
-            x = block(x)
-            skips.append(x)
-            x = self.down(x)
-        x = self.bottleneck(x)
-        for block in self.decoder:
-            x = block(torch.cat([skips.pop(), upsample(x)], dim=1))
-        return self.head(x)
+    def join(self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]) -> Float[Tensor, "b 2*c h w"]:
+        """Side by side."""
+        return torch.cat([skip, upsample(x)], dim=1)

@@ -7,10 +7,11 @@ concatenated, so that the decoder is as narrow as the encoder: 57 % of ClassicUN
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brain_tumor.networks.blocks import initialise, inverted_bottleneck, require_sides, upsample
+from brain_tumor.networks.blocks import inverted_bottleneck, upsample
+from brain_tumor.networks.unet import UNet
 
 
-class ImprovedUNet(nn.Module):
+class ImprovedUNet(UNet):
     """Four levels, skips added. Sides of the input must be multiples of 16.
 
     Args:
@@ -18,27 +19,18 @@ class ImprovedUNet(nn.Module):
     """
 
     def __init__(self, *, in_channels: int = 4, out_channels: int = 3, n_filters: int = 32) -> None:
-        super().__init__()
-        n = n_filters
-        self.encoder = nn.ModuleList([encoder_block(i, o) for i, o in ((in_channels, n), (n, 2 * n), (2 * n, 4 * n), (4 * n, 8 * n))])
-        self.bottleneck = encoder_block(8 * n, 8 * n)
-        self.decoder = nn.ModuleList([decoder_block(i, o) for i, o in ((8 * n, 4 * n), (4 * n, 2 * n), (2 * n, n), (n, n))])
-        self.head = nn.Conv2d(n, out_channels, 1)
-        self.down = nn.MaxPool2d(2)
-        initialise(self)
+        super().__init__(
+            encoder_block,
+            encoder_block(8 * n_filters, 8 * n_filters),
+            decoder_block,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            n_filters=n_filters,
+        )
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
-        """Logits of each tissue: independent sigmoids."""
-        require_sides(x, 16)
-        skips = []
-        for block in self.encoder:
-            x = block(x)
-            skips.append(x)
-            x = self.down(x)
-        x = self.bottleneck(x)
-        for block in self.decoder:
-            x = block(skips.pop() + upsample(x))
-        return self.head(x)
+    def join(self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]) -> Float[Tensor, "b c h w"]:
+        """Their sum."""
+        return skip + upsample(x)
 
 
 def encoder_block(in_channels: int, out_channels: int) -> nn.Sequential:
