@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from itertools import product
 from time import perf_counter
 from typing import Any, cast
 
@@ -72,9 +73,9 @@ class Tracking:
         network = dataset_name.split(".")[1]
         client = MlflowClient(self.address)
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        runs = client.search_runs(experiments, f"tags.experiment = '{network}'", max_results=1)  # the last one first
-        for row in data.itertuples():
-            client.log_metric(runs[0].info.run_id, f"test_{row.metric}_{row.target}", row.mean)
+        runs = client.search_runs(experiments, f"tags.experiment = '{network}'", max_results=1)  # the last one; none if it was trained untracked
+        for run, row in product(runs, data.itertuples()):
+            client.log_metric(run.info.run_id, f"test_{row.metric}_{row.target}", row.mean)
 
 
 class RunSummary:

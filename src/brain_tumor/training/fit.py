@@ -5,7 +5,9 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -75,7 +77,8 @@ def fit(job: Job) -> Fitted:
         logger.info("training %s parameters on %s", f"{sum(p.numel() for p in job.task.parameters()):,}", device)
         if found:
             logger.info("going on after epoch %d, from %s", len(found[1]["log"]), found[0])
-        launch(train, job, job.engine)
+        resume = (found[0], len(found[1]["log"])) if found else None
+        launch(partial(train, job, resume), job.checkpoints.folder.name, job.engine)
         found = job.checkpoints.newest()
     assert found is not None
     return _read(found[1], job.monitor)
@@ -94,8 +97,12 @@ def is_finished(log: list[dict[str, float]], job: Job) -> bool:
     return len(scores) >= job.recipe.epochs or len(scores) - 1 - scores.index(max(scores)) >= job.recipe.patience
 
 
-def train(job: Job, rank: int = 0) -> None:
-    """Train in this process, one of `devices` times `nodes`; the last checkpoint holds the result."""
+def train(job: Job, resume: tuple[Path, int] | None, rank: int) -> None:
+    """Train in this process, one of `devices` times `nodes`; the last checkpoint holds the result.
+
+    Args:
+        resume: checkpoint to go on from, and the epochs done by then.
+    """
     engine, recipe, task = job.engine, job.recipe, job.task
     device = choose_device(engine)
     ranks = engine.devices * engine.nodes
@@ -104,8 +111,8 @@ def train(job: Job, rank: int = 0) -> None:
     here = device.of(rank % engine.devices)
     train_loader = load(job.train, train_order, here, engine.resident_gb, engine.loader_workers)
     validation_loader = load(job.validation, validation_order, here, engine.resident_gb, engine.loader_workers)
-    found = job.checkpoints.newest()
-    train_order.set_epoch(len(found[1]["log"]) if found else 0)  # Lightning makes the first iterator before it says which epoch it is
+    checkpoint, done = resume or (None, 0)
+    train_order.set_epoch(done)  # Lightning makes the first iterator before it says which epoch it is
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # Lightning sets INFO when it is imported
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")  # a store is read in whole batches
@@ -114,7 +121,7 @@ def train(job: Job, rank: int = 0) -> None:
         warnings.filterwarnings("ignore", "It is recommended to use `self.log")  # what is logged is summed over processes already
         trainer = _trainer(job, device)
         device.place(task)
-        trainer.fit(task, train_loader, validation_loader, ckpt_path=found and found[0], weights_only=True)
+        trainer.fit(task, train_loader, validation_loader, ckpt_path=checkpoint, weights_only=True)
 
 
 def _trainer(job: Job, device: Device) -> lightning.Trainer:

@@ -5,21 +5,20 @@ import os
 import sys
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
 
 from brain_tumor.training.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
 
 
-def launch(train: Callable[..., None], job: Any, engine: EngineSettings) -> None:
-    """Run `train(job, rank)` in each of the processes asked for; one process is this one.
+def launch(train: Callable[[int], None], name: str, engine: EngineSettings) -> None:
+    """Run `train(rank)` in each of the processes asked for; one process is this one.
 
     Processes are spawned by torch's elastic launcher inside this one, not by starting the command line again. When one fails, the others are
     stopped and its error is raised here. On all machines but the first, this process ends when training does.
     """
     if engine.devices * engine.nodes == 1:
-        train(job)
+        train(0)
         return
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -28,14 +27,14 @@ def launch(train: Callable[..., None], job: Any, engine: EngineSettings) -> None
         min_nodes=engine.nodes,
         max_nodes=engine.nodes,
         nproc_per_node=engine.devices,
-        run_id=job.checkpoints.folder.name,
+        run_id=name,
         rdzv_backend="c10d",
         rdzv_endpoint=engine.rendezvous or "localhost:0",
         max_restarts=0,
         start_method="spawn",
     )
     try:
-        ranks = elastic_launch(config, _run)(train, job)
+        ranks = elastic_launch(config, _run)(train)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise RuntimeError(f"training stopped in process {rank}: {failure.message}") from error
@@ -44,8 +43,8 @@ def launch(train: Callable[..., None], job: Any, engine: EngineSettings) -> None
         sys.exit()
 
 
-def _run(train: Callable[..., None], job: Any) -> int:
+def _run(train: Callable[[int], None]) -> int:
     rank = int(os.environ["RANK"])
     logging.basicConfig(level=logging.INFO if rank == 0 else logging.ERROR, format="%(message)s")
-    train(deepcopy(job), rank)  # tensors arrive in memory that all processes share: each would update the others' weights
+    deepcopy(train)(rank)  # tensors arrive in memory that all processes share: each would update the others' weights
     return rank
