@@ -1,6 +1,8 @@
 """Helpers of several tests."""
 
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -38,6 +40,14 @@ def run(project: Path, pipeline: str = "segmentation", node_names: list[str] | N
     bootstrap_project(project)
     with KedroSession.create(project, env="test", runtime_params=params) as session:
         return session.run(pipeline_names=[pipeline], node_names=node_names)
+
+
+def wait_until(happened: Callable[[], object], seconds: float = 120) -> None:
+    """Wait for something that another process does."""
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
 
 
 def save_patient(folder: Path, name: str, volumes: np.ndarray, mask: np.ndarray) -> None:

@@ -3,12 +3,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from squares import CPU, job, save_squares
+from support import wait_until
 
 from brain_tumor.training.fit import fit
 from brain_tumor.training.settings import Augmentation, SegmentationRecipe
@@ -42,12 +42,12 @@ def test_killed_parent_leaves_no_process_behind(store, tmp_path):
     recipe = RECIPE.model_copy(update={"epochs": 500, "patience": 500})
     command = [sys.executable, str(program), str(store.path), str(tmp_path), recipe.model_dump_json(), TWO.model_dump_json()]
     parent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
-    _wait_until(lambda: list(tmp_path.glob("epoch_*.ckpt")))
+    wait_until(lambda: list(tmp_path.glob("epoch_*.ckpt")))
     children = _children(parent.pid)
     assert len(children) >= 2
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    _wait_until(lambda: not any(_alive(child) for child in children))
+    wait_until(lambda: not any(_alive(child) for child in children))
 
 
 def test_two_machines_train_together_and_one_goes_on(store, tmp_path):
@@ -75,10 +75,3 @@ def _alive(pid: int) -> bool:
         return " Z " not in Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
         return False
-
-
-def _wait_until(happened, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
