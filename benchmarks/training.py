@@ -36,7 +36,7 @@ from brain_tumor.networks import build, networks_of
 from brain_tumor.training.batches import Rows
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.fit import Job, fit
-from brain_tumor.training.losses import DiceBCE
+from brain_tumor.training.losses import OverlapEntropy
 from brain_tumor.training.settings import EngineSettings, SegmentationRecipe
 from brain_tumor.training.tasks import MONITOR, SegmentationTask, to_channels
 
@@ -138,7 +138,7 @@ def train_plainly(turn: Connection, name: str, folder: Path, store: Store | None
     """Epochs of the plain loop, one at each turn."""
     files = [file for scan in find_scans(folder, BRATS) for file in scan.files]
     torch.manual_seed(0)
-    network, loss_of = build(name, n_filters=FILTERS), DiceBCE(0.5)
+    network, loss_of = build(name, n_filters=FILTERS), OverlapEntropy(0.5)
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
     train = DataLoader(PlainSlices(files, store, TRAIN), BATCH, shuffle=True)
     validation = DataLoader(PlainSlices(files, store, VALIDATION), BATCH)

@@ -2,68 +2,118 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from monai.metrics import compute_dice
+from monai.metrics import compute_dice, get_confusion_matrix
 
-from brain_tumor.metrics.segmentation import count, interval, score, score_volume, summarise, to_labels
+from brain_tumor.metrics.segmentation import (
+    COUNTS,
+    MEAN,
+    compare_patients,
+    count_slices,
+    score,
+    score_patients,
+    summarise_batches,
+    summarise_patients,
+    summarise_slices,
+    to_labels,
+)
 
 TARGETS = {"NCR": (1,), "ED": (2,), "ET": (3,), "WT": (1, 2, 3), "TC": (1, 3)}
 
 
+def counts_of(truth, found, patients):
+    counts = count_slices(truth, found, TARGETS)
+    return counts.assign(patient=np.asarray(patients)[counts["position"]], slice=counts["position"])
+
+
 @pytest.mark.parametrize(
-    ("counts", "dice", "iou", "precision", "recall"),
+    ("counts", "dice", "iou", "accuracy", "fpr", "fnr", "precision", "recall"),
     [
-        ((6, 2, 4), 12 / 18, 6 / 12, 6 / 8, 6 / 10),  # worked by hand
-        ((5, 0, 0), 1, 1, 1, 1),
-        ((0, 0, 0), 1, 1, 1, 1),  # nothing there, nothing found
-        ((0, 7, 0), 0, 0, 0, 0),  # nothing there, something found
-        ((0, 0, 7), 0, 0, 0, 0),  # something there, nothing found
-        ((0, 3, 7), 0, 0, 0, 0),
+        ((6, 2, 4, 8), 12 / 18, 6 / 12, 14 / 20, 2 / 10, 4 / 10, 6 / 8, 6 / 10),  # worked by hand
+        ((5, 0, 0, 15), 1, 1, 1, 0, 0, 1, 1),
+        ((5, 0, 0, 0), 1, 1, 1, 0, 0, 1, 1),
+        ((0, 0, 0, 20), 1, 1, 1, 0, 0, 1, 1),  # nothing there, nothing found
+        ((0, 7, 0, 13), 0, 0, 13 / 20, 7 / 20, 1, 0, 0),  # nothing there, something found
+        ((0, 0, 7, 13), 0, 0, 13 / 20, 0, 1, 0, 0),  # something there, nothing found
+        ((0, 3, 7, 10), 0, 0, 10 / 20, 3 / 13, 1, 0, 0),
     ],
 )
-def test_scores_by_hand(counts, dice, iou, precision, recall):
-    assert score(*counts) == pytest.approx({"dice": dice, "iou": iou, "precision": precision, "recall": recall})
+def test_scores_by_hand(counts, dice, iou, accuracy, fpr, fnr, precision, recall):
+    expected = {"dice": dice, "iou": iou, "accuracy": accuracy, "fpr": fpr, "fnr": fnr, "precision": precision, "recall": recall}
+    assert score(pd.DataFrame([counts], columns=COUNTS)).loc[0].to_dict() == pytest.approx(expected)
 
 
 def test_counts_by_hand():
-    truth = np.array([[1, 1, 0], [0, 1, 0]], bool)
-    found = np.array([[1, 0, 0], [1, 1, 1]], bool)
-    assert count(truth, found) == (2, 2, 1)
-
-
-def test_volume_by_hand():
     truth = np.array([[[1, 1, 2, 0]], [[3, 2, 2, 0]]], np.uint8)
     found = np.array([[[1, 2, 2, 0]], [[3, 3, 2, 2]]], np.uint8)
-    dice = score_volume(truth, found, TARGETS).query("metric == 'dice'").set_index("target")["value"]
-    assert dice.to_dict() == pytest.approx({"NCR": 2 / 3, "ED": 4 / 7, "ET": 2 / 3, "WT": 12 / 13, "TC": 2 / 3})
+    counts = count_slices(truth, found, TARGETS).set_index(["target", "position"])
+    assert counts.loc[("NCR", 0)].to_list() == [1, 0, 1, 2]
+    assert counts.loc[("ED", 1)].to_list() == [1, 1, 1, 1]
+    assert counts.loc[("WT", 1)].to_list() == [3, 1, 0, 0]
+    scores = score_patients(counts_of(truth, found, ["a", "a"])).query("metric == 'dice'").set_index("target")["value"]
+    assert scores.to_dict() == pytest.approx({"NCR": 2 / 3, "ED": 4 / 7, "ET": 2 / 3, "WT": 12 / 13, "TC": 2 / 3})
 
 
 def test_agrees_with_monai_where_nothing_is_empty(rng):
     truth, found = rng.integers(0, 4, (2, 5, 16, 16)).astype(np.uint8)
-    dice = score_volume(truth, found, TARGETS).query("metric == 'dice'").set_index("target")["value"]
-    for name, parts in TARGETS.items():
-        y, y_pred = (torch.from_numpy(np.isin(x, parts))[None, None] for x in (truth, found))
-        assert dice[name] == pytest.approx(compute_dice(y_pred, y).item(), abs=1e-6)
+    scores = score_patients(counts_of(truth, found, ["a"] * 5)).set_index(["target", "metric"])["value"]
+    for name, labels in TARGETS.items():
+        y, y_pred = (torch.from_numpy(np.isin(x, labels))[None, None].float() for x in (truth, found))
+        tp, fp, tn, fn = get_confusion_matrix(y_pred, y).flatten().tolist()
+        assert scores[name, "dice"] == pytest.approx(compute_dice(y_pred, y).item(), abs=1e-6)
+        assert scores[name, "fpr"] == pytest.approx(fp / (fp + tn))
+        assert scores[name, "fnr"] == pytest.approx(fn / (fn + tp))
+        assert scores[name, "accuracy"] == pytest.approx((tp + tn) / (tp + fp + tn + fn))
 
 
 def test_scores_do_not_depend_on_order_or_side(rng):
     truth, found = rng.integers(0, 4, (2, 5, 16, 16)).astype(np.uint8)
     order = rng.permutation(5)
-    assert score_volume(truth, found, TARGETS).equals(score_volume(truth[order, ::-1], found[order, ::-1], TARGETS))
+    turned = counts_of(truth[order, ::-1], found[order, ::-1], ["a"] * 5)
+    assert score_patients(counts_of(truth, found, ["a"] * 5)).equals(score_patients(turned))
 
 
-def test_summary_has_mean_median_and_interval():
-    scores = pd.DataFrame({"patient": list("abcd"), "target": "WT", "metric": "dice", "value": [0.2, 0.8, 0.9, 0.9]})
-    (row,) = summarise(scores).to_dict("records")
+def test_volume_has_mean_median_and_interval_over_patients():
+    scores = pd.DataFrame({"patient": list("abcde"), "target": "WT", "metric": "dice", "value": [0.2, 0.8, 0.9, 0.9, np.nan]})
+    (row,) = summarise_patients(scores).to_dict("records")
     assert row["mean"] == pytest.approx(0.7)
     assert row["median"] == pytest.approx(0.85)
-    assert row["patients"] == 4
+    assert row["patients"] == 4  # the one without a value is not counted
     assert 0.2 < row["low"] < 0.7 < row["high"] < 0.91
+    (row,) = summarise_patients(scores.assign(value=np.nan)).to_dict("records")
+    assert row["patients"] == 0
+    assert np.isnan(row["mean"])
 
 
-def test_interval_covers_the_mean_as_often_as_it_says(rng):
-    covered = [low <= 0.5 <= high for low, high in (interval(rng.random(40)) for _ in range(100))]
-    assert 0.86 <= np.mean(covered) <= 1
-    assert np.isnan(interval(np.array([0.5]))).all()
+def test_slices_are_averaged_where_there_is_tumour():
+    truth, found = np.zeros((2, 4, 1, 4), np.uint8)
+    truth[0], found[0] = [[2, 2, 0, 0]], [[2, 2, 0, 0]]  # ED 1
+    truth[1], found[1] = [[2, 2, 0, 0]], [[2, 0, 0, 0]]  # ED 2/3
+    found[2] = [[2, 2, 2, 2]]  # no tumour there: not in the mean
+    truth[3], found[3] = [[0, 0, 0, 3]], [[0, 0, 0, 3]]  # tumour, but no ED, and none found: 1
+    summary = summarise_slices(counts_of(truth, found, list("aabb")), ["NCR", "ED", "ET"]).set_index(["target", "metric"])
+    assert summary.loc[("ED", "dice"), "mean"] == pytest.approx((1 + 2 / 3 + 1) / 3)
+    assert summary.loc[("ED", "dice"), "median"] == 1
+    assert summary.loc[("ED", "dice"), "patients"] == 2
+    assert summarise_slices(counts_of(truth * 0, found, list("aabb")), ["NCR", "ED", "ET"]).empty
+
+
+def test_batches_pool_slices_of_patients():
+    truth, found = np.zeros((2, 3, 1, 4), np.uint8)
+    truth[:2], found[0] = [[2, 2, 0, 0]], [[2, 2, 0, 0]]  # pooled: 2 * 2 / (4 + 2)
+    summary = summarise_batches(counts_of(truth, found, list("abc")), ["NCR", "ED", "ET"]).set_index(["target", "metric"])["mean"]
+    assert summary["ED", "dice"] == pytest.approx(2 / 3)
+    assert summary[MEAN, "dice"] == pytest.approx((1 + 2 / 3 + 1) / 3)
+    alone = summarise_batches(counts_of(truth, found, list("abc")), ["NCR", "ED", "ET"], size=1).set_index(["target", "metric"])["mean"]
+    assert alone["ED", "dice"] == pytest.approx((1 + 0 + 1) / 3)
+
+
+def test_comparison_is_paired():
+    """A difference that holds in every patient is sure, however much patients differ."""
+    values = np.linspace(0.1, 0.9, 20)
+    one, other = (pd.DataFrame({"patient": range(20), "target": "WT", "metric": "dice", "value": v}) for v in (values + 0.05, values))
+    (row,) = compare_patients(one, other).to_dict("records")
+    assert (row["difference"], row["low"], row["high"]) == pytest.approx((0.05, 0.05, 0.05))
+    assert (row["better"], row["patients"]) == (1, 20)
 
 
 def test_labels_from_probabilities():

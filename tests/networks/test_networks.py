@@ -3,12 +3,14 @@ import torch
 
 from brain_tumor.networks import NETWORKS, build, networks_of
 from brain_tumor.networks.blocks import DepthwiseConv2d, upsample
+from brain_tumor.networks.residual_attention_unet import ResidualBlock
 from brain_tumor.networks.trained import TrainedNetwork
 
 PARAMETERS = {
     "classic_unet": {8: 344_227, 16: 1_375_043, 32: 5_496_451, 64: 21_978_371},
     "improved_unet": {8: 214_043, 16: 799_075, 32: 3_082_739, 64: 12_104_467},
     "attention_unet": {8: 225_287, 16: 843_319, 32: 3_258_263, 64: 12_803_671},
+    "residual_attention_unet": {8: 419_203, 16: 1_584_515, 32: 6_155_395, 64: 24_258_179},
 }
 SEGMENTATION = networks_of("segmentation")
 
@@ -22,6 +24,12 @@ def network(request):
 @pytest.mark.parametrize(("name", "n_filters", "count"), [(n, f, c) for n, counts in PARAMETERS.items() for f, c in counts.items()])
 def test_parameter_counts_are_the_references(name, n_filters, count):
     assert sum(p.numel() for p in build(name, n_filters=n_filters).parameters()) == count
+
+
+def test_residual_attention_unet_is_the_reference_but_for_its_head():
+    network = build("residual_attention_unet", out_channels=1, n_filters=32)
+    network.head = ResidualBlock(32, 1)
+    assert sum(p.numel() for p in network.parameters()) == 6_155_632
 
 
 def test_every_network_is_pinned():

@@ -1,70 +1,140 @@
-"""Scores of a segmentation for each patient, and their summary over patients."""
+"""Scores of a segmentation from exact counts of pixels, in three protocols.
+
+| protocol | counts are summed over | scores are averaged over | interval over |
+|---|---|---|---|
+| `volume` | all slices of a patient | patients | patients |
+| `slice` | one slice | slices that show tumour | patients |
+| `reference` | 32 slices of mixed patients | such batches | none: batches share patients |
+"""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import UInt8
 
-VOLUME = "volume"
-"""Protocol: counts summed over all slices of a patient, BraTS 2020 rule for empty masks, then over patients."""
+from brain_tumor.metrics.intervals import interval, interval_of_ratio
 
-METRICS = ("dice", "iou", "precision", "recall")
-
-
-def count(truth: Bool[np.ndarray, "..."], predicted: Bool[np.ndarray, "..."]) -> tuple[int, int, int]:
-    """True positives, false positives, false negatives."""
-    return int((truth & predicted).sum()), int((~truth & predicted).sum()), int((truth & ~predicted).sum())
-
-
-def score(true_positives: int, false_positives: int, false_negatives: int) -> dict[str, float]:
-    """Dice, IoU, precision and recall from counts.
-
-    Rule of BraTS 2020 for empty masks: nothing there and nothing found is 1; nothing there and something found, or
-    something there and nothing found, is 0 for every score.
-    """
-    tp, fp, fn = true_positives, false_positives, false_negatives
-    if tp == fp == fn == 0:
-        return dict.fromkeys(METRICS, 1.0)
-    return {
-        "dice": 2 * tp / (2 * tp + fp + fn),
-        "iou": tp / (tp + fp + fn),
-        "precision": tp / (tp + fp) if tp else 0.0,
-        "recall": tp / (tp + fn) if tp else 0.0,
-    }
+VOLUME, SLICE, REFERENCE = "volume", "slice", "reference"
+COUNTS = ["tp", "fp", "fn", "tn"]
+METRICS = ("dice", "iou", "accuracy", "fpr", "fnr", "precision", "recall")
+SUMMARY = ["protocol", "target", "metric", "mean", "median", "low", "high", "patients"]
+MEAN = "mean of tissues"
+"""Target of protocol `reference`: what the reference system gives as its Dice."""
 
 
-def score_volume(truth: UInt8[np.ndarray, "n h w"], predicted: UInt8[np.ndarray, "n h w"], targets: Mapping[str, Sequence[int]]) -> pd.DataFrame:
-    """Scores of one patient's volume, a row for each target and metric.
+def count_slices(truth: UInt8[np.ndarray, "n h w"], predicted: UInt8[np.ndarray, "n h w"], targets: Mapping[str, Sequence[int]]) -> pd.DataFrame:
+    """Pixels of each slice and target: true positive, false positive, false negative, true negative; and `position` of the slice.
 
     Args:
-        truth: labels of all the patient's slices.
+        truth: labels.
         predicted: labels found, of the same shape.
         targets: name > labels that make it up.
     """
-    counts = {name: count(np.isin(truth, parts), np.isin(predicted, parts)) for name, parts in targets.items()}
-    return pd.DataFrame([(name, metric, value) for name, c in counts.items() for metric, value in score(*c).items()], columns=["target", "metric", "value"])
+    tables = []
+    for name, labels in targets.items():
+        there, found = (np.isin(x, labels).reshape(len(truth), -1) for x in (truth, predicted))
+        counts = {"tp": (there & found).sum(1), "fp": (~there & found).sum(1), "fn": (there & ~found).sum(1), "tn": (~there & ~found).sum(1)}
+        tables.append(pd.DataFrame({"position": range(len(truth)), "target": name} | counts))
+    return pd.concat(tables, ignore_index=True)
 
 
-def summarise(scores: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Mean, median and 95 % interval of the mean over patients, for each target and metric.
+def score(counts: pd.DataFrame) -> pd.DataFrame:
+    """A column for each of METRICS, from columns of COUNTS.
+
+    Rule of BraTS 2020 for empty masks: nothing there and nothing found is right (Dice, IoU, precision, recall 1); nothing there and
+    something found, or something there and nothing found, is wrong (0). The rate of misses is 1 - recall throughout.
+    """
+    tp, fp, fn, tn = (counts[name].to_numpy(float) for name in COUNTS)
+    right = tp + fp + fn == 0
+
+    def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        return np.where(right, 1.0, np.divide(part, whole, out=np.zeros_like(part), where=whole > 0))
+
+    recall = ratio(tp, tp + fn)
+    columns = {
+        "dice": ratio(2 * tp, 2 * tp + fp + fn),
+        "iou": ratio(tp, tp + fp + fn),
+        "accuracy": (tp + tn) / (tp + fp + fn + tn),
+        "fpr": np.divide(fp, fp + tn, out=np.zeros_like(fp), where=fp + tn > 0),
+        "fnr": 1 - recall,
+        "precision": ratio(tp, tp + fp),
+        "recall": recall,
+    }
+    return pd.DataFrame(columns, index=counts.index)
+
+
+def score_patients(counts: pd.DataFrame) -> pd.DataFrame:
+    """Scores of each patient's volume; rows `patient`, `target`, `metric`, `value`.
+
+    Args:
+        counts: `patient`, `target` and COUNTS of each slice.
+    """
+    return score(counts.groupby(["patient", "target"], sort=False)[COUNTS].sum()).rename_axis("metric", axis=1).stack().rename("value").reset_index()
+
+
+def summarise_patients(scores: pd.DataFrame) -> pd.DataFrame:
+    """Protocol `volume`: mean, median and 95 % interval over patients for each target and metric. NaN is left out: no volume, no distance.
 
     Args:
         scores: rows `patient`, `target`, `metric`, `value`.
     """
-    groups = scores.groupby(["target", "metric"], sort=False)["value"]
-    rows = [(*key, v.mean(), v.median(), *interval(v.to_numpy(), seed), len(v)) for key, v in groups]
-    return pd.DataFrame(rows, columns=["target", "metric", "mean", "median", "low", "high", "patients"])
+    rows = []
+    for (target, metric), group in scores.groupby(["target", "metric"], sort=False)["value"]:
+        values = group.dropna().to_numpy()
+        middle = (values.mean(), np.median(values)) if len(values) else (np.nan, np.nan)
+        rows.append((VOLUME, target, metric, *middle, *interval(values), len(values)))
+    return pd.DataFrame(rows, columns=SUMMARY)
 
 
-def interval(values: Float[np.ndarray, " n"], seed: int = 0) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean over patients; NaN for fewer than two."""
-    from scipy.stats import bootstrap  # takes a second to import
+def summarise_slices(counts: pd.DataFrame, whole: Sequence[str]) -> pd.DataFrame:
+    """Protocol `slice`: mean and median over slices that show tumour, with a 95 % interval over patients.
 
-    if len(values) < 2:
-        return float("nan"), float("nan")
-    result = bootstrap((values,), np.mean, method="percentile", n_resamples=5000, rng=np.random.default_rng(seed))
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+    Args:
+        counts: `patient`, `slice`, `target` and COUNTS of each slice.
+        whole: targets that together are all tumour.
+    """
+    there = counts["target"].isin(whole) & (counts["tp"] + counts["fn"] > 0)
+    shown = counts.merge(counts.loc[there, ["patient", "slice"]].drop_duplicates())
+    if shown.empty:
+        return pd.DataFrame(columns=SUMMARY)
+    scores = pd.concat([shown[["patient", "target"]], score(shown)], axis=1)
+    rows = []
+    for target, group in scores.groupby("target", sort=False):
+        for metric in METRICS:
+            patients = group.groupby("patient")[metric].agg(["sum", "count"]).to_numpy(float)
+            rows.append((SLICE, target, metric, group[metric].mean(), group[metric].median(), *interval_of_ratio(*patients.T), len(patients)))
+    return pd.DataFrame(rows, columns=SUMMARY)
+
+
+def summarise_batches(counts: pd.DataFrame, tissues: Sequence[str], size: int = 32, seed: int = 0) -> pd.DataFrame:
+    """Protocol `reference`: counts pooled over batches of slices of mixed patients, scores averaged over batches.
+
+    It favours large tumours and hides empty masks; it is here to stand beside the reference's figures, which were measured so.
+    """
+    slices = counts[["patient", "slice"]].drop_duplicates(ignore_index=True)
+    batch = slices.assign(batch=np.random.default_rng(seed).permutation(len(slices)) // size)
+    pooled = counts[counts["target"].isin(tissues)].merge(batch).groupby(["target", "batch"], sort=False)[COUNTS].sum()
+    scores = score(pooled).reset_index()
+    table = pd.concat([scores, scores.groupby("batch")[list(METRICS)].mean().reset_index().assign(target=MEAN)])
+    rows = []
+    for target, group in table.groupby("target", sort=False):
+        rows += [(REFERENCE, target, m, group[m].mean(), group[m].median(), np.nan, np.nan, counts["patient"].nunique()) for m in METRICS]
+    return pd.DataFrame(rows, columns=SUMMARY)
+
+
+def compare_patients(one: pd.DataFrame, other: pd.DataFrame, metric: str = "dice") -> pd.DataFrame:
+    """How much higher `one` scores than `other` on the same patients: a row for each target, with the 95 % interval of the mean difference.
+
+    Args:
+        one, other: rows `patient`, `target`, `metric`, `value`.
+    """
+    first, second = (scores[scores["metric"] == metric].set_index(["patient", "target"])["value"] for scores in (one, other))
+    difference = (first - second).dropna()
+    rows = []
+    for target, values in difference.groupby("target", sort=False):
+        rows.append((target, metric, values.mean(), *interval(values.to_numpy()), (values > 0).mean(), len(values)))
+    return pd.DataFrame(rows, columns=["target", "metric", "difference", "low", "high", "better", "patients"])
 
 
 def to_labels(probability: UInt8[np.ndarray, "n k h w"]) -> UInt8[np.ndarray, "n h w"]:

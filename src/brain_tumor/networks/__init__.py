@@ -12,6 +12,7 @@ NETWORKS = {
     "classic_unet": ("segmentation", "ClassicUNet"),
     "improved_unet": ("segmentation", "ImprovedUNet"),
     "attention_unet": ("segmentation", "AttentionUNet"),
+    "residual_attention_unet": ("segmentation", "ResidualAttentionUNet"),
 }
 
 

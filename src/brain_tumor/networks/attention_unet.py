@@ -6,6 +6,7 @@ After Oktay et al. 2018 (arXiv:1804.03999). The gate's query is the decoder's ma
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from brain_tumor.networks.attention import Attention
 from brain_tumor.networks.blocks import initialise, upsample
 from brain_tumor.networks.improved_unet import ImprovedUNet
 
@@ -27,7 +28,7 @@ class AttentionUNet(ImprovedUNet):
         return super().join(level, skip * self.gates[level](x, skip), x)
 
 
-class AttentionGate(nn.Module):
+class AttentionGate(Attention):
     """How much of the skip to let through at each place, 0 to 1.
 
     Args:
@@ -43,3 +44,11 @@ class AttentionGate(nn.Module):
     def forward(self, query: Float[Tensor, "b c h2 w2"], skip: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
         """The map, at the size of the skip."""
         return upsample(self.score((self.query(query) + self.key(skip)).relu()).sigmoid())
+
+    def map_of(self, inputs: tuple[Tensor, Tensor], output: Tensor) -> Tensor:
+        """What the gate gives."""
+        return output
+
+    def level(self, inputs: tuple[Tensor, Tensor], output: Tensor) -> Tensor:
+        """The mean of each slice's map."""
+        return output.mean((2, 3), keepdim=True).expand_as(output)

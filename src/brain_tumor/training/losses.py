@@ -1,22 +1,27 @@
 """Losses. Each is computed from sums over the batch, which can be taken over several processes or a whole validation set first."""
 
+from collections.abc import Mapping
+
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import adaptive_max_pool2d, binary_cross_entropy_with_logits
 
 
-class DiceBCE(nn.Module):
-    """Binary cross-entropy and soft Dice of independent sigmoids; Dice over the whole batch, so slices without tumour count too.
+class OverlapEntropy(nn.Module):
+    """Binary cross-entropy and soft overlap of independent sigmoids; overlap over the whole batch, so slices without tumour count too.
 
     Args:
-        dice_weight: share of Dice, 0 to 1.
+        dice_weight: share of overlap, 0 to 1.
+        missed_weight: of a missed pixel against one found where there is none: 0.5 makes the overlap Dice, else it is a Tversky index
+            (Salehi et al. 2017, arXiv:1706.05721).
+        focal: exponent of focal loss (Lin et al. 2017, arXiv:1708.02002); 0 makes it cross-entropy.
     """
 
-    def __init__(self, dice_weight: float) -> None:
+    def __init__(self, dice_weight: float, missed_weight: float = 0.5, focal: float = 0.0) -> None:
         super().__init__()
-        self.dice_weight = dice_weight
+        self.dice_weight, self.missed_weight, self.focal = dice_weight, missed_weight, focal
 
     def forward(self, logits: Float[Tensor, "b k h w"], truth: Float[Tensor, "b k h w"]) -> Float[Tensor, ""]:
         """The loss of one batch, over all processes that train together."""
@@ -27,13 +32,25 @@ class DiceBCE(nn.Module):
         logits = logits.float()
         probability = logits.sigmoid()
         entropy = binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        if self.focal:
+            entropy = entropy * (probability - truth).abs() ** self.focal
         return torch.stack([x.sum((0, 2, 3)) for x in (probability * truth, probability, truth, entropy, torch.ones_like(truth))])
 
     def value(self, sums: Float[Tensor, "5 k"]) -> Float[Tensor, ""]:
         """The loss that these sums give."""
         overlap, found, there, entropy, pixels = sums
-        dice = 1 - ((2 * overlap + 1e-5) / (found + there + 1e-5)).mean()
-        return self.dice_weight * dice + (1 - self.dice_weight) * entropy.sum() / pixels.sum()
+        wrong = (1 - self.missed_weight) * (found - overlap) + self.missed_weight * (there - overlap)
+        distance = 1 - ((2 * overlap + 1e-5) / (2 * overlap + 2 * wrong + 1e-5)).mean()
+        return self.dice_weight * distance + (1 - self.dice_weight) * entropy.sum() / pixels.sum()
+
+
+def attention_loss(maps: Mapping[str, Float[Tensor, "b 1 _ _"]], tumour: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
+    """Cross-entropy between maps in 0 to 1 and the tumour at the size of each, averaged over maps: a cell has tumour if any of its pixels has."""
+    entropies = []
+    for attention in maps.values():
+        found, there = attention.float().clamp(1e-4, 1 - 1e-4), adaptive_max_pool2d(tumour, attention.shape[-2:])
+        entropies.append(-(there * found.log() + (1 - there) * (1 - found).log()).mean())
+    return torch.stack(entropies).mean()
 
 
 def over_processes(x: Tensor) -> Tensor:

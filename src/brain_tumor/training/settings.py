@@ -61,8 +61,10 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
         epoch_steps: batches in an epoch, at least; a small data set is passed over as often as it takes.
         patience: epochs without a better validation score before training stops.
         batch_size: over all devices together.
-        learning_rate: peak of a schedule that warms up over the first tenth and falls along a cosine.
-        weight_decay: of AdamW.
+        optimiser: "adam" adds its weight decay to the gradient (L2), "adamw" takes it off the weights.
+        learning_rate: at its highest.
+        schedule: "cosine" warms up over the first tenth and falls to 0 along a cosine, "exponential" falls by a tenth after each epoch.
+        weight_decay: of the optimiser.
         gradient_clip: largest norm of a gradient; 0 clips nothing.
         ema: weights used are a moving average that keeps this share at each step; 0 uses those of the last step.
     """
@@ -71,7 +73,9 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     epoch_steps: int = Field(25, ge=1)
     patience: int = Field(10, ge=1)
     batch_size: int = Field(16, ge=1)
+    optimiser: Literal["adamw", "adam"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0)
+    schedule: Literal["cosine", "exponential"] = "cosine"
     weight_decay: float = Field(1e-4, ge=0)
     gradient_clip: float = Field(0.0, ge=0)
     ema: float = Field(0.0, ge=0, lt=1)
@@ -82,10 +86,26 @@ class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
 
     Attributes:
         dice_weight: share of soft Dice in the loss; the rest is binary cross-entropy.
+        missed_weight: what a missed pixel counts against one found where there is none; 0.5 is Dice, other values a Tversky index.
+        focal: exponent by which pixels that are right already count less in cross-entropy; 0 is plain.
+        attention_weight: weight of a loss that asks each attention gate to show the whole tumour.
     """
 
     dice_weight: float = Field(0.5, ge=0, le=1)
+    missed_weight: float = Field(0.5, gt=0, lt=1)
+    focal: float = Field(0.0, ge=0)
+    attention_weight: float = Field(0.0, ge=0)
     augmentation: Augmentation = Augmentation()
+
+
+class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
+    """How masks are made of a trained network's output.
+
+    Attributes:
+        flips: each slice is also seen mirrored left and right, and the mean is taken; twice the time.
+    """
+
+    flips: bool = True
 
 
 class ExperimentSettings(BaseModel, frozen=True, extra="forbid"):

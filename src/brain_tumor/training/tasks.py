@@ -9,9 +9,11 @@ from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
+from brain_tumor.networks.attention import watch
+from brain_tumor.networks.attention_unet import AttentionGate
 from brain_tumor.training.augment import augment, draw_chances
 from brain_tumor.training.batches import Batch
-from brain_tumor.training.losses import DiceBCE, over_processes
+from brain_tumor.training.losses import OverlapEntropy, attention_loss, over_processes
 from brain_tumor.training.settings import Recipe, SegmentationRecipe
 
 MONITOR = "validation_dice"
@@ -36,14 +38,17 @@ class Task(LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient; Lightning refuses to with a fused optimiser, for reasons of fp16."""
         if self.recipe.gradient_clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_clip)
+            nn.utils.clip_grad_norm_(self.parameters(), self.recipe.gradient_clip)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW; the rate warms up over the first tenth and falls along a cosine."""
+        """The recipe's optimiser, and its learning rate at each step."""
         recipe = self.recipe
-        optimiser = torch.optim.AdamW(self.network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimiser]
+        optimiser = kind(self.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: warm_cosine(step, steps))
+        epoch = steps // recipe.epochs
+        factor = {"cosine": lambda step: warm_cosine(step, steps), "exponential": lambda step: 0.9 ** (step // epoch)}[recipe.schedule]
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -58,7 +63,7 @@ class SegmentationTask(Task):
     def __init__(self, network: nn.Module, targets: Mapping[str, Sequence[int]], tissues: int, recipe: SegmentationRecipe, seed: int) -> None:
         super().__init__(network, recipe, seed)
         self.targets, self.tissues, self.augmentation = dict(targets), tissues, recipe.augmentation
-        self.loss = DiceBCE(recipe.dice_weight)
+        self.loss = OverlapEntropy(recipe.dice_weight, recipe.missed_weight, recipe.focal)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one augmented batch."""
@@ -66,7 +71,10 @@ class SegmentationTask(Task):
         chances = draw_chances(self.recipe.batch_size, batch["image"].shape[1], self.seed, self.current_epoch, index)
         mine = {name: value[rank::ranks] for name, value in chances.items()}
         image, labels = augment(batch["image"], batch["labels"], mine, self.augmentation)
-        loss = self.loss(self.network(image), to_channels(labels, self.tissues))
+        with watch(self.network, AttentionGate if self.recipe.attention_weight else None) as maps:
+            loss = self.loss(self.network(image), to_channels(labels, self.tissues))
+        if maps:
+            loss = loss + self.recipe.attention_weight * attention_loss(maps, (labels > 0)[:, None].float())
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=self.recipe.batch_size)
         return loss
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
@@ -16,7 +17,7 @@ from brain_tumor.metrics.segmentation import VOLUME, score_volume, summarise, to
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.segmentation.report import compose_report
 from brain_tumor.training.checkpoints import Checkpoints, code_state
-from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
+from brain_tumor.training.settings import EngineSettings, ExperimentSettings, PredictionSettings, SegmentationRecipe
 
 logger = logging.getLogger(__name__)
 
@@ -52,29 +53,43 @@ def _require_match(sizes: dict[str, int], about: dict[str, Any]) -> None:
             raise ValueError(f"the store has {len(about[entry])} {entry} ({', '.join(about[entry])}), but {size} is {sizes[size]}; leave {size} out of sizes")
 
 
-def predict_patients(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, engine: EngineSettings) -> StoreContent:
+def predict_patients(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, prediction: PredictionSettings, engine: EngineSettings) -> StoreContent:
     """Probability of each tissue in every slice of the test patients."""
     rows = _rows(slices, splits, TEST)
     description = {"network": network.name, "split": TEST, "tissues": slices.description["tissues"], "simulated": slices.description["simulated"]}
-    return StoreContent(description, _predict(network, slices, rows, engine))
+    return StoreContent(description, _predict(network, slices, rows, prediction, engine))
 
 
-def _predict(network: TrainedNetwork, slices: Store, rows: np.ndarray, engine: EngineSettings, batch_size: int = 32) -> Iterator[Chunk]:
+def _predict(network: TrainedNetwork, slices: Store, rows: np.ndarray, prediction: PredictionSettings, engine: EngineSettings) -> Iterator[Chunk]:
+    table, start = slices.rows, 0
+    for probability in probabilities(network, slices, rows, engine, flips=prediction.flips):
+        chosen = rows[start : start + len(probability)]
+        patient, number = (table[name].to_numpy()[chosen] for name in ("patient", "slice"))
+        yield {"probability": probability, "row": chosen, "patient": patient.astype(object), "slice": number}
+        start += len(probability)
+
+
+def probabilities(
+    network: TrainedNetwork, slices: Store, rows: np.ndarray, engine: EngineSettings, *, flips: bool, batch_size: int = 32
+) -> Iterator[UInt8[np.ndarray, "b k h w"]]:
+    """Probability of each tissue in steps of 1/255, batch after batch of the rows.
+
+    Args:
+        flips: take the mean with that of the slice mirrored left and right.
+    """
     import torch
 
     from brain_tumor.training.device import choose_device
 
     device = choose_device(engine)
     module = device.place(network.module())
-    table = slices.rows
     for start in tqdm(range(0, len(rows), batch_size), desc=f"predicting with {network.name}", unit="batch", disable=None):
-        chosen = rows[start : start + batch_size]
-        (image,) = slices.read(chosen, "image")
+        image = device.place_batch(torch.from_numpy(slices.read(rows[start : start + batch_size], "image")[0]))
         with torch.inference_mode(), device.autocast():
-            logits = module(device.place_batch(torch.from_numpy(image)))
-        probability = (logits.float().sigmoid() * 255).round().to(torch.uint8).cpu().contiguous().numpy()
-        patient, number = (table[name].to_numpy()[chosen] for name in ("patient", "slice"))
-        yield {"probability": probability, "row": chosen, "patient": patient.astype(object), "slice": number}
+            probability = module(image).float().sigmoid()
+            if flips:
+                probability = (probability + module(image.flip(-2)).float().sigmoid().flip(-2)) / 2
+        yield (probability * 255).round().to(torch.uint8).cpu().contiguous().numpy()
 
 
 def score_patients(predictions: Store, slices: Store) -> pd.DataFrame:

@@ -27,14 +27,14 @@ def create_experiment(network: str) -> Pipeline:
                 ["network", "training_log"],
                 name="train_network",
             ),
-            Node(predict_patients, ["network", "slices", "splits", "params:training"], "predictions", name="predict_patients"),
+            Node(predict_patients, ["network", "slices", "splits", "params:prediction", "params:training"], "predictions", name="predict_patients"),
             Node(score_patients, ["predictions", "slices"], "patient_scores", name="score_patients"),
             Node(summarise_scores, ["patient_scores", "network"], "summary", name="summarise_scores"),
             Node(draw_results, ["network", "predictions", "slices", "patient_scores", "training_log"], "figures", name="draw_results"),
         ],
         namespace=f"{TASK}.{network}",
         inputs={"slices": f"{TASK}.slices", "splits": f"{TASK}.splits"},
-        parameters={"experiment": f"{TASK}.{network}", "recipe": f"{TASK}.recipe", "training": "training"},
+        parameters={"experiment": f"{TASK}.{network}", "recipe": f"{TASK}.recipe", "prediction": f"{TASK}.prediction", "training": "training"},
     )
 
 

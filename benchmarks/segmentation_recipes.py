@@ -1,0 +1,186 @@
+"""What training recipes reach in the same CPU time, on the same real patients, tested on patients never seen.
+
+    kedro run --pipelines data_engineering --params segmentation_source=FOLDER      # prepares the store and the splits
+    python benchmarks/segmentation_recipes.py test --out RESULTS.csv                # folds 0, 1, 2 are tested in turn; the others train
+    python benchmarks/segmentation_recipes.py develop --set augmentation.warp=0.5   # folds 3, 4 are scored, 0, 1, 2 train: recipes are chosen here
+    python benchmarks/segmentation_recipes.py compare --out RESULTS.csv             # tables of what was measured
+
+Recipes: `reference` (BCE, Adam 2e-3 with L2 1e-2, x0.9 an epoch, batches of 32, no augmentation, fp32), `plain` (Dice and BCE, AdamW 1e-3, no
+augmentation, fp32), `ours` (conf/base, epochs to fit the time). Each training gets `--minutes` of CPU time on one thread, in a process of its own; how
+many epochs fit is measured first. A tenth of the training patients validate: the weights of the best epoch are scored, for all recipes.
+Volume Dice as in the report; BraTS 2020 rule for empty masks. A training that is in RESULTS.csv already is not repeated.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from brain_tumor.data.store import Store
+from brain_tumor.networks import build, networks_of
+from brain_tumor.training.settings import SegmentationRecipe
+
+BASE = yaml.safe_load((Path(__file__).parents[1] / "conf/base/parameters_segmentation.yml").read_text())["segmentation"]
+NO_AUGMENTATION = {"flip": 0.0}
+RECIPES: dict[str, tuple[dict[str, Any], str]] = {
+    # recipe, precision
+    "reference": (
+        {"dice_weight": 0.0, "optimiser": "adam", "learning_rate": 2e-3, "weight_decay": 1e-2, "schedule": "exponential", "batch_size": 32}
+        | {"augmentation": NO_AUGMENTATION},
+        "fp32",
+    ),
+    "plain": ({"learning_rate": 1e-3, "weight_decay": 1e-2, "batch_size": 16, "augmentation": NO_AUGMENTATION}, "fp32"),
+    "ours": (BASE["recipe"], "auto"),
+}
+EPOCH = 400
+"""Slices in an epoch, at least: the rest of the time is for validation."""
+
+
+def train_and_score(work: dict[str, Any]) -> pd.DataFrame:
+    """One training, scored on the patients held out; rows `patient`, `target`, `dice` and what was trained."""
+    import torch
+
+    from brain_tumor.data.split import TRAIN, VALIDATION
+    from brain_tumor.metrics.segmentation import score_volume, to_labels
+    from brain_tumor.networks.trained import TrainedNetwork
+    from brain_tumor.pipelines.segmentation.nodes import probabilities
+    from brain_tumor.training.batches import Rows
+    from brain_tumor.training.checkpoints import Checkpoints
+    from brain_tumor.training.fit import Job, fit
+    from brain_tumor.training.settings import EngineSettings
+    from brain_tumor.training.tasks import MONITOR, SegmentationTask
+
+    torch.set_num_threads(1)
+    logging.getLogger("brain_tumor").setLevel(logging.WARNING)
+    store = Store(Path(work["store"]))
+    about, patients = store.description, store.rows["patient"]
+    sets = pd.Series(work["sets"])
+    recipe = dict(work["recipe"])
+    recipe["epoch_steps"] = EPOCH // recipe["batch_size"]
+    engine = EngineSettings(device="cpu", precision=work["precision"])
+    sizes = {"in_channels": len(about["modalities"]), "out_channels": len(about["tissues"]), "n_filters": work["n_filters"]}
+    rows = {name: np.flatnonzero(patients.map(sets) == name) for name in sets.unique()}
+
+    def run(epochs: int) -> tuple[Any, float]:
+        torch.manual_seed(engine.seed)
+        settings = SegmentationRecipe.model_validate(recipe | {"epochs": epochs, "patience": epochs})
+        task = SegmentationTask(build(work["network"], **sizes), about["targets"], len(about["tissues"]), settings, engine.seed)
+        with tempfile.TemporaryDirectory() as folder:
+            start = process_time()
+            job = Job(task, Rows(store, rows[TRAIN]), Rows(store, rows[VALIDATION]), MONITOR, settings, engine, Checkpoints(Path(folder)))
+            return fit(job), (process_time() - start) / 60
+
+    run(1)  # what is built once
+    pace = run(2)[1] / 2
+    fitted, minutes = run(max(1, int(work["minutes"] / pace)))
+    network = TrainedNetwork(work["network"], sizes, {}, fitted.weights)
+    tables = []
+    chosen = rows["held out"]
+    found = np.concatenate(list(probabilities(network, store, chosen, engine, flips=work["flips"])))
+    (labels,) = store.read(chosen, "labels")
+    for patient, positions in pd.Series(range(len(chosen))).groupby(patients.to_numpy()[chosen]):
+        scores = score_volume(labels[positions], to_labels(found[positions]), about["targets"])
+        tables.append(scores[scores["metric"] == "dice"].assign(patient=patient))
+    table = pd.concat(tables)[["patient", "target", "value"]].rename(columns={"value": "dice"})
+    names = {k: work[k] for k in ("network", "recipe_name", "fold")}
+    return table.assign(**names, minutes=round(minutes, 2), epochs=len(fitted.log), best_epoch=int(fitted.best["epoch"]), validation=fitted.best[MONITOR])
+
+
+def divide(splits: pd.DataFrame, held_out: list[int], train: list[int], seed: int = 0) -> dict[str, str]:
+    """Patients of some folds held out, a tenth of those that train kept for validation."""
+    learning = splits.loc[splits["fold"].isin(train), "patient"].sort_values().to_numpy()
+    validation = np.random.default_rng(seed).choice(learning, max(1, round(len(learning) / 10)), replace=False)
+    sets = dict.fromkeys(learning, "train") | dict.fromkeys(validation, "validation")
+    return sets | dict.fromkeys(splits.loc[splits["fold"].isin(held_out), "patient"], "held out")
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Every training that is not measured yet; the table grows as they end."""
+    splits = pd.read_csv(arguments.data / "05_model_input/segmentation/splits.csv")
+    store = arguments.data / "03_primary/segmentation/slices.h5"
+    folds = {0: ([3, 4], [0, 1, 2])} if arguments.what == "develop" else {k: ([k], [f for f in range(5) if f != k]) for k in (0, 1, 2)}
+    done = pd.read_csv(arguments.out) if arguments.out.is_file() else pd.DataFrame(columns=["network", "recipe_name", "fold"])
+    known = set(done[["network", "recipe_name", "fold"]].itertuples(index=False, name=None))
+    works = []
+    for fold, (held_out, train) in folds.items():
+        for network in arguments.networks:
+            for name in arguments.recipes:
+                label = name + (f" {' '.join(arguments.set)}" if arguments.set else "")
+                if (network, label, fold) in known:
+                    continue
+                recipe, precision = RECIPES[name]
+                flips = name == "ours" and BASE["prediction"]["flips"]
+                work = {"network": network, "recipe_name": label, "fold": fold, "recipe": overridden(recipe, arguments.set), "precision": precision, "flips": flips}
+                works.append(work | {"store": str(store), "sets": divide(splits, held_out, train), "minutes": arguments.minutes, "n_filters": arguments.filters})
+    with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        for future in [pool.submit(train_and_score, work) for work in works]:
+            table = future.result()
+            table.to_csv(arguments.out, mode="a", header=not arguments.out.is_file(), index=False)
+            means = table.groupby("target", sort=False)["dice"].mean()
+            row = table.iloc[0]
+            print(f"{row.network} | {row.recipe_name} | fold {row.fold} | {row.epochs} epochs (best {row.best_epoch}), {row.minutes} min |", end=" ")
+            print(f"{means[['WT', 'TC', 'ET']].mean():.4f} |", " ".join(f"{k} {v:.3f}" for k, v in means.items()), flush=True)
+
+
+def overridden(recipe: dict[str, Any], changes: list[str]) -> dict[str, Any]:
+    """A recipe with `a.b=value` applied."""
+    recipe = json.loads(json.dumps(recipe))
+    for change in changes:
+        path, value = change.split("=")
+        *parents, last = path.split(".")
+        block = recipe
+        for parent in parents:
+            block = block.setdefault(parent, {})
+        block[last] = yaml.safe_load(value)
+    return recipe
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Mean Dice of WT, TC and ET of each network and recipe over all patients tested, and the paired difference to the better baseline."""
+    from brain_tumor.metrics.segmentation import interval
+
+    table = pd.read_csv(arguments.out)
+    table = table[table["target"].isin(["WT", "TC", "ET"])]
+    mean = table.groupby(["network", "recipe_name", "patient"])["dice"].mean().unstack("patient")
+    print(table.pivot_table(index=["network", "recipe_name"], columns="target", values="dice").assign(mean=mean.mean(axis=1), patients=mean.count(axis=1)).round(3))
+    print(table.pivot_table(index=["network", "recipe_name"], columns="fold", values="dice").round(3))
+
+    def difference(name: str, ours: pd.Series, theirs: pd.Series) -> None:
+        values = (ours - theirs).dropna().to_numpy()
+        low, high = interval(values)
+        print(f"{name}: {values.mean():+.3f} ({low:+.3f} to {high:+.3f}) over {len(values)} patients, {np.mean(values > 0):.0%} of them better")
+
+    scores = mean.mean(axis=1)
+    for network in scores.index.unique("network"):
+        if {"ours", "plain", "reference"} <= set(scores[network].index):
+            best = scores[network].drop("ours").idxmax()
+            difference(f"{network}: ours - {best}", mean.loc[(network, "ours")], mean.loc[(network, best)])
+    ours, theirs = scores.xs("ours", level=1).idxmax(), scores.drop("ours", level=1).idxmax()
+    difference(f"best: {ours} ours - {' '.join(theirs)}", mean.loc[(ours, "ours")], mean.loc[theirs])
+
+
+if __name__ == "__main__":
+    os.environ["OMP_NUM_THREADS"] = "1"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["test", "develop", "compare"])
+    parser.add_argument("--data", type=Path, default=Path("data"), help="the project's data folder")
+    parser.add_argument("--out", type=Path, default=Path("recipes.csv"))
+    parser.add_argument("--networks", nargs="+", default=networks_of("segmentation"))
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=list(RECIPES))
+    parser.add_argument("--set", nargs="*", default=[], help="change ours, such as ema=0.99 augmentation.warp=0.5")
+    parser.add_argument("--minutes", type=float, default=10.0, help="CPU time of each training")
+    parser.add_argument("--filters", type=int, default=16)
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at once, on one thread each")
+    arguments = parser.parse_args()
+    sys.exit(compare(arguments) if arguments.what == "compare" else measure(arguments))

@@ -1,0 +1,58 @@
+"""What modules that attend have in common: a map of where they look, and what they would give if they looked nowhere in particular."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Attention(nn.Module, ABC):
+    """A module with a map over the places of its input."""
+
+    @abstractmethod
+    def map_of(self, inputs: tuple[Any, ...], output: Any) -> Float[Tensor, "b 1 h w"]:
+        """The map, given what went in and came out."""
+
+    @abstractmethod
+    def level(self, inputs: tuple[Any, ...], output: Any) -> Any:
+        """What would have come out if the map were flat: its mean at every place of the slice."""
+
+
+def attentions(network: nn.Module) -> dict[str, Attention]:
+    """The modules that attend, by their name in the network, in the order of its definition; none in most networks."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, Attention)}
+
+
+@contextmanager
+def watch(network: nn.Module, kind: type[Attention] | None = Attention) -> Iterator[dict[str, Float[Tensor, "b 1 h w"]]]:
+    """While open, the maps of the last forward pass by the name of their module; those of one kind of module, or none.
+
+    >>> with watch(network) as maps:
+    ...     logits = network(x)
+    """
+    maps: dict[str, Tensor] = {}
+
+    def keep(name: str, module: Attention, inputs: tuple[Any, ...], output: Any) -> None:
+        maps[name] = module.map_of(inputs, output)
+
+    watched = {name: module for name, module in attentions(network).items() if kind and isinstance(module, kind)}
+    handles = [module.register_forward_hook(partial(keep, name)) for name, module in watched.items()]
+    try:
+        yield maps
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def levelled(network: nn.Module, name: str) -> Iterator[None]:
+    """While open, the map of one module is flat."""
+    handle = attentions(network)[name].register_forward_hook(lambda module, inputs, output: module.level(inputs, output))
+    try:
+        yield
+    finally:
+        handle.remove()
