@@ -18,6 +18,7 @@ import os
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from time import process_time
@@ -52,12 +53,12 @@ def train_and_score(work: dict[str, Any]) -> pd.DataFrame:
     import torch
 
     from brain_tumor.data.split import TRAIN, VALIDATION
-    from brain_tumor.metrics.segmentation import score_volume, to_labels
-    from brain_tumor.networks.trained import TrainedNetwork
-    from brain_tumor.pipelines.segmentation.nodes import probabilities
+    from brain_tumor.metrics.segmentation import count_slices, score_patients, to_labels
     from brain_tumor.training.batches import Rows
     from brain_tumor.training.checkpoints import Checkpoints
-    from brain_tumor.training.fit import Job, fit
+    from brain_tumor.training.device import choose_device
+    from brain_tumor.training.fit import Job, fit, read_fitted
+    from brain_tumor.training.predict import find_probabilities
     from brain_tumor.training.settings import EngineSettings
     from brain_tumor.training.tasks import MONITOR, SegmentationTask
 
@@ -72,29 +73,35 @@ def train_and_score(work: dict[str, Any]) -> pd.DataFrame:
     sizes = {"in_channels": len(about["modalities"]), "out_channels": len(about["tissues"]), "n_filters": work["n_filters"]}
     rows = {name: np.flatnonzero(patients.map(sets) == name) for name in sets.unique()}
 
-    def run(epochs: int) -> tuple[Any, float]:
+    def run(epochs: int) -> tuple[dict[str, Any], float]:
+        """What is left of training with either rule of which weights to keep, and its CPU minutes."""
         torch.manual_seed(engine.seed)
         settings = SegmentationRecipe.model_validate(recipe | {"epochs": epochs, "patience": epochs})
         task = SegmentationTask(build(work["network"], **sizes), about["targets"], len(about["tissues"]), settings, engine.seed)
         with tempfile.TemporaryDirectory() as folder:
             start = process_time()
             job = Job(task, Rows(store, rows[TRAIN]), Rows(store, rows[VALIDATION]), MONITOR, settings, engine, Checkpoints(Path(folder)))
-            return fit(job), (process_time() - start) / 60
+            fit(job)
+            minutes = (process_time() - start) / 60
+            state = job.checkpoints.newest()[1]
+            jobs = {keep: replace(job, recipe=settings.model_copy(update={"keep": keep})) for keep in work["keep"]}
+            return {keep: read_fitted(state, each) for keep, each in jobs.items()}, minutes
 
     run(1)  # what is built once
     pace = run(2)[1] / 2
     fitted, minutes = run(max(1, int(work["minutes"] / pace)))
-    network = TrainedNetwork(work["network"], sizes, {}, fitted.weights)
-    tables = []
-    chosen = rows["held out"]
-    found = np.concatenate(list(probabilities(network, store, chosen, engine, flips=work["flips"])))
+    chosen, tables = rows["held out"], []
     (labels,) = store.read(chosen, "labels")
-    for patient, positions in pd.Series(range(len(chosen))).groupby(patients.to_numpy()[chosen]):
-        scores = score_volume(labels[positions], to_labels(found[positions]), about["targets"])
-        tables.append(scores[scores["metric"] == "dice"].assign(patient=patient))
-    table = pd.concat(tables)[["patient", "target", "value"]].rename(columns={"value": "dice"})
-    names = {k: work[k] for k in ("network", "recipe_name", "fold")}
-    return table.assign(**names, minutes=round(minutes, 2), epochs=len(fitted.log), best_epoch=int(fitted.best["epoch"]), validation=fitted.best[MONITOR])
+    for keep, result in fitted.items():
+        network = build(work["network"], **sizes)
+        network.load_state_dict(result.weights)
+        found = np.concatenate(list(find_probabilities(network.eval(), store, chosen, choose_device(engine), flips=work["flips"])))
+        counts = count_slices(labels, to_labels(found), about["targets"])
+        dice = score_patients(counts.assign(patient=patients.to_numpy()[chosen][counts["position"]])).query("metric == 'dice'")
+        names = {"network": work["network"], "recipe_name": work["recipe_name"], "fold": work["fold"], "keep": keep}
+        facts = {"minutes": round(minutes, 2), "epochs": len(result.log), "epoch": int(result.kept["epoch"]), "validation": result.kept[MONITOR]}
+        tables.append(dice[["patient", "target", "value"]].rename(columns={"value": "dice"}).assign(**names, **facts))
+    return pd.concat(tables)
 
 
 def divide(splits: pd.DataFrame, held_out: list[int], train: list[int], seed: int = 0) -> dict[str, str]:
@@ -121,16 +128,27 @@ def measure(arguments: argparse.Namespace) -> None:
                     continue
                 recipe, precision = RECIPES[name]
                 flips = name == "ours" and BASE["prediction"]["flips"]
-                work = {"network": network, "recipe_name": label, "fold": fold, "recipe": overridden(recipe, arguments.set), "precision": precision, "flips": flips}
-                works.append(work | {"store": str(store), "sets": divide(splits, held_out, train), "minutes": arguments.minutes, "n_filters": arguments.filters})
+                work = {
+                    "network": network,
+                    "recipe_name": label,
+                    "fold": fold,
+                    "recipe": overridden(recipe, arguments.set),
+                    "precision": precision,
+                    "flips": flips,
+                }
+                keep = ["best", "last"] if arguments.what == "develop" else [recipe.get("keep", "best")]
+                works.append(
+                    work
+                    | {"store": str(store), "sets": divide(splits, held_out, train), "minutes": arguments.minutes, "n_filters": arguments.filters, "keep": keep}
+                )
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         for future in [pool.submit(train_and_score, work) for work in works]:
             table = future.result()
             table.to_csv(arguments.out, mode="a", header=not arguments.out.is_file(), index=False)
-            means = table.groupby("target", sort=False)["dice"].mean()
-            row = table.iloc[0]
-            print(f"{row.network} | {row.recipe_name} | fold {row.fold} | {row.epochs} epochs (best {row.best_epoch}), {row.minutes} min |", end=" ")
-            print(f"{means[['WT', 'TC', 'ET']].mean():.4f} |", " ".join(f"{k} {v:.3f}" for k, v in means.items()), flush=True)
+            for keep, part in table.groupby("keep"):
+                means, row = part.groupby("target", sort=False)["dice"].mean(), part.iloc[0]
+                print(f"{row.network} | {row.recipe_name} | fold {row.fold} | {keep}: {row.epoch} of {row.epochs} epochs, {row.minutes} min |", end=" ")
+                print(f"{means[['WT', 'TC', 'ET']].mean():.4f} |", " ".join(f"{k} {v:.3f}" for k, v in means.items()), flush=True)
 
 
 def overridden(recipe: dict[str, Any], changes: list[str]) -> dict[str, Any]:
@@ -153,7 +171,11 @@ def compare(arguments: argparse.Namespace) -> None:
     table = pd.read_csv(arguments.out)
     table = table[table["target"].isin(["WT", "TC", "ET"])]
     mean = table.groupby(["network", "recipe_name", "patient"])["dice"].mean().unstack("patient")
-    print(table.pivot_table(index=["network", "recipe_name"], columns="target", values="dice").assign(mean=mean.mean(axis=1), patients=mean.count(axis=1)).round(3))
+    print(
+        table.pivot_table(index=["network", "recipe_name"], columns="target", values="dice")
+        .assign(mean=mean.mean(axis=1), patients=mean.count(axis=1))
+        .round(3)
+    )
     print(table.pivot_table(index=["network", "recipe_name"], columns="fold", values="dice").round(3))
 
     def difference(name: str, ours: pd.Series, theirs: pd.Series) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float16, Num, UInt8
 from pydantic import BaseModel, Field
 
-PREPARATION = 2
+PREPARATION = 3
 """Raised when the same slice would be prepared in another way: stores of older preparations are then written again."""
 
 

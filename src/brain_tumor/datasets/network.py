@@ -1,13 +1,12 @@
 """Trained networks as safetensors files that describe themselves."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset
 
 from brain_tumor.datasets.atomic import replacing
-from brain_tumor.networks.trained import TrainedNetwork
+from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
 
 
 class NetworkDataset(AbstractDataset[TrainedNetwork, TrainedNetwork]):
@@ -23,20 +22,12 @@ class NetworkDataset(AbstractDataset[TrainedNetwork, TrainedNetwork]):
 
     def load(self) -> TrainedNetwork:
         """Read header and weights (on the CPU)."""
-        from safetensors import safe_open
-
-        with safe_open(self._path, framework="pt") as file:
-            header = {key: json.loads(value) for key, value in file.metadata().items()}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return TrainedNetwork(**header, weights=weights)
+        return read_network(self._path)
 
     def save(self, data: TrainedNetwork) -> None:
         """Write to a temporary file that then takes the place of the old one."""
-        from safetensors.torch import save_file
-
-        header = {"name": data.name, "sizes": data.sizes, "description": data.description}
         with replacing(self._path) as draft:
-            save_file(data.weights, draft, {key: json.dumps(value) for key, value in header.items()})
+            write_network(draft, data)
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._path)}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, UInt8
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -14,21 +15,25 @@ from matplotlib.patches import Patch
 TISSUE_COLOURS = ("#3f6fd8", "#37b24d", "#f2b705", "#d6336c", "#845ef7")
 """Of the tissues in the order declared: for BraTS blue necrosis, green oedema, yellow rim."""
 
+ERROR_COLOURS = {"missed": "#e03131", "found where there is none": "#22b8cf", "another tissue": "#be4bdb"}
+
 
 @dataclass(frozen=True)
 class Example:
-    """One slice of a patient, prepared, with truth and prediction as labels."""
+    """One slice of a patient, prepared, with truth and prediction as labels, and the probability of each tissue in steps of 1/255."""
 
     title: str
     image: Float[np.ndarray, "m s s"]
     truth: UInt8[np.ndarray, "s s"]
+    probability: UInt8[np.ndarray, "k s s"]
     predicted: UInt8[np.ndarray, "s s"]
 
 
 def draw_curves(log: pd.DataFrame, title: str) -> Figure:
-    """Losses, and validation Dice of each target, over the epochs; the best epoch marked."""
+    """Losses, and validation Dice of each target, over the epochs (the mean of folds where there are several); the best epoch marked."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     losses, scores = figure.subplots(1, 2)
+    log = log.groupby("epoch", as_index=False).mean()
     for name in ("train_loss", "validation_loss"):
         losses.plot(log["epoch"], log[name], marker=".", label=name.removesuffix("_loss"))
     losses.set(xlabel="epoch", ylabel="loss")
@@ -63,32 +68,50 @@ def draw_scores(scores: pd.DataFrame, title: str) -> Figure:
 
 
 def draw_examples(examples: Sequence[Example], modalities: Sequence[str], tissues: Sequence[str], title: str) -> Figure:
-    """A row for each example: every modality, then truth and prediction over the first modality."""
-    columns = [*modalities, "truth", "prediction"]
-    figure = Figure(figsize=(1.9 * len(columns), 2.1 * len(examples) + 0.6), layout="constrained")
+    """A row for each example: every modality, the truth over the first, the probability of any tumour, the prediction, and where it is wrong."""
+    columns = [*modalities, "truth", "probability", "prediction", "error"]
+    figure = Figure(figsize=(1.75 * len(columns), 1.95 * len(examples) + 0.8), layout="constrained")
     grid = figure.subplots(len(examples), len(columns), squeeze=False)
     for row, example in zip(grid, examples, strict=True):
         for axes, plane in zip(row, example.image, strict=False):
-            _show(axes, _grey(plane))
-        for axes, labels in zip(row[-2:], (example.truth, example.predicted), strict=True):
-            _show(axes, paint(example.image[0], labels))
+            show(axes, grey(plane))
+        scan = example.image[0]
+        pictures = [paint(scan, example.truth), _heat(example.probability.max(0)), paint(scan, example.predicted), _errors(example)]
+        for axes, picture in zip(row[-4:], pictures, strict=True):
+            show(axes, picture)
         row[0].set_ylabel(example.title, fontsize="small")
     for axes, name in zip(grid[0], columns, strict=True):
         axes.set_title(name, fontsize="small")
     handles = [Patch(color=colour, label=tissue) for tissue, colour in zip(tissues, TISSUE_COLOURS, strict=False)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(tissues), frameon=False)
+    handles += [Patch(color=colour, label=label) for label, colour in ERROR_COLOURS.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize="small")
     return _finish(figure, title)
+
+
+def _heat(probability: UInt8[np.ndarray, "s s"]) -> Float[np.ndarray, "s s 3"]:
+    """Black is 0, white is 1."""
+    return colormaps["inferno"](probability)[..., :3]
+
+
+def _errors(example: Example) -> Float[np.ndarray, "s s 3"]:
+    """Where truth and prediction differ: missed, found where there is none, or taken for another tissue."""
+    there, found = example.truth > 0, example.predicted > 0
+    kinds = dict(zip(ERROR_COLOURS.values(), (there & ~found, ~there & found, there & found & (example.truth != example.predicted)), strict=True))
+    image = np.repeat(grey(example.image[0])[..., None], 3, axis=-1)
+    for colour, mask in kinds.items():
+        image[mask] = 0.25 * image[mask] + 0.75 * np.array(to_rgb(colour))
+    return image
 
 
 def paint(plane: Float[np.ndarray, "s s"], labels: UInt8[np.ndarray, "s s"], opacity: float = 0.55) -> Float[np.ndarray, "s s 3"]:
     """A plane in grey with its labels in colour over it."""
-    image = np.repeat(_grey(plane)[..., None], 3, axis=-1)
+    image = np.repeat(grey(plane)[..., None], 3, axis=-1)
     for label, colour in enumerate(TISSUE_COLOURS, start=1):
         image[labels == label] = (1 - opacity) * image[labels == label] + opacity * np.array(to_rgb(colour))
     return image
 
 
-def _grey(plane: np.ndarray) -> np.ndarray:
+def grey(plane: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
     """0 to 1 from the background to the brightest percent; standardised planes are 0 outside the brain."""
     plane = plane.astype(np.float32)
     brain = plane[plane != 0]
@@ -99,7 +122,7 @@ def _grey(plane: np.ndarray) -> np.ndarray:
     return np.where(plane != 0, grey, 0)
 
 
-def _show(axes: Axes, image: np.ndarray) -> None:
+def show(axes: Axes, image: np.ndarray) -> None:
     """As a radiologist sees it: the patient's front on top, his right on the left (rows of a scan run to his left)."""
     axes.imshow(np.swapaxes(image, 0, 1), cmap="gray", vmin=0, vmax=1)
     axes.set(xticks=[], yticks=[])

@@ -1,12 +1,18 @@
 """A trained network as a plain value: its name, sizes, weights, and what it expects of its input."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brain_tumor.networks import build
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    Weights = dict[str, Tensor]
+else:
+    Weights = dict
 
 
 @dataclass(frozen=True)
@@ -17,21 +23,61 @@ class TrainedNetwork:
         name: one of NETWORKS.
         sizes: keyword arguments of `build`.
         description: plain values: data set, modalities, tissues, preparation, best validation score, whether simulated.
-        weights: the state dict.
+        members: the state dict of the network; of each network where several, trained on different folds, answer together.
     """
 
     name: str
     sizes: dict[str, int]
     description: dict[str, Any]
-    weights: dict[str, "Tensor"]
+    members: tuple[Weights, ...]
 
     def module(self) -> "nn.Module":
-        """The network with its weights, in evaluation mode."""
+        """The network with its weights, in evaluation mode; the mean of its members where there are several."""
+        if len(self.members) == 1:
+            return self.member(0)
+        from brain_tumor.networks.ensemble import Ensemble
+
+        return Ensemble([self.member(k) for k in range(len(self.members))]).eval()
+
+    def member(self, number: int) -> "nn.Module":
+        """One of the networks that answer together, in evaluation mode."""
         network = build(self.name, **self.sizes)
-        network.load_state_dict(self.weights)
+        network.load_state_dict(self.members[number])
         return network.eval()
 
     @property
     def parameters(self) -> int:
-        """Number of trainable parameters."""
+        """Number of trainable parameters of one member."""
         return sum(p.numel() for p in build(self.name, **self.sizes).parameters())
+
+
+def write_network(path: Path, network: TrainedNetwork) -> None:
+    """One safetensors file; name, sizes and description are in its header as JSON."""
+    from safetensors.torch import save_file
+
+    header = {"name": network.name, "sizes": network.sizes, "description": network.description}
+    weights = {f"{k}.{name}": value for k, member in enumerate(network.members) for name, value in member.items()}
+    save_file(weights, path, {key: json.dumps(value) for key, value in header.items()})
+
+
+def read_network(path: Path) -> TrainedNetwork:
+    """What `write_network` wrote; weights on the CPU.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it isn't such a file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no network at {path}; give the path of a .safetensors file that this project wrote")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            members: dict[int, dict[str, Tensor]] = {}
+            for key in file.keys():  # noqa: SIM118
+                number, name = key.split(".", 1)
+                members.setdefault(int(number), {})[name] = file.get_tensor(key)
+        return TrainedNetwork(**header, members=tuple(members[k] for k in sorted(members)))
+    except (SafetensorError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} isn't a network that this project wrote ({error}); give the path of one of its .safetensors files") from error

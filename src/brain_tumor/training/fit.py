@@ -24,6 +24,7 @@ from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.device import Device, choose_device
 from brain_tumor.training.processes import launch
 from brain_tumor.training.settings import EngineSettings, Recipe
+from brain_tumor.training.tasks import Task
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Job:
         monitor: the logged score that should rise.
     """
 
-    task: lightning.LightningModule
+    task: Task
     train: Rows
     validation: Rows
     monitor: str
@@ -51,18 +52,20 @@ class Fitted:
     """What training leaves behind.
 
     Attributes:
-        weights: of the epoch that validated best.
+        weights: of the epoch that the recipe keeps.
         log: one row an epoch: losses, validation scores, learning rate, seconds.
-        best: the best epoch's row.
+        kept: that epoch's row.
+        snapshots: what the task remembered of each epoch.
     """
 
     weights: dict[str, Tensor]
     log: pd.DataFrame
-    best: dict[str, float]
+    kept: dict[str, float]
+    snapshots: list[dict[str, Tensor]]
 
 
 def fit(job: Job) -> Fitted:
-    """Train `job.task.network`, keep the weights that validate best.
+    """Train `job.task.network`, keep the weights that the recipe asks for.
 
     Goes on from the last checkpoint; the weights are those of a run that was never interrupted. Training that has finished is not repeated.
 
@@ -81,14 +84,15 @@ def fit(job: Job) -> Fitted:
         launch(partial(train, job, resume), job.checkpoints.folder.name, job.engine)
         found = job.checkpoints.newest()
     assert found is not None
-    return _read(found[1], job.monitor)
+    return read_fitted(found[1], job)
 
 
-def _read(state: dict[str, Any], monitor: str) -> Fitted:
-    prefix = "network."
-    weights = {name.removeprefix(prefix): value.contiguous() for name, value in state["best_weights"].items() if name.startswith(prefix)}
-    log = pd.DataFrame(state["log"])
-    return Fitted(weights, log, log.loc[log[monitor].idxmax()].to_dict())
+def read_fitted(state: dict[str, Any], job: Job) -> Fitted:
+    """The result of training from its last checkpoint."""
+    prefix, log = "network.", pd.DataFrame(state["log"])
+    kept, epoch = (state["best_weights"], log[job.monitor].idxmax()) if job.recipe.keep == "best" else (state["state_dict"], log.index[-1])
+    weights = {name.removeprefix(prefix): value.contiguous() for name, value in kept.items() if name.startswith(prefix)}
+    return Fitted(weights, log, log.loc[epoch].to_dict(), state["snapshots"])
 
 
 def is_finished(log: list[dict[str, float]], job: Job) -> bool:
@@ -257,8 +261,9 @@ class Record(Checkpoint):
         scores = [row[self.job.monitor] for row in self.rows]
         if scores[-1] > max(scores[:-1], default=float("-inf")):
             self.best_weights = {name: value.detach().cpu().clone() for name, value in checkpoint["state_dict"].items()}
-        checkpoint |= {"log": self.rows, "best_weights": self.best_weights}
+        checkpoint |= {"log": self.rows, "best_weights": self.best_weights, "snapshots": self.job.task.snapshots}
 
     def on_load_checkpoint(self, trainer: lightning.Trainer, task: lightning.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Go on with the log and the best weights so far."""
         self.rows, self.best_weights = list(checkpoint["log"]), checkpoint["best_weights"]
+        self.job.task.snapshots = list(checkpoint["snapshots"])

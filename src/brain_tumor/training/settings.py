@@ -67,6 +67,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
         weight_decay: of the optimiser.
         gradient_clip: largest norm of a gradient; 0 clips nothing.
         ema: weights used are a moving average that keeps this share at each step; 0 uses those of the last step.
+        keep: the weights of the epoch that validates "best", or of the "last" one: better where few patients validate.
     """
 
     epochs: int = Field(20, ge=1)
@@ -79,6 +80,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     weight_decay: float = Field(1e-4, ge=0)
     gradient_clip: float = Field(0.0, ge=0)
     ema: float = Field(0.0, ge=0, lt=1)
+    keep: Literal["best", "last"] = "best"
 
 
 class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
@@ -109,7 +111,13 @@ class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 class ExperimentSettings(BaseModel, frozen=True, extra="forbid"):
-    """Which network an experiment trains, and its sizes (keyword arguments of `build`)."""
+    """Which network an experiment trains.
+
+    Attributes:
+        sizes: keyword arguments of `build`.
+        epochs: instead of the recipe's.
+    """
 
     network: str
     sizes: dict[str, int] = {}
+    epochs: int | None = Field(None, ge=1)

@@ -25,11 +25,15 @@ class Task(LightningModule):
 
     Args:
         seed: of the augmentation.
+
+    Attributes:
+        snapshots: what a task wants to remember of each epoch, for figures; kept in checkpoints.
     """
 
     def __init__(self, network: nn.Module, recipe: Recipe, seed: int) -> None:
         super().__init__()
         self.network, self.recipe, self.seed = network, recipe, seed
+        self.snapshots: list[dict[str, Tensor]] = []
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Images as networks want them: fp32, channels last in memory."""
@@ -58,11 +62,22 @@ class SegmentationTask(Task):
     Args:
         targets: name > labels that make it up, tissues first (`DataSet.targets`); validation scores each.
         tissues: number of tissues, the network's output channels.
+        example: a slice that is looked at after each epoch: a snapshot holds the probabilities of the tissues and every attention map.
     """
 
-    def __init__(self, network: nn.Module, targets: Mapping[str, Sequence[int]], tissues: int, recipe: SegmentationRecipe, seed: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        targets: Mapping[str, Sequence[int]],
+        tissues: int,
+        recipe: SegmentationRecipe,
+        seed: int,
+        example: Float[Tensor, "m h w"] | None = None,
+    ) -> None:
         super().__init__(network, recipe, seed)
+        self.example = example
         self.targets, self.tissues, self.augmentation = dict(targets), tissues, recipe.augmentation
+        self.attention_weight = recipe.attention_weight
         self.loss = OverlapEntropy(recipe.dice_weight, recipe.missed_weight, recipe.focal)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
@@ -71,15 +86,19 @@ class SegmentationTask(Task):
         chances = draw_chances(self.recipe.batch_size, batch["image"].shape[1], self.seed, self.current_epoch, index)
         mine = {name: value[rank::ranks] for name, value in chances.items()}
         image, labels = augment(batch["image"], batch["labels"], mine, self.augmentation)
-        with watch(self.network, AttentionGate if self.recipe.attention_weight else None) as maps:
+        with watch(self.network, AttentionGate if self.attention_weight else None) as maps:
             loss = self.loss(self.network(image), to_channels(labels, self.tissues))
         if maps:
-            loss = loss + self.recipe.attention_weight * attention_loss(maps, (labels > 0)[:, None].float())
+            loss = loss + self.attention_weight * attention_loss(maps, (labels > 0)[:, None].float())
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=self.recipe.batch_size)
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        """Start counting."""
+        """Look at the example, start counting."""
+        if self.example is not None:
+            with watch(self.network) as maps:
+                probability = self.network(self.example[None].to(self.device)).sigmoid()
+            self.snapshots.append({name: value[0].half().cpu() for name, value in ({"probability": probability} | maps).items()})
         self.pairs = torch.zeros((self.tissues + 1) ** 2, dtype=torch.long, device=self.device)
         self.sums = torch.zeros(5, self.tissues, device=self.device)
 

@@ -97,6 +97,7 @@ def _prepare_slice(slice_: Slice, size: int) -> dict[str, np.ndarray]:
         "image": image,
         "labels": labels,
         "slice": np.int16(slice_.number),
+        "tumour_pixels": np.int32((labels > 0).sum()),
         "file": slice_.file.name,
         "row_mm": spacing[0],
         "column_mm": spacing[1],

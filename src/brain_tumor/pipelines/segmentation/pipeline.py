@@ -2,9 +2,13 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from brain_tumor.networks import networks_of
+from brain_tumor.pipelines.segmentation.attention import draw_attention, examine_attention, summarise_attention
 from brain_tumor.pipelines.segmentation.nodes import (
     compare_networks,
+    count_pixels,
     draw_results,
+    measure_cost,
     predict_patients,
     score_patients,
     summarise_scores,
@@ -13,40 +17,58 @@ from brain_tumor.pipelines.segmentation.nodes import (
 )
 
 TASK = "segmentation"
-EXPERIMENTS = ("classic_unet",)
-"""Networks that are trained and compared. ImprovedUNet and AttentionUNet join when they have recipes that fit the sample's few minutes."""
+ATTENDING = ("attention_unet", "residual_attention_unet")
+"""Networks with maps to examine."""
+
+SHARED = {
+    "inputs": {name: f"{TASK}.{name}" for name in ("slices", "splits")},
+    "parameters": {name: f"{TASK}.{name}" for name in ("recipe", "prediction", "folds", "initial_weights")} | {"training": "training"},
+}
 
 
 def create_experiment(network: str) -> Pipeline:
     """Train one network and evaluate it on the test patients."""
-    return Pipeline(
-        [
-            Node(
-                train_network,
-                ["slices", "splits", "checkpoints", "params:experiment", "params:recipe", "params:training"],
-                ["network", "training_log"],
-                name="train_network",
-            ),
-            Node(predict_patients, ["network", "slices", "splits", "params:prediction", "params:training"], "predictions", name="predict_patients"),
-            Node(score_patients, ["predictions", "slices"], "patient_scores", name="score_patients"),
-            Node(summarise_scores, ["patient_scores", "network"], "summary", name="summarise_scores"),
-            Node(draw_results, ["network", "predictions", "slices", "patient_scores", "training_log"], "figures", name="draw_results"),
-        ],
-        namespace=f"{TASK}.{network}",
-        inputs={"slices": f"{TASK}.slices", "splits": f"{TASK}.splits"},
-        parameters={"experiment": f"{TASK}.{network}", "recipe": f"{TASK}.recipe", "prediction": f"{TASK}.prediction", "training": "training"},
-    )
+    train = ["slices", "splits", "checkpoints", "params:experiment", "params:recipe", "params:training", "params:folds", "params:initial_weights"]
+    nodes = [
+        Node(train_network, train, ["network", "training_log", "history"], name="train_network"),
+        Node(predict_patients, ["network", "slices", "splits", "params:prediction", "params:training"], "predictions", name="predict_patients"),
+        Node(count_pixels, ["predictions", "slices"], "pixel_counts", name="count_pixels"),
+        Node(score_patients, ["pixel_counts", "predictions", "slices"], "patient_scores", name="score_patients"),
+        Node(summarise_scores, ["patient_scores", "pixel_counts", "slices", "network"], "summary", name="summarise_scores"),
+        Node(measure_cost, ["network", "slices", "training_log", "params:training"], "cost", name="measure_cost"),
+        Node(draw_results, ["network", "predictions", "slices", "patient_scores", "training_log"], "figures", name="draw_results"),
+    ]
+    if network in ATTENDING:
+        drawn = ["attention_summary", "attention_maps", "history", "slices", "network"]
+        nodes += [
+            Node(examine_attention, ["network", "slices", "splits", "params:training"], ["attention_scores", "attention_maps"], name="examine_attention"),
+            Node(summarise_attention, ["attention_scores", "slices", "network"], "attention_summary", name="summarise_attention"),
+            Node(draw_attention, drawn, "attention_figures", name="draw_attention"),
+        ]
+    parameters = SHARED["parameters"] | {"experiment": f"{TASK}.{network}"}
+    return Pipeline(nodes, namespace=f"{TASK}.{network}", inputs=SHARED["inputs"], parameters=parameters)
 
 
 def create_pipeline() -> Pipeline:
     """Every network of the task, then what compares them."""
-    summaries, scores, figures = ([f"{network}_{entry}" for network in EXPERIMENTS] for entry in ("summary", "patient_scores", "figures"))
+    networks = networks_of(TASK)
+    summaries, scores, costs, figures = ([f"{name}_{entry}" for name in networks] for entry in ("summary", "patient_scores", "cost", "figures"))
+    attention = [f"{name}_{entry}" for name in ATTENDING for entry in ("attention_summary", "attention_figures")]
+    compared = ["comparison", "differences", "costs"]
+    report = [*compared, "index", "splits", "slices", "params:recipe", "params:training", "comparison_figures", *scores, *figures, *attention]
     comparison = Pipeline(
         [
-            Node(compare_networks, summaries, "comparison", name="compare_networks"),
-            Node(write_report, ["comparison", "index", "splits", "slices", *scores, *figures], "report", name="write_report"),
+            Node(compare_networks, ["slices", *summaries, *scores, *costs], [*compared, "comparison_figures"], name="compare_networks"),
+            Node(write_report, report, "report", name="write_report"),
         ],
         namespace=TASK,
-        inputs={f"{n}_{entry}": f"{TASK}.{n}.{entry}" for n in EXPERIMENTS for entry in ("summary", "patient_scores", "figures")},
+        inputs={name: _entry(name, networks) for name in (*summaries, *scores, *costs, *figures, *attention)},
+        parameters={"training": "training"},
     )
-    return sum((create_experiment(network) for network in EXPERIMENTS), comparison)
+    return sum((create_experiment(network) for network in networks), comparison)
+
+
+def _entry(name: str, networks: list[str]) -> str:
+    """`attention_unet_summary` as the catalog calls it: `segmentation.attention_unet.summary`."""
+    network = max((network for network in networks if name.startswith(f"{network}_")), key=len)
+    return f"{TASK}.{network}.{name.removeprefix(f'{network}_')}"

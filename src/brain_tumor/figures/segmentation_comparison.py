@@ -1,0 +1,59 @@
+"""Figures that compare networks: scores by target, what a network costs against what it reaches, parameters."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+
+def draw_targets(comparison: pd.DataFrame, title: str) -> Figure:
+    """Mean Dice over test patients of each network and target, with its 95 % interval."""
+    dice = comparison.query("metric == 'dice' and protocol == 'volume' and set == 'test'")
+    targets, networks = list(dice["target"].unique()), list(dice["network"].unique())
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(networks)
+    for k, network in enumerate(networks):
+        table = dice[dice["network"] == network].set_index("target").loc[targets]
+        error = np.nan_to_num(np.abs(table[["low", "high"]].to_numpy().T - table["mean"].to_numpy()))
+        place = np.arange(len(targets)) + (k - (len(networks) - 1) / 2) * width
+        axes.bar(place, table["mean"], 0.92 * width, yerr=error, label=network, error_kw={"elinewidth": 1})
+    axes.set(xticks=range(len(targets)), xticklabels=targets, ylim=(0, 1), ylabel="mean Dice of test patients' volumes")
+    axes.legend(frameon=False, fontsize="small", ncols=2, loc="lower right")
+    axes.grid(axis="y", alpha=0.3)
+    figure.suptitle(f"{title}: Dice and 95 % interval", fontsize="medium")
+    return figure
+
+
+def draw_costs(comparison: pd.DataFrame, costs: pd.DataFrame, title: str) -> Figure:
+    """Dice of the whole tumour (or the last target) against parameters, and against slices a second."""
+    targets = list(comparison["target"].unique())
+    target = "WT" if "WT" in targets else targets[-1]
+    dice = comparison.query("metric == 'dice' and protocol == 'volume' and set == 'test' and target == @target").set_index("network")
+    figure = Figure(figsize=(8.5, 3.4), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for row in costs.itertuples():
+        score = dice.loc[row.network]
+        error = np.nan_to_num([[score["mean"] - score["low"]], [score["high"] - score["mean"]]])
+        for panel, value in zip(axes, (row.parameters / 1e6, row.slices_a_second), strict=True):
+            panel.errorbar(value, score["mean"], yerr=error, fmt="o", label=row.network)
+    axes[0].set(xlabel="million parameters", ylabel=f"mean Dice of {target}", xlim=(0, None))
+    axes[1].set(xlabel=f"slices predicted a second ({costs['device'].iloc[0]})", xlim=(0, None))
+    axes[0].legend(frameon=False, fontsize="small")
+    for panel in axes:
+        panel.grid(alpha=0.3)
+    figure.suptitle(f"{title}: what a network costs and reaches", fontsize="medium")
+    return figure
+
+
+def draw_parameters(counts: pd.DataFrame) -> Figure:
+    """Parameters of each network (a column) by its number of filters (the index)."""
+    figure = Figure(figsize=(5, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for name, values in counts.items():
+        axes.plot(counts.index, values, marker="o", label=name)
+    axes.set(xscale="log", yscale="log", xticks=counts.index, xticklabels=counts.index, xlabel="filters of the first level", ylabel="parameters")
+    axes.minorticks_off()
+    axes.legend(frameon=False, fontsize="small")
+    axes.grid(alpha=0.3)
+    figure.suptitle("Parameters by number of filters", fontsize="medium")
+    return figure

@@ -1,0 +1,94 @@
+"""Nodes of networks that attend: what their maps show, and whether they need them."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from brain_tumor.data.split import TEST
+from brain_tumor.data.store import Store, StoreContent
+from brain_tumor.figures.attention import animate_history, draw_maps, draw_meaning
+from brain_tumor.figures.segmentation_data import Animation
+from brain_tumor.metrics import segmentation as metrics
+from brain_tumor.metrics.attention import score_map
+from brain_tumor.networks.trained import TrainedNetwork
+from brain_tumor.training.settings import EngineSettings
+
+SHOWN = 4
+"""Test patients whose maps are drawn."""
+
+INPUT = "input"
+"""The row that maps are compared with: the modality that shows the tumour best by itself."""
+
+
+def examine_attention(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, engine: EngineSettings) -> tuple[pd.DataFrame, StoreContent]:
+    """What each map means, by patient, and the maps of the fullest slice of each test patient.
+
+    Rows `patient`, `map`, `metric`, `value`: `auc_tumour`, `auc_brain` and `spread` of the map; `dice_without_<target>`: the patient's Dice when the map is
+    replaced by its mean in each slice. The map `none` has the Dice with all maps in place; `input <modality>` has the AUC of the modality itself.
+    """
+    from brain_tumor.networks.attention import attentions, levelled
+    from brain_tumor.training.device import choose_device
+    from brain_tumor.training.predict import find_attention, find_probabilities
+
+    device, module, about = choose_device(engine), network.member(0), slices.description
+    table, names, rows, kept = slices.rows, list(attentions(module)), [], []
+    patients = splits.loc[splits["split"] == TEST, "patient"].sort_values()
+    for patient in patients[patients.isin(table["patient"])]:
+        mine = np.flatnonzero(table["patient"] == patient)
+        image, labels = slices.read(mine, "image", "labels")
+        maps = find_attention(module, slices, mine, device)
+        fullest = int((labels > 0).sum((1, 2)).argmax())
+        kept.append({"row": mine[fullest], "patient": patient, "slice": table["slice"][mine[fullest]], "maps": np.stack([m[fullest] for m in maps.values()])})
+        shown = maps | {f"{INPUT} {modality}": image[:, k] for k, modality in enumerate(about["modalities"])}
+        for name, attention in shown.items():
+            rows += [(patient, name, metric, value) for metric, value in score_map(attention, labels > 0, np.any(image != 0, axis=1)).items()]
+
+        def dice(name: str, labels: np.ndarray = labels, mine: np.ndarray = mine, patient: str = patient) -> list[tuple[str, str, str, float]]:
+            found = np.concatenate(list(find_probabilities(module, slices, mine, device, flips=False)))
+            counts = metrics.count_slices(labels, metrics.to_labels(found), about["targets"]).assign(patient=patient)
+            scores = metrics.score_patients(counts).query("metric == 'dice'")
+            return [(patient, name, f"dice_without_{row.target}", row.value) for row in scores.itertuples()]
+
+        rows += dice("none")
+        for name in names:
+            with levelled(module, name):
+                rows += dice(name)
+    scores = pd.DataFrame(rows, columns=["patient", "map", "metric", "value"])
+    columns = {name: np.array([row[name] for row in kept], dtype=object if name == "patient" else None) for name in kept[0]}
+    return scores, StoreContent({"network": network.name, "names": names}, iter([columns]))
+
+
+def summarise_attention(attention_scores: pd.DataFrame, slices: Store, network: TrainedNetwork) -> pd.DataFrame:
+    """A row for each map and metric: mean and 95 % interval over patients.
+
+    `dice_loss_<target>` is how much Dice falls without the map, on the same patients.
+    """
+    wide = attention_scores.pivot(index=["patient", "map"], columns="metric", values="value")
+    without = wide.filter(like="dice_without_")
+    loss = (without.xs("none", level="map") - without).rename(columns=lambda name: name.replace("without", "loss"))
+    table = wide.drop(columns=without.columns).join(loss).drop("none", level="map").stack().rename("value").reset_index()
+    table = table.rename(columns={"map": "target", "level_2": "metric"})
+    summary = metrics.summarise_patients(table).drop(columns="protocol").rename(columns={"target": "map"})
+    order = [name for name in attention_scores["map"].unique() if name != "none"]
+    summary = summary.sort_values("map", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)
+    summary.insert(0, "network", network.name)
+    return summary.assign(simulated=slices.description["simulated"])
+
+
+def draw_attention(
+    attention_summary: pd.DataFrame, attention_maps: Store, history: Store, slices: Store, network: TrainedNetwork
+) -> dict[str, Figure | Animation]:
+    """Maps over the scans of some test patients, what they mean, and how they came about over the epochs."""
+    about, table = slices.description, attention_maps.rows
+    title = f"{network.name}{', SIMULATED' if about['simulated'] else ''}"
+    chosen = np.arange(min(SHOWN, len(table)))
+    (maps,) = attention_maps.read(chosen, "maps")
+    image, labels = slices.read(table["row"].to_numpy()[chosen], "image", "labels")
+    names = [f"{patient}\nslice {number}" for patient, number in zip(table["patient"][chosen], table["slice"][chosen], strict=True)]
+    grown, seen = history.description, history.read(np.arange(len(history.rows)), "maps")[0]
+    example, truth = slices.read(np.array([grown["row"]]), "image", "labels")
+    return {
+        "1_maps": draw_maps(image[:, 0].astype(np.float32), labels, maps.astype(np.float32), names, attention_maps.description["names"], f"{title}: attention"),
+        "2_meaning": draw_meaning(attention_summary, f"{title}: what the maps mean"),
+        "3_epochs": animate_history(example[0, 0].astype(np.float32), truth[0], seen.astype(np.float32), grown["names"]),
+    }
