@@ -40,14 +40,16 @@ def save_squares(folder: Path, count: int = 12) -> Store:
 def job(store: Store, folder: Path, recipe: SegmentationRecipe, engine: EngineSettings = CPU, network: str = "classic_unet") -> Job:
     """Training on all squares, validated on the same."""
     torch.manual_seed(engine.seed)
-    task = SegmentationTask(build(network, n_filters=8), TARGETS, 3, recipe, engine.seed)
+    example = torch.from_numpy(store.read(np.array([0]), "image")[0][0]).float()
+    task = SegmentationTask(build(network, n_filters=8), TARGETS, 3, recipe, engine.seed, example)
     rows = Rows(store, np.arange(len(store.rows)))
     return Job(task, rows, rows, MONITOR, recipe, engine, Checkpoints(folder))
 
 
 def digest(fitted: Fitted) -> str:
-    """Equal for bit-identical weights and logs."""
+    """Equal for bit-identical weights, logs and snapshots."""
     arrays = [*(value.numpy() for value in fitted.weights.values()), fitted.log.drop(columns="seconds").to_numpy()]
+    arrays += [value.numpy() for snapshot in fitted.snapshots for value in snapshot.values()]
     return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).hexdigest()
 
 

@@ -90,7 +90,7 @@ def test_replacing_keeps_the_old_file_on_an_error(tmp_path):
 
 def test_network_describes_itself(tmp_path):
     network = build("classic_unet", n_filters=4)
-    saved = TrainedNetwork("classic_unet", {"n_filters": 4}, {"modalities": ["FLAIR"], "best": {"epoch": 3.0}}, network.state_dict())
+    saved = TrainedNetwork("classic_unet", {"n_filters": 4}, {"modalities": ["FLAIR"], "kept": [{"epoch": 3.0}]}, (network.state_dict(),))
     dataset = NetworkDataset(filepath=str(tmp_path / "network.safetensors"))
     dataset.save(saved)
     loaded = dataset.load()

@@ -70,7 +70,7 @@ def test_sides_that_cannot_be_halved_are_refused(network):
 def test_trained_network_gives_back_its_logits(network):
     weights = {k: v.clone() for k, v in network.state_dict().items()}
     name = next(n for n, (_, c) in NETWORKS.items() if c == type(network).__name__)
-    trained = TrainedNetwork(name, {"n_filters": 8}, {}, weights)
+    trained = TrainedNetwork(name, {"n_filters": 8}, {}, (weights,))
     x = torch.randn(1, 4, 32, 32)
     assert torch.equal(trained.module()(x), network.eval()(x))
     assert trained.parameters == PARAMETERS[name][8]

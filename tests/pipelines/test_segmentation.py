@@ -1,6 +1,7 @@
 import logging
 import shutil
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +10,9 @@ from support import copy_project, real, run
 
 from brain_tumor.data.store import Store
 from brain_tumor.datasets import NetworkDataset
+from brain_tumor.metrics.segmentation import METRICS
+from brain_tumor.networks import networks_of
+from brain_tumor.networks.trained import read_network
 from brain_tumor.pipelines.segmentation.nodes import train_network
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
@@ -31,9 +35,18 @@ def test_whole_run_writes_every_layer(finished):
     assert len(index) == 25
     assert index["simulated"].all()
     assert set(scores["patient"]) == set(splits.loc[splits["split"] == "test", "patient"])
-    assert list(comparison.columns) == ["network", "parameters", "protocol", "target", "metric", "mean", "median", "low", "high", "patients"]
-    assert set(comparison["target"]) == {"NCR", "ED", "ET", "WT", "TC"}
-    assert set(comparison["metric"]) == {"dice", "iou", "precision", "recall"}
+    assert list(comparison.columns) == ["network", "parameters", "set", "protocol", "target", "metric", "mean", "median", "low", "high", "patients"]
+    assert list(comparison["network"].unique()) == networks_of("segmentation")
+    assert set(comparison["protocol"]) == {"volume", "slice", "reference"}
+    assert set(comparison.query("protocol == 'volume'")["target"]) == {"NCR", "ED", "ET", "WT", "TC"}
+    assert set(comparison.query("protocol == 'volume'")["metric"]) == {*METRICS, "hd95_mm", "surface_dice"}
+    assert comparison.query("metric == 'hd95_mm'")["mean"].notna().all()  # the sample's slices make volumes
+    assert len(pd.read_csv(data / "08_reporting/segmentation/differences.csv")) == 6 * 5  # pairs of networks, targets
+    costs = pd.read_csv(data / "08_reporting/segmentation/costs.csv").set_index("network")
+    assert (costs[["gflops_a_slice", "slices_a_second", "training_seconds"]] > 0).all().all()
+    history = Store(data / "06_models/segmentation/attention_unet/history.h5")
+    assert history.description["names"] == ["NCR", "ED", "ET", "gates.0", "gates.1", "gates.2", "gates.3"]
+    assert history.read(np.arange(2), "maps")[0].shape == (2, 7, 32, 32)
     assert len(pd.read_csv(data / "06_models/segmentation/classic_unet/training_log.csv")) == 2
 
 
@@ -65,10 +78,11 @@ def test_network_file_says_what_it_needs(finished):
 def test_report_needs_nothing_else_and_says_simulated(finished):
     report = (finished / "data/08_reporting/segmentation/report.html").read_text()
     assert "SIMULATED" in report.split("</title>")[0]
-    assert report.count("data:image/png;base64,") == 3
+    assert report.count("data:image/png;base64,") == 3 + 4 * 3 + 2 * 2
+    assert report.count("data:image/gif;base64,") == 2
     assert 'src="http' not in report
     assert "href=" not in report
-    assert report.count('alt="') == 3
+    assert report.count('alt="') == 3 + 4 * 3 + 2 * 3
     assert "1 simulated test patient" in report
 
 
@@ -120,7 +134,7 @@ def test_store_that_does_not_match_the_network_is_refused(finished, tmp_path):
     slices, splits = Store(finished / "data/03_primary/segmentation/slices.h5"), pd.read_csv(finished / "data/05_model_input/segmentation/splits.csv")
     experiment = ExperimentSettings(network="classic_unet", sizes={"in_channels": 3})
     with pytest.raises(ValueError, match=r"the store has 4 modalities \(FLAIR, T1, T1ce, T2\), but in_channels is 3; leave in_channels out of sizes"):
-        train_network(slices, splits, Checkpoints(tmp_path), experiment, SegmentationRecipe(), EngineSettings())
+        train_network(slices, splits, Checkpoints(tmp_path), experiment, SegmentationRecipe(), EngineSettings(), 1, None)
 
 
 def test_trained_network_is_taken_from_its_checkpoint(finished, sample, caplog):
@@ -130,7 +144,7 @@ def test_trained_network_is_taken_from_its_checkpoint(finished, sample, caplog):
         run(finished, segmentation_source=str(sample))
     assert "trained already with these settings on these data" in caplog.text
     assert file.load().description == before.description
-    assert all((value == before.weights[name]).all() for name, value in file.load().weights.items())
+    assert all((value == before.members[0][name]).all() for name, value in file.load().members[0].items())
     assert len(list((finished / "data/06_models/segmentation/classic_unet/checkpoints").iterdir())) == 1
 
 
@@ -145,6 +159,71 @@ def test_real_scans_go_through_to_the_report(project, name):
         assert splits["split"].value_counts().to_dict() == {"train": 2, "test": 1, "validation": 1}
     else:
         assert len(splits) == 94
+
+
+def test_attention_is_examined_on_test_patients(finished):
+    folder = finished / "data/08_reporting/segmentation/attention_unet"
+    summary = pd.read_csv(folder / "attention_summary.csv").set_index(["map", "metric"])
+    gates = [f"gates.{k}" for k in range(4)]
+    assert list(summary.index.unique("map")) == [*gates, *(f"input {modality}" for modality in ("FLAIR", "T1", "T1ce", "T2"))]
+    assert summary.xs("auc_tumour", level="metric")["mean"].between(0, 1).all()
+    assert set(summary.xs("dice_loss_WT", level="metric").index) == set(gates)  # an input can't be left out
+    scores = pd.read_csv(folder / "attention_scores.csv").set_index(["map", "metric"])["value"]
+    expected = scores["none", "dice_without_WT"] - scores["gates.1", "dice_without_WT"]
+    assert summary.loc[("gates.1", "dice_loss_WT"), "mean"] == pytest.approx(expected.item())
+    plain = pd.read_csv(folder / "patient_scores.csv").query("target == 'WT' and metric == 'dice'")["value"].item()
+    assert scores["none", "dice_without_WT"].item() == pytest.approx(plain, abs=0.05)  # but for mirrored slices
+
+
+ONE = [f"segmentation.classic_unet.{name}" for name in ("train_network", "predict_patients", "count_pixels", "score_patients", "summarise_scores")]
+
+
+def test_folds_answer_together_and_each_patient_is_predicted_by_the_one_that_has_not_seen_him(project, sample):
+    settings = {"segmentation_source": str(sample), "data_segmentation": {"split": {"folds": 2}}, "segmentation": {"folds": 2}}
+    run(project, "data_engineering", **settings)
+    run(project, node_names=ONE, **settings)
+    data = project / "data"
+    network = NetworkDataset(filepath=str(data / "06_models/segmentation/classic_unet/network.safetensors")).load()
+    splits = pd.read_csv(data / "05_model_input/segmentation/splits.csv").set_index("patient")
+    learning = splits[splits["split"] != "test"]
+    assert len(network.members) == 2
+    assert [set(patients) for patients in network.description["validation_patients"]] == [set(learning.index[learning["fold"] == k]) for k in (0, 1)]
+    scores = pd.read_csv(data / "08_reporting/segmentation/classic_unet/patient_scores.csv")
+    assert set(scores.loc[scores["set"] == "cross-validation", "patient"]) == set(learning.index)
+    assert set(scores.loc[scores["set"] == "test", "patient"]) == set(splits.index) - set(learning.index)
+    assert set(pd.read_csv(data / "08_reporting/segmentation/classic_unet/summary.csv")["set"]) == {"test", "cross-validation"}
+
+
+def test_folds_that_are_not_there_are_refused(finished, tmp_path):
+    with pytest.raises(ValueError, match=r"segmentation\.folds is 4, but patients are divided into . folds; set data_segmentation\.split\.folds to 4 too"):
+        train(finished, tmp_path, folds=4)
+
+
+def test_training_starts_from_given_weights(finished, tmp_path, caplog):
+    given = finished / "data/06_models/segmentation/classic_unet/network.safetensors"
+    still = SegmentationRecipe(epochs=1, epoch_steps=1, learning_rate=1e-12)
+    before = read_network(given).members[0]
+    weights = train(finished, tmp_path, initial_weights=str(given), recipe=still)[0].members[0]
+    assert all((weights[name] - before[name]).abs().max() < 1e-6 for name in weights)
+    with pytest.raises(ValueError, match=r"'n_filters': 4\}, but classic_unet is built with .*'n_filters': 8"):
+        train(finished, tmp_path, initial_weights=str(given), sizes={"n_filters": 8})
+    other = finished / "data/06_models/segmentation/improved_unet/network.safetensors"
+    train(finished, tmp_path, initial_weights=str(other), recipe=still)
+    assert "holds a improved_unet; classic_unet starts from random weights" in caplog.text
+
+
+def test_patients_without_tumour_are_nothing_to_learn_from(finished, tmp_path):
+    with h5py.File(shutil.copy(finished / "data/03_primary/segmentation/slices.h5", tmp_path), "a") as file:
+        file["tumour_pixels"][:] = 0
+    with pytest.raises(ValueError, match="none of the 15 slices to train on shows tumour"):
+        train(finished, tmp_path, slices=tmp_path / "slices.h5")
+
+
+def train(finished, folder, *, recipe=None, sizes=None, folds=1, initial_weights=None, slices=None):
+    store, splits = Store(slices or finished / "data/03_primary/segmentation/slices.h5"), finished / "data/05_model_input/segmentation/splits.csv"
+    experiment = ExperimentSettings(network="classic_unet", sizes=sizes or {"n_filters": 4})
+    engine = EngineSettings(device="cpu", precision="fp32")
+    return train_network(store, pd.read_csv(splits), Checkpoints(folder), experiment, recipe or SegmentationRecipe(), engine, folds, initial_weights)
 
 
 def test_registered_pipelines():

@@ -26,7 +26,7 @@ def test_learns_on_cuda_resident_and_streamed(tmp_path, precision):
     for budget in (1.0, 0.0):
         engine = EngineSettings(device="cuda", precision=precision, resident_gb=budget)
         fitted = fit(job(store, tmp_path / str(budget), recipe, engine))
-        assert fitted.best["validation_dice_WT"] > 0.9
+        assert fitted.kept["validation_dice_WT"] > 0.9
 
 
 @needs_cuda

@@ -1,12 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from squares import CPU, digest, job, save_squares
+from torch.nn.functional import adaptive_max_pool2d
 
 from brain_tumor.networks import build, networks_of
+from brain_tumor.networks.attention import watch
 from brain_tumor.training.batches import ResidentRows
 from brain_tumor.training.checkpoints import Checkpoints
-from brain_tumor.training.fit import MovingAverage, fit
+from brain_tumor.training.fit import MovingAverage, fit, read_fitted
 from brain_tumor.training.settings import Augmentation, SegmentationRecipe
 from brain_tumor.training.tasks import MONITOR, to_labels
 
@@ -23,9 +27,9 @@ def store(tmp_path_factory):
 def test_learns_a_tiny_data_set_by_heart(store, tmp_path, name):
     made = job(store, tmp_path, SegmentationRecipe(epochs=16, batch_size=4, epoch_steps=12, learning_rate=1e-2), network=name)
     fitted = fit(made)
-    assert fitted.best["validation_dice_WT"] > 0.95
-    assert fitted.best["validation_dice_ET"] > 0.9
-    assert fitted.best[MONITOR] == fitted.log[MONITOR].max()
+    assert fitted.kept["validation_dice_WT"] > 0.95
+    assert fitted.kept["validation_dice_ET"] > 0.9
+    assert fitted.kept[MONITOR] == fitted.log[MONITOR].max()
     module = build(name, n_filters=8)
     module.load_state_dict(fitted.weights)
     batch = ResidentRows(made.train, torch.device("cpu"))[np.arange(12)]
@@ -52,6 +56,37 @@ def test_clipping_works_in_bf16(store, tmp_path):
     fitted = fit(made)
     moved = max((value - before[name]).abs().max() for name, value in fitted.weights.items())
     assert moved < 1e-5  # a gradient far below AdamW's epsilon moves nothing
+
+
+def test_keeps_the_best_or_the_last_epoch(store, tmp_path):
+    """With a rate that soon ruins the network the last epoch isn't the best."""
+    recipe = SegmentationRecipe(epochs=6, batch_size=4, epoch_steps=6, learning_rate=0.3, schedule="exponential")
+    made = job(store, tmp_path, recipe)
+    best = fit(made)
+    last = read_fitted(made.checkpoints.newest()[1], replace(made, recipe=recipe.model_copy(update={"keep": "last"})))
+    assert best.kept["epoch"] == best.log.loc[best.log[MONITOR].idxmax(), "epoch"] < last.kept["epoch"] == 6
+    assert any(not torch.equal(value, last.weights[name]) for name, value in best.weights.items())
+
+
+def test_snapshots_show_one_slice_after_each_epoch(store, tmp_path):
+    fitted = fit(job(store, tmp_path, SHORT, network="attention_unet"))
+    assert len(fitted.snapshots) == 3
+    assert list(fitted.snapshots[0]) == ["probability", "gates.0", "gates.1", "gates.2", "gates.3"]
+    assert fitted.snapshots[0]["probability"].shape == (3, 32, 32)
+    assert not torch.equal(fitted.snapshots[0]["probability"], fitted.snapshots[2]["probability"])
+
+
+def test_gates_learn_to_show_the_tumour_when_asked(store, tmp_path):
+    recipe = SegmentationRecipe(epochs=10, batch_size=4, epoch_steps=12, learning_rate=1e-2, attention_weight=1.0)
+    made = job(store, tmp_path, recipe, network="attention_unet")
+    module = build("attention_unet", n_filters=8)
+    module.load_state_dict(fit(made).weights)
+    batch = ResidentRows(made.train, torch.device("cpu"))[np.arange(12)]
+    with torch.no_grad(), watch(module.eval()) as maps:
+        module(batch["image"].float())
+    for name, gate in maps.items():
+        tumour = adaptive_max_pool2d((batch["labels"] > 0)[:, None].float(), gate.shape[-2:]) > 0
+        assert gate[tumour].mean() - gate[~tumour].mean() > 0.2, name
 
 
 def test_stops_when_validation_stops_improving(store, tmp_path):

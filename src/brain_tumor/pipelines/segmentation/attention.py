@@ -66,7 +66,7 @@ def summarise_attention(attention_scores: pd.DataFrame, slices: Store, network: 
     wide = attention_scores.pivot(index=["patient", "map"], columns="metric", values="value")
     without = wide.filter(like="dice_without_")
     loss = (without.xs("none", level="map") - without).rename(columns=lambda name: name.replace("without", "loss"))
-    table = wide.drop(columns=without.columns).join(loss).drop("none", level="map").stack().rename("value").reset_index()
+    table = wide.drop(columns=without.columns).join(loss).drop("none", level="map").stack().dropna().rename("value").reset_index()
     table = table.rename(columns={"map": "target", "level_2": "metric"})
     summary = metrics.summarise_patients(table).drop(columns="protocol").rename(columns={"target": "map"})
     order = [name for name in attention_scores["map"].unique() if name != "none"]

@@ -1,0 +1,37 @@
+import pytest
+import torch
+
+from brain_tumor.networks import build
+from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
+
+SIZES = {"n_filters": 4}
+
+
+def test_several_members_answer_with_the_mean_of_their_probabilities():
+    torch.manual_seed(0)
+    networks = [build("classic_unet", **SIZES).eval() for _ in range(3)]
+    trained = TrainedNetwork("classic_unet", SIZES, {}, tuple(network.state_dict() for network in networks))
+    x = torch.randn(2, 4, 16, 16)
+    with torch.no_grad():
+        expected = torch.stack([network(x).sigmoid() for network in networks]).mean(0)
+        torch.testing.assert_close(trained.module()(x).sigmoid(), expected, atol=1e-5, rtol=0)
+        assert torch.equal(trained.member(1)(x), networks[1](x))
+    assert trained.parameters == sum(p.numel() for p in networks[0].parameters())
+
+
+def test_file_holds_every_member(tmp_path):
+    members = tuple(build("classic_unet", **SIZES).state_dict() for _ in range(2))
+    write_network(tmp_path / "network.safetensors", TrainedNetwork("classic_unet", SIZES, {"tissues": ["ET"]}, members))
+    found = read_network(tmp_path / "network.safetensors")
+    assert (found.name, found.sizes, found.description) == ("classic_unet", SIZES, {"tissues": ["ET"]})
+    for one, other in zip(members, found.members, strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_what_is_no_network_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no network at .*nothing\.safetensors; give the path"):
+        read_network(tmp_path / "nothing.safetensors")
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(ValueError, match=r"text\.safetensors isn't a network that this project wrote"):
+        read_network(tmp_path / "text.safetensors")
