@@ -36,7 +36,7 @@ class Device:
         return image.to(self.accelerator, torch.float32, memory_format=torch.channels_last)
 
     def __str__(self) -> str:
-        where = torch.cuda.get_device_name() if self.accelerator == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+        where = torch.cuda.get_device_name() if self.accelerator == "cuda" else f"CPU, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
         return f"{where}, {'bf16' if self.precision == 'bf16-mixed' else 'fp32'}"
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from itertools import permutations
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -282,7 +283,7 @@ def compare_networks(slices: Store, *results: pd.DataFrame) -> tuple[pd.DataFram
     comparison, costs = (pd.concat(tables, ignore_index=True) for tables in (results[:third], results[2 * third :]))
     scores = {name: table[table["set"] == TEST] for name, table in zip(comparison["network"].unique(), results[third : 2 * third], strict=True)}
     names = list(scores)
-    pairs = [(one, other) for k, one in enumerate(names) for other in names[k + 1 :]]
+    pairs = permutations(names, 2)
     differences = [metrics.compare_patients(scores[one], scores[other]).assign(network=one, than=other) for one, other in pairs]
     columns = ["network", "than", "target", "metric", "difference", "low", "high", "better", "patients"]
     table = pd.concat(differences, ignore_index=True)[columns] if differences else pd.DataFrame(columns=columns)

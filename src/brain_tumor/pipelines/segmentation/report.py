@@ -5,6 +5,7 @@ from importlib.metadata import version
 from platform import python_version
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from brain_tumor.data.split import TEST, TRAIN, VALIDATION
@@ -13,7 +14,7 @@ from brain_tumor.metrics.segmentation import MEAN, REFERENCE, SLICE, VOLUME
 from brain_tumor.metrics.surfaces import TOLERANCE
 
 PROTOCOL = (
-    "Protocol `volume`: counts summed over all slices of a patient, then mean and median over patients. Rule of BraTS 2020 for empty masks: nothing there and "
+    "Protocol “volume”: counts summed over all slices of a patient, then mean and median over patients. Rule of BraTS 2020 for empty masks: nothing there and "
     "nothing found counts 1, otherwise 0. Intervals: 95 % percentile bootstrap over patients. Patients of the test set were seen neither in training "
     "nor in choosing the best epoch. Scores are measured on the grid that the network sees"
 )
@@ -22,7 +23,7 @@ REFERENCE_DICE = {"classic_unet": (0.861, 0.758), "improved_unet": (0.917, 0.847
 REFERENCE_TEXT = (
     "The reference splits by slice: all of its patients are in both sets, and nearly every validation slice has a neighbour of the same patient in "
     "training. Its Dice is pooled over batches of 32 mixed slices and averaged over batches. The last columns are ours in the same pooling (protocol "
-    "`reference`), but on patients never seen and on this data set: the columns stand side by side, they don't compare."
+    "“reference”), but on patients never seen and on this data set: the columns stand side by side, they don't compare."
 )
 CAPTIONS = {
     "1_curves": "Loss and validation Dice over the epochs; the dotted line is the epoch whose weights were kept.",
@@ -76,36 +77,51 @@ def _of_test(comparison: pd.DataFrame, protocol: str = VOLUME) -> pd.DataFrame:
     return comparison[(comparison["set"] == TEST) & (comparison["protocol"] == protocol)]
 
 
+def _rank(comparison: pd.DataFrame, about: Mapping[str, Any]) -> pd.DataFrame:
+    """Dice of the whole tumour (of the last target where none is declared), the best network first."""
+    target = "WT" if "WT" in about["targets"] else list(about["targets"])[-1]
+    dice = _of_test(comparison).query("metric == 'dice'")
+    return dice[dice["target"] == target].sort_values("mean", ascending=False)
+
+
 def _answer(comparison: pd.DataFrame, about: Mapping[str, Any]) -> str:
-    targets = list(about["targets"])
-    target = "WT" if "WT" in targets else targets[-1]
-    ranked = _of_test(comparison).query("metric == 'dice' and target == @target").sort_values("mean")
-    best = ranked.iloc[-1]
+    ranked = _rank(comparison, about)
+    best = ranked.iloc[0]
     interval = f"95 % interval {best['low']:.3f} to {best['high']:.3f}" if best["patients"] > 1 else "no interval on one patient"
     patients = f"{best['patients']}{' simulated' if about['simulated'] else ''} test patient{'s' if best['patients'] > 1 else ''}"
     among = f", the best of {len(ranked)} networks," if len(ranked) > 1 else ""
-    return f"{best['network']}{among} reaches a mean Dice of {best['mean']:.3f} for {target} on {patients} ({interval})."
+    return f"{best['network']}{among} reaches a mean Dice of {best['mean']:.3f} for {best['target']} on {patients} ({interval})."
 
 
 def _comparison(comparison: pd.DataFrame, differences: pd.DataFrame, about: Mapping[str, Any], figures: Mapping[str, bytes]) -> Section:
-    dice = _of_test(comparison).query("metric == 'dice'").drop(columns=["metric", "set", "protocol"])
-    tables = [("Dice over test patients", dice)]
-    if len(differences):
-        table = differences.drop(columns="metric").rename(columns={"better": "share of patients better"})
-        tables.append(("Paired differences of Dice: how much higher the first network scores than the second on the same patients", table))
-    crossed = comparison.query("set != 'test' and protocol == 'volume' and metric == 'dice'").drop(columns=["metric", "protocol"])
+    dice = comparison.query("protocol == 'volume' and metric == 'dice'")
+    columns = ["network", "parameters", "patients"]
+    tables = [("Mean Dice of test patients' volumes, and 95 % interval", _with_intervals(dice[dice["set"] == TEST], "mean", columns))]
+    best = _rank(comparison, about)["network"].iloc[0]
+    others = differences[differences["than"] == best]
+    if len(others):
+        tables.append((f"How much higher Dice is than {best}'s on the same patients, and 95 % interval", _with_intervals(others, "difference", ["network"])))
+    crossed = dice[dice["set"] != TEST]
     if len(crossed):
         text = "Cross-validation: each patient predicted by the member that was not trained on him (but whose best epoch was chosen with him)"
-        tables.append((text, crossed))
+        tables.append((text, _with_intervals(crossed, "mean", ["network", "patients"])))
     size = f" ({about['slice_size']} x {about['slice_size']} pixels)."
     return Section("Networks compared", PROTOCOL + size, tables, [Picture(figures["1_targets"], CAPTIONS["1_targets"])])
+
+
+def _with_intervals(table: pd.DataFrame, value: str, index: list[str], across: str = "target") -> pd.DataFrame:
+    """A column for each target (or whatever there is one for), in it the value and its interval."""
+    numbers = table[[value, "low", "high"]].to_numpy(float)
+    words = [f"{v:.3f}" if np.isnan(low) else f"{v:.3f} ({low:.3f} to {high:.3f})" for v, low, high in numbers]
+    wide = table.assign(words=words).pivot(index=index, columns=across, values="words")
+    return wide.loc[table.set_index(index).index.unique(), list(table[across].unique())].reset_index()
 
 
 def _protocols(comparison: pd.DataFrame) -> Section:
     index, options = ["network", "target"], {"columns": "metric", "values": "mean", "sort": False}
     tables = [
-        ("Protocol `volume`: mean over test patients", _of_test(comparison).pivot_table(index=index, **options)),
-        ("Protocol `slice`: mean over test slices that show tumour", _of_test(comparison, SLICE).pivot_table(index=index, **options)),
+        ("Protocol “volume”: mean over test patients", _of_test(comparison).pivot_table(index=index, **options)),
+        ("Protocol “slice”: mean over test slices that show tumour", _of_test(comparison, SLICE).pivot_table(index=index, **options)),
     ]
     text = (
         "fpr and fnr: rates of false positives and of misses. hd95_mm: 95th percentile of the distance between surfaces in millimetres, 373.13 where one "
@@ -137,7 +153,7 @@ def _network(name: str, scores: pd.DataFrame, figures: Mapping[str, bytes]) -> S
 
 def _attention(summary: pd.DataFrame, figures: Mapping[str, bytes]) -> Section:
     network = summary["network"].iloc[0]
-    shown = summary[["map", "metric", "mean", "low", "high", "patients"]]
+    shown = _with_intervals(summary, "mean", ["map"], across="metric").fillna("")
     return Section(f"Attention of {network}", ATTENTION, [("What each map means", shown)], [Picture(png, CAPTIONS[name]) for name, png in figures.items()])
 
 
