@@ -1,3 +1,5 @@
+import shutil
+
 import h5py
 import nibabel as nib
 import numpy as np
@@ -45,6 +47,19 @@ def test_other_orientations_are_turned(nifti, brats):
         nib.save(nib.as_closest_canonical(image), file)  # L, P, S > R, A, S
     scan = find_scans(folder / "a", brats)[0]
     assert np.array_equal(np.stack([s.image for s in read_slices(scan, brats)], -1), volumes)
+
+
+def test_layouts_may_be_mixed_and_a_patient_who_is_there_twice_is_used_once(sample, nifti, brats, tmp_path):
+    folder, volumes, mask = nifti
+    shutil.copytree(sample, folder / "slices")
+    save_patient(folder / "c", "BraTS20_Training_002", volumes, mask)
+    scans = find_scans(folder, brats)
+    assert len(scans) == 5 + 3
+    used, twice = (scan for scan in scans if scan.patient == "BraTS20_Training_002")
+    assert (used.layout, used.problem) == ("nifti", "")
+    (reason,) = read_slices(twice, brats)
+    assert isinstance(reason, Unreadable)
+    assert "there in layout nifti too, which is used" in reason.problem
 
 
 @pytest.mark.parametrize(

@@ -66,9 +66,6 @@ def _scan(patient: str, volumes: dict[str, Path], kinds: tuple[str, ...], data_s
 def read(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) -> Iterator[Slice | Unreadable]:
     """The slices of one patient; see `brain_tumor.data.scans.read_slices`."""
     folder = scan.files[0].parent
-    if scan.problem:
-        yield Unreadable(WHOLE_PATIENT, folder, scan.problem)
-        return
     try:
         volumes, spacing = _read_volumes(scan.files)
         labels = _labels(volumes.pop(), scan.files[-1], data_set)

@@ -1,21 +1,23 @@
-"""Scans in a folder, whichever of the published layouts it has: found, and read slice by slice."""
+"""Scans in a folder, in whichever of the published layouts: found, and read slice by slice."""
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 from brain_tumor.data import hdf5_slices, nifti_volumes
 from brain_tumor.data.declaration import DataSet
-from brain_tumor.data.scan import Scan, Slice, Unreadable
+from brain_tumor.data.scan import WHOLE_PATIENT, Scan, Slice, Unreadable
 
-LAYOUTS: dict[str, ModuleType] = {"hdf5": hdf5_slices, "nifti": nifti_volumes}
+LAYOUTS: dict[str, ModuleType] = {"nifti": nifti_volumes, "hdf5": hdf5_slices}
+"""A patient who is there in both is taken from the first."""
 
 SIMULATED_MARK = "SIMULATED.txt"
 """A file of this name in a source says that its patients were simulated."""
 
 
 def find_scans(folder: Path, data_set: DataSet) -> list[Scan]:
-    """The scans below a folder, in the order of their patients' names.
+    """The scans below a folder, in the order of their patients' names. One that is there twice has a problem: the other is used.
 
     Raises:
         FileNotFoundError: if the folder isn't there, is empty, or holds no scan in a known layout.
@@ -26,10 +28,14 @@ def find_scans(folder: Path, data_set: DataSet) -> list[Scan]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     if not files:
         raise FileNotFoundError(f"{folder} is empty; {remedy}")
+    scans: list[Scan] = []
     for layout in LAYOUTS.values():
-        scans = layout.find(files, data_set)
-        if scans:
-            return sorted(scans, key=lambda scan: scan.patient)
+        known = {scan.patient: scan.layout for scan in scans if not scan.problem}
+        for scan in layout.find(files, data_set):
+            twice = f"the patient is there in layout {known[scan.patient]} too, which is used" if scan.patient in known else ""
+            scans.append(replace(scan, problem=twice or scan.problem))
+    if scans:
+        return sorted(scans, key=lambda scan: scan.patient)
     endings = ", ".join(f"*_{ending}.nii.gz" for endings in data_set.volume_endings.values() for ending in endings)
     raise FileNotFoundError(
         f"{folder} holds {len(files)} files, but neither HDF5 slices named {data_set.slice_file} nor NIfTI volumes named {endings}; "
@@ -39,4 +45,7 @@ def find_scans(folder: Path, data_set: DataSet) -> list[Scan]:
 
 def read_slices(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) -> Iterator[Slice | Unreadable]:
     """The slices of one patient (all, or those numbered), from the feet up; one that can't be used says why."""
-    return LAYOUTS[scan.layout].read(scan, data_set, numbers)
+    if scan.problem:
+        yield Unreadable(WHOLE_PATIENT, scan.files[0].parent, scan.problem)
+    else:
+        yield from LAYOUTS[scan.layout].read(scan, data_set, numbers)

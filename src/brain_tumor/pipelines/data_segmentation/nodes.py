@@ -33,7 +33,7 @@ def index_slices(source: Path, inspections: joblib.Memory, data_set: DataSet, wo
     scans = find_scans(source, data_set)
     inspect = inspections.cache(_inspect, ignore=["scan", "data_set", "source"])
     settings = fingerprint(INSPECTION, data_set.model_dump(), source)
-    tasks = [(scan.state + settings, scan, data_set, source) for scan in scans]
+    tasks = [(scan.state + scan.problem + settings, scan, data_set, source) for scan in scans]
     changed = [task for task in tasks if not inspect.check_call_in_cache(*task)]
     logger.info("%d patients in %s, %d new or changed since the last run", len(scans), source, len(changed))
     deque(for_each(inspect, changed, workers, "inspecting"), maxlen=0)
@@ -78,7 +78,7 @@ def prepare_slices(index: pd.DataFrame, source: Path, data_set: DataSet, prepara
 
 
 def _prepare(numbers: dict[str, frozenset[int]], source: Path, data_set: DataSet, size: int, workers: WorkerSettings) -> Iterator[Chunk]:
-    tasks = [(scan, numbers[scan.patient], data_set, size) for scan in find_scans(source, data_set) if scan.patient in numbers]
+    tasks = [(scan, numbers[scan.patient], data_set, size) for scan in find_scans(source, data_set) if scan.patient in numbers and not scan.problem]
     yield from for_each(prepare_patient, tasks, workers, "preparing")
 
 
