@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks lose by a second thread
 os.environ["DO_NOT_TRACK"] = "1"
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -41,3 +42,18 @@ def project(tmp_path: Path) -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def execute_notebook() -> Callable[[str, Path], list]:
+    """Runs a notebook in a project where its pipeline has run; gives its code cells."""
+
+    def execute(name: str, project: Path) -> list:
+        import nbformat
+        from nbclient import NotebookClient
+
+        notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+        NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(project)}}).execute()
+        return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+    return execute

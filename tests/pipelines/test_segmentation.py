@@ -86,6 +86,16 @@ def test_report_needs_nothing_else_and_says_simulated(finished):
     assert "1 simulated test patient" in report
 
 
+def test_notebook_runs_on_what_the_pipeline_wrote(finished, execute_notebook):
+    """Every cell, and the tables in it are those of the catalog."""
+    cells = execute_notebook("segmentation", finished)
+    shown = "".join(str(cell.outputs) for cell in cells)
+    assert sum("image/png" in str(cell.outputs) for cell in cells) == 4
+    assert "R0lGOD" in shown  # a GIF
+    assert "stderr" not in shown
+    assert "gates.3" in shown
+
+
 def test_second_run_prepares_nothing(finished, sample, caplog):
     store = finished / "data/03_primary/segmentation/slices.h5"
     before = store.stat().st_mtime_ns

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 MANIFEST = "manifest.csv"
 

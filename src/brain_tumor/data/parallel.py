@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import joblib
 from pydantic import BaseModel
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 T = TypeVar("T")
 
