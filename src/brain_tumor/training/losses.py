@@ -45,12 +45,17 @@ class OverlapEntropy(nn.Module):
 
 
 def attention_loss(maps: Mapping[str, Float[Tensor, "b 1 _ _"]], tumour: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
-    """Cross-entropy between maps in 0 to 1 and the tumour at the size of each, averaged over maps: a cell has tumour if any of its pixels has."""
-    entropies = []
+    """How far maps in 0 to 1 are from the tumour at the size of each: half cross-entropy and half soft Dice, averaged over maps.
+
+    A cell of a coarse map has tumour if any of its pixels has. Cross-entropy alone lets a fine map be 0 everywhere: tumours are small.
+    """
+    losses = []
     for attention in maps.values():
         found, there = attention.float().clamp(1e-4, 1 - 1e-4), adaptive_max_pool2d(tumour, attention.shape[-2:])
-        entropies.append(-(there * found.log() + (1 - there) * (1 - found).log()).mean())
-    return torch.stack(entropies).mean()
+        entropy = -(there * found.log() + (1 - there) * (1 - found).log()).mean()
+        dice = 1 - (2 * (found * there).sum() + 1e-5) / (found.sum() + there.sum() + 1e-5)
+        losses.append((entropy + dice) / 2)
+    return torch.stack(losses).mean()
 
 
 def over_processes(x: Tensor) -> Tensor:
