@@ -19,6 +19,7 @@ import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from time import process_time
@@ -30,7 +31,7 @@ import yaml
 
 from brain_tumor.data.store import Store
 from brain_tumor.networks import build, networks_of
-from brain_tumor.training.settings import SegmentationRecipe
+from brain_tumor.training.settings import EngineSettings, SegmentationRecipe
 
 BASE = yaml.safe_load((Path(__file__).parents[1] / "conf/base/parameters_segmentation.yml").read_text())["segmentation"]
 NO_AUGMENTATION = {"flip": 0.0}
@@ -48,60 +49,67 @@ EPOCH = 400
 """Slices in an epoch, at least: the rest of the time is for validation."""
 
 
-def train_and_score(work: dict[str, Any]) -> pd.DataFrame:
-    """One training, scored on the patients held out; rows `patient`, `target`, `dice` and what was trained."""
+def train(work: dict[str, Any], epochs: int) -> tuple[dict[str, Any], float]:
+    """What is left of training with each rule of which weights to keep, and its CPU minutes; on one thread."""
     import torch
 
-    from brain_tumor.data.split import TRAIN, VALIDATION
-    from brain_tumor.metrics.segmentation import count_slices, score_patients, to_labels
     from brain_tumor.training.batches import Rows
     from brain_tumor.training.checkpoints import Checkpoints
-    from brain_tumor.training.device import choose_device
     from brain_tumor.training.fit import Job, fit, read_fitted
-    from brain_tumor.training.predict import find_probabilities
-    from brain_tumor.training.settings import EngineSettings
     from brain_tumor.training.tasks import MONITOR, SegmentationTask
 
     torch.set_num_threads(1)
     logging.getLogger("brain_tumor").setLevel(logging.WARNING)
     store = Store(Path(work["store"]))
-    about, patients = store.description, store.rows["patient"]
-    sets = pd.Series(work["sets"])
-    recipe = dict(work["recipe"])
-    recipe["epoch_steps"] = EPOCH // recipe["batch_size"]
+    about, rows = store.description, rows_of(store, work["sets"])
+    settings = SegmentationRecipe.model_validate(work["recipe"] | {"epochs": epochs, "patience": epochs, "epoch_steps": EPOCH // work["recipe"]["batch_size"]})
     engine = EngineSettings(device="cpu", precision=work["precision"])
-    sizes = {"in_channels": len(about["modalities"]), "out_channels": len(about["tissues"]), "n_filters": work["n_filters"]}
-    rows = {name: np.flatnonzero(patients.map(sets) == name) for name in sets.unique()}
+    torch.manual_seed(engine.seed)
+    task = SegmentationTask(build(work["network"], **work["sizes"]), about["targets"], len(about["tissues"]), settings, engine.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        start = process_time()
+        job = Job(task, Rows(store, rows["train"]), Rows(store, rows["validation"]), MONITOR, settings, engine, Checkpoints(Path(folder)))
+        fit(job)
+        minutes = (process_time() - start) / 60
+        state = job.checkpoints.newest()[1]
+        jobs = {keep: replace(job, recipe=settings.model_copy(update={"keep": keep})) for keep in work["keep"]}
+        return {keep: read_fitted(state, each) for keep, each in jobs.items()}, minutes
 
-    def run(epochs: int) -> tuple[dict[str, Any], float]:
-        """What is left of training with either rule of which weights to keep, and its CPU minutes."""
-        torch.manual_seed(engine.seed)
-        settings = SegmentationRecipe.model_validate(recipe | {"epochs": epochs, "patience": epochs})
-        task = SegmentationTask(build(work["network"], **sizes), about["targets"], len(about["tissues"]), settings, engine.seed)
-        with tempfile.TemporaryDirectory() as folder:
-            start = process_time()
-            job = Job(task, Rows(store, rows[TRAIN]), Rows(store, rows[VALIDATION]), MONITOR, settings, engine, Checkpoints(Path(folder)))
-            fit(job)
-            minutes = (process_time() - start) / 60
-            state = job.checkpoints.newest()[1]
-            jobs = {keep: replace(job, recipe=settings.model_copy(update={"keep": keep})) for keep in work["keep"]}
-            return {keep: read_fitted(state, each) for keep, each in jobs.items()}, minutes
 
-    run(1)  # what is built once
-    pace = run(2)[1] / 2
-    fitted, minutes = run(max(1, int(work["minutes"] / pace)))
-    chosen, tables = rows["held out"], []
+def measure_pace(work: dict[str, Any]) -> float:
+    """CPU minutes of an epoch, validation included."""
+    train(work, 1)  # what is built once
+    return train(work, 3)[1] / 3
+
+
+def train_and_score(work: dict[str, Any]) -> pd.DataFrame:
+    """One training, scored on the patients held out; rows `patient`, `target`, `dice` and what was trained."""
+    from brain_tumor.metrics.segmentation import count_slices, score_patients, to_labels
+    from brain_tumor.training.device import choose_device
+    from brain_tumor.training.predict import find_probabilities
+    from brain_tumor.training.tasks import MONITOR
+
+    fitted, minutes = train(work, work["epochs"])
+    store = Store(Path(work["store"]))
+    chosen, patients, tables = rows_of(store, work["sets"])["held out"], store.rows["patient"].to_numpy(), []
     (labels,) = store.read(chosen, "labels")
+    device = choose_device(EngineSettings(device="cpu", precision=work["precision"]))
     for keep, result in fitted.items():
-        network = build(work["network"], **sizes)
+        network = build(work["network"], **work["sizes"])
         network.load_state_dict(result.weights)
-        found = np.concatenate(list(find_probabilities(network.eval(), store, chosen, choose_device(engine), flips=work["flips"])))
-        counts = count_slices(labels, to_labels(found), about["targets"])
-        dice = score_patients(counts.assign(patient=patients.to_numpy()[chosen][counts["position"]])).query("metric == 'dice'")
-        names = {"network": work["network"], "recipe_name": work["recipe_name"], "fold": work["fold"], "keep": keep}
+        found = np.concatenate(list(find_probabilities(network.eval(), store, chosen, device, flips=work["flips"])))
+        counts = count_slices(labels, to_labels(found), store.description["targets"])
+        dice = score_patients(counts.assign(patient=patients[chosen][counts["position"]])).query("metric == 'dice'")
+        names = {"network": work["network"], "recipe": work["name"], "fold": work["fold"], "keep": keep}
         facts = {"minutes": round(minutes, 2), "epochs": len(result.log), "epoch": int(result.kept["epoch"]), "validation": result.kept[MONITOR]}
         tables.append(dice[["patient", "target", "value"]].rename(columns={"value": "dice"}).assign(**names, **facts))
     return pd.concat(tables)
+
+
+def rows_of(store: Store, sets: dict[str, str]) -> dict[str, np.ndarray]:
+    """Rows of the store in each set."""
+    kinds = store.rows["patient"].map(sets)
+    return {name: np.flatnonzero(kinds == name) for name in set(sets.values())}
 
 
 def divide(splits: pd.DataFrame, held_out: list[int], train: list[int], seed: int = 0) -> dict[str, str]:
@@ -113,42 +121,48 @@ def divide(splits: pd.DataFrame, held_out: list[int], train: list[int], seed: in
 
 
 def measure(arguments: argparse.Namespace) -> None:
-    """Every training that is not measured yet; the table grows as they end."""
+    """Every training that is not measured yet; the table grows as they end. First, how many epochs of each network and recipe fit the time."""
     splits = pd.read_csv(arguments.data / "05_model_input/segmentation/splits.csv")
-    store = arguments.data / "03_primary/segmentation/slices.h5"
     folds = {0: ([3, 4], [0, 1, 2])} if arguments.what == "develop" else {k: ([k], [f for f in range(5) if f != k]) for k in (0, 1, 2)}
-    done = pd.read_csv(arguments.out) if arguments.out.is_file() else pd.DataFrame(columns=["network", "recipe_name", "fold"])
-    known = set(done[["network", "recipe_name", "fold"]].itertuples(index=False, name=None))
-    works = []
-    for fold, (held_out, train) in folds.items():
-        for network in arguments.networks:
-            for name in arguments.recipes:
-                label = name + (f" {' '.join(arguments.set)}" if arguments.set else "")
-                if (network, label, fold) in known:
-                    continue
-                recipe, precision = RECIPES[name]
-                flips = name == "ours" and BASE["prediction"]["flips"]
-                work = {
-                    "network": network,
-                    "recipe_name": label,
-                    "fold": fold,
-                    "recipe": overridden(recipe, arguments.set),
-                    "precision": precision,
-                    "flips": flips,
-                }
-                keep = ["best", "last"] if arguments.what == "develop" else [recipe.get("keep", "best")]
-                works.append(
-                    work
-                    | {"store": str(store), "sets": divide(splits, held_out, train), "minutes": arguments.minutes, "n_filters": arguments.filters, "keep": keep}
-                )
+    done = pd.read_csv(arguments.out) if arguments.out.is_file() else pd.DataFrame(columns=["network", "recipe", "fold"])
+    known = set(done[["network", "recipe", "fold"]].itertuples(index=False, name=None))
+    paces = arguments.out.with_suffix(".paces.json")
+    pace = json.loads(paces.read_text()) if paces.is_file() else {}
+    works = [make_work(arguments, splits, *each) for each in product(folds.items(), arguments.networks, arguments.recipes)]
+    works = [work for work in works if (work["network"], work["name"], work["fold"]) not in known]
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        for future in [pool.submit(train_and_score, work) for work in works]:
+        new = {work["pace"]: work for work in works if work["pace"] not in pace}
+        for key, minutes in zip(new, pool.map(measure_pace, new.values()), strict=True):
+            pace[key] = minutes
+            print(f"{key}: {60 * minutes:.0f} s of CPU an epoch of {EPOCH} slices", flush=True)
+        paces.write_text(json.dumps(pace, indent=1))
+        for future in [pool.submit(train_and_score, work | {"epochs": max(1, int(arguments.minutes / pace[work["pace"]]))}) for work in works]:
             table = future.result()
             table.to_csv(arguments.out, mode="a", header=not arguments.out.is_file(), index=False)
             for keep, part in table.groupby("keep"):
                 means, row = part.groupby("target", sort=False)["dice"].mean(), part.iloc[0]
-                print(f"{row.network} | {row.recipe_name} | fold {row.fold} | {keep}: {row.epoch} of {row.epochs} epochs, {row.minutes} min |", end=" ")
+                print(f"{row.network} | {row.recipe} | fold {row.fold} | {keep}: {row.epoch} of {row.epochs} epochs, {row.minutes} min |", end=" ")
                 print(f"{means[['WT', 'TC', 'ET']].mean():.4f} |", " ".join(f"{k} {v:.3f}" for k, v in means.items()), flush=True)
+
+
+def make_work(arguments: argparse.Namespace, splits: pd.DataFrame, fold: tuple[int, tuple[list[int], list[int]]], network: str, name: str) -> dict[str, Any]:
+    """All that one training needs, as plain values."""
+    number, (held_out, learning) = fold
+    recipe, precision = RECIPES[name]
+    recipe = overridden(recipe, arguments.set)
+    return {
+        "network": network,
+        "sizes": {"n_filters": arguments.filters},
+        "name": f"{name} {' '.join(arguments.set)}".strip(),
+        "recipe": recipe,
+        "precision": precision,
+        "pace": f"{network} {name} {'warped' if recipe['augmentation'].get('warp') else ''}".strip(),
+        "fold": number,
+        "sets": divide(splits, held_out, learning),
+        "flips": name == "ours" and BASE["prediction"]["flips"],
+        "keep": ["best", "last"] if arguments.what == "develop" else [recipe.get("keep", "best")],
+        "store": str(arguments.data / "03_primary/segmentation/slices.h5"),
+    }
 
 
 def overridden(recipe: dict[str, Any], changes: list[str]) -> dict[str, Any]:
@@ -170,13 +184,9 @@ def compare(arguments: argparse.Namespace) -> None:
 
     table = pd.read_csv(arguments.out)
     table = table[table["target"].isin(["WT", "TC", "ET"])]
-    mean = table.groupby(["network", "recipe_name", "patient"])["dice"].mean().unstack("patient")
-    print(
-        table.pivot_table(index=["network", "recipe_name"], columns="target", values="dice")
-        .assign(mean=mean.mean(axis=1), patients=mean.count(axis=1))
-        .round(3)
-    )
-    print(table.pivot_table(index=["network", "recipe_name"], columns="fold", values="dice").round(3))
+    mean = table.groupby(["network", "recipe", "patient"])["dice"].mean().unstack("patient")
+    print(table.pivot_table(index=["network", "recipe"], columns="target", values="dice").assign(mean=mean.mean(axis=1), patients=mean.count(axis=1)).round(3))
+    print(table.pivot_table(index=["network", "recipe"], columns="fold", values="dice").round(3))
 
     def difference(name: str, ours: pd.Series, theirs: pd.Series) -> None:
         values = (ours - theirs).dropna().to_numpy()

@@ -13,7 +13,7 @@ from brain_tumor.datasets import NetworkDataset
 from brain_tumor.metrics.segmentation import METRICS
 from brain_tumor.networks import networks_of
 from brain_tumor.networks.trained import read_network
-from brain_tumor.pipelines.segmentation.nodes import train_network
+from brain_tumor.pipelines.segmentation.training import train_network
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
 

@@ -4,17 +4,9 @@ from kedro.pipeline import Node, Pipeline
 
 from brain_tumor.networks import networks_of
 from brain_tumor.pipelines.segmentation.attention import draw_attention, examine_attention, summarise_attention
-from brain_tumor.pipelines.segmentation.nodes import (
-    compare_networks,
-    count_pixels,
-    draw_results,
-    measure_cost,
-    predict_patients,
-    score_patients,
-    summarise_scores,
-    train_network,
-    write_report,
-)
+from brain_tumor.pipelines.segmentation.comparison import compare_networks, write_report
+from brain_tumor.pipelines.segmentation.evaluation import count_pixels, draw_results, measure_cost, predict_patients, score_patients, summarise_scores
+from brain_tumor.pipelines.segmentation.training import train_network
 
 TASK = "segmentation"
 ATTENDING = ("attention_unet", "residual_attention_unet")

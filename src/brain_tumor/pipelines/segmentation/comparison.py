@@ -1,0 +1,73 @@
+"""Nodes that compare the networks and write the report."""
+
+from itertools import permutations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from brain_tumor.data.split import TEST
+from brain_tumor.data.store import Store
+from brain_tumor.figures.segmentation_comparison import draw_costs, draw_parameters, draw_targets
+from brain_tumor.metrics.segmentation import compare_patients
+from brain_tumor.pipelines.segmentation.report import compose_report
+from brain_tumor.training.settings import EngineSettings, SegmentationRecipe
+
+
+def compare_networks(slices: Store, *results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Figure]]:
+    """All networks in one tidy table; their differences on the same patients; what they cost; figures of both.
+
+    Args:
+        results: the summary of each network, then the patients' scores of each, then the cost of each.
+    """
+    third = len(results) // 3
+    comparison, costs = (pd.concat(tables, ignore_index=True) for tables in (results[:third], results[2 * third :]))
+    scores = {name: table[table["set"] == TEST] for name, table in zip(comparison["network"].unique(), results[third : 2 * third], strict=True)}
+    names = list(scores)
+    pairs = permutations(names, 2)
+    differences = [compare_patients(scores[one], scores[other]).assign(network=one, than=other) for one, other in pairs]
+    columns = ["network", "than", "target", "metric", "difference", "low", "high", "better", "patients"]
+    table = pd.concat(differences, ignore_index=True)[columns] if differences else pd.DataFrame(columns=columns)
+    title = "SIMULATED" if slices.description["simulated"] else slices.description["data_set"]
+    figures = {
+        "1_targets": draw_targets(comparison, title),
+        "2_costs": draw_costs(comparison, costs, title),
+        "3_parameters": draw_parameters(_count_parameters(names)),
+    }
+    return comparison, table, costs, figures
+
+
+def _count_parameters(names: list[str]) -> pd.DataFrame:
+    """Parameters of each network by its number of filters."""
+    import torch
+
+    from brain_tumor.networks import build
+
+    with torch.device("meta"):
+        counts = {name: {n: sum(p.numel() for p in build(name, n_filters=n).parameters()) for n in (8, 16, 32, 64)} for name in names}
+    return pd.DataFrame(counts).rename_axis("n_filters")
+
+
+def write_report(
+    comparison: pd.DataFrame,
+    differences: pd.DataFrame,
+    costs: pd.DataFrame,
+    index: pd.DataFrame,
+    splits: pd.DataFrame,
+    slices: Store,
+    recipe: SegmentationRecipe,
+    engine: EngineSettings,
+    figures: dict[str, bytes],
+    *results: pd.DataFrame | dict[str, bytes],
+) -> str:
+    """The report as one HTML page.
+
+    Args:
+        figures: of the comparison.
+        results: the patients' scores of each network, the figures of each, then pairs of what its attention means and the figures of it.
+    """
+    names = list(comparison["network"].unique())
+    scores, drawn = dict(zip(names, results, strict=False)), dict(zip(names, results[len(names) :], strict=False))
+    attention = results[2 * len(names) :]
+    settings = {"recipe": recipe.model_dump(), "training": engine.model_dump(exclude_none=True)}
+    tables = [comparison, differences, costs, index, splits]
+    return compose_report(tables, slices.description, settings, figures, scores, drawn, list(zip(attention[::2], attention[1::2], strict=True)))

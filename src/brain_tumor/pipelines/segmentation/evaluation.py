@@ -1,0 +1,145 @@
+"""Nodes that evaluate one network on the test patients. torch is imported when they run: it takes seconds."""
+
+from collections.abc import Iterator
+from time import perf_counter
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from brain_tumor.data.split import TEST
+from brain_tumor.data.store import Chunk, Store, StoreContent
+from brain_tumor.figures.segmentation import Example, choose_patients, draw_curves, draw_examples, draw_scores
+from brain_tumor.metrics import segmentation as metrics
+from brain_tumor.metrics.surfaces import score_surfaces, to_volume
+from brain_tumor.networks.trained import TrainedNetwork
+from brain_tumor.training.settings import EngineSettings, PredictionSettings
+
+CROSS_VALIDATION = "cross-validation"
+"""The set of patients that were each predicted by the one member of an ensemble that was not trained on them."""
+
+
+def predict_patients(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, prediction: PredictionSettings, engine: EngineSettings) -> StoreContent:
+    """Probability of each tissue in every slice of the test patients; after cross-validation also of all others, each by the member that has not seen them."""
+    about = slices.description
+    description = {"network": network.name, "tissues": about["tissues"], "simulated": about["simulated"], "flips": prediction.flips}
+    return StoreContent(description, _predict(network, slices, splits, prediction, engine))
+
+
+def _predict(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, prediction: PredictionSettings, engine: EngineSettings) -> Iterator[Chunk]:
+    from brain_tumor.training.device import choose_device
+    from brain_tumor.training.predict import find_probabilities
+
+    table, device = slices.rows, choose_device(engine)
+    parts = [(TEST, network.module(), splits.loc[splits["split"] == TEST, "patient"])]
+    if len(network.members) > 1:
+        parts += [(CROSS_VALIDATION, network.member(k), patients) for k, patients in enumerate(network.description["validation_patients"])]
+    for name, module, patients in parts:
+        rows, start = np.flatnonzero(table["patient"].isin(patients)), 0
+        for probability in find_probabilities(module, slices, rows, device, flips=prediction.flips, name=network.name):
+            chosen = rows[start : start + len(probability)]
+            patient, number = (table[column].to_numpy()[chosen] for column in ("patient", "slice"))
+            kind = np.array([name] * len(chosen), dtype=object)
+            yield {"probability": probability, "row": chosen, "patient": patient.astype(object), "slice": number, "set": kind}
+            start += len(probability)
+
+
+def count_pixels(predictions: Store, slices: Store) -> pd.DataFrame:
+    """True and false positives and negatives in each slice, for each target."""
+    parts = []
+    for (kind, patient), table in predictions.rows.groupby(["set", "patient"], sort=True):
+        (labels,) = slices.read(table["row"].to_numpy(), "labels")
+        (probability,) = predictions.read(table.index.to_numpy(), "probability")
+        counts = metrics.count_slices(labels, metrics.to_labels(probability), slices.description["targets"])
+        counts.insert(0, "slice", table["slice"].to_numpy()[counts.pop("position")])
+        parts.append(counts.assign(patient=patient, set=kind))
+    return pd.concat(parts, ignore_index=True)
+
+
+def score_patients(pixel_counts: pd.DataFrame, predictions: Store, slices: Store) -> pd.DataFrame:
+    """Scores of each patient's volume, and distances between surfaces where his slices make one: rows `set`, `patient`, `target`, `metric`, `value`."""
+    parts = [metrics.score_patients(counts).assign(set=kind) for kind, counts in pixel_counts.groupby("set")]
+    for (kind, patient), table in predictions.rows.groupby(["set", "patient"], sort=True):
+        parts.append(_score_surfaces(table, predictions, slices).assign(set=kind, patient=patient))
+    return pd.concat(parts, ignore_index=True)[["set", "patient", "target", "metric", "value"]]
+
+
+def _score_surfaces(table: pd.DataFrame, predictions: Store, slices: Store) -> pd.DataFrame:
+    targets = slices.description["targets"]
+    (labels,) = slices.read(table["row"].to_numpy(), "labels")
+    (probability,) = predictions.read(table.index.to_numpy(), "probability")
+    numbers = table["slice"].to_numpy()
+    truth, found = to_volume(labels, numbers), to_volume(metrics.to_labels(probability), numbers)
+    if truth is None or found is None:
+        rows = [(target, metric, np.nan) for target in targets for metric in ("hd95_mm", "surface_dice")]
+        return pd.DataFrame(rows, columns=["target", "metric", "value"])
+    slice_mm, row_mm, column_mm = slices.rows.loc[table["row"].iloc[0], ["slice_mm", "row_mm", "column_mm"]].astype(float)
+    return score_surfaces(truth[0], found[0], (slice_mm * truth[1], row_mm, column_mm), targets)
+
+
+def summarise_scores(patient_scores: pd.DataFrame, pixel_counts: pd.DataFrame, slices: Store, network: TrainedNetwork) -> pd.DataFrame:
+    """Means in three protocols with intervals over patients: a row for each set, protocol, target and metric."""
+    tissues = slices.description["tissues"]
+    parts = []
+    for kind, scores in patient_scores.groupby("set", sort=False):
+        counts = pixel_counts[pixel_counts["set"] == kind]
+        tables = [metrics.summarise_patients(scores), metrics.summarise_slices(counts, tissues), metrics.summarise_batches(counts, tissues)]
+        parts.append(pd.concat([table for table in tables if len(table)], ignore_index=True).assign(set=kind))
+    summary = pd.concat(parts, ignore_index=True)
+    return summary.assign(network=network.name, parameters=network.parameters)[["network", "parameters", "set", *metrics.SUMMARY]]
+
+
+def measure_cost(network: TrainedNetwork, slices: Store, training_log: pd.DataFrame, engine: EngineSettings) -> pd.DataFrame:
+    """What the network costs: parameters, operations of a forward pass of one slice (exact), slices a second predicted on this device, seconds of training."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from brain_tumor.training.device import choose_device
+    from brain_tumor.training.predict import find_probabilities
+
+    device, module = choose_device(engine), network.member(0)
+    size = slices.description["slice_size"]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(torch.zeros(1, network.sizes["in_channels"], size, size))
+    rows = np.arange(min(64, len(slices.rows)))
+    seconds = []
+    for _ in range(3):
+        start = perf_counter()
+        for _ in find_probabilities(module, slices, rows, device, flips=False):
+            pass
+        seconds.append(perf_counter() - start)
+    row = {"network": network.name, "parameters": network.parameters, "gflops_a_slice": counter.get_total_flops() / 1e9}
+    row |= {"slices_a_second": len(rows) / min(seconds), "training_seconds": training_log["seconds"].sum(), "device": str(device)}
+    return pd.DataFrame([row])
+
+
+def draw_results(network: TrainedNetwork, predictions: Store, slices: Store, patient_scores: pd.DataFrame, training_log: pd.DataFrame) -> dict[str, Figure]:
+    """Learning curves, scores by patient, and the best, the median and the worst patient."""
+    about = slices.description
+    title = f"{network.name}{', SIMULATED' if about['simulated'] else ''}"
+    scores = patient_scores[patient_scores["set"] == TEST]
+    ranking = _ranking(scores)
+    chosen = choose_patients(ranking.to_dict())
+    examples = [_example(patient, f"{kind}: {patient}\n{ranking.name} Dice {ranking[patient]:.3f}", predictions, slices) for patient, kind in chosen.items()]
+    return {
+        "1_curves": draw_curves(training_log, f"{title}: training"),
+        "2_scores": draw_scores(scores, f"{title}: test patients"),
+        "3_patients": draw_examples(examples, about["modalities"], about["tissues"], f"{title}: best, median and worst test patient"),
+    }
+
+
+def _ranking(scores: pd.DataFrame) -> pd.Series:
+    """Dice of each patient by which patients are ranked: the whole tumour's where it is declared, else the last target's."""
+    dice = scores[scores["metric"] == "dice"].pivot(index="patient", columns="target", values="value")
+    return dice["WT"] if "WT" in dice else dice[scores["target"].iloc[-1]]
+
+
+def _example(patient: str, title: str, predictions: Store, slices: Store) -> Example:
+    """The slice with most tumour; where there is none, the one where most was found."""
+    table = predictions.rows
+    table = table[(table["patient"] == patient) & (table["set"] == TEST)]
+    image, truth = slices.read(table["row"].to_numpy(), "image", "labels")
+    (probability,) = predictions.read(table.index.to_numpy(), "probability")
+    predicted = metrics.to_labels(probability)
+    k = int(np.lexsort(((predicted > 0).sum((1, 2)), (truth > 0).sum((1, 2))))[-1])
+    return Example(f"{title}\nslice {table['slice'].iloc[k]}", image[k].astype(np.float32), truth[k], probability[k], predicted[k])

@@ -1,0 +1,138 @@
+"""Nodes that train. torch is imported when they run: it takes seconds."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from brain_tumor.data.split import TEST, VALIDATION
+from brain_tumor.data.store import Store, StoreContent, fingerprint
+from brain_tumor.networks.trained import TrainedNetwork, read_network
+from brain_tumor.training.checkpoints import Checkpoints, code_state
+from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
+
+if TYPE_CHECKING:
+    from brain_tumor.training.fit import Fitted
+
+logger = logging.getLogger(__name__)
+
+
+def train_network(
+    slices: Store,
+    splits: pd.DataFrame,
+    checkpoints: Checkpoints,
+    experiment: ExperimentSettings,
+    recipe: SegmentationRecipe,
+    engine: EngineSettings,
+    folds: int,
+    initial_weights: str | None,
+) -> tuple[TrainedNetwork, pd.DataFrame, StoreContent]:
+    """The trained network, the log of its training, and what it saw in one slice after each epoch.
+
+    With several folds one network for each; they answer together. Goes on from a checkpoint of the same settings and data.
+    """
+    about, rows = slices.description, slices.rows
+    sizes = {"in_channels": len(about["modalities"]), "out_channels": len(about["tissues"])} | experiment.sizes
+    _require_match(sizes, about)
+    initial = _read_initial(initial_weights, experiment.network, sizes)
+    recipe = recipe.model_copy(update={"epochs": experiment.epochs or recipe.epochs})
+    settings = [experiment.network, sizes, recipe.model_dump(), engine.seed, engine.precision, initial_weights, code_state()]
+    fitted, marks, held_out = [], [], _validation_patients(splits, folds)
+    for number, patients in enumerate(held_out):
+        train = np.flatnonzero(rows["patient"].isin(splits.loc[splits["split"] != TEST, "patient"]) & ~rows["patient"].isin(patients))
+        validation = np.flatnonzero(rows["patient"].isin(patients))
+        _require_tumour(rows, train, validation)
+        words = f", fold {number + 1} of {folds}" if folds > 1 else ""
+        logger.info("%s%s: %d slices to train on, %d to validate on", experiment.network, words, len(train), len(validation))
+        marks.append(fingerprint(settings, about, train.tolist(), validation.tolist()))
+        fitted.append(_fit(slices, train, validation, experiment.network, sizes, initial, recipe, engine, checkpoints.of(marks[-1])))
+    description = about | {"recipe": recipe.model_dump(), "seed": engine.seed, "kept": [f.kept for f in fitted], "validation_patients": held_out}
+    log = pd.concat([f.log.assign(fold=k) for k, f in enumerate(fitted)], ignore_index=True) if folds > 1 else fitted[0].log
+    network = TrainedNetwork(experiment.network, sizes, description, tuple(f.weights for f in fitted))
+    example = _fullest(rows, np.flatnonzero(rows["patient"].isin(held_out[0])))
+    return network, log, _history(fitted[0].snapshots, about["tissues"], example, marks[0])
+
+
+def _fit(
+    slices: Store,
+    train: np.ndarray,
+    validation: np.ndarray,
+    name: str,
+    sizes: dict[str, int],
+    initial: TrainedNetwork | None,
+    recipe: SegmentationRecipe,
+    engine: EngineSettings,
+    checkpoints: Checkpoints,
+) -> "Fitted":
+    import lightning
+    import torch
+
+    from brain_tumor.networks import build
+    from brain_tumor.training.batches import Rows
+    from brain_tumor.training.fit import Job, fit
+    from brain_tumor.training.tasks import MONITOR, SegmentationTask
+
+    about = slices.description
+    lightning.seed_everything(engine.seed, verbose=False)
+    network = build(name, **sizes)
+    if initial:
+        network.load_state_dict(initial.members[0])
+    (example,) = slices.read(np.array([_fullest(slices.rows, validation)]), "image")
+    task = SegmentationTask(network, about["targets"], len(about["tissues"]), recipe, engine.seed, torch.from_numpy(example[0]).float())
+    return fit(Job(task, Rows(slices, train), Rows(slices, validation), MONITOR, recipe, engine, checkpoints))
+
+
+def _require_match(sizes: dict[str, int], about: dict[str, Any]) -> None:
+    for size, entry in (("in_channels", "modalities"), ("out_channels", "tissues")):
+        if sizes[size] != len(about[entry]):
+            raise ValueError(f"the store has {len(about[entry])} {entry} ({', '.join(about[entry])}), but {size} is {sizes[size]}; leave {size} out of sizes")
+
+
+def _read_initial(path: str | None, name: str, sizes: dict[str, int]) -> TrainedNetwork | None:
+    """The network to start from; None without a path, or if it is another network's."""
+    if not path:
+        return None
+    found = read_network(Path(path))
+    if found.name != name:
+        logger.warning("%s holds a %s; %s starts from random weights", path, found.name, name)
+        return None
+    if found.sizes != sizes:
+        raise ValueError(f"the network in {path} has sizes {found.sizes}, but {name} is built with {sizes}; set `sizes` to those of the file")
+    return found
+
+
+def _validation_patients(splits: pd.DataFrame, folds: int) -> list[list[str]]:
+    """Patients that validate each member: those of the split, or for cross-validation each fold of all that are not for testing."""
+    if folds == 1:
+        return [splits.loc[splits["split"] == VALIDATION, "patient"].tolist()]
+    available = splits["fold"].nunique()
+    if folds != available:
+        raise ValueError(f"segmentation.folds is {folds}, but patients are divided into {available} folds; set data_segmentation.split.folds to {folds} too")
+    learning = splits[splits["split"] != TEST]
+    return [learning.loc[learning["fold"] == k, "patient"].tolist() for k in range(folds)]
+
+
+def _require_tumour(rows: pd.DataFrame, train: np.ndarray, validation: np.ndarray) -> None:
+    if not rows["tumour_pixels"].iloc[train].any():
+        raise ValueError(f"none of the {len(train)} slices to train on shows tumour, so there is nothing to learn; give scans of more patients, with masks")
+    if not rows["tumour_pixels"].iloc[validation].any():
+        logger.warning("none of the %d validation slices shows tumour: the best epoch is the one that finds nothing there", len(validation))
+
+
+def _fullest(rows: pd.DataFrame, chosen: np.ndarray) -> int:
+    """The row with most tumour."""
+    return int(chosen[rows["tumour_pixels"].to_numpy()[chosen].argmax()])
+
+
+def _history(snapshots: list[dict[str, Any]], tissues: list[str], row: int, mark: str) -> StoreContent:
+    """Probabilities and attention maps of one slice, a row for each epoch, all at the size of the slice."""
+    from torch.nn.functional import interpolate
+
+    def full(maps: Any) -> np.ndarray:
+        return interpolate(maps[None].float(), size=snapshots[0]["probability"].shape[-2:], mode="bilinear", align_corners=True)[0].half().numpy()
+
+    maps = np.stack([np.concatenate([full(value) for value in snapshot.values()]) for snapshot in snapshots])
+    names = [*tissues, *(name for name in snapshots[0] if name != "probability")]
+    return StoreContent({"names": names, "row": row, "fingerprint": mark}, iter([{"epoch": np.arange(1, len(maps) + 1), "maps": maps}]))
