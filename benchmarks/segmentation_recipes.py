@@ -6,7 +6,7 @@
     python benchmarks/segmentation_recipes.py compare --out RESULTS.csv             # tables of what was measured
 
 Recipes: `reference` (BCE, Adam 2e-3 with L2 1e-2, x0.9 an epoch, batches of 32, no augmentation, fp32), `plain` (Dice and BCE, AdamW 1e-3, no
-augmentation, fp32), `ours` (conf/base, epochs to fit the time). Each training gets `--minutes` of CPU time on one thread, in a process of its own; how
+augmentation, fp32), `ours` (conf/full, in batches of 16). Each training gets `--minutes` of CPU time on one thread, in a process of its own; how
 many epochs fit is measured first. A tenth of the training patients validate: the weights of the best epoch are scored, for all recipes.
 Volume Dice as in the report; BraTS 2020 rule for empty masks. A training that is in RESULTS.csv already is not repeated.
 """
@@ -33,7 +33,11 @@ from brain_tumor.data.store import Store
 from brain_tumor.networks import build, networks_of
 from brain_tumor.training.settings import EngineSettings, SegmentationRecipe
 
-BASE = yaml.safe_load((Path(__file__).parents[1] / "conf/base/parameters_segmentation.yml").read_text())["segmentation"]
+BASE, FULL = (
+    yaml.safe_load((Path(__file__).parents[1] / f"conf/{environment}/parameters_segmentation.yml").read_text())["segmentation"]
+    for environment in ("base", "full")
+)
+OURS = BASE["recipe"] | FULL["recipe"] | {"batch_size": 16, "augmentation": BASE["recipe"]["augmentation"] | FULL["recipe"]["augmentation"]}
 NO_AUGMENTATION = {"flip": 0.0}
 RECIPES: dict[str, tuple[dict[str, Any], str]] = {
     # recipe, precision
@@ -43,7 +47,7 @@ RECIPES: dict[str, tuple[dict[str, Any], str]] = {
         "fp32",
     ),
     "plain": ({"learning_rate": 1e-3, "weight_decay": 1e-2, "batch_size": 16, "augmentation": NO_AUGMENTATION}, "fp32"),
-    "ours": (BASE["recipe"], "auto"),
+    "ours": (OURS, "auto"),
 }
 EPOCH = 400
 """Slices in an epoch, at least: the rest of the time is for validation."""

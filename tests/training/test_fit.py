@@ -113,7 +113,7 @@ def test_longer_recipe_goes_on_only_in_its_own_folder(tmp_path):
 def test_golden_loss_of_thirty_steps(store, tmp_path):
     """What thirty steps on the squares gave when this was written: a change that is not meant to change training must not change them."""
     recipe = SegmentationRecipe(epochs=6, batch_size=4, epoch_steps=5, augmentation=BUSY)
-    golden = [0.804617, 0.65854, 0.583233, 0.553907, 0.548025, 0.541054]
+    golden = [0.790401, 0.680204, 0.632269, 0.612499, 0.602497, 0.600653]
     assert fit(job(store, tmp_path, recipe)).log["train_loss"].tolist() == pytest.approx(golden, rel=2e-3)
 
 

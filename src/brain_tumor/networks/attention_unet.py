@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brain_tumor.networks.attention import Attention
-from brain_tumor.networks.blocks import initialise, upsample
+from brain_tumor.networks.blocks import he_initialised, upsample
 from brain_tumor.networks.improved_unet import ImprovedUNet
 
 
@@ -21,7 +21,6 @@ class AttentionUNet(ImprovedUNet):
     def __init__(self, *, in_channels: int = 4, out_channels: int = 3, n_filters: int = 32) -> None:
         super().__init__(in_channels=in_channels, out_channels=out_channels, n_filters=n_filters)
         self.gates = nn.ModuleList([AttentionGate(channels * n_filters) for channels in (8, 4, 2, 1)])
-        initialise(self.gates)
 
     def join(self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]) -> Float[Tensor, "b c h w"]:
         """The sum, once the gate of the level has weighed the skip."""
@@ -37,8 +36,8 @@ class AttentionGate(Attention):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.query = nn.Conv2d(channels, channels, 1)
-        self.key = nn.Conv2d(channels, channels, 1, stride=2)
+        self.query = he_initialised(nn.Conv2d(channels, channels, 1))
+        self.key = he_initialised(nn.Conv2d(channels, channels, 1, stride=2))
         self.score = nn.Conv2d(channels, 1, 1)
 
     def forward(self, query: Float[Tensor, "b c h2 w2"], skip: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:

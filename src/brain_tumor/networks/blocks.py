@@ -13,9 +13,9 @@ def double_convolution(in_channels: int, out_channels: int, middle: int | None =
     """(3x3 convolution, ReLU) twice; the size of the map stays."""
     middle = middle or out_channels
     return nn.Sequential(
-        nn.Conv2d(in_channels, middle, 3, padding=1),
+        he_initialised(nn.Conv2d(in_channels, middle, 3, padding=1)),
         nn.ReLU(inplace=True),
-        nn.Conv2d(middle, out_channels, 3, padding=1),
+        he_initialised(nn.Conv2d(middle, out_channels, 3, padding=1)),
         nn.ReLU(inplace=True),
     )
 
@@ -25,7 +25,7 @@ def inverted_bottleneck(in_channels: int, middle: int, out_channels: int) -> nn.
     return nn.Sequential(
         DepthwiseConv2d(in_channels, 7),
         nn.BatchNorm2d(in_channels),
-        nn.Conv2d(in_channels, middle, 1),
+        he_initialised(nn.Conv2d(in_channels, middle, 1)),
         nn.ReLU(inplace=True),
         nn.Conv2d(middle, out_channels, 1),
     )
@@ -91,13 +91,12 @@ def require_sides(x: Float[Tensor, "b c h w"], multiple: int) -> None:
         raise ValueError(f"height and width must be multiples of {multiple}, got {height}x{width}; set `slice_size` to {nearest}")
 
 
-def initialise(network: nn.Module) -> None:
-    """He initialisation of every convolution that a ReLU follows; without normalisation layers, signals fade with torch's default.
+def he_initialised(convolution: nn.Conv2d) -> nn.Conv2d:
+    """The convolution with He initialisation: for those that a ReLU follows, and for heads. Others keep torch's, which is smaller.
 
     Source: He et al. 2015, arXiv:1502.01852.
     """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    if convolution.bias is not None:
+        nn.init.zeros_(convolution.bias)
+    return convolution

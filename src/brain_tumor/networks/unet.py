@@ -6,7 +6,7 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brain_tumor.networks.blocks import initialise, require_sides
+from brain_tumor.networks.blocks import he_initialised, require_sides
 
 
 class UNet(nn.Module, ABC):
@@ -32,9 +32,8 @@ class UNet(nn.Module, ABC):
         self.encoder = nn.ModuleList([encoder_block(i, o) for i, o in ((in_channels, n), (n, 2 * n), (2 * n, 4 * n), (4 * n, 8 * n))])
         self.bottleneck = bottleneck
         self.decoder = nn.ModuleList([decoder_block(i, o) for i, o in ((8 * n, 4 * n), (4 * n, 2 * n), (2 * n, n), (n, n))])
-        self.head = nn.Conv2d(n, out_channels, 1)
+        self.head = he_initialised(nn.Conv2d(n, out_channels, 1))
         self.down = nn.MaxPool2d(2)
-        initialise(self)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
         """Logits of each tissue: independent sigmoids."""

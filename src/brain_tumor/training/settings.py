@@ -115,9 +115,10 @@ class ExperimentSettings(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         sizes: keyword arguments of `build`.
-        epochs: instead of the recipe's.
+        epochs: instead of the recipe's; so is the learning rate.
     """
 
     network: str
     sizes: dict[str, int] = {}
     epochs: int | None = Field(None, ge=1)
+    learning_rate: float | None = Field(None, gt=0)
