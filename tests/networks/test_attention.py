@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from brain_tumor.networks import build
-from brain_tumor.networks.attention import attentions, levelled, watch
+from brain_tumor.networks.attention import attentions, levelled, outputs, watch
 from brain_tumor.networks.residual_attention_unet import SelfAttention
 
 SIZES = {"attention_unet": [8, 16, 32, 64], "residual_attention_unet": [32, 16, 8, 16, 32]}  # of a slice of 64 x 64, in the order of definition
@@ -27,11 +27,13 @@ def test_every_map_is_seen_and_the_logits_stay(network):
     assert not maps  # nothing is kept once it is closed
 
 
-def test_watching_one_kind_leaves_the_others_alone(network):
-    name, network = network
-    with torch.no_grad(), watch(network, SelfAttention) as maps:
-        network(torch.randn(1, 4, 32, 32))
-    assert bool(maps) == (name == "residual_attention_unet")
+def test_outputs_of_any_module_can_be_seen():
+    network = build("attention_unet", n_filters=8).eval()
+    x = torch.randn(1, 4, 32, 32)
+    with torch.no_grad(), outputs({"head": network.head, "score": network.gates[3].score}) as found:
+        logits = network(x)
+    assert torch.equal(found["head"], logits)
+    assert found["score"].shape == (1, 1, 16, 16)
 
 
 def test_a_level_map_changes_the_logits_while_open(network):

@@ -42,7 +42,16 @@ def test_attention_loss_by_hand():
     tumour = torch.tensor([[[[1.0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]]])
     coarse = torch.tensor([[[[0.9, 0.1], [0.2, 0.5]]]])  # one cell of four has tumour
     expected = (-np.mean(np.log([0.9, 0.9, 0.8, 0.5])) + 1 - 2 * 0.9 / (1.7 + 1)) / 2
+    coarse = coarse.logit()
     assert attention_loss({"one": coarse}, tumour).item() == pytest.approx(expected, rel=1e-4)
     other = (np.log(2) + 1 - 2 * 0.5 / (8 + 1)) / 2
-    fine = torch.full((1, 1, 4, 4), 0.5)
+    fine = torch.zeros(1, 1, 4, 4)
     assert attention_loss({"one": coarse, "two": fine}, tumour).item() == pytest.approx((expected + other) / 2, rel=1e-4)
+
+
+def test_a_gate_that_has_closed_is_opened_again():
+    """The gradient of a logit is no smaller for being far off."""
+    tumour = torch.ones(1, 1, 4, 4)
+    closed = torch.full((1, 1, 4, 4), -40.0, requires_grad=True)
+    attention_loss({"gate": closed}, tumour).backward()
+    assert (closed.grad < -0.01).all()

@@ -1,7 +1,7 @@
 """What modules that attend have in common: a map of where they look, and what they would give if they looked nowhere in particular."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -28,21 +28,27 @@ def attentions(network: nn.Module) -> dict[str, Attention]:
 
 
 @contextmanager
-def watch(network: nn.Module, kind: type[Attention] | None = Attention) -> Iterator[dict[str, Float[Tensor, "b 1 h w"]]]:
-    """While open, the maps of the last forward pass by the name of their module; those of one kind of module, or none.
+def watch(network: nn.Module) -> Iterator[dict[str, Float[Tensor, "b 1 h w"]]]:
+    """While open, the maps of the last forward pass by the name of their module.
 
     >>> with watch(network) as maps:
     ...     logits = network(x)
     """
-    maps: dict[str, Tensor] = {}
-
-    def keep(name: str, module: Attention, inputs: tuple[Any, ...], output: Any) -> None:
-        maps[name] = module.map_of(inputs, output)
-
-    watched = {name: module for name, module in attentions(network).items() if kind and isinstance(module, kind)}
-    handles = [module.register_forward_hook(partial(keep, name)) for name, module in watched.items()]
-    try:
+    with outputs(attentions(network), lambda module, inputs, output: module.map_of(inputs, output)) as maps:
         yield maps
+
+
+@contextmanager
+def outputs(modules: Mapping[str, nn.Module], read: Callable[[Any, tuple[Any, ...], Any], Tensor] | None = None) -> Iterator[dict[str, Tensor]]:
+    """While open, what modules gave in the last forward pass, or what `read` makes of what went in and came out, by name."""
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        found[name] = read(module, inputs, output) if read else output
+
+    handles = [module.register_forward_hook(partial(keep, name)) for name, module in modules.items()]
+    try:
+        yield found
     finally:
         for handle in handles:
             handle.remove()

@@ -45,16 +45,19 @@ class OverlapEntropy(nn.Module):
 
 
 def attention_loss(maps: Mapping[str, Float[Tensor, "b 1 _ _"]], tumour: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
-    """How far maps in 0 to 1 are from the tumour at the size of each: half cross-entropy and half soft Dice, averaged over maps.
+    """How far maps are from the tumour at the size of each: half cross-entropy and half soft Dice, averaged over maps.
 
     A cell of a coarse map has tumour if any of its pixels has. Cross-entropy alone lets a fine map be 0 everywhere: tumours are small.
+
+    Args:
+        maps: before their sigmoid: behind it, a map that has closed gives no gradient and stays closed.
     """
     losses = []
-    for attention in maps.values():
-        found, there = attention.float().clamp(1e-4, 1 - 1e-4), adaptive_max_pool2d(tumour, attention.shape[-2:])
-        entropy = -(there * found.log() + (1 - there) * (1 - found).log()).mean()
+    for logits in maps.values():
+        logits, there = logits.float(), adaptive_max_pool2d(tumour, logits.shape[-2:])
+        found = logits.sigmoid()
         dice = 1 - (2 * (found * there).sum() + 1e-5) / (found.sum() + there.sum() + 1e-5)
-        losses.append((entropy + dice) / 2)
+        losses.append((binary_cross_entropy_with_logits(logits, there) + dice) / 2)
     return torch.stack(losses).mean()
 
 

@@ -9,7 +9,7 @@ from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from brain_tumor.networks.attention import watch
+from brain_tumor.networks.attention import attentions, outputs, watch
 from brain_tumor.networks.attention_unet import AttentionGate
 from brain_tumor.training.augment import augment, draw_chances
 from brain_tumor.training.batches import Batch
@@ -78,6 +78,7 @@ class SegmentationTask(Task):
         self.example = example
         self.targets, self.tissues, self.augmentation = dict(targets), tissues, recipe.augmentation
         self.attention_weight = recipe.attention_weight
+        self.gates = {name: gate.score for name, gate in attentions(network).items() if isinstance(gate, AttentionGate)}
         self.loss = OverlapEntropy(recipe.dice_weight, recipe.missed_weight, recipe.focal)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
@@ -86,9 +87,9 @@ class SegmentationTask(Task):
         chances = draw_chances(self.recipe.batch_size, batch["image"].shape[1], self.seed, self.current_epoch, index)
         mine = {name: value[rank::ranks] for name, value in chances.items()}
         image, labels = augment(batch["image"], batch["labels"], mine, self.augmentation)
-        with watch(self.network, AttentionGate if self.attention_weight else None) as maps:
+        with outputs(self.gates) as maps:
             loss = self.loss(self.network(image), to_channels(labels, self.tissues))
-        if maps:
+        if maps and self.attention_weight:
             loss = loss + self.attention_weight * attention_loss(maps, (labels > 0)[:, None].float())
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=self.recipe.batch_size)
         return loss
