@@ -16,7 +16,7 @@ from submitit.core.utils import DelayedSubmission
 from support import wait_until
 
 from brain_tumor.cli import KedroRun, split_pipeline, submit
-from brain_tumor.pipelines.segmentation.pipeline import EXPERIMENTS
+from brain_tumor.networks import networks_of
 
 SBATCH = """#!{python}
 import sys
@@ -46,7 +46,7 @@ def test_one_slurm_job_for_each_experiment_waits_for_the_data(project, slurm, tm
     arguments = ["--env", "full", "--hours", "2", "--partition", "gpu", "--logs", str(tmp_path / "logs"), "--params", "training.seed=7"]
     result = CliRunner().invoke(submit, arguments, obj=bootstrap_project(project), catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    scripts = [(slurm / f"{k}.sh").read_text() for k in range(1, len(EXPERIMENTS) + 3)]
+    scripts = [(slurm / f"{k}.sh").read_text() for k in range(1, len(networks_of("segmentation")) + 3)]
     data, *experiments, comparison = scripts
     assert "dependency" not in data
     assert "gpus-per-node" not in data
@@ -68,9 +68,9 @@ def test_pipeline_is_split_around_its_experiments(project):
     bootstrap_project(project)
     before, experiments, after = split_pipeline("segmentation")
     assert "segmentation.prepare_slices" in before
-    assert set(experiments) == {f"segmentation.{network}" for network in EXPERIMENTS}
+    assert set(experiments) == {f"segmentation.{network}" for network in networks_of("segmentation")}
     assert set(after) == {"segmentation.compare_networks", "segmentation.write_report"}
-    assert split_pipeline("segmentation", list(EXPERIMENTS)) == (before, experiments, after)
+    assert split_pipeline("segmentation", list(networks_of("segmentation"))) == (before, experiments, after)
     assert split_pipeline("segmentation", []) == (before, {}, [])  # what is not all there is not compared
     with pytest.raises(ClickException, match="there is no network 'unet' in segmentation; networks are"):
         split_pipeline("segmentation", ["unet"])

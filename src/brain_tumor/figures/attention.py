@@ -47,15 +47,15 @@ def draw_meaning(summary: pd.DataFrame, title: str) -> Figure:
     Args:
         summary: rows `map`, `metric`, `mean`, `low`, `high`.
     """
-    figure = Figure(figsize=(9, 0.34 * summary["map"].nunique() + 1.6), layout="constrained")
+    figure = Figure(figsize=(9, 0.42 * summary["map"].nunique() + 1.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     names = list(summary["map"].unique())
     place = {name: len(names) - k for k, name in enumerate(names)}
-    losses = [metric for metric in summary["metric"].unique() if metric in ("dice_loss_WT", "dice_loss_TC", "dice_loss_ET")]
+    losses = [metric for metric in summary["metric"].unique() if metric.startswith("dice_loss_")]
     for axes, metrics in ((left, ["auc_tumour", "auc_brain"]), (right, losses)):
         for k, metric in enumerate(metrics):
             table = summary[summary["metric"] == metric]
-            y = table["map"].map(place) + 0.22 * (k - (len(metrics) - 1) / 2)
+            y = table["map"].map(place) + 0.16 * (k - (len(metrics) - 1) / 2)
             error = np.abs(table[["low", "high"]].to_numpy().T - table["mean"].to_numpy())
             axes.errorbar(table["mean"], y, xerr=np.nan_to_num(error), fmt="o", markersize=4, label=metric.replace("_", " "))
         axes.legend(frameon=False, fontsize="x-small")

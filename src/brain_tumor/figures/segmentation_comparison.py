@@ -26,9 +26,10 @@ def draw_targets(comparison: pd.DataFrame, title: str) -> Figure:
 
 def draw_costs(comparison: pd.DataFrame, costs: pd.DataFrame, title: str) -> Figure:
     """Dice of the whole tumour (or the last target) against parameters, and against slices a second."""
-    targets = list(comparison["target"].unique())
+    dice = comparison.query("metric == 'dice' and protocol == 'volume' and set == 'test'")
+    targets = list(dice["target"].unique())
     target = "WT" if "WT" in targets else targets[-1]
-    dice = comparison.query("metric == 'dice' and protocol == 'volume' and set == 'test' and target == @target").set_index("network")
+    dice = dice[dice["target"] == target].set_index("network")
     figure = Figure(figsize=(8.5, 3.4), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for row in costs.itertuples():
