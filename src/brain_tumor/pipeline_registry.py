@@ -2,11 +2,15 @@
 
 from kedro.pipeline import Pipeline
 
-from brain_tumor.pipelines import data_segmentation, segmentation
+from brain_tumor.pipelines import data_segmentation, segmentation, survival
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """`segmentation` runs from raw scans to the report, `data_engineering` stops before modelling."""
+    """`segmentation` and `survival` run from raw files to a report, `data_engineering` stops before modelling.
+
+    `survival_predicted` takes the masks that the networks of `segmentation` predicted.
+    """
     data = data_segmentation.create_pipeline()
     whole = data + segmentation.create_pipeline()
-    return {"__default__": whole, "data_engineering": data, "segmentation": whole}
+    expert, predicted = survival.create_pipeline(), survival.create_predicted_pipeline()
+    return {"__default__": whole + expert + predicted, "data_engineering": data, "segmentation": whole, "survival": expert, "survival_predicted": predicted}

@@ -63,6 +63,23 @@ def _scan(patient: str, volumes: dict[str, Path], kinds: tuple[str, ...], data_s
     return Scan.of(patient, "nifti", [volumes[kind] for kind in kinds if kind in volumes], "; ".join(problems))
 
 
+def find_masks(files: list[Path], data_set: DataSet) -> list[tuple[str, Path, Path | None]]:
+    """Each mask among the files: its patient, its file, and a scan of the same patient beside it if there is one."""
+    parsed = [(file, *_parse(file.name, data_set)) for file in files]
+    scans = {(file.parent, patient): file for file, kind, patient in reversed(parsed) if kind not in ("", MASK)}
+    return [(patient, file, scans.get((file.parent, patient))) for file, kind, patient in parsed if kind == MASK]
+
+
+def read_mask(file: Path, data_set: DataSet) -> tuple[UInt8[np.ndarray, "h w d"], Float[np.ndarray, "4 4"]]:
+    """Labels of a NIfTI mask (0 background, k for the k-th tissue declared) turned to L, P, S, and the affine to millimetres.
+
+    Raises:
+        ValueError: as `read_volume`, or if it holds a label that the data set doesn't declare.
+    """
+    voxels, affine = read_volume(file)
+    return _labels(voxels, file, data_set), affine
+
+
 def read(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) -> Iterator[Slice | Unreadable]:
     """The slices of one patient; see `brain_tumor.data.scans.read_slices`."""
     folder = scan.files[0].parent

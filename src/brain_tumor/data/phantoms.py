@@ -46,6 +46,20 @@ class Phantom:
 
 def simulate_patient(slices: tuple[int, ...], rng: np.random.Generator) -> Phantom:
     """Draw one patient: anatomy, tumour, then what four sequences would show of them."""
+    grade, age, head, tumour, labels = _draw_tumour(slices, rng)
+    image = _acquire(head, labels, tumour["core_distance"], age, rng)
+    canvas = np.zeros((len(slices), len(MODALITIES), *GRID[1:]), np.int16)
+    canvas[:, :, head.rows, head.columns] = image
+    return Phantom(grade, age, slices, canvas, _place_labels(labels, head))
+
+
+def simulate_mask(slices: tuple[int, ...], rng: np.random.Generator) -> tuple[str, float, UInt8[np.ndarray, "n h w"]]:
+    """Grade, age and labels of the patient that `simulate_patient` would draw, in a third of its time."""
+    grade, age, head, _, labels = _draw_tumour(slices, rng)
+    return grade, age, _place_labels(labels, head)
+
+
+def _draw_tumour(slices: tuple[int, ...], rng: np.random.Generator) -> tuple[str, float, "_Head", dict[str, np.ndarray], np.ndarray]:
     grade = "HGG" if rng.random() < 0.75 else "LGG"
     age = float(np.clip(rng.normal(61 if grade == "HGG" else 45, 11), 19, 86))
     head = _Head(slices, rng)
@@ -53,12 +67,13 @@ def simulate_patient(slices: tuple[int, ...], rng: np.random.Generator) -> Phant
     labels = np.zeros(head.brain.shape, np.uint8)
     for label, tissue in enumerate(TISSUES, start=1):
         labels[tumour[tissue]] = label
-    image = _acquire(head, labels, tumour["core_distance"], age, rng)
-    canvas = np.zeros((len(slices), len(MODALITIES), *GRID[1:]), np.int16)
-    canvas[:, :, head.rows, head.columns] = image
-    full_labels = np.zeros((len(slices), *GRID[1:]), np.uint8)
-    full_labels[:, head.rows, head.columns] = labels
-    return Phantom(grade, age, slices, canvas, full_labels)
+    return grade, age, head, tumour, labels
+
+
+def _place_labels(labels: np.ndarray, head: "_Head") -> UInt8[np.ndarray, "n h w"]:
+    full = np.zeros((len(labels), *GRID[1:]), np.uint8)
+    full[:, head.rows, head.columns] = labels
+    return full
 
 
 class _Head:

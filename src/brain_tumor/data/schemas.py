@@ -1,9 +1,11 @@
 """Schemas of the tables that the catalog keeps, checked whenever one is saved or loaded."""
 
+import pandas as pd
 import pandera.pandas as pa
 from pandera.typing import Series
 
 from brain_tumor.data.scan import WHOLE_PATIENT
+from brain_tumor.data.shape_features import FEATURES
 from brain_tumor.data.split import TEST, TRAIN, VALIDATION
 
 
@@ -66,3 +68,52 @@ class Splits(pa.DataFrameModel):
     class Config:  # noqa: D106
         coerce = True
         strict = True
+
+
+class TumourFeatures(pa.DataFrameModel):
+    """Rows of measured masks.
+
+    Attributes:
+        file: relative to the source; empty for slices of a store.
+        spacing_mm: of the voxels that were measured.
+        centre_from: where the brain's centre was taken from; empty if it isn't known.
+        simulated: made by the project, not a person's.
+        left_out: why the mask can't be measured; empty if it can.
+    """
+
+    patient: Series[str] = pa.Field(unique=True)
+    file: Series[str]
+    spacing_mm: Series[str]
+    centre_from: Series[str]
+    simulated: Series[bool]
+    left_out: Series[str]
+    features: Series[float] = pa.Field(alias="^(" + "|".join(feature.name for feature in FEATURES) + ")$", regex=True, nullable=True, ge=0)
+
+    class Config:  # noqa: D106
+        coerce = True
+        strict = True
+
+    @pa.dataframe_parser
+    @classmethod
+    def _empty_text(cls, table: pd.DataFrame) -> pd.DataFrame:
+        texts = [name for name in ("file", "spacing_mm", "centre_from", "left_out", "grade", "resection", "note") if name in table]
+        return table.assign(**{name: table[name].astype(object).fillna("") for name in texts})
+
+
+class SurvivalPatients(TumourFeatures):
+    """Rows of patients with what is known of them.
+
+    Attributes:
+        age: years; empty if not known.
+        days: until death, or until the patient was last known to be alive; empty if not known.
+        observed: whether death was seen.
+        left_out: why the patient isn't modelled; empty if he is.
+        note: what to know of a patient who is.
+    """
+
+    grade: Series[str]
+    age: Series[float] = pa.Field(nullable=True, gt=0)
+    resection: Series[str]
+    days: Series[float] = pa.Field(nullable=True, gt=0)
+    observed: Series[bool]
+    note: Series[str]

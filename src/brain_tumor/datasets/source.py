@@ -11,7 +11,7 @@ from kedro.io import AbstractDataset, DatasetError
 from brain_tumor.data.archive import MANIFEST, check_manifest
 from brain_tumor.data.kaggle import download
 from brain_tumor.data.scans import SIMULATED_MARK
-from brain_tumor.data.simulation import simulate_data_set
+from brain_tumor.data.simulation import simulate_data_set, simulate_masks
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +82,8 @@ class SimulatedDataset(FolderDataset):
         seed: the same seed gives the same patients.
     """
 
+    _simulate = staticmethod(simulate_data_set)
+
     def __init__(
         self, *, filepath: str, patients: int, slices: Sequence[int], seed: int = 0, instead: str | None = None, metadata: dict[str, Any] | None = None
     ) -> None:
@@ -98,7 +100,7 @@ class SimulatedDataset(FolderDataset):
         logger.info("simulating %d patients into %s", self._settings["patients"], self._folder)
         draft = self._folder.with_name(f".{self._folder.name}.draft")
         shutil.rmtree(draft, ignore_errors=True)
-        simulate_data_set(draft, **self._settings)
+        self._simulate(draft, **self._settings)
         with (draft / SIMULATED_MARK).open("a") as file:
             file.write(settings)
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -107,3 +109,9 @@ class SimulatedDataset(FolderDataset):
 
     def _describe(self) -> dict[str, Any]:
         return super()._describe() | ({} if self._own else self._settings)
+
+
+class SimulatedMasksDataset(SimulatedDataset):
+    """The embedded sample for survival: masks alone, of more patients."""
+
+    _simulate = staticmethod(simulate_masks)

@@ -1,0 +1,130 @@
+"""Tumours measured from masks: NIfTI files of a folder, or the labels of prepared slices."""
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, UInt8
+from nibabel.affines import apply_affine, voxel_sizes
+from nibabel.filebasedimages import ImageFileError
+
+from brain_tumor.data.declaration import DataSet
+from brain_tumor.data.nifti_volumes import find_masks, read_mask, read_volume
+from brain_tumor.data.shape_features import FEATURES, measure_tumour
+
+FIELD = (240.0, 240.0, 155.0)
+CORNER = (0.0, 239.0, 0.0)
+"""Of a scan in the space of BraTS: millimetres it spans to the left, the back and the head, and where its first voxel lies."""
+
+BRATS_CENTRE = (-118.5, 104.0, 76.0)
+"""The brain's centre there, in millimetres. BraTS lays every patient over one atlas (SRI24, Rohlfing et al. 2010). x is the mean of the mirror axis
+of 104 real slices (deviation 1.0 mm between slices), y and z are those of the brains of three real volumes, which differ by up to 1.3 mm."""
+
+TOLERANCE = 2.0
+"""Millimetres by which a resampled mask's field may differ; where voxels are longer, one voxel."""
+
+MOST_BRAIN = 0.6
+"""Part of a scan that differs from its background in a skull-stripped one, at most."""
+
+IMAGE, BRATS, UNKNOWN = "scan", "BraTS space", ""
+"""Where a brain's centre was taken from."""
+
+
+def find(folder: Path, data_set: DataSet) -> list[tuple[str, Path, Path | None]]:
+    """Patient, mask, and a scan beside it, for each mask below a folder.
+
+    Raises:
+        FileNotFoundError: if the folder isn't there or holds no mask.
+    """
+    remedy = "give the folder of the masks with `--params survival_source=PATH`"
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder; {remedy}")
+    masks = find_masks(sorted(path for path in folder.rglob("*") if path.is_file()), data_set)
+    if not masks:
+        raise FileNotFoundError(f"{folder} holds no masks named {', '.join(f'*_{ending}.nii.gz' for ending in data_set.mask)}; {remedy}")
+    return sorted(masks)
+
+
+def measure_file(patient: str, mask: Path, scan: Path | None, data_set: DataSet, source: Path) -> pd.DataFrame:
+    """One row of the table of features, measured from a NIfTI mask; one that can't be measured says why in `left_out`."""
+    try:
+        labels, affine = read_mask(mask, data_set)
+        centre, centre_from = _centre_of_file(labels.shape, affine, scan)
+        return _row(patient, str(mask.relative_to(source)), labels, affine, centre, centre_from, data_set)
+    except (OSError, EOFError, ValueError, ImageFileError, zlib.error) as error:
+        return _left_out(patient, str(mask.relative_to(source)), f"{error}; mend or remove the mask")
+
+
+def measure_slices(patient: str, labels: UInt8[np.ndarray, "n h w"], rows: pd.DataFrame, centre: np.ndarray | None, data_set: DataSet) -> pd.DataFrame:
+    """The same, measured from the slices of a prepared store.
+
+    Args:
+        labels: of the patient's slices.
+        rows: of the store: `slice`, `row_mm`, `column_mm`, `slice_mm`.
+        centre: of the brain, as `centre_of_slices` gives it.
+    """
+    try:
+        affine = affine_of_slices(rows)
+        return _row(patient, "", np.moveaxis(labels[np.argsort(rows["slice"].to_numpy())], 0, -1), affine, centre, IMAGE, data_set)
+    except ValueError as error:
+        return _left_out(patient, "", str(error))
+
+
+def affine_of_slices(rows: pd.DataFrame) -> Float[np.ndarray, "4 4"]:
+    """From (row, column, place in the stack) to millimetres; slices that were left out between those there make them thicker.
+
+    Raises:
+        ValueError: if the slices don't make a volume.
+    """
+    numbers = np.sort(rows["slice"].to_numpy().astype(int))
+    gaps = np.diff(numbers)
+    if not gaps.size or gaps.min() != gaps.max() or gaps.min() == 0:
+        shown = ", ".join(map(str, numbers[:6])) + (", ..." if len(numbers) > 6 else "")
+        raise ValueError(f"slices {shown} are not evenly spaced, so they make no volume; add the slices between them")
+    row_mm, column_mm, slice_mm = (float(rows[name].iloc[0]) for name in ("row_mm", "column_mm", "slice_mm"))
+    affine = np.diag([-row_mm, -column_mm, slice_mm * gaps[0], 1.0])
+    affine[2, 3] = slice_mm * numbers[0]
+    return affine
+
+
+def centre_of_slices(brain: Bool[np.ndarray, "n h w"], rows: pd.DataFrame) -> Float[np.ndarray, " 3"] | None:
+    """The centre of mass of the brain that the slices show, in the millimetres of their affine."""
+    try:
+        return _centre(np.moveaxis(brain[np.argsort(rows["slice"].to_numpy())], 0, -1), affine_of_slices(rows))
+    except ValueError:
+        return None
+
+
+def _centre_of_file(shape: tuple[int, ...], affine: np.ndarray, scan: Path | None) -> tuple[np.ndarray | None, str]:
+    """The scan's own brain where there is a skull-stripped scan, else the atlas's where the mask lies in the space of BraTS."""
+    if scan:
+        voxels, scan_affine = read_volume(scan)
+        shell = np.concatenate([np.take(voxels, side, axis).ravel() for axis in range(3) for side in (0, -1)])
+        brain = voxels != np.sort(shell)[shell.size // 2]
+        if 0 < brain.mean() < MOST_BRAIN:
+            return _centre(brain, scan_affine), IMAGE
+    return (np.array(BRATS_CENTRE), BRATS) if _is_in_brats_space(shape, affine) else (None, UNKNOWN)
+
+
+def _is_in_brats_space(shape: tuple[int, ...], affine: np.ndarray) -> bool:
+    spacing = voxel_sizes(affine)
+    tolerance = np.maximum(TOLERANCE, spacing)
+    straight = np.allclose(affine[:3, :3], np.diag(np.diag(affine[:3, :3])), atol=1e-3)
+    spans = (np.abs(np.multiply(shape, spacing) - FIELD) <= tolerance).all()
+    return bool(straight and spans and (np.abs(affine[:3, 3] - CORNER) <= tolerance).all())
+
+
+def _centre(brain: Bool[np.ndarray, "h w d"], affine: np.ndarray) -> Float[np.ndarray, " 3"] | None:
+    return apply_affine(affine, np.array(np.nonzero(brain)).mean(1)) if brain.any() else None
+
+
+def _row(patient: str, file: str, labels: np.ndarray, affine: np.ndarray, centre: np.ndarray | None, centre_from: str, data_set: DataSet) -> pd.DataFrame:
+    features = measure_tumour(labels, affine, centre, data_set.targets)
+    spacing = " x ".join(f"{step:.4g}" for step in voxel_sizes(affine))
+    return pd.DataFrame([{"patient": patient, "file": file, "spacing_mm": spacing, "centre_from": centre_from, "left_out": ""} | features])
+
+
+def _left_out(patient: str, file: str, reason: str) -> pd.DataFrame:
+    row = {"patient": patient, "file": file, "spacing_mm": "", "centre_from": UNKNOWN, "left_out": reason}
+    return pd.DataFrame([row | {feature.name: np.nan for feature in FEATURES}])

@@ -1,0 +1,1 @@
+"""Models that are fitted in seconds, with scikit-learn and lifelines."""

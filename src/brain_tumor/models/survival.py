@@ -1,0 +1,110 @@
+"""Models of survival. Each one imputes, drops what is constant and standardises by itself, so that all of it is fitted where the model is."""
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+from lifelines import CoxPHFitter, LogNormalAFTFitter
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.feature_selection import VarianceThreshold
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+PENALTY = 0.1
+"""Of Cox and of accelerated failure time, as lifelines counts it. Set before any result was seen, not tuned."""
+
+
+def standardiser() -> Pipeline:
+    """Missing values become the training patients' median; what is constant in them goes; the rest has mean 0 and deviation 1."""
+    return make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), VarianceThreshold(), StandardScaler())
+
+
+class SurvivalModel(ABC):
+    """What every model can do. `risk` is higher for those who are expected to die sooner, on one scale for all fits."""
+
+    curves = False
+    """Whether it gives survival curves."""
+
+    @abstractmethod
+    def fit(self, table: pd.DataFrame, days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"]) -> Self:
+        """Learn from patients, a row each; `observed` is False for those only known to be alive on that day."""
+
+    @abstractmethod
+    def predict(self, table: pd.DataFrame) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+        """Expected days and risk."""
+
+    def survival(self, table: pd.DataFrame, times: Float[np.ndarray, " t"]) -> Float[np.ndarray, "n t"]:
+        """Probability to be alive at each time."""
+        raise NotImplementedError(f"{type(self).__name__} gives no survival curves")
+
+
+class Median(SurvivalModel):
+    """Everybody lives as long as the median of the patients it was fitted to: what a model must beat to be of any use."""
+
+    def fit(self, table: pd.DataFrame, days: np.ndarray, observed: np.ndarray) -> Self:  # noqa: D102
+        self.days = float(np.median(days[observed]))
+        return self
+
+    def predict(self, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
+        return np.full(len(table), self.days), np.zeros(len(table))
+
+
+class Regression(SurvivalModel):
+    """Regression of log days with scikit-learn. Those only known to be alive can't be used: they have no days."""
+
+    def __init__(self, regressor: Any) -> None:
+        self.standardiser, self.regressor = standardiser(), regressor
+
+    def fit(self, table: pd.DataFrame, days: np.ndarray, observed: np.ndarray) -> Self:  # noqa: D102
+        self.regressor.fit(self.standardiser.fit_transform(table[observed]), np.log(days[observed]))
+        return self
+
+    def predict(self, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
+        log_days = self.regressor.predict(self.standardiser.transform(table))
+        return np.exp(log_days), -log_days
+
+
+class Curves(SurvivalModel):
+    """A model of lifelines: the whole survival curve, from all patients. Its expected days are the median of the curve."""
+
+    curves = True
+
+    def __init__(self, fitter: Any) -> None:
+        self.standardiser, self.fitter = standardiser(), fitter
+
+    def fit(self, table: pd.DataFrame, days: np.ndarray, observed: np.ndarray) -> Self:  # noqa: D102
+        data = pd.DataFrame(self.standardiser.fit_transform(table)).add_prefix("x").assign(days=days, observed=observed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # lifelines 0.30 to pandas 3
+            self.fitter.fit(data, "days", "observed")
+        self.longest = float(days.max())
+        return self
+
+    def predict(self, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
+        data = self._transform(table)
+        median = np.asarray(self.fitter.predict_median(data), float).ravel()
+        median = np.minimum(median, self.longest)  # a curve that never falls to a half: longer than anyone was seen
+        risk = self.fitter.predict_log_partial_hazard(data) if isinstance(self.fitter, CoxPHFitter) else -np.log(median)
+        return median, np.asarray(risk, float)
+
+    def survival(self, table: pd.DataFrame, times: np.ndarray) -> np.ndarray:  # noqa: D102
+        return self.fitter.predict_survival_function(self._transform(table), times=times).to_numpy().T
+
+    def _transform(self, table: pd.DataFrame) -> pd.DataFrame:
+        return pd.DataFrame(self.standardiser.transform(table)).add_prefix("x")
+
+
+MODELS: dict[str, Callable[[], SurvivalModel]] = {
+    "median": Median,
+    "linear": lambda: Regression(RidgeCV(np.logspace(-1, 4, 11))),
+    "forest": lambda: Regression(RandomForestRegressor(100, min_samples_leaf=5, max_features=1 / 3, random_state=0)),
+    "Cox": lambda: Curves(CoxPHFitter(penalizer=PENALTY)),
+    "log-normal AFT": lambda: Curves(LogNormalAFTFitter(penalizer=PENALTY)),
+}
+"""The floor; ridge regression whose strength is chosen inside the training patients; a random forest; proportional hazards; accelerated failure time."""

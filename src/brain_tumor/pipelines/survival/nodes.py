@@ -1,0 +1,176 @@
+"""Nodes of survival. Those that fit models import scikit-learn and lifelines when they run: it takes seconds."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from brain_tumor.data import survival
+from brain_tumor.data.clinical import read_clinical_rows
+from brain_tumor.data.declaration import DataSet
+from brain_tumor.data.masks import centre_of_slices, find, measure_file, measure_slices
+from brain_tumor.data.parallel import WorkerSettings, for_each
+from brain_tumor.data.scans import SIMULATED_MARK
+from brain_tumor.data.shape_features import FEATURES
+from brain_tumor.data.store import Store
+from brain_tumor.metrics.agreement import compare_measurements
+from brain_tumor.metrics.segmentation import to_labels
+from brain_tumor.models.settings import ProtocolSettings
+from brain_tumor.pipelines.survival.report import Results, compose_report
+
+if TYPE_CHECKING:
+    from brain_tumor.models.validation import Cohort
+
+logger = logging.getLogger(__name__)
+
+ALL_PATIENTS = "all patients"
+
+ESTIMATES = ["cohort", "model", "features", "repeat", "fold", "patient", "days", "risk", "alive_at_horizon", "alive_at_own"]
+LOSSES = ["cohort", "feature", "loss", "low", "high"]
+CHANCE = ["cohort", "permutation", "metric", "gain"]
+SCORES = ["cohort", "model", "features", "metric", "value", "low", "high", "patients", "deaths"]
+GAINS = ["cohort", "model", "features", "metric", "gain", "low", "high", "fold_gain", "fold_low", "fold_high", "chance", "p"]
+
+
+def measure_masks(source: Path, data_set: DataSet, workers: WorkerSettings) -> pd.DataFrame:
+    """FEATURES of every mask below the source, or why it can't be measured."""
+    tasks = [(*mask, data_set, source) for mask in find(source, data_set)]
+    features = pd.concat(for_each(measure_file, tasks, workers, "measuring"), ignore_index=True)
+    features["simulated"] = (source / SIMULATED_MARK).is_file()
+    files = features.groupby("patient")["file"].transform(" and ".join)
+    twice = features.duplicated("patient", keep=False)
+    features.loc[twice, "left_out"] = "several masks: " + files[twice] + "; keep one"
+    return _report_measured(features.drop_duplicates("patient", ignore_index=True))
+
+
+def measure_predictions(predictions: Store, slices: Store, data_set: DataSet) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """FEATURES of every patient of a network's predictions, and those of the expert masks of the same slices."""
+    predicted, expert = [], []
+    table = slices.rows
+    for patient, found in predictions.rows.groupby("patient"):
+        own = table.loc[found["row"]]
+        labels, image = slices.read(found["row"].to_numpy(), "labels", "image")
+        (probability,) = predictions.read(found.index.to_numpy(), "probability")
+        centre = centre_of_slices((image != 0).any(1), own)
+        predicted.append(measure_slices(patient, to_labels(probability), own, centre, data_set))
+        expert.append(measure_slices(patient, labels, own, centre, data_set))
+    simulated = bool(slices.description["simulated"])
+    features, expert_features = (pd.concat(parts, ignore_index=True).assign(simulated=simulated) for parts in (predicted, expert))
+    return _report_measured(features), _report_measured(expert_features)
+
+
+def _report_measured(features: pd.DataFrame) -> pd.DataFrame:
+    left_out = features[features["left_out"] != ""]
+    logger.info("%d masks are measured, %d can't be", len(features) - len(left_out), len(left_out))
+    for row in left_out.itertuples():
+        logger.warning("left out: %s: %s", row.patient, row.left_out)
+    return features
+
+
+def compare_masks(features: pd.DataFrame, expert_features: pd.DataFrame, predictions: Store) -> pd.DataFrame:
+    """How each feature changes when a network's mask takes the place of the expert's: bias, limits of agreement, correlation."""
+    changes = compare_measurements(expert_features, features, [feature.name for feature in FEATURES])
+    return changes.rename(columns={"first": "expert", "second": "predicted"}).assign(network=predictions.description["network"])
+
+
+def join_patients(features: pd.DataFrame, tables: Path, protocol: ProtocolSettings) -> pd.DataFrame:
+    """A row for each patient with a mask or a survival: facts, features, and why he is left out."""
+    rows = read_clinical_rows(tables)
+    if not rows["listed"].any():
+        raise FileNotFoundError(f"no patient in survival_info.csv below {tables}; give the folder of the tables with `--params survival_tables=PATH`")
+    patients = survival.join_patients(features, rows)
+    used = patients[patients["left_out"] == ""]
+    logger.info("%d patients are modelled, %d of them known only to be alive; %d left out", len(used), (~used["observed"]).sum(), len(patients) - len(used))
+    for reason, count in patients.loc[patients["left_out"] != "", "left_out"].value_counts().items():
+        logger.info("left out: %d: %s", count, reason)
+    if len(used) < protocol.smallest:
+        logger.warning("%d patients are too few for models, which need %d: the report has features alone", len(used), protocol.smallest)
+    return patients
+
+
+def _cohorts(patients: pd.DataFrame, protocol: ProtocolSettings) -> list["Cohort"]:
+    """All patients in use, and those with gross total resection, where they are enough to be modelled."""
+    from brain_tumor.models.validation import Cohort
+
+    used = patients[patients["left_out"] == ""].sort_values("patient", ignore_index=True)
+    parts = {ALL_PATIENTS: used, survival.GTR: used[used["resection"] == survival.GTR].reset_index(drop=True)}
+    return [
+        Cohort(name, part["patient"].tolist(), survival.design(part), part["days"].to_numpy(float), part["observed"].to_numpy(bool))
+        for name, part in parts.items()
+        if part["observed"].sum() >= protocol.smallest
+    ]
+
+
+def cross_validate(patients: pd.DataFrame, protocol: ProtocolSettings, workers: WorkerSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What each model expects of patients it was not fitted to, and what each feature is worth."""
+    from brain_tumor.models import evaluation, validation
+
+    results = [validation.cross_validate(cohort, protocol, workers) for cohort in _cohorts(patients, protocol)]
+    importances = [evaluation.summarise_importance(losses) for _, losses in results]
+    return _table([estimates for estimates, _ in results], ESTIMATES), _table(importances, LOSSES)
+
+
+def permute_shapes(patients: pd.DataFrame, estimates: pd.DataFrame, protocol: ProtocolSettings, workers: WorkerSettings) -> pd.DataFrame:
+    """What the shapes of other patients add to age: the gains that chance gives."""
+    from brain_tumor.models import evaluation, validation
+
+    cohorts = _cohorts(patients, protocol)
+    return _table([evaluation.gains_by_chance(c, estimates, validation.permute_shapes(c, protocol, workers)) for c in cohorts], CHANCE)
+
+
+def score_models(patients: pd.DataFrame, estimates: pd.DataFrame, chance: pd.DataFrame, protocol: ProtocolSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores of every model, and gains over age alone, with intervals."""
+    from brain_tumor.models.evaluation import score_cohort
+
+    results = [score_cohort(cohort, estimates, chance, protocol) for cohort in _cohorts(patients, protocol)]
+    return _table([scores for scores, _ in results], SCORES), _table([gains for _, gains in results], GAINS)
+
+
+def _table(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    """The parts under each other; with none, an empty table of these columns."""
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def draw_results(
+    patients: pd.DataFrame,
+    estimates: pd.DataFrame,
+    scores: pd.DataFrame,
+    gains: pd.DataFrame,
+    chance: pd.DataFrame,
+    importances: pd.DataFrame,
+    protocol: ProtocolSettings,
+) -> dict[str, Figure]:
+    """Every figure of the report; none where no cohort is large enough."""
+    from brain_tumor.pipelines.survival.drawing import draw
+
+    cohorts = _cohorts(patients, protocol)
+    simulated = bool(patients["simulated"].any())
+    return draw(cohorts, estimates, scores, gains, chance, importances, ", SIMULATED" if simulated else "") if cohorts else {}
+
+
+def draw_changes(features: pd.DataFrame, expert_features: pd.DataFrame) -> dict[str, Figure]:
+    """Each feature from predicted masks against the same from expert masks."""
+    from brain_tumor.figures import survival as figures
+
+    names = {feature.name: feature.unit for feature in FEATURES}
+    long = [table.set_index("patient")[list(names)].stack(future_stack=True) for table in (expert_features, features)]
+    pairs = pd.concat(long, axis=1, keys=["expert", "predicted"], names=["patient", "feature"]).reset_index()
+    simulated = ", SIMULATED" if features["simulated"].any() else ""
+    return {"changes": figures.draw_changes(pairs, names, f"Features from expert and from predicted masks{simulated}")}
+
+
+def write_report(
+    patients: pd.DataFrame,
+    scores: pd.DataFrame,
+    gains: pd.DataFrame,
+    importances: pd.DataFrame,
+    figures: dict[str, bytes],
+    protocol: ProtocolSettings,
+    changes: pd.DataFrame | None = None,
+    change_figures: dict[str, bytes] | None = None,
+) -> str:
+    """The report as one HTML page. `changes`: how features differ from those of expert masks, where the masks are a network's."""
+    results = Results(patients, scores, gains, importances, {**figures, **(change_figures or {})}, changes)
+    return compose_report(results, protocol)

@@ -1,0 +1,66 @@
+"""Survival: masks > features > models > report, for expert masks and for those of each network."""
+
+import warnings
+
+from kedro.pipeline import Node, Pipeline
+
+from brain_tumor.pipelines.segmentation.pipeline import EXPERIMENTS
+from brain_tumor.pipelines.survival.nodes import (
+    compare_masks,
+    cross_validate,
+    draw_changes,
+    draw_results,
+    join_patients,
+    measure_masks,
+    measure_predictions,
+    permute_shapes,
+    score_models,
+    write_report,
+)
+
+TASK = "survival"
+EXPERT = f"{TASK}.expert"
+"""The experiment on expert masks; the others are named after networks."""
+
+PARAMETERS = {"data_set": "data_segmentation.data_set", "protocol": "survival.protocol", "workers": "preparation"}
+
+
+def create_pipeline() -> Pipeline:
+    """Models on the features of expert masks."""
+    measured = Pipeline([Node(measure_masks, ["source", "params:data_set", "params:workers"], "features", name="measure_masks")])
+    return Pipeline(measured + _create_models([]), namespace=EXPERT, inputs={"source": f"{TASK}.source", "tables": f"{TASK}.tables"}, parameters=PARAMETERS)
+
+
+def create_predicted_pipeline() -> Pipeline:
+    """The same on the masks that each network predicted, and how these change the features."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "One or more dataset names contain")  # Kedro wonders at entries of another task
+        return sum((_create_predicted(network) for network in EXPERIMENTS), Pipeline([]))
+
+
+def _create_predicted(network: str) -> Pipeline:
+    measured = Pipeline(
+        [
+            Node(measure_predictions, ["predictions", "slices", "params:data_set"], ["features", "expert_features"], name="measure_predictions"),
+            Node(compare_masks, ["features", "expert_features", "predictions"], "changes", name="compare_masks"),
+            Node(draw_changes, ["features", "expert_features"], "change_figures", name="draw_changes"),
+        ]
+    )
+    inputs = {"predictions": f"segmentation.{network}.predictions", "slices": "segmentation.slices", "tables": "segmentation.source"}
+    return Pipeline(measured + _create_models(["changes", "change_figures"]), namespace=f"{TASK}.{network}", inputs=inputs, parameters=PARAMETERS)
+
+
+def _create_models(also_reported: list[str]) -> Pipeline:
+    """From features to the report, whosever masks they are of."""
+    known = ["patients", "estimates"]
+    results = ["scores", "gains"]
+    return Pipeline(
+        [
+            Node(join_patients, ["features", "tables", "params:protocol"], "patients", name="join_patients"),
+            Node(cross_validate, ["patients", "params:protocol", "params:workers"], ["estimates", "importances"], name="cross_validate"),
+            Node(permute_shapes, [*known, "params:protocol", "params:workers"], "chance", name="permute_shapes"),
+            Node(score_models, [*known, "chance", "params:protocol"], results, name="score_models"),
+            Node(draw_results, [*known, *results, "chance", "importances", "params:protocol"], "figures", name="draw_results"),
+            Node(write_report, ["patients", *results, "importances", "figures", "params:protocol", *also_reported], "report", name="write_report"),
+        ]
+    )
