@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from beartype import BeartypeConf, beartype
 from kedro.framework.session import KedroSession
@@ -57,3 +58,22 @@ def save_patient(folder: Path, name: str, volumes: np.ndarray, mask: np.ndarray)
     for modality, volume in zip(("flair", "t1", "t1ce", "t2"), volumes, strict=True):
         nib.save(nib.Nifti1Image(volume, affine), folder / f"{name}_{modality}.nii.gz")
     nib.save(nib.Nifti1Image(mask.astype(np.uint8), affine), folder / f"{name}_seg.nii.gz")
+
+
+def save_masks(folder: Path, patients: int) -> Path:
+    """Small masks and what is known of their patients, in the names of BraTS 2020."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    names = [f"p{k:02d}" for k in range(patients)]
+    for name in names:
+        labels = np.zeros((24, 24, 24), np.uint8)
+        a, b, c, d = rng.integers(4, 12, 4)
+        labels[6 : 6 + a, 6 : 6 + b, 6 : 6 + c] = 2
+        labels[7:9, 7 : 7 + d // 2, 7:10] = 4
+        labels[7, 7, 7 : 7 + d // 4] = 1
+        nib.save(nib.Nifti1Image(labels, np.diag([3.0, 3.0, 3.0, 1.0])), folder / f"{name}_seg.nii.gz")
+    ages, days = rng.uniform(40, 80, patients).round(1).astype(str), rng.integers(50, 900, patients).astype(str)
+    survival = {"Brats20ID": names, "Age": ages, "Survival_days": days, "Extent_of_Resection": "GTR"}
+    pd.DataFrame(survival).to_csv(folder / "survival_info.csv", index=False)
+    pd.DataFrame({"Grade": "HGG", "BraTS_2020_subject_ID": names}).to_csv(folder / "name_mapping.csv", index=False)
+    return folder

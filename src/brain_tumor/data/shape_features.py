@@ -12,7 +12,8 @@ from nibabel.affines import apply_affine, voxel_sizes
 from scipy import ndimage
 
 SMALLEST_PIECE_ML = 0.1
-"""Pieces of a region below this volume are not counted: single voxels come and go when a mask is resampled."""
+"""Pieces of a region below this volume are not counted, and don't make it longer: single voxels come and go when a mask is resampled, and networks
+find some far away."""
 
 SMOOTHING_MM = 1.5
 """Deviation of the Gaussian by which a border is smoothed before its surface is taken: finer voxels show more of its roughness, and of the
@@ -48,9 +49,9 @@ FEATURES = (
             Feature(f"{region}_pieces", "1", f"pieces of {region} of {SMALLEST_PIECE_ML} ml or more, voxels touching at a corner taken together", "shape"),
         )
     ),
-    Feature("WT_left_right_mm", "mm", "extent of WT from left to right", "extent"),
-    Feature("WT_front_back_mm", "mm", "extent of WT from front to back", "extent"),
-    Feature("WT_feet_head_mm", "mm", "extent of WT from feet to head", "extent"),
+    Feature("WT_left_right_mm", "mm", "extent of the pieces of WT from left to right", "extent"),
+    Feature("WT_front_back_mm", "mm", "extent of the pieces of WT from front to back", "extent"),
+    Feature("WT_feet_head_mm", "mm", "extent of the pieces of WT from feet to head", "extent"),
     Feature("centre_mm", "mm", "from the centre of mass of WT to the centre of the brain", "place"),
     Feature("midline_mm", "mm", "from the centre of mass of WT to the plane between the hemispheres", "place"),
 )
@@ -86,9 +87,10 @@ def measure_tumour(
         area = surface_area(smooth, spacing) / 100
         result[f"{region}_surface_cm2"] = area
         result[f"{region}_sphericity"] = pi ** (1 / 3) * (6 * _volume_ml(smooth, spacing)) ** (2 / 3) / area if area else np.nan
-        result[f"{region}_pieces"] = count_pieces(inside[region], spacing)
+        result[f"{region}_pieces"], largest = find_pieces(inside[region], spacing)
+    sides = [np.ptp(np.flatnonzero(largest.any(across))) + 1 for across in ((1, 2), (0, 2), (0, 1))]
     directions = ("left_right", "front_back", "feet_head")
-    result |= {f"WT_{name}_mm": float(extent) for name, extent in zip(directions, np.array(inside["WT"].shape) * spacing, strict=True)}
+    result |= {f"WT_{name}_mm": float(extent) for name, extent in zip(directions, sides * spacing, strict=True)}
     return result | _place(inside["WT"], [part.start for part in box], affine, brain_centre)
 
 
@@ -103,11 +105,12 @@ def _place(inside: np.ndarray, start: list[int], affine: np.ndarray, brain_centr
     return {"centre_mm": float(np.linalg.norm(away)), "midline_mm": float(abs(away[0]))}
 
 
-def count_pieces(inside: Bool[np.ndarray, "h w d"], spacing: Sequence[float] | np.ndarray) -> float:
-    """Connected pieces of at least SMALLEST_PIECE_ML."""
+def find_pieces(inside: Bool[np.ndarray, "h w d"], spacing: Sequence[float] | np.ndarray) -> tuple[float, Bool[np.ndarray, "h w d"]]:
+    """How many connected pieces have at least SMALLEST_PIECE_ML, and where they are; the whole region if none has."""
     labelled, _ = ndimage.label(inside, np.ones((3, 3, 3)))
-    sizes = np.bincount(labelled.ravel())[1:] * prod(spacing) / 1000
-    return float((sizes >= SMALLEST_PIECE_ML).sum())
+    large = np.bincount(labelled.ravel()) * prod(spacing) / 1000 >= SMALLEST_PIECE_ML
+    large[0] = False
+    return float(large.sum()), large[labelled] if large.any() else inside
 
 
 def smooth_border(inside: Bool[np.ndarray, "h w d"], spacing: Sequence[float] | np.ndarray) -> Bool[np.ndarray, "i j k"]:

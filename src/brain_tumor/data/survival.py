@@ -69,7 +69,7 @@ def join_patients(features: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     owners = {aliases.get(patient, patient) for patient in measured.index}
     unmeasured = sorted(own for own, found in known.items() if found["listed"].any() and own not in owners)
     entries = [_facts(patient, known.get(aliases.get(patient, patient)), "") for patient in measured.index]
-    entries += [_facts(own, known[own], "no mask; add one") for own in unmeasured]
+    entries += [_facts(own, known[own], "no mask of this patient") for own in unmeasured]
     table = pd.DataFrame(entries).merge(features.rename(columns={"left_out": "problem"}), "left", on="patient")
     problem = table.pop("problem").fillna("")
     table["left_out"] = problem.where(problem != "", table["left_out"])

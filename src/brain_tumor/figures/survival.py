@@ -40,9 +40,12 @@ def draw_curves(panels: Panels, title: str) -> Figure:
     for k, (cohort, row) in enumerate(panels.items()):
         for (name, curves), above, below in zip(row.items(), grid[2 * k], grid[2 * k + 1], strict=True):
             _draw_steps(above, curves, last)
-            above.set(title=f"{cohort}, risk from {name}", ylim=(0, 1.02), xlim=(0, last), ylabel="part alive")
+            above.set_title(f"{cohort}, risk from {name}", fontsize="medium")
+            above.set(ylim=(0, 1.02), xlim=(0, last), ylabel="part alive")
             _write_at_risk(below, curves, last)
-    figure.suptitle(title, fontsize="medium")
+    for axes in grid[-1]:
+        axes.set_xlabel("days")
+    figure.suptitle(title)
     return figure
 
 
@@ -50,7 +53,7 @@ def _draw_steps(axes: Axes, curves: Sequence[Curve], last: float) -> None:
     for curve, colour in zip(curves, RISK_COLOURS, strict=True):
         steps = pd.concat([curve.steps, curve.steps.tail(1).assign(day=min(curve.days.max(), last))])
         median = steps.loc[steps["alive"] <= 0.5, "day"]
-        lived = f"half lived {median.iloc[0]:.0f} days" if len(median) else "more than half lived"
+        lived = f"median {median.iloc[0]:.0f} days" if len(median) else "median not reached"
         axes.step(steps["day"], steps["alive"], where="post", color=colour, label=f"{curve.label}: {lived}")
         axes.fill_between(steps["day"], steps["low"], steps["high"], step="post", color=colour, alpha=0.13, linewidth=0)
         censored = curve.days[~curve.observed]
@@ -64,7 +67,8 @@ def _write_at_risk(axes: Axes, curves: Sequence[Curve], last: float) -> None:
     for k, (curve, colour) in enumerate(zip(curves, RISK_COLOURS, strict=True)):
         for tick in ticks:
             axes.text(tick, -k, str((curve.days >= tick).sum()), color=colour, ha="center", va="center", fontsize="small")
-    axes.set(ylim=(-len(curves) + 0.4, 0.6), yticks=[], xticks=ticks, xlabel="days; above: patients at risk")
+    axes.set(ylim=(-len(curves) + 0.4, 0.6), yticks=[], xticks=ticks)
+    axes.set_title("patients at risk", loc="left", fontsize="small", color="0.4")
     axes.spines[["top", "left", "right"]].set_visible(False)
 
 
@@ -89,7 +93,7 @@ def draw_expected(panels: Mapping[str, Mapping[str, Scatter]], limits: Sequence[
         for (name, scatter), axes in zip(row.items(), axes_row, strict=True):
             _draw_scatter(axes, scatter, limits, span)
             axes.set_title(f"{cohort}, {name}\n{scatter.label}", fontsize="medium")
-    figure.suptitle(title, fontsize="medium")
+    figure.suptitle(title)
     return figure
 
 
@@ -132,7 +136,7 @@ def draw_models(scores: pd.DataFrame, metrics: Mapping[str, str], baseline: tupl
             axes.set(xlabel=label)
             axes.grid(axis="x", alpha=0.3)
         row[0].set_title(f"{cohort}: {mine['patients'].iloc[0]} patients", loc="left", fontsize="medium")
-    figure.suptitle(title, fontsize="medium")
+    figure.suptitle(title)
     return figure
 
 
@@ -153,10 +157,11 @@ def draw_chance(chance: pd.DataFrame, gains: pd.DataFrame, metrics: Mapping[str,
             axes.hist(values, 30, color="0.75", label=f"{len(values)} permutations")
             axes.axvline(0, color="0.4", linewidth=0.8)
             axes.axvline(true["gain"], color=SHAPE_COLOUR, linewidth=2, label=f"true shapes: {true['gain']:+.3f}, p = {true['p']:.3f}")
-            axes.set(xlabel=f"gain in {label} over age alone", yticks=[], title=cohort)
+            axes.set(xlabel=f"gain in {label} over age alone", yticks=[])
+            axes.set_title(cohort, fontsize="medium")
             axes.legend(frameon=False, fontsize="small", loc="upper left")
             axes.margins(y=0.35)
-    figure.suptitle(title, fontsize="medium")
+    figure.suptitle(title)
     return figure
 
 
@@ -181,12 +186,13 @@ def draw_calibration(panels: Mapping[str, Mapping[str, Calibration]], horizon: f
             edges = np.linspace(0, 1, len(calibration.deaths) + 1)
             right.stairs(calibration.deaths, edges, color=colour, linewidth=1.6, label=f"{name}, p = {calibration.p:.2f}")
         right.axhline(calibration.deaths.mean(), color="0.2", linewidth=0.8)
-        left.set(xlim=(0, 1), ylim=(0, 1), xlabel=f"expected to be alive on day {horizon:.0f}", ylabel="alive (Kaplan-Meier)", title=cohort, aspect="equal")
-        right.set(xlabel="probability to be alive that was given for the day of death", ylabel="deaths", title=cohort, ylim=(0, None))
-        right.margins(y=0.3)
-        left.legend(frameon=False, fontsize="small")
+        left.set(xlim=(0, 1), ylim=(0, 1), xlabel=f"expected to be alive on day {horizon:.0f}", ylabel="alive (Kaplan-Meier)", aspect="equal")
+        right.set(xlabel="probability to be alive that was given for the day of death", ylabel="deaths", ylim=(0, None))
+        for axes in (left, right):
+            axes.set_title(cohort, fontsize="medium")
+        left.legend(frameon=False, fontsize="small", loc="lower right")
         right.legend(frameon=False, fontsize="small", loc="lower right")
-    figure.suptitle(title, fontsize="medium")
+    figure.suptitle(title)
     return figure
 
 
@@ -203,9 +209,10 @@ def draw_importances(importances: pd.DataFrame, title: str, shown: int = 12) -> 
         axes.hlines(mine["feature"], mine["low"], mine["high"], color=SHAPE_COLOUR, linewidth=2)
         axes.scatter(mine["loss"], mine["feature"], color=SHAPE_COLOUR, s=28, zorder=3)
         axes.axvline(0, color="0.4", linewidth=0.8)
-        axes.set(xlabel="loss of concordance when shuffled", title=cohort)
+        axes.set(xlabel="loss of concordance when shuffled")
+        axes.set_title(cohort, fontsize="medium")
         axes.grid(axis="x", alpha=0.3)
-    figure.suptitle(title, fontsize="medium")
+    figure.suptitle(title)
     return figure
 
 
@@ -230,5 +237,5 @@ def draw_changes(pairs: pd.DataFrame, names: Mapping[str, str], title: str, colu
         axes.set_axis_off()
     figure.supxlabel("from expert masks", fontsize="small")
     figure.supylabel("from predicted masks", fontsize="small")
-    figure.suptitle(title, fontsize="medium")
+    figure.suptitle(title)
     return figure

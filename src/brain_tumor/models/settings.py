@@ -1,6 +1,8 @@
 """Settings of validation, from the parameters files."""
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
+
+from brain_tumor.data.survival import FEATURE_SETS
 
 
 class ProtocolSettings(BaseModel, frozen=True, extra="forbid"):
@@ -11,7 +13,7 @@ class ProtocolSettings(BaseModel, frozen=True, extra="forbid"):
         repeats: cross-validations, with other folds each time.
         permutations: times that the shape features are dealt to other patients to see what chance gives.
         bootstrap: samples of patients behind each interval.
-        smallest: patients that a cohort must have to be modelled.
+        smallest: patients with a known day of death that a cohort must have to be modelled.
     """
 
     folds: int = Field(5, ge=2)
@@ -20,3 +22,13 @@ class ProtocolSettings(BaseModel, frozen=True, extra="forbid"):
     bootstrap: int = Field(2000, ge=100)
     smallest: int = Field(30, ge=10)
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _patients_must_outnumber_features(self) -> "ProtocolSettings":
+        most = max(len(names) for names in FEATURE_SETS.values())
+        if self.smallest * (self.folds - 1) // self.folds <= most:
+            least = (most + 1) * self.folds // (self.folds - 1) + 1
+            raise ValueError(
+                f"Cox can't be fitted to fewer patients than features ({most}): with {self.folds} folds smallest must be {least}, got {self.smallest}"
+            )
+        return self

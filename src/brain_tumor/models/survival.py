@@ -3,7 +3,7 @@
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,18 +26,22 @@ def standardiser() -> Pipeline:
 
 
 class SurvivalModel(ABC):
-    """What every model can do. `risk` is higher for those who are expected to die sooner, on one scale for all fits."""
+    """What every model can do."""
 
     curves = False
     """Whether it gives survival curves."""
 
     @abstractmethod
-    def fit(self, table: pd.DataFrame, days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"]) -> Self:
+    def fit(self, table: pd.DataFrame, days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"]) -> "SurvivalModel":
         """Learn from patients, a row each; `observed` is False for those only known to be alive on that day."""
 
     @abstractmethod
-    def predict(self, table: pd.DataFrame) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-        """Expected days and risk."""
+    def days(self, table: pd.DataFrame) -> Float[np.ndarray, " n"]:
+        """Days that each patient is expected to live."""
+
+    def risk(self, table: pd.DataFrame) -> Float[np.ndarray, " n"]:
+        """Higher for those who are expected to die sooner; on one scale for all fits of a model."""
+        return -np.log(self.days(table))
 
     def survival(self, table: pd.DataFrame, times: Float[np.ndarray, " t"]) -> Float[np.ndarray, "n t"]:
         """Probability to be alive at each time."""
@@ -47,12 +51,15 @@ class SurvivalModel(ABC):
 class Median(SurvivalModel):
     """Everybody lives as long as the median of the patients it was fitted to: what a model must beat to be of any use."""
 
-    def fit(self, table: pd.DataFrame, days: np.ndarray, observed: np.ndarray) -> Self:  # noqa: D102
-        self.days = float(np.median(days[observed]))
+    def fit(self, table: pd.DataFrame, days: np.ndarray, observed: np.ndarray) -> "SurvivalModel":  # noqa: D102
+        self.median = float(np.median(days[observed]))
         return self
 
-    def predict(self, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
-        return np.full(len(table), self.days), np.zeros(len(table))
+    def days(self, table: pd.DataFrame) -> np.ndarray:  # noqa: D102
+        return np.full(len(table), self.median)
+
+    def risk(self, table: pd.DataFrame) -> np.ndarray:  # noqa: D102
+        return np.zeros(len(table))
 
 
 class Regression(SurvivalModel):
@@ -61,13 +68,12 @@ class Regression(SurvivalModel):
     def __init__(self, regressor: Any) -> None:
         self.standardiser, self.regressor = standardiser(), regressor
 
-    def fit(self, table: pd.DataFrame, days: np.ndarray, observed: np.ndarray) -> Self:  # noqa: D102
+    def fit(self, table: pd.DataFrame, days: np.ndarray, observed: np.ndarray) -> "SurvivalModel":  # noqa: D102
         self.regressor.fit(self.standardiser.fit_transform(table[observed]), np.log(days[observed]))
         return self
 
-    def predict(self, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
-        log_days = self.regressor.predict(self.standardiser.transform(table))
-        return np.exp(log_days), -log_days
+    def days(self, table: pd.DataFrame) -> np.ndarray:  # noqa: D102
+        return np.exp(self.regressor.predict(self.standardiser.transform(table)))
 
 
 class Curves(SurvivalModel):
@@ -78,7 +84,7 @@ class Curves(SurvivalModel):
     def __init__(self, fitter: Any) -> None:
         self.standardiser, self.fitter = standardiser(), fitter
 
-    def fit(self, table: pd.DataFrame, days: np.ndarray, observed: np.ndarray) -> Self:  # noqa: D102
+    def fit(self, table: pd.DataFrame, days: np.ndarray, observed: np.ndarray) -> "SurvivalModel":  # noqa: D102
         data = pd.DataFrame(self.standardiser.fit_transform(table)).add_prefix("x").assign(days=days, observed=observed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # lifelines 0.30 to pandas 3
@@ -86,12 +92,9 @@ class Curves(SurvivalModel):
         self.longest = float(days.max())
         return self
 
-    def predict(self, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:  # noqa: D102
-        data = self._transform(table)
-        median = np.asarray(self.fitter.predict_median(data), float).ravel()
-        median = np.minimum(median, self.longest)  # a curve that never falls to a half: longer than anyone was seen
-        risk = self.fitter.predict_log_partial_hazard(data) if isinstance(self.fitter, CoxPHFitter) else -np.log(median)
-        return median, np.asarray(risk, float)
+    def days(self, table: pd.DataFrame) -> np.ndarray:  # noqa: D102
+        median = np.asarray(self.fitter.predict_median(self._transform(table)), float).ravel()
+        return np.minimum(median, self.longest)  # a curve that never falls to a half: longer than anyone was seen
 
     def survival(self, table: pd.DataFrame, times: np.ndarray) -> np.ndarray:  # noqa: D102
         return self.fitter.predict_survival_function(self._transform(table), times=times).to_numpy().T
@@ -100,11 +103,18 @@ class Curves(SurvivalModel):
         return pd.DataFrame(self.standardiser.transform(table)).add_prefix("x")
 
 
+class Hazards(Curves):
+    """Cox: the risk is the hazard against that of the average patient."""
+
+    def risk(self, table: pd.DataFrame) -> np.ndarray:  # noqa: D102
+        return np.asarray(self.fitter.predict_log_partial_hazard(self._transform(table)), float)
+
+
 MODELS: dict[str, Callable[[], SurvivalModel]] = {
     "median": Median,
     "linear": lambda: Regression(RidgeCV(np.logspace(-1, 4, 11))),
     "forest": lambda: Regression(RandomForestRegressor(100, min_samples_leaf=5, max_features=1 / 3, random_state=0)),
-    "Cox": lambda: Curves(CoxPHFitter(penalizer=PENALTY)),
+    "Cox": lambda: Hazards(CoxPHFitter(penalizer=PENALTY)),
     "log-normal AFT": lambda: Curves(LogNormalAFTFitter(penalizer=PENALTY)),
 }
 """The floor; ridge regression whose strength is chosen inside the training patients; a random forest; proportional hazards; accelerated failure time."""

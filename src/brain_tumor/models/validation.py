@@ -94,7 +94,6 @@ def _validate_fold(cohort: Cohort, settings: ProtocolSettings, repeat: int, fold
 def _estimate(cohort: Cohort, test: np.ndarray, pair: tuple[str, str]) -> pd.DataFrame:
     table = cohort.table[FEATURE_SETS[pair[1]]]
     model = MODELS[pair[0]]().fit(table[~test], cohort.days[~test], cohort.observed[~test])
-    days, risk = model.predict(table[test])
     alive = np.full((2, test.sum()), np.nan)
     if model.curves:
         own = cohort.days[test]
@@ -102,7 +101,7 @@ def _estimate(cohort: Cohort, test: np.ndarray, pair: tuple[str, str]) -> pd.Dat
         curves = model.survival(table[test], times)
         alive = curves[np.arange(len(own)), np.searchsorted(times, [own, np.full(len(own), HORIZON)])]
     patients = np.asarray(cohort.patients)[test]
-    result = {"model": pair[0], "features": pair[1], "patient": patients, "days": days, "risk": risk}
+    result = {"model": pair[0], "features": pair[1], "patient": patients, "days": model.days(table[test]), "risk": model.risk(table[test])}
     return pd.DataFrame(result | {"alive_at_horizon": alive[1], "alive_at_own": alive[0]})
 
 
@@ -115,7 +114,7 @@ def _measure_importance(cohort: Cohort, test: np.ndarray, pair: tuple[str, str],
     copies = [own]
     for name in names:
         copies += [own.assign(**{name: rng.permutation(own[name])}) for _ in range(SHUFFLES)]
-    risks = model.predict(pd.concat(copies))[1].reshape(len(copies), -1)
+    risks = model.risk(pd.concat(copies)).reshape(len(copies), -1)
     values = concordances(cohort.days[test], cohort.observed[test], risks)
     return pd.DataFrame({"feature": names, "loss": values[0] - values[1:].reshape(len(names), SHUFFLES).mean(1)})
 
@@ -139,7 +138,7 @@ def _permute(cohort: Cohort, settings: ProtocolSettings, permutation: int) -> pd
     for test in _each(folds):
         features = table[FEATURE_SETS[HEADLINE[1]]]
         model = MODELS[HEADLINE[0]]().fit(features[~test], cohort.days[~test], cohort.observed[~test])
-        risk[test] = model.predict(features[test])[1]
+        risk[test] = model.risk(features[test])
     return pd.DataFrame({"permutation": permutation, "repeat": repeat, "patient": cohort.patients, "risk": risk})
 
 

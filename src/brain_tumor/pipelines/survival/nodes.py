@@ -76,11 +76,20 @@ def compare_masks(features: pd.DataFrame, expert_features: pd.DataFrame, predict
 
 
 def join_patients(features: pd.DataFrame, tables: Path, protocol: ProtocolSettings) -> pd.DataFrame:
-    """A row for each patient with a mask or a survival: facts, features, and why he is left out."""
-    rows = read_clinical_rows(tables)
-    if not rows["listed"].any():
-        raise FileNotFoundError(f"no patient in survival_info.csv below {tables}; give the folder of the tables with `--params survival_tables=PATH`")
-    patients = survival.join_patients(features, rows)
+    """A row for each patient with a mask or a survival: facts, features, and why he is left out.
+
+    Raises:
+        FileNotFoundError: if no survival is known of anybody.
+    """
+    patients = join_predicted_patients(features, tables, protocol)
+    if patients["days"].isna().all():
+        raise FileNotFoundError(f"{tables} holds no survival_info.csv with known days; give the folder of the tables with `--params survival_tables=PATH`")
+    return patients
+
+
+def join_predicted_patients(features: pd.DataFrame, tables: Path, protocol: ProtocolSettings) -> pd.DataFrame:
+    """The same for predicted masks, whose features can be compared with those of expert masks without tables too."""
+    patients = survival.join_patients(features, read_clinical_rows(tables))
     used = patients[patients["left_out"] == ""]
     logger.info("%d patients are modelled, %d of them known only to be alive; %d left out", len(used), (~used["observed"]).sum(), len(patients) - len(used))
     for reason, count in patients.loc[patients["left_out"] != "", "left_out"].value_counts().items():
@@ -155,8 +164,8 @@ def draw_changes(features: pd.DataFrame, expert_features: pd.DataFrame) -> dict[
     from brain_tumor.figures import survival as figures
 
     names = {feature.name: feature.unit for feature in FEATURES}
-    long = [table.set_index("patient")[list(names)].stack(future_stack=True) for table in (expert_features, features)]
-    pairs = pd.concat(long, axis=1, keys=["expert", "predicted"], names=["patient", "feature"]).reset_index()
+    expert, predicted = (table.melt("patient", list(names), "feature") for table in (expert_features, features))
+    pairs = expert.merge(predicted, on=["patient", "feature"]).rename(columns={"value_x": "expert", "value_y": "predicted"})
     simulated = ", SIMULATED" if features["simulated"].any() else ""
     return {"changes": figures.draw_changes(pairs, names, f"Features from expert and from predicted masks{simulated}")}
 

@@ -1,7 +1,9 @@
 """Survival: masks > features > models > report, for expert masks and for those of each network."""
 
 import warnings
+from collections.abc import Callable
 
+import pandas as pd
 from kedro.pipeline import Node, Pipeline
 
 from brain_tumor.pipelines.segmentation.pipeline import EXPERIMENTS
@@ -11,6 +13,7 @@ from brain_tumor.pipelines.survival.nodes import (
     draw_changes,
     draw_results,
     join_patients,
+    join_predicted_patients,
     measure_masks,
     measure_predictions,
     permute_shapes,
@@ -28,7 +31,9 @@ PARAMETERS = {"data_set": "data_segmentation.data_set", "protocol": "survival.pr
 def create_pipeline() -> Pipeline:
     """Models on the features of expert masks."""
     measured = Pipeline([Node(measure_masks, ["source", "params:data_set", "params:workers"], "features", name="measure_masks")])
-    return Pipeline(measured + _create_models([]), namespace=EXPERT, inputs={"source": f"{TASK}.source", "tables": f"{TASK}.tables"}, parameters=PARAMETERS)
+    return Pipeline(
+        measured + _create_models(join_patients, []), namespace=EXPERT, inputs={"source": f"{TASK}.source", "tables": f"{TASK}.tables"}, parameters=PARAMETERS
+    )
 
 
 def create_predicted_pipeline() -> Pipeline:
@@ -46,17 +51,19 @@ def _create_predicted(network: str) -> Pipeline:
             Node(draw_changes, ["features", "expert_features"], "change_figures", name="draw_changes"),
         ]
     )
-    inputs = {"predictions": f"segmentation.{network}.predictions", "slices": "segmentation.slices", "tables": "segmentation.source"}
-    return Pipeline(measured + _create_models(["changes", "change_figures"]), namespace=f"{TASK}.{network}", inputs=inputs, parameters=PARAMETERS)
+    inputs = {"predictions": f"segmentation.{network}.predictions", "slices": "segmentation.slices", "tables": f"{TASK}.predicted_tables"}
+    return Pipeline(
+        measured + _create_models(join_predicted_patients, ["changes", "change_figures"]), namespace=f"{TASK}.{network}", inputs=inputs, parameters=PARAMETERS
+    )
 
 
-def _create_models(also_reported: list[str]) -> Pipeline:
+def _create_models(join: Callable[..., pd.DataFrame], also_reported: list[str]) -> Pipeline:
     """From features to the report, whosever masks they are of."""
     known = ["patients", "estimates"]
     results = ["scores", "gains"]
     return Pipeline(
         [
-            Node(join_patients, ["features", "tables", "params:protocol"], "patients", name="join_patients"),
+            Node(join, ["features", "tables", "params:protocol"], "patients", name=join.__name__),
             Node(cross_validate, ["patients", "params:protocol", "params:workers"], ["estimates", "importances"], name="cross_validate"),
             Node(permute_shapes, [*known, "params:protocol", "params:workers"], "chance", name="permute_shapes"),
             Node(score_models, [*known, "chance", "params:protocol"], results, name="score_models"),

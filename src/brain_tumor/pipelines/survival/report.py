@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from brain_tumor.data.shape_features import FEATURES
+from brain_tumor.data.survival import GTR
 from brain_tumor.figures.report import Picture, Section, render_report
+from brain_tumor.metrics.survival import classes
 from brain_tumor.models.settings import ProtocolSettings
 
 CAPTIONS = {
@@ -27,11 +30,11 @@ LIMITS = (
     "was chosen before any result was seen. Nothing here was tested on patients of another source."
 )
 METRICS = {
-    "accuracy": "accuracy, 3 classes",
-    "mean_squared_error": "mean squared error, 1000 days²",
-    "median_squared_error": "median squared error, 1000 days²",
-    "spearman": "SpearmanR",
     "concordance": "concordance",
+    "spearman": "SpearmanR",
+    "accuracy": "accuracy",
+    "mean_squared_error": "mean SE",
+    "median_squared_error": "median SE",
 }
 AGE_ALONE = ("linear", "age")
 
@@ -65,17 +68,27 @@ def compose_report(results: Results, protocol: ProtocolSettings) -> str:
 
 
 def _answer(results: Results, protocol: ProtocolSettings) -> str:
+    said = [] if results.changes is None else [_change(results)]
     if not len(results.scores):
         used = int((results.patients["left_out"] == "").sum())
-        return f"{used} patients have a mask and a survival: too few for models, which need {protocol.smallest}. The features are below."
-    return " ".join(_verdict(results, cohort) for cohort in results.scores["cohort"].unique())
+        said.append(f"Patients with a mask and a survival: {used}, too few for survival models, which need {protocol.smallest}.")
+    return " ".join(said + [_verdict(results, cohort) for cohort in results.scores["cohort"].unique()])
+
+
+def _change(results: Results) -> str:
+    """What a network's mask does to the volume of the whole tumour."""
+    assert results.changes is not None
+    change = results.changes.set_index("feature").loc["WT_ml"]
+    size = f"{change['patients']}{' simulated' if results.simulated else ''} test patients"
+    limits = f" (95 in 100 single patients: {change['low']:+.1f} to {change['high']:+.1f} ml)" if pd.notna(change["low"]) else ""
+    return f"On {size}, masks of {change['network']} change the volume of the whole tumour by {change['bias']:+.1f} ml of {change['expert']:.1f} ml{limits}."
 
 
 def _verdict(results: Results, cohort: str) -> str:
     """Whether the segmentation adds to age, by a rule set beforehand: the interval of the gain in concordance, and the permutation test."""
     gain = _tested(results, cohort, "concordance")
     alone, shape = (_score(results, cohort, pair, "concordance") for pair in (AGE_ALONE, (gain["model"], gain["features"])))
-    sure = (gain["low"] > 0) + (gain["p"] < 0.05)
+    sure = int(gain["low"] > 0) + int(gain["p"] < 0.05)
     words = {
         2: "The segmentation adds to age",
         1: "The segmentation may add to age, but this is not certain,",
@@ -83,7 +96,7 @@ def _verdict(results: Results, cohort: str) -> str:
     }
     said = "The segmentation makes the prediction from age worse" if gain["high"] < 0 else words[sure]
     size = f"{alone['patients']:.0f}{' simulated' if results.simulated else ''} patients"
-    who = f"on all {size}" if cohort != "GTR" else f"on the {size} with gross total resection"
+    who = f"on all {size}" if cohort != GTR else f"on the {size} with gross total resection"
     return (
         f"{said} {who}: concordance {alone['value']:.3f} with age alone, {shape['value']:.3f} with age and shape "
         f"(gain {gain['gain']:+.3f}, 95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}, permutation p = {gain['p']:.3f})."
@@ -110,14 +123,21 @@ def _evidence(results: Results, protocol: ProtocolSettings) -> Section:
                 _interval(gain["fold_gain"], gain["fold_low"], gain["fold_high"], "+.3f"),
             )
             rows.append((cohort, METRICS[metric], f"{alone:.3f}", f"{shape:.3f}", interval, folds, f"{gain['chance']:+.3f}", f"{gain['p']:.3f}"))
-    columns = ["patients", "score", "age alone", "age + shape", "gain (over patients)", "gain in a fold (corrected t)", "95 % of chance below", "p"]
+    columns = ["patients", "score", "age", "age + shape", "gain, over patients", "gain, over folds", "chance", "p"]
     text = (
         "Linear regression on age alone against a Cox model on age and shape. Two intervals: bootstrap over patients, in pairs, of the estimates by "
         "models not fitted to them; and the corrected resampled t-test over the folds (Nadeau & Bengio 2003), which counts that other patients would give "
-        f"other models and compares patients of one fold only, so it is wider. The permutation test deals the shapes to other patients {protocol.permutations} "
-        "times and asks how often they then gain as much (one-sided). The words above ask that the first interval lies above 0 and that p < 0.05."
+        f"other models and compares patients of one fold only. The permutation test deals the shapes to other patients {protocol.permutations} "
+        "times and asks how often they then gain as much (p, one-sided; 95 in 100 stay below `chance`). Shapes that say nothing cost a model: their gains lie "
+        "below 0. So p asks whether the shape says anything that age doesn't; the intervals, whether a model of these patients gains by it. The words above "
+        "ask for both: the first interval above 0, and p < 0.05."
     )
-    return Section("Does the segmentation add to age?", text, [("Gain over age alone", pd.DataFrame(rows, columns=columns))], _pictures(results, "1", "2"))
+    return Section(
+        "Does the segmentation add to age?",
+        text,
+        [("Gain over age alone, with 95 % intervals", pd.DataFrame(rows, columns=columns))],
+        _pictures(results, "1", "2"),
+    )
 
 
 def _models(results: Results) -> list[Section]:
@@ -129,12 +149,21 @@ def _models(results: Results) -> list[Section]:
         wide = table.pivot(index=["model", "features"], columns="metric", values="cell")[list(METRICS)].rename(columns=METRICS)
         order = pd.MultiIndex.from_frame(scores[["model", "features"]].drop_duplicates())
         patients, deaths = scores[["patients", "deaths"]].iloc[0]
+        alive = f"; {patients - deaths} were alive when last seen and count in concordance alone" if patients > deaths else ""
         text = (
-            f"{patients} patients, {deaths} of whom died; the others were alive when last seen and count in concordance alone. `median` gives everybody the "
-            "median of the other patients: what any model must beat. 95 % bootstrap intervals over patients."
+            f"{patients} patients, {deaths} of whom died{alive}. Accuracy is over three classes; the most frequent of them is {_commonest(results, cohort)}. "
+            "`median` expects of everybody the median of the other patients: what any model must beat. Mean SE and median SE: squared error, in 1000 days²."
         )
-        sections.append(Section(f"Models: {cohort}", text, [("Scores of estimates by models not fitted to the patient", wide.loc[order].reset_index())]))
+        caption = "Scores of estimates by models not fitted to the patient, with 95 % bootstrap intervals over patients"
+        sections.append(Section(f"Models: {cohort}", text, [(caption, wide.loc[order].reset_index())]))
     return sections
+
+
+def _commonest(results: Results, cohort: str) -> str:
+    used = results.patients[(results.patients["left_out"] == "") & results.patients["observed"]]
+    days = used.loc[(cohort != GTR) | (used["resection"] == GTR), "days"]
+    share = np.bincount(classes(days.to_numpy()), minlength=3) / len(days)
+    return f"{('short', 'medium', 'long')[share.argmax()]} survival ({share.max():.3f})"
 
 
 def _cell(row: object) -> str:
@@ -191,11 +220,16 @@ def _patients(results: Results) -> Section:
 
 def _features(results: Results) -> Section:
     used = results.patients[results.patients["left_out"] == ""]
-    rows = [("age", "years", "at diagnosis, from survival_info.csv", *used["age"].quantile([0.25, 0.5, 0.75]))]
-    rows += [(f.name, f.unit, f.formula, *used[f.name].quantile([0.25, 0.5, 0.75])) for f in FEATURES]
-    table = pd.DataFrame(rows, columns=["feature", "unit", "formula", "1st quartile", "median", "3rd quartile"])
+    named = [("age", "years", "at diagnosis, from survival_info.csv"), *((f.name, f.unit, f.formula) for f in FEATURES)]
+    rows = [(name, unit, _quartiles(used[name]), formula) for name, unit, formula in named]
+    table = pd.DataFrame(rows, columns=["feature", "unit", "median (quartiles)", "formula"])
     text = "Besides: gtr, 1 after gross total resection; hgg, 1 for high grade. WT is NCR + ED + ET, TC is NCR + ET."
     return Section("Features", text, [("Features of the patients in use", table)])
+
+
+def _quartiles(values: pd.Series) -> str:
+    low, middle, high = values.quantile([0.25, 0.5, 0.75])
+    return _interval(middle, low, high, ".3g")
 
 
 def _changes(results: Results) -> Section:
@@ -203,7 +237,7 @@ def _changes(results: Results) -> Section:
     table = results.changes.drop(columns="network").rename(columns={"low": "limits, low", "high": "limits, high"})
     text = (
         f"Features of the same slices of {table['patients'].max()} test patients, measured on the expert's and on the predicted mask. Bias is the mean "
-        "of predicted - expert; between the limits of agreement the difference of 95 in 100 single patients would fall."
+        "of predicted - expert; between the limits of agreement (from 5 patients on) the difference of 95 in 100 single patients would fall."
     )
     return Section("Predicted against expert masks", text, [("Change of each feature", table)], _pictures(results, "changes"))
 

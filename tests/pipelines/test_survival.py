@@ -1,0 +1,201 @@
+import logging
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from support import copy_project, real, run, save_masks
+
+from brain_tumor.data.shape_features import FEATURES
+from brain_tumor.data.survival import SHAPE
+from brain_tumor.models.settings import ProtocolSettings
+from brain_tumor.pipelines.survival.report import Results, compose_report
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, sample):
+    """A project in which survival has run on its tiny sample, and segmentation and its masks on theirs."""
+    folder = copy_project(tmp_path_factory.mktemp("project"))
+    run(folder, "survival")
+    run(folder, "segmentation", segmentation_source=str(sample))
+    run(folder, "survival_predicted", segmentation_source=str(sample))
+    return folder / "data"
+
+
+def table(data, path, **options):
+    return pd.read_csv(data / path, **options)
+
+
+def test_whole_run_writes_every_layer(finished):
+    features = table(finished, "03_primary/survival/expert/features.csv")
+    patients = table(finished, "05_model_input/survival/expert/patients.csv", keep_default_na=False)
+    scores = table(finished, "08_reporting/survival/expert/scores.csv")
+    assert len(features) == 48
+    assert features["simulated"].all()
+    assert features[SHAPE].notna().all(axis=None)
+    used = patients[patients["left_out"] == ""]
+    assert set(patients["left_out"]) == {"", "not in survival_info.csv"}
+    assert set(scores["metric"]) == {"accuracy", "mean_squared_error", "median_squared_error", "spearman", "concordance"}
+    assert set(scores["patients"]) == {len(used)}
+    estimates = table(finished, "07_model_output/survival/expert/estimates.csv")
+    assert set(estimates["patient"]) == set(used["patient"])
+    assert len(table(finished, "07_model_output/survival/expert/chance.csv")) == 3 * 2
+    assert set(table(finished, "08_reporting/survival/expert/importances.csv")["feature"]) >= {"age", *SHAPE}
+
+
+def test_report_answers_first_and_says_simulated(finished):
+    report = (finished / "08_reporting/survival/report.html").read_text()
+    assert "SIMULATED" in report.split("</title>")[0]
+    answer = report.split('class="answer">')[1].split("</p>")[0]
+    assert "simulated patients: concordance" in answer
+    assert "permutation p" in answer
+    assert report.count("data:image/png;base64,") == 6
+    assert "Not for clinical use" in report
+    for feature in FEATURES:
+        assert feature.name in report
+    assert 'src="http' not in report
+
+
+def test_predicted_masks_give_features_and_how_they_change(finished):
+    predicted, expert = (table(finished, f"03_primary/survival/classic_unet/{name}.csv", keep_default_na=False) for name in ("features", "expert_features"))
+    assert predicted["patient"].tolist() == expert["patient"].tolist()
+    changes = table(finished, "08_reporting/survival/classic_unet/changes.csv").set_index("feature")
+    assert list(changes.index) == SHAPE
+    assert (expert["left_out"] == "").all()
+    # 32 pixels of 7.5 mm, slices 12 mm apart
+    assert set(expert["spacing_mm"]) == {"7.5 x 7.5 x 12"}
+    splits = table(finished, "05_model_input/segmentation/splits.csv")
+    assert set(predicted["patient"]) == set(splits.loc[splits["split"] == "test", "patient"])
+    report = (finished / "08_reporting/survival/classic_unet/report.html").read_text()
+    assert "masks of classic_unet (SIMULATED)" in report
+    assert "too few for survival models, which need 30" in report
+    assert report.count("data:image/png;base64,") == 1
+
+
+def test_volume_of_expert_slices_is_that_of_the_index(finished):
+    """Straight from the raw slices: pixels x 1 mm x 1 mm x 12 mm."""
+    index = table(finished, "02_intermediate/segmentation/index.csv", keep_default_na=False)
+    expert = table(finished, "03_primary/survival/classic_unet/expert_features.csv").set_index("patient")
+    voxels = index.groupby("patient")[["NCR_pixels", "ED_pixels", "ET_pixels"]].sum().sum(axis=1)
+    for patient, row in expert.iterrows():
+        assert row["WT_ml"] == pytest.approx(voxels[patient] * 12 / 1000, rel=0.15)
+
+
+@pytest.fixture
+def masks(tmp_path):
+    """Small masks of 45 patients, with tables, in a folder of the user's."""
+    return save_masks(tmp_path / "masks", 45)
+
+
+def rewrite(folder, change):
+    survival = pd.read_csv(folder / "survival_info.csv", dtype=str)
+    change(survival).to_csv(folder / "survival_info.csv", index=False)
+
+
+def test_bad_patients_are_set_aside_and_the_rest_is_modelled(project, masks, caplog):
+    """Days as text, ages missing and 0, patients in one table only, an empty and a broken mask, two rows, two masks."""
+
+    def spoil(survival):
+        survival = survival.set_index("Brats20ID")
+        survival.loc["p00", "Survival_days"] = "about a year"
+        survival.loc["p01", "Age"] = pd.NA
+        survival.loc["p02", "Age"] = "0"
+        survival.loc["p07", "Survival_days"] = "ALIVE (361 days later)"
+        survival.loc["maskless"] = ["60", "100", "GTR"]
+        survival = survival.drop("p03").reset_index()
+        return pd.concat([survival, survival[survival["Brats20ID"] == "p04"].assign(Age="33")])
+
+    rewrite(masks, spoil)
+    empty = nib.Nifti1Image(np.zeros((24, 24, 24), np.uint8), np.eye(4))
+    nib.save(empty, masks / "p05_seg.nii.gz")
+    (masks / "p06_seg.nii.gz").write_bytes((masks / "p06_seg.nii.gz").read_bytes()[:100])
+    (masks / "again").mkdir()
+    shutil.copy(masks / "p08_seg.nii.gz", masks / "again")
+    with caplog.at_level(logging.INFO):
+        run(project, "survival", survival_source=str(masks))
+    patients = table(project, "data/05_model_input/survival/expert/patients.csv", keep_default_na=False).set_index("patient")
+    left_out = patients.loc[patients["left_out"] != "", "left_out"]
+    assert sorted(left_out.index) == ["maskless", "p00", "p03", "p04", "p05", "p06", "p08"]
+    assert left_out["p00"] == "days must be a number above 0 or 'ALIVE (N days later)', got 'about a year'; correct survival_info.csv"
+    assert left_out["p03"] == "not in survival_info.csv"
+    assert left_out["p04"] == "2 rows that differ in the tables; keep the true one"
+    assert left_out["p05"].startswith("the mask is empty")
+    assert left_out["p08"] == "several masks: again/p08_seg.nii.gz and p08_seg.nii.gz; keep one"
+    assert patients.loc[["p01", "p02"], "note"].tolist() == ["age not known", "age not known ('0' in the table)"]
+    assert patients.loc["p07", ["days", "observed"]].astype(str).tolist() == ["361.0", "False"]
+    assert "left out: p05: the mask is empty" in caplog.text
+    report = (project / "data/08_reporting/survival/report.html").read_text()
+    assert "39 patients are used, 1 of them known only to be alive; 7 are left out." in report
+    assert "about a year" in report
+    assert "Where the brain&#39;s centre lies is not known for 39" in report
+    assert "SIMULATED" not in report
+
+
+def test_tables_may_lie_elsewhere(project, masks, tmp_path):
+    (tmp_path / "tables").mkdir()
+    for name in ("survival_info.csv", "name_mapping.csv"):
+        shutil.move(masks / name, tmp_path / "tables")
+    with pytest.raises(FileNotFoundError, match=r"masks holds no survival_info.csv with known days; give .* survival_tables=PATH"):
+        run(project, "survival", survival_source=str(masks))
+    nodes = [f"survival.expert.{name}" for name in ("measure_masks", "join_patients")]
+    run(project, "survival", node_names=nodes, survival_source=str(masks), survival_tables=str(tmp_path / "tables"))
+    patients = table(project, "data/05_model_input/survival/expert/patients.csv", keep_default_na=False)
+    assert (patients["left_out"] == "").all()
+    assert set(patients["grade"]) == {"HGG"}
+
+
+def test_too_few_patients_have_features_alone(project, masks, caplog):
+    for k in range(6, 45):
+        (masks / f"p{k:02d}_seg.nii.gz").unlink()
+    run(project, "survival", survival_source=str(masks))
+    assert "6 patients are too few for models, which need 30" in caplog.text
+    report = (project / "data/08_reporting/survival/report.html").read_text()
+    assert "Patients with a mask and a survival: 6, too few for survival models, which need 30." in report
+    assert table(project, "data/08_reporting/survival/expert/scores.csv").empty
+
+
+@pytest.mark.parametrize(
+    ("gain", "low", "high", "p", "said"),
+    [
+        (0.05, 0.01, 0.09, 0.005, "The segmentation adds to age on all 40 patients"),
+        (0.05, -0.01, 0.09, 0.005, "The segmentation may add to age, but this is not certain, on all 40 patients"),
+        (0.01, -0.03, 0.05, 0.3, "No gain from the segmentation over age is shown on all 40 patients"),
+        (-0.05, -0.09, -0.01, 0.9, "The segmentation makes the prediction from age worse on all 40 patients"),
+    ],
+)
+def test_the_answer_follows_its_rule(gain, low, high, p, said):
+    row = {"cohort": "all patients", "patients": 40, "deaths": 38, "low": 0.5, "high": 0.7}
+    metrics = ("concordance", "spearman", "accuracy", "mean_squared_error", "median_squared_error")
+    pairs = (("linear", "age"), ("Cox", "age + shape"))
+    scores = pd.DataFrame([row | {"model": m, "features": f, "metric": metric, "value": 0.6} for m, f in pairs for metric in metrics])
+    tested = {"cohort": "all patients", "model": "Cox", "features": "age + shape", "gain": gain, "low": low, "high": high, "p": p, "chance": 0.01}
+    gains = pd.DataFrame([tested | {"metric": metric, "fold_gain": gain, "fold_low": low, "fold_high": high} for metric in metrics[:2]])
+    days = pd.DataFrame({"patient": ["a", "b"], "left_out": "", "note": "", "observed": True, "resection": "GTR", "days": [100.0, 500], "simulated": False})
+    patients = days.assign(centre_from="scan", age=[50.0, 60], **dict.fromkeys(SHAPE, 1.0))
+    importances = pd.DataFrame({"cohort": ["all patients"], "feature": ["age"], "loss": [0.1], "low": [0.0], "high": [0.2]})
+    report = compose_report(Results(patients, scores, gains, importances, {}), ProtocolSettings())
+    assert said in report.split('class="answer">')[1].split("</p>")[0]
+
+
+def test_real_masks_go_through_to_the_report(project):
+    quick = {"protocol": {"permutations": 2}}
+    tables = str(real("brats2020-training-data"))
+    run(project, "survival", survival_source=str(real("brats2020-masks-128")), survival_tables=tables, survival=quick, preparation={"workers": -1})
+    patients = table(project, "data/05_model_input/survival/expert/patients.csv", keep_default_na=False)
+    used = patients[patients["left_out"] == ""]
+    assert len(used) == 235
+    assert patients.set_index("patient").loc["BraTS20_Training_355", "left_out"] == "no mask of this patient"
+    assert set(used["centre_from"]) == {"BraTS space"}
+    scores = table(project, "data/08_reporting/survival/expert/scores.csv").set_index(["cohort", "model", "features", "metric"])["value"]
+    assert scores["all patients", "linear", "age", "concordance"] == pytest.approx(0.62, abs=0.02)
+    assert scores["GTR", "linear", "age", "concordance"] == pytest.approx(0.64, abs=0.02)
+
+
+def test_registered_pipelines():
+    from brain_tumor.pipeline_registry import register_pipelines
+
+    pipelines = register_pipelines()
+    assert {node.namespace for node in pipelines["survival"].nodes} == {"survival.expert"}
+    assert {node.namespace for node in pipelines["survival_predicted"].nodes} == {"survival.classic_unet"}
+    assert set(pipelines["survival"].nodes) | set(pipelines["survival_predicted"].nodes) < set(pipelines["__default__"].nodes)
