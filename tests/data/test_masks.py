@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import h5py
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ from nibabel.orientations import axcodes2ornt, ornt_transform
 from support import real
 
 from brain_tumor.data.masks import BRATS, BRATS_CENTRE, IMAGE, affine_of_slices, centre_of_slices, find, measure_file, measure_slices
+from brain_tumor.data.preparation import find_brain
 from brain_tumor.data.shape_features import FEATURES
 
 NAMES = [feature.name for feature in FEATURES]
@@ -165,3 +167,22 @@ def test_real_masks_measure_the_same_at_two_resolutions(brats, native, resampled
     for feature in FEATURES:
         slack = 2.0 if feature.unit == "mm" else 0
         assert other[feature.name] == pytest.approx(one[feature.name], rel=0.03, abs=slack), feature.name
+
+
+def test_the_centre_of_brats_space_is_that_of_real_brains():
+    """Three whole volumes of BraTS 2020, by their centres of mass."""
+    for patient in ("BraTS20_Training_001", "Brats17_2013_27_1", "Brats18_2013_21_1"):
+        scan = nib.load(real("brats-nifti") / patient / f"{patient}_flair.nii.gz")
+        centre = nib.affines.apply_affine(scan.affine, np.array(np.nonzero(np.asarray(scan.dataobj))).mean(1))
+        assert centre == pytest.approx(BRATS_CENTRE, abs=2)
+
+
+def test_the_midline_of_brats_space_is_the_mirror_axis_of_real_slices(brats):
+    """Where a slice's brain, mirrored, covers itself best; rows run to the patient's left."""
+    axes = []
+    for file in sorted(real("brats2020-training-data").rglob("*.h5"))[::4]:
+        with h5py.File(file) as content:
+            brain = find_brain(np.moveaxis(content["image"][()], -1, 0))
+        shift = max(range(-12, 13), key=lambda step, brain=brain: (brain & np.roll(brain[::-1], step, 0)).sum())
+        axes.append((239 + shift) / 2)
+    assert -np.mean(axes) == pytest.approx(BRATS_CENTRE[0], abs=0.7)

@@ -156,21 +156,22 @@ def test_too_few_patients_have_features_alone(project, masks, caplog):
 
 
 @pytest.mark.parametrize(
-    ("gain", "low", "high", "p", "said"),
+    ("gain", "low", "high", "fold_low", "p", "said"),
     [
-        (0.05, 0.01, 0.09, 0.005, "The segmentation adds to age on all 40 patients"),
-        (0.05, -0.01, 0.09, 0.005, "The segmentation may add to age, but this is not certain, on all 40 patients"),
-        (0.01, -0.03, 0.05, 0.3, "No gain from the segmentation over age is shown on all 40 patients"),
-        (-0.05, -0.09, -0.01, 0.9, "The segmentation makes the prediction from age worse on all 40 patients"),
+        (0.05, 0.01, 0.09, 0.01, 0.005, "The segmentation adds to age on all 40 patients"),
+        (0.05, 0.01, 0.09, -0.01, 0.005, "The segmentation may add to age, but this is not certain, on all 40 patients"),
+        (0.05, -0.01, 0.09, -0.02, 0.005, "The segmentation may add to age, but this is not certain, on all 40 patients"),
+        (0.01, -0.03, 0.05, -0.04, 0.3, "No gain from the segmentation over age is shown on all 40 patients"),
+        (-0.05, -0.09, -0.01, -0.1, 0.9, "The segmentation makes the prediction from age worse on all 40 patients"),
     ],
 )
-def test_the_answer_follows_its_rule(gain, low, high, p, said):
+def test_the_answer_follows_its_rule(gain, low, high, fold_low, p, said):
     row = {"cohort": "all patients", "patients": 40, "deaths": 38, "low": 0.5, "high": 0.7}
     metrics = ("concordance", "spearman", "accuracy", "mean_squared_error", "median_squared_error")
     pairs = (("linear", "age"), ("Cox", "age + shape"))
     scores = pd.DataFrame([row | {"model": m, "features": f, "metric": metric, "value": 0.6} for m, f in pairs for metric in metrics])
     tested = {"cohort": "all patients", "model": "Cox", "features": "age + shape", "gain": gain, "low": low, "high": high, "p": p, "chance": 0.01}
-    gains = pd.DataFrame([tested | {"metric": metric, "fold_gain": gain, "fold_low": low, "fold_high": high} for metric in metrics[:2]])
+    gains = pd.DataFrame([tested | {"metric": metric, "fold_gain": gain, "fold_low": fold_low, "fold_high": high} for metric in metrics[:2]])
     days = pd.DataFrame({"patient": ["a", "b"], "left_out": "", "note": "", "observed": True, "resection": "GTR", "days": [100.0, 500], "simulated": False})
     patients = days.assign(centre_from="scan", age=[50.0, 60], **dict.fromkeys(SHAPE, 1.0))
     importances = pd.DataFrame({"cohort": ["all patients"], "feature": ["age"], "loss": [0.1], "low": [0.0], "high": [0.2]})

@@ -27,7 +27,7 @@ LIMITS = (
     "Not for clinical use. Patients come from several hospitals and years, treatment other than surgery is not known, and where the resection is "
     "not known (NA) it may have been any. Shape is measured before surgery. Intervals over patients take the fitted models as given: that other "
     "patients would give other models is in the corrected intervals over the folds. Several models are compared; the answer is about the one that "
-    "was chosen before any result was seen. Nothing here was tested on patients of another source."
+    "was chosen beforehand. Nothing here was tested on patients of another source."
 )
 METRICS = {
     "concordance": "concordance",
@@ -85,21 +85,21 @@ def _change(results: Results) -> str:
 
 
 def _verdict(results: Results, cohort: str) -> str:
-    """Whether the segmentation adds to age, by a rule set beforehand: the interval of the gain in concordance, and the permutation test."""
+    """Whether the segmentation adds to age, by a rule: both intervals of the gain in concordance lie above 0, and permuted shapes seldom gain as much."""
     gain = _tested(results, cohort, "concordance")
     alone, shape = (_score(results, cohort, pair, "concordance") for pair in (AGE_ALONE, (gain["model"], gain["features"])))
-    sure = int(gain["low"] > 0) + int(gain["p"] < 0.05)
-    words = {
-        2: "The segmentation adds to age",
-        1: "The segmentation may add to age, but this is not certain,",
-        0: "No gain from the segmentation over age is shown",
-    }
-    said = "The segmentation makes the prediction from age worse" if gain["high"] < 0 else words[sure]
+    signs = [gain["low"] > 0, gain["fold_low"] > 0, gain["p"] < 0.05]
+    said = "The segmentation may add to age, but this is not certain," if any(signs) else "No gain from the segmentation over age is shown"
+    if all(signs):
+        said = "The segmentation adds to age"
+    elif gain["high"] < 0:
+        said = "The segmentation makes the prediction from age worse"
     size = f"{alone['patients']:.0f}{' simulated' if results.simulated else ''} patients"
     who = f"on all {size}" if cohort != GTR else f"on the {size} with gross total resection"
+    intervals = f"over patients {gain['low']:+.3f} to {gain['high']:+.3f}, over folds {gain['fold_low']:+.3f} to {gain['fold_high']:+.3f}"
     return (
         f"{said} {who}: concordance {alone['value']:.3f} with age alone, {shape['value']:.3f} with age and shape "
-        f"(gain {gain['gain']:+.3f}, 95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}, permutation p = {gain['p']:.3f})."
+        f"(gain {gain['gain']:+.3f}; 95 % interval {intervals}; permutation p = {gain['p']:.3f})."
     )
 
 
@@ -130,7 +130,7 @@ def _evidence(results: Results, protocol: ProtocolSettings) -> Section:
         f"other models and compares patients of one fold only. The permutation test deals the shapes to other patients {protocol.permutations} "
         "times and asks how often they then gain as much (p, one-sided; 95 in 100 stay below `chance`). Shapes that say nothing cost a model: their gains lie "
         "below 0. So p asks whether the shape says anything that age doesn't; the intervals, whether a model of these patients gains by it. The words above "
-        "ask for both: the first interval above 0, and p < 0.05."
+        "ask for all three: both intervals above 0, and p < 0.05."
     )
     return Section(
         "Does the segmentation add to age?",
