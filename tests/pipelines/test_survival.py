@@ -10,6 +10,7 @@ from support import copy_project, real, run, save_masks
 from brain_tumor.data.shape_features import FEATURES
 from brain_tumor.data.survival import SHAPE
 from brain_tumor.models.settings import ProtocolSettings
+from brain_tumor.networks import networks_of
 from brain_tumor.pipelines.survival.report import Results, compose_report
 
 
@@ -55,6 +56,13 @@ def test_report_answers_first_and_says_simulated(finished):
     for feature in FEATURES:
         assert feature.name in report
     assert 'src="http' not in report
+
+
+def test_notebook_runs_on_what_the_pipeline_wrote(finished, execute_notebook):
+    cells = execute_notebook("survival", finished.parent)
+    assert all(cell.outputs for cell in cells[1:])
+    assert sum("image/png" in str(cell.outputs) for cell in cells) == 3
+    assert "age + shape" in str(cells[5].outputs)
 
 
 def test_predicted_masks_give_features_and_how_they_change(finished):
@@ -198,5 +206,5 @@ def test_registered_pipelines():
 
     pipelines = register_pipelines()
     assert {node.namespace for node in pipelines["survival"].nodes} == {"survival.expert"}
-    assert {node.namespace for node in pipelines["survival_predicted"].nodes} == {"survival.classic_unet"}
+    assert {node.namespace for node in pipelines["survival_predicted"].nodes} == {f"survival.{network}" for network in networks_of("segmentation")}
     assert set(pipelines["survival"].nodes) | set(pipelines["survival_predicted"].nodes) < set(pipelines["__default__"].nodes)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pandas as pd
 from kedro.pipeline import Node, Pipeline
 
-from brain_tumor.pipelines.segmentation.pipeline import EXPERIMENTS
+from brain_tumor.networks import networks_of
 from brain_tumor.pipelines.survival.nodes import (
     compare_masks,
     cross_validate,
@@ -40,7 +40,7 @@ def create_predicted_pipeline() -> Pipeline:
     """The same on the masks that each network predicted, and how these change the features."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "One or more dataset names contain")  # Kedro wonders at entries of another task
-        return sum((_create_predicted(network) for network in EXPERIMENTS), Pipeline([]))
+        return sum((_create_predicted(network) for network in networks_of("segmentation")), Pipeline([]))
 
 
 def _create_predicted(network: str) -> Pipeline:

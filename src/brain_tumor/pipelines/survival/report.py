@@ -79,9 +79,9 @@ def _change(results: Results) -> str:
     """What a network's mask does to the volume of the whole tumour."""
     assert results.changes is not None
     change = results.changes.set_index("feature").loc["WT_ml"]
-    size = f"{change['patients']}{' simulated' if results.simulated else ''} test patients"
+    size = f"{change['patients']}{' simulated' if results.simulated else ''} patients it was not trained on"
     limits = f" (95 in 100 single patients: {change['low']:+.1f} to {change['high']:+.1f} ml)" if pd.notna(change["low"]) else ""
-    return f"On {size}, masks of {change['network']} change the volume of the whole tumour by {change['bias']:+.1f} ml of {change['expert']:.1f} ml{limits}."
+    return f"On {size}, {change['network']} changes the volume of the whole tumour by {change['bias']:+.1f} ml of {change['expert']:.1f} ml{limits}."
 
 
 def _verdict(results: Results, cohort: str) -> str:
@@ -236,8 +236,9 @@ def _changes(results: Results) -> Section:
     assert results.changes is not None
     table = results.changes.drop(columns="network").rename(columns={"low": "limits, low", "high": "limits, high"})
     text = (
-        f"Features of the same slices of {table['patients'].max()} test patients, measured on the expert's and on the predicted mask. Bias is the mean "
-        "of predicted - expert; between the limits of agreement (from 5 patients on) the difference of 95 in 100 single patients would fall."
+        f"Features of the same slices of {table['patients'].max()} patients that the network was not trained on, measured on the expert's and on the "
+        "predicted mask. Bias is the mean of predicted - expert; between the limits of agreement (from 5 patients on) the difference of 95 in 100 single "
+        "patients would fall."
     )
     return Section("Predicted against expert masks", text, [("Change of each feature", table)], _pictures(results, "changes"))
 
