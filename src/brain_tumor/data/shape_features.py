@@ -34,7 +34,7 @@ FEATURES = (
     *(Feature(f"{region}_ml", "ml", f"voxels of {region} x volume of a voxel / 1000", "volume") for region in ("NCR", "ED", "ET", "TC", "WT")),
     Feature("ED_of_WT", "1", "ED_ml / WT_ml", "ratio"),
     Feature("ET_of_WT", "1", "ET_ml / WT_ml", "ratio"),
-    Feature("ET_of_TC", "1", "ET_ml / TC_ml; not known without a core", "ratio"),
+    Feature("ET_of_TC", "1", "ET_ml / TC_ml", "ratio"),
     *(
         feature
         for region in ("TC", "WT")
@@ -45,15 +45,15 @@ FEATURES = (
                 f"border of {region} smoothed by {SMOOTHING_MM} mm, by Crofton's formula",
                 "shape",
             ),
-            Feature(f"{region}_sphericity", "1", f"π^(1/3) (6 volume)^(2/3) / surface of smoothed {region}; 1 for a ball; not known without {region}", "shape"),
-            Feature(f"{region}_pieces", "1", f"pieces of {region} of {SMALLEST_PIECE_ML} ml or more, voxels touching at a corner taken together", "shape"),
+            Feature(f"{region}_sphericity", "1", f"π^(1/3) (6 volume)^(2/3) / surface, of smoothed {region}", "shape"),
+            Feature(f"{region}_pieces", "1", f"connected pieces of {region} of {SMALLEST_PIECE_ML} ml or more", "shape"),
         )
     ),
     Feature("WT_left_right_mm", "mm", "extent of the pieces of WT from left to right", "extent"),
     Feature("WT_front_back_mm", "mm", "extent of the pieces of WT from front to back", "extent"),
     Feature("WT_feet_head_mm", "mm", "extent of the pieces of WT from feet to head", "extent"),
-    Feature("centre_mm", "mm", "from the centre of mass of WT to the centre of the brain", "place"),
-    Feature("midline_mm", "mm", "from the centre of mass of WT to the plane between the hemispheres", "place"),
+    Feature("centre_mm", "mm", "from the centre of WT to that of the brain", "place"),
+    Feature("midline_mm", "mm", "from the centre of WT to the plane between the hemispheres", "place"),
 )
 
 

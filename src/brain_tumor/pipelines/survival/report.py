@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -143,11 +144,10 @@ def _evidence(results: Results, protocol: ProtocolSettings) -> Section:
 def _models(results: Results) -> list[Section]:
     sections = []
     for cohort, scores in results.scores.groupby("cohort", sort=False):
-        table = pd.DataFrame(
-            {"model": scores["model"], "features": scores["features"], "metric": scores["metric"], "cell": [_cell(row) for row in scores.itertuples()]}
-        )
-        wide = table.pivot(index=["model", "features"], columns="metric", values="cell")[list(METRICS)].rename(columns=METRICS)
-        order = pd.MultiIndex.from_frame(scores[["model", "features"]].drop_duplicates())
+        cells = [(f"{row.model}: {row.features}", row.metric, _cell(row)) for row in scores.itertuples()]
+        table = pd.DataFrame(cells, columns=["model: features", "metric", "cell"])
+        order = table["model: features"].unique()
+        wide = table.pivot(index="model: features", columns="metric", values="cell").loc[order, list(METRICS)].rename(columns=METRICS)
         patients, deaths = scores[["patients", "deaths"]].iloc[0]
         alive = f"; {patients - deaths} were alive when last seen and count in concordance alone" if patients > deaths else ""
         text = (
@@ -155,7 +155,7 @@ def _models(results: Results) -> list[Section]:
             "`median` expects of everybody the median of the other patients: what any model must beat. Mean SE and median SE: squared error, in 1000 days²."
         )
         caption = "Scores of estimates by models not fitted to the patient, with 95 % bootstrap intervals over patients"
-        sections.append(Section(f"Models: {cohort}", text, [(caption, wide.loc[order].reset_index())]))
+        sections.append(Section(f"Models: {cohort}", text, [(caption, wide.reset_index())]))
     return sections
 
 
@@ -166,13 +166,14 @@ def _commonest(results: Results, cohort: str) -> str:
     return f"{('short', 'medium', 'long')[share.argmax()]} survival ({share.max():.3f})"
 
 
-def _cell(row: object) -> str:
-    scale, form = (1e-3, ".0f") if "squared" in row.metric else (1.0, ".3f")  # type: ignore[attr-defined]
-    return _interval(row.value * scale, row.low * scale, row.high * scale, form)  # type: ignore[attr-defined]
+def _cell(row: Any) -> str:
+    scale, form, shorter = (1e-3, ".0f", ".0f") if "squared" in row.metric else (1.0, ".3f", ".2f")
+    return _interval(row.value * scale, row.low * scale, row.high * scale, form, shorter)
 
 
-def _interval(value: float, low: float, high: float, form: str) -> str:
-    return "–" if pd.isna(value) else f"{value:{form}} ({low:{form}} to {high:{form}})"
+def _interval(value: float, low: float, high: float, form: str, shorter: str = "") -> str:
+    shorter = shorter or form
+    return "–" if pd.isna(value) else f"{value:{form}} ({low:{shorter}} to {high:{shorter}})"
 
 
 def _curves(results: Results) -> Section:
@@ -223,7 +224,7 @@ def _features(results: Results) -> Section:
     named = [("age", "years", "at diagnosis, from survival_info.csv"), *((f.name, f.unit, f.formula) for f in FEATURES)]
     rows = [(name, unit, _quartiles(used[name]), formula) for name, unit, formula in named]
     table = pd.DataFrame(rows, columns=["feature", "unit", "median (quartiles)", "formula"])
-    text = "Besides: gtr, 1 after gross total resection; hgg, 1 for high grade. WT is NCR + ED + ET, TC is NCR + ET."
+    text = "WT is NCR + ED + ET, TC is NCR + ET. A ball has sphericity 1. Besides: gtr, 1 after gross total resection; hgg, 1 for high grade."
     return Section("Features", text, [("Features of the patients in use", table)])
 
 
