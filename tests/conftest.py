@@ -33,6 +33,16 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """76 simulated images of four classes, 32 of them planted copies."""
+    from brain_tumor.data.image_simulation import simulate_images
+
+    folder = tmp_path_factory.mktemp("raw") / "images"
+    simulate_images(folder, training=8, testing=3, copies=8, seed=0, workers=1)
+    return folder
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A copy of the project's configuration that runs write into."""

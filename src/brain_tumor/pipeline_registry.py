@@ -2,15 +2,22 @@
 
 from kedro.pipeline import Pipeline
 
-from brain_tumor.pipelines import data_segmentation, segmentation, survival
+from brain_tumor.pipelines import classification, data_classification, data_segmentation, segmentation, survival
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """`segmentation` and `survival` run from raw files to a report, `data_engineering` stops before modelling.
+    """`segmentation`, `classification` and `survival` run from raw files to a report, `data_engineering` stops before modelling.
 
     `survival_predicted` takes the masks that the networks of `segmentation` predicted.
     """
-    data = data_segmentation.create_pipeline()
-    whole = data + segmentation.create_pipeline()
+    scans, images = data_segmentation.create_pipeline(), data_classification.create_pipeline()
+    masks, classes = scans + segmentation.create_pipeline(), images + classification.create_pipeline()
     expert, predicted = survival.create_pipeline(), survival.create_predicted_pipeline()
-    return {"__default__": whole + expert + predicted, "data_engineering": data, "segmentation": whole, "survival": expert, "survival_predicted": predicted}
+    return {
+        "__default__": masks + classes + expert + predicted,
+        "data_engineering": scans + images,
+        "segmentation": masks,
+        "classification": classes,
+        "survival": expert,
+        "survival_predicted": predicted,
+    }

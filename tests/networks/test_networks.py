@@ -33,7 +33,7 @@ def test_residual_attention_unet_is_the_reference_but_for_its_head():
 
 
 def test_every_network_is_pinned():
-    assert set(PARAMETERS) == set(NETWORKS)
+    assert set(PARAMETERS) == set(networks_of("segmentation"))
 
 
 def test_gives_logits_of_the_inputs_size(network):

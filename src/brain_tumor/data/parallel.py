@@ -1,4 +1,4 @@
-"""The same work for each patient, on all cores or on a Dask cluster."""
+"""The same work for each patient or part of the images, on all cores or on a Dask cluster."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +24,7 @@ class WorkerSettings(BaseModel, frozen=True, extra="forbid"):
     dask: str | None = None
 
 
-def for_each(work: Callable[..., T], tasks: Iterable[tuple[Any, ...]], settings: WorkerSettings, label: str) -> Iterator[T]:
+def for_each(work: Callable[..., T], tasks: Iterable[tuple[Any, ...]], settings: WorkerSettings, label: str, unit: str = "patient") -> Iterator[T]:
     """Results of `work(*task)` in the order of the tasks, as they are ready, with a progress bar in a terminal.
 
     A few tasks are under way at any time, so memory doesn't grow with their number as long as results are consumed.
@@ -33,7 +33,7 @@ def for_each(work: Callable[..., T], tasks: Iterable[tuple[Any, ...]], settings:
     with _backend(settings):
         parallel = joblib.Parallel(n_jobs=settings.workers if len(tasks) > 1 else 1, return_as="generator")
         done = parallel(joblib.delayed(work)(*task) for task in tasks)
-        yield from tqdm(done, total=len(tasks), desc=label, unit="patient", disable=not sys.stderr.isatty())
+        yield from tqdm(done, total=len(tasks), desc=label, unit=unit, disable=not sys.stderr.isatty())
 
 
 @contextmanager

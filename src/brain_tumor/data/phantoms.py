@@ -47,7 +47,7 @@ class Phantom:
 def simulate_patient(slices: tuple[int, ...], rng: np.random.Generator) -> Phantom:
     """Draw one patient: anatomy, tumour, then what four sequences would show of them."""
     grade, age, head, tumour, labels = _draw_tumour(slices, rng)
-    image = _acquire(head, labels, tumour["core_distance"], age, rng)
+    image = acquire(head, labels, tumour["core_distance"], age, rng)
     canvas = np.zeros((len(slices), len(MODALITIES), *GRID[1:]), np.int16)
     canvas[:, :, head.rows, head.columns] = image
     return Phantom(grade, age, slices, canvas, _place_labels(labels, head))
@@ -59,24 +59,24 @@ def simulate_mask(slices: tuple[int, ...], rng: np.random.Generator) -> tuple[st
     return grade, age, _place_labels(labels, head)
 
 
-def _draw_tumour(slices: tuple[int, ...], rng: np.random.Generator) -> tuple[str, float, "_Head", dict[str, np.ndarray], np.ndarray]:
+def _draw_tumour(slices: tuple[int, ...], rng: np.random.Generator) -> tuple[str, float, "Head", dict[str, np.ndarray], np.ndarray]:
     grade = "HGG" if rng.random() < 0.75 else "LGG"
     age = float(np.clip(rng.normal(61 if grade == "HGG" else 45, 11), 19, 86))
-    head = _Head(slices, rng)
-    tumour = _grow_tumour(head, grade, rng)
+    head = Head(slices, rng)
+    tumour = grow_tumour(head, grade, rng)
     labels = np.zeros(head.brain.shape, np.uint8)
     for label, tissue in enumerate(TISSUES, start=1):
         labels[tumour[tissue]] = label
     return grade, age, head, tumour, labels
 
 
-def _place_labels(labels: np.ndarray, head: "_Head") -> UInt8[np.ndarray, "n h w"]:
+def _place_labels(labels: np.ndarray, head: "Head") -> UInt8[np.ndarray, "n h w"]:
     full = np.zeros((len(labels), *GRID[1:]), np.uint8)
     full[:, head.rows, head.columns] = labels
     return full
 
 
-class _Head:
+class Head:
     """Tissue probabilities of one deformed head on the slices asked for, inside the window that holds the brain.
 
     Positions are millimetres (x to the right, y forward, z up) around the middle of the brain.
@@ -85,14 +85,14 @@ class _Head:
     rows = slice(36, 204)
     columns = slice(18, 222)
 
-    def __init__(self, slices: tuple[int, ...], rng: np.random.Generator) -> None:
+    def __init__(self, slices: tuple[int, ...], rng: np.random.Generator, tumour: tuple[np.ndarray, float] | None = None) -> None:
         z = np.asarray(slices, np.float32) - 76.0
         x = 119.5 - np.arange(self.rows.start, self.rows.stop, dtype=np.float32)
         y = 119.5 - np.arange(self.columns.start, self.columns.stop, dtype=np.float32)
         self.axes = (z, x, y)
         up, right, front = np.meshgrid(z, x, y, indexing="ij")
         self.position = np.stack([right, front, up])
-        self.seed_centre, self.radius = _tumour_place(rng)
+        self.seed_centre, self.radius = tumour or draw_place(rng)
         atlas = self._to_atlas(rng)
         maps, centre = _atlas()
         near = ((self.position / np.array([80, 98, 84], np.float32)[:, None, None, None]) ** 2).sum(0) < 1
@@ -157,14 +157,14 @@ def _atlas() -> tuple[list[np.ndarray], np.ndarray]:
     return [grey, white, brain], np.array([c.mean() for c in corners], np.float32)
 
 
-def _tumour_place(rng: np.random.Generator) -> tuple[np.ndarray, float]:
+def draw_place(rng: np.random.Generator) -> tuple[np.ndarray, float]:
     """Centre (millimetres from the middle of the brain) and radius of the tumour core, somewhere in the cerebrum."""
     side = rng.choice([-1, 1])
     centre = np.array([side * rng.uniform(16, 46), rng.uniform(-58, 48), rng.uniform(-8, 42)])
     return centre.astype(np.float32), float(rng.uniform(9, 21))
 
 
-def _grow_tumour(head: _Head, grade: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def grow_tumour(head: Head, grade: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Masks of NCR, ED and ET, and the signed distance to the core's surface in millimetres (negative inside)."""
     stretch = rng.uniform(0.8, 1.3, (3, 1, 1, 1)).astype(np.float32)
     away = (head.position - head.seed_centre[:, None, None, None]) * stretch
@@ -189,7 +189,7 @@ def _grow_tumour(head: _Head, grade: str, rng: np.random.Generator) -> dict[str,
     return {"NCR": core & ~enhancing, "ED": oedema, "ET": enhancing, "core_distance": core_distance}
 
 
-def _acquire(head: _Head, labels: np.ndarray, core_distance: np.ndarray, age: float, rng: np.random.Generator) -> np.ndarray:
+def acquire(head: Head, labels: np.ndarray, core_distance: np.ndarray, age: float, rng: np.random.Generator) -> np.ndarray:
     """Raw int16 intensities (n, 4, h, w) of the window: contrast, look-alikes, blur, bias field, noise, scanner scale."""
     fractions = {"CSF": head.fluid, "GM": head.grey, "WM": head.white}
     lesion = {t: ndimage.gaussian_filter((labels == i).astype(np.float32), (0, 0.8, 0.8)) for i, t in enumerate(TISSUES, 1)}
@@ -218,7 +218,7 @@ def _acquire(head: _Head, labels: np.ndarray, core_distance: np.ndarray, age: fl
     return image
 
 
-def _white_matter_lesions(head: _Head, age: float, rng: np.random.Generator) -> np.ndarray:
+def _white_matter_lesions(head: Head, age: float, rng: np.random.Generator) -> np.ndarray:
     """Fraction of age-related bright white matter, which FLAIR and T2 show much like oedema."""
     near_ventricle = ndimage.gaussian_filter(head.fluid, (0, 5, 5)) * head.white
     patches = (head.noise(7, rng) > 2.9 - age / 60).astype(np.float32) * (head.white > 0.7)
@@ -226,7 +226,7 @@ def _white_matter_lesions(head: _Head, age: float, rng: np.random.Generator) -> 
     return ndimage.gaussian_filter(fraction, (0, 1, 1))
 
 
-def _vessels(head: _Head, rng: np.random.Generator) -> np.ndarray:
+def _vessels(head: Head, rng: np.random.Generator) -> np.ndarray:
     """Fraction of vessel: thin curves where two noise fields cross zero, and the sinus between the hemispheres."""
     curves = (np.abs(head.noise(17, rng)) < 0.09) & (np.abs(head.noise(19, rng)) < 0.12)
     x, y, _ = head.position

@@ -117,3 +117,67 @@ class SurvivalPatients(TumourFeatures):
     days: Series[float] = pa.Field(nullable=True, gt=0)
     observed: Series[bool]
     note: Series[str]
+
+
+class ImageIndex(pa.DataFrameModel):
+    """Rows of the index of images.
+
+    Attributes:
+        file: relative to the source.
+        folder: training or testing.
+        mode: of the pixels, as Pillow names it; `format` likewise, whatever the file's name says.
+        hash: BLAKE2b of the decoded grey levels.
+        perceptual_hash: 64 bits, hexadecimal.
+        bounds: of what is kept of it: `top`, `bottom`, `left`, `right`.
+        note: what is unusual.
+        left_out: the reason; empty if the image is used.
+    """
+
+    file: Series[str] = pa.Field(unique=True)
+    folder: Series[str]
+    kind: Series[str] = pa.Field(alias="class")
+    sizes: Series[int] = pa.Field(ge=0, alias="(width|height)$", regex=True)
+    mode: Series[str]
+    format: Series[str]
+    hash: Series[str]
+    perceptual_hash: Series[str]
+    bounds: Series[int] = pa.Field(ge=0, alias="(top|bottom|left|right)$", regex=True)
+    simulated: Series[bool]
+    note: Series[str]
+    left_out: Series[str] = pa.Field(coerce=True)
+
+    class Config:  # noqa: D106
+        coerce = True
+        strict = True
+
+
+class ImageSplits(pa.DataFrameModel):
+    """Rows of the sets of images. Copies in two sets are refused, whoever wrote the table.
+
+    Attributes:
+        group: the same for all copies of an image.
+        split: empty if the image is not used.
+        official_test: in the published test set.
+        deduplicated_test: in the test set of which no copy was learned from.
+        left_out: why it is not learned from.
+    """
+
+    file: Series[str] = pa.Field(unique=True)
+    kind: Series[str] = pa.Field(alias="class")
+    group: Series[str]
+    split: Series[str] = pa.Field(isin=("", TRAIN, VALIDATION, TEST))
+    test: Series[bool] = pa.Field(alias="official_test|deduplicated_test", regex=True)
+    left_out: Series[str] = pa.Field(coerce=True)
+
+    class Config:  # noqa: D106
+        coerce = True
+        strict = True
+
+    @pa.dataframe_check
+    @classmethod
+    def no_copies_in_two_sets(cls, table: pd.DataFrame) -> bool:
+        """Training, validation and the deduplicated test set share no group."""
+        train, validation, test = (
+            set(table.loc[rows, "group"]) for rows in (table["split"] == TRAIN, table["split"] == VALIDATION, table["deduplicated_test"])
+        )
+        return not (train & validation or train & test or validation & test)

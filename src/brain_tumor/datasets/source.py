@@ -1,14 +1,15 @@
-"""Where raw scans come from: a folder of the user's, Kaggle, or simulated patients."""
+"""Where raw scans come from: a folder of the user's, Kaggle, or simulated ones."""
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
 
 from brain_tumor.data.archive import MANIFEST, check_manifest
+from brain_tumor.data.image_simulation import simulate_images
 from brain_tumor.data.kaggle import download
 from brain_tumor.data.scans import SIMULATED_MARK
 from brain_tumor.data.simulation import simulate_data_set, simulate_masks
@@ -71,25 +72,12 @@ class KaggleDataset(FolderDataset):
         return super()._describe() | ({} if self._own else {"slug": self._slug})
 
 
-class SimulatedDataset(FolderDataset):
-    """The embedded sample for segmentation: simulated when first loaded, kept as long as its settings stand.
+class _Simulated(FolderDataset):
+    """Simulated when first loaded, kept as long as its settings stand. `instead`: a folder of the user's own, taken instead of the sample."""
 
-    Args:
-        filepath: the folder to simulate into.
-        instead: a folder of the user's own, taken instead of the sample.
-        patients: how many.
-        slices: first, end and step of the slice numbers written of each patient (BraTS has 155).
-        seed: the same seed gives the same patients.
-    """
-
-    _simulate = staticmethod(simulate_data_set)
-
-    def __init__(
-        self, *, filepath: str, patients: int, slices: Sequence[int], seed: int = 0, instead: str | None = None, metadata: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, simulate: Callable[..., None], settings: dict[str, Any], filepath: str, instead: str | None, metadata: dict[str, Any] | None) -> None:
         super().__init__(filepath=instead or filepath, metadata=metadata)
-        self._own = instead is not None
-        self._settings: dict[str, Any] = {"patients": patients, "slices": range(*slices), "seed": seed}
+        self._own, self._simulate, self._settings = instead is not None, simulate, settings
 
     def load(self) -> Path:
         """The folder, simulated first if it isn't there or was made with other settings."""
@@ -97,7 +85,7 @@ class SimulatedDataset(FolderDataset):
         settings = f"Settings: {self._settings}\n"
         if self._own or (mark.is_file() and settings in mark.read_text()):
             return self._folder
-        logger.info("simulating %d patients into %s", self._settings["patients"], self._folder)
+        logger.info("simulating into %s: %s", self._folder, ", ".join(f"{name} {value}" for name, value in self._settings.items()))
         draft = self._folder.with_name(f".{self._folder.name}.draft")
         shutil.rmtree(draft, ignore_errors=True)
         self._simulate(draft, **self._settings)
@@ -111,7 +99,45 @@ class SimulatedDataset(FolderDataset):
         return super()._describe() | ({} if self._own else self._settings)
 
 
-class SimulatedMasksDataset(SimulatedDataset):
-    """The embedded sample for survival: masks alone, of more patients."""
+class SimulatedDataset(_Simulated):
+    """The embedded sample for segmentation: simulated when first loaded, kept as long as its settings stand.
 
-    _simulate = staticmethod(simulate_masks)
+    Args:
+        filepath: the folder to simulate into.
+        instead: a folder of the user's own, taken instead of the sample.
+        patients: how many.
+        slices: first, end and step of the slice numbers written of each patient (BraTS has 155).
+        seed: the same seed gives the same patients.
+    """
+
+    def __init__(
+        self, *, filepath: str, patients: int, slices: Sequence[int], seed: int = 0, instead: str | None = None, metadata: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(simulate_data_set, {"patients": patients, "slices": range(*slices), "seed": seed}, filepath, instead, metadata)
+
+
+class SimulatedImagesDataset(_Simulated):
+    """The embedded sample for classification: simulated when first loaded, kept as long as its settings stand.
+
+    Args:
+        filepath: the folder to simulate into.
+        instead: a folder of the user's own, taken instead of the sample.
+        training: images of each class in the training folder.
+        testing: the same for the testing folder.
+        copies: copies of each class that are planted on top.
+        seed: the same seed gives the same images.
+    """
+
+    def __init__(
+        self, *, filepath: str, training: int, testing: int, copies: int, seed: int = 0, instead: str | None = None, metadata: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(simulate_images, {"training": training, "testing": testing, "copies": copies, "seed": seed}, filepath, instead, metadata)
+
+
+class SimulatedMasksDataset(_Simulated):
+    """The embedded sample for survival: masks alone, of more patients. Arguments are those of `SimulatedDataset`."""
+
+    def __init__(
+        self, *, filepath: str, patients: int, slices: Sequence[int], seed: int = 0, instead: str | None = None, metadata: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(simulate_masks, {"patients": patients, "slices": range(*slices), "seed": seed}, filepath, instead, metadata)

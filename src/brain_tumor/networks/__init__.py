@@ -13,6 +13,10 @@ NETWORKS = {
     "improved_unet": ("segmentation", "ImprovedUNet"),
     "attention_unet": ("segmentation", "AttentionUNet"),
     "residual_attention_unet": ("segmentation", "ResidualAttentionUNet"),
+    "cnn": ("classification", "CNN"),
+    "alexnet": ("classification", "AlexNet"),
+    "vgg16": ("classification", "VGG16"),
+    "vit": ("classification", "ViT"),
 }
 
 

@@ -182,14 +182,14 @@ class MovingAverage:
 
 
 class Seeded(Callback):
-    """What is random inside a network (dropout) depends on seed, epoch and process, not on what ran before."""
+    """What is random inside a network (dropout) depends on seed, epoch, batch and process, not on what ran before: not on when a loader draws its own seed."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def on_train_epoch_start(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
-        """Seed the epoch."""
-        torch.manual_seed(hash((self.seed, trainer.current_epoch, trainer.global_rank)))
+    def on_train_batch_start(self, trainer: lightning.Trainer, task: lightning.LightningModule, batch: Any, batch_idx: int) -> None:
+        """Seed the batch."""
+        torch.manual_seed(hash((self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)))
 
 
 class FiniteLoss(Callback):
@@ -216,7 +216,7 @@ class FiniteLoss(Callback):
         if self.last is None or self.last[0].isfinite():
             return
         table = self.rows.store.rows.iloc[self.last[1].cpu().numpy()]
-        names = ", ".join(f"{row.file} (slice {row.slice})" for row in table.itertuples())
+        names = ", ".join(f"{row.file} (slice {row.slice})" if "slice" in table else row.file for row in table.itertuples())
         raise ValueError(
             f"the loss is {self.last[0].item()} in epoch {trainer.current_epoch + 1} on the batch of {names}; "
             "if these files are sound, lower the recipe's learning_rate or set its gradient_clip to 1. The last good checkpoint is kept"

@@ -63,7 +63,8 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
         batch_size: over all devices together.
         optimiser: "adam" adds its weight decay to the gradient (L2), "adamw" takes it off the weights.
         learning_rate: at its highest.
-        schedule: "cosine" warms up over the first tenth and falls to 0 along a cosine, "exponential" falls by a tenth after each epoch.
+        schedule: "cosine" warms up over the first tenth and falls to 0 along a cosine, "exponential" falls by a tenth after each epoch,
+            "halving" by half after each ten.
         weight_decay: of the optimiser.
         gradient_clip: largest norm of a gradient; 0 clips nothing.
         ema: weights used are a moving average that keeps this share at each step; 0 uses those of the last step.
@@ -76,7 +77,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     batch_size: int = Field(16, ge=1)
     optimiser: Literal["adamw", "adam"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0)
-    schedule: Literal["cosine", "exponential"] = "cosine"
+    schedule: Literal["cosine", "exponential", "halving"] = "cosine"
     weight_decay: float = Field(1e-4, ge=0)
     gradient_clip: float = Field(0.0, ge=0)
     ema: float = Field(0.0, ge=0, lt=1)
@@ -122,3 +123,42 @@ class ExperimentSettings(BaseModel, frozen=True, extra="forbid"):
     sizes: dict[str, int] = {}
     epochs: int | None = Field(None, ge=1)
     learning_rate: float | None = Field(None, gt=0)
+
+
+class ImageAugmentation(BaseModel, frozen=True, extra="forbid"):
+    """What is done to images at random while training to classify them.
+
+    Attributes:
+        flip: probability to be mirrored left and right.
+        upside_down: probability to be mirrored top and bottom.
+        warp: probability to be turned, scaled and shifted.
+        rotation: degrees, at most, to either side.
+        scaling: at most, as a fraction of the size.
+        shift: at most, as a fraction of the side.
+        intensity: probability that contrast and brightness change.
+        contrast: stretch around the middle grey, at most, as a fraction.
+        brightness: factor, at most, as a fraction above or below 1.
+    """
+
+    flip: float = Field(0.5, ge=0, le=1)
+    upside_down: float = Field(0.0, ge=0, le=1)
+    warp: float = Field(0.0, ge=0, le=1)
+    rotation: float = Field(10.0, ge=0, le=180)
+    scaling: float = Field(0.1, ge=0, lt=1)
+    shift: float = Field(0.05, ge=0, lt=1)
+    intensity: float = Field(0.0, ge=0, le=1)
+    contrast: float = Field(0.2, ge=0, lt=1)
+    brightness: float = Field(0.2, ge=0, lt=1)
+
+
+class ClassificationRecipe(Recipe, frozen=True, extra="forbid"):
+    """A recipe for classes.
+
+    Attributes:
+        label_smoothing: share of each label that is spread evenly over the classes.
+        balanced: rare classes count as much in the loss as frequent ones.
+    """
+
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    balanced: bool = False
+    augmentation: ImageAugmentation = ImageAugmentation()

@@ -51,7 +51,11 @@ class Task(LightningModule):
         optimiser = kind(self.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
         steps = int(self.trainer.estimated_stepping_batches)
         epoch = steps // recipe.epochs
-        factor = {"cosine": lambda step: warm_cosine(step, steps), "exponential": lambda step: 0.9 ** (step // epoch)}[recipe.schedule]
+        factor = {
+            "cosine": lambda step: warm_cosine(step, steps),
+            "exponential": lambda step: 0.9 ** (step // epoch),
+            "halving": lambda step: 0.5 ** (step // epoch // 10),
+        }[recipe.schedule]
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

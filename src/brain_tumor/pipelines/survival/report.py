@@ -129,7 +129,7 @@ def _evidence(results: Results, protocol: ProtocolSettings) -> Section:
         "Linear regression on age alone against a Cox model on age and shape. Two intervals: bootstrap over patients, in pairs, of the estimates by "
         "models not fitted to them; and the corrected resampled t-test over the folds (Nadeau & Bengio 2003), which counts that other patients would give "
         f"other models and compares patients of one fold only. The permutation test deals the shapes to other patients {protocol.permutations} "
-        "times and asks how often they then gain as much (p, one-sided; 95 in 100 stay below `chance`). Shapes that say nothing cost a model: their gains lie "
+        "times and asks how often they then gain as much (p, one-sided; 95 in 100 stay below “chance”). Shapes that say nothing cost a model: their gains lie "
         "below 0. So p asks whether the shape says anything that age doesn't; the intervals, whether a model of these patients gains by it. The words above "
         "ask for all three: both intervals above 0, and p < 0.05."
     )
@@ -152,7 +152,7 @@ def _models(results: Results) -> list[Section]:
         alive = f"; {patients - deaths} were alive when last seen and count in concordance alone" if patients > deaths else ""
         text = (
             f"{patients} patients, {deaths} of whom died{alive}. Accuracy is over three classes; the most frequent of them is {_commonest(results, cohort)}. "
-            "`median` expects of everybody the median of the other patients: what any model must beat. Mean SE and median SE: squared error, in 1000 days²."
+            "“median” expects of everybody the median of the other patients: what any model must beat. Mean SE and median SE: squared error, in 1000 days²."
         )
         caption = "Scores of estimates by models not fitted to the patient, with 95 % bootstrap intervals over patients"
         sections.append(Section(f"Models: {cohort}", text, [(caption, wide.reset_index())]))
@@ -199,7 +199,7 @@ def _protocol(protocol: ProtocolSettings) -> str:
         "inside the training folds. Volumes and surfaces enter as log(1 + x). Linear regression and forest learn log days from patients who died; Cox "
         "and accelerated failure time (log-normal) learn from those known only to be alive too. Settings of models were fixed beforehand, none was "
         "tuned. A score is taken over all patients' estimates by models not fitted to them, and averaged over the repeats. Classes are those of BraTS: below "
-        "300, 300 to 450, above 450 days. `GTR` are the patients of the BraTS task, with gross total resection, modelled on their own."
+        "300, 300 to 450, above 450 days. “GTR” are the patients of the BraTS task, with gross total resection, modelled on their own."
     )
 
 

@@ -1,0 +1,139 @@
+"""Published images in folders: found by folder and class, read as grey levels whatever their format."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, UnidentifiedImageError
+from pydantic import BaseModel, Field
+
+REMEDY = "give the folder that holds both with `--params classification_source=PATH`"
+
+
+class ImageSet(BaseModel, frozen=True, extra="forbid"):
+    """A data set of images in folders: `{training or testing}/{class}/{file}`.
+
+    Attributes:
+        classes: names of the folders, in the order of their labels 0, 1, ...
+        training: name of the folder to learn from.
+        testing: name of the folder to test on.
+    """
+
+    name: str
+    classes: tuple[str, ...] = Field(min_length=2)
+    training: str = "Training"
+    testing: str = "Testing"
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One file where an image is expected.
+
+    Attributes:
+        path: of the file.
+        folder: name of the training or the testing folder.
+        kind: its class, or the folder in whose place a class is expected.
+        problem: why it is left out; empty if there is no reason to.
+    """
+
+    path: Path
+    folder: str
+    kind: str
+    problem: str = ""
+
+    @property
+    def state(self) -> str:
+        """Another one when the file changed."""
+        stat = self.path.stat()
+        return f"{self.path}|{stat.st_size}|{stat.st_mtime_ns}"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as it was read. `mode` and `format` are Pillow's words for what the file really holds."""
+
+    grey: UInt8[np.ndarray, "h w"]
+    mode: str
+    format: str
+
+
+def find_images(source: Path, data_set: ImageSet) -> list[ImageFile]:
+    """All files in class folders, training first, in the order of their names; those in folders of unknown classes have a problem.
+
+    Raises:
+        FileNotFoundError: if the source or one of its two folders isn't there.
+        ValueError: if a class has no file in one of them.
+    """
+    if not source.is_dir():
+        raise FileNotFoundError(f"{source} is not a folder; {REMEDY}")
+    found = [image for name in (data_set.training, data_set.testing) for image in _in_folder(_find_folder(source, name), name, data_set)]
+    for folder in (data_set.training, data_set.testing):
+        absent = set(data_set.classes) - {image.kind for image in found if image.folder == folder}
+        if absent:
+            raise ValueError(f"{source} has no image of {', '.join(sorted(absent))} in {folder}; every class needs images in both folders; {REMEDY}")
+    return found
+
+
+def _find_folder(source: Path, name: str) -> Path:
+    """The folder of that name nearest to the top: archives often hold everything in one more folder."""
+    matches = [path for path in source.rglob(name) if path.is_dir()]
+    if not matches:
+        raise FileNotFoundError(f"{source} has no folder {name}; {REMEDY}")
+    return min(matches, key=lambda path: (len(path.parts), path))
+
+
+def _in_folder(folder: Path, name: str, data_set: ImageSet) -> Iterator[ImageFile]:
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        kind = path.relative_to(folder).parts[0] if path.parent != folder else ""
+        yield ImageFile(path, name, kind, "" if kind in data_set.classes else _unknown(kind, data_set))
+
+
+def _unknown(kind: str, data_set: ImageSet) -> str:
+    if not kind:
+        return f"lies in no class folder; move it into one of {', '.join(data_set.classes)}"
+    close = get_close_matches(kind, data_set.classes, n=1)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"'{kind}' is not a class; {hint}rename the folder, or declare the class under `data_classification.data_set.classes`"
+
+
+def read_image(path: Path) -> Picture:
+    """The grey levels of an image.
+
+    Colours become grey as in JPEG (0.299 R + 0.587 G + 0.114 B), transparent parts black; images of more than 8 bits are stretched from their darkest
+    to their brightest pixel.
+
+    Raises:
+        ValueError: if it can't be read, with the remedy.
+    """
+    content = path.read_bytes()
+    if not content:
+        raise ValueError("the file is empty (0 bytes); fetch it again")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content)) as image:
+                mode = image.mode
+                return Picture(_to_grey(image), mode, image.format or "")
+    except UnidentifiedImageError as error:
+        raise ValueError("not an image in any known format; remove it or fetch it again") from error
+    except Exception as error:  # a damaged file fails in many ways
+        raise ValueError(f"damaged image ({error}); fetch the file again") from error
+
+
+def _to_grey(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
+    if image.mode in ("L", "RGB"):
+        image.draft("L", image.size)  # a JPEG holds its grey levels apart from its colours
+        return np.asarray(image.convert("L"))
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, np.float64)
+        low, high = values.min(), values.max()
+        return np.rint((values - low) * (255 / max(high - low, 1))).astype(np.uint8)
+    if image.mode in ("P", "PA", "LA", "RGBA", "RGBa"):
+        visible = image.convert("RGBA")
+        return np.asarray(Image.alpha_composite(Image.new("RGBA", visible.size, "black"), visible).convert("L"))
+    return np.asarray(image.convert("RGB").convert("L"))

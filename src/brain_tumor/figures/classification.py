@@ -1,0 +1,132 @@
+"""Figures of classification: curves, confusion, calibration, kernels, and images beside where a network looks in them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int, UInt8
+from matplotlib.figure import Figure
+
+BLUE, RED = "#3f6fd8", "#d6336c"
+
+
+@dataclass(frozen=True)
+class Looked:
+    """An image, where the network looked in it, and what is said above it."""
+
+    title: str
+    image: UInt8[np.ndarray, "s s"]
+    heat: Float[np.ndarray, "s s"]
+
+
+def draw_curves(log: pd.DataFrame, title: str) -> Figure:
+    """Losses and validation scores over the epochs; the epoch that is kept marked."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    losses, scores = figure.subplots(1, 2)
+    for name in ("train_loss", "validation_loss"):
+        losses.plot(log["epoch"], log[name], marker=".", label=name.removesuffix("_loss"))
+    losses.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
+    losses.legend(frameon=False)
+    for name in ("validation_accuracy", "validation_macro_f1", "validation_likelihood"):
+        scores.plot(log["epoch"], log[name], marker=".", label=name.removeprefix("validation_").replace("_", " "))
+    best = log.loc[log["validation_likelihood"].idxmax(), "epoch"]
+    scores.axvline(best, color="0.6", linestyle=":", label=f"highest likelihood: {best:.0f}")
+    scores.set(xlabel="epoch", ylabel="on validation images", ylim=(0, 1.02))
+    scores.legend(frameon=False, fontsize="small")
+    return _finish(figure, title)
+
+
+def draw_confusion(pairs: Mapping[str, Int[np.ndarray, "k k"]], classes: Sequence[str], title: str) -> Figure:
+    """Images by class there and found, a panel for each test set; coloured by the share of the class."""
+    figure = Figure(figsize=(4.4 * len(pairs), 3.9), layout="constrained")
+    for axes, (name, counts) in zip(figure.subplots(1, len(pairs), squeeze=False)[0], pairs.items(), strict=True):
+        share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(counts):
+            axes.text(column, row, f"{count:,}", ha="center", va="center", color="white" if share[row, column] > 0.5 else "0.2")
+        axes.set(xticks=range(len(classes)), yticks=range(len(classes)), yticklabels=classes, xlabel="found", title=f"{name}, {counts.sum():,} images")
+        axes.set_xticklabels(classes, rotation=30, ha="right")
+        axes.set_ylabel("there")
+    return _finish(figure, title)
+
+
+def draw_reliability(tables: Mapping[str, pd.DataFrame], title: str) -> Figure:
+    """Accuracy against confidence in bins of confidence, a panel for each way to compute it; the size of a dot is the number of images."""
+    figure = Figure(figsize=(3.6 * len(tables), 3.5), layout="constrained")
+    for axes, (name, table) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
+        axes.plot([0, 1], [0, 1], color="0.7", linestyle=":")
+        axes.vlines(table["confidence"], table["confidence"], table["accuracy"], color=RED, lw=1.5)
+        axes.scatter(table["confidence"], table["accuracy"], s=15 + 250 * np.sqrt(table["images"] / table["images"].sum()), color=BLUE, alpha=0.7)
+        axes.set(xlim=(0.2, 1.03), ylim=(-0.03, 1.03), xlabel="confidence", ylabel="accuracy", title=name)
+    return _finish(figure, title)
+
+
+def draw_kernels(kernels: Float[np.ndarray, "n h w"], title: str, most: int = 96, columns: int = 16) -> Figure:
+    """The first layer's kernels, each from its least to its greatest weight around grey zero."""
+    shown = kernels[:most]
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(0.5 * columns, 0.5 * rows + 0.5), layout="constrained")
+    for k, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        axes.axis("off")
+        if k < len(shown):
+            most_far = np.abs(shown[k]).max()
+            axes.imshow(shown[k], cmap="gray", vmin=-most_far, vmax=most_far)
+    return _finish(figure, title)
+
+
+def draw_looks(looks: Sequence[Looked], title: str, columns: int = 4) -> Figure:
+    """Images, each beside itself with what speaks for the class found in colour."""
+    rows = max(1, -(-len(looks) // columns))
+    figure = Figure(figsize=(3 * columns, 1.8 * rows + 0.4), layout="constrained")
+    for k, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        axes.axis("off")
+        if k < len(looks):
+            look, side = looks[k], len(looks[k].image)
+            axes.imshow(np.concatenate([look.image, look.image], axis=1), cmap="gray", vmin=0, vmax=255)
+            least, most = float(look.heat.min()), float(look.heat.max())
+            strength = (look.heat - least) / max(most - least, 1e-9)
+            axes.imshow(strength, cmap="inferno", alpha=0.65 * strength, extent=(side - 0.5, 2 * side - 0.5, side - 0.5, -0.5), vmin=0, vmax=1)
+            axes.set(xlim=(-0.5, 2 * side - 0.5), ylim=(side - 0.5, -0.5))
+            axes.set_title(look.title, fontsize=7, loc="left")
+    return _finish(figure, title)
+
+
+def draw_regions(looks: pd.DataFrame, regions: Sequence[str], title: str) -> Figure:
+    """Share of the heat in each region by class, and the region's share of the image as a line.
+
+    Args:
+        looks: rows `class`, and for each region its share of the heat and `{region}_area`.
+    """
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.subplots()
+    classes = list(looks["class"].unique())
+    for k, region in enumerate(regions):
+        place = np.arange(len(classes)) + 0.27 * (k - 1)
+        mean = looks.groupby("class", sort=False)[[region, f"{region}_area"]].mean()
+        axes.bar(place, mean[region], 0.25, label=region, color=("0.75", RED, BLUE)[k])
+        axes.hlines(mean[f"{region}_area"], place - 0.12, place + 0.12, color="0.1", label="share of the image" if k == 2 else "")
+    axes.set(xticks=range(len(classes)), xticklabels=classes, ylabel="mean share of the heat", ylim=(0, 1))
+    axes.legend(frameon=False, ncols=4, fontsize="small", loc="upper center")
+    return _finish(figure, title)
+
+
+def draw_comparison(comparison: pd.DataFrame, title: str) -> Figure:
+    """Accuracy and macro-F1 of every network on both test sets, with their intervals."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    networks, sets = list(comparison["network"].unique()), list(comparison["test_set"].unique())
+    for axes, metric in zip(figure.subplots(1, 2), ("accuracy", "macro_f1"), strict=True):
+        for k, test_set in enumerate(sets):
+            part = comparison.query("metric == @metric and test_set == @test_set").set_index("network").loc[networks]
+            place = np.arange(len(networks)) + 0.2 * k - 0.1
+            errors = [part["value"] - part["low"], part["high"] - part["value"]]
+            axes.errorbar(place, part["value"], errors, fmt="o", capsize=3, color=("0.5", BLUE)[k], label=f"{test_set}, {part['images'].iloc[0]:,} images")
+        axes.set(xticks=range(len(networks)), xticklabels=networks, ylabel=metric.replace("_", "-").replace("f1", "F1"))
+        axes.grid(axis="y", alpha=0.3)
+    axes.legend(frameon=False, fontsize="small")
+    return _finish(figure, title)
+
+
+def _finish(figure: Figure, title: str) -> Figure:
+    figure.suptitle(title, fontsize="medium")
+    return figure

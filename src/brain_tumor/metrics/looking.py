@@ -1,0 +1,30 @@
+"""Where in an image of a head a network looks: inside, at the rim that skull and scalp make, or outside."""
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+REGIONS = ("outside", "rim", "inside")
+
+DARKEST = 12
+"""Grey levels that anatomy has at least."""
+
+RIM = 0.07
+"""Thickness of the rim as a share of the image's side."""
+
+
+def find_regions(image: UInt8[np.ndarray, "s s"]) -> UInt8[np.ndarray, "s s"]:
+    """Number in REGIONS of each place: outside the head, within a few millimetres of its outline, or deeper."""
+    outlines = cv2.findContours((cv2.GaussianBlur(image, (5, 5), 0) > DARKEST).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
+    head = cv2.drawContours(np.zeros(image.shape, np.uint8), outlines, -1, 1, cv2.FILLED)
+    depth = cv2.distanceTransform(np.pad(head, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    return head + (depth > RIM * len(image)).astype(np.uint8)
+
+
+def share_regions(heat: Float[np.ndarray, "s s"], image: UInt8[np.ndarray, "s s"]) -> dict[str, float]:
+    """Share of the heat in each region, and of the area as `{region}_area`; heat that is zero everywhere is spread evenly."""
+    regions = find_regions(image)
+    area = np.bincount(regions.ravel(), minlength=len(REGIONS)) / regions.size
+    total = float(heat.sum())
+    shares = np.bincount(regions.ravel(), heat.ravel().astype(np.float64), len(REGIONS)) / total if total > 0 else area
+    return dict(zip(REGIONS, shares.tolist(), strict=True)) | {f"{name}_area": value for name, value in zip(REGIONS, area.tolist(), strict=True)}

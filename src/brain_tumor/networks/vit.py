@@ -1,0 +1,68 @@
+"""ViT: the vision transformer of Dosovitskiy et al. 2021 (arXiv:2010.11929).
+
+Differs in post-norm encoder layers with ReLU (Vaswani et al. 2017), each inside one more residual, behind a LayerNorm that all of them share.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from brain_tumor.networks.classifier import require_size
+
+DROPOUT = 0.2
+
+
+class ViT(nn.Module):
+    """Patches, a class token, learned positions, encoder layers, one linear layer on the class token.
+
+    Args:
+        image_size: side of the images, a multiple of `patch`.
+        width: of a token; a multiple of `heads`.
+        hidden: width of the layers' perceptrons.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int = 3,
+        out_channels: int = 4,
+        image_size: int = 128,
+        patch: int = 16,
+        width: int = 512,
+        depth: int = 10,
+        heads: int = 8,
+        hidden: int = 1024,
+    ) -> None:
+        super().__init__()
+        if image_size % patch:
+            raise ValueError(f"image_size must be a multiple of patch, got {image_size} and {patch}")
+        self.image_size = image_size
+        self.patches = nn.Conv2d(in_channels, width, patch, stride=patch)
+        self.token = nn.Parameter(torch.randn(width) * 0.02)
+        self.positions = nn.Parameter(torch.randn((image_size // patch) ** 2 + 1, width) * 0.02)
+        self.layers = nn.ModuleList([nn.TransformerEncoderLayer(width, heads, hidden, DROPOUT, batch_first=True) for _ in range(depth)])
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, out_channels))
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
+        """Logits of each class."""
+        x = self.embed(x)
+        for layer in self.layers:
+            x = x + layer(self.norm(x))
+        return self.head(x[:, 0])
+
+    def embed(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
+        """The class token, then a token for each patch, row by row, with their positions."""
+        require_size(x, self.image_size)
+        tokens = self.patches(x).flatten(2).mT
+        return torch.cat([self.token.expand(len(x), 1, -1), tokens], dim=1) + self.positions
+
+    def attention(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b l n n"]:
+        """How much each token of a layer takes from each token below it, mean over the heads."""
+        maps = []
+        x = self.embed(x)
+        for layer in self.layers:
+            z = self.norm(x)
+            maps.append(layer.self_attn(z, z, z)[1])  # type: ignore[operator]
+            x = x + layer(z)
+        return torch.stack(maps, dim=1)

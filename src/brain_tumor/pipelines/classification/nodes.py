@@ -1,0 +1,206 @@
+"""Nodes of classification. Those that compute with torch import it when they run: it takes seconds."""
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from brain_tumor.data.image_split import DEDUPLICATED, OFFICIAL
+from brain_tumor.data.split import TEST, TRAIN, VALIDATION
+from brain_tumor.data.store import Chunk, Store, StoreContent, fingerprint
+from brain_tumor.figures import classification as figures
+from brain_tumor.metrics import classification as metrics
+from brain_tumor.metrics.looking import share_regions
+from brain_tumor.networks.trained import TrainedNetwork
+from brain_tumor.pipelines.classification.report import compose_report
+from brain_tumor.training.checkpoints import Checkpoints, code_state
+from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
+
+logger = logging.getLogger(__name__)
+
+TEST_SETS = (OFFICIAL, DEDUPLICATED)
+
+EXPLAINED, SHOWN = 240, 4
+"""Test images whose heat is computed, at most; and of each class in a figure."""
+
+
+def train_network(
+    images: Store, splits: pd.DataFrame, checkpoints: Checkpoints, experiment: ExperimentSettings, recipe: ClassificationRecipe, engine: EngineSettings
+) -> tuple[TrainedNetwork, pd.DataFrame]:
+    """The trained network and the log of its training; goes on from a checkpoint of the same settings and data."""
+    import lightning
+
+    from brain_tumor.networks import build
+    from brain_tumor.training.batches import Rows
+    from brain_tumor.training.classification import MONITOR, NAMES, ClassificationTask
+    from brain_tumor.training.fit import Job, fit
+
+    about = images.description
+    sizes = {"in_channels": 1, "out_channels": len(about["classes"]), "image_size": about["image_size"]} | experiment.sizes
+    _require_match(sizes, about)
+    changed = {"epochs": experiment.epochs or recipe.epochs, "learning_rate": experiment.learning_rate or recipe.learning_rate}
+    recipe = recipe.model_copy(update=changed)
+    train, validation = (Rows(images, _rows(images, splits, splits["split"] == name), NAMES) for name in (TRAIN, VALIDATION))
+    logger.info("%s: %d images to train on, %d to validate on", experiment.network, len(train), len(validation))
+    settings = [experiment.network, sizes, recipe.model_dump(), engine.seed, engine.precision, code_state()]
+    mark = fingerprint(settings, about, train.rows.tolist(), validation.rows.tolist())
+    counts = np.bincount(images.read(train.rows, "label")[0], minlength=len(about["classes"])).tolist()
+    lightning.seed_everything(engine.seed, verbose=False)
+    task = ClassificationTask(build(experiment.network, **sizes), sizes["in_channels"], counts, recipe, engine.seed)
+    fitted = fit(Job(task, train, validation, MONITOR, recipe, engine, checkpoints.of(mark)))
+    description = about | {"recipe": recipe.model_dump(), "seed": engine.seed, "kept": fitted.kept, "images": counts}
+    return TrainedNetwork(experiment.network, sizes, description, (fitted.weights,)), fitted.log
+
+
+def _require_match(sizes: dict[str, int], about: dict[str, Any]) -> None:
+    for size, value, what in (("out_channels", len(about["classes"]), "classes"), ("image_size", about["image_size"], "pixels a side")):
+        if sizes[size] != value:
+            raise ValueError(f"the store has {value} {what}, but {size} is {sizes[size]}; leave {size} out of sizes")
+
+
+def _rows(images: Store, splits: pd.DataFrame, chosen: pd.Series) -> np.ndarray:
+    """Rows of the store that hold the files chosen."""
+    return np.flatnonzero(images.rows["file"].isin(splits.loc[chosen, "file"]))
+
+
+def predict_images(network: TrainedNetwork, images: Store, splits: pd.DataFrame, engine: EngineSettings) -> StoreContent:
+    """Logits of each class for the validation images, which temperature is fitted on, and for the images of both test sets."""
+    description = {"network": network.name, "classes": images.description["classes"], "simulated": images.description["simulated"]}
+    return StoreContent(description, _predict(network, images, _rows(images, splits, splits["split"].isin([VALIDATION, TEST])), engine))
+
+
+def _predict(network: TrainedNetwork, images: Store, rows: np.ndarray, engine: EngineSettings) -> Iterator[Chunk]:
+    from brain_tumor.training.classify import find_logits
+    from brain_tumor.training.device import choose_device
+
+    table, start = images.rows, 0
+    for logits in find_logits(network.module(), images, rows, choose_device(engine), channels=network.sizes["in_channels"], name=network.name):
+        chosen = rows[start : (start := start + len(logits))]
+        columns = {name: table[name].to_numpy()[chosen] for name in ("file", "label")}
+        yield {"logits": logits, "row": chosen, "file": columns["file"].astype(object), "label": columns["label"]}
+
+
+def _load_predictions(predictions: Store, splits: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    """A row for each prediction with its set and group, and the logits."""
+    table = predictions.rows.merge(splits[["file", "class", "group", "split", "official_test", "deduplicated_test"]], on="file", validate="one_to_one")
+    return table.astype({"label": int}), predictions.read(np.arange(len(table)), "logits")[0]
+
+
+def score_images(network: TrainedNetwork, predictions: Store, splits: pd.DataFrame) -> pd.DataFrame:
+    """Rows `test_set`, `metric`, `value`, `low`, `high`, `images`; metrics that end in `_scaled` are those at the temperature that fits validation."""
+    table, logits = _load_predictions(predictions, splits)
+    classes = predictions.description["classes"]
+    temperature = _temperature(table, logits)
+    parts = []
+    for test_set in TEST_SETS:
+        chosen = table[f"{test_set}_test"].to_numpy()
+        label, group = table.loc[chosen, "label"].to_numpy(), table.loc[chosen, "group"].to_numpy()
+        scores = metrics.score(metrics.to_probability(logits[chosen]), label, group, classes)
+        scaled = metrics.score(metrics.to_probability(logits[chosen], temperature), label, group, classes)
+        scaled = scaled[scaled["metric"].isin(["confidence", "calibration_error"])].assign(metric=lambda rows: rows["metric"] + "_scaled")
+        fitted = pd.DataFrame({"metric": ["temperature"], "value": [temperature]})
+        parts.append(pd.concat([scores, scaled, fitted], ignore_index=True).assign(test_set=test_set, images=int(chosen.sum())))
+    scores = pd.concat(parts, ignore_index=True).assign(network=network.name, parameters=network.parameters)
+    return scores[["network", "parameters", "test_set", "metric", "value", "low", "high", "images"]]
+
+
+def _temperature(table: pd.DataFrame, logits: np.ndarray) -> float:
+    validation = (table["split"] == VALIDATION).to_numpy()
+    return metrics.fit_temperature(logits[validation], table.loc[validation, "label"].to_numpy())
+
+
+def explain_images(
+    network: TrainedNetwork, predictions: Store, images: Store, splits: pd.DataFrame, engine: EngineSettings
+) -> tuple[StoreContent, pd.DataFrame]:
+    """Where the network looks in test images without copies: a heat map of each, and its share inside the head, at the rim and outside.
+
+    All images that it takes for another class are among them; the others are drawn at random.
+    """
+    from brain_tumor.training.classify import find_heat
+    from brain_tumor.training.device import choose_device
+
+    table, logits = _load_predictions(predictions, splits)
+    table = table.assign(found=logits.argmax(1), confidence=metrics.to_probability(logits).max(1))[table["deduplicated_test"]]
+    order = np.random.default_rng(0).permutation(len(table))
+    wrong = (table["found"] != table["label"]).to_numpy()[order]
+    table = table.iloc[np.sort(order[np.argsort(~wrong, kind="stable")][:EXPLAINED])]
+    heat = find_heat(network.module(), images, table["row"].to_numpy(), choose_device(engine), channels=network.sizes["in_channels"])
+    shares = [share_regions(h, image[0]) for h, image in zip(heat, images.read(table["row"].to_numpy(), "image")[0], strict=True)]
+    classes = images.description["classes"]
+    looks = table[["file", "class", "row", "confidence"]].assign(found=[classes[k] for k in table["found"]], **pd.DataFrame(shares, index=table.index))
+    strength = heat / np.maximum(heat.max((1, 2), keepdims=True), 1e-12)
+    chunk = {"heat": np.rint(255 * strength).astype(np.uint8), "row": table["row"].to_numpy(), "file": table["file"].to_numpy(object)}
+    return StoreContent({"network": network.name}, iter([chunk])), looks.reset_index(drop=True)
+
+
+def draw_results(
+    network: TrainedNetwork, predictions: Store, explanations: Store, images: Store, splits: pd.DataFrame, training_log: pd.DataFrame
+) -> dict[str, Figure]:
+    """Learning curves, confusion, reliability, first kernels, where the network looks, and its most confident mistakes."""
+    from brain_tumor.training.classify import first_kernels
+
+    about = images.description
+    title = f"{network.name}{', SIMULATED' if about['simulated'] else ''}"
+    table, logits = _load_predictions(predictions, splits)
+    temperature = _temperature(table, logits)
+    label, tested = table["label"].to_numpy(), {name: table[f"{name}_test"].to_numpy() for name in TEST_SETS}
+    plain, scaled = metrics.to_probability(logits), metrics.to_probability(logits, temperature)
+    table = table.assign(found=plain.argmax(1), confidence=plain.max(1))
+    last = tested[DEDUPLICATED]
+    reliability = {"as trained": metrics.calibrate(plain[last], label[last]), f"temperature {temperature:.2f}": metrics.calibrate(scaled[last], label[last])}
+    pairs = {name: metrics.count_pairs(plain[chosen], label[chosen]) for name, chosen in tested.items()}
+    right, wrong = _looks(table, explanations, images)
+    drawn = {
+        "1_curves": figures.draw_curves(training_log, f"{title}: training"),
+        "2_confusion": figures.draw_confusion(pairs, about["classes"], f"{title}: test images"),
+        "3_reliability": figures.draw_reliability(reliability, f"{title}: deduplicated test set"),
+        "4_kernels": figures.draw_kernels(first_kernels(network.module()), f"{title}: kernels of the first layer"),
+        "5_looks": figures.draw_looks(right, f"{title}: where it looks when it is right"),
+    }
+    return drawn | ({"6_mistakes": figures.draw_looks(wrong, f"{title}: its most confident mistakes")} if wrong else {})
+
+
+def _looks(table: pd.DataFrame, explanations: Store, images: Store) -> tuple[list[figures.Looked], list[figures.Looked]]:
+    """Some images of each class that are classified rightly, and the mistakes, most confident first."""
+    classes = images.description["classes"]
+    rows = explanations.rows.reset_index(names="number").merge(table.drop(columns="row"), on="file")
+    hit = rows["label"] == rows["found"]
+    chosen = rows[hit].groupby("label").head(SHOWN).sort_values("label"), rows[~hit].sort_values("confidence", ascending=False).head(4 * SHOWN)
+    looks = []
+    for part in chosen:
+        (heat,), (image,) = (store.read(part[key].to_numpy(), name) for store, key, name in ((explanations, "number", "heat"), (images, "row", "image")))
+        words = [f"{classes[r.label]}, found {classes[r.found]} {r.confidence:.2f}\n{r.file.rsplit('/', 1)[-1]}" for r in part.itertuples()]
+        looks.append([figures.Looked(*look) for look in zip(words, image[:, 0], heat.astype(np.float32), strict=True)])
+    return looks[0], looks[1]
+
+
+def compare_networks(images: Store, splits: pd.DataFrame, *results: pd.DataFrame | Store) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Figure]]:
+    """All scores in one tidy table, McNemar's test of each pair of networks, and a figure. `results`: scores of each network, then predictions of each."""
+    half = len(results) // 2
+    comparison = pd.concat(results[:half], ignore_index=True)
+    correct = {}
+    for store in results[half:]:
+        table, logits = _load_predictions(store, splits)
+        chosen = table["deduplicated_test"].to_numpy()
+        correct[store.description["network"]] = logits[chosen].argmax(1) == table.loc[chosen, "label"].to_numpy()
+    differences = metrics.compare(correct).assign(test_set=DEDUPLICATED, images=len(next(iter(correct.values()))))
+    title = f"{images.description['data_set']}{', SIMULATED' if images.description['simulated'] else ''}: test images, 95 % intervals"
+    return comparison, differences, {"1_comparison": figures.draw_comparison(comparison, title)}
+
+
+def write_report(
+    comparison: pd.DataFrame,
+    differences: pd.DataFrame,
+    comparison_figures: dict[str, bytes],
+    images: Store,
+    splits: pd.DataFrame,
+    duplicates: pd.DataFrame,
+    *results: pd.DataFrame | dict[str, bytes],
+) -> str:
+    """The report as one HTML page. `results`: where each network looks, then the figures of each."""
+    networks = list(comparison["network"].unique())
+    looks, drawn = dict(zip(networks, results, strict=False)), dict(zip(networks, results[len(networks) :], strict=True))
+    return compose_report(comparison, differences, comparison_figures, images.description, splits, duplicates, looks, drawn)

@@ -1,0 +1,210 @@
+"""Nodes of classification data engineering."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from brain_tumor.data import image_split
+from brain_tumor.data.borders import Box, ImagePreparation, cut
+from brain_tumor.data.copies import FLIPS, VIEW, CopySettings, find_copies, flipped, join_groups
+from brain_tumor.data.image_index import INSPECTION, inspect_images
+from brain_tumor.data.image_simulation import PLANTED
+from brain_tumor.data.images import ImageFile, ImageSet, find_images, read_image
+from brain_tumor.data.parallel import WorkerSettings, for_each
+from brain_tumor.data.scans import SIMULATED_MARK
+from brain_tumor.data.store import Chunk, Store, StoreContent, fingerprint
+from brain_tumor.figures.classification_data import Cut, choose_borders, choose_pairs, draw_borders, draw_counts, draw_pairs, draw_similarity
+from brain_tumor.pipelines.data_classification.report import compose_data_report, count_planted
+
+logger = logging.getLogger(__name__)
+
+PART = 64
+"""Images that are inspected, or prepared, together."""
+
+PREPARATION = 1
+"""Raised when the same image would be prepared in another way: stores of older preparations are then written again."""
+
+
+def index_images(source: Path, inspections: joblib.Memory, data_set: ImageSet, workers: WorkerSettings) -> pd.DataFrame:
+    """A row for each file of the source. Files that haven't changed since the last run are not read again."""
+    images = find_images(source, data_set)
+    index = pd.concat([rows for rows, _ in _inspections(images, source, inspections, workers)], ignore_index=True)
+    index["simulated"] = (source / SIMULATED_MARK).is_file()
+    left_out = index[index["left_out"] != ""]
+    logger.info("%d images are used, %d left out", len(index) - len(left_out), len(left_out))
+    for row in left_out.itertuples():
+        logger.warning("left out: %s: %s", row.file, row.left_out)
+    used = index[index["left_out"] == ""].groupby(["folder", "class"]).size()
+    for folder in (data_set.training, data_set.testing):
+        for name in data_set.classes:
+            if (folder, name) not in used:
+                reason = left_out.loc[(left_out["folder"] == folder) & (left_out["class"] == name), "left_out"].iloc[0]
+                raise ValueError(f"no image of {name} in {folder} can be used; the first reason is: {reason}")
+    return index
+
+
+def _inspections(images: Sequence[ImageFile], source: Path, inspections: joblib.Memory, workers: WorkerSettings) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
+    """Rows of the index and views of the images, part by part; remembered by the state of the files: hashing all the arguments would take longer."""
+    inspect = inspections.cache(_inspect, ignore=["images", "source"])
+    parts = [images[start : start + PART] for start in range(0, len(images), PART)]
+    tasks = [(fingerprint(INSPECTION, str(source), [(image.state, image.problem) for image in part]), part, source) for part in parts]
+    changed = [task for task in tasks if not inspect.check_call_in_cache(*task)]
+    if changed:
+        logger.info("%d images in %s, %d in parts that are new or changed since the last run", len(images), source, sum(len(part) for _, part, _ in changed))
+    deque(for_each(inspect, changed, workers, "inspecting", unit="part"), maxlen=0)
+    return (inspect(*task) for task in tasks)
+
+
+def _inspect(state: str, images: Sequence[ImageFile], source: Path) -> tuple[pd.DataFrame, np.ndarray]:  # noqa: ARG001
+    return inspect_images(images, source)
+
+
+def compare_images(
+    index: pd.DataFrame, source: Path, inspections: joblib.Memory, data_set: ImageSet, copies: CopySettings, workers: WorkerSettings
+) -> pd.DataFrame:
+    """Pairs of images that might be copies: rows `first`, `second`, `flip`, `distance` of their hashes, `similarity` of their detail.
+
+    Identical images have a row for each but the first, with similarity 1. Once images are known to be copies, through whichever others, they are
+    not compared again.
+    """
+    compare = inspections.cache(_compare, ignore=["index", "views", "workers"])
+    views = np.concatenate([part for _, part in _inspections(find_images(source, data_set), source, inspections, workers)])
+    used = np.flatnonzero(index["left_out"] == "")
+    state = fingerprint(INSPECTION, index.loc[used, ["file", "hash", "perceptual_hash"]].to_numpy().tolist())
+    pairs = compare(state, copies, index.loc[used].reset_index(drop=True), views[used], workers)
+    logger.info("%d pairs compared, %d of them copies", len(pairs), (pairs["similarity"] >= copies.similarity).sum())
+    return pairs
+
+
+def _compare(state: str, copies: CopySettings, index: pd.DataFrame, views: np.ndarray, workers: WorkerSettings) -> pd.DataFrame:  # noqa: ARG001
+    original = index.groupby("hash")["file"].transform("first")
+    unique = index[original == index["file"]]
+    hashes = np.array([int(text, 16) for text in unique["perceptual_hash"]], np.uint64)
+    near = find_copies(hashes, views[unique.index], copies, workers)
+    files = unique["file"].to_numpy()
+    near = near.assign(first=files[near["first"]], second=files[near["second"]], flip=np.array(FLIPS)[near["flip"]])
+    again = index[original != index["file"]]
+    identical = pd.DataFrame({"first": original[again.index], "second": again["file"], "flip": FLIPS[0], "distance": 0, "similarity": 1.0})
+    return pd.concat([identical, near], ignore_index=True)
+
+
+def group_copies(index: pd.DataFrame, pairs: pd.DataFrame, data_set: ImageSet, copies: CopySettings) -> pd.DataFrame:
+    """A row for each image that has copies: its `group`, how many are in it, whether one is identical to it, and what the group spans."""
+    same = pairs[pairs["similarity"] >= copies.similarity]
+    table = index.loc[index["left_out"] == "", ["file", "folder", "class", "hash"]].sort_values("file", ignore_index=True)
+    number = pd.Series(table.index, table["file"])
+    table["group"] = join_groups(len(table), number[same["first"]].to_numpy(), number[same["second"]].to_numpy())
+    table = table[table.duplicated("group", keep=False)]
+    group = table.groupby("group")
+    table["images"] = group["file"].transform("size")
+    table["identical"] = table.duplicated("hash", keep=False)
+    table["both_folders"] = group["folder"].transform("nunique") > 1
+    table["conflict"] = group["class"].transform("nunique") > 1
+    table["group"] = [f"g{1 + number:05d}" for number in pd.factorize(table["group"])[0]]
+    testing = table["folder"] == data_set.testing
+    logger.info(
+        "%d images in %d groups of copies; %d test images have a copy in %s",
+        len(table),
+        group.ngroups,
+        (testing & table["both_folders"]).sum(),
+        data_set.training,
+    )
+    return table.drop(columns="hash").sort_values(["group", "file"], ignore_index=True)
+
+
+def prepare_images(index: pd.DataFrame, source: Path, data_set: ImageSet, preparation: ImagePreparation, workers: WorkerSettings) -> StoreContent:
+    """Every image in use, grey, without its borders, in one size; read again only if files or settings changed."""
+    used = index[index["left_out"] == ""]
+    description = {
+        "data_set": data_set.name,
+        "classes": list(data_set.classes),
+        **preparation.model_dump(),
+        "intensities": "grey levels from 0 to 255",
+        "simulated": bool(index["simulated"].any()),
+    }
+    rows = used[["file", "class", "hash", *Box._fields]]
+    mark = fingerprint(PREPARATION, description, rows.to_numpy().tolist())
+    return StoreContent(description | {"fingerprint": mark}, _prepare(rows, source, data_set, preparation, workers))
+
+
+def _prepare(rows: pd.DataFrame, source: Path, data_set: ImageSet, preparation: ImagePreparation, workers: WorkerSettings) -> Iterator[Chunk]:
+    tasks = [(rows.iloc[start : start + PART], source, data_set, preparation) for start in range(0, len(rows), PART)]
+    yield from for_each(prepare_part, tasks, workers, "preparing", unit="part")
+
+
+def prepare_part(rows: pd.DataFrame, source: Path, data_set: ImageSet, preparation: ImagePreparation) -> Chunk:
+    """Rows of the store for some images."""
+    images = [cut(read_image(source / row["file"]).grey, _box(row), preparation.image_size, preparation.fit) for _, row in rows.iterrows()]
+    label = np.array([data_set.classes.index(kind) for kind in rows["class"]], np.uint8)
+    return {"image": np.stack(images)[:, None], "label": label, "file": rows["file"].to_numpy(object)}
+
+
+def _box(row: pd.Series) -> Box:
+    return Box(*(int(row[side]) for side in Box._fields))
+
+
+def split_images(index: pd.DataFrame, duplicates: pd.DataFrame, data_set: ImageSet, settings: image_split.ImageSplitSettings) -> pd.DataFrame:
+    """Each image's set, and the test sets it is in."""
+    splits = image_split.split_images(index, duplicates, data_set, settings)
+    sets = ", ".join(f"{count} {name or 'not used'}" for name, count in splits["split"].value_counts().items())
+    logger.info("policy %s: %s; %d in the deduplicated test set", settings.policy, sets, splits["deduplicated_test"].sum())
+    return splits
+
+
+def draw_data(
+    index: pd.DataFrame,
+    pairs: pd.DataFrame,
+    duplicates: pd.DataFrame,
+    splits: pd.DataFrame,
+    source: Path,
+    data_set: ImageSet,
+    copies: CopySettings,
+) -> dict[str, Figure]:
+    """Counts, borders before and after, similarities, and pairs on both sides of the threshold."""
+    title = f"{data_set.name}{', SIMULATED' if index['simulated'].any() else ''}"
+    rows = {row["file"]: row for _, row in index.iterrows()}
+
+    def read(file: str) -> tuple[np.ndarray, Box]:
+        return read_image(source / file).grey, _box(rows[file])
+
+    return {
+        "1_counts": draw_counts(index, duplicates, splits, (data_set.training, data_set.testing), data_set.classes, title),
+        "2_borders": draw_borders([_cut(file, *read(file)) for file in choose_borders(index)], title),
+        "3_similarity": draw_similarity(pairs, copies.similarity, title),
+        "4_pairs": draw_pairs([_pair(row, read) for row in choose_pairs(pairs, copies.similarity).itertuples()], title),
+    }
+
+
+def _cut(file: str, grey: np.ndarray, box: Box) -> Cut:
+    return Cut(Path(file).name, grey, box, cut(grey, box, VIEW))
+
+
+def _pair(row: Any, read: Callable[[str], tuple[np.ndarray, Box]]) -> tuple[str, np.ndarray, np.ndarray]:
+    first, second = (cut(*read(file), VIEW) for file in (row.first, row.second))
+    names = " | ".join(Path(file).stem for file in (row.first, row.second))
+    return f"{row.similarity:.2f}  {names}\n{row.flip}", first, flipped(second, FLIPS.index(row.flip))
+
+
+def write_data_report(
+    index: pd.DataFrame,
+    pairs: pd.DataFrame,
+    duplicates: pd.DataFrame,
+    splits: pd.DataFrame,
+    images: Store,
+    source: Path,
+    figures: dict[str, bytes],
+    data_set: ImageSet,
+    copies: CopySettings,
+    policy: image_split.ImageSplitSettings,
+) -> str:
+    """The report on the data as one HTML page."""
+    planted = source / PLANTED
+    found = count_planted(pd.read_csv(planted), duplicates) if planted.is_file() else None
+    return compose_data_report(index, pairs, duplicates, splits, images.description, figures, data_set, copies, policy, found)

@@ -1,0 +1,42 @@
+"""Classification data: published images > index > copies, prepared images and sets."""
+
+from kedro.pipeline import Node, Pipeline
+
+from brain_tumor.pipelines.data_classification.nodes import (
+    compare_images,
+    draw_data,
+    group_copies,
+    index_images,
+    prepare_images,
+    split_images,
+    write_data_report,
+)
+
+
+def create_pipeline() -> Pipeline:
+    """Its entries start with `classification.`, as those of the networks trained on them do."""
+    return Pipeline(
+        [
+            Node(index_images, ["source", "inspections", "params:data_set", "params:workers"], "index", name="index_images"),
+            Node(compare_images, ["index", "source", "inspections", "params:data_set", "params:copies", "params:workers"], "pairs", name="compare_images"),
+            Node(group_copies, ["index", "pairs", "params:data_set", "params:copies"], "duplicates", name="group_copies"),
+            Node(prepare_images, ["index", "source", "params:data_set", "params:preparation", "params:workers"], "images", name="prepare_images"),
+            Node(split_images, ["index", "duplicates", "params:data_set", "params:split"], "splits", name="split_images"),
+            Node(draw_data, ["index", "pairs", "duplicates", "splits", "source", "params:data_set", "params:copies"], "data_figures", name="draw_data"),
+            Node(
+                write_data_report,
+                ["index", "pairs", "duplicates", "splits", "images", "source", "data_figures", "params:data_set", "params:copies", "params:split"],
+                "data_report",
+                name="write_data_report",
+            ),
+        ],
+        namespace="classification",
+        parameters={
+            "data_set": "data_classification.data_set",
+            "copies": "data_classification.copies",
+            "preparation": "data_classification.preparation",
+            "split": "data_classification.split",
+            "workers": "preparation",
+        },
+        tags="data_engineering",
+    )

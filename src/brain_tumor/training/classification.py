@@ -1,0 +1,122 @@
+"""Learning to tell classes of images apart: the Lightning module, and what is done to images before a network sees them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn.functional import affine_grid, cross_entropy, grid_sample
+
+from brain_tumor.training.batches import Batch
+from brain_tumor.training.losses import over_processes
+from brain_tumor.training.settings import ClassificationRecipe, ImageAugmentation
+from brain_tumor.training.tasks import Task
+
+MONITOR = "validation_likelihood"
+"""What the best weights are chosen by: the geometric mean of the probability that each validation image's class is given.
+
+Accuracy takes few values on a few hundred images; this is a proper score, between 0 and 1, that tells epochs of one accuracy apart.
+"""
+
+NAMES = ("image", "label")
+"""Arrays of the store to learn from."""
+
+MIDDLE, SPREAD = 64.0, 64.0
+"""Grey levels that become 0 and the unit of a network's input; near the mean and the deviation of a cut-out head."""
+
+
+def to_input(grey: Float[Tensor, "b 1 h w"], channels: int) -> Float[Tensor, "b c h w"]:
+    """Grey levels from 0 to 255 as a network wants them, the same in each of its channels."""
+    return ((grey - MIDDLE) / SPREAD).expand(-1, channels, -1, -1).contiguous(memory_format=torch.channels_last)
+
+
+class ClassificationTask(Task):
+    """Learn the class of an image.
+
+    Args:
+        channels: of the network's input.
+        counts: training images of each class.
+    """
+
+    weight: Tensor
+
+    def __init__(self, network: nn.Module, channels: int, counts: Sequence[int], recipe: ClassificationRecipe, seed: int) -> None:
+        super().__init__(network, recipe, seed)
+        self.channels, self.kinds, self.smoothing, self.augmentation = channels, len(counts), recipe.label_smoothing, recipe.augmentation
+        frequency = torch.tensor(counts, dtype=torch.float32) / sum(counts)
+        weight = 1 / (len(counts) * frequency) if recipe.balanced else torch.ones(len(counts))
+        self.register_buffer("weight", weight, persistent=False)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """Loss of one augmented batch."""
+        ranks, rank = self.trainer.world_size, self.global_rank
+        chances = draw_chances(self.recipe.batch_size, self.seed, self.current_epoch, index)
+        mine = {name: value[rank::ranks] for name, value in chances.items()}
+        logits = self.network(to_input(augment(batch["image"], mine, self.augmentation), self.channels))
+        loss = cross_entropy(logits.float(), batch["label"].long(), self.weight, label_smoothing=self.smoothing)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=self.recipe.batch_size)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting."""
+        self.pairs = torch.zeros(self.kinds**2, dtype=torch.long, device=self.device)
+        self.entropy = torch.zeros((), device=self.device)
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Count each pair of classes there and found, and add up the cross-entropy."""
+        label = batch["label"].long()
+        logits = self.network(to_input(batch["image"], self.channels)).float()
+        self.entropy += cross_entropy(logits, label, reduction="sum")
+        self.pairs += torch.bincount(label * self.kinds + logits.argmax(1), minlength=self.kinds**2)
+
+    def on_validation_epoch_end(self) -> None:
+        """Scores over all validation images."""
+        pairs = over_processes(self.pairs).reshape(self.kinds, -1)
+        loss = over_processes(self.entropy) / pairs.sum()
+        self.log_dict({"validation_loss": loss, "validation_accuracy": pairs.diag().sum() / pairs.sum(), "validation_macro_f1": macro_f1(pairs)})
+        self.log(MONITOR, (-loss).exp(), prog_bar=True)
+
+
+def macro_f1(pairs: Int64[Tensor, "k k"]) -> Float[Tensor, ""]:
+    """Mean over the classes of F1, from images counted by class there (rows) and found (columns)."""
+    hit = pairs.diag()
+    return (2 * hit / (pairs.sum(0) + pairs.sum(1)).clamp(min=1)).float().mean()
+
+
+def draw_chances(size: int, *place: int) -> dict[str, Float[Tensor, " b"]]:
+    """Uniform random numbers from -1 to 1 for each image of a batch.
+
+    Args:
+        size: images in the batch, over all processes.
+        place: seed, epoch, number of the batch.
+    """
+    rng = np.random.default_rng(place)
+    names = (*ImageAugmentation.model_fields, "down", "right")
+    return {name: torch.from_numpy(rng.uniform(-1, 1, size).astype(np.float32)) for name in names}
+
+
+def augment(grey: Float[Tensor, "b 1 h w"], chances: dict[str, Float[Tensor, " b"]], settings: ImageAugmentation) -> Float[Tensor, "b 1 h w"]:
+    """Mirrored, turned, scaled, shifted and brightened at random; what comes in from outside is black."""
+    chances = {name: value.to(grey.device) for name, value in chances.items()}
+    happens = {name: (chances[name] < 2 * getattr(settings, name) - 1)[:, None, None, None] for name in ("flip", "upside_down", "intensity")}
+    grey = torch.where(happens["flip"], grey.flip(-1), grey)
+    grey = torch.where(happens["upside_down"], grey.flip(-2), grey)
+    chosen = (chances["warp"] < 2 * settings.warp - 1).nonzero().squeeze(1)
+    if len(chosen):
+        grid = affine_grid(_matrix({name: value[chosen] for name, value in chances.items()}, settings), [len(chosen), *grey.shape[1:]], align_corners=False)
+        grey = grey.index_copy(0, chosen, grid_sample(grey[chosen], grid, align_corners=False))
+    if settings.intensity:
+        stretch, factor = (1 + (chances[name] * getattr(settings, name))[:, None, None, None] for name in ("contrast", "brightness"))
+        middle = grey.mean((1, 2, 3), keepdim=True)
+        grey = torch.where(happens["intensity"], ((grey - middle) * stretch + middle * (grey > 0)) * factor, grey).clamp(0, 255)
+    return grey
+
+
+def _matrix(chances: dict[str, Float[Tensor, " b"]], settings: ImageAugmentation) -> Float[Tensor, "b 2 3"]:
+    """Where each place of the new image is taken from, in halves of a side from the middle."""
+    angle = torch.deg2rad(chances["rotation"] * settings.rotation)
+    scale = 1 / (1 + chances["scaling"] * settings.scaling)
+    cosine, sine = scale * angle.cos(), scale * angle.sin()
+    across, down = (2 * settings.shift * chances[name] for name in ("right", "down"))
+    return torch.stack([torch.stack([cosine, -sine, across], 1), torch.stack([sine, cosine, down], 1)], 1)

@@ -1,0 +1,80 @@
+"""What a trained classifier says of the images of a store, and where in them it looks."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+from tqdm.auto import tqdm
+
+from brain_tumor.data.store import Store
+from brain_tumor.networks.vit import ViT
+from brain_tumor.training.classification import to_input
+from brain_tumor.training.device import Device
+
+BATCH = 64
+
+
+def find_logits(network: nn.Module, images: Store, rows: np.ndarray, device: Device, *, channels: int, name: str = "") -> Iterator[Float32[np.ndarray, "b k"]]:
+    """Logits of each class, batch after batch.
+
+    Args:
+        rows: of the store.
+        name: shown beside the progress bar; without, none is shown.
+    """
+    network = device.place(network)
+    for start in tqdm(range(0, len(rows), BATCH), desc=f"predicting with {name}", unit="batch", disable=None if name else True):
+        with torch.inference_mode(), device.autocast():
+            logits = network(_read(images, rows[start : start + BATCH], device, channels))
+        yield logits.float().cpu().numpy()
+
+
+def find_heat(network: nn.Module, images: Store, rows: np.ndarray, device: Device, *, channels: int) -> Float32[np.ndarray, "n s s"]:
+    """How much each place speaks for the class that the network finds, in fp32: Grad-CAM of a convolutional network, attention rollout of a ViT."""
+    network = device.place(network)
+    parts = []
+    for start in range(0, len(rows), BATCH):
+        x = _read(images, rows[start : start + BATCH], device, channels)
+        parts.append(roll_out(network, x) if isinstance(network, ViT) else grad_cam(network, x))
+    return torch.cat(parts)[:, 0].float().cpu().numpy()
+
+
+def _read(images: Store, rows: np.ndarray, device: Device, channels: int) -> Float[Tensor, "b c h w"]:
+    return to_input(device.place_batch(torch.from_numpy(images.read(rows, "image")[0]).float()), channels)
+
+
+def grad_cam(network: nn.Module, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
+    """Grad-CAM of what goes into the last pooling.
+
+    Source: Selvaraju et al. 2017, arXiv:1610.02391; MONAI's.
+    """
+    from monai.visualize import GradCAM
+
+    for module in network.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False  # type: ignore[assignment]  # what is hooked must not be overwritten
+    last = max(k for k, module in enumerate(network.features) if isinstance(module, nn.MaxPool2d)) - 1  # type: ignore[arg-type]
+    return GradCAM(network, f"features.{last}", postprocessing=lambda heat: heat)(x).detach()
+
+
+def roll_out(network: ViT, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
+    """Attention rollout: how much of each patch reaches the class token, taking a layer to pass on half of each token as it is.
+
+    Source: Abnar and Zuidema 2020, arXiv:2005.00928.
+    """
+    with torch.inference_mode():
+        maps = network.attention(x)
+        flow = torch.eye(maps.shape[-1], device=maps.device).expand(len(maps), -1, -1)
+        for attention in maps.unbind(1):
+            flow = (attention + torch.eye(maps.shape[-1], device=maps.device)) / 2 @ flow
+        side = round((maps.shape[-1] - 1) ** 0.5)
+        patches = flow[:, 0, 1:].unflatten(1, (1, side, side))
+        return interpolate(patches, size=x.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def first_kernels(network: nn.Module) -> Float32[np.ndarray, "n h w"]:
+    """The first layer's kernels, summed over the channels, which all see the same image."""
+    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    return first.weight.detach().sum(1).float().cpu().numpy()

@@ -1,0 +1,134 @@
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from brain_tumor.data.image_index import inspect_images
+from brain_tumor.data.images import ImageFile, ImageSet, find_images, read_image
+
+CLASSES = ImageSet(name="toys", classes=("cat", "dog"))
+
+
+@pytest.fixture
+def grey(rng):
+    image = np.zeros((60, 50), np.uint8)
+    image[10:50, 8:40] = rng.integers(60, 220, (40, 32))
+    return image
+
+
+@pytest.fixture
+def source(tmp_path, grey):
+    for folder in ("Training", "Testing"):
+        for kind in CLASSES.classes:
+            (tmp_path / folder / kind).mkdir(parents=True)
+            Image.fromarray(grey).save(tmp_path / folder / kind / "a.jpg")
+    return tmp_path
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "CMYK", "1", "LA"])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_every_mode_gives_the_same_grey(tmp_path, grey, mode, suffix):
+    if (mode, suffix) in (("CMYK", "png"), ("LA", "tif")):
+        pytest.skip(f"{suffix} holds no {mode}")
+    image = Image.fromarray(grey).convert(mode)
+    image.save(tmp_path / f"a.{suffix}")
+    read = read_image(tmp_path / f"a.{suffix}")
+    assert read.mode == mode
+    expected = np.asarray(image.convert("RGB").convert("L")) if mode == "1" else grey
+    assert np.abs(read.grey.astype(int) - expected).max() <= 1
+
+
+def test_cmyk_jpeg_and_colours(tmp_path, grey):
+    Image.fromarray(grey).convert("CMYK").save(tmp_path / "a.jpg", quality=100, subsampling=0)
+    assert np.abs(read_image(tmp_path / "a.jpg").grey.astype(int) - grey).mean() < 3
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "red.jpg", quality=100)
+    assert abs(int(read_image(tmp_path / "red.jpg").grey[4, 4]) - 76) <= 1
+
+
+def test_transparent_is_black_and_sixteen_bits_are_stretched(tmp_path, grey):
+    clear = np.dstack([grey] * 3 + [np.where(np.arange(50) < 25, 0, 255)[None].repeat(60, 0)]).astype(np.uint8)
+    Image.fromarray(clear).save(tmp_path / "a.png")
+    read = read_image(tmp_path / "a.png").grey
+    assert (read[:, :25] == 0).all()
+    assert np.array_equal(read[:, 25:], grey[:, 25:])
+    Image.fromarray(grey.astype(np.uint16) * 16 + 100).save(tmp_path / "deep.png")
+    assert read_image(tmp_path / "deep.png").mode.startswith("I;16")
+    assert np.corrcoef(read_image(tmp_path / "deep.png").grey.ravel(), grey.ravel())[0, 1] > 0.9999
+
+
+def test_a_png_named_jpg_is_read_and_noted(source, grey):
+    Image.fromarray(grey).save(source / "Training/cat/b.jpg", format="png")
+    rows, _ = inspect_images(find_images(source, CLASSES), source)
+    (row,) = rows[rows["file"] == "Training/cat/b.jpg"].to_dict("records")
+    assert (row["format"], row["note"], row["left_out"]) == ("PNG", "PNG named .jpg", "")
+
+
+def _truncate(path, grey):
+    Image.fromarray(grey).save(path, format="jpeg")
+    path.write_bytes(path.read_bytes()[:700])
+
+
+BAD = {
+    "truncated": (_truncate, "damaged image .*truncated.*; fetch the file again"),
+    "empty": (lambda path, _: path.write_bytes(b""), "0 bytes"),
+    "text": (lambda path, _: path.write_text("not an image"), "not an image in any known format; remove it or fetch it again"),
+    "constant": (lambda path, _: Image.new("L", (40, 40), 7).save(path), "every pixel has the same value"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_bad_file_is_set_aside_with_rule_and_remedy(source, grey, what):
+    write, words = BAD[what]
+    write(source / "Training/cat/bad.jpg", grey)
+    rows, views = inspect_images(find_images(source, CLASSES), source)
+    (row,) = rows[rows["left_out"] != ""].to_dict("records")
+    assert row["file"] == "Training/cat/bad.jpg"
+    assert re.search(words, row["left_out"])
+    assert views[rows["left_out"] != ""].max() == 0
+    assert len(rows) == 5
+
+
+def test_nearly_dark_image_is_kept_whole_and_noted(source, grey):
+    Image.fromarray((grey / 30).astype(np.uint8)).save(source / "Training/cat/dark.png")
+    rows, _ = inspect_images(find_images(source, CLASSES), source)
+    (row,) = rows[rows["file"] == "Training/cat/dark.png"].to_dict("records")
+    assert row["note"] == "too dark to find borders: kept whole"
+    assert (row["top"], row["bottom"], row["left"], row["right"], row["left_out"]) == (0, 60, 0, 50, "")
+
+
+def test_unknown_folders_are_set_aside_with_a_hint(source, grey):
+    (source / "Training/dogs").mkdir()
+    Image.fromarray(grey).save(source / "Training/dogs/a.jpg")
+    Image.fromarray(grey).save(source / "Training/stray.jpg")
+    problems = {str(image.path.relative_to(source)): image.problem for image in find_images(source, CLASSES) if image.problem}
+    assert "did you mean 'dog'?" in problems["Training/dogs/a.jpg"]
+    assert problems["Training/stray.jpg"].startswith("lies in no class folder; move it into one of cat, dog")
+
+
+def test_absent_folders_and_classes_stop_the_run(source):
+    for file in (source / "Testing/dog").iterdir():
+        file.unlink()
+    with pytest.raises(ValueError, match="no image of dog in Testing; every class needs images in both folders"):
+        find_images(source, CLASSES)
+    (source / "Testing/dog").rmdir()
+    with pytest.raises(ValueError, match="no image of dog in Testing"):
+        find_images(source, CLASSES)
+    with pytest.raises(FileNotFoundError, match=r"no folder Training; give the folder .* `--params classification_source=PATH`"):
+        find_images(source / "Testing", CLASSES)
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
+        find_images(source / "nowhere", CLASSES)
+
+
+def test_one_more_folder_around_everything_is_fine(source, tmp_path):
+    (tmp_path / "more/archive").mkdir(parents=True)
+    for folder in ("Training", "Testing"):
+        (source / folder).rename(tmp_path / "more/archive" / folder)
+    assert len(find_images(tmp_path / "more", CLASSES)) == 4
+
+
+def test_state_changes_with_the_file(source, grey):
+    file = source / "Training/cat/a.jpg"
+    before = ImageFile(file, "Training", "cat").state
+    Image.fromarray(255 - grey).save(file)
+    assert ImageFile(file, "Training", "cat").state != before

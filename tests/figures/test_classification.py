@@ -1,0 +1,50 @@
+import io
+
+import numpy as np
+import pandas as pd
+
+from brain_tumor.figures import classification as figures
+from brain_tumor.figures import classification_data as data_figures
+
+
+def save(figure):
+    figure.savefig(io.BytesIO(), dpi=30)
+
+
+def test_figures_show_what_is_there(rng):
+    log = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.5], "validation_loss": [1.1, 0.7]})
+    log = log.assign(validation_accuracy=[0.4, 0.8], validation_macro_f1=[0.3, 0.8], validation_likelihood=[0.3, 0.5])
+    save(figures.draw_curves(log, "t"))
+    confusion = figures.draw_confusion({"one": np.array([[3, 1], [0, 0]]), "two": np.array([[1, 0], [0, 1]])}, ["a", "b"], "t")
+    assert [text.get_text() for text in confusion.axes[0].texts] == ["3", "1", "0", "0"]
+    save(confusion)
+    save(figures.draw_reliability({"x": pd.DataFrame({"confidence": [0.5], "accuracy": [0.4], "images": [9]})}, "t"))
+    save(figures.draw_kernels(rng.normal(size=(20, 3, 3)), "t"))
+    look = figures.Looked("a", np.zeros((8, 8), np.uint8), np.zeros((8, 8)))
+    save(figures.draw_looks([look] * 5, "t"))
+    save(figures.draw_looks([], "t"))
+    regions = ("outside", "rim", "inside")
+    save(figures.draw_regions(pd.DataFrame({"class": ["a", "b"], **{f"{r}{end}": [0.3, 0.4] for r in regions for end in ("", "_area")}}), regions, "t"))
+
+
+def test_comparison_has_a_point_for_each_network_and_test_set():
+    rows = [(n, s, m, 0.5, 0.4, 0.6, 10) for n in ("a", "b") for s in ("official", "deduplicated") for m in ("accuracy", "macro_f1")]
+    figure = figures.draw_comparison(pd.DataFrame(rows, columns=["network", "test_set", "metric", "value", "low", "high", "images"]), "t")
+    assert [len(axes.containers) for axes in figure.axes] == [2, 2]
+    save(figure)
+
+
+def test_galleries_survive_having_nothing_to_show():
+    save(data_figures.draw_pairs([], "t"))
+    pairs = pd.DataFrame({"first": [], "second": [], "distance": [], "similarity": []})
+    save(data_figures.draw_similarity(pairs, 0.85, "t"))
+    assert data_figures.choose_pairs(pairs, 0.85).empty
+
+
+def test_pairs_are_chosen_on_both_sides_of_the_threshold(rng):
+    pairs = pd.DataFrame({"first": "a", "second": "b", "similarity": rng.random(5000)})
+    chosen = data_figures.choose_pairs(pairs, 0.85)["similarity"]
+    assert len(chosen) == data_figures.PAIRS
+    assert chosen.is_monotonic_increasing
+    assert (chosen < 0.85).sum() > 10
+    assert (chosen > 0.85).sum() > 8

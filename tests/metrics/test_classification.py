@@ -1,0 +1,102 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sklearn
+
+from brain_tumor.metrics.classification import BINS, calibrate, compare, count_pairs, fit_temperature, score, to_probability
+
+CLASSES = ["a", "b", "c", "d"]
+
+
+@pytest.fixture
+def answers(rng):
+    """Logits of 300 images that are right more often than not, and their labels."""
+    label = rng.integers(0, 4, 300)
+    return rng.normal(0, 1, (300, 4)) + 1.5 * np.eye(4)[label], label
+
+
+def values(probability, label, group=None):
+    return score(probability, label, np.arange(len(label)) if group is None else group, CLASSES).set_index("metric")
+
+
+def test_scores_are_sklearns(answers):
+    logits, label = answers
+    probability = to_probability(logits)
+    found = probability.argmax(1)
+    value = values(probability, label)["value"]
+    assert value["accuracy"] == pytest.approx(sklearn.accuracy_score(label, found))
+    assert value["macro_f1"] == pytest.approx(sklearn.f1_score(label, found, average="macro"))
+    assert value["roc_auc"] == pytest.approx(sklearn.roc_auc_score(label, probability, multi_class="ovr"))
+    assert value[[f"precision_{name}" for name in CLASSES]].tolist() == pytest.approx(sklearn.precision_score(label, found, average=None))
+    assert value[[f"recall_{name}" for name in CLASSES]].tolist() == pytest.approx(sklearn.recall_score(label, found, average=None))
+    assert value["confidence"] == pytest.approx(probability.max(1).mean())
+    assert (count_pairs(probability, label) == sklearn.confusion_matrix(label, found)).all()
+
+
+def test_area_counts_ties_half(answers):
+    logits, label = answers
+    probability = to_probability(np.round(logits))
+    assert values(probability, label)["value"]["roc_auc"] == pytest.approx(sklearn.roc_auc_score(label, probability, multi_class="ovr"))
+
+
+def test_calibration_error_by_hand():
+    """Two bins: three images at 0.9, two of them right; one at 0.5, wrong."""
+    probability = np.array([[0.9, 0.1, 0, 0], [0.9, 0.1, 0, 0], [0.1, 0.9, 0, 0], [0.5, 0.3, 0.2, 0]])
+    label = np.array([0, 0, 0, 1])
+    assert values(probability, label)["value"]["calibration_error"] == pytest.approx((3 * abs(0.9 - 2 / 3) + 0.5) / 4)
+    table = calibrate(probability, label)
+    assert table["images"].tolist() == [1, 3]
+    assert table["accuracy"].tolist() == pytest.approx([0, 2 / 3])
+    assert table["confidence"].tolist() == pytest.approx([0.5, 0.9])
+    assert BINS == 15
+
+
+def test_intervals_hold_the_value_and_copies_widen_them(answers):
+    logits, label = answers
+    probability = to_probability(logits)
+    table = values(probability, label)
+    assert (table["low"] <= table["value"] + 1e-9).all()
+    inner = table.drop("calibration_error")  # whose resamples are larger than itself
+    assert (inner["high"] >= inner["value"] - 1e-9).all()
+    p = table["value"]["accuracy"]
+    assert table["high"]["accuracy"] - table["low"]["accuracy"] == pytest.approx(2 * 1.96 * np.sqrt(p * (1 - p) / 300), rel=0.15)
+    copied = values(np.repeat(probability, 4, axis=0), np.repeat(label, 4), np.repeat(np.arange(300), 4))
+    assert copied["value"].to_numpy() == pytest.approx(table["value"].to_numpy())
+    assert copied["low"]["accuracy"] == pytest.approx(table["low"]["accuracy"], abs=0.01)
+
+
+def test_a_class_that_is_not_there_is_no_error(answers):
+    logits, label = answers
+    few = label != 3
+    table = values(to_probability(logits[few]), label[few])
+    assert np.isnan(table["value"]["recall_d"])
+    assert np.isfinite(table["value"]["roc_auc"])
+
+
+def test_temperature_that_was_put_in_is_found_again(rng):
+    logits = rng.normal(0, 2, (4000, 4))
+    drawn = (to_probability(logits).cumsum(1) > rng.random((4000, 1))).argmax(1)
+    assert fit_temperature(3 * logits, drawn) == pytest.approx(3, rel=0.1)
+    hot, cool = to_probability(3 * logits), to_probability(3 * logits, 3.0)
+    assert (hot.argmax(1) == cool.argmax(1)).all()
+    error = [values(p, drawn)["value"]["calibration_error"] for p in (hot, cool)]
+    assert error[1] < 0.03 < error[0]
+
+
+def test_mcnemar_by_hand():
+    """Nine images that only the first gets right, one that only the second does: p = 2 (1 + 10) / 2^10."""
+    first = np.array([True] * 19 + [False] * 11)
+    second = np.array([True] * 10 + [False] * 9 + [True] + [False] * 10)
+    table = compare({"first": first, "second": second, "same": first})
+    assert table[["network", "other", "only_network", "only_other"]].to_numpy().tolist()[0] == ["first", "second", 9, 1]
+    assert table["p_value"].tolist() == pytest.approx([22 / 1024, 1, 22 / 1024])
+    assert table["p_holm"].tolist() == pytest.approx([3 * 22 / 1024, 1, 3 * 22 / 1024])
+    assert compare({"one": first}).empty
+
+
+def test_groups_are_drawn_whole():
+    probability = np.tile([0.7, 0.1, 0.1, 0.1], (6, 1))
+    label = np.array([0, 0, 0, 1, 1, 1])
+    table = score(probability, label, np.array(["x"] * 3 + ["y"] * 3), CLASSES).set_index("metric")
+    assert (table.loc["accuracy", ["low", "high"]] == [0, 1]).all()
+    assert isinstance(table, pd.DataFrame)

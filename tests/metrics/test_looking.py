@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+
+from brain_tumor.metrics.looking import REGIONS, find_regions, share_regions
+
+
+@pytest.fixture
+def head():
+    """A disc of radius 40 in an image of 128, dark inside a ring as a skull is."""
+    rows, columns = np.mgrid[:128, :128] - 63.5
+    radius = np.hypot(rows, columns)
+    return np.where(radius < 40, np.where((radius > 30) & (radius < 34), 0, 150), 0).astype(np.uint8), radius
+
+
+def test_regions_are_background_rim_and_inside(head):
+    image, radius = head
+    regions = find_regions(image)
+    assert set(regions[radius < 29].tolist()) == {REGIONS.index("inside")}
+    assert set(regions[(radius > 33) & (radius < 38)].tolist()) == {REGIONS.index("rim")}
+    assert set(regions[radius > 43].tolist()) == {REGIONS.index("outside")}
+
+
+def test_shares_of_heat_and_area_add_up(head):
+    image, radius = head
+    middle = share_regions((radius < 10).astype(float), image)
+    assert middle["inside"] == 1
+    assert sum(middle[region] for region in REGIONS) == pytest.approx(1)
+    assert sum(middle[f"{region}_area"] for region in REGIONS) == pytest.approx(1)
+    corner = np.zeros((128, 128))
+    corner[:5, :5] = 3
+    assert share_regions(corner, image)["outside"] == 1
+    flat = share_regions(np.zeros((128, 128)), image)
+    assert [flat[region] for region in REGIONS] == [flat[f"{region}_area"] for region in REGIONS]
+
+
+def test_image_without_a_head():
+    assert share_regions(np.ones((64, 64)), np.zeros((64, 64), np.uint8))["outside"] == 1
+    assert share_regions(np.ones((64, 64)), np.full((64, 64), 200, np.uint8))["outside"] == 0

@@ -1,0 +1,105 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score
+from support import copy_project, run
+
+from brain_tumor.data.store import Store
+from brain_tumor.datasets import NetworkDataset
+from brain_tumor.networks import networks_of
+from brain_tumor.pipelines.classification.nodes import train_network
+from brain_tumor.training.checkpoints import Checkpoints
+from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
+
+NETWORKS = networks_of("classification")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, images):
+    """A project in which the whole pipeline has run once on the tiny sample."""
+    folder = copy_project(tmp_path_factory.mktemp("project"))
+    run(folder, "classification", classification_source=str(images))
+    return folder
+
+
+def test_comparison_is_tidy_and_holds_every_score(finished):
+    table = pd.read_csv(finished / "data/08_reporting/classification/comparison.csv")
+    assert list(table.columns) == ["network", "parameters", "test_set", "metric", "value", "low", "high", "images"]
+    assert list(table["network"].unique()) == NETWORKS
+    assert table.groupby("test_set")["images"].unique().to_dict() == {"official": [28], "deduplicated": [28]}
+    wanted = {"accuracy", "macro_f1", "roc_auc", "confidence", "calibration_error", "temperature", "confidence_scaled", "calibration_error_scaled"}
+    wanted |= {f"{metric}_{name}" for metric in ("precision", "recall") for name in ("glioma", "meningioma", "notumor", "pituitary")}
+    assert (table.groupby(["network", "test_set"])["metric"].agg(set) == wanted).all()
+    differences = pd.read_csv(finished / "data/08_reporting/classification/differences.csv")
+    assert len(differences) == 6
+    assert differences["p_value"].between(0, 1).all()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_scores_are_those_of_the_predictions_on_disk(finished, name):
+    data = finished / "data"
+    predictions = Store(data / f"07_model_output/classification/{name}/predictions.h5")
+    splits = pd.read_csv(data / "05_model_input/classification/splits.csv", keep_default_na=False).set_index("file")
+    rows = predictions.rows
+    (logits,) = predictions.read(np.arange(len(rows)), "logits")
+    scores = pd.read_csv(data / f"08_reporting/classification/{name}/scores.csv")
+    assert set(splits.loc[rows["file"], "split"]) == {"validation", "test"}
+    for test_set in ("official", "deduplicated"):
+        chosen = splits.loc[rows["file"], f"{test_set}_test"].to_numpy()
+        expected = accuracy_score(rows["label"][chosen], logits.argmax(1)[chosen])
+        assert scores.query("test_set == @test_set and metric == 'accuracy'")["value"].item() == pytest.approx(expected)
+
+
+def test_looks_are_of_test_images_without_copies(finished):
+    splits = pd.read_csv(finished / "data/05_model_input/classification/splits.csv", keep_default_na=False).set_index("file")
+    for name in NETWORKS:
+        looks = pd.read_csv(finished / f"data/08_reporting/classification/{name}/looks.csv")
+        assert splits.loc[looks["file"], "deduplicated_test"].all()
+        assert looks[["outside", "rim", "inside"]].sum(axis=1).tolist() == pytest.approx([1.0] * len(looks))
+        heat = Store(finished / f"data/07_model_output/classification/{name}/explanations.h5").read(np.arange(len(looks)), "heat")[0]
+        assert heat.shape == (len(looks), 96, 96)
+
+
+def test_network_file_says_what_it_needs(finished):
+    network = NetworkDataset(filepath=str(finished / "data/06_models/classification/cnn/network.safetensors")).load()
+    assert network.sizes == {"in_channels": 1, "out_channels": 4, "image_size": 96, "n_filters": 6}
+    assert network.description["classes"] == ["glioma", "meningioma", "notumor", "pituitary"]
+    assert network.description["simulated"] is True
+    assert network.description["fit"] == "pad"
+    assert sum(network.description["images"]) == 12
+
+
+def test_report_needs_nothing_else_and_says_simulated(finished):
+    report = (finished / "data/08_reporting/classification/report.html").read_text()
+    assert "SIMULATED" in report.split("</title>")[0]
+    pictures = report.count("data:image/png;base64,")
+    assert pictures == report.count('alt="') >= 1 + 5 * len(NETWORKS)
+    assert 'src="http' not in report
+    assert "28 simulated test images without copies" in report
+    assert "carry no patient ids" in report
+
+
+def test_settings_that_do_not_match_the_store_are_refused(finished, tmp_path):
+    images = Store(finished / "data/03_primary/classification/images.h5")
+    splits = pd.read_csv(finished / "data/05_model_input/classification/splits.csv", keep_default_na=False)
+    for sizes, words in (
+        ({"image_size": 128}, "the store has 96 pixels a side, but image_size is 128"),
+        ({"out_channels": 3}, "has 4 classes, but out_channels is 3"),
+    ):
+        experiment = ExperimentSettings(network="cnn", sizes=sizes)
+        with pytest.raises(ValueError, match=words):
+            train_network(images, splits, Checkpoints(tmp_path), experiment, ClassificationRecipe(), EngineSettings())
+
+
+def test_notebook_runs_on_the_finished_project(finished, execute_notebook):
+    cells = execute_notebook("classification", finished)
+    assert all(cell["outputs"] or cell["source"].startswith("%load_ext") for cell in cells)
+    assert "16 of 28 test images have a copy in Training" in str([cell["outputs"] for cell in cells])
+
+
+def test_registered_pipelines():
+    from brain_tumor.pipeline_registry import register_pipelines
+
+    nodes = register_pipelines()["classification"].nodes
+    assert all(node.name.startswith("classification.") for node in nodes)
+    assert {node.namespace for node in nodes} >= {f"classification.{name}" for name in NETWORKS}

@@ -1,0 +1,112 @@
+import logging
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from support import copy_project, run
+
+from brain_tumor.data.image_simulation import PLANTED
+from brain_tumor.data.store import Store
+
+NODES = [
+    f"classification.{name}" for name in ("index_images", "compare_images", "group_copies", "prepare_images", "split_images", "draw_data", "write_data_report")
+]
+
+
+def engineer(project, source, **params):
+    """Data engineering of images alone."""
+    return run(project, "classification", node_names=NODES, classification_source=str(source), **params)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, images):
+    """A project in which the images of the tiny sample were audited and prepared."""
+    folder = copy_project(tmp_path_factory.mktemp("project"))
+    engineer(folder, images)
+    return folder
+
+
+def test_audit_finds_every_planted_copy_and_nothing_else(finished, images):
+    planted = pd.read_csv(images / PLANTED)
+    duplicates = pd.read_csv(finished / "data/08_reporting/classification/duplicates.csv")
+    group = duplicates.set_index("file")["group"]
+    assert (group[planted["file"]].to_numpy() == group[planted["copy_of"]].to_numpy()).all()
+    assert set(duplicates["file"]) == {*planted["file"], *planted["copy_of"]}
+    assert duplicates["group"].nunique() == planted["copy_of"].nunique()
+    assert not duplicates["conflict"].any()
+    assert set(duplicates.loc[duplicates["identical"], "file"]) == set(planted.loc[planted["how"] == "identical", ["file", "copy_of"]].to_numpy().ravel())
+
+
+def test_report_says_what_the_audit_found(finished):
+    report = (finished / "data/08_reporting/classification/data_report.html").read_text()
+    assert "SIMULATED" in report.split("</title>")[0]
+    assert "Of 28 test images 4 are identical to a training image, and 16 (57%) have a copy" in report
+    assert "The sample holds 32 planted copies: 32 were found, and 0 other images were taken for copies." in report
+    assert "carry no patient ids" in report
+    assert report.count("data:image/png") == 4
+
+
+def test_store_holds_what_a_network_sees(finished):
+    store = Store(finished / "data/03_primary/classification/images.h5")
+    splits = pd.read_csv(finished / "data/05_model_input/classification/splits.csv", keep_default_na=False)
+    image, label = store.read(np.arange(len(store.rows)), "image", "label")
+    side = store.description["image_size"]
+    assert image.shape == (76, 1, side, side)
+    assert image.dtype == np.uint8
+    kind = store.rows["file"].str.split("/").str[1]
+    assert [store.description["classes"][k] for k in label] == kind.tolist()
+    assert set(splits["file"]) == set(store.rows["file"])
+    assert splits["split"].value_counts().to_dict() == {"test": 28, "train": 12, "validation": 4, "": 32}
+
+
+def test_second_run_reads_nothing(finished, images, caplog, monkeypatch):
+    store = finished / "data/03_primary/classification/images.h5"
+    before = store.stat().st_mtime_ns
+    monkeypatch.setattr("brain_tumor.pipelines.data_classification.nodes.find_copies", None)  # would fail if it were called
+    with caplog.at_level(logging.INFO):
+        engineer(finished, images)
+    assert store.stat().st_mtime_ns == before
+    assert "new or changed since the last run" not in caplog.text
+    assert "same files, same settings" in caplog.text
+
+
+def test_bad_files_are_left_out_and_the_rest_is_used(project, images, tmp_path, caplog):
+    source = shutil.copytree(images, tmp_path / "source")
+    folder = source / "Training/glioma"
+    broken = folder / "Tr-gl_0001.jpg"
+    broken.write_bytes(broken.read_bytes()[:900])
+    (folder / "notes.txt").write_text("seen by A.")
+    (source / "Testing/glioblastoma").mkdir()
+    Image.new("L", (30, 30)).save(source / "Testing/glioblastoma/a.jpg")
+    engineer(project, source)
+    index = pd.read_csv(project / "data/02_intermediate/classification/index.csv", keep_default_na=False).set_index("file")
+    left_out = index.loc[index["left_out"] != "", "left_out"]
+    assert len(left_out) == 3
+    assert "fetch the file again" in left_out["Training/glioma/Tr-gl_0001.jpg"]
+    assert "not an image" in left_out["Training/glioma/notes.txt"]
+    assert "'glioblastoma' is not a class" in left_out["Testing/glioblastoma/a.jpg"]
+    assert all(name in caplog.text for name in left_out.index)
+    report = (project / "data/08_reporting/classification/data_report.html").read_text()
+    assert "What was left out, and why" in report
+
+
+def test_a_class_of_which_nothing_can_be_used_stops_the_run(project, images, tmp_path):
+    source = shutil.copytree(images, tmp_path / "source")
+    for file in (source / "Testing/pituitary").iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"no image of pituitary in Testing can be used; the first reason is: the file is empty"):
+        engineer(project, source)
+
+
+def test_stretched_images_of_another_size_and_the_official_policy(project, images):
+    engineer(project, images, data_classification={"preparation": {"image_size": 256, "fit": "stretch"}, "split": {"policy": "official"}})
+    store = Store(project / "data/03_primary/classification/images.h5")
+    image = store.read(np.arange(8), "image")[0]
+    assert image.shape == (8, 1, 256, 256)
+    assert (image.max((1, 3)) > 20).mean() > 0.95  # filled from top to bottom and from left to right
+    assert (image.max((1, 2)) > 20).mean() > 0.95
+    splits = pd.read_csv(project / "data/05_model_input/classification/splits.csv", keep_default_na=False)
+    assert (splits["left_out"] == "").all()
+    assert splits["deduplicated_test"].sum() == 12
