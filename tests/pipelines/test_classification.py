@@ -73,7 +73,7 @@ def test_report_needs_nothing_else_and_says_simulated(finished):
     report = (finished / "data/08_reporting/classification/report.html").read_text()
     assert "SIMULATED" in report.split("</title>")[0]
     pictures = report.count("data:image/png;base64,")
-    assert pictures == report.count('alt="') >= 1 + 5 * len(NETWORKS)
+    assert pictures == report.count('alt="') >= 1 + 6 * len(NETWORKS)
     assert 'src="http' not in report
     assert "28 simulated test images without copies" in report
     assert "carry no patient ids" in report

@@ -13,7 +13,7 @@ from brain_tumor.data.split import TEST, TRAIN, VALIDATION
 from brain_tumor.data.store import Chunk, Store, StoreContent, fingerprint
 from brain_tumor.figures import classification as figures
 from brain_tumor.metrics import classification as metrics
-from brain_tumor.metrics.looking import share_regions
+from brain_tumor.metrics.looking import REGIONS, share_regions
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.classification.report import compose_report
 from brain_tumor.training.checkpoints import Checkpoints, code_state
@@ -137,7 +137,13 @@ def explain_images(
 
 
 def draw_results(
-    network: TrainedNetwork, predictions: Store, explanations: Store, images: Store, splits: pd.DataFrame, training_log: pd.DataFrame
+    network: TrainedNetwork,
+    predictions: Store,
+    explanations: Store,
+    looks: pd.DataFrame,
+    images: Store,
+    splits: pd.DataFrame,
+    training_log: pd.DataFrame,
 ) -> dict[str, Figure]:
     """Learning curves, confusion, reliability, first kernels, where the network looks, and its most confident mistakes."""
     from brain_tumor.training.classify import first_kernels
@@ -159,8 +165,9 @@ def draw_results(
         "3_reliability": figures.draw_reliability(reliability, f"{title}: deduplicated test set"),
         "4_kernels": figures.draw_kernels(first_kernels(network.module()), f"{title}: kernels of the first layer"),
         "5_looks": figures.draw_looks(right, f"{title}: where it looks when it is right"),
+        "6_regions": figures.draw_regions(looks, REGIONS, f"{title}: where the heat lies, and how much of the image that is"),
     }
-    return drawn | ({"6_mistakes": figures.draw_looks(wrong, f"{title}: its most confident mistakes")} if wrong else {})
+    return drawn | ({"7_mistakes": figures.draw_looks(wrong, f"{title}: its most confident mistakes")} if wrong else {})
 
 
 def _looks(table: pd.DataFrame, explanations: Store, images: Store) -> tuple[list[figures.Looked], list[figures.Looked]]:

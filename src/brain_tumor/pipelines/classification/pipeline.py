@@ -19,7 +19,7 @@ TASK = "classification"
 def create_experiment(network: str) -> Pipeline:
     """Train one network, evaluate it on both test sets, look at where it looks."""
     train = ["images", "splits", "checkpoints", "params:experiment", "params:recipe", "params:training"]
-    drawn = ["network", "predictions", "explanations", "images", "splits", "training_log"]
+    drawn = ["network", "predictions", "explanations", "looks", "images", "splits", "training_log"]
     return Pipeline(
         [
             Node(train_network, train, ["network", "training_log"], name="train_network"),

@@ -23,7 +23,8 @@ CAPTIONS = {
     "validation. Perfect calibration is the dotted line; the red lines are the errors; larger dots are more images.",
     "4_kernels": "Kernels of the first layer, summed over the channels.",
     "5_looks": "Test images that are classified rightly, and what speaks for the class found: Grad-CAM of the last convolution, or attention rollout.",
-    "6_mistakes": "The mistakes that the network is most certain of.",
+    "6_regions": "Mean share of the heat in each region by class; the black lines are the region's share of the image.",
+    "7_mistakes": "The mistakes that the network is most certain of.",
 }
 LOOKING = (
     "Share of the heat inside the head, in its rim (skull and scalp, 7 % of the image's side deep), and outside, with the share of the image that each region "
