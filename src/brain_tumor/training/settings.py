@@ -1,6 +1,6 @@
 """Settings of training, checked before a run starts. Imports no torch."""
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
@@ -111,6 +111,9 @@ class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
     flips: bool = True
 
 
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
+
+
 class ExperimentSettings(BaseModel, frozen=True, extra="forbid"):
     """Which network an experiment trains.
 
@@ -123,6 +126,10 @@ class ExperimentSettings(BaseModel, frozen=True, extra="forbid"):
     sizes: dict[str, int] = {}
     epochs: int | None = Field(None, ge=1)
     learning_rate: float | None = Field(None, gt=0)
+
+    def adapt(self, recipe: AnyRecipe) -> AnyRecipe:
+        """The task's recipe with what this experiment does otherwise."""
+        return recipe.model_copy(update=self.model_dump(include={"epochs", "learning_rate"}, exclude_none=True))
 
 
 class ImageAugmentation(BaseModel, frozen=True, extra="forbid"):

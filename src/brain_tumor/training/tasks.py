@@ -82,7 +82,8 @@ class SegmentationTask(Task):
         self.example = example
         self.targets, self.tissues, self.augmentation = dict(targets), tissues, recipe.augmentation
         self.attention_weight = recipe.attention_weight
-        self.gates = {name: gate.score for name, gate in attentions(network).items() if isinstance(gate, AttentionGate)}
+        gates = {name: gate.score for name, gate in attentions(network).items() if isinstance(gate, AttentionGate)}
+        self.gates = gates if self.attention_weight else {}
         self.loss = OverlapEntropy(recipe.dice_weight, recipe.missed_weight, recipe.focal)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
@@ -93,7 +94,7 @@ class SegmentationTask(Task):
         image, labels = augment(batch["image"], batch["labels"], mine, self.augmentation)
         with outputs(self.gates) as maps:
             loss = self.loss(self.network(image), to_channels(labels, self.tissues))
-        if maps and self.attention_weight:
+        if maps:
             loss = loss + self.attention_weight * attention_loss(maps, (labels > 0)[:, None].float())
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=self.recipe.batch_size)
         return loss

@@ -41,8 +41,7 @@ def train_network(
     about = images.description
     sizes = {"in_channels": 1, "out_channels": len(about["classes"]), "image_size": about["image_size"]} | experiment.sizes
     _require_match(sizes, about)
-    changed = {"epochs": experiment.epochs or recipe.epochs, "learning_rate": experiment.learning_rate or recipe.learning_rate}
-    recipe = recipe.model_copy(update=changed)
+    recipe = experiment.adapt(recipe)
     train, validation = (Rows(images, _rows(images, splits, splits["split"] == name), NAMES) for name in (TRAIN, VALIDATION))
     logger.info("%s: %d images to train on, %d to validate on", experiment.network, len(train), len(validation))
     settings = [experiment.network, sizes, recipe.model_dump(), engine.seed, engine.precision, code_state()]

@@ -17,7 +17,7 @@ SHOWN = 4
 """Test patients whose maps are drawn."""
 
 INPUT = "input"
-"""The row that maps are compared with: the modality that shows the tumour best by itself."""
+"""Before the name of a modality: what maps are compared with."""
 
 
 def examine_attention(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, engine: EngineSettings) -> tuple[pd.DataFrame, StoreContent]:

@@ -47,10 +47,8 @@ def _predict(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, predi
 def count_pixels(predictions: Store, slices: Store) -> pd.DataFrame:
     """True and false positives and negatives in each slice, for each target."""
     parts = []
-    for (kind, patient), table in predictions.rows.groupby(["set", "patient"], sort=True):
-        (labels,) = slices.read(table["row"].to_numpy(), "labels")
-        (probability,) = predictions.read(table.index.to_numpy(), "probability")
-        counts = metrics.count_slices(labels, metrics.to_labels(probability), slices.description["targets"])
+    for kind, patient, table, truth, found in _patients(predictions, slices):
+        counts = metrics.count_slices(truth, found, slices.description["targets"])
         counts.insert(0, "slice", table["slice"].to_numpy()[counts.pop("position")])
         parts.append(counts.assign(patient=patient, set=kind))
     return pd.concat(parts, ignore_index=True)
@@ -59,17 +57,22 @@ def count_pixels(predictions: Store, slices: Store) -> pd.DataFrame:
 def score_patients(pixel_counts: pd.DataFrame, predictions: Store, slices: Store) -> pd.DataFrame:
     """Scores of each patient's volume, and distances between surfaces where his slices make one: rows `set`, `patient`, `target`, `metric`, `value`."""
     parts = [metrics.score_patients(counts).assign(set=kind) for kind, counts in pixel_counts.groupby("set")]
-    for (kind, patient), table in predictions.rows.groupby(["set", "patient"], sort=True):
-        parts.append(_score_surfaces(table, predictions, slices).assign(set=kind, patient=patient))
+    for kind, patient, table, truth, found in _patients(predictions, slices):
+        parts.append(_score_surfaces(table, truth, found, slices).assign(set=kind, patient=patient))
     return pd.concat(parts, ignore_index=True)[["set", "patient", "target", "metric", "value"]]
 
 
-def _score_surfaces(table: pd.DataFrame, predictions: Store, slices: Store) -> pd.DataFrame:
-    targets = slices.description["targets"]
-    (labels,) = slices.read(table["row"].to_numpy(), "labels")
-    (probability,) = predictions.read(table.index.to_numpy(), "probability")
-    numbers = table["slice"].to_numpy()
-    truth, found = to_volume(labels, numbers), to_volume(metrics.to_labels(probability), numbers)
+def _patients(predictions: Store, slices: Store) -> Iterator[tuple[str, str, pd.DataFrame, np.ndarray, np.ndarray]]:
+    """Each patient predicted: set, name, rows of the predictions, and the labels there and found in them."""
+    for (kind, patient), table in predictions.rows.groupby(["set", "patient"], sort=True):
+        (labels,) = slices.read(table["row"].to_numpy(), "labels")
+        (probability,) = predictions.read(table.index.to_numpy(), "probability")
+        yield kind, patient, table, labels, metrics.to_labels(probability)
+
+
+def _score_surfaces(table: pd.DataFrame, labels: np.ndarray, predicted: np.ndarray, slices: Store) -> pd.DataFrame:
+    targets, numbers = slices.description["targets"], table["slice"].to_numpy()
+    truth, found = to_volume(labels, numbers), to_volume(predicted, numbers)
     if truth is None or found is None:
         rows = [(target, metric, np.nan) for target in targets for metric in ("hd95_mm", "surface_dice")]
         return pd.DataFrame(rows, columns=["target", "metric", "value"])

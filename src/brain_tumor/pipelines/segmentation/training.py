@@ -37,7 +37,7 @@ def train_network(
     sizes = {"in_channels": len(about["modalities"]), "out_channels": len(about["tissues"])} | experiment.sizes
     _require_match(sizes, about)
     initial = _read_initial(initial_weights, experiment.network, sizes)
-    recipe = recipe.model_copy(update=experiment.model_dump(include={"epochs", "learning_rate"}, exclude_none=True))
+    recipe = experiment.adapt(recipe)
     settings = [experiment.network, sizes, recipe.model_dump(), engine.seed, engine.precision, initial_weights, code_state()]
     fitted, marks, held_out = [], [], _validation_patients(splits, folds)
     for number, patients in enumerate(held_out):
