@@ -1,5 +1,6 @@
 import logging
 import shutil
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -12,7 +13,7 @@ from brain_tumor.data.store import Store
 from brain_tumor.datasets import NetworkDataset
 from brain_tumor.metrics.segmentation import METRICS
 from brain_tumor.networks import networks_of
-from brain_tumor.networks.trained import read_network
+from brain_tumor.networks.trained import read_network, write_network
 from brain_tumor.pipelines.segmentation.training import train_network
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
@@ -220,6 +221,16 @@ def test_training_starts_from_given_weights(finished, tmp_path, caplog):
     other = finished / "data/06_models/segmentation/improved_unet/network.safetensors"
     train(finished, tmp_path, initial_weights=str(other), recipe=still)
     assert "holds a improved_unet; classic_unet starts from random weights" in caplog.text
+
+
+def test_other_weights_in_the_same_file_are_trained_from_anew(finished, tmp_path):
+    given = shutil.copy(finished / "data/06_models/segmentation/classic_unet/network.safetensors", tmp_path / "start.safetensors")
+    still = SegmentationRecipe(epochs=1, epoch_steps=1, learning_rate=1e-12)
+    before = train(finished, tmp_path, initial_weights=str(given), recipe=still)[0]
+    other = replace(before, members=({name: value * 0.5 for name, value in before.members[0].items()},))
+    write_network(given, other)
+    after = train(finished, tmp_path, initial_weights=str(given), recipe=still)[0]
+    assert all((after.members[0][name] - other.members[0][name]).abs().max() < 1e-6 for name in other.members[0])
 
 
 def test_patients_without_tumour_are_nothing_to_learn_from(finished, tmp_path):

@@ -1,5 +1,6 @@
 """Nodes that train. torch is imported when they run: it takes seconds."""
 
+import hashlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,8 +38,9 @@ def train_network(
     sizes = {"in_channels": len(about["modalities"]), "out_channels": len(about["tissues"])} | experiment.sizes
     _require_match(sizes, about)
     initial = _read_initial(initial_weights, experiment.network, sizes)
+    start = hashlib.blake2b(Path(initial_weights).read_bytes()).hexdigest() if initial and initial_weights else None
     recipe = experiment.adapt(recipe)
-    settings = [experiment.network, sizes, recipe.model_dump(), engine.seed, engine.precision, initial_weights, code_state()]
+    settings = [experiment.network, sizes, recipe.model_dump(), engine.seed, engine.precision, start, code_state()]
     fitted, marks, held_out = [], [], _validation_patients(splits, folds)
     for number, patients in enumerate(held_out):
         train = np.flatnonzero(rows["patient"].isin(splits.loc[splits["split"] != TEST, "patient"]) & ~rows["patient"].isin(patients))
