@@ -5,7 +5,6 @@ from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int16, UInt8
-from nilearn import datasets as nilearn_datasets
 from scipy import ndimage
 
 GRID = (155, 240, 240)
@@ -149,6 +148,8 @@ def _atlas() -> tuple[list[np.ndarray], np.ndarray]:
 
     Source: Fonov et al. 2011, as shipped with nilearn.
     """
+    from nilearn import datasets as nilearn_datasets  # slow to import
+
     template = nilearn_datasets.load_mni152_template(resolution=1).get_fdata(dtype=np.float32)
     grey = nilearn_datasets.load_mni152_gm_template(resolution=1).get_fdata(dtype=np.float32)
     white = nilearn_datasets.load_mni152_wm_template(resolution=1).get_fdata(dtype=np.float32)

@@ -2,7 +2,6 @@
 
 import numpy as np
 from jaxtyping import Bool, Float
-from sklearn.metrics import roc_auc_score
 
 
 def score_map(attention: Float[np.ndarray, "n h w"], tumour: Bool[np.ndarray, "n h w"], brain: Bool[np.ndarray, "n h w"]) -> dict[str, float]:
@@ -11,6 +10,8 @@ def score_map(attention: Float[np.ndarray, "n h w"], tumour: Bool[np.ndarray, "n
     Both are areas under the ROC curve over pixels of the slices that show tumour: 1/2 is chance, 0 is the opposite. `spread` is the mean standard deviation of
     the map over a slice: 0 for a map that is the same everywhere. NaN for a patient without tumour.
     """
+    from sklearn.metrics import roc_auc_score  # slow to import
+
     shown = tumour.any((1, 2))
     attention, tumour, brain = attention[shown].astype(np.float32), tumour[shown], brain[shown]
     if not shown.any() or tumour[brain].all() or brain.all():

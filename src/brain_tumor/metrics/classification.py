@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
-from scipy.stats import binomtest
 
 BINS = 15
 """Bins of equal width in which confidence is compared with accuracy."""
@@ -26,6 +24,7 @@ def fit_temperature(logits: Float[np.ndarray, "n k"], label: Int[np.ndarray, " n
 
     Source: Guo et al. 2017, arXiv:1706.04599.
     """
+    from scipy.optimize import minimize_scalar  # slow to import
 
     def loss(logarithm: float) -> float:
         return -log_softmax(logits.astype(np.float64) / np.exp(logarithm), axis=1)[np.arange(len(label)), label].mean()
@@ -112,6 +111,8 @@ def compare(correct: Mapping[str, Bool[np.ndarray, " n"]]) -> pd.DataFrame:
     Args:
         correct: network > whether it is right, on the same images. Copies must not be among them: they are no independent evidence.
     """
+    from scipy.stats import binomtest  # slow to import
+
     names, rows = list(correct), []
     for k, one in enumerate(names):
         for other in names[k + 1 :]:
