@@ -45,8 +45,8 @@ class AttentionGate(Attention):
         return upsample(self.score((self.query(query) + self.key(skip)).relu()).sigmoid())
 
     def map_of(self, inputs: tuple[Tensor, Tensor], output: Tensor) -> Tensor:
-        """What the gate gives."""
-        return output
+        """What the gate gives; upsampled in bf16 it may pass 1 by its rounding."""
+        return output.clamp(0, 1)
 
     def level(self, inputs: tuple[Tensor, Tensor], output: Tensor) -> Tensor:
         """The mean of each slice's map."""
