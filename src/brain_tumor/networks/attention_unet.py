@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brain_tumor.networks.attention import Attention
-from brain_tumor.networks.blocks import he_initialised, upsample
+from brain_tumor.networks.blocks import he_initialised, upsample, weigh
 from brain_tumor.networks.improved_unet import ImprovedUNet
 
 
@@ -24,7 +24,7 @@ class AttentionUNet(ImprovedUNet):
 
     def join(self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]) -> Float[Tensor, "b c h w"]:
         """The sum, once the gate of the level has weighed the skip."""
-        return super().join(level, skip * self.gates[level](x, skip), x)
+        return super().join(level, weigh(skip, self.gates[level](x, skip)), x)
 
 
 class AttentionGate(Attention):

@@ -1,0 +1,188 @@
+"""What training recipes of the classifiers reach in a stated CPU time on the real images.
+
+    kedro run --pipelines data_classification --params classification_source=FOLDER     # the index, the copies, the prepared images
+    python benchmarks/classification_recipes.py develop --networks cnn --set ema=0.99   # a quarter of what is learned from is scored: to choose recipes
+    python benchmarks/classification_recipes.py test --policy deduplicated --seeds 0 1 2 --out RESULTS.csv --weights FOLDER
+    python benchmarks/classification_recipes.py compare --out RESULTS.csv               # mean and spread over the seeds
+
+Recipes: `reference` (Adam 1e-4 with L2 1e-5, halved every ten epochs, batches of 64, mirrored, turned by 10 degrees, contrast and brightness 0.2, fp32, its
+last epoch) and `ours` (conf/full). Each training gets `--minutes` of CPU time on one thread, in a process of its own; how many epochs fit is measured
+first. `test` learns, validates and tests on the sets of the policy; the test sets are scored once, at the end, and no choice depends on them. Under
+`develop` no image of the testing folder is looked at. Temperature is not fitted here: it doesn't change which class is found.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from segmentation_recipes import overridden
+
+from brain_tumor.data.image_split import OFFICIAL, ImageSplitSettings, split_images
+from brain_tumor.data.images import ImageSet
+from brain_tumor.data.store import Store
+from brain_tumor.networks import build, networks_of
+from brain_tumor.networks.trained import TrainedNetwork, write_network
+from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
+
+CONF = Path(__file__).parents[1] / "conf"
+BASE, FULL = (yaml.safe_load((CONF / environment / "parameters_classification.yml").read_text())["classification"] for environment in ("base", "full"))
+DATA = yaml.safe_load((CONF / "base/parameters_data_classification.yml").read_text())["data_classification"]
+OURS = BASE["recipe"] | FULL["recipe"] | {"augmentation": BASE["recipe"]["augmentation"] | FULL["recipe"].get("augmentation", {})}
+RECIPES: dict[str, tuple[dict[str, Any], str]] = {
+    # recipe, precision
+    "reference": (
+        {"optimiser": "adam", "learning_rate": 1e-4, "weight_decay": 1e-5, "schedule": "halving", "batch_size": 64, "keep": "last"}
+        | {"augmentation": {"flip": 0.5, "warp": 1, "rotation": 10, "scaling": 0, "shift": 0, "intensity": 1, "contrast": 0.2, "brightness": 0.2}},
+        "fp32",
+    ),
+    "ours": (OURS, "auto"),
+}
+
+
+def make_sets(data: Path, policy: str, validation: float) -> pd.DataFrame:
+    """Each image's set under a policy."""
+    index, duplicates = (pd.read_csv(data / path, keep_default_na=False) for path in ("02_intermediate/classification/index.csv", DUPLICATES))
+    settings = ImageSplitSettings(**DATA["split"] | {"policy": policy, "validation": validation})
+    return split_images(index, duplicates.astype({"conflict": bool}), ImageSet(**DATA["data_set"]), settings)
+
+
+DUPLICATES = "08_reporting/classification/duplicates.csv"
+
+
+def train(work: dict[str, Any], epochs: int, least: int = 1) -> tuple[TrainedNetwork, dict[str, float], int, float]:
+    """The network, the row of the epoch that is kept, epochs and CPU minutes; on one thread."""
+    import torch
+
+    from brain_tumor.training.batches import Rows
+    from brain_tumor.training.checkpoints import Checkpoints
+    from brain_tumor.training.classification import MONITOR, NAMES, ClassificationTask
+    from brain_tumor.training.fit import Job, fit
+
+    torch.set_num_threads(1)
+    logging.getLogger("brain_tumor").setLevel(logging.WARNING)
+    images, splits = Store(Path(work["store"])), work["splits"]
+    rows = {name: np.flatnonzero(images.rows["file"].isin(splits.loc[splits["split"] == name, "file"])) for name in ("train", "validation")}
+    settings = ClassificationRecipe.model_validate(work["recipe"] | {"epochs": epochs, "patience": epochs, "epoch_steps": least})
+    engine = EngineSettings(device="cpu", precision=work["precision"], seed=work["seed"])
+    counts = np.bincount(images.read(rows["train"], "label")[0], minlength=4).tolist()
+    torch.manual_seed(engine.seed)
+    task = ClassificationTask(build(work["network"], **work["sizes"]), work["sizes"]["in_channels"], counts, settings, engine.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        start = process_time()
+        fitted = fit(Job(task, *(Rows(images, rows[name], NAMES) for name in rows), MONITOR, settings, engine, Checkpoints(Path(folder))))
+        minutes = (process_time() - start) / 60
+    about = images.description | {"recipe": settings.model_dump(), "seed": engine.seed, "kept": fitted.kept, "images": counts, "policy": work["policy"]}
+    return TrainedNetwork(work["network"], work["sizes"], about, (fitted.weights,)), fitted.kept, len(fitted.log), minutes
+
+
+def measure_pace(work: dict[str, Any]) -> float:
+    """CPU minutes of an epoch, validation included."""
+    return train(work, 1)[-1]
+
+
+def train_and_score(work: dict[str, Any]) -> pd.DataFrame:
+    """One training, scored on the images held out; a row for each set of images."""
+    from brain_tumor.metrics.classification import score, to_probability
+    from brain_tumor.training.classify import find_logits
+    from brain_tumor.training.device import choose_device
+
+    network, kept, epochs, minutes = train(work, work["epochs"])
+    images, splits = Store(Path(work["store"])), work["splits"].set_index("file")
+    device = choose_device(EngineSettings(device="cpu", precision=work["precision"]))
+    sets = splits.loc[images.rows["file"]]
+    tables = []
+    for name, chosen in ((name, sets[column].to_numpy() == value) for name, column, value in work["scored"]):
+        rows = np.flatnonzero(chosen)
+        logits = np.concatenate(list(find_logits(network.module(), images, rows, device, channels=work["sizes"]["in_channels"])))
+        scores = score(to_probability(logits), images.read(rows, "label")[0].astype(int), sets["group"].to_numpy()[rows], images.description["classes"])
+        tables.append(scores.assign(set=name, images=len(rows)))
+    names = {"network": work["network"], "recipe": work["name"], "policy": work["policy"], "seed": work["seed"]}
+    facts = {"minutes": round(minutes, 2), "epochs": epochs, "epoch": int(kept["epoch"]), "likelihood": kept["validation_likelihood"]}
+    result = pd.concat(tables).assign(**names, **facts)
+    if work["weights"]:
+        Path(work["weights"]).mkdir(parents=True, exist_ok=True)
+        write_network(Path(work["weights"]) / f"{work['network']}-{work['policy']}-{work['seed']}.safetensors", network)
+    return result
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Every training that is not measured yet; the table grows as they end."""
+    done = pd.read_csv(arguments.out) if arguments.out.is_file() else pd.DataFrame(columns=["network", "recipe", "policy", "seed"])
+    known = set(done[["network", "recipe", "policy", "seed"]].itertuples(index=False, name=None))
+    paces = arguments.out.with_suffix(".paces.json")
+    pace = json.loads(paces.read_text()) if paces.is_file() else {}
+    splits = make_sets(arguments.data, arguments.policy, 0.25 if arguments.what == "develop" else DATA["split"]["validation"])
+    works = [make_work(arguments, splits, *each) for each in product(arguments.networks, arguments.recipes, arguments.seeds)]
+    works = [work for work in works if (work["network"], work["name"], work["policy"], work["seed"]) not in known]
+    with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        new = {work["pace"]: work for work in works if work["pace"] not in pace}
+        for key, minutes in zip(new, pool.map(measure_pace, new.values()), strict=True):
+            pace[key] = minutes
+            print(f"{key}: {60 * minutes:.0f} s of CPU an epoch", flush=True)
+        paces.write_text(json.dumps(pace, indent=1))
+        for future in [pool.submit(train_and_score, work | {"epochs": max(1, int(arguments.minutes / pace[work["pace"]]))}) for work in works]:
+            table = future.result()
+            table.to_csv(arguments.out, mode="a", header=not arguments.out.is_file(), index=False)
+            row, values = table.iloc[0], table.set_index(["set", "metric"])["value"]
+            words = [f"{name} {values[name, 'accuracy']:.4f}" for name in values.index.unique(0)]
+            print(f"{row.network} | {row.recipe} | {row.policy} | seed {row.seed}: {row.epoch} of {row.epochs} epochs, {row.minutes} min,", end=" ")
+            print(f"likelihood {row.likelihood:.4f} |", *words, flush=True)
+
+
+def make_work(arguments: argparse.Namespace, splits: pd.DataFrame, network: str, name: str, seed: int) -> dict[str, Any]:
+    """All that one training needs, as plain values."""
+    recipe, precision = RECIPES[name]
+    experiment = ExperimentSettings(**BASE[network] | FULL[network])
+    rate = {"learning_rate": experiment.learning_rate} if name == "ours" and experiment.learning_rate else {}
+    recipe = overridden(recipe | rate, arguments.set)
+    developed, tested = [("validation", "split", "validation")], [("deduplicated", "deduplicated_test", True), (OFFICIAL, "official_test", True)]
+    return {
+        "network": network,
+        "sizes": {"out_channels": 4, "image_size": DATA["preparation"]["image_size"]} | experiment.sizes,
+        "name": f"{name} {' '.join(arguments.set)}".strip(),
+        "recipe": recipe,
+        "precision": precision,
+        "policy": arguments.policy,
+        "seed": seed,
+        "pace": f"{network} {name} {arguments.what} {arguments.policy}",
+        "splits": splits,
+        "scored": developed if arguments.what == "develop" else developed + tested,
+        "weights": arguments.weights and str(arguments.weights),
+        "store": str(arguments.data / "03_primary/classification/images.h5"),
+    }
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Accuracy and macro-F1 on each set: mean, least and most over the seeds."""
+    table = pd.read_csv(arguments.out).query("metric in ('accuracy', 'macro_f1')")
+    print(table.groupby(["network", "recipe", "policy", "set", "metric"])["value"].agg(["mean", "min", "max", "count"]).round(4).to_string())
+
+
+if __name__ == "__main__":
+    os.environ["OMP_NUM_THREADS"] = "1"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["test", "develop", "compare"])
+    parser.add_argument("--data", type=Path, default=Path("data"), help="the project's data folder")
+    parser.add_argument("--out", type=Path, default=Path("recipes_classification.csv"))
+    parser.add_argument("--networks", nargs="+", default=networks_of("classification"))
+    parser.add_argument("--recipes", nargs="+", default=["ours"], choices=list(RECIPES))
+    parser.add_argument("--policy", choices=["deduplicated", "official"], default="deduplicated")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--set", nargs="*", default=[], help="change the recipe, such as ema=0.99 augmentation.warp=0.5")
+    parser.add_argument("--minutes", type=float, default=30.0, help="CPU time of each training")
+    parser.add_argument("--weights", type=Path, help="a folder to keep the trained networks in")
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at once, on one thread each")
+    arguments = parser.parse_args()
+    sys.exit(compare(arguments) if arguments.what == "compare" else measure(arguments))
