@@ -8,11 +8,11 @@ from squares import CPU, digest
 from brain_tumor.networks import build
 from brain_tumor.training.batches import Rows
 from brain_tumor.training.checkpoints import Checkpoints
-from brain_tumor.training.classification import MONITOR, NAMES, ClassificationTask, augment, draw_chances, macro_f1, to_input
+from brain_tumor.training.classification import MONITOR, NAMES, ClassificationTask, augment, blend, draw_chances, macro_f1, to_input
 from brain_tumor.training.fit import Job, fit
 from brain_tumor.training.settings import ClassificationRecipe, ImageAugmentation
 
-BUSY = ImageAugmentation(warp=0.5, intensity=0.5, upside_down=0.2)
+BUSY = ImageAugmentation(warp=0.5, intensity=0.5, upside_down=0.2, blend=0.3)
 SHORT = ClassificationRecipe(epochs=2, batch_size=4, epoch_steps=3, augmentation=BUSY, label_smoothing=0.1, balanced=True)
 
 
@@ -71,6 +71,29 @@ def test_rare_classes_count_as_much():
     recipe = ClassificationRecipe(balanced=True)
     weight = ClassificationTask(torch.nn.Identity(), 1, [90, 10], recipe, 0).weight
     assert (weight * torch.tensor([0.9, 0.1])).tolist() == pytest.approx([0.5, 0.5])
+
+
+@pytest.mark.parametrize("settings", [{"balanced": True}, {"label_smoothing": 0.1}])
+def test_loss_is_torchs_cross_entropy(settings):
+    task = ClassificationTask(torch.nn.Identity(), 1, [90, 10, 30], ClassificationRecipe(**settings), 0)
+    label, logits = torch.arange(12, dtype=torch.uint8) % 3, torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+    truth = task.truth(label)
+    loss = -(truth * logits.log_softmax(1)).sum() / truth.sum()
+    smoothing = settings.get("label_smoothing", 0.0)
+    assert loss.item() == pytest.approx(torch.nn.functional.cross_entropy(logits, label.long(), task.weight, label_smoothing=smoothing).item())
+
+
+def test_blended_images_have_the_classes_of_both():
+    """Whole batches and their shares in two processes alike."""
+    image, truth = torch.arange(8.0).reshape(8, 1, 1, 1), torch.eye(8)
+    chances, settings = torch.linspace(-1, 1, 8), ImageAugmentation(blend=0.5)
+    blended, classes = blend(image, truth, chances, settings)
+    assert classes.sum(1).tolist() == pytest.approx([1] * 8)
+    assert blended.flatten().tolist() == pytest.approx((classes @ torch.arange(8.0)).tolist())
+    assert blended.flatten().tolist() == pytest.approx([k + share / 2 * ((k + 4) % 8 - k) for k, share in enumerate(np.linspace(0, 1, 8))])
+    parts = [blend(image[rank::2], truth[rank::2], chances[rank::2], settings)[1] for rank in (0, 1)]
+    assert torch.equal(torch.stack(parts, 1).flatten(0, 1), classes)
+    assert blend(image, truth, chances, ImageAugmentation())[0] is image
 
 
 def test_macro_f1_is_sklearns():

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
-from torch.nn.functional import affine_grid, cross_entropy, grid_sample
+from torch.nn.functional import affine_grid, cross_entropy, grid_sample, one_hot
 
 from brain_tumor.training.batches import Batch
 from brain_tumor.training.losses import over_processes
@@ -53,10 +53,15 @@ class ClassificationTask(Task):
         ranks, rank = self.trainer.world_size, self.global_rank
         chances = draw_chances(self.recipe.batch_size, self.seed, self.current_epoch, index)
         mine = {name: value[rank::ranks] for name, value in chances.items()}
-        logits = self.network(to_input(augment(batch["image"], mine, self.augmentation), self.channels))
-        loss = cross_entropy(logits.float(), batch["label"].long(), self.weight, label_smoothing=self.smoothing)
+        image, truth = blend(augment(batch["image"], mine, self.augmentation), self.truth(batch["label"]), mine["blend"], self.augmentation)
+        entropy = -(truth * self.network(to_input(image, self.channels)).float().log_softmax(1)).sum(1)
+        loss = entropy.sum() / truth.sum()
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=self.recipe.batch_size)
         return loss
+
+    def truth(self, label: UInt8[Tensor, " b"]) -> Float[Tensor, "b k"]:
+        """Probability of each class as it should be, smoothed, times the weight of the image's class."""
+        return ((1 - self.smoothing) * one_hot(label.long(), self.kinds) + self.smoothing / self.kinds) * self.weight[label.long(), None]
 
     def on_validation_epoch_start(self) -> None:
         """Start counting."""
@@ -111,6 +116,21 @@ def augment(grey: Float[Tensor, "b 1 h w"], chances: dict[str, Float[Tensor, " b
         middle = grey.mean((1, 2, 3), keepdim=True)
         grey = torch.where(happens["intensity"], ((grey - middle) * stretch + middle * (grey > 0)) * factor, grey).clamp(0, 255)
     return grey
+
+
+def blend(
+    image: Float[Tensor, "b 1 h w"], truth: Float[Tensor, "b k"], chances: Float[Tensor, " b"], settings: ImageAugmentation
+) -> tuple[Float[Tensor, "b 1 h w"], Float[Tensor, "b k"]]:
+    """Each image with a share of another of the batch, and the classes of both in the same shares.
+
+    Source: mixup, Zhang et al. 2018, arXiv:1710.09412; shares here are uniform, and at most a half.
+    """
+    if not settings.blend:
+        return image, truth
+    share = settings.blend * (chances.to(image.device)[:, None] + 1) / 2
+    half = len(image) // 2  # its partner is half a batch away, also when the batch is split over processes
+    blended = image.lerp(image.roll(half, 0), share[:, :, None, None])
+    return blended, truth.lerp(truth.roll(half, 0), share)
 
 
 def _matrix(chances: dict[str, Float[Tensor, " b"]], settings: ImageAugmentation) -> Float[Tensor, "b 2 3"]:

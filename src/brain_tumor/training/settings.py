@@ -145,6 +145,7 @@ class ImageAugmentation(BaseModel, frozen=True, extra="forbid"):
         intensity: probability that contrast and brightness change.
         contrast: stretch around the middle grey, at most, as a fraction.
         brightness: factor, at most, as a fraction above or below 1.
+        blend: share of another image, at most, that is blended in, with its class (mixup).
     """
 
     flip: float = Field(0.5, ge=0, le=1)
@@ -156,6 +157,7 @@ class ImageAugmentation(BaseModel, frozen=True, extra="forbid"):
     intensity: float = Field(0.0, ge=0, le=1)
     contrast: float = Field(0.2, ge=0, lt=1)
     brightness: float = Field(0.2, ge=0, lt=1)
+    blend: float = Field(0.0, ge=0, le=0.5)
 
 
 class ClassificationRecipe(Recipe, frozen=True, extra="forbid"):
