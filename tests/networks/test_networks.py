@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from brain_tumor.networks import NETWORKS, build, networks_of
-from brain_tumor.networks.blocks import DepthwiseConv2d, Perceptron, upsample, weigh
+from brain_tumor.networks.blocks import DepthwiseConv2d, Mish, Perceptron, upsample, weigh
 from brain_tumor.networks.residual_attention_unet import ResidualBlock
 from brain_tumor.networks.trained import TrainedNetwork
 
@@ -105,6 +105,18 @@ def test_fast_gradients_are_the_plain_ones(make, channels):
         assert one.dtype == other.dtype
         assert (one - truth).norm() <= 1.2 * (other - truth).norm() + 0.001 * truth.norm()
     assert all(torch.equal(one, other) for one, other in zip(outcome(fast, False), exact, strict=True))
+
+
+def test_fast_mish_is_mish():
+    x = torch.linspace(-40, 40, 4001).bfloat16().requires_grad_()
+    exact = x.detach().double().requires_grad_()
+    truth = nn.functional.mish(exact)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = Mish()(x)
+    slope, true_slope = (torch.autograd.grad(y.sum(), at)[0] for y, at in ((found, x), (truth, exact)))
+    assert torch.allclose(found.double(), truth, rtol=0.005, atol=1e-6)
+    assert torch.allclose(slope.double(), true_slope, atol=0.01)
+    assert torch.equal(Mish()(x), nn.functional.mish(x))
 
 
 @pytest.mark.parametrize("channels", [5, 40])

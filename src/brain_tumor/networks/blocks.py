@@ -108,6 +108,35 @@ class _Depthwise(torch.autograd.Function):
         return of_x, of_weight.unflatten(1, (batch, *weight.shape[:2])).float().sum((0, 1)), gradient.sum((2, 3)).float().sum(0)
 
 
+class Mish(nn.Mish):
+    """x tanh(softplus(x)), with one exponential instead of three in bf16 on a CPU.
+
+    Source: Misra 2019, arXiv:1908.08681.
+    """
+
+    def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:  # noqa: A002  # the name in nn.Mish
+        """The activated map."""
+        return _Mish.apply(input) if in_bf16_on_cpu(input) and input.dtype == torch.bfloat16 else super().forward(input)
+
+
+class _Mish(torch.autograd.Function):
+    """tanh(softplus(x)) is n / (n + 2) with n = exp(x) (exp(x) + 2)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        exponential = x.float().clamp_(max=20).exp_()  # from 20 on it is 1, and the square stays finite
+        n = (exponential + 2).mul_(exponential)
+        share = n.div_(n + 2)
+        if ctx.needs_input_grad[0]:
+            slope = torch.addcmul(share.new_ones(()), share, share, value=-1).mul_(exponential.div_(exponential + 1)).mul_(x).add_(share)
+            ctx.save_for_backward(slope.to(x.dtype))
+        return share.mul_(x).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return ctx.saved_tensors[0] * gradients[0]
+
+
 def upsample(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 2*h 2*w"]:
     """Twice the size, bilinearly, corners aligned."""
     x = interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)

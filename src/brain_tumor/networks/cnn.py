@@ -6,7 +6,7 @@ Differs in a smaller first layer for smaller images, BatchNorm behind every conv
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brain_tumor.networks.blocks import he_initialised
+from brain_tumor.networks.blocks import Mish, he_initialised
 from brain_tumor.networks.classifier import head, require_size, side_of_stem
 
 DROPOUT = 0.4
@@ -33,7 +33,7 @@ class CNN(nn.Module):
             layer(4 * n, middle, 3, padding=1),
             nn.MaxPool2d(2),
         )
-        self.head = head((middle * side_of_stem(image_size) ** 2, 512, 128, out_channels), nn.Mish, DROPOUT)
+        self.head = head((middle * side_of_stem(image_size) ** 2, 512, 128, out_channels), Mish, DROPOUT)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
         """Logits of each class."""
@@ -44,4 +44,4 @@ class CNN(nn.Module):
 def layer(in_channels: int, out_channels: int, size: int, *, stride: int = 1, padding: int = 0) -> nn.Sequential:
     """Convolution, BatchNorm, Mish."""
     convolution = he_initialised(nn.Conv2d(in_channels, out_channels, size, stride, padding))
-    return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), nn.Mish(inplace=True))
+    return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), Mish())
