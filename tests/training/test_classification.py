@@ -48,7 +48,7 @@ def test_same_seed_same_weights_whether_resident_or_streamed(shapes, tmp_path, n
     assert digest(first) == digest(streamed) != digest(other)
 
 
-def test_goes_on_from_a_checkpoint_to_the_same_weights(shapes, tmp_path):
+def test_goes_on_from_a_checkpoint_to_the_same_weights(shapes, tmp_path, caplog):
     whole = fit(job(shapes, tmp_path / "whole", SHORT))
     made = job(shapes, tmp_path / "parts", SHORT)
 
@@ -58,6 +58,7 @@ def test_goes_on_from_a_checkpoint_to_the_same_weights(shapes, tmp_path):
     made.task.on_train_epoch_start = lambda: stop() if made.task.current_epoch == 1 else None
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         fit(made)
+    assert "the same command goes on" in caplog.text
     assert digest(fit(job(shapes, tmp_path / "parts", SHORT))) == digest(whole)
 
 

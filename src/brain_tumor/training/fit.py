@@ -81,7 +81,12 @@ def fit(job: Job) -> Fitted:
         if found:
             logger.info("going on after epoch %d, from %s", len(found[1]["log"]), found[0])
         resume = (found[0], len(found[1]["log"])) if found else None
-        launch(partial(train, job, resume), job.checkpoints.folder.name, job.engine)
+        try:
+            launch(partial(train, job, resume), job.checkpoints.folder.name, job.engine)
+        except (KeyboardInterrupt, SystemExit) as interruption:  # Lightning makes the second of the first, with a code
+            if getattr(interruption, "code", 1):
+                logger.warning("interrupted; the same command goes on after the last epoch that was finished")
+            raise
         found = job.checkpoints.newest()
     assert found is not None
     return read_fitted(found[1], job)
