@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from itertools import product
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -45,10 +46,12 @@ LONGER = 4  # our epoch holds as many times the slices: 24 batches, as the recip
 TARGETS = {name: list(labels) for name, labels in BRATS.targets.items()}
 
 
-def make_job(name: str, store: Store, folder: Path, recipe: SegmentationRecipe, engine: EngineSettings, train: int, validation: int) -> Job:
+def make_job(
+    name: str, store: Store, folder: Path, recipe: SegmentationRecipe, engine: EngineSettings, train: int, validation: int, filters: int = FILTERS
+) -> Job:
     """Our way: the project's own loop."""
-    torch.manual_seed(0)
-    task = SegmentationTask(build(name, n_filters=FILTERS), TARGETS, 3, recipe, 0)
+    torch.manual_seed(engine.seed)
+    task = SegmentationTask(build(name, n_filters=filters), TARGETS, 3, recipe, engine.seed)
     return Job(task, Rows(store, np.arange(train)), Rows(store, np.arange(train, train + validation)), MONITOR, recipe, engine, Checkpoints(folder))
 
 
@@ -212,22 +215,23 @@ def matrix_peak() -> float:
     return 2 * 4096**3 / min(times)
 
 
-def measure_accuracy(folder: Path, names: list[str], epochs: int) -> None:
-    """Validation Dice after the same epochs in bf16 and fp32; the last quarter of the slices validates."""
+def measure_accuracy(folder: Path, names: list[str], epochs: int, seeds: int, filters: int) -> None:
+    """Best validation Dice after the same epochs in bf16 and fp32, for each seed; the last quarter of the slices validates."""
     logging.disable()
     recipe = SegmentationRecipe(epochs=epochs, patience=epochs, batch_size=16)
     with tempfile.TemporaryDirectory() as scratch:
         count = sum(len(scan.files) for scan in find_scans(folder, BRATS))
         store = write_slices(folder, Path(scratch) / "slices.h5", count)
         for name in names:
-            best = {}
-            for precision in ("fp32", "bf16"):
-                engine = EngineSettings(precision=precision)
-                log = fit(make_job(name, store, Path(scratch) / name / precision, recipe, engine, count * 3 // 4, count // 4)).log
-                best[precision] = log[MONITOR].max()
-            print(
-                f"{name:16} best validation Dice: fp32 {best['fp32']:.4f}, bf16 {best['bf16']:.4f}, difference {best['bf16'] - best['fp32']:+.4f}", flush=True
-            )
+            best: dict[str, list[float]] = {"fp32": [], "bf16": []}
+            for seed, precision in product(range(seeds), best):
+                engine = EngineSettings(precision=precision, seed=seed)
+                job = make_job(name, store, Path(scratch) / f"{name}-{precision}-{seed}", recipe, engine, count * 3 // 4, count // 4, filters)
+                best[precision].append(fit(job).log[MONITOR].max())
+                print(f"{name:24} seed {seed} {precision} {best[precision][-1]:.4f}", flush=True)
+            fp32, bf16 = (np.array(values) for values in best.values())
+            spread = f"; between seeds, fp32 spreads by {fp32.std(ddof=1):.4f}, the difference by {(bf16 - fp32).std(ddof=1):.4f}" if seeds > 1 else ""
+            print(f"{name:24} {seeds} seeds: fp32 {fp32.mean():.4f}, bf16 {bf16.mean():.4f}, difference {(bf16 - fp32).mean():+.4f}{spread}", flush=True)
 
 
 def measure_memory(folder: Path, counts: list[int]) -> None:
@@ -256,13 +260,15 @@ if __name__ == "__main__":
     parser.add_argument("--networks", nargs="+", default=networks_of("segmentation"))
     parser.add_argument("--rounds", type=int, default=5, help="epochs timed of each way")
     parser.add_argument("--epochs", type=int, default=16, help="of the comparison of accuracy")
+    parser.add_argument("--seeds", type=int, default=3, help="of the comparison of accuracy")
+    parser.add_argument("--filters", type=int, default=FILTERS, help="of the comparison of accuracy")
     parser.add_argument("--count", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--target", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.what == "speed":
         measure_speed(arguments.folder, arguments.networks, arguments.rounds)
     elif arguments.what == "accuracy":
-        measure_accuracy(arguments.folder, arguments.networks, arguments.epochs)
+        measure_accuracy(arguments.folder, arguments.networks, arguments.epochs, arguments.seeds, arguments.filters)
     elif arguments.what == "memory":
         measure_memory(arguments.folder, [500, 3000])
     elif arguments.what == "stream":
