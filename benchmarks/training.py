@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from segmentation_data import BRATS, SIZE, read_plainly, write_slices
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
@@ -38,7 +39,7 @@ from brain_tumor.training.batches import Rows
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.fit import Job, fit
 from brain_tumor.training.losses import OverlapEntropy
-from brain_tumor.training.settings import EngineSettings, SegmentationRecipe
+from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
 from brain_tumor.training.tasks import MONITOR, SegmentationTask, to_channels
 
 BATCH, OUR_BATCH, FILTERS, TRAIN, VALIDATION = 32, 16, 16, 96, 16
@@ -216,13 +217,15 @@ def matrix_peak() -> float:
 
 
 def measure_accuracy(folder: Path, names: list[str], epochs: int, seeds: int, filters: int) -> None:
-    """Best validation Dice after the same epochs in bf16 and fp32, for each seed; the last quarter of the slices validates."""
+    """Best validation Dice after the same epochs in bf16 and fp32, for each seed; the recipe of the sample, the last quarter of the slices validates."""
     logging.disable()
-    recipe = SegmentationRecipe(epochs=epochs, patience=epochs, batch_size=16)
+    settings = yaml.safe_load((Path(__file__).parents[1] / "conf/base/parameters_segmentation.yml").read_text())["segmentation"]
     with tempfile.TemporaryDirectory() as scratch:
         count = sum(len(scan.files) for scan in find_scans(folder, BRATS))
         store = write_slices(folder, Path(scratch) / "slices.h5", count)
         for name in names:
+            recipe = ExperimentSettings(**settings[name]).adapt(SegmentationRecipe(**settings["recipe"]))
+            recipe = recipe.model_copy(update={"epochs": epochs, "patience": epochs})
             best: dict[str, list[float]] = {"fp32": [], "bf16": []}
             for seed, precision in product(range(seeds), best):
                 engine = EngineSettings(precision=precision, seed=seed)
@@ -259,7 +262,7 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--networks", nargs="+", default=networks_of("segmentation"))
     parser.add_argument("--rounds", type=int, default=5, help="epochs timed of each way")
-    parser.add_argument("--epochs", type=int, default=16, help="of the comparison of accuracy")
+    parser.add_argument("--epochs", type=int, default=6, help="of the comparison of accuracy")
     parser.add_argument("--seeds", type=int, default=3, help="of the comparison of accuracy")
     parser.add_argument("--filters", type=int, default=FILTERS, help="of the comparison of accuracy")
     parser.add_argument("--count", type=int, help=argparse.SUPPRESS)
