@@ -38,7 +38,7 @@ def list_pipelines(_: None) -> str:
 def show_help(name: str) -> str:
     """What a command says of itself."""
     command = {"run": run, "submit": submit}[name]
-    with click.Context(command, info_name=f"kedro {name}", max_content_width=100, terminal_width=100) as context:
+    with click.Context(command, info_name=f"kedro {name}", terminal_width=84) as context:
         return f"```text\n{command.get_help(context)}\n```"
 
 
