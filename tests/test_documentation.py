@@ -96,14 +96,15 @@ SETTINGS = [
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    return copy_project(tmp_path_factory.mktemp("project"))
+    folder = copy_project(tmp_path_factory.mktemp("project"))
+    bootstrap_project(folder)
+    return folder
 
 
 @pytest.fixture
 def check(project, monkeypatch):
     """Resolves a command as far as the program that runs it can without doing the work."""
     monkeypatch.chdir(project)
-    bootstrap_project(project)
     checks = {"kedro": check_kedro, "make": check_make, "pip": check_pip, "python": check_python, "pytest": check_files, "jupyter": check_files}
 
     def resolve(command: str) -> None:
@@ -196,7 +197,6 @@ def test_command_resolves(command, check):
 @pytest.mark.parametrize(("page", "block"), SETTINGS, ids=[f"{page} {list(block)}" for page, block in SETTINGS])
 def test_settings_are_accepted(page, block, project, monkeypatch):
     monkeypatch.setattr(SequentialRunner, "run", resolve_pipeline)
-    bootstrap_project(project)
     with KedroSession.create(project, runtime_params=block) as session:
         session.run(pipeline_names=["__default__"])
 
@@ -249,7 +249,6 @@ def test_four_patients_then_start_from_their_network(project, rng, monkeypatch):
         mask = rng.choice([0, 1, 2, 4], (32, 32, 3), p=[0.7, 0.1, 0.1, 0.1])
         save_patient(project / "scans" / name, name, rng.normal(50, 5, (4, 32, 32, 3)) * (rng.random((32, 32, 1)) < 0.9), mask)
     monkeypatch.chdir(project)
-    bootstrap_project(project)
     tutorial, page = ROOT / "docs/tutorial/own_patients.md", ROOT / "docs/how_to/start_from_weights.md"
     prepare, train = (command for command in commands(tutorial) if command in RUN)
     run_small(prepare)
