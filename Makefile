@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo test lint types viz clean
+.PHONY: help demo test lint types docs docs-serve viz clean
 help:                     ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
@@ -28,6 +28,12 @@ lint: $(VENV)/installed
 
 types: $(VENV)/installed
 	$(BIN)/mypy
+
+docs: $(VENV)/installed   ## the documentation, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: $(VENV)/installed  ## the documentation in a browser, rebuilt whenever a page is saved
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 viz: $(VENV)/installed    ## the graph of the pipelines in a browser
 	$(BIN)/kedro viz

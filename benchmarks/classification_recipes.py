@@ -1,6 +1,6 @@
 """What training recipes of the classifiers reach in a stated CPU time on the real images.
 
-    kedro run --pipelines data_classification --params classification_source=FOLDER     # the index, the copies, the prepared images
+    kedro run --pipelines data_engineering --params classification_source=FOLDER        # the index, the copies, the prepared images
     python benchmarks/classification_recipes.py develop --networks cnn --set ema=0.99   # a quarter of what is learned from is scored: to choose recipes
     python benchmarks/classification_recipes.py test --policy deduplicated --seeds 0 1 2 --out RESULTS.csv --weights FOLDER
     python benchmarks/classification_recipes.py compare --out RESULTS.csv               # mean and spread over the seeds

@@ -28,6 +28,9 @@ def real(name: str) -> Path:
     return folder
 
 
+sees_processes = pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds processes in /proc, which this system does not have")
+
+
 def copy_project(folder: Path) -> Path:
     """The project's configuration in a folder that runs may write into."""
     shutil.copytree(ROOT / "conf", folder / "conf")

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 from submitit import LocalExecutor
 from submitit.core.utils import DelayedSubmission
-from support import wait_until
+from support import sees_processes, wait_until
 
 from brain_tumor.cli import KedroRun, split_pipeline, submit
 from brain_tumor.networks import networks_of
@@ -78,6 +78,7 @@ def test_pipeline_is_split_around_its_experiments(project):
         split_pipeline("segment")
 
 
+@sees_processes
 def test_job_out_of_time_goes_on_from_its_checkpoint(project, sample, tmp_path):
     parameters = {"segmentation_source": str(sample), "segmentation": {"recipe": {"epochs": 40, "patience": 40}}}
     bootstrap_project(project)

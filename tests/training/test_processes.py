@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from squares import CPU, job, save_squares
-from support import wait_until
+from support import sees_processes, wait_until
 
 from brain_tumor.training.fit import fit
 from brain_tumor.training.settings import Augmentation, SegmentationRecipe
@@ -30,6 +30,7 @@ def test_two_processes_agree_with_one(store, tmp_path):
     assert one.log.drop(columns="seconds").to_numpy() == pytest.approx(two.log.drop(columns="seconds").to_numpy(), abs=1e-5)
 
 
+@sees_processes
 def test_failure_in_one_process_is_told_and_leaves_none_behind(store, tmp_path):
     made = job(store, tmp_path, RECIPE.model_copy(update={"learning_rate": 1e30}), TWO)
     with pytest.raises(RuntimeError, match=r"training stopped in process \d: .*the loss is (nan|inf) in epoch 1 on the batch of square_"):
@@ -37,6 +38,7 @@ def test_failure_in_one_process_is_told_and_leaves_none_behind(store, tmp_path):
     assert _children(os.getpid()) == []
 
 
+@sees_processes
 def test_killed_parent_leaves_no_process_behind(store, tmp_path):
     program = Path(__file__).parents[1] / "squares.py"
     recipe = RECIPE.model_copy(update={"epochs": 500, "patience": 500})

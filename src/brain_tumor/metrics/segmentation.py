@@ -127,7 +127,7 @@ def compare_patients(one: pd.DataFrame, other: pd.DataFrame, metric: str = "dice
     """How much higher `one` scores than `other` on the same patients: a row for each target, with the 95 % interval of the mean difference.
 
     Args:
-        one, other: rows `patient`, `target`, `metric`, `value`.
+        one: rows `patient`, `target`, `metric`, `value`; so `other`.
     """
     first, second = (scores[scores["metric"] == metric].set_index(["patient", "target"])["value"] for scores in (one, other))
     difference = (first - second).dropna()

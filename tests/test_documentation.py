@@ -1,0 +1,307 @@
+"""Every command of README.md, docs/ and the benchmarks is run, or resolved by the program that would run it; what can't be says why."""
+
+import ast
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner
+from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from kedro.runner import SequentialRunner
+from markdown_it import MarkdownIt
+from packaging.requirements import Requirement
+from support import ROOT, copy_project, save_patient
+
+from brain_tumor import networks
+from brain_tumor.cli import split_pipeline, submit
+from brain_tumor.networks.trained import read_network
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "benchmarks").glob("*.py"))]
+ADDED = "docs/how_to/add_a_network.md"
+EXEMPT = {
+    "git clone URL brain-tumor-mri": "the reader knows the address",
+    "cd brain-tumor-mri": "the folder is the one just cloned",
+    "source .venv/bin/activate": "`make demo` makes the environment",
+    "mlflow ui --backend-store-uri sqlite:///mlflow.db": "MLflow is an extra; runs that it tracks are tested in test_processes",
+    "kedro viz": "starts a server",
+}
+PROGRAMS = ("cd", "cp", "git", "jupyter", "kedro", "make", "mlflow", "pip", "pytest", "python", "source")
+
+
+class NotACommandError(AssertionError):
+    """A line of a code block that nothing here understands."""
+
+
+def tokens(page: Path) -> Iterator[tuple[str, str, str]]:
+    """Kind, language and text of each piece of code on a page, those in tables and running text too."""
+    text = page.read_text()
+    for token in MarkdownIt().enable("table").parse(text if page.suffix == ".md" else ast.get_docstring(ast.parse(text))):
+        if token.type in ("fence", "code_block"):
+            yield "block", token.info.split()[0] if token.info else "", token.content
+        for child in token.children or []:
+            if child.type == "code_inline":
+                yield "inline", "", child.content
+
+
+def commands(page: Path) -> Iterator[str]:
+    """Every command, without its comment; of `--env full` or `training.devices=2` alone the command that takes it."""
+    for kind, language, text in tokens(page):
+        if kind == "inline":
+            if re.match(rf"({'|'.join(PROGRAMS)}) [\w./'-]", text):
+                yield text
+            elif re.match(r"--(env|params|executor|namespaces) \S", text):
+                yield ("kedro submit " if "--executor" in text else "kedro run ") + text
+            elif re.fullmatch(r"[a-z_]+(\.[a-z_]+)+=\S+", text):
+                yield f"kedro run --params {text}"
+        elif language in ("", "bash") and not isinstance(read_block(text), dict):
+            for line in text.replace("\\\n", "").splitlines():
+                words = shlex.split(line, comments=True)
+                if words and words[0] not in PROGRAMS:
+                    raise NotACommandError(f"{page.name}: '{line}' is neither a command nor parameters; name the block's language (text, yaml, python)")
+                if words:
+                    yield shlex.join(words)
+
+
+def read_block(text: str) -> Any:
+    """YAML, or None where it isn't."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+
+
+ALL = sorted({command for page in PAGES if str(page.relative_to(ROOT)) != ADDED for command in commands(page)} - EXEMPT.keys())
+SETTINGS = [
+    (page.name, block)
+    for page in PAGES
+    if str(page.relative_to(ROOT)) != ADDED
+    for kind, language, text in tokens(page)
+    if kind == "block" and language in ("", "yaml") and isinstance(block := read_block(text), dict)
+]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = copy_project(tmp_path_factory.mktemp("project"))
+    bootstrap_project(folder)
+    return folder
+
+
+@pytest.fixture
+def check(project, monkeypatch):
+    """Resolves a command as far as the program that runs it can without doing the work."""
+    monkeypatch.chdir(project)
+    checks = {"kedro": check_kedro, "make": check_make, "pip": check_pip, "python": check_python, "pytest": check_files, "jupyter": check_files}
+
+    def resolve(command: str) -> None:
+        program, *words = shlex.split(command)
+        if program not in checks:
+            raise NotACommandError(
+                f"'{command}': {program} is not among {', '.join(checks)}; run the command in a test and say so in RUN, or why it can't be in EXEMPT"
+            )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SequentialRunner, "run", resolve_pipeline)
+            checks[program](words)
+
+    return resolve
+
+
+def resolve_pipeline(self, pipeline, catalog, *args, **kwargs):
+    """Instead of running: everything that the pipeline reads must have a place it comes from."""
+    assert pipeline.nodes
+    assert [name for name in pipeline.inputs() if name not in catalog] == []
+    return {}
+
+
+def invoke(command, words: list[str], **options) -> None:
+    result = CliRunner().invoke(command, words, **options)
+    if result.exit_code:
+        raise result.exception if isinstance(result.exception, Exception) else AssertionError(result.output)
+
+
+def check_kedro(words: list[str]) -> None:
+    if words[0] == "run":
+        invoke(kedro_run, words[1:])
+        return
+    assert words[0] == "submit", f"kedro has no command '{words[0]}' that this test knows"
+    if words[1:] == ["--help"]:
+        invoke(submit, ["--help"])
+        return
+    given = submit.make_context("kedro submit", words[1:]).params
+    split_pipeline(given["pipeline"], given["networks"].split(",") if given["networks"] else None)
+    with KedroSession.create(Path.cwd(), env=given["env"], runtime_params=given["params"]) as session:
+        session.run(pipeline_names=[given["pipeline"]])
+
+
+def check_make(words: list[str]) -> None:
+    result = subprocess.run(["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True)  # noqa: S603, S607
+    assert result.returncode == 0, result.stderr
+
+
+def check_pip(words: list[str]) -> None:
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = Requirement(words[-1].replace(".[", f"{about['name']}["))
+    assert words[:-1] in (["install"], ["install", "-e"])
+    assert wanted.name == about["name"]
+    assert wanted.extras <= about["optional-dependencies"].keys()
+
+
+def check_python(words: list[str]) -> None:
+    """As far as the arguments of a benchmark are read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", words)
+        patch.syspath_prepend(ROOT / "benchmarks")
+        parse = ArgumentParser.parse_args
+
+        def read_and_stop(parser, *args):
+            parse(parser, *args)
+            raise KeyboardInterrupt
+
+        patch.setattr(ArgumentParser, "parse_args", read_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            runpy.run_path(str(ROOT / words[0]), run_name="__main__")
+
+
+def check_files(words: list[str]) -> None:
+    assert all((ROOT / word).exists() for word in words if "/" in word), words
+
+
+# Commands that are run for real by the tests below
+RUN = {
+    "cp data/06_models/segmentation/classic_unet/network.safetensors pretrained.safetensors",
+    "kedro run --namespaces=segmentation.classic_unet --params segmentation.initial_weights=pretrained.safetensors,segmentation.recipe.learning_rate=0.001",
+    "kedro run --namespaces=segmentation.classic_unet --params segmentation_source=scans",
+    "kedro run --pipelines segmentation --to-outputs segmentation.slices,segmentation.splits --params segmentation_source=scans",
+}
+
+
+@pytest.mark.parametrize("command", resolved := sorted(set(ALL) - RUN), ids=resolved)
+def test_command_resolves(command, check):
+    check(command)
+
+
+@pytest.mark.parametrize(("page", "block"), SETTINGS, ids=[f"{page} {list(block)}" for page, block in SETTINGS])
+def test_settings_are_accepted(page, block, project, monkeypatch):
+    monkeypatch.setattr(SequentialRunner, "run", resolve_pipeline)
+    with KedroSession.create(project, runtime_params=block) as session:
+        session.run(pipeline_names=["__default__"])
+
+
+def test_exempt_and_run_commands_are_still_there():
+    found = {command for page in PAGES for command in commands(page)}
+    assert EXEMPT.keys() | RUN <= found
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "kedro run --pipelines segmentaton",
+        "kedro run --env ful",
+        "kedro run --params training.devise=cpu",
+        "kedro run --pipelines segmentation --params segmentation.recipe.batch_size=few",
+        "kedro run --namespaces=segmentation.clasic_unet",
+        "kedro run --pipelines segmentation --to-outputs segmentation.split",
+        "kedro submit --networks unet",
+        "kedro submit --params segmentation.recipe.epoch=5",
+        "kedro submit --hour 8",
+        "kedro vis",
+        "make demos",
+        "pip install -e '.[mlfow]'",
+        "python benchmarks/trainin.py speed FOLDER",
+        "python benchmarks/training.py sped FOLDER",
+        "pytest tests/network",
+        "wget URL",
+    ],
+)
+def test_misspelt_command_is_found(command, check):
+    with pytest.raises((Exception, SystemExit)):
+        check(command)
+
+
+def test_line_that_is_no_command_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("Text.\n\n    kedr run --pipelines segmentation\n")
+    with pytest.raises(NotACommandError, match="kedr run"):
+        list(commands(page))
+
+
+def run_small(command: str, *more: str) -> None:
+    """Run a `kedro run` line of the documentation on the smallest networks."""
+    invoke(kedro_run, [*shlex.split(command)[2:], "--env", "test", *more])
+
+
+def test_four_patients_then_start_from_their_network(project, rng, monkeypatch):
+    for name in ("patient_a", "patient_b", "patient_c", "patient_d"):
+        mask = rng.choice([0, 1, 2, 4], (32, 32, 3), p=[0.7, 0.1, 0.1, 0.1])
+        save_patient(project / "scans" / name, name, rng.normal(50, 5, (4, 32, 32, 3)) * (rng.random((32, 32, 1)) < 0.9), mask)
+    monkeypatch.chdir(project)
+    tutorial, page = ROOT / "docs/tutorial/own_patients.md", ROOT / "docs/how_to/start_from_weights.md"
+    prepare, train = (command for command in commands(tutorial) if command in RUN)
+    run_small(prepare)
+    run_small(train)
+    assert Path("data/08_reporting/segmentation/classic_unet/figures/3_patients.png").is_file()
+    keep, start = commands(page)
+    shutil.copy(*shlex.split(keep)[1:])
+    run_small(start)
+    used: dict[str, Any] = {}
+    exec(python_of(page)[0], used)  # noqa: S102
+    assert used["module"](torch.zeros(1, 4, 32, 32)).shape == (1, 3, 32, 32)
+
+
+def test_added_network_is_trained(project, sample, monkeypatch, tmp_path):
+    """The page's file, line, block and counts, as they stand."""
+    page = ROOT / ADDED
+    file, line, counts = python_of(page)
+    (block,) = (text for _, language, text in tokens(page) if language == "yaml")
+    (tmp_path / "added_unet.py").write_text(file)
+    monkeypatch.setattr(networks, "__path__", [*networks.__path__, str(tmp_path)])
+    monkeypatch.setattr(networks, "NETWORKS", networks.NETWORKS | ast.literal_eval(f"{{{line.strip()}}}"))
+    parameters = project / "conf/base/parameters_segmentation.yml"
+    before = parameters.read_text()
+    parameters.write_text(before + block)
+    (expected,) = ast.literal_eval(f"{{{counts.strip()}}}").values()
+    assert {n: sum(p.numel() for p in networks.build("added_unet", n_filters=n).parameters()) for n in expected} == expected
+    bootstrap_project(project)
+    assert "segmentation.added_unet.train_network" in [node.name for node in pipelines["segmentation"].nodes]
+    monkeypatch.chdir(project)
+    alone, _, contract = commands(page)
+    assert contract == "pytest tests/networks"
+    given = f"segmentation_source={sample},segmentation.added_unet.sizes.n_filters=4"
+    run_small("kedro run --pipelines segmentation --to-outputs segmentation.slices,segmentation.splits", "--params", given)
+    run_small(alone, "--params", given)
+    assert read_network(project / "data/06_models/segmentation/added_unet/network.safetensors").name == "added_unet"
+    parameters.write_text(before)
+
+
+def python_of(page: Path) -> list[str]:
+    return [text for _, language, text in tokens(page) if language == "python"]
+
+
+def test_files_named_are_there():
+    """Files of the project and figures, by the names that pages give them."""
+    source = "".join(file.read_text() for file in (ROOT / "src/brain_tumor").rglob("*.py"))
+    written = "".join(file.read_text() for file in (ROOT / "conf").rglob("catalog*.yml"))
+    lost = []
+    for page in PAGES:
+        for _, _, text in tokens(page):
+            for name in re.findall(r"(\d_[a-z_]+)\.(?:png|gif)", text):
+                lost += [] if f'"{name}"' in source else [(page.name, name)]
+            for path in re.findall(r"^(?:tests|benchmarks|conf|src|docs|notebooks)/[\w./*]+$", text, re.MULTILINE):
+                lost += [] if list(ROOT.glob(path)) or "local" in path or "added_unet" in path else [(page.name, path)]
+            for path in re.findall(r"^(?:S|C|data/0\d_\w+)/(?:[\w{}]+/)*([\w]+\.(?:csv|h5|html|safetensors))$", text):
+                lost += [] if path in written else [(page.name, path)]
+    assert lost == []
