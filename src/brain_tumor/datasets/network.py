@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from kedro.io import AbstractDataset
+from kedro_datasets._typing import TablePreview
 
 from brain_tumor.datasets.atomic import replacing
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
@@ -28,6 +30,17 @@ class NetworkDataset(AbstractDataset[TrainedNetwork, TrainedNetwork]):
         """Write to a temporary file that then takes the place of the old one."""
         with replacing(self._path) as draft:
             write_network(draft, data)
+
+    def preview(self) -> TablePreview:
+        """What it is, how good on validation data the weights kept are (`kept`, of each fold where there are several), and what else the file says."""
+        network = self.load()
+        summary = {"network": network.name, "simulated": None, "parameters": f"{network.parameters:,}", "sizes": network.sizes, "kept": {}}
+        summary |= network.description
+        if isinstance(summary["kept"], list):
+            summary["kept"] = dict(enumerate(summary["kept"]))
+        flat = pd.json_normalize(summary).iloc[0]
+        rows = [[name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)] for name, value in flat.items()]
+        return TablePreview({"columns": ["what", "value"], "index": list(range(len(rows))), "data": rows})
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._path)}
