@@ -66,7 +66,9 @@ def test_notebook_runs_on_what_the_pipeline_wrote(finished, execute_notebook):
 
 
 def test_predicted_masks_give_features_and_how_they_change(finished):
-    predicted, expert = (table(finished, f"07_model_output/survival/classic_unet/{name}.csv", keep_default_na=False) for name in ("features", "expert_features"))
+    predicted, expert = (
+        table(finished, f"07_model_output/survival/classic_unet/{name}.csv", keep_default_na=False) for name in ("features", "expert_features")
+    )
     assert predicted["patient"].tolist() == expert["patient"].tolist()
     changes = table(finished, "08_reporting/survival/classic_unet/changes.csv").set_index("feature")
     assert list(changes.index) == SHAPE

@@ -1,9 +1,9 @@
 """Trained networks as safetensors files that describe themselves."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import TablePreview
 
@@ -34,12 +34,8 @@ class NetworkDataset(AbstractDataset[TrainedNetwork, TrainedNetwork]):
     def preview(self) -> TablePreview:
         """What it is, how good on validation data the weights kept are (`kept`, of each fold where there are several), and what else the file says."""
         network = self.load()
-        summary = {"network": network.name, "simulated": None, "parameters": f"{network.parameters:,}", "sizes": network.sizes, "kept": {}}
-        summary |= network.description
-        if isinstance(summary["kept"], list):
-            summary["kept"] = dict(enumerate(summary["kept"]))
-        flat = pd.json_normalize(summary).iloc[0]
-        rows = [[name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)] for name, value in flat.items()]
+        first = {"network": network.name, "simulated": None, "data_set": None, "parameters": f"{network.parameters:,}", "sizes": network.sizes, "kept": {}}
+        rows = list(_flatten(first | network.description))
         return TablePreview({"columns": ["what", "value"], "index": list(range(len(rows))), "data": rows})
 
     def _describe(self) -> dict[str, Any]:
@@ -47,3 +43,15 @@ class NetworkDataset(AbstractDataset[TrainedNetwork, TrainedNetwork]):
 
     def _exists(self) -> bool:
         return self._path.is_file()
+
+
+def _flatten(value: Any, *names: str) -> Iterator[list[str]]:
+    """Each plain value, or list of them, with the names that lead to it."""
+    if isinstance(value, list) and all(isinstance(part, dict) for part in value):
+        value = dict(enumerate(value))
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from _flatten(part, *names, str(name))
+    else:
+        text = ", ".join(map(str, value)) if isinstance(value, list) else f"{value:.4g}" if isinstance(value, float) else str(value)
+        yield [".".join(names), text]

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from brain_tumor.figures.segmentation import TISSUE_COLOURS, grey
 
-COLUMNS = 7
-"""About how many pictures are side by side; two thirds as many lines of them make a figure that is wider than high."""
+COLUMNS, MOST = 7, 10
+"""About how many pictures are side by side, and the most of one row; two thirds as many lines make a figure that is wider than high."""
 
 
 def draw_store(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray], description: Mapping[str, Any], transpose: bool = False) -> Figure:
@@ -43,7 +43,7 @@ def draw_store(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray], description
 
 
 def _draw_planes(rows: pd.DataFrame, planes: Mapping[str, np.ndarray], description: Mapping[str, Any], transpose: bool) -> Figure:
-    named = [(name, k, title) for name, array in planes.items() for k, title in enumerate(_names(name, array.shape[1], description))][: 2 * COLUMNS]
+    named = [(name, k, title) for name, array in planes.items() for k, title in enumerate(_names(name, array.shape[1], description))][:MOST]
     length = len(next(iter(planes.values())))
     beside = min(max(1, round(COLUMNS / len(named))), length)  # rows of the store in a line of the figure
     lines = min(-(-length // beside), max(2, round(beside * len(named) / 1.5)))
@@ -53,7 +53,7 @@ def _draw_planes(rows: pd.DataFrame, planes: Mapping[str, np.ndarray], descripti
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-    for place, row in enumerate(shown):
+    for place, row in enumerate(shown.tolist()):
         panels = grid[place // beside, place % beside * len(named) :][: len(named)]
         for axes, (name, k, title) in zip(panels, named, strict=True):
             picture = _colour(name, planes[name][row, k])
