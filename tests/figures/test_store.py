@@ -4,7 +4,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from brain_tumor.figures.segmentation import TISSUE_COLOURS
-from brain_tumor.figures.store import draw_store
+from brain_tumor.figures.store import draw_store, spread
 
 
 def pictures(figure):
@@ -58,6 +58,12 @@ def test_many_rows_and_many_planes_stay_one_readable_figure(rows, planes):
     figure = draw_store(pd.DataFrame(), {"maps": np.zeros((rows, planes, 4, 4), np.float16)}, {})
     assert 1 <= len(pictures(figure)) <= 70
     assert max(figure.get_size_inches()) < 25
+
+
+def test_rows_are_spread_over_the_store():
+    assert spread(9, 3).tolist() == [1, 4, 7]
+    assert spread(3, 9).tolist() == [0, 1, 2]
+    assert spread(0, 9).tolist() == []
 
 
 def test_an_empty_store_says_so():

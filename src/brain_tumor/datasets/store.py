@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import ImagePreview
 
@@ -44,12 +43,12 @@ class StoreDataset(AbstractDataset[StoreContent, Store]):
 
     def preview(self, rows: int = 30, transpose: bool = False) -> ImagePreview:
         """Pictures of some rows, spread evenly; `transpose` where they are scans, which lie on their side in a store."""
-        from brain_tumor.figures.store import draw_store
+        from brain_tumor.figures.store import draw_store, spread
 
         store = self.load()
         shapes = store.shapes
         length = max((shape[0] for shape in shapes.values()), default=0)
-        chosen = np.linspace(0, length - 1, min(rows, length)).round().astype(int)
+        chosen = spread(length, rows)
         names = [name for name, shape in shapes.items() if len(shape) > 1]
         arrays = dict(zip(names, store.read(chosen, *names), strict=True))
         said = store.rows

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
@@ -42,12 +42,18 @@ def draw_store(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray], description
     return figure
 
 
+def spread(length: int, most: int) -> Int[np.ndarray, " n"]:
+    """Some rows of so many, each from the middle of its share: the first and the last slice of a head show little."""
+    count = min(length, most)
+    return ((np.arange(count) + 0.5) * length / max(count, 1)).astype(int)
+
+
 def _draw_planes(rows: pd.DataFrame, planes: Mapping[str, np.ndarray], description: Mapping[str, Any], transpose: bool) -> Figure:
     named = [(name, k, title) for name, array in planes.items() for k, title in enumerate(_names(name, array.shape[1], description))][:MOST]
     length = len(next(iter(planes.values())))
     beside = min(max(1, round(COLUMNS / len(named))), length)  # rows of the store in a line of the figure
     lines = min(-(-length // beside), max(2, round(beside * len(named) / 1.5)))
-    shown = np.linspace(0, length - 1, min(length, beside * lines)).round().astype(int)
+    shown = spread(length, beside * lines)
     figure = Figure(figsize=(1.5 * beside * len(named), 1.6 * lines + 0.5), layout="constrained")
     grid = figure.subplots(lines, beside * len(named), squeeze=False)
     for axes in grid.flat:
