@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo test lint types docs docs-serve viz clean
+.PHONY: help demo test lint types docs docs-serve viz viz-build clean
 help:                     ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
@@ -35,8 +35,15 @@ docs: $(VENV)/installed   ## the documentation, in site/
 docs-serve: $(VENV)/installed  ## the documentation in a browser, rebuilt whenever a page is saved
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
-viz: $(VENV)/installed    ## the graph of the pipelines in a browser
+viz: $(VENV)/installed    ## the graph of the pipelines in a browser, with a preview of every entry
 	$(BIN)/kedro viz
+
+METADATA := {"has_missing_dependencies": false, "package_compatibilities": [{"package_name": "fsspec", "is_compatible": true}]}
+# a page on localhost asks for them; kedro-viz 12.5 leaves them out of what it builds
+viz-build: $(VENV)/installed    ## the same as a static site in build/
+	$(BIN)/kedro viz build --include-previews
+	@echo '$(METADATA)' > build/api/metadata
+	@echo 'To look at it: $(BIN)/python -m http.server --directory build'
 
 clean:                    ## remove what runs wrote, keep the environment
 	git clean -dXfq data

@@ -67,7 +67,7 @@ def test_one_slurm_job_for_each_experiment_waits_for_the_data(project, slurm, tm
 def test_pipeline_is_split_around_its_experiments(project):
     bootstrap_project(project)
     before, experiments, after = split_pipeline("segmentation")
-    assert "segmentation.prepare_slices" in before
+    assert "data_segmentation.prepare_slices" in before
     assert set(experiments) == {f"segmentation.{network}" for network in networks_of("segmentation")}
     assert set(after) == {"segmentation.compare_networks", "segmentation.write_report"}
     assert split_pipeline("segmentation", list(networks_of("segmentation"))) == (before, experiments, after)

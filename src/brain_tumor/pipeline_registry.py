@@ -1,5 +1,7 @@
 """The pipelines of the project by name."""
 
+import warnings
+
 from kedro.pipeline import Pipeline
 
 from brain_tumor.pipelines import classification, data_classification, data_segmentation, segmentation, survival
@@ -10,9 +12,11 @@ def register_pipelines() -> dict[str, Pipeline]:
 
     `survival_predicted` takes the masks that the networks of `segmentation` predicted.
     """
-    scans, images = data_segmentation.create_pipeline(), data_classification.create_pipeline()
-    masks, classes = scans + segmentation.create_pipeline(), images + classification.create_pipeline()
-    expert, predicted = survival.create_pipeline(), survival.create_predicted_pipeline()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "One or more dataset names contain")  # Kedro wonders at entries named after another namespace
+        scans, images = data_segmentation.create_pipeline(), data_classification.create_pipeline()
+        masks, classes = scans + segmentation.create_pipeline(), images + classification.create_pipeline()
+        expert, predicted = survival.create_pipeline(), survival.create_predicted_pipeline()
     return {
         "__default__": masks + classes + expert + predicted,
         "data_engineering": scans + images,

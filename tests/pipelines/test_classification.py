@@ -101,5 +101,5 @@ def test_registered_pipelines():
     from brain_tumor.pipeline_registry import register_pipelines
 
     nodes = register_pipelines()["classification"].nodes
-    assert all(node.name.startswith("classification.") for node in nodes)
+    assert {node.namespace.split(".")[0] for node in nodes} == {"data_classification", "classification"}
     assert {node.namespace for node in nodes} >= {f"classification.{name}" for name in NETWORKS}

@@ -11,7 +11,8 @@ from brain_tumor.data.image_simulation import PLANTED
 from brain_tumor.data.store import Store
 
 NODES = [
-    f"classification.{name}" for name in ("index_images", "compare_images", "group_copies", "prepare_images", "split_images", "draw_data", "write_data_report")
+    f"data_classification.{name}"
+    for name in ("index_images", "compare_images", "group_copies", "prepare_images", "split_images", "draw_data", "write_data_report")
 ]
 
 

@@ -253,4 +253,4 @@ def test_registered_pipelines():
     pipelines = register_pipelines()
     assert isinstance(pipelines["segmentation"], Pipeline)
     assert {"data_engineering", "segmentation", "__default__"} <= set(pipelines)
-    assert all(node.name.startswith("segmentation.") for node in pipelines["segmentation"].nodes)
+    assert {node.namespace.split(".")[0] for node in pipelines["segmentation"].nodes} == {"data_segmentation", "segmentation"}

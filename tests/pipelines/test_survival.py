@@ -66,7 +66,9 @@ def test_notebook_runs_on_what_the_pipeline_wrote(finished, execute_notebook):
 
 
 def test_predicted_masks_give_features_and_how_they_change(finished):
-    predicted, expert = (table(finished, f"03_primary/survival/classic_unet/{name}.csv", keep_default_na=False) for name in ("features", "expert_features"))
+    predicted, expert = (
+        table(finished, f"07_model_output/survival/classic_unet/{name}.csv", keep_default_na=False) for name in ("features", "expert_features")
+    )
     assert predicted["patient"].tolist() == expert["patient"].tolist()
     changes = table(finished, "08_reporting/survival/classic_unet/changes.csv").set_index("feature")
     assert list(changes.index) == SHAPE
@@ -84,7 +86,7 @@ def test_predicted_masks_give_features_and_how_they_change(finished):
 def test_volume_of_expert_slices_is_that_of_the_index(finished):
     """Straight from the raw slices: pixels x 1 mm x 1 mm x 12 mm."""
     index = table(finished, "02_intermediate/segmentation/index.csv", keep_default_na=False)
-    expert = table(finished, "03_primary/survival/classic_unet/expert_features.csv").set_index("patient")
+    expert = table(finished, "07_model_output/survival/classic_unet/expert_features.csv").set_index("patient")
     voxels = index.groupby("patient")[["NCR_pixels", "ED_pixels", "ET_pixels"]].sum().sum(axis=1)
     for patient, row in expert.iterrows():
         assert row["WT_ml"] == pytest.approx(voxels[patient] * 12 / 1000, rel=0.15)

@@ -48,6 +48,12 @@ class Store:
             columns = {name: data for name, data in file.items() if data.ndim == 1}
             return pd.DataFrame({n: d.asstr()[()] if h5py.check_string_dtype(d.dtype) else d[()] for n, d in columns.items()})
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of every array and column; the first number is that of the rows."""
+        with h5py.File(self.path) as file:
+            return {name: data.shape for name, data in file.items()}
+
     def read(self, rows: np.ndarray, *names: str) -> tuple[np.ndarray, ...]:
         """Arrays at the rows given, in their order."""
         with h5py.File(self.path) as file:

@@ -4,6 +4,7 @@ from brain_tumor.datasets.checkpoints import CheckpointsDataset
 from brain_tumor.datasets.figures import FiguresDataset
 from brain_tumor.datasets.inspections import InspectionsDataset
 from brain_tumor.datasets.network import NetworkDataset
+from brain_tumor.datasets.report import ReportDataset
 from brain_tumor.datasets.source import FolderDataset, KaggleDataset, SimulatedDataset, SimulatedImagesDataset, SimulatedMasksDataset
 from brain_tumor.datasets.store import StoreDataset
 
@@ -14,6 +15,7 @@ __all__ = [
     "InspectionsDataset",
     "KaggleDataset",
     "NetworkDataset",
+    "ReportDataset",
     "SimulatedDataset",
     "SimulatedImagesDataset",
     "SimulatedMasksDataset",

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets._typing import TablePreview
 
+from brain_tumor.datasets.preview import show_files
 from brain_tumor.training.checkpoints import Checkpoints
 
 
@@ -26,6 +28,10 @@ class CheckpointsDataset(AbstractDataset[Any, Checkpoints]):
     def save(self, data: Any) -> None:
         """Training writes them."""
         raise DatasetError(f"{self._folder} is written by training, not saved")
+
+    def preview(self) -> TablePreview:
+        """How many there are."""
+        return show_files(self._folder)
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._folder)}

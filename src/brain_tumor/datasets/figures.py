@@ -1,14 +1,17 @@
 """Figures as PNG files and animations as GIF files in one folder."""
 
 import io
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
-from kedro.io import AbstractDataset
+from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets._typing import ImagePreview
 from matplotlib.figure import Figure
 from PIL import Image
 
 from brain_tumor.datasets.atomic import replacing
+from brain_tumor.datasets.preview import show_image
 from brain_tumor.figures.segmentation_data import Animation
 
 SUFFIXES = (".png", ".gif")
@@ -42,6 +45,16 @@ class FiguresDataset(AbstractDataset[dict[str, Figure | Animation], dict[str, by
         for file in set(self._files()) - written:
             file.unlink()
 
+    def preview(self, width: int = 800) -> ImagePreview:
+        """All of them on one sheet, each `width` pixels wide; of an animation its last frame.
+
+        Raises:
+            DatasetError: if there are none.
+        """
+        if not self._files():
+            raise DatasetError(f"{self._folder} holds no figures; run the pipeline that draws them first")
+        return show_image(_lay_out([_open(file) for file in self._files()], width))
+
     def _files(self) -> list[Path]:
         return sorted(file for file in self._folder.glob("*") if file.suffix in SUFFIXES)
 
@@ -59,3 +72,25 @@ class FiguresDataset(AbstractDataset[dict[str, Figure | Animation], dict[str, by
 
     def _exists(self) -> bool:
         return self._folder.is_dir()
+
+
+def _open(file: Path) -> Image.Image:
+    with Image.open(file) as image:
+        image.seek(getattr(image, "n_frames", 1) - 1)
+        return image.convert("RGB")
+
+
+def _lay_out(pictures: list[Image.Image], width: int) -> Image.Image:
+    """In as many columns as make the sheet about three units wide and two high; each picture goes to the column that is shortest."""
+    pictures = [picture.resize((width, round(picture.height * width / picture.width))) for picture in pictures]
+    columns = round(sqrt(1.5 * sum(picture.height for picture in pictures) / width))
+    heights = [0] * min(max(1, columns), len(pictures))
+    places = []
+    for picture in pictures:
+        column = heights.index(min(heights))
+        places.append((column * width, heights[column]))
+        heights[column] += picture.height
+    sheet = Image.new("RGB", (len(heights) * width, max(heights)), "white")
+    for picture, place in zip(pictures, places, strict=True):
+        sheet.paste(picture, place)
+    return sheet

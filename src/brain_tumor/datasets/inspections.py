@@ -5,6 +5,9 @@ from typing import Any
 
 import joblib
 from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets._typing import TablePreview
+
+from brain_tumor.datasets.preview import show_files
 
 
 class InspectionsDataset(AbstractDataset[Any, joblib.Memory]):
@@ -25,6 +28,10 @@ class InspectionsDataset(AbstractDataset[Any, joblib.Memory]):
     def save(self, data: Any) -> None:
         """The memory fills itself."""
         raise DatasetError(f"{self._folder} is filled by the functions cached in it, not saved")
+
+    def preview(self) -> TablePreview:
+        """How much is remembered."""
+        return show_files(self._folder)
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._folder)}

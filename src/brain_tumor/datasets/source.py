@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets._typing import TablePreview
 
 from brain_tumor.data.archive import MANIFEST, check_manifest
 from brain_tumor.data.image_simulation import simulate_images
 from brain_tumor.data.kaggle import download
 from brain_tumor.data.scans import SIMULATED_MARK
 from brain_tumor.data.simulation import simulate_data_set, simulate_masks
+from brain_tumor.datasets.preview import show_files
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,10 @@ class FolderDataset(AbstractDataset[Any, Path]):
     def save(self, data: Any) -> None:
         """Raw files are read only."""
         raise DatasetError(f"{self._folder} holds raw files; nothing is saved there")
+
+    def preview(self) -> TablePreview:
+        """How many files of each kind there are."""
+        return show_files(self._folder)
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._folder)}

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets._typing import ImagePreview
 
 from brain_tumor.data.store import Store, StoreContent, write_store
 from brain_tumor.datasets.atomic import replacing
+from brain_tumor.datasets.preview import show_figure
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,19 @@ class StoreDataset(AbstractDataset[StoreContent, Store]):
         with replacing(self._path) as draft:
             rows = write_store(draft, data)
         logger.info("wrote %d rows to %s", rows, self._path)
+
+    def preview(self, rows: int = 30, transpose: bool = False) -> ImagePreview:
+        """Pictures of some rows, spread evenly; `transpose` where they are scans, which lie on their side in a store."""
+        from brain_tumor.figures.store import draw_store, spread
+
+        store = self.load()
+        shapes = store.shapes
+        length = max((shape[0] for shape in shapes.values()), default=0)
+        chosen = spread(length, rows)
+        names = [name for name, shape in shapes.items() if len(shape) > 1]
+        arrays = dict(zip(names, store.read(chosen, *names), strict=True))
+        said = store.rows
+        return show_figure(draw_store(said.take(chosen) if len(said) else said, arrays, store.description, transpose))
 
     def _fingerprint(self) -> str | None:
         try:

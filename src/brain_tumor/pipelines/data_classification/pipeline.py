@@ -12,9 +12,11 @@ from brain_tumor.pipelines.data_classification.nodes import (
     write_data_report,
 )
 
+WRITTEN = ("index", "pairs", "duplicates", "images", "splits", "data_figures", "data_report")
+
 
 def create_pipeline() -> Pipeline:
-    """Its entries start with `classification.`, as those of the networks trained on them do."""
+    """A box of its own, whose entries start with `classification.`, as those of the networks trained on them do."""
     return Pipeline(
         [
             Node(index_images, ["source", "inspections", "params:data_set", "params:workers"], "index", name="index_images"),
@@ -30,13 +32,9 @@ def create_pipeline() -> Pipeline:
                 name="write_data_report",
             ),
         ],
-        namespace="classification",
-        parameters={
-            "data_set": "data_classification.data_set",
-            "copies": "data_classification.copies",
-            "preparation": "data_classification.preparation",
-            "split": "data_classification.split",
-            "workers": "preparation",
-        },
+        namespace="data_classification",
+        inputs={name: f"classification.{name}" for name in ("source", "inspections")},
+        outputs={name: f"classification.{name}" for name in WRITTEN},
+        parameters={"workers": "preparation"},
         tags="data_engineering",
     )

@@ -4,9 +4,11 @@ from kedro.pipeline import Node, Pipeline
 
 from brain_tumor.pipelines.data_segmentation.nodes import describe_patients, draw_data, index_slices, prepare_slices, split_patients, write_data_report
 
+WRITTEN = ("index", "slices", "patients", "splits", "data_figures", "data_report")
+
 
 def create_pipeline() -> Pipeline:
-    """Its entries start with `segmentation.`, as those of the networks trained on them do."""
+    """A box of its own, whose entries start with `segmentation.`, as those of the networks trained on them do."""
     return Pipeline(
         [
             Node(index_slices, ["source", "inspections", "params:data_set", "params:workers"], "index", name="index_slices"),
@@ -16,12 +18,9 @@ def create_pipeline() -> Pipeline:
             Node(draw_data, ["slices", "index", "patients"], "data_figures", name="draw_data"),
             Node(write_data_report, ["patients", "index", "splits", "slices", "source", "data_figures"], "data_report", name="write_data_report"),
         ],
-        namespace="segmentation",
-        parameters={
-            "data_set": "data_segmentation.data_set",
-            "preparation": "data_segmentation.preparation",
-            "split": "data_segmentation.split",
-            "workers": "preparation",
-        },
+        namespace="data_segmentation",
+        inputs={name: f"segmentation.{name}" for name in ("source", "inspections")},
+        outputs={name: f"segmentation.{name}" for name in WRITTEN},
+        parameters={"workers": "preparation"},
         tags="data_engineering",
     )

@@ -1,6 +1,5 @@
 """Survival: masks > features > models > report, for expert masks and for those of each network."""
 
-import warnings
 from collections.abc import Callable
 
 import pandas as pd
@@ -38,9 +37,7 @@ def create_pipeline() -> Pipeline:
 
 def create_predicted_pipeline() -> Pipeline:
     """The same on the masks that each network predicted, and how these change the features."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "One or more dataset names contain")  # Kedro wonders at entries of another task
-        return sum((_create_predicted(network) for network in networks_of("segmentation")), Pipeline([]))
+    return sum((_create_predicted(network) for network in networks_of("segmentation")), Pipeline([]))
 
 
 def _create_predicted(network: str) -> Pipeline:

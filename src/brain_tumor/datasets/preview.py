@@ -1,0 +1,46 @@
+"""What kedro-viz shows of an entry when it is clicked. An entry that isn't written yet raises, and kedro-viz shows it without a preview."""
+
+import base64
+import io
+from collections import Counter
+from pathlib import Path
+
+from kedro.io import DatasetError
+from kedro_datasets._typing import ImagePreview, TablePreview
+from matplotlib.figure import Figure
+from PIL import Image
+
+
+def show_figure(figure: Figure, dots: int = 90) -> ImagePreview:
+    """A figure with so many dots per inch."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=dots)
+    return show_image(Image.open(content))
+
+
+def show_image(image: Image.Image) -> ImagePreview:
+    """A picture on white, three units wide and two high: kedro-viz stretches others to that."""
+    size = max(image.width, image.height * 3 // 2), max(image.height, image.width * 2 // 3)
+    content = io.BytesIO()
+    sheet = Image.new("RGB", size, "white")
+    sheet.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
+    sheet.save(content, format="png", optimize=True)
+    return ImagePreview(base64.b64encode(content.getvalue()).decode())
+
+
+def show_files(folder: Path) -> TablePreview:
+    """How many files of each kind a folder holds, and their size.
+
+    Raises:
+        DatasetError: if there is no such folder.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder} isn't there; run the pipeline that reads it first")
+    files, sizes = Counter[str](), Counter[str]()
+    for file in folder.rglob("*"):
+        if file.is_file():
+            kind = "".join(file.suffixes[-2:]) if file.suffix == ".gz" else file.suffix or file.name
+            files[kind] += 1
+            sizes[kind] += file.stat().st_size
+    rows = [[kind, f"{count:,}", f"{sizes[kind] / 1e6:,.1f}"] for kind, count in sorted(files.items(), key=lambda item: (-item[1], item[0]))]
+    return TablePreview({"columns": ["files", "number", "MB"], "index": list(range(len(rows))), "data": rows})
