@@ -10,6 +10,7 @@ from brain_tumor.pipelines.data_classification.nodes import (
     prepare_images,
     split_images,
     write_data_report,
+    write_data_sheet,
 )
 
 
@@ -29,6 +30,12 @@ def create_pipeline() -> Pipeline:
                 "data_report",
                 name="write_data_report",
             ),
+            Node(
+                write_data_sheet,
+                ["index", "duplicates", "splits", "images", "params:data_set", "params:copies", "params:split", "params:origin"],
+                "data_sheet",
+                name="write_data_sheet",
+            ),
         ],
         namespace="classification",
         parameters={
@@ -36,6 +43,7 @@ def create_pipeline() -> Pipeline:
             "copies": "data_classification.copies",
             "preparation": "data_classification.preparation",
             "split": "data_classification.split",
+            "origin": "data_classification.origin",
             "workers": "preparation",
         },
         tags="data_engineering",

@@ -2,11 +2,20 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from brain_tumor.pipelines.data_segmentation.nodes import describe_patients, draw_data, index_slices, prepare_slices, split_patients, write_data_report
+from brain_tumor.pipelines.data_segmentation.nodes import (
+    describe_patients,
+    draw_data,
+    index_slices,
+    prepare_slices,
+    split_patients,
+    write_data_report,
+    write_data_sheet,
+)
 
 
 def create_pipeline() -> Pipeline:
     """Its entries start with `segmentation.`, as those of the networks trained on them do."""
+    known = ["patients", "index", "splits", "slices"]
     return Pipeline(
         [
             Node(index_slices, ["source", "inspections", "params:data_set", "params:workers"], "index", name="index_slices"),
@@ -14,13 +23,15 @@ def create_pipeline() -> Pipeline:
             Node(describe_patients, ["index", "source", "params:data_set"], "patients", name="describe_patients"),
             Node(split_patients, ["patients", "params:split"], "splits", name="split_patients"),
             Node(draw_data, ["slices", "index", "patients"], "data_figures", name="draw_data"),
-            Node(write_data_report, ["patients", "index", "splits", "slices", "source", "data_figures"], "data_report", name="write_data_report"),
+            Node(write_data_report, [*known, "source", "data_figures", "params:preparation", "params:split"], "data_report", name="write_data_report"),
+            Node(write_data_sheet, [*known, "params:data_set", "params:split", "params:origin"], "data_sheet", name="write_data_sheet"),
         ],
         namespace="segmentation",
         parameters={
             "data_set": "data_segmentation.data_set",
             "preparation": "data_segmentation.preparation",
             "split": "data_segmentation.split",
+            "origin": "data_segmentation.origin",
             "workers": "preparation",
         },
         tags="data_engineering",
