@@ -48,5 +48,5 @@ def find_origin(name: str, declared: Origin, *, simulated: bool, parameter: str)
         return PHANTOMS
     if name == declared.data_set:
         return declared
-    unknown = f"not declared; `{parameter}` is about {declared.data_set}, say there where {name} is from"
-    return Origin(data_set=name, text=unknown.capitalize() + ".", terms="Not declared.")
+    text = f"Not declared: `{parameter}` is about {declared.data_set}. Say there where {name} is from."
+    return Origin(data_set=name, text=text, terms="Not declared.")

@@ -5,7 +5,7 @@ import re
 
 import pandas as pd
 
-NUMBER = re.compile(r"[+\-−]?\d[\d,.]*( %)?( \(.*\))?|–|")
+NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?( \(.*\))?|–|")
 """A number, perhaps with its interval; a dash or nothing where there is none."""
 
 

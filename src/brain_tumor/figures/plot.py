@@ -37,24 +37,25 @@ class _Axis:
     ticks: Sequence[tuple[float, str]]
 
 
-def draw_strip(dots: pd.DataFrame, label: str, caption: str, *, low: float = 0.0, high: float = 1.0) -> Plot:
-    """Dots in columns, each series in a lane of its own.
+def draw_strip(dots: pd.DataFrame, label: str, caption: str, order: Sequence[str] = ()) -> Plot:
+    """Dots in columns on an axis from 0 to 1, each series in a lane of its own.
 
     Args:
         dots: rows `column`, `value`, `series`, `name` (whose it is: a patient's, a network's), `says` (when pointed at), and where there is an
             interval, `low` and `high`.
         label: of the values.
+        order: of the series; that of the rows if not given.
     """
-    columns, series = list(dots["column"].unique()), list(dots["series"].unique())
+    columns, series = list(dots["column"].unique()), list(order or dots["series"].unique())
     width = (WIDTH - LEFT - RIGHT) / len(columns)
     rng = np.random.default_rng(0)
     lane = dots["series"].map(series.index) - (len(series) - 1) / 2
     crowd = dots.groupby(["column", "series"])["value"].transform("size")
     scatter = np.where(crowd > 1, rng.uniform(-SPREAD / 2, SPREAD / 2, len(dots)), 0)
     x = LEFT + width * (dots["column"].map(columns.index) + 0.5 + 0.85 * (lane + scatter) / len(series))
-    up = _Axis(label, lambda value: _between(value, low, high), [(v, f"{v:.1f}") for v in np.linspace(low, high, 6)])
+    up = _Axis(label, lambda value: _between(value, 0, 1), [(v, f"{v:.1f}") for v in np.linspace(0, 1, 6)])
     across = _Axis("", float, [(LEFT + width * (k + 0.5), str(name)) for k, name in enumerate(columns)])
-    return _draw(dots, x, up, across, caption, _tell_strip(dots, label))
+    return _draw(dots, x, up, across, caption, _tell_strip(dots, label), series)
 
 
 def draw_scatter(dots: pd.DataFrame, labels: tuple[str, str], lines: Sequence[float], caption: str) -> Plot:
@@ -77,7 +78,7 @@ def draw_scatter(dots: pd.DataFrame, labels: tuple[str, str], lines: Sequence[fl
     rules = [(across(v), TOP, across(v), HEIGHT - BOTTOM) for v in lines] + [(across(10**low), up.place(v), across(10**high), up.place(v)) for v in lines]
     rules += [(across(10**low), up.place(10**low), across(10**high), up.place(10**high))]
     told = f"Scatter plot of {labels[1]} against {labels[0]}: " + "; ".join(f"{name}, {len(part)} dots" for name, part in dots.groupby("series", sort=False))
-    return _draw(dots, dots["x"].map(across), up, wide, caption, f"{told}.", rules, right=across(10**high))
+    return _draw(dots, dots["x"].map(across), up, wide, caption, f"{told}.", list(dots["series"].unique()), rules, across(10**high))
 
 
 def _between(value: float, low: float, high: float) -> float:
@@ -91,10 +92,10 @@ def _draw(
     across: _Axis,
     caption: str,
     told: str,
+    series: Sequence[str],
     rules: Sequence[tuple[float, float, float, float]] = (),
     right: float = WIDTH - RIGHT,
 ) -> Plot:
-    series = list(dots["series"].unique())
     spans = dots[["low", "high"]].to_numpy(float) if "low" in dots else np.full((len(dots), 2), np.nan)
     marks = [
         {"x": place, "y": up.place(row.value), "name": row.name, "says": row.says, "span": [up.place(v) for v in span if not math.isnan(v)]}
@@ -102,7 +103,7 @@ def _draw(
     ]
     groups = [{"name": name, "colour": COLOURS[k % len(COLOURS)], "marks": _of(marks, dots, name)} for k, name in enumerate(series)]
     environment = Environment(loader=PackageLoader("brain_tumor.figures", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    frame = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": right, "top": TOP, "bottom": HEIGHT - BOTTOM}
+    frame = {"width": WIDTH, "height": HEIGHT if across.label else HEIGHT - 18, "left": LEFT, "right": right, "top": TOP, "bottom": HEIGHT - BOTTOM}
     svg = environment.get_template("plot.svg.jinja").render(groups=groups, up=up, across=across, frame=frame, rules=rules, told=told, radius=_radius(len(dots)))
     return Plot(Markup(svg), caption)  # noqa: S704
 

@@ -17,8 +17,10 @@ for (const heading of document.querySelectorAll("thead th")) heading.onclick = (
 
 // Pointing at a dot says what it is, and lights up all dots of its name: the same patient for other networks and targets.
 const light = name => {
-  document.body.classList.toggle("lit", name !== undefined);
-  for (const dot of document.querySelectorAll(".dot")) dot.classList.toggle("on", dot.dataset.name === name);
+  for (const plot of document.querySelectorAll(".plot")) {
+    for (const dot of plot.querySelectorAll(".dot")) dot.classList.toggle("on", dot.dataset.name === name);
+    plot.classList.toggle("lit", plot.querySelector(".on") !== null);
+  }
 };
 for (const dot of document.querySelectorAll(".dot")) {
   dot.onpointerenter = () => {

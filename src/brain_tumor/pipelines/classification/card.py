@@ -57,13 +57,17 @@ def compose_model_card(
 
 
 def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Section:
-    rows = [(network.name, network.parameters, ", ".join(f"{name} {size}" for name, size in network.sizes.items())) for network in networks]
+    rows = [(network.name, network.parameters, _list_sizes(network), f"{network.description['kept']['epoch']:.0f}") for network in networks]
     text = (
         f"{len(networks)} networks that give the probability of each class ({', '.join(about['classes'])}) of a single image of "
         f"{about['image_size']} x {about['image_size']} pixels.\n\n"
     )
     text += write_list(f"**{network.name}**: {describe(network.name)}" for network in networks)
-    return Section("What it is", text, [("Networks", pd.DataFrame(rows, columns=["network", "parameters", "sizes"]))])
+    return Section("What it is", text, [("Networks", pd.DataFrame(rows, columns=["network", "parameters", "sizes", "epoch kept"]))])
+
+
+def _list_sizes(network: TrainedNetwork) -> str:
+    return ", ".join(f"{name} {size}" for name, size in network.sizes.items())
 
 
 def _figures(comparison: pd.DataFrame) -> Section:

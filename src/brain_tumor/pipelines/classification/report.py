@@ -42,6 +42,7 @@ WORDS = {
 }
 CALIBRATION = "Confidence and expected calibration error, as trained and (scaled) with the temperature that fits validation"
 TEST_SETS = (DEDUPLICATED, OFFICIAL)
+HIT = {True: "found rightly", False: "taken for another class"}
 LOOKING = (
     "Share of the heat inside the head, in its rim (skull and scalp, 7 % of the image's side deep), and outside, with the share of the image that each region "
     "takes. A network whose heat lies outside or in the rim more than their area explains is right for a reason that is not the tumour."
@@ -99,13 +100,13 @@ def _network(name: str, comparison: pd.DataFrame, looks: pd.DataFrame, figures: 
 def _confidence(looks: pd.DataFrame) -> Plot:
     """Each image whose heat was looked at, by the class there."""
     said = [f"{row.file}: {row.found} with confidence {row.confidence:.3f}" for row in looks.rename(columns={"class": "there"}).itertuples()]
-    series = (looks["class"] == looks["found"]).map({True: "found rightly", False: "taken for another class"})
-    dots = looks.assign(column=looks["class"], value=looks["confidence"], name=looks["file"], series=series, says=said).sort_values("series", kind="stable")
+    series = (looks["class"] == looks["found"]).map(HIT)
+    dots = looks.assign(column=looks["class"], value=looks["confidence"], name=looks["file"], series=series, says=said).sort_values("class", kind="stable")
     caption = (
         f"Confidence of the class found in {len(looks)} test images of the deduplicated set, all mistakes among them, by the class there. Point at a dot "
         "to see which image it is, and how the other networks fare with it."
     )
-    return draw_strip(dots.sort_values("class", kind="stable"), "confidence", caption)
+    return draw_strip(dots, "confidence", caption, list(HIT.values()))
 
 
 def _regions(looks: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

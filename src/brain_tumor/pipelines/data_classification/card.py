@@ -86,4 +86,4 @@ def _problems(index: pd.DataFrame, duplicates: pd.DataFrame) -> list[str]:
     crossing = duplicates.loc[duplicates["both_folders"], "group"].nunique()
     if crossing:
         said.append(f"{crossing:,} groups of copies lie in both folders.")
-    return said + [f"{row.files:,} files: {row.reason}." for row in count_reasons(index, "note").itertuples()]
+    return said + [f"{row.reason}: {row.files:,} of {len(index):,} files." for row in count_reasons(index, "note").itertuples()]

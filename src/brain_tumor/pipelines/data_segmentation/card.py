@@ -41,15 +41,18 @@ def compose_data_sheet(
 
 def _composition(patients: pd.DataFrame, used: pd.DataFrame, about: Mapping[str, Any]) -> Section:
     tumour = used[[f"{tissue}_pixels" for tissue in about["tissues"]]].sum(axis=1) > 0
-    volumes = used["voxel_mm3"].unique()
     text = (
         f"Slices of {', '.join(about['modalities'])} with masks of {', '.join(about['tissues'])}. {tumour.sum():,} of {len(used):,} slices show tumour. "
-        f"A patient has {patients['slices'].min()} to {patients['slices'].max()} slices. Voxels of {volumes.min():g} to {volumes.max():g} mm³."
+        f"Slices of a patient: {_span(patients['slices'])}. Volume of a voxel in mm³: {_span(used['voxel_mm3'])}."
     )
     rows = [(name, *patients[f"{name}_ml"].quantile([0.25, 0.5, 0.75]), int((patients[f"{name}_ml"] == 0).sum())) for name in about["tissues"]]
     volumes = pd.DataFrame(rows, columns=["tissue", "25 %", "median", "75 %", "patients without"])
     grades = patients["grade"].replace("", "not known").value_counts().rename_axis("grade").rename("patients").reset_index()
     return Section("Composition", text, [("Millilitres of each tissue in a patient's slices", volumes), ("Patients of each grade", grades)])
+
+
+def _span(values: pd.Series) -> str:
+    return f"{values.min():g}" if values.nunique() == 1 else f"{values.min():g} to {values.max():g}"
 
 
 def _left_out(index: pd.DataFrame) -> Section:
@@ -63,7 +66,7 @@ def _preparation(data_set: DataSet, about: Mapping[str, Any]) -> str:
     labels = "; ".join(f"{tissue.name} is {' or '.join(map(str, tissue.labels))} in NIfTI masks" for tissue in data_set.tissues)
     return (
         f"Slices are padded to a square and resized to {about['slice_size']} x {about['slice_size']} pixels, images bilinearly, labels by the nearest pixel; "
-        f"{about['orientation']}. {about['standardisation'].capitalize()}. {labels}. Nothing is averaged or dropped silently: what breaks a rule is left out, "
+        f"{about['orientation']}; standardised to {about['standardisation']}. {labels}. Nothing is averaged or dropped silently: what breaks a rule is left out, "
         "with the reason."
     )
 
@@ -80,5 +83,5 @@ def _problems(patients: pd.DataFrame) -> list[str]:
     """What the tables themselves show to be missing."""
     facts = {"grade": "grade", "age": "age", "survival_days": "survival", "resection": "resection"}
     missing = {word: int((patients[column].astype(str) == "").sum()) for column, word in facts.items()}
-    said = [f"{word} of {count}" for word, count in missing.items() if count]
-    return [f"Not known of {len(patients)} patients: {', '.join(said)}."] if said else []
+    said = [f"{word} ({count})" for word, count in missing.items() if count]
+    return [f"Of {len(patients)} patients are not known: {', '.join(said)}."] if said else []

@@ -64,15 +64,22 @@ def compose_model_card(
 
 
 def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Section:
-    rows = [
-        (network.name, network.parameters, len(network.members), ", ".join(f"{name} {size}" for name, size in network.sizes.items())) for network in networks
-    ]
+    rows = [(network.name, network.parameters, len(network.members), _list_sizes(network), _list_epochs(network)) for network in networks]
     text = (
         f"{len(networks)} networks that give the probability of each tissue ({', '.join(about['tissues'])}) in every pixel of a slice of "
         f"{', '.join(about['modalities'])}. Each sees one slice at a time, {about['slice_size']} x {about['slice_size']} pixels.\n\n"
     )
     text += write_list(f"**{network.name}**: {describe(network.name)}" for network in networks)
-    return Section("What it is", text, [("Networks", pd.DataFrame(rows, columns=["network", "parameters", "members", "sizes"]))])
+    return Section("What it is", text, [("Networks", pd.DataFrame(rows, columns=["network", "parameters", "members", "sizes", "epoch kept"]))])
+
+
+def _list_sizes(network: TrainedNetwork) -> str:
+    return ", ".join(f"{name} {size}" for name, size in network.sizes.items())
+
+
+def _list_epochs(network: TrainedNetwork) -> str:
+    """Of each member, the epoch whose weights it has."""
+    return ", ".join(f"{kept['epoch']:.0f}" for kept in network.description["kept"])
 
 
 def _training_data(index: pd.DataFrame, splits: pd.DataFrame, networks: Sequence[TrainedNetwork], origin: Origin) -> Section:
@@ -98,11 +105,9 @@ def _figures(comparison: pd.DataFrame, about: Mapping[str, Any]) -> Section:
 def _limits(comparison: pd.DataFrame, about: Mapping[str, Any]) -> list[str]:
     patients = int(of_test(comparison)["patients"].max())
     limits = [
-        f"{patients} test patient{'s' if patients > 1 else ''} of one split, all of the data set that was trained on: what the networks reach elsewhere is "
-        "not known.",
+        f"{patients} test patient{'s' if patients > 1 else ''} of one split, of the data set that was trained on: what is reached elsewhere is not known.",
         "Intervals span patients. That other training patients, another split or another seed would give other networks is not in them.",
-        f"Scores are measured on {about['slice_size']} x {about['slice_size']} pixels, not on the grid of the scanner: small structures look easier than they "
-        "are.",
+        f"Scores are measured on {about['slice_size']} x {about['slice_size']} pixels, not on the grid of the scanner: what is finer is not scored.",
         "Slices are seen one by one: nothing makes neighbouring slices agree.",
         "A slice is standardised over its own brain, so differences in brightness between whole scans are not seen.",
     ]

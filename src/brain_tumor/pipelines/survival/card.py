@@ -35,11 +35,11 @@ NOT_KEPT = (
     "There is none: every model is fitted inside the folds, to be validated, and thrown away. What each expected of each patient is in `estimates.csv`. To "
     "fit one to patients of your own: `brain_tumor.models.survival.MODELS[name]().fit(table, days, observed)`."
 )
-KNOWN = (
-    "Days of patients who are alive are days until they were last seen: for them survival is longer than the number says. Accuracy and squared errors leave "
-    "them out, concordance and the models with curves use them.",
-    "Treatment other than surgery is not known; where the resection is not known it may have been any.",
+ALIVE = (
+    "Days of patients who are alive are days until they were last seen: for them survival is longer than the number says. Accuracy and squared "
+    "errors leave them out, concordance and the models with curves use them."
 )
+UNKNOWN = "Treatment other than surgery is not known; where the resection is not known it may have been any."
 
 
 def compose_model_card(results: Results, protocol: ProtocolSettings, origin: Origin, name: str) -> str:
@@ -55,7 +55,7 @@ def compose_model_card(results: Results, protocol: ProtocolSettings, origin: Ori
         Section("Intended use", USE),
         Section("Training data and split", text, [("Patients in use; medians and quartiles", count_patients(results.patients))]),
         Section("Figures", write_protocol(protocol) if cohorts else few, figures),
-        Section("Known limits", write_list([LIMITS, *KNOWN, *found.problems])),
+        Section("Known limits", write_list([LIMITS, ALIVE, *found.problems])),
         Section("How to use the weights", NOT_KEPT),
         describe_settings({"protocol": protocol.model_dump()}, FITTING),
         Section("Citations", write_list([*found.sources, CARD])),
@@ -84,7 +84,7 @@ def compose_data_sheet(results: Results, data_set: DataSet, origin: Origin) -> s
         Section("What was left out", "" if left_out else "Nobody.", list_reasons(patients)),
         Section("Preparation", _preparation(used), [("Features of the patients in use", list_features(patients))]),
         Section("Sets", "None: cross-validation, whose folds are stratified by days. The model card gives the protocol."),
-        Section("Known problems", write_list([*KNOWN, *found.problems, *_problems(used)])),
+        Section("Known problems", write_list([ALIVE, UNKNOWN, *found.problems, *_problems(used)])),
         Section("Terms and citations", f"{found.terms}\n\n{write_list([*found.sources, SHEET])}"),
     ]
     summary = f"{len(used)} patients are in use, {alive} of them known only to be alive; {left_out} are left out."

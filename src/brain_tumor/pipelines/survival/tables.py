@@ -13,8 +13,8 @@ from brain_tumor.metrics.survival import classes
 from brain_tumor.models.settings import ProtocolSettings
 
 LIMITS = (
-    "Not for clinical use. Patients come from several hospitals and years, treatment other than surgery is not known, and where the resection is "
-    "not known (NA) it may have been any. Shape is measured before surgery. Intervals over patients take the fitted models as given: that other "
+    "Not for clinical use. The tables don't say from which hospitals and years patients come, nor what treatment other than surgery they had; where the "
+    "resection is not known (NA) it may have been any. Shape is measured before surgery. Intervals over patients take the fitted models as given: that other "
     "patients would give other models is in the corrected intervals over the folds. Several models are compared; the answer is about the one that "
     "was chosen beforehand. Nothing here was tested on patients of another source."
 )
@@ -168,7 +168,7 @@ def list_features(patients: pd.DataFrame) -> pd.DataFrame:
 
 def _quartiles(values: pd.Series) -> str:
     low, middle, high = values.quantile([0.25, 0.5, 0.75])
-    return _interval(middle, low, high, ".3g")
+    return _interval(middle, low, high, ".3g" if high < 1000 else ",.0f")
 
 
 def write_protocol(protocol: ProtocolSettings) -> str:
