@@ -84,7 +84,7 @@ def test_report_needs_nothing_else_and_says_simulated(finished):
 def test_model_card_has_the_numbers_of_the_tables(finished):
     reporting = finished / "data/08_reporting/classification"
     card = (reporting / "model_card.md").read_text()
-    scores = pd.read_csv(reporting / "comparison.csv").set_index(["test_set", "network", "metric"])
+    scores = pd.read_csv(reporting / "comparison.csv").set_index(["test_set", "network", "metric"]).sort_index()
     for test_set in ("official", "deduplicated"):
         for name, parameters, *shown in rows_of(card, f"Scores and 95 % intervals on the {test_set} test set, 28 images")[1:]:
             own = scores.loc[(test_set, name)].loc[["accuracy", "macro_f1", "roc_auc"]]

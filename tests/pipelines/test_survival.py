@@ -16,7 +16,7 @@ from brain_tumor.pipelines.survival.card import MODELS as CARD_MODELS
 from brain_tumor.pipelines.survival.report import compose_report
 from brain_tumor.pipelines.survival.tables import Results
 
-EXPECTED = pd.DataFrame({name: [] for name in ("cohort", "features", "patient", "days", "observed", "expected")})
+EXPECTED = pd.DataFrame(columns=["cohort", "features", "patient", "days", "observed", "expected"])
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,8 @@ def test_whole_run_writes_every_layer(finished):
 def test_model_card_has_the_numbers_of_the_tables(finished):
     card = (finished / "08_reporting/survival/model_card.md").read_text()
     scores = table(finished, "08_reporting/survival/expert/scores.csv")
-    concordance = scores[scores["metric"] == "concordance"].set_index(scores["model"] + ": " + scores["features"])
+    scores["pair"] = scores["model"] + ": " + scores["features"]
+    concordance = scores[scores["metric"] == "concordance"].set_index("pair")
     caption = "all patients: scores of estimates by models not fitted to the patient, with 95 % bootstrap intervals over patients"
     rows = rows_of(card, caption)[1:]
     assert len(rows) == len(concordance)

@@ -66,8 +66,7 @@ def _preparation(data_set: DataSet, about: Mapping[str, Any]) -> str:
     labels = "; ".join(f"{tissue.name} is {' or '.join(map(str, tissue.labels))} in NIfTI masks" for tissue in data_set.tissues)
     return (
         f"Slices are padded to a square and resized to {about['slice_size']} x {about['slice_size']} pixels, images bilinearly, labels by the nearest pixel; "
-        f"{about['orientation']}; standardised to {about['standardisation']}. {labels}. Nothing is averaged or dropped silently: what breaks a rule is left out, "
-        "with the reason."
+        f"{about['orientation']}; standardised to {about['standardisation']}. {labels}. What breaks a rule is left out, with the reason."
     )
 
 
