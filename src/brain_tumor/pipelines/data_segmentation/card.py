@@ -18,17 +18,23 @@ def compose_data_sheet(
     index: pd.DataFrame,
     splits: pd.DataFrame,
     about: Mapping[str, Any],
+    missing: tuple[int, int],
     data_set: DataSet,
     policy: SplitSettings,
     origin: Origin,
 ) -> str:
-    """The sheet. `about`: the description of the prepared store."""
+    """The sheet.
+
+    Args:
+        about: the description of the prepared store.
+        missing: slices that the published list names, and how many of them are not there.
+    """
     found = find_origin(data_set.name, origin, simulated=about["simulated"], parameter="data_segmentation.origin")
     used = index[index["left_out"] == ""]
     sections = [
         Section("Where they are from", found.text),
         _composition(patients, used, about),
-        _left_out(index),
+        _left_out(index, missing),
         Section("Preparation", _preparation(data_set, about)),
         _sets(patients, splits, policy),
         Section("Known problems", write_list([*found.problems, *_problems(patients)])),
@@ -55,11 +61,12 @@ def _span(values: pd.Series) -> str:
     return f"{values.min():g}" if values.nunique() == 1 else f"{values.min():g} to {values.max():g}"
 
 
-def _left_out(index: pd.DataFrame) -> Section:
+def _left_out(index: pd.DataFrame, missing: tuple[int, int]) -> Section:
     reasons = count_left_out(index)
-    if not len(reasons):
-        return Section("What was left out", "Nothing: every file could be read, and every slice shows brain.")
-    return Section("What was left out", "`index.csv` names every file.", [("Reasons", reasons)])
+    text = "`index.csv` names every file." if len(reasons) else "Nothing: every file could be read, and every slice shows brain."
+    if missing[1]:
+        text += f" The published list names {missing[0]:,} slices, of which {missing[1]:,} are not in this copy."
+    return Section("What was left out", text, [("Reasons", reasons)] if len(reasons) else [])
 
 
 def _preparation(data_set: DataSet, about: Mapping[str, Any]) -> str:

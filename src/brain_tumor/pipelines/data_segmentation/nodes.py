@@ -168,7 +168,14 @@ def write_data_report(
 
 
 def write_data_sheet(
-    patients: pd.DataFrame, index: pd.DataFrame, splits: pd.DataFrame, slices: Store, data_set: DataSet, policy: split.SplitSettings, origin: Origin
+    patients: pd.DataFrame,
+    index: pd.DataFrame,
+    splits: pd.DataFrame,
+    slices: Store,
+    source: Path,
+    data_set: DataSet,
+    policy: split.SplitSettings,
+    origin: Origin,
 ) -> str:
     """The data sheet of the scans."""
-    return compose_data_sheet(patients, index, splits, slices.description, data_set, policy, origin)
+    return compose_data_sheet(patients, index, splits, slices.description, count_missing(index, source), data_set, policy, origin)

@@ -24,7 +24,7 @@ def create_pipeline() -> Pipeline:
             Node(split_patients, ["patients", "params:split"], "splits", name="split_patients"),
             Node(draw_data, ["slices", "index", "patients"], "data_figures", name="draw_data"),
             Node(write_data_report, [*known, "source", "data_figures", "params:preparation", "params:split"], "data_report", name="write_data_report"),
-            Node(write_data_sheet, [*known, "params:data_set", "params:split", "params:origin"], "data_sheet", name="write_data_sheet"),
+            Node(write_data_sheet, [*known, "source", "params:data_set", "params:split", "params:origin"], "data_sheet", name="write_data_sheet"),
         ],
         namespace="segmentation",
         parameters={
