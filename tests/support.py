@@ -80,3 +80,9 @@ def save_masks(folder: Path, patients: int) -> Path:
     pd.DataFrame(survival).to_csv(folder / "survival_info.csv", index=False)
     pd.DataFrame({"Grade": "HGG", "BraTS_2020_subject_ID": names}).to_csv(folder / "name_mapping.csv", index=False)
     return folder
+
+
+def rows_of(card: str, caption: str) -> list[list[str]]:
+    """Cells of the Markdown table under a caption, the headings first."""
+    lines = card.split(f"{caption}:\n\n")[1].split("\n\n")[0].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:1] + lines[2:]]

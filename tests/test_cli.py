@@ -69,7 +69,7 @@ def test_pipeline_is_split_around_its_experiments(project):
     before, experiments, after = split_pipeline("segmentation")
     assert "data_segmentation.prepare_slices" in before
     assert set(experiments) == {f"segmentation.{network}" for network in networks_of("segmentation")}
-    assert set(after) == {"segmentation.compare_networks", "segmentation.write_report"}
+    assert set(after) == {"segmentation.compare_networks", "segmentation.write_model_card", "segmentation.write_report"}
     assert split_pipeline("segmentation", list(networks_of("segmentation"))) == (before, experiments, after)
     assert split_pipeline("segmentation", []) == (before, {}, [])  # what is not all there is not compared
     with pytest.raises(ClickException, match="there is no network 'unet' in segmentation; networks are"):

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score
-from support import copy_project, run
+from support import copy_project, rows_of, run
 
 from brain_tumor.data.store import Store
 from brain_tumor.datasets import NetworkDataset
@@ -73,10 +73,30 @@ def test_report_needs_nothing_else_and_says_simulated(finished):
     report = (finished / "data/08_reporting/classification/report.html").read_text()
     assert "SIMULATED" in report.split("</title>")[0]
     pictures = report.count("data:image/png;base64,")
-    assert pictures == report.count('alt="') >= 1 + 6 * len(NETWORKS)
+    assert pictures == report.count('alt="') >= 6 * len(NETWORKS)
+    assert report.count('<svg class="plot"') == 1 + len(NETWORKS)
+    assert 'id="settings-and-versions"' in report
     assert 'src="http' not in report
     assert "28 simulated test images without copies" in report
     assert "carry no patient ids" in report
+
+
+def test_model_card_has_the_numbers_of_the_tables(finished):
+    reporting = finished / "data/08_reporting/classification"
+    card = (reporting / "model_card.md").read_text()
+    scores = pd.read_csv(reporting / "comparison.csv").set_index(["test_set", "network", "metric"]).sort_index()
+    for test_set in ("official", "deduplicated"):
+        for name, parameters, *shown in rows_of(card, f"Scores and 95 % intervals on the {test_set} test set, 28 images")[1:]:
+            own = scores.loc[(test_set, name)].loc[["accuracy", "macro_f1", "roc_auc"]]
+            assert parameters == f"{own['parameters'].iloc[0]:,}"
+            assert shown == [f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})" for row in own.itertuples()]
+    for name in NETWORKS:
+        for kind, _, recall in rows_of(card, f"{name}: precision and recall of each class on the deduplicated test set")[1:]:
+            assert recall.startswith(f"{scores.loc[('deduplicated', name, f'recall_{kind}'), 'value']:.3f} (")
+    splits = pd.read_csv(finished / "data/05_model_input/classification/splits.csv", keep_default_na=False)
+    sets = {row[0]: sum(map(int, row[1:])) for row in rows_of(card, "Images of each class in each set")[1:]}
+    assert sets == {name or "not learned from": count for name, count in splits["split"].value_counts().items()}
+    assert "carry no patient ids" in card
 
 
 def test_settings_that_do_not_match_the_store_are_refused(finished, tmp_path):

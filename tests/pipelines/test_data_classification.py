@@ -5,15 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from support import copy_project, run
+from support import copy_project, rows_of, run
 
 from brain_tumor.data.image_simulation import PLANTED
 from brain_tumor.data.store import Store
 
-NODES = [
-    f"data_classification.{name}"
-    for name in ("index_images", "compare_images", "group_copies", "prepare_images", "split_images", "draw_data", "write_data_report")
-]
+STEPS = ("index_images", "compare_images", "group_copies", "prepare_images", "split_images", "draw_data", "write_data_report", "write_data_sheet")
+NODES = [f"data_classification.{name}" for name in STEPS]
 
 
 def engineer(project, source, **params):
@@ -47,6 +45,20 @@ def test_report_says_what_the_audit_found(finished):
     assert "The sample holds 32 planted copies: 32 were found, and 0 other images were taken for copies." in report
     assert "carry no patient ids" in report
     assert report.count("data:image/png") == 4
+
+
+def test_data_sheet_has_the_numbers_of_the_tables(finished):
+    sheet = (finished / "data/08_reporting/classification/data_sheet.md").read_text()
+    splits = pd.read_csv(finished / "data/05_model_input/classification/splits.csv", keep_default_na=False)
+    index = pd.read_csv(finished / "data/02_intermediate/classification/index.csv", keep_default_na=False)
+    duplicates = pd.read_csv(finished / "data/08_reporting/classification/duplicates.csv")
+    assert f"{len(index)} images of 4 classes are in use; 0 files are left out; {len(duplicates)} images have copies." in sheet
+    sets = {row[0]: int(row[-1]) for row in rows_of(sheet, "Images of each class")[1:]}
+    assert sets["train"] == (splits["split"] == "train").sum()
+    assert sets["deduplicated test"] == splits["deduplicated_test"].sum()
+    reasons = sum(int(row[-1]) for row in rows_of(sheet, "Images that are not learned from")[1:])
+    assert reasons == (splits["left_out"] != "").sum()
+    assert "Nickparvar" not in sheet  # phantoms are not the published images
 
 
 def test_store_holds_what_a_network_sees(finished):

@@ -83,9 +83,12 @@ def test_data_report_says_what_was_left_out(project, sample, tmp_path):
     next(source.rglob("volume_3_slice_74.h5")).unlink()
     run(project, "data_engineering", segmentation_source=str(source))
     report = (project / "data/08_reporting/segmentation/data_report.html").read_text()
-    assert "23 slices of 5 patients are in use; 1 are left out." in report
+    assert "23 slices of 5 patients are in use; 1 are left out;" in report
     assert "names 25 slices, of which 1 are not in this copy" in report
     assert "fetch the file again" in report
+    sheet = (project / "data/08_reporting/segmentation/data_sheet.md").read_text()
+    assert "names 25 slices, of which 1 are not in this copy" in sheet
+    assert "fetch the file again" in sheet
     assert report.count("data:image/png") == 4
     assert report.count("data:image/gif") == 1
     assert "SIMULATED" in report.split("</title>")[0]

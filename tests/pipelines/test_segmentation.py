@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from kedro.pipeline import Pipeline
-from support import copy_project, real, run
+from support import copy_project, real, rows_of, run
 
 from brain_tumor.data.store import Store
 from brain_tumor.datasets import NetworkDataset
@@ -79,12 +79,48 @@ def test_network_file_says_what_it_needs(finished):
 def test_report_needs_nothing_else_and_says_simulated(finished):
     report = (finished / "data/08_reporting/segmentation/report.html").read_text()
     assert "SIMULATED" in report.split("</title>")[0]
-    assert report.count("data:image/png;base64,") == 3 + 4 * 3 + 2 * 2
+    assert report.count("data:image/png;base64,") == 2 + 4 * 2 + 2 * 2
     assert report.count("data:image/gif;base64,") == 2
     assert 'src="http' not in report
-    assert "href=" not in report
-    assert report.count('alt="') == 3 + 4 * 3 + 2 * 3
+    assert report.count("href=") == report.count('href="#')
+    assert report.count('alt="') == 2 + 4 * 2 + 2 * 3
+    assert report.count('<svg class="plot"') == 2 + 4
+    assert 'data-name="BraTS20_Training_' in report
     assert "1 simulated test patient" in report
+
+
+def test_model_card_has_the_numbers_of_the_tables(finished):
+    reporting = finished / "data/08_reporting/segmentation"
+    card, comparison = (reporting / "model_card.md").read_text(), pd.read_csv(reporting / "comparison.csv")
+    head, *rows = rows_of(card, "Mean Dice over test patients and 95 % interval")
+    dice = comparison.query("protocol == 'volume' and set == 'test' and metric == 'dice'").set_index(["network", "target"])
+    for row in rows:
+        shown = dict(zip(head, row, strict=True))
+        own = dice.loc[shown["network"]]
+        assert shown["parameters"] == f"{own['parameters'].iloc[0]:,}"
+        assert int(shown["patients"]) == own["patients"].iloc[0]
+        assert [shown[target] for target in own.index] == [f"{mean:.3f}" for mean in own["mean"]]  # one patient: no intervals
+    splits, index = (pd.read_csv(finished / f"data/{name}.csv") for name in ("05_model_input/segmentation/splits", "02_intermediate/segmentation/index"))
+    for name, patients, slices in rows_of(card, "Patients and slices in each set")[1:]:
+        own = splits.loc[splits["split"] == name, "patient"]
+        assert (int(patients), int(slices)) == (len(own), index["patient"].isin(own).sum())
+    assert "classic_unet: 2; improved_unet: 5" in card  # epochs that networks have of their own
+    assert "**Not for clinical use.**" in card
+    assert "SIMULATED" in card
+    assert "Menze" not in card  # phantoms are not the published patients
+
+
+def test_data_sheet_has_the_numbers_of_the_tables(finished):
+    sheet = (finished / "data/08_reporting/segmentation/data_sheet.md").read_text()
+    index = pd.read_csv(finished / "data/02_intermediate/segmentation/index.csv")
+    patients = pd.read_csv(finished / "data/02_intermediate/segmentation/patients.csv", keep_default_na=False)
+    tumour = (index[["NCR_pixels", "ED_pixels", "ET_pixels"]].sum(axis=1) > 0).sum()
+    assert "25 slices of 5 patients are in use; 0 are left out." in sheet
+    assert f"{tumour} of 25 slices show tumour" in sheet
+    for tissue, _, median, _, without in rows_of(sheet, "Millilitres of each tissue in a patient's slices")[1:]:
+        assert float(median) == pytest.approx(patients[f"{tissue}_ml"].median(), abs=6e-4)
+        assert int(without) == (patients[f"{tissue}_ml"] == 0).sum()
+    assert dict(rows_of(sheet, "Patients of each grade")[1:]) == {grade: str(n) for grade, n in patients["grade"].value_counts().items()}
 
 
 def test_notebook_runs_on_what_the_pipeline_wrote(finished, execute_notebook):

@@ -5,13 +5,18 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from support import copy_project, real, run, save_masks
+from support import copy_project, real, rows_of, run, save_masks
 
 from brain_tumor.data.shape_features import FEATURES
 from brain_tumor.data.survival import SHAPE
 from brain_tumor.models.settings import ProtocolSettings
+from brain_tumor.models.survival import MODELS
 from brain_tumor.networks import networks_of
-from brain_tumor.pipelines.survival.report import Results, compose_report
+from brain_tumor.pipelines.survival.card import MODELS as CARD_MODELS
+from brain_tumor.pipelines.survival.report import compose_report
+from brain_tumor.pipelines.survival.tables import Results
+
+EXPECTED = pd.DataFrame(columns=["cohort", "features", "patient", "days", "observed", "expected"])
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +50,47 @@ def test_whole_run_writes_every_layer(finished):
     assert set(table(finished, "08_reporting/survival/expert/importances.csv")["feature"]) >= {"age", *SHAPE}
 
 
+def test_model_card_has_the_numbers_of_the_tables(finished):
+    card = (finished / "08_reporting/survival/model_card.md").read_text()
+    scores = table(finished, "08_reporting/survival/expert/scores.csv")
+    scores["pair"] = scores["model"] + ": " + scores["features"]
+    concordance = scores[scores["metric"] == "concordance"].set_index("pair")
+    caption = "all patients: scores of estimates by models not fitted to the patient, with 95 % bootstrap intervals over patients"
+    rows = rows_of(card, caption)[1:]
+    assert len(rows) == len(concordance)
+    for name, shown, *_ in rows:
+        own = concordance.loc[name]
+        assert shown == f"{own['value']:.3f} ({own['low']:.2f} to {own['high']:.2f})"
+    assert set(MODELS) == set(CARD_MODELS)
+
+
+def test_data_sheet_has_the_numbers_of_the_tables(finished):
+    sheet = (finished / "08_reporting/survival/data_sheet.md").read_text()
+    patients = table(finished, "05_model_input/survival/expert/patients.csv", keep_default_na=False)
+    used = patients[patients["left_out"] == ""]
+    alive = (~used["observed"]).sum()
+    assert f"{len(used)} patients are in use, {alive} of them known only to be alive; {len(patients) - len(used)} are left out." in sheet
+    counts = {row[0]: (int(row[1]), int(row[2])) for row in rows_of(sheet, "Patients in use; medians and quartiles")[1:]}
+    assert counts["all in use"] == (len(used), len(used) - alive)
+    assert counts["GTR"] == ((used["resection"] == "GTR").sum(), used.loc[used["resection"] == "GTR", "observed"].sum())
+
+
+def test_masks_of_a_network_have_cards_too(finished):
+    for name in networks_of("segmentation"):
+        folder = finished / "08_reporting/survival" / name
+        assert f"survival from masks of {name}" in (folder / "model_card.md").read_text()
+        assert "too few for survival models" in (folder / "model_card.md").read_text()
+        assert (folder / "data_sheet.md").is_file()
+
+
 def test_report_answers_first_and_says_simulated(finished):
     report = (finished / "08_reporting/survival/report.html").read_text()
     assert "SIMULATED" in report.split("</title>")[0]
     answer = report.split('class="answer">')[1].split("</p>")[0]
     assert "simulated patients: concordance" in answer
     assert "permutation p" in answer
-    assert report.count("data:image/png;base64,") == 6
+    assert report.count("data:image/png;base64,") == 5
+    assert report.count('<svg class="plot"') == 1
     assert "Not for clinical use" in report
     for feature in FEATURES:
         assert feature.name in report
@@ -185,7 +224,7 @@ def test_the_answer_follows_its_rule(gain, low, high, fold_low, p, said):
     days = pd.DataFrame({"patient": ["a", "b"], "left_out": "", "note": "", "observed": True, "resection": "GTR", "days": [100.0, 500], "simulated": False})
     patients = days.assign(centre_from="scan", age=[50.0, 60], **dict.fromkeys(SHAPE, 1.0))
     importances = pd.DataFrame({"cohort": ["all patients"], "feature": ["age"], "loss": [0.1], "low": [0.0], "high": [0.2]})
-    report = compose_report(Results(patients, scores, gains, importances, {}), ProtocolSettings())
+    report = compose_report(Results(patients, scores, gains, importances), ProtocolSettings(), {}, EXPECTED)
     assert said in report.split('class="answer">')[1].split("</p>")[0]
 
 

@@ -1,20 +1,36 @@
-"""A report as one HTML page that needs nothing else: pictures are inside it."""
+"""A report as one HTML page that needs nothing else: pictures, plots, style and script are inside it."""
 
 import base64
-import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from brain_tumor.figures.cells import is_numeric, write_cell
+from brain_tumor.figures.plot import Plot
+
+LONG = 25
+"""Rows from which a table scrolls on a screen; on paper all are shown."""
+
+
+class Words(NamedTuple):
+    """What a picture means, for all; and what is in it, for those who can't see it."""
+
+    caption: str
+    alt: str
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG or GIF with what it shows in words, for those who can't see it too."""
+    """A PNG or GIF. `of`: what it is of, such as a network; said before the words that stand for it."""
 
     content: bytes
-    caption: str
+    words: Words
+    of: str = ""
 
     @property
     def data(self) -> str:
@@ -22,24 +38,45 @@ class Picture:
         kind = "gif" if self.content.startswith(b"GIF8") else "png"
         return f"data:image/{kind};base64," + base64.b64encode(self.content).decode()
 
+    @property
+    def alt(self) -> str:
+        """Words in the picture's place."""
+        return f"{self.of}: {self.words.alt}" if self.of else self.words.alt
+
+
+Table = tuple[str, pd.DataFrame]
+"""A caption and the rows."""
+
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, a few sentences, tables with their captions, pictures."""
+    """A heading, a few sentences, tables with their captions, plots, pictures."""
 
     heading: str
     text: str = ""
-    tables: Sequence[tuple[str, pd.DataFrame]] = ()
+    tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = field(default=())
+    plots: Sequence[Plot] = field(default=())
+
+    @property
+    def anchor(self) -> str:
+        """What a link within the page points to."""
+        return re.sub(r"\W+", "-", self.heading.lower()).strip("-")
 
 
-def render_report(title: str, answer: str, sections: Sequence[Section], *, simulated: bool) -> str:
-    """The page: the answer in one sentence first, then the sections."""
+def render_report(title: str, answer: str, table: Table | None, sections: Sequence[Section], *, simulated: bool) -> str:
+    """The page: the answer in one sentence, the table it is taken from, then the sections."""
     environment = Environment(loader=PackageLoader("brain_tumor.figures", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.get_template("report.html.jinja").render(title=title, answer=answer, sections=sections, simulated=simulated, cell=_cell)
+    environment.globals.update(cell=_cell, columns_of=_columns, long=LONG)
+    return environment.get_template("report.html.jinja").render(title=title, answer=answer, table=table, sections=sections, simulated=simulated)
 
 
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "–" if math.isnan(value) else f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+def _cell(value: object) -> Markup:
+    """As cards write it; an interval is not torn apart at the end of a line."""
+    return Markup(re.sub(r"\([^()]* to [^()]*\)", lambda found: found[0].replace(" ", "&nbsp;"), str(escape(write_cell(value)))))  # noqa: S704
+
+
+def _columns(data: pd.DataFrame) -> list[tuple[Markup, str]]:
+    """Each column's heading, which may end a line at its underscores, and whether it holds numbers or text."""
+    headings = [Markup(str(escape(name)).replace("_", "_<wbr>")) for name in data.columns]  # noqa: S704
+    return [(heading, "number" if is_numeric(data.iloc[:, k]) else "text") for k, heading in enumerate(headings)]

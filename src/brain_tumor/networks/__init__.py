@@ -44,3 +44,8 @@ def build(name: str, **sizes: int) -> "nn.Module":
 def networks_of(task: str) -> list[str]:
     """Names of the networks of one task, in the order of NETWORKS."""
     return [name for name, (its_task, _) in NETWORKS.items() if its_task == task]
+
+
+def describe(name: str) -> str:
+    """What a network is, after whom, and how it differs: the words at the head of its module, on one line."""
+    return " ".join((import_module(f"brain_tumor.networks.{name}").__doc__ or name).split())

@@ -9,12 +9,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from brain_tumor.data.image_split import DEDUPLICATED, OFFICIAL
+from brain_tumor.data.origin import Origin
 from brain_tumor.data.split import TEST, TRAIN, VALIDATION
 from brain_tumor.data.store import Chunk, Store, StoreContent, fingerprint
 from brain_tumor.figures import classification as figures
 from brain_tumor.metrics import classification as metrics
 from brain_tumor.metrics.looking import REGIONS, share_regions
 from brain_tumor.networks.trained import TrainedNetwork
+from brain_tumor.pipelines.classification.card import compose_model_card
 from brain_tumor.pipelines.classification.report import compose_report
 from brain_tumor.training.checkpoints import Checkpoints, code_state
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
@@ -200,13 +202,21 @@ def compare_networks(images: Store, splits: pd.DataFrame, *results: pd.DataFrame
 def write_report(
     comparison: pd.DataFrame,
     differences: pd.DataFrame,
-    comparison_figures: dict[str, bytes],
     images: Store,
     splits: pd.DataFrame,
     duplicates: pd.DataFrame,
+    recipe: ClassificationRecipe,
+    engine: EngineSettings,
     *results: pd.DataFrame | dict[str, bytes],
 ) -> str:
     """The report as one HTML page. `results`: where each network looks, then the figures of each."""
     networks = list(comparison["network"].unique())
     looks, drawn = dict(zip(networks, results, strict=False)), dict(zip(networks, results[len(networks) :], strict=True))
-    return compose_report(comparison, differences, comparison_figures, images.description, splits, duplicates, looks, drawn)
+    settings = {"recipe": recipe.model_dump(), "training": engine.model_dump(exclude_none=True)}
+    return compose_report(comparison, differences, images.description, splits, duplicates, looks, drawn, settings)
+
+
+def write_model_card(comparison: pd.DataFrame, images: Store, splits: pd.DataFrame, origin: Origin, engine: EngineSettings, *networks: TrainedNetwork) -> str:
+    """The model card of all networks of the task."""
+    settings = {"training": engine.model_dump(exclude_none=True)}
+    return compose_model_card(comparison, images.description, splits, origin, settings, networks)

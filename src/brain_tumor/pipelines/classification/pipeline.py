@@ -10,6 +10,7 @@ from brain_tumor.pipelines.classification.nodes import (
     predict_images,
     score_images,
     train_network,
+    write_model_card,
     write_report,
 )
 
@@ -37,14 +38,22 @@ def create_experiment(network: str) -> Pipeline:
 def create_pipeline() -> Pipeline:
     """Every network of the task, then what compares them."""
     networks = networks_of(TASK)
-    entries = {entry: [f"{name}_{entry}" for name in networks] for entry in ("scores", "predictions", "looks", "figures")}
-    compared = ["comparison", "differences", "comparison_figures"]
+    entries = {entry: [f"{name}_{entry}" for name in networks] for entry in ("scores", "predictions", "looks", "figures", "network")}
+    known = ["comparison", "images", "splits"]
+    report = ["comparison", "differences", "images", "splits", "duplicates", "params:recipe", "params:training", *entries["looks"], *entries["figures"]]
     comparison = Pipeline(
         [
-            Node(compare_networks, ["images", "splits", *entries["scores"], *entries["predictions"]], compared, name="compare_networks"),
-            Node(write_report, [*compared, "images", "splits", "duplicates", *entries["looks"], *entries["figures"]], "report", name="write_report"),
+            Node(
+                compare_networks,
+                ["images", "splits", *entries["scores"], *entries["predictions"]],
+                ["comparison", "differences", "comparison_figures"],
+                name="compare_networks",
+            ),
+            Node(write_report, report, "report", name="write_report"),
+            Node(write_model_card, [*known, "params:origin", "params:training", *entries["network"]], "model_card", name="write_model_card"),
         ],
         namespace=TASK,
         inputs={f"{name}_{entry}": f"{TASK}.{name}.{entry}" for name in networks for entry in entries},
+        parameters={"training": "training", "origin": "data_classification.origin"},
     )
     return sum((create_experiment(network) for network in networks), comparison)

@@ -17,10 +17,12 @@ from brain_tumor.data.copies import FLIPS, VIEW, CopySettings, find_copies, flip
 from brain_tumor.data.image_index import INSPECTION, inspect_images
 from brain_tumor.data.image_simulation import PLANTED
 from brain_tumor.data.images import ImageFile, ImageSet, find_images, read_image
+from brain_tumor.data.origin import Origin
 from brain_tumor.data.parallel import WorkerSettings, for_each
 from brain_tumor.data.scans import SIMULATED_MARK
 from brain_tumor.data.store import Chunk, Store, StoreContent, fingerprint
 from brain_tumor.figures.classification_data import Cut, choose_borders, choose_pairs, draw_borders, draw_counts, draw_pairs, draw_similarity
+from brain_tumor.pipelines.data_classification.card import compose_data_sheet
 from brain_tumor.pipelines.data_classification.report import compose_data_report, count_planted
 
 logger = logging.getLogger(__name__)
@@ -208,3 +210,17 @@ def write_data_report(
     planted = source / PLANTED
     found = count_planted(pd.read_csv(planted), duplicates) if planted.is_file() else None
     return compose_data_report(index, pairs, duplicates, splits, images.description, figures, data_set, copies, policy, found)
+
+
+def write_data_sheet(
+    index: pd.DataFrame,
+    duplicates: pd.DataFrame,
+    splits: pd.DataFrame,
+    images: Store,
+    data_set: ImageSet,
+    copies: CopySettings,
+    policy: image_split.ImageSplitSettings,
+    origin: Origin,
+) -> str:
+    """The data sheet of the images."""
+    return compose_data_sheet(index, duplicates, splits, images.description, data_set, copies, policy, origin)

@@ -10,9 +10,10 @@ from brain_tumor.pipelines.data_classification.nodes import (
     prepare_images,
     split_images,
     write_data_report,
+    write_data_sheet,
 )
 
-WRITTEN = ("index", "pairs", "duplicates", "images", "splits", "data_figures", "data_report")
+WRITTEN = ("index", "pairs", "duplicates", "images", "splits", "data_figures", "data_report", "data_sheet")
 
 
 def create_pipeline() -> Pipeline:
@@ -30,6 +31,12 @@ def create_pipeline() -> Pipeline:
                 ["index", "pairs", "duplicates", "splits", "images", "source", "data_figures", "params:data_set", "params:copies", "params:split"],
                 "data_report",
                 name="write_data_report",
+            ),
+            Node(
+                write_data_sheet,
+                ["index", "duplicates", "splits", "images", "params:data_set", "params:copies", "params:split", "params:origin"],
+                "data_sheet",
+                name="write_data_sheet",
             ),
         ],
         namespace="data_classification",

@@ -8,20 +8,29 @@ import pandas as pd
 from brain_tumor.data.copies import CopySettings
 from brain_tumor.data.image_split import ImageSplitSettings
 from brain_tumor.data.images import ImageSet
-from brain_tumor.data.split import TRAIN, VALIDATION
-from brain_tumor.figures.report import Picture, Section, render_report
+from brain_tumor.figures.report import Picture, Section, Words, render_report
+from brain_tumor.figures.settings import describe_settings
+from brain_tumor.pipelines.data_classification.tables import FITS, UNSEEN, count_copies, count_reasons, count_sets
 
-CAPTIONS = {
-    "1_counts": "Images of each class as published, hatched where an image has copies; and what is left to learn from, validate and test on.",
-    "2_borders": "As published with the box around what is kept, and as the networks see it: images with a note, those that lose most, and some at random.",
-    "3_similarity": "Fine detail of the pairs whose hashes are near, identical pairs left out: copies on the right, other slices on the left, few between.",
-    "4_pairs": "Pairs on both sides of the threshold, the second laid like the first. Below it neighbouring slices of one patient, above it copies.",
+WORDS = {
+    "1_counts": Words(
+        "Images of each class as published, hatched where an image has copies; and what is left to learn from, validate and test on.",
+        "two bar charts: images of each class in both folders with the part that has copies hatched, and images of each class in each set; the tables have "
+        "the numbers",
+    ),
+    "2_borders": Words(
+        "As published with the box around what is kept, and as the networks see it: images with a note, those that lose most, and some at random.",
+        "a grid of pairs of images: as published with a yellow box around the head, and what is left after the borders are cut away",
+    ),
+    "3_similarity": Words(
+        "Fine detail of the pairs whose hashes are near, identical pairs left out: copies on the right, other slices on the left, few between.",
+        "a histogram of the correlation of fine detail, from 0 to 1, with a red line at the threshold from which pairs count as copies",
+    ),
+    "4_pairs": Words(
+        "Pairs on both sides of the threshold, the second laid like the first. Below it neighbouring slices of one patient, above it copies.",
+        "a grid of pairs of brain images in the order of their similarity, with file names, similarity and how the second one lies",
+    ),
 }
-UNSEEN = (
-    "The files carry no patient ids. Slices of one patient that lie in both folders are not copies, and no comparison of images can tell them from slices of "
-    "two patients for certain. So the deduplicated test set is free of copies, not of patients that the networks know: read its scores as an upper bound of "
-    "what a new hospital would see."
-)
 NEIGHBOUR = 0.6
 """From this similarity up, two slices that are no copies are probably of one patient."""
 
@@ -45,20 +54,21 @@ def compose_data_report(
         figures: name > PNG.
         planted: copies that the simulated sample holds, how many of them were found, and how many others.
     """
-    pictures = {name: Picture(content, CAPTIONS[name]) for name, content in figures.items()}
-    counts = _counts(index, duplicates, data_set)
+    pictures = {name: Picture(content, WORDS[name], data_set.name) for name, content in figures.items()}
+    counts = count_copies(index, duplicates, data_set)
+    preparation = {key: about[key] for key in ("image_size", "fit")}
+    settings = {"copies": copies.model_dump(), "preparation": preparation, "split": policy.model_dump()}
     sections = [
-        _copies(counts, duplicates, index, data_set, copies, planted, [pictures["3_similarity"], pictures["4_pairs"]]),
+        _copies(duplicates, index, copies, planted, [pictures["3_similarity"], pictures["4_pairs"]]),
         Section("What no audit can see", f"{UNSEEN} {_neighbours(pairs, index, data_set, copies)}"),
         _files(index),
-        Section("Borders", f"Margins, frames and writing are cut away; {_FITS[about['fit']]}.", [], [pictures["2_borders"]]),
+        Section("Borders", f"Margins, frames and writing are cut away; {FITS[about['fit']]}.", [], [pictures["2_borders"]]),
         _sets(splits, policy, data_set, [pictures["1_counts"]]),
+        describe_settings(settings, ()),
     ]
     name = data_set.name + (" (SIMULATED)" if about["simulated"] else "")
-    return render_report(f"Data: {name}", _answer(counts, data_set), sections, simulated=about["simulated"])
-
-
-_FITS = {"pad": "what is left is padded to a square, so its aspect stays", "stretch": "what is left is stretched to a square"}
+    table = (f"Images in {data_set.training} and {data_set.testing}, and their copies in the other folder", counts)
+    return render_report(f"Data: {name}", _answer(counts, data_set), table, sections, simulated=about["simulated"])
 
 
 def _answer(counts: pd.DataFrame, data_set: ImageSet) -> str:
@@ -70,27 +80,9 @@ def _answer(counts: pd.DataFrame, data_set: ImageSet) -> str:
     )
 
 
-def _counts(index: pd.DataFrame, duplicates: pd.DataFrame, data_set: ImageSet) -> pd.DataFrame:
-    """For each folder and class: images, those with copies, and those with a copy in the other folder, identical or any."""
-    used = index[index["left_out"] == ""].merge(duplicates[["file", "group"]], "left", on="file")
-    parts = []
-    for folder in (data_set.training, data_set.testing):
-        part, other = used[used["folder"] == folder], used[used["folder"] != folder]
-        parts.append(part.assign(identical=part["hash"].isin(other["hash"]), copied=part["group"].isin(other["group"].dropna())))
-    table = (
-        pd.concat(parts)
-        .groupby(["folder", "class"], sort=False)
-        .agg(images=("file", "size"), with_copies=("group", "count"), identical=("identical", "sum"), copied=("copied", "sum"))
-    )
-    names = {"with_copies": "with copies", "identical": "identical in other", "copied": "copies in other"}
-    return table.reset_index().rename(columns=names)
-
-
 def _copies(
-    counts: pd.DataFrame,
     duplicates: pd.DataFrame,
     index: pd.DataFrame,
-    data_set: ImageSet,
     copies: CopySettings,
     planted: tuple[int, int, int] | None,
     pictures: list[Picture],
@@ -105,10 +97,8 @@ def _copies(
     )
     if planted:
         text += f" The sample holds {planted[0]} planted copies: {planted[1]} were found, and {planted[2]} other images were taken for copies."
-    tables = [(f"Images in {data_set.training} and {data_set.testing}, and their copies in the other folder", counts)]
     conflicts = duplicates[duplicates["conflict"]]
-    if len(conflicts):
-        tables.append(("Copies of different classes: one of the labels must be wrong", conflicts[["group", "file", "class"]]))
+    tables = [("Copies of different classes: one of the labels must be wrong", conflicts[["group", "file", "class"]])] if len(conflicts) else []
     return Section("Copies", text, tables, pictures)
 
 
@@ -130,21 +120,15 @@ def _files(index: pd.DataFrame) -> Section:
     text = f"{len(used):,} images in {len(sizes):,} sizes ({sizes.max():,} are {width} x {height}). {len(index) - len(used):,} files are left out."
     tables = [("Formats and modes of the pixels", used.groupby(["format", "mode"]).size().rename("images").reset_index())]
     for column, caption in (("left_out", "What was left out, and why"), ("note", "What is unusual")):
-        rows = index[index[column] != ""]
-        if len(rows):
-            tables.append(
-                (caption, rows.groupby(column).agg(files=("file", "size"), example=("file", "first")).reset_index().rename(columns={column: "reason"}))
-            )
+        reasons = count_reasons(index, column)
+        if len(reasons):
+            tables.append((caption, reasons))
     return Section("Files", text, tables)
 
 
 def _sets(splits: pd.DataFrame, policy: ImageSplitSettings, data_set: ImageSet, pictures: list[Picture]) -> Section:
-    sets = {name: splits["split"] == name for name in (TRAIN, VALIDATION)}
-    sets |= {"official test": splits["official_test"], "deduplicated test": splits["deduplicated_test"]}
-    counts = pd.DataFrame({name: splits[rows].groupby("class").size() for name, rows in sets.items()}).reindex(data_set.classes).fillna(0).astype(int)
-    table = counts.T.assign(all=counts.sum()).rename_axis("set").reset_index()
     reasons = splits[splits["left_out"] != ""].groupby(["left_out", "class"]).size().rename("images").reset_index()
-    tables = [("Images of each class", table)]
+    tables = [("Images of each class", count_sets(splits, data_set))]
     if len(reasons):
         tables.append(("Training images that are not learned from", reasons.rename(columns={"left_out": "reason"})))
     text = (

@@ -14,12 +14,14 @@ from brain_tumor.data import split
 from brain_tumor.data.clinical import FACTS, read_clinical
 from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.index import INSPECTION, count_missing, inspect_scan
+from brain_tumor.data.origin import Origin
 from brain_tumor.data.parallel import WorkerSettings, for_each
 from brain_tumor.data.preparation import PREPARATION, PreparationSettings, prepare_slice
 from brain_tumor.data.scan import Scan, Slice, Unreadable
 from brain_tumor.data.scans import SIMULATED_MARK, find_scans, read_slices
 from brain_tumor.data.store import Chunk, Store, StoreContent, fingerprint
 from brain_tumor.figures.segmentation_data import Animation, animate_patient, draw_heights, draw_histograms, draw_montage, draw_patients
+from brain_tumor.pipelines.data_segmentation.card import compose_data_sheet
 from brain_tumor.pipelines.data_segmentation.report import compose_data_report
 
 logger = logging.getLogger(__name__)
@@ -150,6 +152,30 @@ def draw_data(slices: Store, index: pd.DataFrame, patients: pd.DataFrame) -> dic
     }
 
 
-def write_data_report(patients: pd.DataFrame, index: pd.DataFrame, splits: pd.DataFrame, slices: Store, source: Path, figures: dict[str, bytes]) -> str:
+def write_data_report(
+    patients: pd.DataFrame,
+    index: pd.DataFrame,
+    splits: pd.DataFrame,
+    slices: Store,
+    source: Path,
+    figures: dict[str, bytes],
+    preparation: PreparationSettings,
+    policy: split.SplitSettings,
+) -> str:
     """The report on the data as one HTML page."""
-    return compose_data_report(patients, index, splits, slices.description, count_missing(index, source), figures)
+    settings = {"preparation": preparation.model_dump(), "split": policy.model_dump()}
+    return compose_data_report(patients, index, splits, slices.description, count_missing(index, source), figures, settings)
+
+
+def write_data_sheet(
+    patients: pd.DataFrame,
+    index: pd.DataFrame,
+    splits: pd.DataFrame,
+    slices: Store,
+    source: Path,
+    data_set: DataSet,
+    policy: split.SplitSettings,
+    origin: Origin,
+) -> str:
+    """The data sheet of the scans."""
+    return compose_data_sheet(patients, index, splits, slices.description, count_missing(index, source), data_set, policy, origin)

@@ -5,20 +5,42 @@ from typing import Any
 
 import pandas as pd
 
-from brain_tumor.data.split import TEST, TRAIN, VALIDATION
-from brain_tumor.figures.report import Picture, Section, render_report
+from brain_tumor.figures.report import Picture, Section, Words, render_report
+from brain_tumor.figures.settings import describe_settings
+from brain_tumor.pipelines.data_segmentation.tables import count_left_out, count_sets
 
-CAPTIONS = {
-    "1_patients": "Patients of each grade, and the volume of each tissue in each patient (a dot); the bar is the median.",
-    "2_heights": "Slices in use at each height, and how many of them show each tissue.",
-    "3_histograms": "Standardised intensities of healthy brain and of each tissue in slices with tumour.",
-    "4_montage": "The slice with most tumour of some patients, in the first modality.",
-    "5_slices": "All slices in use of one patient, from the feet up: two modalities, then the tissues in colour.",
+WORDS = {
+    "1_patients": Words(
+        "Patients of each grade, and the volume of each tissue in each patient (a dot); the bar is the median.",
+        "a bar for each grade with its patients, and beside it a column of dots for each tissue: millilitres on a logarithmic axis",
+    ),
+    "2_heights": Words(
+        "Slices in use at each height, and how many of them show each tissue.",
+        "a grey area with the slices at each height from the feet up, and a stepped line for each tissue below it",
+    ),
+    "3_histograms": Words(
+        "Standardised intensities of healthy brain and of each tissue in slices with tumour.",
+        "a histogram for each modality: healthy brain in grey, a line for each tissue",
+    ),
+    "4_montage": Words(
+        "The slice with most tumour of some patients, in the first modality.",
+        "a grid of brain slices in grey, one a patient, with the tissues in colour over them",
+    ),
+    "5_slices": Words(
+        "All slices in use of one patient, from the feet up: two modalities, then the tissues in colour.",
+        "an animation through the slices of one brain, in three panels: two modalities in grey, and the tissues in colour over the first",
+    ),
 }
 
 
 def compose_data_report(
-    patients: pd.DataFrame, index: pd.DataFrame, splits: pd.DataFrame, about: Mapping[str, Any], missing: tuple[int, int], figures: Mapping[str, bytes]
+    patients: pd.DataFrame,
+    index: pd.DataFrame,
+    splits: pd.DataFrame,
+    about: Mapping[str, Any],
+    missing: tuple[int, int],
+    figures: Mapping[str, bytes],
+    settings: Mapping[str, Any],
 ) -> str:
     """The page: what there is, what was left out, how it is split.
 
@@ -26,26 +48,20 @@ def compose_data_report(
         about: the description of the prepared store.
         missing: slices that the published list names, and how many of them are not there.
         figures: name > PNG or GIF.
+        settings: block > setting > value.
     """
     used = index[index["left_out"] == ""]
     name = about["data_set"] + (" (SIMULATED)" if about["simulated"] else "")
-    answer = f"{len(used):,} slices of {len(patients):,} patients are in use; {len(index) - len(used):,} are left out."
+    answer = f"{len(used):,} slices of {len(patients):,} patients are in use; {len(index) - len(used):,} are left out"
     if missing[1]:
-        answer += f" The published list names {missing[0]:,} slices, of which {missing[1]:,} are not in this copy."
-    pictures = [Picture(content, CAPTIONS[figure]) for figure, content in figures.items()]
-    left_out = index[index["left_out"] != ""].groupby("left_out").agg(rows=("slice", "size"), patients=("patient", "nunique"), example=("file", "first"))
-    tables = [("What was left out, and why", left_out.reset_index().rename(columns={"left_out": "reason"}))] if len(left_out) else []
+        answer += f"; the published list names {missing[0]:,} slices, of which {missing[1]:,} are not in this copy"
+    pictures = [Picture(content, WORDS[figure], name) for figure, content in figures.items()]
+    left_out = count_left_out(index)
+    tables = [("What was left out, and why", left_out)] if len(left_out) else []
     sections = [
         Section("What was left out", "" if tables else "Nothing: every file could be read, and every slice shows brain.", tables),
-        Section("Sets", "By patient; grades and tumour volumes are spread evenly.", [("Patients in each set", _sets(patients, splits))]),
         Section("What there is", f"Modalities {', '.join(about['modalities'])}; {about['standardisation']}.", [], pictures),
+        describe_settings(settings, ()),
     ]
-    return render_report(f"Data: {name}", answer, sections, simulated=about["simulated"])
-
-
-def _sets(patients: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
-    table = splits.merge(patients, on="patient")
-    table["grade"] = table["grade"].replace("", "not known")
-    counts = table.groupby("split").agg(patients=("patient", "size"), slices=("slices", "sum"), median_tumour_ml=("tumour_ml", "median"))
-    grades = table.groupby(["split", "grade"]).size().unstack(fill_value=0)
-    return counts.join(grades).reindex([TRAIN, VALIDATION, TEST]).reset_index()
+    table = ("Patients in each set; grades and tumour volumes are spread evenly over the sets", count_sets(patients, splits))
+    return render_report(f"Data: {name}", f"{answer}.", table, sections, simulated=about["simulated"])

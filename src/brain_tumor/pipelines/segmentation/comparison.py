@@ -5,12 +5,15 @@ from itertools import permutations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from brain_tumor.data.origin import Origin
 from brain_tumor.data.split import TEST
 from brain_tumor.data.store import Store
 from brain_tumor.figures.segmentation_comparison import draw_costs, draw_parameters, draw_targets
 from brain_tumor.metrics.segmentation import compare_patients
+from brain_tumor.networks.trained import TrainedNetwork
+from brain_tumor.pipelines.segmentation.card import compose_model_card
 from brain_tumor.pipelines.segmentation.report import compose_report
-from brain_tumor.training.settings import EngineSettings, SegmentationRecipe
+from brain_tumor.training.settings import EngineSettings, PredictionSettings, SegmentationRecipe
 
 
 def compare_networks(slices: Store, *results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Figure]]:
@@ -71,3 +74,18 @@ def write_report(
     settings = {"recipe": recipe.model_dump(), "training": engine.model_dump(exclude_none=True)}
     tables = [comparison, differences, costs, index, splits]
     return compose_report(tables, slices.description, settings, figures, scores, drawn, list(zip(attention[::2], attention[1::2], strict=True)))
+
+
+def write_model_card(
+    comparison: pd.DataFrame,
+    index: pd.DataFrame,
+    splits: pd.DataFrame,
+    slices: Store,
+    prediction: PredictionSettings,
+    origin: Origin,
+    engine: EngineSettings,
+    *networks: TrainedNetwork,
+) -> str:
+    """The model card of all networks of the task."""
+    settings = {"prediction": prediction.model_dump(), "training": engine.model_dump(exclude_none=True)}
+    return compose_model_card(comparison, index, splits, slices.description, origin, settings, networks)

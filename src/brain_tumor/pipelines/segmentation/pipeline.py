@@ -4,7 +4,7 @@ from kedro.pipeline import Node, Pipeline
 
 from brain_tumor.networks import networks_of
 from brain_tumor.pipelines.segmentation.attention import draw_attention, examine_attention, summarise_attention
-from brain_tumor.pipelines.segmentation.comparison import compare_networks, write_report
+from brain_tumor.pipelines.segmentation.comparison import compare_networks, write_model_card, write_report
 from brain_tumor.pipelines.segmentation.evaluation import count_pixels, draw_results, measure_cost, predict_patients, score_patients, summarise_scores
 from brain_tumor.pipelines.segmentation.training import train_network
 
@@ -44,18 +44,21 @@ def create_experiment(network: str) -> Pipeline:
 def create_pipeline() -> Pipeline:
     """Every network of the task, then what compares them."""
     networks = networks_of(TASK)
-    summaries, scores, costs, figures = ([f"{name}_{entry}" for name in networks] for entry in ("summary", "patient_scores", "cost", "figures"))
+    entries = ("summary", "patient_scores", "cost", "figures", "network")
+    summaries, scores, costs, figures, trained = ([f"{name}_{entry}" for name in networks] for entry in entries)
     attention = [f"{name}_{entry}" for name in ATTENDING for entry in ("attention_summary", "attention_figures")]
     compared = ["comparison", "differences", "costs"]
     report = [*compared, "index", "splits", "slices", "params:recipe", "params:training", "comparison_figures", *scores, *figures, *attention]
+    card = ["comparison", "index", "splits", "slices", "params:prediction", "params:origin", "params:training", *trained]
     comparison = Pipeline(
         [
             Node(compare_networks, ["slices", *summaries, *scores, *costs], [*compared, "comparison_figures"], name="compare_networks"),
             Node(write_report, report, "report", name="write_report"),
+            Node(write_model_card, card, "model_card", name="write_model_card"),
         ],
         namespace=TASK,
-        inputs={name: _entry(name, networks) for name in (*summaries, *scores, *costs, *figures, *attention)},
-        parameters={"training": "training"},
+        inputs={name: _entry(name, networks) for name in (*summaries, *scores, *costs, *figures, *trained, *attention)},
+        parameters={"training": "training", "origin": "data_segmentation.origin"},
     )
     return sum((create_experiment(network) for network in networks), comparison)
 

@@ -1,23 +1,19 @@
 """What the segmentation report says."""
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
-from platform import python_version
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from brain_tumor.data.split import TEST, TRAIN, VALIDATION
-from brain_tumor.figures.report import Picture, Section, render_report
-from brain_tumor.metrics.segmentation import MEAN, REFERENCE, SLICE, VOLUME
+from brain_tumor.data.split import TEST
+from brain_tumor.figures.plot import Plot, draw_strip
+from brain_tumor.figures.report import Picture, Section, Words, render_report
+from brain_tumor.figures.settings import TRAINING, describe_settings
+from brain_tumor.metrics.segmentation import MEAN, REFERENCE, SLICE
 from brain_tumor.metrics.surfaces import TOLERANCE
+from brain_tumor.pipelines.data_segmentation.tables import count_left_out, count_used
+from brain_tumor.pipelines.segmentation.tables import of_test, protocol, rank, score_targets, with_intervals, write_answer
 
-PROTOCOL = (
-    "Protocol “volume”: counts summed over all slices of a patient, then mean and median over patients. Rule of BraTS 2020 for empty masks: nothing there and "
-    "nothing found counts 1, otherwise 0. Intervals: 95 % percentile bootstrap over patients. Patients of the test set were seen neither in training "
-    "nor in choosing the best epoch. Scores are measured on the grid that the network sees"
-)
 REFERENCE_DICE = {"classic_unet": (0.861, 0.758), "improved_unet": (0.917, 0.847), "attention_unet": (0.918, 0.849)}
 """Dice and IoU at epoch 20 that deep-learning-project (Allone) gives for these networks with 32 filters on BraTS 2020."""
 REFERENCE_TEXT = (
@@ -25,19 +21,41 @@ REFERENCE_TEXT = (
     "training. Its Dice is pooled over batches of 32 mixed slices and averaged over batches. The last columns are ours in the same pooling (protocol "
     "“reference”), but on patients never seen and on this data set: the columns stand side by side, they don't compare."
 )
-CAPTIONS = {
-    "1_curves": "Loss and validation Dice over the epochs; the dotted line is the epoch whose weights were kept.",
-    "2_scores": "Dice of each test patient (a dot) for each target, and the mean (a bar).",
-    "3_patients": "The slice with most tumour of the best, the median and the worst test patient: every modality, truth, probability of any tumour, "
-    "prediction, and where it is wrong.",
-    "1_targets": "Mean Dice of test patients for each network and target, with its 95 % interval over patients.",
-    "2_costs": "Dice of the whole tumour against parameters, and against slices predicted a second on this device.",
-    "3_parameters": "Parameters of each network by the number of filters of its first level.",
-    "1_maps": "Every attention map over the scan of some test patients; below each map the range of its values.",
-    "2_meaning": "How well each map tells tumour from the rest of the brain, and brain from background, and the Dice that is lost when it is replaced by "
-    "its mean. Below: the same for the input modalities themselves.",
-    "3_epochs": "One validation slice over the epochs: truth, probability of each tissue, attention maps.",
+WORDS = {
+    "1_curves": Words(
+        "Loss and validation Dice over the epochs; the dotted line is the epoch whose weights were kept.",
+        "two line charts over the epochs; on the left the loss of training and of validation, on the right the validation Dice of each target",
+    ),
+    "3_patients": Words(
+        "The slice with most tumour of the best, the median and the worst test patient: every modality, truth, probability of any tumour, "
+        "prediction, and where it is wrong.",
+        "a row of brain slices for each of up to three test patients: the modalities in grey, then truth, probability, prediction and errors in colour",
+    ),
+    "2_costs": Words(
+        "Dice of the whole tumour against parameters, and against slices predicted a second on this device.",
+        "two scatter plots with a dot and an interval for each network: mean Dice by parameters, and mean Dice by slices a second; the table has the numbers",
+    ),
+    "3_parameters": Words(
+        "Parameters of each network by the number of filters of its first level.",
+        "line chart on logarithmic axes: the parameters of every network rise with the square of the filters, from 8 to 64",
+    ),
+    "1_maps": Words(
+        "Every attention map over the scan of some test patients; below each map the range of its values.",
+        "a row of brain slices for each patient: the truth, then every attention map over the scan, from blue for none to yellow for most",
+    ),
+    "2_meaning": Words(
+        "How well each map tells tumour from the rest of the brain, and brain from background, and the Dice that is lost when it is replaced by "
+        "its mean. Below: the same for the input modalities themselves.",
+        "two dot charts with a line for each map: areas under the curve with intervals, and Dice lost with intervals; the table above has the numbers",
+    ),
+    "3_epochs": Words(
+        "One validation slice over the epochs: truth, probability of each tissue, attention maps.",
+        "an animation, a frame for each epoch, of one brain slice: the truth, the probability of each tissue, the attention maps",
+    ),
 }
+REPLACED = ("2_scores",)
+"""Figures of a network that are plots in the report."""
+
 ATTENTION = (
     "A map that shows the tumour has an area under the curve above that of the input modalities; one that is the same everywhere has a spread of 0 and an "
     "area of 0.5. A map that the network needs costs Dice when it is replaced by its mean in each slice (no mirrored slices in this comparison). Test "
@@ -65,63 +83,52 @@ def compose_report(
         attention: of each network that attends, the summary of its maps, and name > PNG or GIF.
     """
     comparison, differences, costs, index, splits = tables
-    sections = [_comparison(comparison, differences, about, figures), _protocols(comparison), _reference(comparison), _costs(costs, figures)]
+    sections = [_comparison(comparison, differences, about, scores), _protocols(comparison), _reference(comparison), _costs(costs, figures)]
     sections += [_network(name, scores[name], drawn[name]) for name in scores]
     sections += [_attention(*each) for each in attention]
-    sections += [_data(index, splits, about), _settings(settings)]
+    sections += [_data(index, splits, about), describe_settings(settings, TRAINING)]
     title = f"Segmentation of {about['data_set']}{' (SIMULATED)' if about['simulated'] else ''}"
-    return render_report(title, _answer(comparison, about), sections, simulated=about["simulated"])
+    table = ("Mean Dice of test patients' volumes, and 95 % interval over patients", score_targets(comparison))
+    return render_report(title, write_answer(comparison, about), table, sections, simulated=about["simulated"])
 
 
-def _of_test(comparison: pd.DataFrame, protocol: str = VOLUME) -> pd.DataFrame:
-    return comparison[(comparison["set"] == TEST) & (comparison["protocol"] == protocol)]
-
-
-def _rank(comparison: pd.DataFrame, about: Mapping[str, Any]) -> pd.DataFrame:
-    """Dice of the whole tumour (of the last target where none is declared), the best network first."""
-    target = "WT" if "WT" in about["targets"] else list(about["targets"])[-1]
-    dice = _of_test(comparison).query("metric == 'dice'")
-    return dice[dice["target"] == target].sort_values("mean", ascending=False)
-
-
-def _answer(comparison: pd.DataFrame, about: Mapping[str, Any]) -> str:
-    ranked = _rank(comparison, about)
-    best = ranked.iloc[0]
-    interval = f"95 % interval {best['low']:.3f} to {best['high']:.3f}" if best["patients"] > 1 else "no interval on one patient"
-    patients = f"{best['patients']}{' simulated' if about['simulated'] else ''} test patient{'s' if best['patients'] > 1 else ''}"
-    among = f", the best of {len(ranked)} networks," if len(ranked) > 1 else ""
-    return f"{best['network']}{among} reaches a mean Dice of {best['mean']:.3f} for {best['target']} on {patients} ({interval})."
-
-
-def _comparison(comparison: pd.DataFrame, differences: pd.DataFrame, about: Mapping[str, Any], figures: Mapping[str, bytes]) -> Section:
+def _comparison(comparison: pd.DataFrame, differences: pd.DataFrame, about: Mapping[str, Any], scores: Mapping[str, pd.DataFrame]) -> Section:
     dice = comparison.query("protocol == 'volume' and metric == 'dice'")
-    columns = ["network", "parameters", "patients"]
-    tables = [("Mean Dice of test patients' volumes, and 95 % interval", _with_intervals(dice[dice["set"] == TEST], "mean", columns))]
-    best = _rank(comparison, about)["network"].iloc[0]
-    others = differences[differences["than"] == best]
+    best = rank(comparison, about)["network"].iloc[0]
+    tables, others = [], differences[differences["than"] == best]
     if len(others):
-        tables.append((f"How much higher Dice is than {best}'s on the same patients, and 95 % interval", _with_intervals(others, "difference", ["network"])))
+        tables.append((f"How much higher Dice is than {best}'s on the same patients, and 95 % interval", with_intervals(others, "difference", ["network"])))
     crossed = dice[dice["set"] != TEST]
     if len(crossed):
         text = "Cross-validation: each patient predicted by the member that was not trained on him (but whose best epoch was chosen with him)"
-        tables.append((text, _with_intervals(crossed, "mean", ["network", "patients"])))
-    size = f" ({about['slice_size']} x {about['slice_size']} pixels)."
-    return Section("Networks compared", PROTOCOL + size, tables, [Picture(figures["1_targets"], CAPTIONS["1_targets"])])
+        tables.append((text, with_intervals(crossed, "mean", ["network", "patients"])))
+    return Section("Networks compared", protocol(about), tables, plots=[_means(dice[dice["set"] == TEST]), _patients(scores)])
 
 
-def _with_intervals(table: pd.DataFrame, value: str, index: list[str], across: str = "target") -> pd.DataFrame:
-    """A column for each target (or whatever there is one for), in it the value and its interval."""
-    numbers = table[[value, "low", "high"]].to_numpy(float)
-    words = [f"{v:.3f}" if np.isnan(low) else f"{v:.3f} ({low:.3f} to {high:.3f})" for v, low, high in numbers]
-    wide = table.assign(words=words).pivot(index=index, columns=across, values="words")
-    return wide.loc[table.set_index(index).index.unique(), list(table[across].unique())].reset_index()
+def _means(dice: pd.DataFrame) -> Plot:
+    intervals = [f" ({low:.3f} to {high:.3f})" if pd.notna(low) else "" for low, high in zip(dice["low"], dice["high"], strict=True)]
+    said = [
+        f"{row.network}, {row.target}: mean Dice {row.mean:.3f}{interval}, {row.patients} patients"
+        for row, interval in zip(dice.itertuples(), intervals, strict=True)
+    ]
+    dots = dice.assign(column=dice["target"], value=dice["mean"], series=dice["network"], name=dice["network"], says=said)
+    return draw_strip(dots, "mean Dice", "Mean Dice of test patients for each network and target, with its 95 % interval over patients.")
+
+
+def _patients(scores: Mapping[str, pd.DataFrame]) -> Plot:
+    """Dice of each test patient, for one network or for several."""
+    tables = pd.concat([table.assign(series=name) for name, table in scores.items()], ignore_index=True)
+    dice = tables[(tables["metric"] == "dice") & (tables["set"] == TEST)]
+    said = [f"{row.patient}, {row.series}, {row.target}: Dice {row.value:.3f}" for row in dice.itertuples()]
+    caption = "Dice of each test patient's volume for each target. Point at a dot to see which patient it is, and where else he is."
+    return draw_strip(dice.assign(column=dice["target"], name=dice["patient"], says=said), "Dice", caption)
 
 
 def _protocols(comparison: pd.DataFrame) -> Section:
     index, options = ["network", "target"], {"columns": "metric", "values": "mean", "sort": False}
     tables = [
-        ("Protocol “volume”: mean over test patients", _of_test(comparison).pivot_table(index=index, **options)),
-        ("Protocol “slice”: mean over test slices that show tumour", _of_test(comparison, SLICE).pivot_table(index=index, **options)),
+        ("Protocol “volume”: mean over test patients", of_test(comparison).pivot_table(index=index, **options)),
+        ("Protocol “slice”: mean over test slices that show tumour", of_test(comparison, SLICE).pivot_table(index=index, **options)),
     ]
     text = (
         "fpr and fnr: rates of false positives and of misses. hd95_mm: 95th percentile of the distance between surfaces in millimetres, 373.13 where one "
@@ -132,7 +139,7 @@ def _protocols(comparison: pd.DataFrame) -> Section:
 
 
 def _reference(comparison: pd.DataFrame) -> Section:
-    table = _of_test(comparison, REFERENCE)
+    table = of_test(comparison, REFERENCE)
     ours = table[table["target"] == MEAN].pivot(index="network", columns="metric", values="mean")
     rows = [(name, *REFERENCE_DICE.get(name, (float("nan"),) * 2), ours.loc[name, "dice"], ours.loc[name, "iou"]) for name in comparison["network"].unique()]
     columns = ["network", "reference: Dice", "reference: IoU", "ours, pooled likewise: Dice", "ours, pooled likewise: IoU"]
@@ -141,36 +148,27 @@ def _reference(comparison: pd.DataFrame) -> Section:
 
 def _costs(costs: pd.DataFrame, figures: Mapping[str, bytes]) -> Section:
     text = "Operations are counted for a forward pass of one slice; a training step takes about three times as many. Seconds are of this run on its device."
-    return Section("What a network costs", text, [("", costs)], [Picture(figures[name], CAPTIONS[name]) for name in ("2_costs", "3_parameters")])
+    return Section("What a network costs", text, [("", costs)], [Picture(figures[name], WORDS[name]) for name in ("2_costs", "3_parameters")])
 
 
 def _network(name: str, scores: pd.DataFrame, figures: Mapping[str, bytes]) -> Section:
     dice = scores[(scores["metric"] == "dice") & (scores["set"] == TEST)]
     table = dice.pivot(index="patient", columns="target", values="value")[list(scores["target"].unique())]
-    pictures = [Picture(png, CAPTIONS[figure]) for figure, png in figures.items()]
-    return Section(name, "", [("Dice of each test patient's volume", table.reset_index())], pictures)
+    pictures = [Picture(png, WORDS[figure], name) for figure, png in figures.items() if figure not in REPLACED]
+    return Section(name, "", [("Dice of each test patient's volume", table.reset_index())], pictures, [_patients({name: scores})])
 
 
 def _attention(summary: pd.DataFrame, figures: Mapping[str, bytes]) -> Section:
     network = summary["network"].iloc[0]
-    shown = _with_intervals(summary, "mean", ["map"], across="metric").fillna("")
-    return Section(f"Attention of {network}", ATTENTION, [("What each map means", shown)], [Picture(png, CAPTIONS[name]) for name, png in figures.items()])
+    shown = with_intervals(summary, "mean", ["map"], across="metric").fillna("")
+    return Section(
+        f"Attention of {network}", ATTENTION, [("What each map means", shown)], [Picture(png, WORDS[name], network) for name, png in figures.items()]
+    )
 
 
 def _data(index: pd.DataFrame, splits: pd.DataFrame, about: Mapping[str, Any]) -> Section:
-    used = index[index["left_out"] == ""].merge(splits, on="patient")
-    counts = used.groupby("split").agg(patients=("patient", "nunique"), slices=("slice", "size")).reindex([TRAIN, VALIDATION, TEST]).reset_index()
-    left_out = index[index["left_out"] != ""].groupby("left_out").agg(rows=("slice", "size"), patients=("patient", "nunique")).reset_index()
     text = f"Modalities {', '.join(about['modalities'])}; {about['standardisation']}. No patient is in two sets."
-    tables = [("Patients and slices in each set", counts)]
+    tables, left_out = [("Patients and slices in each set", count_used(index, splits))], count_left_out(index)
     if len(left_out):
         tables.append(("What was left out, and why", left_out))
     return Section("Data", text, tables)
-
-
-def _settings(settings: Mapping[str, Any]) -> Section:
-    rows = [(f"{block}.{key}", str(value)) for block, values in settings.items() for key, value in values.items()]
-    packages = ("brain-tumor-mri", "torch", "lightning", "monai", "kedro", "numpy")
-    versions = [("python", python_version()), *((name, version(name)) for name in packages)]
-    columns = ["setting", "value"]
-    return Section("Settings and versions", "", [("Settings", pd.DataFrame(rows, columns=columns)), ("Versions", pd.DataFrame(versions, columns=columns))])

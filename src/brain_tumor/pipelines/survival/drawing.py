@@ -54,5 +54,22 @@ def _curves(cohort: Cohort, estimates: pd.DataFrame, pair: tuple[str, str]) -> l
     return [Curve(label, kaplan_meier(cohort.days[part], cohort.observed[part]), cohort.days[part], cohort.observed[part]) for label, part in groups]
 
 
+def list_expected(cohorts: Sequence[Cohort], estimates: pd.DataFrame) -> pd.DataFrame:
+    """Days that models which were not fitted to the patient expected, from age alone and with the shape.
+
+    Returns:
+        Rows `cohort`, `features`, `patient`, `days`, `observed`, `expected`.
+    """
+    columns = ["cohort", "features", "patient", "days", "observed", "expected"]
+    parts = [
+        pd.DataFrame({"patient": cohort.patients, "days": cohort.days, "observed": cohort.observed, "expected": mean_days(cohort, estimates, pair)}).assign(
+            cohort=cohort.name, features=pair[1]
+        )
+        for cohort in cohorts
+        for pair in (BASELINE, HEADLINE)
+    ]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
 def _scatter(cohort: Cohort, estimates: pd.DataFrame, pair: tuple[str, str]) -> Scatter:
     return Scatter(mean_days(cohort, estimates, pair), cohort.days, cohort.observed, f"{pair[0]} model")

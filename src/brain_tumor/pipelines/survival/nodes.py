@@ -11,6 +11,7 @@ from brain_tumor.data import survival
 from brain_tumor.data.clinical import read_clinical_rows
 from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.masks import centre_of_slices, find, measure_file, measure_slices
+from brain_tumor.data.origin import Origin
 from brain_tumor.data.parallel import WorkerSettings, for_each
 from brain_tumor.data.scans import SIMULATED_MARK
 from brain_tumor.data.shape_features import FEATURES
@@ -18,7 +19,9 @@ from brain_tumor.data.store import Store
 from brain_tumor.metrics.agreement import compare_measurements
 from brain_tumor.metrics.segmentation import to_labels
 from brain_tumor.models.settings import ProtocolSettings
-from brain_tumor.pipelines.survival.report import Results, compose_report
+from brain_tumor.pipelines.survival.card import compose_data_sheet, compose_model_card
+from brain_tumor.pipelines.survival.report import compose_report
+from brain_tumor.pipelines.survival.tables import Results
 
 if TYPE_CHECKING:
     from brain_tumor.models.validation import Cohort
@@ -172,6 +175,7 @@ def draw_changes(features: pd.DataFrame, expert_features: pd.DataFrame) -> dict[
 
 def write_report(
     patients: pd.DataFrame,
+    estimates: pd.DataFrame,
     scores: pd.DataFrame,
     gains: pd.DataFrame,
     importances: pd.DataFrame,
@@ -181,5 +185,23 @@ def write_report(
     change_figures: dict[str, bytes] | None = None,
 ) -> str:
     """The report as one HTML page. `changes`: how features differ from those of expert masks, where the masks are a network's."""
-    results = Results(patients, scores, gains, importances, {**figures, **(change_figures or {})}, changes)
-    return compose_report(results, protocol)
+    from brain_tumor.pipelines.survival.drawing import list_expected
+
+    expected = list_expected(_cohorts(patients, protocol), estimates)
+    results = Results(patients, scores, gains, importances, changes)
+    return compose_report(results, protocol, {**figures, **(change_figures or {})}, expected)
+
+
+def write_cards(
+    patients: pd.DataFrame,
+    scores: pd.DataFrame,
+    gains: pd.DataFrame,
+    importances: pd.DataFrame,
+    protocol: ProtocolSettings,
+    data_set: DataSet,
+    origin: Origin,
+    changes: pd.DataFrame | None = None,
+) -> tuple[str, str]:
+    """The model card and the data sheet."""
+    results = Results(patients, scores, gains, importances, changes)
+    return compose_model_card(results, protocol, origin, data_set.name), compose_data_sheet(results, data_set, origin)

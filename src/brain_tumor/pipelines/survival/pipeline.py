@@ -17,6 +17,7 @@ from brain_tumor.pipelines.survival.nodes import (
     measure_predictions,
     permute_shapes,
     score_models,
+    write_cards,
     write_report,
 )
 
@@ -24,7 +25,7 @@ TASK = "survival"
 EXPERT = f"{TASK}.expert"
 """The experiment on expert masks; the others are named after networks."""
 
-PARAMETERS = {"data_set": "data_segmentation.data_set", "protocol": "survival.protocol", "workers": "preparation"}
+PARAMETERS = {"data_set": "data_segmentation.data_set", "protocol": "survival.protocol", "workers": "preparation", "origin": "data_segmentation.origin"}
 
 
 def create_pipeline() -> Pipeline:
@@ -58,6 +59,7 @@ def _create_models(join: Callable[..., pd.DataFrame], also_reported: list[str]) 
     """From features to the report, whosever masks they are of."""
     known = ["patients", "estimates"]
     results = ["scores", "gains"]
+    carded = ["patients", *results, "importances", "params:protocol", "params:data_set", "params:origin"]
     return Pipeline(
         [
             Node(join, ["features", "tables", "params:protocol"], "patients", name=join.__name__),
@@ -65,6 +67,7 @@ def _create_models(join: Callable[..., pd.DataFrame], also_reported: list[str]) 
             Node(permute_shapes, [*known, "params:protocol", "params:workers"], "chance", name="permute_shapes"),
             Node(score_models, [*known, "chance", "params:protocol"], results, name="score_models"),
             Node(draw_results, [*known, *results, "chance", "importances", "params:protocol"], "figures", name="draw_results"),
-            Node(write_report, ["patients", *results, "importances", "figures", "params:protocol", *also_reported], "report", name="write_report"),
+            Node(write_report, [*known, *results, "importances", "figures", "params:protocol", *also_reported], "report", name="write_report"),
+            Node(write_cards, [*carded, *also_reported[:1]], ["model_card", "data_sheet"], name="write_cards"),
         ]
     )

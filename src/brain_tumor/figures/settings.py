@@ -1,0 +1,45 @@
+"""The last section of every report: the settings and the versions that a run was made with."""
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from platform import python_version
+from typing import Any
+
+import pandas as pd
+
+from brain_tumor.figures.report import Section
+
+PACKAGES = ("brain-tumor-mri", "kedro", "numpy", "pandas")
+"""Used by every task."""
+
+TRAINING = ("torch", "lightning", "monai")
+FITTING = ("scikit-learn", "lifelines", "scipy")
+"""What networks are trained with, and what survival models are fitted with."""
+
+
+def describe_settings(settings: Mapping[str, Any], packages: tuple[str, ...]) -> Section:
+    """The section. `settings`: block > setting > value, or more blocks."""
+    rows = pd.DataFrame([(name, str(value)) for name, value in _flatten(settings)], columns=["setting", "value"])
+    return Section("Settings and versions", "", [("Settings", rows), ("Versions", list_versions(packages))])
+
+
+def merge_settings(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Setting > its value, or where they differ what it is for each; `settings`: network > its settings."""
+    flat = {name: dict(_flatten(own)) for name, own in settings.items()}
+    keys = dict.fromkeys(key for own in flat.values() for key in own)
+    values = {key: {name: str(own.get(key, "–")) for name, own in flat.items()} for key in keys}
+    return {key: next(iter(of.values())) if len(set(of.values())) == 1 else "; ".join(f"{n}: {v}" for n, v in of.items()) for key, of in values.items()}
+
+
+def list_versions(packages: tuple[str, ...]) -> pd.DataFrame:
+    """Rows `package`, `version`; Python first."""
+    rows = [("python", python_version()), *((name, version(name)) for name in (*PACKAGES, *packages))]
+    return pd.DataFrame(rows, columns=["package", "version"])
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,27 @@
+"""What reports and cards show of the data: sets, and what was left out."""
+
+import pandas as pd
+
+from brain_tumor.data.split import TEST, TRAIN, VALIDATION
+
+
+def count_sets(patients: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
+    """Patients, slices, tumour and grades of each set."""
+    table = splits.merge(patients, on="patient")
+    table["grade"] = table["grade"].replace("", "not known")
+    counts = table.groupby("split").agg(patients=("patient", "size"), slices=("slices", "sum"), median_tumour_ml=("tumour_ml", "median"))
+    grades = table.groupby(["split", "grade"]).size().unstack(fill_value=0)
+    return counts.join(grades).reindex([TRAIN, VALIDATION, TEST]).reset_index()
+
+
+def count_used(index: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
+    """Patients and slices in each set, from the index alone."""
+    used = index[index["left_out"] == ""].merge(splits, on="patient")
+    counts = used.groupby("split").agg(patients=("patient", "nunique"), slices=("slice", "size"))
+    return counts.reindex([TRAIN, VALIDATION, TEST], fill_value=0).reset_index()
+
+
+def count_left_out(index: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the index that are not used, by reason."""
+    left_out = index[index["left_out"] != ""].groupby("left_out").agg(rows=("slice", "size"), patients=("patient", "nunique"), example=("file", "first"))
+    return left_out.reset_index().rename(columns={"left_out": "reason"})

@@ -1,0 +1,127 @@
+"""What the model card of segmentation says."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from brain_tumor.data.origin import Origin, find_origin
+from brain_tumor.data.split import TEST
+from brain_tumor.figures.card import CARD, render_card, write_list
+from brain_tumor.figures.report import Section
+from brain_tumor.figures.settings import TRAINING, list_versions, merge_settings
+from brain_tumor.metrics.surfaces import TOLERANCE
+from brain_tumor.networks import describe
+from brain_tumor.networks.trained import TrainedNetwork
+from brain_tumor.pipelines.data_segmentation.tables import count_used
+from brain_tumor.pipelines.segmentation.tables import of_test, protocol, score_targets, write_answer
+
+USE = (
+    "For research and teaching: to compare networks, to see what they learn, to measure tumours in scans of a study. Not for diagnosis, for planning a "
+    "treatment or for any decision about a patient: nobody has tested it for that. Not for scans of other modalities or bodies, nor for scans that still show "
+    "the skull."
+)
+USAGE = """\
+`segmentation.<network>.network` in the catalog is a `.safetensors` file that describes itself:
+
+    from pathlib import Path
+    from brain_tumor.networks.trained import read_network
+
+    network = read_network(Path("network.safetensors"))
+    logits = network.module()(slices)     # its sigmoid is the probability of {tissues}
+
+`slices` is float32 (n, {channels}, {side}, {side}): {modalities} in this order; {orientation}; {standardisation}."""
+
+
+def compose_model_card(
+    comparison: pd.DataFrame,
+    index: pd.DataFrame,
+    splits: pd.DataFrame,
+    about: Mapping[str, Any],
+    origin: Origin,
+    settings: Mapping[str, Any],
+    networks: Sequence[TrainedNetwork],
+) -> str:
+    """The card of all networks of a run.
+
+    Args:
+        about: the description of the prepared store.
+        settings: of prediction and training, block > setting > value.
+    """
+    found = find_origin(about["data_set"], origin, simulated=about["simulated"], parameter="data_segmentation.origin")
+    sections = [
+        _model(networks, about),
+        Section("Intended use", USE),
+        _training_data(index, splits, networks, found),
+        _figures(comparison, about),
+        Section("Known limits", write_list([*_limits(comparison, about), *found.problems])),
+        Section("How to use the weights", _usage(about)),
+        _settings(networks, settings),
+        Section("Citations", write_list([*found.sources, CARD])),
+    ]
+    title = f"Model card: segmentation of {about['data_set']}{' (SIMULATED)' if about['simulated'] else ''}"
+    return render_card(title, write_answer(comparison, about), sections, simulated=about["simulated"])
+
+
+def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Section:
+    rows = [(network.name, network.parameters, len(network.members), _list_sizes(network), _list_epochs(network)) for network in networks]
+    text = (
+        f"{len(networks)} networks that give the probability of each tissue ({', '.join(about['tissues'])}) in every pixel of a slice of "
+        f"{', '.join(about['modalities'])}. Each sees one slice at a time, {about['slice_size']} x {about['slice_size']} pixels.\n\n"
+    )
+    text += write_list(f"**{network.name}**: {describe(network.name)}" for network in networks)
+    return Section("What it is", text, [("Networks", pd.DataFrame(rows, columns=["network", "parameters", "members", "sizes", "epoch kept"]))])
+
+
+def _list_sizes(network: TrainedNetwork) -> str:
+    return ", ".join(f"{name} {size}" for name, size in network.sizes.items())
+
+
+def _list_epochs(network: TrainedNetwork) -> str:
+    """Of each member, the epoch whose weights it has."""
+    return ", ".join(f"{kept['epoch']:.0f}" for kept in network.description["kept"])
+
+
+def _training_data(index: pd.DataFrame, splits: pd.DataFrame, networks: Sequence[TrainedNetwork], origin: Origin) -> Section:
+    members = len(networks[0].members)
+    text = f"{origin.text} Split by patient: none is in two sets. `data_sheet.md` says more of the data."
+    if members > 1:
+        text += f" Each network is {members} members that answer together; each member was validated on other patients of the training and validation sets."
+    return Section("Training data and split", text, [("Patients and slices in each set", count_used(index, splits))])
+
+
+def _figures(comparison: pd.DataFrame, about: Mapping[str, Any]) -> Section:
+    tables = [("Mean Dice over test patients and 95 % interval", score_targets(comparison))]
+    surfaces = {"hd95_mm": "95th percentile of the distance between surfaces, mm", "surface_dice": f"Share of surfaces within {TOLERANCE:g} mm"}
+    scores = of_test(comparison)
+    tables += [
+        (f"{caption}, mean over test patients and 95 % interval", score_targets(comparison, metric))
+        for metric, caption in surfaces.items()
+        if scores.loc[scores["metric"] == metric, "mean"].notna().any()
+    ]
+    return Section("Figures", f"{protocol(about)} `comparison.csv` has every score, `patient_scores.csv` those of each patient.", tables)
+
+
+def _limits(comparison: pd.DataFrame, about: Mapping[str, Any]) -> list[str]:
+    patients = int(of_test(comparison)["patients"].max())
+    limits = [
+        f"{patients} test patient{'s' if patients > 1 else ''} of one split, of the data set that was trained on: what is reached elsewhere is not known.",
+        "Intervals span patients. That other training patients, another split or another seed would give other networks is not in them.",
+        f"Scores are measured on {about['slice_size']} x {about['slice_size']} pixels, not on the grid of the scanner: what is finer is not scored.",
+        "Slices are seen one by one: nothing makes neighbouring slices agree.",
+        "A slice is standardised over its own brain, so differences in brightness between whole scans are not seen.",
+    ]
+    if (comparison["set"] != TEST).any():
+        limits.append(f"In cross-validation the best epoch was chosen with the patients that are scored; the {TEST} set is free of that.")
+    return limits
+
+
+def _usage(about: Mapping[str, Any]) -> str:
+    words = {name: ", ".join(about[name]) for name in ("modalities", "tissues")}
+    return USAGE.format(channels=len(about["modalities"]), side=about["slice_size"], **words, **{key: about[key] for key in ("orientation", "standardisation")})
+
+
+def _settings(networks: Sequence[TrainedNetwork], settings: Mapping[str, Any]) -> Section:
+    recipes = merge_settings({network.name: {"recipe": network.description["recipe"], "seed": network.description["seed"], **settings} for network in networks})
+    table = pd.DataFrame(list(recipes.items()), columns=["setting", "value"])
+    return Section("Settings and versions", "", [("Settings", table), ("Versions", list_versions(TRAINING))])

@@ -1,0 +1,57 @@
+"""What the report and the model card both show of the networks' scores."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brain_tumor.data.split import TEST
+from brain_tumor.metrics.segmentation import VOLUME
+
+PROTOCOL = (
+    "Protocol “volume”: counts summed over all slices of a patient, then mean and median over patients. Rule of BraTS 2020 for empty masks: nothing there and "
+    "nothing found counts 1, otherwise 0. Intervals: 95 % percentile bootstrap over patients. Patients of the test set were seen neither in training "
+    "nor in choosing the best epoch. Scores are measured on the grid that the network sees"
+)
+
+
+def protocol(about: Mapping[str, Any]) -> str:
+    """How scores are measured, the grid included."""
+    return f"{PROTOCOL} ({about['slice_size']} x {about['slice_size']} pixels)."
+
+
+def of_test(comparison: pd.DataFrame, protocol: str = VOLUME) -> pd.DataFrame:
+    """Scores of the test patients in one protocol."""
+    return comparison[(comparison["set"] == TEST) & (comparison["protocol"] == protocol)]
+
+
+def rank(comparison: pd.DataFrame, about: Mapping[str, Any]) -> pd.DataFrame:
+    """Dice of the whole tumour (of the last target where none is declared), the best network first."""
+    target = "WT" if "WT" in about["targets"] else list(about["targets"])[-1]
+    dice = of_test(comparison).query("metric == 'dice'")
+    return dice[dice["target"] == target].sort_values("mean", ascending=False)
+
+
+def write_answer(comparison: pd.DataFrame, about: Mapping[str, Any]) -> str:
+    """The best network and what it reaches, in one sentence."""
+    ranked = rank(comparison, about)
+    best = ranked.iloc[0]
+    interval = f"95 % interval {best['low']:.3f} to {best['high']:.3f}" if best["patients"] > 1 else "no interval on one patient"
+    patients = f"{best['patients']}{' simulated' if about['simulated'] else ''} test patient{'s' if best['patients'] > 1 else ''}"
+    among = f", the best of {len(ranked)} networks," if len(ranked) > 1 else ""
+    return f"{best['network']}{among} reaches a mean Dice of {best['mean']:.3f} for {best['target']} on {patients} ({interval})."
+
+
+def with_intervals(table: pd.DataFrame, value: str, index: list[str], across: str = "target") -> pd.DataFrame:
+    """A column for each target (or whatever there is one for), in it the value and its interval."""
+    numbers = table[[value, "low", "high"]].to_numpy(float)
+    words = [f"{v:.3f}" if np.isnan(low) else f"{v:.3f} ({low:.3f} to {high:.3f})" for v, low, high in numbers]
+    wide = table.assign(words=words).pivot(index=index, columns=across, values="words")
+    return wide.loc[table.set_index(index).index.unique(), list(table[across].unique())].reset_index()
+
+
+def score_targets(comparison: pd.DataFrame, metric: str = "dice") -> pd.DataFrame:
+    """A metric of each network and target over the test patients' volumes, with intervals."""
+    scores = of_test(comparison)
+    return with_intervals(scores[scores["metric"] == metric], "mean", ["network", "parameters", "patients"])
