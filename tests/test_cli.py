@@ -3,6 +3,7 @@
 import os
 import signal
 import stat
+import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -76,6 +77,12 @@ def test_pipeline_is_split_around_its_experiments(project):
         split_pipeline("segmentation", ["unet"])
     with pytest.raises(ClickException, match="there is no pipeline 'segment'"):
         split_pipeline("segment")
+
+
+def test_the_package_runs_as_a_program(project):
+    command = [sys.executable, "-m", "brain_tumor", "--env", "test", "--pipelines", "data_engineering", "--to-nodes", "data_segmentation.index_slices"]
+    result = subprocess.run(command, cwd=project, env=os.environ | {"PYTHONPATH": str(project / "src")}, capture_output=True, text=True, check=True)  # noqa: S603
+    assert "Done" in result.stderr + result.stdout
 
 
 @sees_processes

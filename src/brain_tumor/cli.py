@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from kedro.framework.cli.project import run as run  # what `python -m brain_tumor` runs
 from kedro.framework.cli.utils import _split_params
 from kedro.framework.startup import ProjectMetadata
 

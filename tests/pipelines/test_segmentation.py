@@ -246,6 +246,12 @@ def test_folds_that_are_not_there_are_refused(finished, tmp_path):
         train(finished, tmp_path, folds=4)
 
 
+def test_a_fold_without_a_patient_is_refused(finished, tmp_path):
+    """Three patients learn, one is for testing: of five folds one at least is empty."""
+    with pytest.raises(ValueError, match=r"fold \d of 5 has no patient to validate with: \d are not for testing; set segmentation\.folds .* to fewer"):
+        train(finished, tmp_path, folds=5)
+
+
 def test_training_starts_from_given_weights(finished, tmp_path, caplog):
     given = finished / "data/06_models/segmentation/classic_unet/network.safetensors"
     still = SegmentationRecipe(epochs=1, epoch_steps=1, learning_rate=1e-12)

@@ -113,6 +113,12 @@ def _validation_patients(splits: pd.DataFrame, folds: int) -> list[list[str]]:
     if folds != available:
         raise ValueError(f"segmentation.folds is {folds}, but patients are divided into {available} folds; set data_segmentation.split.folds to {folds} too")
     learning = splits[splits["split"] != TEST]
+    counts = learning["fold"].value_counts().reindex(range(folds), fill_value=0)
+    if not counts.all():
+        raise ValueError(
+            f"fold {counts.idxmin()} of {folds} has no patient to validate with: {len(learning)} are not for testing; "
+            "set segmentation.folds and data_segmentation.split.folds to fewer, or give more patients"
+        )
     return [learning.loc[learning["fold"] == k, "patient"].tolist() for k in range(folds)]
 
 
