@@ -98,7 +98,12 @@ def test_graph_and_previews_open_in_a_browser_without_an_error(site, graph, tmp_
             page.wait_for("document.querySelectorAll('.pipeline-node').length > 20")
             boxes = page.evaluate("[...document.querySelectorAll('.pipeline-node--modularPipeline')].map(node => node.textContent).sort()")
             assert boxes == ["classification", "data_classification", "data_segmentation", "segmentation", "survival"]
-            for entry, shown in (("slices", "img.pipeline-metadata__plot-image"), ("splits", ".preview-table"), ("data_sheet", ".html-renderer h1"), ("data_report", ".html-renderer h1")):
+            for entry, shown in (
+                ("slices", "img.pipeline-metadata__plot-image"),
+                ("splits", ".preview-table"),
+                ("data_sheet", ".html-renderer h1"),
+                ("data_report", ".html-renderer h1"),
+            ):
                 open_entry(page, f"segmentation.{entry}", ids)
                 page.wait_for(f"document.querySelector('.pipeline-metadata {shown}')")
             assert page.evaluate("document.querySelector('.html-renderer h1').innerText") == "Data: BraTS 2020 (SIMULATED)"
