@@ -69,7 +69,16 @@ def _truncate(path, grey):
     path.write_bytes(path.read_bytes()[:700])
 
 
+def _break(path, grey):
+    """Damage within the picture, whose end is there: decoders that go on regardless give grey levels that nobody took."""
+    Image.fromarray(grey).save(path, format="jpeg")
+    content = path.read_bytes()
+    half = len(content) // 2
+    path.write_bytes(content[:half] + b"\xff\xc0" + content[half + 2 :])
+
+
 BAD = {
+    "broken": (_break, "damaged image .*broken data stream.*; fetch the file again"),
     "truncated": (_truncate, "damaged image .*truncated.*; fetch the file again"),
     "empty": (lambda path, _: path.write_bytes(b""), "0 bytes"),
     "text": (lambda path, _: path.write_text("not an image"), "not an image in any known format; remove it or fetch it again"),
