@@ -98,7 +98,7 @@ def test_markdown_tables():
 
 def test_card_says_simulated_and_not_for_clinical_use():
     card = render_card("T", "Summary.", [Section("H", "text", [("caption", pd.DataFrame({"a": [1]}))])], simulated=True)
-    assert card.startswith("# T\n\n> **SIMULATED.**")
+    assert card.startswith("# T (SIMULATED)\n\n> **SIMULATED.**")
     assert "**Not for clinical use.** Summary." in card
     assert card.endswith("## H\n\ntext\n\ncaption:\n\n| a |\n| --: |\n| 1 |\n")
 

@@ -1,6 +1,5 @@
 """Trained networks as safetensors files that describe themselves."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ from kedro.io import AbstractDataset
 from kedro_datasets._typing import TablePreview
 
 from brain_tumor.datasets.atomic import replacing
+from brain_tumor.figures.settings import flatten
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
 
 
@@ -35,7 +35,7 @@ class NetworkDataset(AbstractDataset[TrainedNetwork, TrainedNetwork]):
         """What it is, how good on validation data the weights kept are (`kept`, of each fold where there are several), and what else the file says."""
         network = self.load()
         first = {"network": network.name, "simulated": None, "data_set": None, "parameters": f"{network.parameters:,}", "sizes": network.sizes, "kept": {}}
-        rows = list(_flatten(first | network.description))
+        rows = [[name, _write(value)] for name, value in flatten(first | network.description)]
         return TablePreview({"columns": ["what", "value"], "index": list(range(len(rows))), "data": rows})
 
     def _describe(self) -> dict[str, Any]:
@@ -45,13 +45,5 @@ class NetworkDataset(AbstractDataset[TrainedNetwork, TrainedNetwork]):
         return self._path.is_file()
 
 
-def _flatten(value: Any, *names: str) -> Iterator[list[str]]:
-    """Each plain value, or list of them, with the names that lead to it."""
-    if isinstance(value, list) and all(isinstance(part, dict) for part in value):
-        value = dict(enumerate(value))
-    if isinstance(value, dict):
-        for name, part in value.items():
-            yield from _flatten(part, *names, str(name))
-    else:
-        text = ", ".join(map(str, value)) if isinstance(value, list) else f"{value:.4g}" if isinstance(value, float) else str(value)
-        yield [".".join(names), text]
+def _write(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from brain_tumor.figures.cells import is_numeric, write_cell
+from brain_tumor.figures.cells import is_numeric, mark_title, write_cell
 from brain_tumor.figures.report import Section
 
 CARD = "Mitchell et al. 2019, Model cards for model reporting, FAT* 2019, 10.1145/3287560.3287596"
@@ -15,7 +15,8 @@ SIMULATED = "> **SIMULATED.** Everything here is from phantoms made by the proje
 
 def render_card(title: str, summary: str, sections: Sequence[Section], *, simulated: bool) -> str:
     """The card: what it is about in a sentence, that it is not for clinical use, then the sections; their texts are Markdown."""
-    parts = [f"# {title}", *([SIMULATED] if simulated else []), f"**Not for clinical use.** {summary}", "Written by the run from the tables that it saved."]
+    said = f"**Not for clinical use.** {summary}"
+    parts = [f"# {mark_title(title, simulated=simulated)}", *([SIMULATED] if simulated else []), said, "Written by the run from the tables that it saved."]
     for section in sections:
         parts += [f"## {section.heading}", *([section.text] if section.text else [])]
         for caption, data in section.tables:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -24,6 +25,24 @@ def _write_float(value: float) -> str:
     if 0 < abs(value) < 0.0005:
         return f"{value:.1e}"
     return f"{value:,.3f}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def write_interval(value: float, low: float, high: float, form: str = ".3f", limits: str = "") -> str:
+    """A value with its interval, alone where it has none; a dash where there is no value. `limits`: the form of the interval's ends, if another."""
+    if pd.isna(value):
+        return "–"
+    limits = limits or form
+    return f"{value:{form}}" if pd.isna(low) else f"{value:{form}} ({low:{limits}} to {high:{limits}})"
+
+
+def write_sizes(sizes: Mapping[str, int]) -> str:
+    """A network's keyword arguments."""
+    return ", ".join(f"{name} {size}" for name, size in sizes.items())
+
+
+def mark_title(title: str, *, simulated: bool) -> str:
+    """The title, which says it where everything under it is simulated."""
+    return f"{title} (SIMULATED)" if simulated else title
 
 
 def is_numeric(column: pd.Series) -> bool:

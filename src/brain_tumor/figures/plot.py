@@ -102,10 +102,15 @@ def _draw(
         for place, row, span in zip(x, dots.itertuples(), spans, strict=True)
     ]
     groups = [{"name": name, "colour": COLOURS[k % len(COLOURS)], "marks": _of(marks, dots, name)} for k, name in enumerate(series)]
-    environment = Environment(loader=PackageLoader("brain_tumor.figures", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     frame = {"width": WIDTH, "height": HEIGHT if across.label else HEIGHT - 18, "left": LEFT, "right": right, "top": TOP, "bottom": HEIGHT - BOTTOM}
-    svg = environment.get_template("plot.svg.jinja").render(groups=groups, up=up, across=across, frame=frame, rules=rules, told=told, radius=_radius(len(dots)))
+    svg = fill("plot.svg.jinja", groups=groups, up=up, across=across, frame=frame, rules=rules, told=told, radius=_radius(len(dots)))
     return Plot(Markup(svg), caption)  # noqa: S704
+
+
+def fill(template: str, **values: Any) -> str:
+    """One of the templates beside this file; values are escaped, one that is missing is an error."""
+    environment = Environment(loader=PackageLoader("brain_tumor.figures", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.get_template(template, globals=values).render()
 
 
 def _of(marks: list[dict[str, Any]], dots: pd.DataFrame, series: str) -> list[dict[str, Any]]:

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from brain_tumor.figures.cells import is_numeric, write_cell
-from brain_tumor.figures.plot import Plot
+from brain_tumor.figures.cells import is_numeric, mark_title, write_cell
+from brain_tumor.figures.plot import Plot, fill
 
 LONG = 25
 """Rows from which a table scrolls on a screen; on paper all are shown."""
@@ -65,10 +64,9 @@ class Section:
 
 
 def render_report(title: str, answer: str, table: Table | None, sections: Sequence[Section], *, simulated: bool) -> str:
-    """The page: the answer in one sentence, the table it is taken from, then the sections."""
-    environment = Environment(loader=PackageLoader("brain_tumor.figures", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.globals.update(cell=_cell, columns_of=_columns, long=LONG)
-    return environment.get_template("report.html.jinja").render(title=title, answer=answer, table=table, sections=sections, simulated=simulated)
+    """The page: the answer in one sentence, the table it is taken from, then the sections; what is simulated says so."""
+    shown = {"title": mark_title(title, simulated=simulated), "answer": answer, "table": table, "sections": sections, "simulated": simulated}
+    return fill("report.html.jinja", cell=_cell, columns_of=_columns, long=LONG, **shown)
 
 
 def _cell(value: object) -> Markup:

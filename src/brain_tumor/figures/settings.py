@@ -19,13 +19,13 @@ FITTING = ("scikit-learn", "lifelines", "scipy")
 
 def describe_settings(settings: Mapping[str, Any], packages: tuple[str, ...]) -> Section:
     """The section. `settings`: block > setting > value, or more blocks."""
-    rows = pd.DataFrame([(name, str(value)) for name, value in _flatten(settings)], columns=["setting", "value"])
+    rows = pd.DataFrame([(name, str(value)) for name, value in flatten(settings)], columns=["setting", "value"])
     return Section("Settings and versions", "", [("Settings", rows), ("Versions", list_versions(packages))])
 
 
 def merge_settings(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Setting > its value, or where they differ what it is for each; `settings`: network > its settings."""
-    flat = {name: dict(_flatten(own)) for name, own in settings.items()}
+    flat = {name: dict(flatten(own)) for name, own in settings.items()}
     keys = dict.fromkeys(key for own in flat.values() for key in own)
     values = {key: {name: str(own.get(key, "–")) for name, own in flat.items()} for key in keys}
     return {key: next(iter(of.values())) if len(set(of.values())) == 1 else "; ".join(f"{n}: {v}" for n, v in of.items()) for key, of in values.items()}
@@ -37,9 +37,11 @@ def list_versions(packages: tuple[str, ...]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["package", "version"])
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each value that is no block, with the names that lead to it joined by dots; blocks in a list are numbered."""
     for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
+        block = dict(enumerate(value)) if isinstance(value, list) and all(isinstance(part, Mapping) for part in value) else value
+        if isinstance(block, Mapping):
+            yield from flatten(block, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -54,8 +54,7 @@ class ClassificationTask(Task):
         chances = draw_chances(self.recipe.batch_size, self.seed, self.current_epoch, index)
         mine = {name: value[rank::ranks] for name, value in chances.items()}
         image, truth = blend(augment(batch["image"], mine, self.augmentation), self.truth(batch["label"]), mine["blend"], self.augmentation)
-        entropy = -(truth * self.network(to_input(image, self.channels)).float().log_softmax(1)).sum(1)
-        loss = entropy.sum() / truth.sum()
+        loss = cross_entropy(self.network(to_input(image, self.channels)).float(), truth, reduction="sum") / truth.sum()
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=self.recipe.batch_size)
         return loss
 

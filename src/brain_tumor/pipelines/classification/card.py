@@ -8,8 +8,9 @@ import pandas as pd
 from brain_tumor.data.image_split import DEDUPLICATED
 from brain_tumor.data.origin import Origin, find_origin
 from brain_tumor.figures.card import CARD, render_card, write_list
+from brain_tumor.figures.cells import write_sizes
 from brain_tumor.figures.report import Section
-from brain_tumor.figures.settings import TRAINING, list_versions, merge_settings
+from brain_tumor.figures.settings import TRAINING, describe_settings, merge_settings
 from brain_tumor.networks import describe
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.classification.tables import PROTOCOL, count_sets, score_calibration, score_classes, score_sets, write_answer
@@ -52,22 +53,18 @@ def compose_model_card(
         _settings(networks, settings),
         Section("Citations", write_list([*found.sources, CARD])),
     ]
-    title = f"Model card: classification of {about['data_set']}{' (SIMULATED)' if about['simulated'] else ''}"
+    title = f"Model card: classification of {about['data_set']}"
     return render_card(title, write_answer(comparison, about, splits), sections, simulated=about["simulated"])
 
 
 def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Section:
-    rows = [(network.name, network.parameters, _list_sizes(network), f"{network.description['kept']['epoch']:.0f}") for network in networks]
+    rows = [(network.name, network.parameters, write_sizes(network.sizes), f"{network.description['kept']['epoch']:.0f}") for network in networks]
     text = (
         f"{len(networks)} networks that give the probability of each class ({', '.join(about['classes'])}) of a single image of "
         f"{about['image_size']} x {about['image_size']} pixels.\n\n"
     )
     text += write_list(f"**{network.name}**: {describe(network.name)}" for network in networks)
     return Section("What it is", text, [("Networks", pd.DataFrame(rows, columns=["network", "parameters", "sizes", "epoch kept"]))])
-
-
-def _list_sizes(network: TrainedNetwork) -> str:
-    return ", ".join(f"{name} {size}" for name, size in network.sizes.items())
 
 
 def _figures(comparison: pd.DataFrame) -> Section:
@@ -99,6 +96,5 @@ def _usage(about: Mapping[str, Any], network: TrainedNetwork) -> str:
 
 
 def _settings(networks: Sequence[TrainedNetwork], settings: Mapping[str, Any]) -> Section:
-    recipes = merge_settings({network.name: {"recipe": network.description["recipe"], "seed": network.description["seed"], **settings} for network in networks})
-    table = pd.DataFrame(list(recipes.items()), columns=["setting", "value"])
-    return Section("Settings and versions", "", [("Settings", table), ("Versions", list_versions(TRAINING))])
+    own = {network.name: {"recipe": network.description["recipe"], "seed": network.description["seed"], **settings} for network in networks}
+    return describe_settings(merge_settings(own), TRAINING)

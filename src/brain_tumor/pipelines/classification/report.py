@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from brain_tumor.data.image_split import DEDUPLICATED, OFFICIAL
+from brain_tumor.figures.cells import write_interval
 from brain_tumor.figures.plot import Plot, draw_strip
 from brain_tumor.figures.report import Picture, Section, Words, render_report
 from brain_tumor.figures.settings import TRAINING, describe_settings
@@ -76,7 +77,7 @@ def compose_report(
         _data(splits, duplicates),
         describe_settings(settings, TRAINING),
     ]
-    title = f"Classification of {about['data_set']}{' (SIMULATED)' if about['simulated'] else ''}"
+    title = f"Classification of {about['data_set']}"
     return render_report(title, write_answer(comparison, about, splits), scores[DEDUPLICATED], sections, simulated=about["simulated"])
 
 
@@ -84,7 +85,7 @@ def _compared(comparison: pd.DataFrame) -> Plot:
     shown = comparison[comparison["metric"].isin(["accuracy", "macro_f1"])]
     metric = shown["metric"].replace({"macro_f1": "macro-F1"})
     said = [
-        f"{row.network}: {name} {row.value:.3f} ({row.low:.3f} to {row.high:.3f}), {row.test_set} test set, {row.images:,} images"
+        f"{row.network}: {name} {write_interval(row.value, row.low, row.high)}, {row.test_set} test set, {row.images:,} images"
         for name, row in zip(metric, shown.itertuples(), strict=True)
     ]
     dots = shown.assign(column=metric + ", " + shown["test_set"], series=shown["network"], name=shown["network"], says=said)

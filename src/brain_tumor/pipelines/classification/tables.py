@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from brain_tumor.data.image_split import DEDUPLICATED, OFFICIAL
 from brain_tumor.data.split import TRAIN, VALIDATION
+from brain_tumor.figures.cells import write_interval
 
 PROTOCOL = (
     "The official test set is the testing folder as published, copies of training images included. The deduplicated one holds one of each group of copies, "
@@ -70,5 +70,4 @@ def _with_intervals(part: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFram
 
 def _words(rows: pd.DataFrame) -> list[str]:
     """Values with their intervals; a dash for what is not defined."""
-    numbers = rows[["value", "low", "high"]].to_numpy(float)
-    return ["–" if np.isnan(v) else f"{v:.3f}" if np.isnan(low) else f"{v:.3f} ({low:.3f} to {high:.3f})" for v, low, high in numbers]
+    return [write_interval(*row) for row in rows[["value", "low", "high"]].to_numpy(float)]

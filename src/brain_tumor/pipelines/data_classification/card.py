@@ -11,7 +11,17 @@ from brain_tumor.data.images import ImageSet
 from brain_tumor.data.origin import Origin, find_origin
 from brain_tumor.figures.card import SHEET, render_card, write_list
 from brain_tumor.figures.report import Section
-from brain_tumor.pipelines.data_classification.tables import FITS, UNSEEN, count_copies, count_reasons, count_sets
+from brain_tumor.pipelines.data_classification.tables import (
+    FITS,
+    UNSEEN,
+    count_copies,
+    count_formats,
+    count_not_learned,
+    count_reasons,
+    count_sets,
+    describe_test_sets,
+    find_commonest_size,
+)
 
 
 def compose_data_sheet(
@@ -38,26 +48,23 @@ def compose_data_sheet(
     ]
     files = f"{len(used):,} images of {len(data_set.classes)} classes are in use; {len(index) - len(used):,} files are left out"
     summary = f"{files}; {len(duplicates):,} images have copies."
-    title = f"Data sheet: {data_set.name}{' (SIMULATED)' if about['simulated'] else ''}"
+    title = f"Data sheet: {data_set.name}"
     return render_card(title, summary, sections, simulated=about["simulated"])
 
 
 def _composition(used: pd.DataFrame, duplicates: pd.DataFrame, data_set: ImageSet, copies: CopySettings) -> Section:
-    sizes = used.groupby(["width", "height"]).size()
-    width, height = sizes.idxmax()
+    sizes, most, size = find_commonest_size(used)
     text = (
-        f"Single slices in {len(sizes):,} sizes, most of them ({sizes.max():,}) {width} x {height} pixels. {used['hash'].nunique():,} have pixels of their "
+        f"Single slices in {sizes:,} sizes, most of them ({most:,}) {size} pixels. {used['hash'].nunique():,} have pixels of their "
         f"own; with near copies there are {duplicates['group'].nunique():,} groups of copies. Near copies: hashes that differ in at most {copies.distance} of "
         f"64 bits, and fine detail that correlates with {copies.similarity} or more after alignment."
     )
-    formats = used.groupby(["format", "mode"]).size().rename("images").reset_index()
     counts = count_copies(used, duplicates, data_set)
-    return Section("Composition", text, [("Images of each class, and their copies", counts), ("Formats and modes of the pixels", formats)])
+    return Section("Composition", text, [("Images of each class, and their copies", counts), ("Formats and modes of the pixels", count_formats(used))])
 
 
 def _left_out(index: pd.DataFrame, splits: pd.DataFrame) -> Section:
-    reasons = splits[splits["left_out"] != ""].groupby(["left_out", "class"]).size().rename("images").reset_index().rename(columns={"left_out": "reason"})
-    tables = [("Files that can't be used", count_reasons(index, "left_out")), ("Images that are not learned from", reasons)]
+    tables = [("Files that can't be used", count_reasons(index, "left_out")), ("Images that are not learned from", count_not_learned(splits))]
     tables = [(caption, table) for caption, table in tables if len(table)]
     return Section("What was left out", "" if tables else "Nothing.", tables)
 
@@ -73,8 +80,7 @@ def _preparation(used: pd.DataFrame, about: Mapping[str, Any]) -> str:
 def _sets(splits: pd.DataFrame, policy: ImageSplitSettings, data_set: ImageSet) -> Section:
     text = (
         f"Policy “{policy.policy}”, seed {policy.seed}. {policy.validation:.0%} of the images to learn from are for validation, drawn from "
-        f"{data_set.training} by group of copies. The official test set is {data_set.testing} as published; the deduplicated one holds one of each group of "
-        "copies, none of which is learned from."
+        f"{data_set.training} by group of copies. {describe_test_sets(data_set)}"
     )
     return Section("Sets", text, [("Images of each class", count_sets(splits, data_set))])
 

@@ -10,7 +10,17 @@ from brain_tumor.data.image_split import ImageSplitSettings
 from brain_tumor.data.images import ImageSet
 from brain_tumor.figures.report import Picture, Section, Words, render_report
 from brain_tumor.figures.settings import describe_settings
-from brain_tumor.pipelines.data_classification.tables import FITS, UNSEEN, count_copies, count_reasons, count_sets
+from brain_tumor.pipelines.data_classification.tables import (
+    FITS,
+    UNSEEN,
+    count_copies,
+    count_formats,
+    count_not_learned,
+    count_reasons,
+    count_sets,
+    describe_test_sets,
+    find_commonest_size,
+)
 
 WORDS = {
     "1_counts": Words(
@@ -66,9 +76,8 @@ def compose_data_report(
         _sets(splits, policy, data_set, [pictures["1_counts"]]),
         describe_settings(settings, ()),
     ]
-    name = data_set.name + (" (SIMULATED)" if about["simulated"] else "")
     table = (f"Images in {data_set.training} and {data_set.testing}, and their copies in the other folder", counts)
-    return render_report(f"Data: {name}", _answer(counts, data_set), table, sections, simulated=about["simulated"])
+    return render_report(f"Data: {data_set.name}", _answer(counts, data_set), table, sections, simulated=about["simulated"])
 
 
 def _answer(counts: pd.DataFrame, data_set: ImageSet) -> str:
@@ -115,10 +124,9 @@ def _neighbours(pairs: pd.DataFrame, index: pd.DataFrame, data_set: ImageSet, co
 
 def _files(index: pd.DataFrame) -> Section:
     used = index[index["left_out"] == ""]
-    sizes = used.groupby(["width", "height"]).size()
-    width, height = sizes.idxmax()
-    text = f"{len(used):,} images in {len(sizes):,} sizes ({sizes.max():,} are {width} x {height}). {len(index) - len(used):,} files are left out."
-    tables = [("Formats and modes of the pixels", used.groupby(["format", "mode"]).size().rename("images").reset_index())]
+    sizes, most, size = find_commonest_size(used)
+    text = f"{len(used):,} images in {sizes:,} sizes ({most:,} are {size}). {len(index) - len(used):,} files are left out."
+    tables = [("Formats and modes of the pixels", count_formats(used))]
     for column, caption in (("left_out", "What was left out, and why"), ("note", "What is unusual")):
         reasons = count_reasons(index, column)
         if len(reasons):
@@ -127,14 +135,11 @@ def _files(index: pd.DataFrame) -> Section:
 
 
 def _sets(splits: pd.DataFrame, policy: ImageSplitSettings, data_set: ImageSet, pictures: list[Picture]) -> Section:
-    reasons = splits[splits["left_out"] != ""].groupby(["left_out", "class"]).size().rename("images").reset_index()
+    reasons = count_not_learned(splits)
     tables = [("Images of each class", count_sets(splits, data_set))]
     if len(reasons):
-        tables.append(("Training images that are not learned from", reasons.rename(columns={"left_out": "reason"})))
-    text = (
-        f"Policy {policy.policy}. Validation is drawn from {data_set.training} by group of copies. The official test set is {data_set.testing} as published; "
-        "the deduplicated one holds one of each group of copies, none of which is learned from."
-    )
+        tables.append(("Training images that are not learned from", reasons))
+    text = f"Policy {policy.policy}. Validation is drawn from {data_set.training} by group of copies. {describe_test_sets(data_set)}"
     return Section("Sets", text, tables, pictures)
 
 

@@ -37,6 +37,29 @@ def count_sets(splits: pd.DataFrame, data_set: ImageSet) -> pd.DataFrame:
     return counts.T.assign(all=counts.sum()).rename_axis("set").reset_index()
 
 
+def find_commonest_size(used: pd.DataFrame) -> tuple[int, int, str]:
+    """How many sizes there are, how many images have the commonest of them, and which it is."""
+    sizes = used.groupby(["width", "height"]).size()
+    width, height = sizes.idxmax()
+    return len(sizes), int(sizes.max()), f"{width} x {height}"
+
+
+def count_formats(used: pd.DataFrame) -> pd.DataFrame:
+    """Images by what their files really are."""
+    return used.groupby(["format", "mode"]).size().rename("images").reset_index()
+
+
+def count_not_learned(splits: pd.DataFrame) -> pd.DataFrame:
+    """Training images that are not learned from, by reason and class."""
+    reasons = splits[splits["left_out"] != ""].groupby(["left_out", "class"]).size().rename("images")
+    return reasons.reset_index().rename(columns={"left_out": "reason"})
+
+
+def describe_test_sets(data_set: ImageSet) -> str:
+    """What the two test sets hold."""
+    return f"The official test set is {data_set.testing} as published; the deduplicated one holds one of each group of copies, none of which is learned from."
+
+
 def count_reasons(index: pd.DataFrame, column: str) -> pd.DataFrame:
     """Files by the reason why they are left out, or by a note on them."""
     rows = index[index[column] != ""]

@@ -10,7 +10,7 @@ from brain_tumor.data.origin import Origin, find_origin
 from brain_tumor.data.split import SplitSettings
 from brain_tumor.figures.card import SHEET, render_card, write_list
 from brain_tumor.figures.report import Section
-from brain_tumor.pipelines.data_segmentation.tables import count_left_out, count_sets
+from brain_tumor.pipelines.data_segmentation.tables import NOTHING, count_left_out, count_sets, write_answer, write_missing
 
 
 def compose_data_sheet(
@@ -40,9 +40,8 @@ def compose_data_sheet(
         Section("Known problems", write_list([*found.problems, *_problems(patients)])),
         Section("Terms and citations", f"{found.terms}\n\n{write_list([*found.sources, SHEET])}"),
     ]
-    summary = f"{len(used):,} slices of {len(patients):,} patients are in use; {len(index) - len(used):,} are left out."
-    title = f"Data sheet: {data_set.name}{' (SIMULATED)' if about['simulated'] else ''}"
-    return render_card(title, summary, sections, simulated=about["simulated"])
+    title = f"Data sheet: {data_set.name}"
+    return render_card(title, f"{write_answer(patients, index)}.", sections, simulated=about["simulated"])
 
 
 def _composition(patients: pd.DataFrame, used: pd.DataFrame, about: Mapping[str, Any]) -> Section:
@@ -63,9 +62,9 @@ def _span(values: pd.Series) -> str:
 
 def _left_out(index: pd.DataFrame, missing: tuple[int, int]) -> Section:
     reasons = count_left_out(index)
-    text = "`index.csv` names every file." if len(reasons) else "Nothing: every file could be read, and every slice shows brain."
+    text = "`index.csv` names every file." if len(reasons) else NOTHING
     if missing[1]:
-        text += f" The published list names {missing[0]:,} slices, of which {missing[1]:,} are not in this copy."
+        text += f" T{write_missing(missing)[1:]}."
     return Section("What was left out", text, [("Reasons", reasons)] if len(reasons) else [])
 
 

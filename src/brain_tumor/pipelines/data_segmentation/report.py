@@ -5,9 +5,10 @@ from typing import Any
 
 import pandas as pd
 
+from brain_tumor.figures.cells import mark_title
 from brain_tumor.figures.report import Picture, Section, Words, render_report
 from brain_tumor.figures.settings import describe_settings
-from brain_tumor.pipelines.data_segmentation.tables import count_left_out, count_sets
+from brain_tumor.pipelines.data_segmentation.tables import NOTHING, count_left_out, count_sets, write_answer, write_missing
 
 WORDS = {
     "1_patients": Words(
@@ -50,18 +51,15 @@ def compose_data_report(
         figures: name > PNG or GIF.
         settings: block > setting > value.
     """
-    used = index[index["left_out"] == ""]
-    name = about["data_set"] + (" (SIMULATED)" if about["simulated"] else "")
-    answer = f"{len(used):,} slices of {len(patients):,} patients are in use; {len(index) - len(used):,} are left out"
-    if missing[1]:
-        answer += f"; the published list names {missing[0]:,} slices, of which {missing[1]:,} are not in this copy"
+    name = mark_title(about["data_set"], simulated=about["simulated"])
+    answer = "; ".join([write_answer(patients, index), *([write_missing(missing)] if missing[1] else [])])
     pictures = [Picture(content, WORDS[figure], name) for figure, content in figures.items()]
     left_out = count_left_out(index)
     tables = [("What was left out, and why", left_out)] if len(left_out) else []
     sections = [
-        Section("What was left out", "" if tables else "Nothing: every file could be read, and every slice shows brain.", tables),
+        Section("What was left out", "" if tables else NOTHING, tables),
         Section("What there is", f"Modalities {', '.join(about['modalities'])}; {about['standardisation']}.", [], pictures),
         describe_settings(settings, ()),
     ]
     table = ("Patients in each set; grades and tumour volumes are spread evenly over the sets", count_sets(patients, splits))
-    return render_report(f"Data: {name}", f"{answer}.", table, sections, simulated=about["simulated"])
+    return render_report(f"Data: {about['data_set']}", f"{answer}.", table, sections, simulated=about["simulated"])

@@ -4,6 +4,19 @@ import pandas as pd
 
 from brain_tumor.data.split import TEST, TRAIN, VALIDATION
 
+NOTHING = "Nothing: every file could be read, and every slice shows brain."
+
+
+def write_answer(patients: pd.DataFrame, index: pd.DataFrame) -> str:
+    """How many slices of how many patients are in use, and how many are left out."""
+    used = int((index["left_out"] == "").sum())
+    return f"{used:,} slices of {len(patients):,} patients are in use; {len(index) - used:,} are left out"
+
+
+def write_missing(missing: tuple[int, int]) -> str:
+    """Slices that the published list names, and how many of them are not there."""
+    return f"the published list names {missing[0]:,} slices, of which {missing[1]:,} are not in this copy"
+
 
 def count_sets(patients: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
     """Patients, slices, tumour and grades of each set."""

@@ -8,8 +8,9 @@ import pandas as pd
 from brain_tumor.data.origin import Origin, find_origin
 from brain_tumor.data.split import TEST
 from brain_tumor.figures.card import CARD, render_card, write_list
+from brain_tumor.figures.cells import write_sizes
 from brain_tumor.figures.report import Section
-from brain_tumor.figures.settings import TRAINING, list_versions, merge_settings
+from brain_tumor.figures.settings import TRAINING, describe_settings, merge_settings
 from brain_tumor.metrics.surfaces import TOLERANCE
 from brain_tumor.networks import describe
 from brain_tumor.networks.trained import TrainedNetwork
@@ -59,22 +60,18 @@ def compose_model_card(
         _settings(networks, settings),
         Section("Citations", write_list([*found.sources, CARD])),
     ]
-    title = f"Model card: segmentation of {about['data_set']}{' (SIMULATED)' if about['simulated'] else ''}"
+    title = f"Model card: segmentation of {about['data_set']}"
     return render_card(title, write_answer(comparison, about), sections, simulated=about["simulated"])
 
 
 def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Section:
-    rows = [(network.name, network.parameters, len(network.members), _list_sizes(network), _list_epochs(network)) for network in networks]
+    rows = [(network.name, network.parameters, len(network.members), write_sizes(network.sizes), _list_epochs(network)) for network in networks]
     text = (
         f"{len(networks)} networks that give the probability of each tissue ({', '.join(about['tissues'])}) in every pixel of a slice of "
         f"{', '.join(about['modalities'])}. Each sees one slice at a time, {about['slice_size']} x {about['slice_size']} pixels.\n\n"
     )
     text += write_list(f"**{network.name}**: {describe(network.name)}" for network in networks)
     return Section("What it is", text, [("Networks", pd.DataFrame(rows, columns=["network", "parameters", "members", "sizes", "epoch kept"]))])
-
-
-def _list_sizes(network: TrainedNetwork) -> str:
-    return ", ".join(f"{name} {size}" for name, size in network.sizes.items())
 
 
 def _list_epochs(network: TrainedNetwork) -> str:
@@ -122,6 +119,5 @@ def _usage(about: Mapping[str, Any]) -> str:
 
 
 def _settings(networks: Sequence[TrainedNetwork], settings: Mapping[str, Any]) -> Section:
-    recipes = merge_settings({network.name: {"recipe": network.description["recipe"], "seed": network.description["seed"], **settings} for network in networks})
-    table = pd.DataFrame(list(recipes.items()), columns=["setting", "value"])
-    return Section("Settings and versions", "", [("Settings", table), ("Versions", list_versions(TRAINING))])
+    own = {network.name: {"recipe": network.description["recipe"], "seed": network.description["seed"], **settings} for network in networks}
+    return describe_settings(merge_settings(own), TRAINING)

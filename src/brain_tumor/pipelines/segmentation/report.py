@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from brain_tumor.data.split import TEST
+from brain_tumor.figures.cells import write_interval
 from brain_tumor.figures.plot import Plot, draw_strip
 from brain_tumor.figures.report import Picture, Section, Words, render_report
 from brain_tumor.figures.settings import TRAINING, describe_settings
@@ -87,7 +88,7 @@ def compose_report(
     sections += [_network(name, scores[name], drawn[name]) for name in scores]
     sections += [_attention(*each) for each in attention]
     sections += [_data(index, splits, about), describe_settings(settings, TRAINING)]
-    title = f"Segmentation of {about['data_set']}{' (SIMULATED)' if about['simulated'] else ''}"
+    title = f"Segmentation of {about['data_set']}"
     table = ("Mean Dice of test patients' volumes, and 95 % interval over patients", score_targets(comparison))
     return render_report(title, write_answer(comparison, about), table, sections, simulated=about["simulated"])
 
@@ -106,11 +107,7 @@ def _comparison(comparison: pd.DataFrame, differences: pd.DataFrame, about: Mapp
 
 
 def _means(dice: pd.DataFrame) -> Plot:
-    intervals = [f" ({low:.3f} to {high:.3f})" if pd.notna(low) else "" for low, high in zip(dice["low"], dice["high"], strict=True)]
-    said = [
-        f"{row.network}, {row.target}: mean Dice {row.mean:.3f}{interval}, {row.patients} patients"
-        for row, interval in zip(dice.itertuples(), intervals, strict=True)
-    ]
+    said = [f"{row.network}, {row.target}: mean Dice {write_interval(row.mean, row.low, row.high)}, {row.patients} patients" for row in dice.itertuples()]
     dots = dice.assign(column=dice["target"], value=dice["mean"], series=dice["network"], name=dice["network"], says=said)
     return draw_strip(dots, "mean Dice", "Mean Dice of test patients for each network and target, with its 95 % interval over patients.")
 

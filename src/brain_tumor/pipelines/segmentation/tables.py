@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from brain_tumor.data.split import TEST
+from brain_tumor.figures.cells import write_interval
 from brain_tumor.metrics.segmentation import VOLUME
 
 PROTOCOL = (
@@ -46,7 +46,7 @@ def write_answer(comparison: pd.DataFrame, about: Mapping[str, Any]) -> str:
 def with_intervals(table: pd.DataFrame, value: str, index: list[str], across: str = "target") -> pd.DataFrame:
     """A column for each target (or whatever there is one for), in it the value and its interval."""
     numbers = table[[value, "low", "high"]].to_numpy(float)
-    words = [f"{v:.3f}" if np.isnan(low) else f"{v:.3f} ({low:.3f} to {high:.3f})" for v, low, high in numbers]
+    words = [write_interval(*row) for row in numbers]
     wide = table.assign(words=words).pivot(index=index, columns=across, values="words")
     return wide.loc[table.set_index(index).index.unique(), list(table[across].unique())].reset_index()
 

@@ -60,7 +60,7 @@ def compose_model_card(results: Results, protocol: ProtocolSettings, origin: Ori
         describe_settings({"protocol": protocol.model_dump()}, FITTING),
         Section("Citations", write_list([*found.sources, CARD])),
     ]
-    title = f"Model card: survival from {results.masks}{' (SIMULATED)' if results.simulated else ''}"
+    title = f"Model card: survival from {results.masks}"
     return render_card(title, write_answer(results, protocol), sections, simulated=results.simulated)
 
 
@@ -88,7 +88,7 @@ def compose_data_sheet(results: Results, data_set: DataSet, origin: Origin) -> s
         Section("Terms and citations", f"{found.terms}\n\n{write_list([*found.sources, SHEET])}"),
     ]
     summary = f"{len(used)} patients are in use, {alive} of them known only to be alive; {left_out} are left out."
-    title = f"Data sheet: survival from {results.masks}{' (SIMULATED)' if results.simulated else ''}"
+    title = f"Data sheet: survival from {results.masks}"
     return render_card(title, summary, sections, simulated=results.simulated)
 
 

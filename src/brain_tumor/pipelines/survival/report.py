@@ -77,7 +77,7 @@ def compose_report(results: Results, protocol: ProtocolSettings, figures: Mappin
         sections += [_evidence(protocol, pictures), *_models(results), _curves(pictures, expected), _importances(results, pictures)]
         sections.append(Section("Protocol", write_protocol(protocol)))
     sections += [_patients(results), _features(results), Section("Limits", LIMITS), describe_settings({"protocol": protocol.model_dump()}, FITTING)]
-    title = f"Survival from the segmentation: {results.masks}{' (SIMULATED)' if results.simulated else ''}"
+    title = f"Survival from the segmentation: {results.masks}"
     table = list_gains(results) if len(results.scores) else ("Patients", count_patients(results.patients))
     return render_report(title, write_answer(results, protocol), table, sections, simulated=results.simulated)
 

@@ -8,9 +8,11 @@ import pandas as pd
 
 from brain_tumor.data.shape_features import FEATURES
 from brain_tumor.data.survival import GTR
+from brain_tumor.figures.cells import write_interval
 from brain_tumor.figures.report import Table
 from brain_tumor.metrics.survival import classes
 from brain_tumor.models.settings import ProtocolSettings
+from brain_tumor.models.validation import BASELINE
 
 LIMITS = (
     "Not for clinical use. The tables don't say from which hospitals and years patients come, nor what treatment other than surgery they had; where the "
@@ -25,7 +27,6 @@ METRICS = {
     "mean_squared_error": "mean SE",
     "median_squared_error": "median SE",
 }
-AGE_ALONE = ("linear", "age")
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def _change(results: Results) -> str:
 def _verdict(results: Results, cohort: str) -> str:
     """Whether the segmentation adds to age, by a rule: both intervals of the gain in concordance lie above 0, and permuted shapes seldom gain as much."""
     gain = _tested(results, cohort, "concordance")
-    alone, shape = (_score(results, cohort, pair, "concordance") for pair in (AGE_ALONE, (gain["model"], gain["features"])))
+    alone, shape = (_score(results, cohort, pair, "concordance") for pair in (BASELINE, (gain["model"], gain["features"])))
     signs = [gain["low"] > 0, gain["fold_low"] > 0, gain["p"] < 0.05]
     said = "the segmentation may add to age, but this is not certain," if any(signs) else "no gain from the segmentation over age is shown"
     if all(signs):
@@ -103,8 +104,8 @@ def list_gains(results: Results) -> Table:
     for cohort in results.scores["cohort"].unique():
         for metric in ("concordance", "spearman"):
             gain = _tested(results, cohort, metric)
-            alone, shape = (_score(results, cohort, pair, metric)["value"] for pair in (AGE_ALONE, (gain["model"], gain["features"])))
-            interval, folds = (_interval(gain[f"{of}gain"], gain[f"{of}low"], gain[f"{of}high"], "+.3f") for of in ("", "fold_"))
+            alone, shape = (_score(results, cohort, pair, metric)["value"] for pair in (BASELINE, (gain["model"], gain["features"])))
+            interval, folds = (write_interval(gain[f"{of}gain"], gain[f"{of}low"], gain[f"{of}high"], "+.3f") for of in ("", "fold_"))
             rows.append((cohort, METRICS[metric], f"{alone:.3f}", f"{shape:.3f}", interval, folds, f"{gain['chance']:+.3f}", f"{gain['p']:.3f}"))
     columns = ["patients", "score", "age", "age + shape", "gain, over patients", "gain, over folds", "chance", "p"]
     return "Gain over age alone, with 95 % intervals", pd.DataFrame(rows, columns=columns)
@@ -122,12 +123,7 @@ def list_scores(results: Results, cohort: str) -> Table:
 
 def _cell(row: Any) -> str:
     scale, form, shorter = (1e-3, ".0f", ".0f") if "squared" in row.metric else (1.0, ".3f", ".2f")
-    return _interval(row.value * scale, row.low * scale, row.high * scale, form, shorter)
-
-
-def _interval(value: float, low: float, high: float, form: str, shorter: str = "") -> str:
-    shorter = shorter or form
-    return "–" if pd.isna(value) else f"{value:{form}} ({low:{shorter}} to {high:{shorter}})"
+    return write_interval(row.value * scale, row.low * scale, row.high * scale, form, shorter)
 
 
 def find_commonest(results: Results, cohort: str) -> str:
@@ -168,7 +164,7 @@ def list_features(patients: pd.DataFrame) -> pd.DataFrame:
 
 def _quartiles(values: pd.Series) -> str:
     low, middle, high = values.quantile([0.25, 0.5, 0.75])
-    return _interval(middle, low, high, ".3g" if high < 1000 else ",.0f")
+    return write_interval(middle, low, high, ".3g" if high < 1000 else ",.0f")
 
 
 def write_protocol(protocol: ProtocolSettings) -> str:
