@@ -12,14 +12,11 @@ first. `test` learns, validates and tests on the sets of the policy; the test se
 """
 
 import argparse
-import json
 import logging
 import os
 import sys
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -27,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from segmentation_recipes import overridden
+from recipes import Work, make_parser, override, train_all
 
 from brain_tumor.data.image_split import OFFICIAL, ImageSplitSettings, split_images
 from brain_tumor.data.images import ImageSet
@@ -51,17 +48,17 @@ RECIPES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+TABLES = ("02_intermediate/classification/index.csv", "08_reporting/classification/duplicates.csv")
+
+
 def make_sets(data: Path, policy: str, validation: float) -> pd.DataFrame:
     """Each image's set under a policy."""
-    index, duplicates = (pd.read_csv(data / path, keep_default_na=False) for path in ("02_intermediate/classification/index.csv", DUPLICATES))
+    index, duplicates = (pd.read_csv(data / path, keep_default_na=False) for path in TABLES)
     settings = ImageSplitSettings(**DATA["split"] | {"policy": policy, "validation": validation})
     return split_images(index, duplicates.astype({"conflict": bool}), ImageSet(**DATA["data_set"]), settings)
 
 
-DUPLICATES = "08_reporting/classification/duplicates.csv"
-
-
-def train(work: dict[str, Any], epochs: int, least: int = 1) -> tuple[TrainedNetwork, dict[str, float], int, float]:
+def train(work: Work, epochs: int) -> tuple[TrainedNetwork, dict[str, float], int, float]:
     """The network, the row of the epoch that is kept, epochs and CPU minutes; on one thread."""
     import torch
 
@@ -74,7 +71,7 @@ def train(work: dict[str, Any], epochs: int, least: int = 1) -> tuple[TrainedNet
     logging.getLogger("brain_tumor").setLevel(logging.WARNING)
     images, splits = Store(Path(work["store"])), work["splits"]
     rows = {name: np.flatnonzero(images.rows["file"].isin(splits.loc[splits["split"] == name, "file"])) for name in ("train", "validation")}
-    settings = ClassificationRecipe.model_validate(work["recipe"] | {"epochs": epochs, "patience": epochs, "epoch_steps": least})
+    settings = ClassificationRecipe.model_validate(work["settings"] | {"epochs": epochs, "patience": epochs, "epoch_steps": 1})
     engine = EngineSettings(device="cpu", precision=work["precision"], seed=work["seed"])
     counts = np.bincount(images.read(rows["train"], "label")[0], minlength=4).tolist()
     torch.manual_seed(engine.seed)
@@ -87,12 +84,12 @@ def train(work: dict[str, Any], epochs: int, least: int = 1) -> tuple[TrainedNet
     return TrainedNetwork(work["network"], work["sizes"], about, (fitted.weights,)), fitted.kept, len(fitted.log), minutes
 
 
-def measure_pace(work: dict[str, Any]) -> float:
+def measure_pace(work: Work) -> float:
     """CPU minutes of an epoch, validation included."""
     return train(work, 1)[-1]
 
 
-def train_and_score(work: dict[str, Any]) -> pd.DataFrame:
+def train_and_score(work: Work) -> pd.DataFrame:
     """One training, scored on the images held out; a row for each set of images."""
     from brain_tumor.metrics.classification import score, to_probability
     from brain_tumor.training.classify import find_logits
@@ -108,7 +105,7 @@ def train_and_score(work: dict[str, Any]) -> pd.DataFrame:
         logits = np.concatenate(list(find_logits(network.module(), images, rows, device, channels=work["sizes"]["in_channels"])))
         scores = score(to_probability(logits), images.read(rows, "label")[0].astype(int), sets["group"].to_numpy()[rows], images.description["classes"])
         tables.append(scores.assign(set=name, images=len(rows)))
-    names = {"network": work["network"], "recipe": work["name"], "policy": work["policy"], "seed": work["seed"]}
+    names = {"network": work["network"], "recipe": work["recipe"], "policy": work["policy"], "seed": work["seed"]}
     facts = {"minutes": round(minutes, 2), "epochs": epochs, "epoch": int(kept["epoch"]), "likelihood": kept["validation_likelihood"]}
     result = pd.concat(tables).assign(**names, **facts)
     if work["weights"]:
@@ -119,26 +116,17 @@ def train_and_score(work: dict[str, Any]) -> pd.DataFrame:
 
 def measure(arguments: argparse.Namespace) -> None:
     """Every training that is not measured yet; the table grows as they end."""
-    done = pd.read_csv(arguments.out) if arguments.out.is_file() else pd.DataFrame(columns=["network", "recipe", "policy", "seed"])
-    known = set(done[["network", "recipe", "policy", "seed"]].itertuples(index=False, name=None))
-    paces = arguments.out.with_suffix(".paces.json")
-    pace = json.loads(paces.read_text()) if paces.is_file() else {}
     splits = make_sets(arguments.data, arguments.policy, 0.25 if arguments.what == "develop" else DATA["split"]["validation"])
     works = [make_work(arguments, splits, *each) for each in product(arguments.networks, arguments.recipes, arguments.seeds)]
-    works = [work for work in works if (work["network"], work["name"], work["policy"], work["seed"]) not in known]
-    with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        new = {work["pace"]: work for work in works if work["pace"] not in pace}
-        for key, minutes in zip(new, pool.map(measure_pace, new.values()), strict=True):
-            pace[key] = minutes
-            print(f"{key}: {60 * minutes:.0f} s of CPU an epoch", flush=True)
-        paces.write_text(json.dumps(pace, indent=1))
-        for future in [pool.submit(train_and_score, work | {"epochs": max(1, int(arguments.minutes / pace[work["pace"]]))}) for work in works]:
-            table = future.result()
-            table.to_csv(arguments.out, mode="a", header=not arguments.out.is_file(), index=False)
-            row, values = table.iloc[0], table.set_index(["set", "metric"])["value"]
-            words = [f"{name} {values[name, 'accuracy']:.4f}" for name in values.index.unique(0)]
-            print(f"{row.network} | {row.recipe} | {row.policy} | seed {row.seed}: {row.epoch} of {row.epochs} epochs, {row.minutes} min,", end=" ")
-            print(f"likelihood {row.likelihood:.4f} |", *words, flush=True)
+    train_all(arguments, works, ["network", "recipe", "policy", "seed"], measure_pace, train_and_score, say)
+
+
+def say(table: pd.DataFrame) -> None:
+    """Accuracy on each set of images."""
+    row, values = table.iloc[0], table.set_index(["set", "metric"])["value"]
+    words = [f"{name} {values[name, 'accuracy']:.4f}" for name in values.index.unique(0)]
+    print(f"{row.network} | {row.recipe} | {row.policy} | seed {row.seed}: {row.epoch} of {row.epochs} epochs, {row.minutes} min,", end=" ")
+    print(f"likelihood {row.likelihood:.4f} |", *words, flush=True)
 
 
 def make_work(arguments: argparse.Namespace, splits: pd.DataFrame, network: str, name: str, seed: int) -> dict[str, Any]:
@@ -146,13 +134,13 @@ def make_work(arguments: argparse.Namespace, splits: pd.DataFrame, network: str,
     recipe, precision = RECIPES[name]
     experiment = ExperimentSettings(**BASE[network] | FULL[network])
     rate = {"learning_rate": experiment.learning_rate} if name == "ours" and experiment.learning_rate else {}
-    recipe = overridden(recipe | rate, arguments.set)
+    recipe = override(recipe | rate, arguments.set)
     developed, tested = [("validation", "split", "validation")], [("deduplicated", "deduplicated_test", True), (OFFICIAL, "official_test", True)]
     return {
         "network": network,
         "sizes": {"out_channels": 4, "image_size": DATA["preparation"]["image_size"]} | experiment.sizes,
-        "name": f"{name} {' '.join(arguments.set)}".strip(),
-        "recipe": recipe,
+        "recipe": f"{name} {' '.join(arguments.set)}".strip(),
+        "settings": recipe,
         "precision": precision,
         "policy": arguments.policy,
         "seed": seed,
@@ -172,17 +160,9 @@ def compare(arguments: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     os.environ["OMP_NUM_THREADS"] = "1"
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["test", "develop", "compare"])
-    parser.add_argument("--data", type=Path, default=Path("data"), help="the project's data folder")
-    parser.add_argument("--out", type=Path, default=Path("recipes_classification.csv"))
-    parser.add_argument("--networks", nargs="+", default=networks_of("classification"))
-    parser.add_argument("--recipes", nargs="+", default=["ours"], choices=list(RECIPES))
+    parser = make_parser(__doc__, networks_of("classification"), list(RECIPES), ["ours"], "recipes_classification.csv", 30.0)
     parser.add_argument("--policy", choices=["deduplicated", "official"], default="deduplicated")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--set", nargs="*", default=[], help="change the recipe, such as ema=0.99 augmentation.warp=0.5")
-    parser.add_argument("--minutes", type=float, default=30.0, help="CPU time of each training")
     parser.add_argument("--weights", type=Path, help="a folder to keep the trained networks in")
-    parser.add_argument("--jobs", type=int, default=2, help="trainings at once, on one thread each")
     arguments = parser.parse_args()
     sys.exit(compare(arguments) if arguments.what == "compare" else measure(arguments))

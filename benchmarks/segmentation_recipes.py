@@ -12,15 +12,12 @@ Volume Dice as in the report; BraTS 2020 rule for empty masks. A training that i
 """
 
 import argparse
-import json
 import logging
 import os
 import sys
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -28,6 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from recipes import Work, make_parser, override, train_all
 
 from brain_tumor.data.store import Store
 from brain_tumor.networks import build, networks_of
@@ -53,7 +51,7 @@ EPOCH = 400
 """Slices in an epoch, at least: the rest of the time is for validation."""
 
 
-def train(work: dict[str, Any], epochs: int) -> tuple[dict[str, Any], float]:
+def train(work: Work, epochs: int, slices: int = EPOCH) -> tuple[dict[str, Any], float]:
     """What is left of training with each rule of which weights to keep, and its CPU minutes; on one thread."""
     import torch
 
@@ -66,8 +64,8 @@ def train(work: dict[str, Any], epochs: int) -> tuple[dict[str, Any], float]:
     logging.getLogger("brain_tumor").setLevel(logging.WARNING)
     store = Store(Path(work["store"]))
     about, rows = store.description, rows_of(store, work["sets"])
-    steps = work.get("epoch", EPOCH) // work["recipe"]["batch_size"]
-    settings = SegmentationRecipe.model_validate(work["recipe"] | {"epochs": epochs, "patience": epochs, "epoch_steps": steps})
+    steps = slices // work["settings"]["batch_size"]
+    settings = SegmentationRecipe.model_validate(work["settings"] | {"epochs": epochs, "patience": epochs, "epoch_steps": steps})
     engine = EngineSettings(device="cpu", precision=work["precision"])
     torch.manual_seed(engine.seed)
     task = SegmentationTask(build(work["network"], **work["sizes"]), about["targets"], len(about["tissues"]), settings, engine.seed)
@@ -81,13 +79,13 @@ def train(work: dict[str, Any], epochs: int) -> tuple[dict[str, Any], float]:
         return {keep: read_fitted(state, each) for keep, each in jobs.items()}, minutes
 
 
-def measure_pace(work: dict[str, Any]) -> float:
+def measure_pace(work: Work) -> float:
     """CPU minutes of an epoch, validation included."""
-    train(work | {"epoch": 32}, 1)  # what is built once
+    train(work, 1, slices=32)  # what is built once
     return train(work, 1)[1]
 
 
-def train_and_score(work: dict[str, Any]) -> pd.DataFrame:
+def train_and_score(work: Work) -> pd.DataFrame:
     """One training, scored on the patients held out; rows `patient`, `target`, `dice` and what was trained."""
     from brain_tumor.metrics.segmentation import count_slices, score_patients, to_labels
     from brain_tumor.training.device import choose_device
@@ -105,7 +103,7 @@ def train_and_score(work: dict[str, Any]) -> pd.DataFrame:
         found = np.concatenate(list(find_probabilities(network.eval(), store, chosen, device, flips=work["flips"])))
         counts = count_slices(labels, to_labels(found), store.description["targets"])
         dice = score_patients(counts.assign(patient=patients[chosen][counts["position"]])).query("metric == 'dice'")
-        names = {"network": work["network"], "recipe": work["name"], "fold": work["fold"], "keep": keep}
+        names = {"network": work["network"], "recipe": work["recipe"], "fold": work["fold"], "keep": keep}
         facts = {"minutes": round(minutes, 2), "epochs": len(result.log), "epoch": int(result.kept["epoch"]), "validation": result.kept[MONITOR]}
         tables.append(dice[["patient", "target", "value"]].rename(columns={"value": "dice"}).assign(**names, **facts))
     return pd.concat(tables)
@@ -129,37 +127,28 @@ def measure(arguments: argparse.Namespace) -> None:
     """Every training that is not measured yet; the table grows as they end. First, how many epochs of each network and recipe fit the time."""
     splits = pd.read_csv(arguments.data / "05_model_input/segmentation/splits.csv")
     folds = {0: ([3, 4], [0, 1, 2])} if arguments.what == "develop" else {k: ([k], [f for f in range(5) if f != k]) for k in (0, 1, 2)}
-    done = pd.read_csv(arguments.out) if arguments.out.is_file() else pd.DataFrame(columns=["network", "recipe", "fold"])
-    known = set(done[["network", "recipe", "fold"]].itertuples(index=False, name=None))
-    paces = arguments.out.with_suffix(".paces.json")
-    pace = json.loads(paces.read_text()) if paces.is_file() else {}
     works = [make_work(arguments, splits, *each) for each in product(folds.items(), arguments.networks, arguments.recipes)]
-    works = [work for work in works if (work["network"], work["name"], work["fold"]) not in known]
-    with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        new = {work["pace"]: work for work in works if work["pace"] not in pace}
-        for key, minutes in zip(new, pool.map(measure_pace, new.values()), strict=True):
-            pace[key] = minutes
-            print(f"{key}: {60 * minutes:.0f} s of CPU an epoch of {EPOCH} slices", flush=True)
-        paces.write_text(json.dumps(pace, indent=1))
-        for future in [pool.submit(train_and_score, work | {"epochs": max(1, int(arguments.minutes / pace[work["pace"]]))}) for work in works]:
-            table = future.result()
-            table.to_csv(arguments.out, mode="a", header=not arguments.out.is_file(), index=False)
-            for keep, part in table.groupby("keep"):
-                means, row = part.groupby("target", sort=False)["dice"].mean(), part.iloc[0]
-                print(f"{row.network} | {row.recipe} | fold {row.fold} | {keep}: {row.epoch} of {row.epochs} epochs, {row.minutes} min |", end=" ")
-                print(f"{means[['WT', 'TC', 'ET']].mean():.4f} |", " ".join(f"{k} {v:.3f}" for k, v in means.items()), flush=True)
+    train_all(arguments, works, ["network", "recipe", "fold"], measure_pace, train_and_score, say)
+
+
+def say(table: pd.DataFrame) -> None:
+    """A line for each rule of which weights to keep."""
+    for keep, part in table.groupby("keep"):
+        means, row = part.groupby("target", sort=False)["dice"].mean(), part.iloc[0]
+        print(f"{row.network} | {row.recipe} | fold {row.fold} | {keep}: {row.epoch} of {row.epochs} epochs, {row.minutes} min |", end=" ")
+        print(f"{means[['WT', 'TC', 'ET']].mean():.4f} |", " ".join(f"{k} {v:.3f}" for k, v in means.items()), flush=True)
 
 
 def make_work(arguments: argparse.Namespace, splits: pd.DataFrame, fold: tuple[int, tuple[list[int], list[int]]], network: str, name: str) -> dict[str, Any]:
     """All that one training needs, as plain values."""
     number, (held_out, learning) = fold
     recipe, precision = RECIPES[name]
-    recipe = overridden(recipe, arguments.set)
+    recipe = override(recipe, arguments.set)
     return {
         "network": network,
         "sizes": {"n_filters": arguments.filters},
-        "name": f"{name} {' '.join(arguments.set)}".strip(),
-        "recipe": recipe,
+        "recipe": f"{name} {' '.join(arguments.set)}".strip(),
+        "settings": recipe,
         "precision": precision,
         "pace": f"{network} {name} {'warped' if recipe['augmentation'].get('warp') else ''}".strip(),
         "fold": number,
@@ -168,19 +157,6 @@ def make_work(arguments: argparse.Namespace, splits: pd.DataFrame, fold: tuple[i
         "keep": ["best", "last"] if arguments.what == "develop" else [recipe.get("keep", "best")],
         "store": str(arguments.data / "03_primary/segmentation/slices.h5"),
     }
-
-
-def overridden(recipe: dict[str, Any], changes: list[str]) -> dict[str, Any]:
-    """A recipe with `a.b=value` applied."""
-    recipe = json.loads(json.dumps(recipe))
-    for change in changes:
-        path, value = change.split("=")
-        *parents, last = path.split(".")
-        block = recipe
-        for parent in parents:
-            block = block.setdefault(parent, {})
-        block[last] = yaml.safe_load(value)
-    return recipe
 
 
 def compare(arguments: argparse.Namespace) -> None:
@@ -209,15 +185,7 @@ def compare(arguments: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     os.environ["OMP_NUM_THREADS"] = "1"
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["test", "develop", "compare"])
-    parser.add_argument("--data", type=Path, default=Path("data"), help="the project's data folder")
-    parser.add_argument("--out", type=Path, default=Path("recipes.csv"))
-    parser.add_argument("--networks", nargs="+", default=networks_of("segmentation"))
-    parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=list(RECIPES))
-    parser.add_argument("--set", nargs="*", default=[], help="change ours, such as ema=0.99 augmentation.warp=0.5")
-    parser.add_argument("--minutes", type=float, default=10.0, help="CPU time of each training")
+    parser = make_parser(__doc__, networks_of("segmentation"), list(RECIPES), list(RECIPES), "recipes.csv", 10.0)
     parser.add_argument("--filters", type=int, default=16)
-    parser.add_argument("--jobs", type=int, default=2, help="trainings at once, on one thread each")
     arguments = parser.parse_args()
     sys.exit(compare(arguments) if arguments.what == "compare" else measure(arguments))
