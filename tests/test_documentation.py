@@ -28,6 +28,7 @@ from support import ROOT, copy_project, save_patient
 
 from brain_tumor import networks
 from brain_tumor.cli import split_pipeline, submit
+from brain_tumor.figures.settings import flatten
 from brain_tumor.networks.trained import read_network
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "benchmarks").glob("*.py"))]
@@ -198,6 +199,13 @@ def test_settings_are_accepted(page, block, project, monkeypatch):
     monkeypatch.setattr(SequentialRunner, "run", resolve_pipeline)
     with KedroSession.create(project, runtime_params=block) as session:
         session.run(pipeline_names=["__default__"])
+        taken = session.load_context().config_loader["parameters"]
+    assert dict(flatten(block)).items() <= dict(flatten(taken)).items()
+
+
+def test_a_setting_that_is_not_there_is_found(project, monkeypatch):
+    with pytest.raises(ValueError, match=r"did you mean 'segmentation\.recipe\.epochs'"):
+        test_settings_are_accepted("a page", {"segmentation": {"recipe": {"epoch": 5}}}, project, monkeypatch)
 
 
 def test_exempt_and_run_commands_are_still_there():

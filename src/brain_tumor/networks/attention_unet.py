@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brain_tumor.networks.attention import Attention
-from brain_tumor.networks.blocks import he_initialised, upsample, weigh
+from brain_tumor.networks.blocks import he_initialised, upsample
+from brain_tumor.networks.cpu import weigh
 from brain_tumor.networks.improved_unet import ImprovedUNet
 
 

@@ -1,11 +1,11 @@
 """Parts that several networks share."""
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, interpolate
+from torch.nn.functional import interpolate
+
+from brain_tumor.networks.cpu import DepthwiseConv2d, Perceptron
 
 
 def double_convolution(in_channels: int, out_channels: int, middle: int | None = None) -> nn.Sequential:
@@ -28,115 +28,6 @@ def inverted_bottleneck(in_channels: int, middle: int, out_channels: int) -> nn.
     )
 
 
-def in_bf16_on_cpu(x: Tensor) -> bool:
-    """Whether autocast would have oneDNN compute what comes of this in bf16: some of its gradients take far longer than they need to."""
-    return x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and torch.backends.mkldnn.is_available()
-
-
-class Perceptron(nn.Sequential):
-    """1x1 convolution, ReLU, 1x1 convolution; one pass over the wide map in the middle instead of three, in bf16 on a CPU."""
-
-    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:  # noqa: A002  # the name in nn.Sequential
-        """The map of as many channels as the last convolution gives."""
-        if not in_bf16_on_cpu(input):
-            return super().forward(input)
-        return _Perceptron.apply(input.to(torch.get_autocast_dtype("cpu")), self[0].weight, self[0].bias, self[2].weight, self[2].bias)
-
-
-class _Perceptron(torch.autograd.Function):
-    """ReLU is part of the first convolution, and its gradient overwrites that of the second, which nothing else sees."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, expand: Tensor, of_middle: Tensor, project: Tensor, of_output: Tensor) -> Tensor:
-        expand, of_middle, project, of_output = (parameter.to(x.dtype) for parameter in (expand, of_middle, project, of_output))
-        middle = torch.ops.mkldnn._convolution_pointwise(x, expand, of_middle, [0, 0], [1, 1], [1, 1], 1, "relu", [], "")
-        ctx.save_for_backward(x, middle, expand, project)
-        return conv2d(middle, project, of_output)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-        x, middle, expand, project = ctx.saved_tensors
-        gradient, of_project, of_output = _gradients(gradients[0], middle, project)
-        torch.ops.aten.threshold_backward.grad_input(gradient, middle, 0, grad_input=gradient)
-        of_x, of_expand, of_middle = _gradients(gradient, x, expand)
-        return of_x, of_expand.float(), of_middle.float(), of_project.float(), of_output.float()
-
-
-def _gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of a 1x1 convolution's input, weight and bias."""
-    gradient = gradient.contiguous(memory_format=torch.channels_last)
-    return torch.ops.aten.convolution_backward(gradient, x, weight, [len(weight)], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True] * 3)
-
-
-class DepthwiseConv2d(nn.Conv2d):
-    """A convolution of each channel by itself; the size of the map stays.
-
-    The same as `nn.Conv2d(channels, channels, size, padding=size // 2, groups=channels)`, but its gradient takes a fraction of the time in bf16 on
-    a CPU.
-    """
-
-    def __init__(self, channels: int, size: int) -> None:
-        super().__init__(channels, channels, size, padding=size // 2, groups=channels)
-
-    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:  # noqa: A002  # the name in nn.Conv2d
-        """The convolved map."""
-        if in_bf16_on_cpu(input) and self.bias is not None:
-            return _Depthwise.apply(input.to(torch.get_autocast_dtype("cpu")), self.weight, self.bias)
-        return super().forward(input)
-
-
-class _Depthwise(torch.autograd.Function):
-    """The gradient of a depthwise kernel is itself a depthwise convolution: of each channel of each slice, with the gradient there as its kernel.
-
-    oneDNN computes that twenty times as fast as what it has for gradients of depthwise kernels in bf16.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return conv2d(x, weight.to(x.dtype), bias.to(x.dtype), padding=weight.shape[-1] // 2, groups=len(weight))
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
-        x, weight = ctx.saved_tensors
-        gradient = gradients[0].contiguous(memory_format=torch.channels_last)
-        batch, channels, height, width = x.shape
-        padding = weight.shape[-1] // 2
-        of_x = conv2d(gradient, weight.flip(2, 3).to(x.dtype), padding=padding, groups=channels) if ctx.needs_input_grad[0] else None
-        maps = x.permute(2, 3, 0, 1).reshape(1, height, width, -1).permute(0, 3, 1, 2)
-        of_weight = conv2d(maps, gradient.reshape(-1, 1, height, width), padding=padding, groups=batch * channels)
-        return of_x, of_weight.unflatten(1, (batch, *weight.shape[:2])).float().sum((0, 1)), gradient.sum((2, 3)).float().sum(0)
-
-
-class Mish(nn.Mish):
-    """x tanh(softplus(x)), with one exponential instead of three in bf16 on a CPU.
-
-    Source: Misra 2019, arXiv:1908.08681.
-    """
-
-    def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:  # noqa: A002  # the name in nn.Mish
-        """The activated map."""
-        return _Mish.apply(input) if in_bf16_on_cpu(input) and input.dtype == torch.bfloat16 else super().forward(input)
-
-
-class _Mish(torch.autograd.Function):
-    """tanh(softplus(x)) is n / (n + 2) with n = exp(x) (exp(x) + 2)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        exponential = x.float().clamp_(max=20).exp_()  # from 20 on it is 1, and the square stays finite
-        n = (exponential + 2).mul_(exponential)
-        share = n.div_(n + 2)
-        if ctx.needs_input_grad[0]:
-            slope = torch.addcmul(share.new_ones(()), share, share, value=-1).mul_(exponential.div_(exponential + 1)).mul_(x).add_(share)
-            ctx.save_for_backward(slope.to(x.dtype))
-        return share.mul_(x).to(x.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return ctx.saved_tensors[0] * gradients[0]
-
-
 def upsample(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 2*h 2*w"]:
     """Twice the size, bilinearly, corners aligned."""
     x = interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
@@ -144,13 +35,6 @@ def upsample(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 2*h 2*w"]:
         # Behind a concatenation the gradient is a slice with gaps in memory, for which torch takes five times as long.
         x.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
     return x
-
-
-def weigh(x: Float[Tensor, "b c h w"], weight: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b c h w"]:
-    """The product with a weight for each place."""
-    if x.device.type == "cpu" and x.shape[1] < 32:
-        weight = weight.expand_as(x).contiguous(memory_format=torch.channels_last)  # so few channels by one aren't multiplied in vectors: twice the time
-    return x * weight
 
 
 def require_sides(x: Float[Tensor, "b c h w"], multiple: int) -> None:

@@ -6,8 +6,9 @@ Differs in a smaller first layer for smaller images, BatchNorm behind every conv
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brain_tumor.networks.blocks import Mish, he_initialised
+from brain_tumor.networks.blocks import he_initialised
 from brain_tumor.networks.classifier import head, require_size, side_of_stem
+from brain_tumor.networks.cpu import Mish
 
 DROPOUT = 0.4
 

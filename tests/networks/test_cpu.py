@@ -1,0 +1,48 @@
+import pytest
+import torch
+from torch import nn
+
+from brain_tumor.networks.cpu import DepthwiseConv2d, Mish, Perceptron, weigh
+
+
+@pytest.mark.parametrize("channels", [4, 16, 24])
+@pytest.mark.parametrize("make", [lambda n: DepthwiseConv2d(n, 7), lambda n: Perceptron(nn.Conv2d(n, 40, 1), nn.ReLU(), nn.Conv2d(40, 8, 1))])
+def test_fast_gradients_are_the_plain_ones(make, channels):
+    """In bf16, no further from fp32 than torch's own bf16 is, but for chance; in fp32 they are torch's."""
+    torch.manual_seed(0)
+    fast = make(channels)
+    plain = nn.Sequential(*fast) if isinstance(fast, Perceptron) else nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
+    plain.load_state_dict(fast.state_dict())
+    x = torch.randn(3, channels, 20, 12).contiguous(memory_format=torch.channels_last).requires_grad_()
+    gradient = torch.randn(3, 8 if isinstance(fast, Perceptron) else channels, 20, 12)
+
+    def outcome(layer, bf16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            y = layer(x)
+        return (y, *torch.autograd.grad((y.float() * gradient).sum(), [x, *layer.parameters()]))
+
+    exact, ours, torchs = outcome(plain, False), outcome(fast, True), outcome(plain, True)
+    for truth, one, other in zip(exact, ours, torchs, strict=True):
+        assert one.dtype == other.dtype
+        assert (one - truth).norm() <= 1.2 * (other - truth).norm() + 0.001 * truth.norm()
+    assert all(torch.equal(one, other) for one, other in zip(outcome(fast, False), exact, strict=True))
+
+
+def test_fast_mish_is_mish():
+    x = torch.linspace(-40, 40, 4001).bfloat16().requires_grad_()
+    exact = x.detach().double().requires_grad_()
+    truth = nn.functional.mish(exact)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = Mish()(x)
+    slope, true_slope = (torch.autograd.grad(y.sum(), at)[0] for y, at in ((found, x), (truth, exact)))
+    assert torch.allclose(found.double(), truth, rtol=0.005, atol=1e-6)
+    assert torch.allclose(slope.double(), true_slope, atol=0.01)
+    assert torch.equal(Mish()(x), nn.functional.mish(x))
+
+
+@pytest.mark.parametrize("channels", [5, 40])
+def test_weighing_is_a_product(channels):
+    x, weight = torch.randn(2, channels, 6, 4, requires_grad=True), torch.rand(2, 1, 6, 4, requires_grad=True)
+    gradient = torch.randn_like(x)
+    for one, other in zip(*([y, *torch.autograd.grad(y, [x, weight], gradient)] for y in (weigh(x, weight), x * weight)), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
