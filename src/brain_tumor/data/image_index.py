@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
 
-from brain_tumor.data.borders import Box, cut, find_box
+from brain_tumor.data.borders import Box, ImagePreparation, cut, find_box
 from brain_tumor.data.copies import VIEW, perceptual_hash
 from brain_tumor.data.images import ImageFile, Picture, read_image
 
@@ -43,6 +43,13 @@ def _inspect(image: ImageFile, source: Path) -> tuple[dict, UInt8[np.ndarray, "s
     whole = Box(0, height, 0, width)
     row |= {"perceptual_hash": f"{perceptual_hash(view):016x}", **(box or whole)._asdict(), "note": _note(image.path, picture, box)}
     return row, view
+
+
+def cut_images(rows: pd.DataFrame, source: Path, preparation: ImagePreparation) -> UInt8[np.ndarray, "n s s"]:
+    """Images of some rows of the index, in grey, without their borders, in one size."""
+    boxes = [Box(*map(int, box)) for box in rows[list(Box._fields)].to_numpy()]
+    images = [cut(read_image(source / file).grey, box, preparation.image_size, preparation.fit) for file, box in zip(rows["file"], boxes, strict=True)]
+    return np.stack(images)
 
 
 def pixel_hash(grey: UInt8[np.ndarray, "h w"]) -> str:

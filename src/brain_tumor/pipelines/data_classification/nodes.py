@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from brain_tumor.data import image_split
 from brain_tumor.data.borders import Box, ImagePreparation, cut
 from brain_tumor.data.copies import FLIPS, VIEW, CopySettings, find_copies, flipped, join_groups
-from brain_tumor.data.image_index import INSPECTION, inspect_images
+from brain_tumor.data.image_index import INSPECTION, cut_images, inspect_images
 from brain_tumor.data.image_simulation import PLANTED
 from brain_tumor.data.images import ImageFile, ImageSet, find_images, read_image
 from brain_tumor.data.origin import Origin
@@ -143,9 +143,8 @@ def _prepare(rows: pd.DataFrame, source: Path, data_set: ImageSet, preparation: 
 
 def prepare_part(rows: pd.DataFrame, source: Path, data_set: ImageSet, preparation: ImagePreparation) -> Chunk:
     """Rows of the store for some images."""
-    images = [cut(read_image(source / row["file"]).grey, _box(row), preparation.image_size, preparation.fit) for _, row in rows.iterrows()]
     label = np.array([data_set.classes.index(kind) for kind in rows["class"]], np.uint8)
-    return {"image": np.stack(images)[:, None], "label": label, "file": rows["file"].to_numpy(object)}
+    return {"image": cut_images(rows, source, preparation)[:, None], "label": label, "file": rows["file"].to_numpy(object)}
 
 
 def _box(row: pd.Series) -> Box:

@@ -1,0 +1,114 @@
+"""Nodes of inference. Those that compute with torch import it when they run: it takes seconds."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from brain_tumor.data.borders import ImagePreparation
+from brain_tumor.data.image_index import cut_images, inspect_images
+from brain_tumor.data.images import ImageFile
+from brain_tumor.data.parallel import WorkerSettings, for_each
+from brain_tumor.data.scans import SIMULATED_MARK
+from brain_tumor.data.store import Chunk, Store, StoreContent
+from brain_tumor.figures.cells import mark_title
+from brain_tumor.figures.classification import Looked, draw_looks
+from brain_tumor.metrics.classification import to_probability
+from brain_tumor.networks.trained import TrainedNetwork
+from brain_tumor.pipelines.inference.report import compose_report
+from brain_tumor.training.settings import EngineSettings
+
+logger = logging.getLogger(__name__)
+
+PART = 64
+"""Images that are read together."""
+
+SHOWN = 48
+"""Images in a figure, at most: those that the network is least sure of."""
+
+REMEDY = "give the images with `--params inference_source=PATH`, a folder or one file"
+
+
+def index_images(source: Path, workers: WorkerSettings) -> pd.DataFrame:
+    """A row for each file of a folder, at any depth, or for one file: the box that is kept, a note on what is unusual, why it is left out.
+
+    Raises:
+        FileNotFoundError: if there is no such folder or file, or no file in it.
+        ValueError: if none of them can be used.
+    """
+    paths = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file() and path.name != SIMULATED_MARK)
+    if not paths:
+        raise FileNotFoundError(f"there is no image in {source}; {REMEDY}")
+    tasks = [([ImageFile(path, "", "") for path in paths[start : start + PART]], _root(source)) for start in range(0, len(paths), PART)]
+    index = pd.concat([rows for rows, _ in for_each(inspect_images, tasks, workers, "reading", unit="part")], ignore_index=True)
+    left_out = index[index["left_out"] != ""]
+    for row in left_out.itertuples():
+        logger.warning("left out: %s: %s", row.file, row.left_out)
+    if len(left_out) == len(index):
+        raise ValueError(f"none of the {len(index)} files in {source} can be used; {left_out['file'].iloc[0]}: {left_out['left_out'].iloc[0]}; {REMEDY}")
+    return index.drop(columns=["folder", "class", "perceptual_hash"])
+
+
+def _root(source: Path) -> Path:
+    return source.parent if source.is_file() else source
+
+
+def prepare_images(index: pd.DataFrame, source: Path, network: TrainedNetwork, workers: WorkerSettings) -> StoreContent:
+    """The images as those that the network learned from were prepared: grey, without borders, in its size.
+
+    Raises:
+        ValueError: if the network doesn't classify images.
+    """
+    about = network.description
+    if "classes" not in about:
+        what = ", ".join(about.get("tissues", []))
+        raise ValueError(f"{network.name} finds {what}, no classes of images; give a network that classifies with `--params inference_network=PATH`")
+    preparation = ImagePreparation(image_size=about["image_size"], fit=about["fit"])
+    description = {"image_size": about["image_size"], "fit": about["fit"], "simulated": (_root(source) / SIMULATED_MARK).is_file()}
+    return StoreContent(description, _prepare(index[index["left_out"] == ""], _root(source), preparation, workers))
+
+
+def _prepare(used: pd.DataFrame, root: Path, preparation: ImagePreparation, workers: WorkerSettings) -> Iterator[Chunk]:
+    parts = [used.iloc[start : start + PART] for start in range(0, len(used), PART)]
+    images = for_each(cut_images, [(part, root, preparation) for part in parts], workers, "preparing", unit="part")
+    for part, image in zip(parts, images, strict=True):
+        yield {"image": image[:, None], "file": part["file"].to_numpy(object)}
+
+
+def classify_images(network: TrainedNetwork, index: pd.DataFrame, images: Store, engine: EngineSettings) -> pd.DataFrame:
+    """Rows `file`, `found`, `confidence`, the probability of each class, `note`, `left_out`, nothing where there is none; least sure first.
+
+    Probabilities are those at the temperature that fitted validation, where the network's file says which.
+    """
+    from brain_tumor.training.classify import find_logits
+    from brain_tumor.training.device import choose_device
+
+    classes, rows = network.description["classes"], images.rows
+    logits = find_logits(network.module(), images, np.arange(len(rows)), choose_device(engine), channels=network.sizes["in_channels"], name=network.name)
+    probability = to_probability(np.concatenate(list(logits)), network.description.get("temperature", 1.0))
+    found = rows[["file"]].assign(found=np.array(classes)[probability.argmax(1)], confidence=probability.max(1))
+    found[classes] = probability
+    table = found.merge(index[["file", "note", "left_out"]].replace("", None), "right", on="file")
+    return table.sort_values(["confidence", "file"], ignore_index=True)
+
+
+def draw_images(network: TrainedNetwork, classes: pd.DataFrame, images: Store, engine: EngineSettings) -> dict[str, Figure]:
+    """The images that the network is least sure of, and what in them speaks for the class found."""
+    from brain_tumor.training.classify import find_heat
+    from brain_tumor.training.device import choose_device
+
+    shown = classes[classes["left_out"].isna()].head(SHOWN)
+    row = pd.Series(range(len(images.rows)), images.rows["file"])[shown["file"]].to_numpy()
+    heat = find_heat(network.module(), images, row, choose_device(engine), channels=network.sizes["in_channels"])
+    words = [f"{r.found} {r.confidence:.2f}\n{Path(r.file).name}" for r in shown.itertuples()]
+    looks = [Looked(*look) for look in zip(words, images.read(row, "image")[0][:, 0], heat, strict=True)]
+    simulated = images.description["simulated"] or network.description["simulated"]
+    return {"1_images": draw_looks(looks, mark_title(f"{network.name}: what it finds and where it looks", simulated=simulated))}
+
+
+def write_report(network: TrainedNetwork, classes: pd.DataFrame, figures: dict[str, bytes], engine: EngineSettings) -> str:
+    """The report as one HTML page."""
+    return compose_report(network, classes, figures, {"training": engine.model_dump(exclude_none=True)})

@@ -1,0 +1,72 @@
+"""What the report on new images says."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from brain_tumor.figures.cells import write_interval
+from brain_tumor.figures.plot import Plot, draw_strip
+from brain_tumor.figures.report import Picture, Section, Words, render_report
+from brain_tumor.figures.settings import TRAINING, describe_settings
+from brain_tumor.networks.trained import TrainedNetwork
+
+WORDS = {
+    "1_images": Words(
+        "The images that the network is least sure of, and what in them speaks for the class found: Grad-CAM of the last convolution, or attention rollout.",
+        "pairs of images: the scan, and the scan with its heat in colour, with the class found, the confidence and the file",
+    )
+}
+LIMITS = (
+    "Any image is given one of the classes, one of a knee too, and a confidence that was fitted to images like those the network learned from. "
+    "Scans from another hospital are not like them. Not for diagnosis or for any decision about a patient."
+)
+
+
+def compose_report(network: TrainedNetwork, classes: pd.DataFrame, figures: Mapping[str, bytes], settings: Mapping[str, Any]) -> str:
+    """The page: how many images of each class, then each image, where the network looks, and what is known of the network.
+
+    Args:
+        classes: rows `file`, `found`, `confidence`, the probability of each class, `note`, `left_out`.
+        figures: name > PNG.
+        settings: block > setting > value.
+    """
+    about = network.description
+    used, left_out = (classes[classes["left_out"].isna() == kept] for kept in (True, False))
+    listed = used.drop(columns="left_out").fillna({"note": ""}) if used["note"].notna().any() else used.drop(columns=["left_out", "note"])
+    counts = used.groupby("found").agg(images=("file", "size"), confidence=("confidence", "median")).reindex(about["classes"])
+    counts = counts.fillna({"images": 0}).astype({"images": int}).rename(columns={"confidence": "median confidence"}).reset_index(names="class found")
+    sections = [
+        Section("Images", LIMITS, [("Class found and probability of each, least sure first", listed)], plots=[_confidence(used)]),
+        Section("Where it looks", "", [], [Picture(png, WORDS[name], network.name) for name, png in figures.items()]),
+        *([Section("Left out", "", [("Files that are no images, or damaged ones", left_out[["file", "left_out"]])])] if len(left_out) else []),
+        Section("The network", _known(network), [("On test images", _scores(about))] if "scores" in about else []),
+        describe_settings(settings, TRAINING),
+    ]
+    return render_report("Classes of new images", _answer(network, counts, left_out), ("Images by class found", counts), sections, simulated=about["simulated"])
+
+
+def _answer(network: TrainedNetwork, counts: pd.DataFrame, left_out: pd.DataFrame) -> str:
+    found = ", ".join(f"{row.images:,} {row[0]}" for row in counts.rename(columns={"class found": "kind"})[["kind", "images"]].itertuples(index=False))
+    return f"Of {counts['images'].sum():,} images {network.name} finds: {found}. {len(left_out):,} files are left out."
+
+
+def _confidence(used: pd.DataFrame) -> Plot:
+    said = [f"{row.file}: {row.found} with confidence {row.confidence:.3f}" for row in used.itertuples()]
+    dots = used.assign(column=used["found"], value=used["confidence"], series=used["found"], name=used["file"], says=said)
+    caption = "Confidence of each image by the class found. Point at a dot to see which image it is."
+    return draw_strip(dots.sort_values("found", kind="stable"), "confidence", caption)
+
+
+def _known(network: TrainedNetwork) -> str:
+    about = network.description
+    text = f"{network.name}, {network.parameters:,} parameters, trained on {about['data_set']}, {sum(about['images']):,} images."
+    if "temperature" in about:
+        text += f" Confidences are those at temperature {about['temperature']:.2f}, which fits its validation images."
+    return text
+
+
+def _scores(about: Mapping[str, Any]) -> pd.DataFrame:
+    table = pd.DataFrame(about["scores"])
+    words = [write_interval(*row) for row in table[["value", "low", "high"]].to_numpy(float)]
+    return table[["test_set", "metric"]].assign(value=words, images=table["images"]).rename(columns={"test_set": "test set", "value": "value (95 % interval)"})
