@@ -1,4 +1,4 @@
-"""`kedro submit`, on a SLURM that only takes notes, and with a time limit on this machine."""
+"""`kedro submit`, on a SLURM that only takes notes, and with a time limit on this machine; and what starting the program costs."""
 
 import os
 import signal
@@ -115,3 +115,9 @@ def _processes(program, folder):
             words = file.read_bytes().decode(errors="replace").split("\0")
             found += [int(file.parent.name)] if any(program in word for word in words) and str(folder) in words else []
     return found
+
+
+def test_nothing_that_takes_long_to_import_is_imported_before_a_node_runs():
+    slow = ["torch", "lightning", "monai", "sklearn", "lifelines", "scipy.special", "scipy.stats", "scipy.ndimage", "kagglehub", "mlflow"]
+    code = f"import sys; from brain_tumor.pipeline_registry import register_pipelines; register_pipelines(); print([n for n in {slow} if n in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

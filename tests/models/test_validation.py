@@ -5,8 +5,8 @@ import pytest
 from brain_tumor.data.parallel import WorkerSettings
 from brain_tumor.data.survival import FEATURE_SETS, SHAPE
 from brain_tumor.models import evaluation, validation
-from brain_tumor.models.settings import ProtocolSettings
-from brain_tumor.models.validation import BASELINE, COMPARED, EXPLAINED, HEADLINE, Cohort, assign_folds, cross_validate, permute_shapes
+from brain_tumor.models.settings import BASELINE, HEADLINE, ProtocolSettings
+from brain_tumor.models.validation import COMPARED, EXPLAINED, Cohort, assign_folds, cross_validate, permute_shapes
 
 HERE = WorkerSettings(workers=1)
 SETTINGS = ProtocolSettings(folds=3, smallest=40, repeats=2, permutations=20, bootstrap=200)

@@ -9,11 +9,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import pandas as pd
+import scipy  # its parts are imported when used
 from jaxtyping import Bool, Float32, Int64, UInt8, UInt64
 from pydantic import BaseModel, Field
-from scipy.fft import dctn
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from brain_tumor.data.parallel import WorkerSettings, for_each
 
@@ -46,7 +44,7 @@ def perceptual_hash(view: UInt8[np.ndarray, "s s"]) -> np.uint64:
     make the hash of a flipped image that of the image with some bits inverted.
     """
     small = cv2.resize(view, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
-    return np.packbits(dctn(small, norm="ortho")[:FREQUENCIES, :FREQUENCIES] > 0).view(np.uint64)[0]
+    return np.packbits(scipy.fft.dctn(small, norm="ortho")[:FREQUENCIES, :FREQUENCIES] > 0).view(np.uint64)[0]
 
 
 def _flip_masks() -> UInt64[np.ndarray, " f"]:
@@ -160,5 +158,5 @@ def _correlation(first: Float32[np.ndarray, "s s"], second: Float32[np.ndarray, 
 
 def join_groups(count: int, first: Int64[np.ndarray, " p"], second: Int64[np.ndarray, " p"]) -> Int64[np.ndarray, " n"]:
     """The number of the group that each of `count` images belongs to, when the pairs given belong together."""
-    links = coo_array((np.ones(len(first), bool), (first, second)), shape=(count, count))
-    return connected_components(links, directed=False)[1].astype(np.int64)
+    links = scipy.sparse.coo_array((np.ones(len(first), bool), (first, second)), shape=(count, count))
+    return scipy.sparse.csgraph.connected_components(links, directed=False)[1].astype(np.int64)

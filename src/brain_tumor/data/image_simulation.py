@@ -6,9 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+import scipy  # its parts are imported when used
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
-from scipy import ndimage
 
 from brain_tumor.data.parallel import WorkerSettings, for_each
 from brain_tumor.data.phantoms import GRID, MODALITIES, Head, acquire, draw_place, grow_tumour
@@ -99,10 +99,10 @@ def _place_of(kind: str, rng: np.random.Generator) -> tuple[np.ndarray, float]:
 
 def _add_scalp(image: Float[np.ndarray, "h w"], rng: np.random.Generator) -> Float[np.ndarray, "h w"]:
     """Around the brain: fluid and bone, dark, then scalp, bright."""
-    outside = ndimage.distance_transform_edt(ndimage.binary_fill_holes(ndimage.binary_closing(image > 0, iterations=20)) == 0)
+    outside = scipy.ndimage.distance_transform_edt(scipy.ndimage.binary_fill_holes(scipy.ndimage.binary_closing(image > 0, iterations=20)) == 0)
     inner, thickness = rng.uniform(5, 8), rng.uniform(4, 7)
     ring = np.clip(np.minimum(outside - inner, inner + thickness - outside) + 0.5, 0, 1)
-    noise = ndimage.gaussian_filter(rng.normal(0, 1, image.shape), 2)
+    noise = scipy.ndimage.gaussian_filter(rng.normal(0, 1, image.shape), 2)
     return image + ring * (rng.uniform(0.6, 0.9) + 0.3 * noise)
 
 

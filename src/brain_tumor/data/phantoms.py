@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import scipy  # its parts are imported when used
 from jaxtyping import Float, Int16, UInt8
-from scipy import ndimage
 
 GRID = (155, 240, 240)
 """The BraTS grid as (slice, row, column), 1 mm, orientation S, L, P: rows run to the patient's left, columns to the back."""
@@ -96,8 +96,8 @@ class Head:
         maps, centre = _atlas()
         near = ((self.position / np.array([80, 98, 84], np.float32)[:, None, None, None]) ** 2).sum(0) < 1
         index = atlas[:, near] + centre[:, None]
-        grey, white, brain = (self._place(ndimage.map_coordinates(m, index, order=1), near) for m in maps)
-        self.brain = ndimage.binary_opening(brain > 0.5, np.ones((1, 3, 3)))
+        grey, white, brain = (self._place(scipy.ndimage.map_coordinates(m, index, order=1), near) for m in maps)
+        self.brain = scipy.ndimage.binary_opening(brain > 0.5, np.ones((1, 3, 3)))
         fluid = np.clip(brain - grey - white, 0, 1)
         sharp = np.stack([fluid, grey, white]) ** 1.6
         self.fluid, self.grey, self.white = sharp / np.maximum(sharp.sum(0), 1e-6)
@@ -153,7 +153,7 @@ def _atlas() -> tuple[list[np.ndarray], np.ndarray]:
     template = nilearn_datasets.load_mni152_template(resolution=1).get_fdata(dtype=np.float32)
     grey = nilearn_datasets.load_mni152_gm_template(resolution=1).get_fdata(dtype=np.float32)
     white = nilearn_datasets.load_mni152_wm_template(resolution=1).get_fdata(dtype=np.float32)
-    brain = ndimage.gaussian_filter((template > 0).astype(np.float32), 0.7)
+    brain = scipy.ndimage.gaussian_filter((template > 0).astype(np.float32), 0.7)
     corners = [(np.flatnonzero(brain.max(axis) > 0.5)[[0, -1]]) for axis in ((1, 2), (0, 2), (0, 1))]
     return [grey, white, brain], np.array([c.mean() for c in corners], np.float32)
 
@@ -186,14 +186,14 @@ def grow_tumour(head: Head, grade: str, rng: np.random.Generator) -> dict[str, n
     # Oedema runs along white matter and stops at the cortex and the ventricles.
     spread = core_distance + 5.0 * rough - 10.0 * (head.white - 0.5)
     oedema = (spread < reach) & inside & ~core & (head.fluid < 0.5) & (head.white > 0.25)
-    oedema = ndimage.binary_opening(oedema | core, np.ones((1, 5, 5))) & ~core
+    oedema = scipy.ndimage.binary_opening(oedema | core, np.ones((1, 5, 5))) & ~core
     return {"NCR": core & ~enhancing, "ED": oedema, "ET": enhancing, "core_distance": core_distance}
 
 
 def acquire(head: Head, labels: np.ndarray, core_distance: np.ndarray, age: float, rng: np.random.Generator) -> np.ndarray:
     """Raw int16 intensities (n, 4, h, w) of the window: contrast, look-alikes, blur, bias field, noise, scanner scale."""
     fractions = {"CSF": head.fluid, "GM": head.grey, "WM": head.white}
-    lesion = {t: ndimage.gaussian_filter((labels == i).astype(np.float32), (0, 0.8, 0.8)) for i, t in enumerate(TISSUES, 1)}
+    lesion = {t: scipy.ndimage.gaussian_filter((labels == i).astype(np.float32), (0, 0.8, 0.8)) for i, t in enumerate(TISSUES, 1)}
     texture = {t: head.noise(6, rng) for t in TISSUES}
     fade = np.clip(1.1 - np.maximum(core_distance, 0) / 50, 0.7, 1)  # oedema thins out away from the core
     lesion["ED"] = lesion["ED"] * fade
@@ -210,7 +210,7 @@ def acquire(head: Head, labels: np.ndarray, core_distance: np.ndarray, age: floa
         signal = healthy * signal
         for t in TISSUES:
             signal = signal + lesion[t] * SIGNAL[t][m] * rng.normal(1, 0.08) * (1 + 0.12 * texture[t])
-        signal = ndimage.gaussian_filter(signal, (0, rng.uniform(0.4, 0.8), rng.uniform(0.4, 0.8)))
+        signal = scipy.ndimage.gaussian_filter(signal, (0, rng.uniform(0.4, 0.8), rng.uniform(0.4, 0.8)))
         signal = signal * np.exp(0.09 * head.noise(70, rng) + 0.03 * head.noise(25, rng))
         sigma = rng.uniform(0.015, 0.04)  # Rician, as in magnitude images
         real, imaginary = sigma * rng.standard_normal((2, *signal.shape), np.float32)
@@ -221,10 +221,10 @@ def acquire(head: Head, labels: np.ndarray, core_distance: np.ndarray, age: floa
 
 def _white_matter_lesions(head: Head, age: float, rng: np.random.Generator) -> np.ndarray:
     """Fraction of age-related bright white matter, which FLAIR and T2 show much like oedema."""
-    near_ventricle = ndimage.gaussian_filter(head.fluid, (0, 5, 5)) * head.white
+    near_ventricle = scipy.ndimage.gaussian_filter(head.fluid, (0, 5, 5)) * head.white
     patches = (head.noise(7, rng) > 2.9 - age / 60).astype(np.float32) * (head.white > 0.7)
     fraction = patches * 0.8 + np.clip((near_ventricle - 0.12) * age / 25, 0, 0.6)
-    return ndimage.gaussian_filter(fraction, (0, 1, 1))
+    return scipy.ndimage.gaussian_filter(fraction, (0, 1, 1))
 
 
 def _vessels(head: Head, rng: np.random.Generator) -> np.ndarray:
@@ -232,4 +232,4 @@ def _vessels(head: Head, rng: np.random.Generator) -> np.ndarray:
     curves = (np.abs(head.noise(17, rng)) < 0.09) & (np.abs(head.noise(19, rng)) < 0.12)
     x, y, _ = head.position
     sinus = (np.abs(x) < 2.5) & (head.fluid > 0.6) & (y < -40)
-    return ndimage.gaussian_filter((curves | sinus).astype(np.float32), (0, 0.7, 0.7))
+    return scipy.ndimage.gaussian_filter((curves | sinus).astype(np.float32), (0, 0.7, 0.7))

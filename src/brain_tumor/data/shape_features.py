@@ -7,9 +7,9 @@ from itertools import product
 from math import gcd, pi, prod
 
 import numpy as np
+import scipy  # its parts are imported when used
 from jaxtyping import Bool, Float, UInt8
 from nibabel.affines import apply_affine, voxel_sizes
-from scipy import ndimage
 
 SMALLEST_PIECE_ML = 0.1
 """Pieces of a region below this volume are not counted, and don't make it longer: single voxels come and go when a mask is resampled, and networks
@@ -76,7 +76,7 @@ def measure_tumour(
     """
     if not labels.any():
         raise ValueError("the mask is empty: there is no tumour to measure")
-    box = ndimage.find_objects((labels > 0).astype(np.uint8))[0]
+    box = scipy.ndimage.find_objects((labels > 0).astype(np.uint8))[0]
     spacing = voxel_sizes(affine)
     inside = {name: np.isin(labels[box], parts) for name, parts in targets.items()}
     result = {f"{name}_ml": _volume_ml(inside[name], spacing) for name in ("NCR", "ED", "ET", "TC", "WT")}
@@ -107,7 +107,7 @@ def _place(inside: np.ndarray, start: list[int], affine: np.ndarray, brain_centr
 
 def find_pieces(inside: Bool[np.ndarray, "h w d"], spacing: Sequence[float] | np.ndarray) -> tuple[float, Bool[np.ndarray, "h w d"]]:
     """How many connected pieces have at least SMALLEST_PIECE_ML, and where they are; the whole region if none has."""
-    labelled, _ = ndimage.label(inside, np.ones((3, 3, 3)))
+    labelled, _ = scipy.ndimage.label(inside, np.ones((3, 3, 3)))
     large = np.bincount(labelled.ravel()) * prod(spacing) / 1000 >= SMALLEST_PIECE_ML
     large[0] = False
     return float(large.sum()), large[labelled] if large.any() else inside
@@ -117,7 +117,7 @@ def smooth_border(inside: Bool[np.ndarray, "h w d"], spacing: Sequence[float] | 
     """A region with its border smoothed over SMOOTHING_MM, in an array with room around it."""
     deviation = SMOOTHING_MM / np.asarray(spacing)
     room = [(width, width) for width in np.ceil(3 * deviation).astype(int)]
-    return ndimage.gaussian_filter(np.pad(inside, room).astype(np.float32), deviation, truncate=3) > 0.5
+    return scipy.ndimage.gaussian_filter(np.pad(inside, room).astype(np.float32), deviation, truncate=3) > 0.5
 
 
 def surface_area(inside: Bool[np.ndarray, "h w d"], spacing: Sequence[float] | np.ndarray) -> float:

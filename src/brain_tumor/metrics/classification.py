@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import scipy  # its parts are imported when used
 from jaxtyping import Bool, Float, Int
-from scipy.special import log_softmax
 
 BINS = 15
 """Bins of equal width in which confidence is compared with accuracy."""
@@ -16,7 +16,7 @@ RESAMPLES = 1000
 
 def to_probability(logits: Float[np.ndarray, "n k"], temperature: float = 1.0) -> Float[np.ndarray, "n k"]:
     """Softmax of the logits divided by the temperature."""
-    return np.exp(log_softmax(logits.astype(np.float64) / temperature, axis=1))
+    return np.exp(scipy.special.log_softmax(logits.astype(np.float64) / temperature, axis=1))
 
 
 def fit_temperature(logits: Float[np.ndarray, "n k"], label: Int[np.ndarray, " n"]) -> float:
@@ -24,12 +24,11 @@ def fit_temperature(logits: Float[np.ndarray, "n k"], label: Int[np.ndarray, " n
 
     Source: Guo et al. 2017, arXiv:1706.04599.
     """
-    from scipy.optimize import minimize_scalar  # slow to import
 
     def loss(logarithm: float) -> float:
-        return -log_softmax(logits.astype(np.float64) / np.exp(logarithm), axis=1)[np.arange(len(label)), label].mean()
+        return -scipy.special.log_softmax(logits.astype(np.float64) / np.exp(logarithm), axis=1)[np.arange(len(label)), label].mean()
 
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+    return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
 
 
 def score(probability: Float[np.ndarray, "n k"], label: Int[np.ndarray, " n"], group: np.ndarray, classes: Sequence[str], seed: int = 0) -> pd.DataFrame:
@@ -111,13 +110,11 @@ def compare(correct: Mapping[str, Bool[np.ndarray, " n"]]) -> pd.DataFrame:
     Args:
         correct: network > whether it is right, on the same images. Copies must not be among them: they are no independent evidence.
     """
-    from scipy.stats import binomtest  # slow to import
-
     names, rows = list(correct), []
     for k, one in enumerate(names):
         for other in names[k + 1 :]:
             first, second = int((correct[one] & ~correct[other]).sum()), int((correct[other] & ~correct[one]).sum())
-            rows.append((one, other, first, second, binomtest(first, first + second).pvalue if first + second else 1.0))
+            rows.append((one, other, first, second, scipy.stats.binomtest(first, first + second).pvalue if first + second else 1.0))
     table = pd.DataFrame(rows, columns=["network", "other", "only_network", "only_other", "p_value"])
     order = table["p_value"].argsort()
     holm = (table["p_value"][order] * np.arange(len(table), 0, -1)).cummax().clip(upper=1)

@@ -7,8 +7,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from brain_tumor.metrics.survival import SCORES, Expected, calibrate, concordance, corrected_interval, d_calibration, percentiles, score, spearman
-from brain_tumor.models.settings import ProtocolSettings
-from brain_tumor.models.validation import BASELINE, HEADLINE, HORIZON, Cohort
+from brain_tumor.models.settings import BASELINE, HEADLINE, HORIZON, ProtocolSettings
+from brain_tumor.models.validation import Cohort
 
 ORDERED = {"concordance": concordance, "spearman": spearman}
 """Scores that the answer is about: how well patients are put in order."""

@@ -1,8 +1,17 @@
-"""Settings of validation, from the parameters files."""
+"""What is validated, and its settings from the parameters files."""
 
 from pydantic import BaseModel, Field, model_validator
 
 from brain_tumor.data.survival import FEATURE_SETS
+
+BASELINE = ("linear", "age")
+"""Model and features that the others are compared with: regression on age alone."""
+
+HEADLINE = ("Cox", "age + shape")
+"""Model and features of the answer and of the permutation test. Chosen before any result was seen."""
+
+HORIZON = 365.0
+"""Days at which calibration is looked at."""
 
 
 class ProtocolSettings(BaseModel, frozen=True, extra="forbid"):

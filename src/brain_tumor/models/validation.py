@@ -10,14 +10,8 @@ from jaxtyping import Bool, Float, Int
 from brain_tumor.data.parallel import WorkerSettings, for_each
 from brain_tumor.data.survival import FEATURE_SETS, SHAPE
 from brain_tumor.metrics.survival import concordances
-from brain_tumor.models.settings import ProtocolSettings
+from brain_tumor.models.settings import BASELINE, HEADLINE, HORIZON, ProtocolSettings
 from brain_tumor.models.survival import MODELS
-
-BASELINE = ("linear", "age")
-"""Model and features that the others are compared with: regression on age alone."""
-
-HEADLINE = ("Cox", "age + shape")
-"""Model and features of the answer and of the permutation test. Chosen before any result was seen."""
 
 EXPLAINED = ("Cox", "all")
 """Model and features whose importances are measured."""
@@ -36,9 +30,6 @@ COMPARED = (
     ("forest", "all"),
     EXPLAINED,
 )
-
-HORIZON = 365.0
-"""Days at which calibration is looked at."""
 
 SHUFFLES = 5
 """Times that a feature is shuffled among the patients of a fold to see what it is worth."""

@@ -18,7 +18,8 @@ from brain_tumor.figures.survival import (
 )
 from brain_tumor.metrics.survival import CLASS_LIMITS, kaplan_meier
 from brain_tumor.models.evaluation import by_risk, calibrate_curves, mean_days, mean_risk
-from brain_tumor.models.validation import BASELINE, HEADLINE, HORIZON, Cohort
+from brain_tumor.models.settings import BASELINE, HEADLINE, HORIZON
+from brain_tumor.models.validation import Cohort
 
 LABELS = {"concordance": "concordance", "spearman": "SpearmanR"}
 WITH_CURVES = {"Cox, age": ("Cox", "age"), "Cox, age + shape": HEADLINE, "log-normal AFT, age + shape": ("log-normal AFT", "age + shape")}

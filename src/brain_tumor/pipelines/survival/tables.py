@@ -11,8 +11,7 @@ from brain_tumor.data.survival import GTR
 from brain_tumor.figures.cells import write_interval
 from brain_tumor.figures.report import Table
 from brain_tumor.metrics.survival import classes
-from brain_tumor.models.settings import ProtocolSettings
-from brain_tumor.models.validation import BASELINE
+from brain_tumor.models.settings import BASELINE, ProtocolSettings
 
 LIMITS = (
     "Not for clinical use. The tables don't say from which hospitals and years patients come, nor what treatment other than surgery they had; where the "
