@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,12 +33,14 @@ EXPLAINED, SHOWN = 240, 4
 def train_network(
     images: Store, splits: pd.DataFrame, checkpoints: Checkpoints, experiment: ExperimentSettings, recipe: ClassificationRecipe, engine: EngineSettings
 ) -> tuple[TrainedNetwork, pd.DataFrame]:
-    """The trained network and the log of its training; goes on from a checkpoint of the same settings and data."""
+    """The trained network, with the temperature that fits validation, and the log of its training; goes on from a checkpoint of the same settings and data."""
     import lightning
 
     from brain_tumor.networks import build
     from brain_tumor.training.batches import Rows
     from brain_tumor.training.classification import MONITOR, NAMES, ClassificationTask
+    from brain_tumor.training.classify import find_logits
+    from brain_tumor.training.device import choose_device
     from brain_tumor.training.fit import Job, fit
 
     about = images.description
@@ -53,7 +56,10 @@ def train_network(
     task = ClassificationTask(build(experiment.network, **sizes), sizes["in_channels"], counts, recipe, engine.seed)
     fitted = fit(Job(task, train, validation, MONITOR, recipe, engine, checkpoints.of(mark)))
     description = about | {"recipe": recipe.model_dump(), "seed": engine.seed, "kept": fitted.kept, "images": counts}
-    return TrainedNetwork(experiment.network, sizes, description, (fitted.weights,)), fitted.log
+    network = TrainedNetwork(experiment.network, sizes, description, (fitted.weights,))
+    logits = np.concatenate(list(find_logits(network.module(), images, validation.rows, choose_device(engine), channels=sizes["in_channels"])))
+    temperature = metrics.fit_temperature(logits, images.read(validation.rows, "label")[0].astype(int))
+    return replace(network, description=description | {"temperature": temperature}), fitted.log
 
 
 def _require_match(sizes: dict[str, int], about: dict[str, Any]) -> None:
@@ -68,9 +74,9 @@ def _rows(images: Store, splits: pd.DataFrame, chosen: pd.Series) -> np.ndarray:
 
 
 def predict_images(network: TrainedNetwork, images: Store, splits: pd.DataFrame, engine: EngineSettings) -> StoreContent:
-    """Logits of each class for the validation images, which temperature is fitted on, and for the images of both test sets."""
+    """Logits of each class for the images of both test sets."""
     description = {"network": network.name, "classes": images.description["classes"], "simulated": images.description["simulated"]}
-    return StoreContent(description, _predict(network, images, _rows(images, splits, splits["split"].isin([VALIDATION, TEST])), engine))
+    return StoreContent(description, _predict(network, images, _rows(images, splits, splits["split"] == TEST), engine))
 
 
 def _predict(network: TrainedNetwork, images: Store, rows: np.ndarray, engine: EngineSettings) -> Iterator[Chunk]:
@@ -94,7 +100,7 @@ def score_images(network: TrainedNetwork, predictions: Store, splits: pd.DataFra
     """Rows `test_set`, `metric`, `value`, `low`, `high`, `images`; metrics that end in `_scaled` are those at the temperature that fits validation."""
     table, logits = _load_predictions(predictions, splits)
     classes = predictions.description["classes"]
-    temperature = _temperature(table, logits)
+    temperature = network.description["temperature"]
     parts = []
     for test_set in TEST_SETS:
         chosen = table[f"{test_set}_test"].to_numpy()
@@ -106,11 +112,6 @@ def score_images(network: TrainedNetwork, predictions: Store, splits: pd.DataFra
         parts.append(pd.concat([scores, scaled, fitted], ignore_index=True).assign(test_set=test_set, images=int(chosen.sum())))
     scores = pd.concat(parts, ignore_index=True).assign(network=network.name, parameters=network.parameters)
     return scores[["network", "parameters", "test_set", "metric", "value", "low", "high", "images"]]
-
-
-def _temperature(table: pd.DataFrame, logits: np.ndarray) -> float:
-    validation = (table["split"] == VALIDATION).to_numpy()
-    return metrics.fit_temperature(logits[validation], table.loc[validation, "label"].to_numpy())
 
 
 def explain_images(
@@ -152,7 +153,7 @@ def draw_results(
     about = images.description
     title = f"{network.name}{', SIMULATED' if about['simulated'] else ''}"
     table, logits = _load_predictions(predictions, splits)
-    temperature = _temperature(table, logits)
+    temperature = network.description["temperature"]
     label, tested = table["label"].to_numpy(), {name: table[f"{name}_test"].to_numpy() for name in TEST_SETS}
     plain, scaled = metrics.to_probability(logits), metrics.to_probability(logits, temperature)
     table = table.assign(found=plain.argmax(1), confidence=plain.max(1))
