@@ -37,7 +37,7 @@ EXEMPT = {
     "git clone URL brain-tumor-mri": "the reader knows the address",
     "cd brain-tumor-mri": "the folder is the one just cloned",
     "source .venv/bin/activate": "`make demo` makes the environment",
-    "mlflow ui --backend-store-uri sqlite:///mlflow.db": "MLflow is an extra; runs that it tracks are tested in test_processes",
+    "mlflow ui --backend-store-uri sqlite:///mlflow.db": "MLflow is an extra; what it tracks is tested in test_tracking",
 }
 PROGRAMS = ("cd", "cp", "git", "jupyter", "kedro", "make", "mlflow", "pip", "pytest", "python", "source")
 

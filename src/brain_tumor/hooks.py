@@ -65,8 +65,8 @@ class Tracking:
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        """Log a network's summary: the mean of each metric over the test patients."""
-        if not self.address or not dataset_name.endswith(".summary"):
+        """Log the means of a network's metrics over the test patients, or its scores on each set of test images."""
+        if not self.address or not dataset_name.endswith((".summary", ".scores")):
             return
         from mlflow import MlflowClient
 
@@ -74,8 +74,12 @@ class Tracking:
         client = MlflowClient(self.address)
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         runs = client.search_runs(experiments, f"tags.experiment = '{network}'", max_results=1)  # the last one; none if it was trained untracked
-        for run, row in product(runs, data.itertuples()):
-            client.log_metric(run.info.run_id, f"test_{row.metric}_{row.target}", row.mean)
+        if dataset_name.endswith(".summary"):
+            scores = {f"test_{row.metric}_{row.target}": row.mean for row in data.itertuples()}
+        else:
+            scores = {f"{row.test_set}_test_{row.metric}": row.value for row in data.dropna(subset="value").itertuples()}
+        for run, (name, value) in product(runs, scores.items()):
+            client.log_metric(run.info.run_id, name, value)
 
 
 class RunSummary:

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -93,7 +95,9 @@ def test_report_needs_nothing_else_and_says_simulated(finished):
     pictures = report.count("data:image/png;base64,")
     assert pictures == report.count('alt="') >= 6 * len(NETWORKS)
     assert report.count('<svg class="plot"') == 1 + len(NETWORKS)
-    assert 'id="settings-and-versions"' in report
+    settings = dict(re.findall(r"<tr><td[^>]*>([\w.]+)</td><td[^>]*>([^<]*)</td></tr>", report.split('id="settings-and-versions"')[1]))
+    assert {"recipe.epochs": "2", "recipe.augmentation.flip": "0.5", "cnn.sizes.n_filters": "6", "vgg16.sizes.hidden": "16"}.items() <= settings.items()
+    assert "cnn.epochs" not in settings
     assert 'src="http' not in report
     assert "28 simulated test images without copies" in report
     assert "carry no patient ids" in report

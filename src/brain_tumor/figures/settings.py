@@ -6,6 +6,7 @@ from platform import python_version
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel
 
 from brain_tumor.figures.report import Section
 
@@ -18,8 +19,8 @@ FITTING = ("scikit-learn", "lifelines", "scipy")
 
 
 def describe_settings(settings: Mapping[str, Any], packages: tuple[str, ...]) -> Section:
-    """The section. `settings`: block > setting > value, or more blocks."""
-    rows = pd.DataFrame([(name, str(value)) for name, value in flatten(settings)], columns=["setting", "value"])
+    """The section. `settings`: block > setting > value, or more blocks; those that are None are not set, and not shown."""
+    rows = pd.DataFrame([(name, str(value)) for name, value in flatten(settings) if value is not None], columns=["setting", "value"])
     return Section("Settings and versions", "", [("Settings", rows), ("Versions", list_versions(packages))])
 
 
@@ -38,9 +39,10 @@ def list_versions(packages: tuple[str, ...]) -> pd.DataFrame:
 
 
 def flatten(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Each value that is no block, with the names that lead to it joined by dots; blocks in a list are numbered."""
+    """Each value that is no block, with the names that lead to it joined by dots; blocks in a list are numbered, settings that were checked are blocks."""
     for key, value in tree.items():
         block = dict(enumerate(value)) if isinstance(value, list) and all(isinstance(part, Mapping) for part in value) else value
+        block = block.model_dump() if isinstance(block, BaseModel) else block
         if isinstance(block, Mapping):
             yield from flatten(block, f"{prefix}{key}.")
         else:

@@ -206,14 +206,19 @@ def write_report(
     images: Store,
     splits: pd.DataFrame,
     duplicates: pd.DataFrame,
-    recipe: ClassificationRecipe,
+    task: dict[str, Any],
     engine: EngineSettings,
     *results: pd.DataFrame | dict[str, bytes],
 ) -> str:
-    """The report as one HTML page. `results`: where each network looks, then the figures of each."""
+    """The report as one HTML page.
+
+    Args:
+        task: the task's block of the parameters: recipe, and each experiment.
+        results: where each network looks, then the figures of each.
+    """
     networks = list(comparison["network"].unique())
     looks, drawn = dict(zip(networks, results, strict=False)), dict(zip(networks, results[len(networks) :], strict=True))
-    settings = {"recipe": recipe.model_dump(), "training": engine.model_dump(exclude_none=True)}
+    settings = task | {"training": engine.model_dump(exclude_none=True)}
     return compose_report(comparison, differences, images.description, splits, duplicates, looks, drawn, settings)
 
 

@@ -40,7 +40,7 @@ def create_pipeline() -> Pipeline:
     networks = networks_of(TASK)
     entries = {entry: [f"{name}_{entry}" for name in networks] for entry in ("scores", "predictions", "looks", "figures", "network")}
     known = ["comparison", "images", "splits"]
-    report = ["comparison", "differences", "images", "splits", "duplicates", "params:recipe", "params:training", *entries["looks"], *entries["figures"]]
+    report = ["comparison", "differences", "images", "splits", "duplicates", "params:task", "params:training", *entries["looks"], *entries["figures"]]
     comparison = Pipeline(
         [
             Node(
@@ -54,6 +54,6 @@ def create_pipeline() -> Pipeline:
         ],
         namespace=TASK,
         inputs={f"{name}_{entry}": f"{TASK}.{name}.{entry}" for name in networks for entry in entries},
-        parameters={"training": "training", "origin": "data_classification.origin"},
+        parameters={"task": TASK, "training": "training", "origin": "data_classification.origin"},
     )
     return sum((create_experiment(network) for network in networks), comparison)

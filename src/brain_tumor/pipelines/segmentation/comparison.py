@@ -1,6 +1,7 @@
 """Nodes that compare the networks and write the report."""
 
 from itertools import permutations
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -13,7 +14,7 @@ from brain_tumor.metrics.segmentation import compare_patients
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.segmentation.card import compose_model_card
 from brain_tumor.pipelines.segmentation.report import compose_report
-from brain_tumor.training.settings import EngineSettings, PredictionSettings, SegmentationRecipe
+from brain_tumor.training.settings import EngineSettings, PredictionSettings
 
 
 def compare_networks(slices: Store, *results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Figure]]:
@@ -57,7 +58,7 @@ def write_report(
     index: pd.DataFrame,
     splits: pd.DataFrame,
     slices: Store,
-    recipe: SegmentationRecipe,
+    task: dict[str, Any],
     engine: EngineSettings,
     figures: dict[str, bytes],
     *results: pd.DataFrame | dict[str, bytes],
@@ -65,13 +66,14 @@ def write_report(
     """The report as one HTML page.
 
     Args:
+        task: the task's block of the parameters: recipe, prediction, and each experiment.
         figures: of the comparison.
         results: the patients' scores of each network, the figures of each, then pairs of what its attention means and the figures of it.
     """
     names = list(comparison["network"].unique())
     scores, drawn = dict(zip(names, results, strict=False)), dict(zip(names, results[len(names) :], strict=False))
     attention = results[2 * len(names) :]
-    settings = {"recipe": recipe.model_dump(), "training": engine.model_dump(exclude_none=True)}
+    settings = task | {"training": engine.model_dump(exclude_none=True)}
     tables = [comparison, differences, costs, index, splits]
     return compose_report(tables, slices.description, settings, figures, scores, drawn, list(zip(attention[::2], attention[1::2], strict=True)))
 

@@ -48,7 +48,7 @@ def create_pipeline() -> Pipeline:
     summaries, scores, costs, figures, trained = ([f"{name}_{entry}" for name in networks] for entry in entries)
     attention = [f"{name}_{entry}" for name in ATTENDING for entry in ("attention_summary", "attention_figures")]
     compared = ["comparison", "differences", "costs"]
-    report = [*compared, "index", "splits", "slices", "params:recipe", "params:training", "comparison_figures", *scores, *figures, *attention]
+    report = [*compared, "index", "splits", "slices", "params:task", "params:training", "comparison_figures", *scores, *figures, *attention]
     card = ["comparison", "index", "splits", "slices", "params:prediction", "params:origin", "params:training", *trained]
     comparison = Pipeline(
         [
@@ -58,7 +58,7 @@ def create_pipeline() -> Pipeline:
         ],
         namespace=TASK,
         inputs={name: _entry(name, networks) for name in (*summaries, *scores, *costs, *figures, *trained, *attention)},
-        parameters={"training": "training", "origin": "data_segmentation.origin"},
+        parameters={"task": TASK, "training": "training", "origin": "data_segmentation.origin"},
     )
     return sum((create_experiment(network) for network in networks), comparison)
 

@@ -1,0 +1,38 @@
+"""What MLflow is told of a run; skipped where the extra is not installed."""
+
+import pandas as pd
+import pytest
+from support import run
+
+mlflow = pytest.importorskip("mlflow", reason="MLflow is an extra: pip install 'brain-tumor-mri[mlflow]'")
+
+
+pytestmark = pytest.mark.filterwarnings("default")  # MLflow's own
+
+
+def tracked(address):
+    client = mlflow.MlflowClient(address)
+    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    return {run.data.tags["experiment"]: run for run in runs}, client
+
+
+@pytest.mark.parametrize(("task", "source", "monitor"), [("segmentation", "sample", "validation_dice"), ("classification", "images", "validation_likelihood")])
+def test_each_network_has_a_run_with_its_log_and_its_test_scores(project, request, task, source, monitor):
+    address = f"sqlite:///{project}/mlflow.db"
+    run(project, task, **{f"{task}_source": str(request.getfixturevalue(source)), "training": {"mlflow": address}})
+    runs, client = tracked(address)
+    folders = {path.name for path in (project / "data/06_models" / task).iterdir()}
+    assert set(runs) == folders
+    for name, own in runs.items():
+        log = pd.read_csv(project / f"data/06_models/{task}/{name}/training_log.csv")
+        history = client.get_metric_history(own.info.run_id, monitor)
+        assert [metric.value for metric in sorted(history, key=lambda metric: metric.step)] == pytest.approx(log[monitor].tolist())
+        if task == "classification":
+            scores = pd.read_csv(project / f"data/08_reporting/{task}/{name}/scores.csv").dropna(subset="value")
+            expected = {f"{row.test_set}_test_{row.metric}": row.value for row in scores.itertuples()}
+            assert expected["deduplicated_test_accuracy"] >= 0
+        else:
+            summary = pd.read_csv(project / f"data/08_reporting/{task}/{name}/summary.csv")
+            expected = {f"test_{row.metric}_{row.target}": row.mean for row in summary.itertuples()}
+        tested = {key: value for key, value in own.data.metrics.items() if "test_" in key}
+        assert tested == pytest.approx(expected, nan_ok=True)
