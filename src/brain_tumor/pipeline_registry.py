@@ -10,7 +10,8 @@ from brain_tumor.pipelines import classification, data_classification, data_segm
 def register_pipelines() -> dict[str, Pipeline]:
     """`segmentation`, `classification` and `survival` run from raw files to a report, `data_engineering` stops before modelling.
 
-    `survival_predicted` takes the masks that the networks of `segmentation` predicted; `inference_classification` takes new images and a trained network.
+    `survival_predicted` takes the masks that the networks of `segmentation` predicted; `inference_segmentation` and
+    `inference_classification` take new scans and images, and a trained network.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "One or more dataset names contain")  # Kedro wonders at entries named after another namespace
@@ -24,5 +25,6 @@ def register_pipelines() -> dict[str, Pipeline]:
         "classification": classes,
         "survival": expert,
         "survival_predicted": predicted,
-        "inference_classification": inference.create_pipeline(),
+        "inference_segmentation": inference.create_segmentation(),
+        "inference_classification": inference.create_classification(),
     }

@@ -3,15 +3,18 @@ import pickle
 import subprocess
 import sys
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from kedro.io import DatasetError
 from matplotlib.figure import Figure
 from PIL import Image
+from support import save_patient
 
+from brain_tumor.data.masks import Mask
 from brain_tumor.data.store import StoreContent
-from brain_tumor.datasets import FiguresDataset, FolderDataset, InspectionsDataset, NetworkDataset, SimulatedDataset, StoreDataset
+from brain_tumor.datasets import FiguresDataset, FolderDataset, InspectionsDataset, MasksDataset, NetworkDataset, SimulatedDataset, StoreDataset
 from brain_tumor.datasets.atomic import replacing
 from brain_tumor.figures.segmentation_data import Animation
 from brain_tumor.networks import build
@@ -139,3 +142,24 @@ def test_own_folder_is_taken_instead_and_never_written(tmp_path):
 def test_datasets_can_be_sent_to_another_process(kind, tmp_path):
     dataset = kind(filepath=str(tmp_path / "x"))
     assert pickle.loads(pickle.dumps(dataset))._describe() == dataset._describe()  # noqa: S301
+
+
+def test_masks_are_whole_or_not_there_and_those_of_others_go(tmp_path, brats):
+    save_patient(tmp_path / "scan", "p1", np.ones((4, 5, 6, 3), np.int16), np.zeros((5, 6, 3)))
+    like, folder = tmp_path / "scan/p1_flair.nii.gz", tmp_path / "masks"
+    labels = np.zeros((5, 6, 3), np.uint8)
+    labels[1, 2, 1] = 3
+    dataset = MasksDataset(filepath=str(folder))
+    dataset.save(Mask(name, labels, like, brats) for name in ("p1", "p2"))
+    assert sorted(path.name for path in dataset.load().iterdir()) == ["p1_seg.nii.gz", "p2_seg.nii.gz"]
+
+    def interrupted():
+        yield Mask("p3", labels, like, brats)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dataset.save(interrupted())
+    assert len(list(folder.iterdir())) == 3  # nothing already written is lost
+    dataset.save(iter([Mask("p2", labels, like, brats)]))
+    assert [path.name for path in folder.iterdir()] == ["p2_seg.nii.gz"]
+    assert np.asarray(nib.load(folder / "p2_seg.nii.gz").dataobj)[1, 2, 1] == 4

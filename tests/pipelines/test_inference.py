@@ -2,12 +2,15 @@ import logging
 import shutil
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from support import copy_project, run
+from support import copy_project, run, save_patient
+from torch.nn.functional import interpolate
 
+from brain_tumor.data.preparation import prepare_slice
 from brain_tumor.data.store import Store
 from brain_tumor.networks import build
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
@@ -119,3 +122,97 @@ def test_a_network_for_masks_is_refused(project, images):
     write_network(project / "network.safetensors", TrainedNetwork("classic_unet", sizes, about, (build("classic_unet", **sizes).state_dict(),)))
     with pytest.raises(ValueError, match="classic_unet finds NCR, ED, ET, no classes"):
         run(project, "inference_classification", inference_source=str(images), inference_network=str(project / "network.safetensors"))
+
+
+SEGMENTING = {"in_channels": 4, "out_channels": 3, "n_filters": 2}
+
+
+def save_segmenter(path, brats):
+    torch.manual_seed(0)
+    network = build("classic_unet", **SEGMENTING)
+    about = {"data_set": brats.name, "modalities": brats.modality_names, "tissues": brats.tissue_names, "slice_size": 32, "simulated": True}
+    write_network(path, TrainedNetwork("classic_unet", SEGMENTING, about, (network.state_dict(),)))
+
+
+def draw_scan(rng, shape):
+    """A head in noise: brighter in one half of T1ce."""
+    volumes = np.zeros((4, *shape), np.int16)
+    inside = np.s_[:, 4:-4, 3:-3, 2:-2]
+    volumes[inside] = rng.normal(300, 40, volumes[inside].shape)
+    return volumes
+
+
+@pytest.fixture(scope="module")
+def segmented(tmp_path_factory, brats):
+    """A project in which two scans without masks, one of them in another orientation, were segmented; a third lacks a modality, a fourth is damaged."""
+    rng, folder, new = np.random.default_rng(0), copy_project(tmp_path_factory.mktemp("project")), tmp_path_factory.mktemp("scans")
+    for name, shape in (("plain", (40, 36, 8)), ("turned", (36, 40, 7)), ("lacking", (36, 36, 6)), ("damaged", (36, 36, 6))):
+        save_patient(new / name, name, draw_scan(rng, shape), np.zeros(shape, np.uint8))
+        (new / name / f"{name}_seg.nii.gz").unlink()
+    for file in (new / "turned").iterdir():
+        nib.save(nib.load(file).as_reoriented([[2, 1], [0, -1], [1, 1]]), file)
+    (new / "lacking" / "lacking_t2.nii.gz").unlink()
+    (new / "damaged" / "damaged_t1.nii.gz").write_bytes((new / "damaged" / "damaged_t1.nii.gz").read_bytes()[:200])
+    save_segmenter(folder / "network.safetensors", brats)
+    run(folder, "inference_segmentation", inference_source=str(new), inference_network=str(folder / "network.safetensors"))
+    return folder, new
+
+
+@pytest.mark.parametrize("patient", ["plain", "turned"])
+def test_mask_lies_on_the_grid_of_its_scan(segmented, patient):
+    folder, new = segmented
+    scan, mask = nib.load(new / patient / f"{patient}_flair.nii.gz"), nib.load(folder / f"data/07_model_output/inference/masks/{patient}_seg.nii.gz")
+    assert mask.shape == scan.shape
+    np.testing.assert_allclose(mask.affine, scan.affine)
+    assert set(np.unique(mask.dataobj)) <= {0, 1, 2, 4}
+    assert np.asarray(mask.dataobj)[np.asarray(scan.dataobj) != 0].any()
+
+
+def test_mask_is_what_the_network_finds_in_each_slice(segmented, brats):
+    """Upright scan of 40 x 36: padded to 40, resized to 32, brought back."""
+    folder, new = segmented
+    network = read_network(folder / "network.safetensors").module()
+    volumes = np.stack([np.asarray(nib.load(new / "plain" / f"plain_{name}.nii.gz").dataobj) for name in ("flair", "t1", "t1ce", "t2")])
+    mask = np.asarray(nib.load(folder / "data/07_model_output/inference/masks/plain_seg.nii.gz").dataobj)
+    image = torch.from_numpy(prepare_slice(volumes[..., 4], np.zeros((40, 36), np.uint8), 32)[0]).float()[None]
+    with torch.inference_mode():
+        probability = (network(image).sigmoid() + network(image.flip(2)).sigmoid().flip(2)) / 2
+    full = interpolate(probability, size=(40, 40), mode="bilinear")[0, :, :, 2:-2]
+    highest, tissue = full.max(0)
+    expected = torch.where(highest >= 0.5, torch.tensor([1, 2, 4])[tissue], 0).numpy()
+    assert (mask[..., 4] == expected).mean() > 0.97  # bf16 where the device has it
+    assert len(np.unique(expected)) > 1
+
+
+def test_volumes_are_those_of_the_masks(segmented):
+    folder, _ = segmented
+    table = pd.read_csv(folder / "data/07_model_output/inference/volumes.csv").set_index("patient")
+    for patient in ("plain", "turned"):
+        mask = np.asarray(nib.load(folder / f"data/07_model_output/inference/masks/{patient}_seg.nii.gz").dataobj)
+        for target, labels in {"NCR": [1], "ED": [2], "ET": [4], "WT": [1, 2, 4], "TC": [1, 4]}.items():
+            assert table.loc[patient, f"{target}_ml"] == pytest.approx(np.isin(mask, labels).sum() / 1000, abs=1e-3)
+    assert "no T2 volume" in table.loc["lacking", "left_out"]
+    assert "unreadable NIfTI patient" in table.loc["damaged", "left_out"]
+    assert table.loc[["lacking", "damaged"], "WT_ml"].isna().all()
+
+
+def test_report_on_scans(segmented):
+    folder, _ = segmented
+    report = (folder / "data/08_reporting/inference/segmentation_report.html").read_text()
+    assert "of 2 patients; 2 are left out" in report
+    assert "SIMULATED" in report.split("</title>")[0]
+    assert report.count("data:image/png;base64,") == 1
+    assert all(patient in report for patient in ("plain", "turned", "lacking", "damaged"))
+
+
+def test_scans_that_the_network_was_not_made_for_are_refused(project, brats, segmented):
+    _, new = segmented
+    save_segmenter(project / "network.safetensors", brats.model_copy(update={"modalities": brats.modalities[::-1]}))
+    with pytest.raises(ValueError, match=r"was trained on modalities .*'T2', 'T1ce', 'T1', 'FLAIR'.*declared are"):
+        run(project, "inference_segmentation", inference_source=str(new), inference_network=str(project / "network.safetensors"))
+
+
+def test_no_scans(project, brats, images):
+    save_segmenter(project / "network.safetensors", brats)
+    with pytest.raises(FileNotFoundError, match=r"no NIfTI volumes named \*_flair.nii.gz.*inference_source"):
+        run(project, "inference_segmentation", inference_source=str(images), inference_network=str(project / "network.safetensors"))

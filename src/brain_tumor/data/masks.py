@@ -1,6 +1,7 @@
 """Tumours measured from masks: NIfTI files of a folder, or the labels of prepared slices."""
 
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from nibabel.affines import apply_affine, voxel_sizes
 from nibabel.filebasedimages import ImageFileError
 
 from brain_tumor.data.declaration import DataSet
-from brain_tumor.data.nifti_volumes import find_masks, read_mask, read_volume
+from brain_tumor.data.nifti_volumes import find_masks, read_mask, read_volume, write_mask
 from brain_tumor.data.shape_features import FEATURES, measure_tumour
 
 FIELD = (240.0, 240.0, 155.0)
@@ -26,6 +27,31 @@ TOLERANCE = 2.0
 
 MOST_BRAIN = 0.6
 """Part of a scan that differs from its background in a skull-stripped one, at most."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """What was found in a patient's scan, to be written beside it.
+
+    Attributes:
+        labels: as in a prepared store, k for the k-th tissue declared; axes L, P, S.
+        like: a volume of the patient, whose orientation and geometry the mask gets.
+    """
+
+    patient: str
+    labels: UInt8[np.ndarray, "h w d"]
+    like: Path
+    data_set: DataSet
+
+    @property
+    def file(self) -> str:
+        """Name of its file, as the data set names its masks."""
+        return f"{self.patient}_{self.data_set.mask[0]}.nii.gz"
+
+    def write(self, path: Path) -> None:
+        """Write the NIfTI file."""
+        write_mask(path, self.labels, self.like, self.data_set)
+
 
 IMAGE, BRATS, UNKNOWN = "scan", "BraTS space", ""
 """Where a brain's centre was taken from."""

@@ -1,5 +1,6 @@
 """Patients as NIfTI volumes: one file for each modality and one mask, named by their endings."""
 
+import zlib
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -22,15 +23,15 @@ GEOMETRY_TOLERANCE = 0.05
 """Millimetres by which the corners and steps of two volumes of a patient may differ."""
 
 
-def find(files: list[Path], data_set: DataSet) -> list[Scan]:
-    """The patients whose volumes are among the files; one that lacks a volume carries the problem."""
+def find(files: list[Path], data_set: DataSet, *, masks: bool = True) -> list[Scan]:
+    """The patients whose volumes are among the files; one that lacks a volume carries the problem. `masks`: without, none is looked for."""
     patients: dict[tuple[Path, str], dict[str, Path]] = defaultdict(dict)
     for file in files:
         kind, patient = _parse(file.name, data_set)
-        if kind:
+        if kind and (masks or kind != MASK):
             patients[file.parent, patient].setdefault(kind, file)
     _adopt_masks(patients)
-    kinds = tuple(data_set.volume_endings)
+    kinds = tuple(kind for kind in data_set.volume_endings if masks or kind != MASK)
     return [_scan(patient, volumes, kinds, data_set) for (_, patient), volumes in patients.items()]
 
 
@@ -86,13 +87,26 @@ def read(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) 
     try:
         volumes, spacing = _read_volumes(scan.files)
         labels = _labels(volumes.pop(), scan.files[-1], data_set)
-    except (OSError, EOFError, ValueError, ImageFileError) as error:
+    except (OSError, EOFError, ValueError, ImageFileError, zlib.error) as error:
         yield Unreadable(WHOLE_PATIENT, folder, f"unreadable NIfTI patient ({error}); fetch or mend the file")
         return
     for number in range(labels.shape[-1]):
         if numbers is None or number in numbers:
             image = np.stack([volume[:, :, number] for volume in volumes])
             yield Slice(number, folder, image, labels[:, :, number], spacing)
+
+
+def read_image(scan: Scan) -> tuple[Num[np.ndarray, "m h w d"], tuple[float, float, float]]:
+    """The volumes of a patient without a mask, turned to L, P, S, and the spacing in millimetres.
+
+    Raises:
+        ValueError: if one can't be read, or lies elsewhere than the first.
+    """
+    try:
+        volumes, spacing = _read_volumes(scan.files)
+    except (OSError, EOFError, ValueError, ImageFileError, zlib.error) as error:
+        raise ValueError(f"unreadable NIfTI patient ({error}); fetch or mend the file") from error
+    return np.stack(volumes), spacing
 
 
 def _read_volumes(files: tuple[Path, ...]) -> tuple[list[np.ndarray], tuple[float, float, float]]:

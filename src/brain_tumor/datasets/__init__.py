@@ -3,6 +3,7 @@
 from brain_tumor.datasets.checkpoints import CheckpointsDataset
 from brain_tumor.datasets.figures import FiguresDataset
 from brain_tumor.datasets.inspections import InspectionsDataset
+from brain_tumor.datasets.masks import MasksDataset
 from brain_tumor.datasets.network import NetworkDataset
 from brain_tumor.datasets.report import ReportDataset
 from brain_tumor.datasets.source import FolderDataset, KaggleDataset, SimulatedDataset, SimulatedImagesDataset, SimulatedMasksDataset
@@ -14,6 +15,7 @@ __all__ = [
     "FolderDataset",
     "InspectionsDataset",
     "KaggleDataset",
+    "MasksDataset",
     "NetworkDataset",
     "ReportDataset",
     "SimulatedDataset",

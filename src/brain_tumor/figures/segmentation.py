@@ -88,6 +88,26 @@ def draw_examples(examples: Sequence[Example], modalities: Sequence[str], tissue
     return _finish(figure, title)
 
 
+def draw_found(scans: Mapping[str, tuple[np.ndarray, np.ndarray]], modalities: Sequence[str], tissues: Sequence[str], title: str) -> Figure:
+    """A row for each scan: every modality of one slice, and what was found over the first.
+
+    Args:
+        scans: title > image (m, h, w), labels (h, w).
+    """
+    columns = [*modalities, "found"]
+    figure = Figure(figsize=(1.75 * len(columns), 1.95 * len(scans) + 0.8), layout="constrained")
+    grid = figure.subplots(len(scans), len(columns), squeeze=False)
+    for row, (name, (image, labels)) in zip(grid, scans.items(), strict=True):
+        for axes, picture in zip(row, [*map(grey, image), paint(image[0], labels)], strict=True):
+            show(axes, picture)
+        row[0].set_ylabel(name, fontsize="small")
+    for axes, name in zip(grid[0], columns, strict=True):
+        axes.set_title(name, fontsize="small")
+    handles = [Patch(color=colour, label=tissue) for tissue, colour in zip(tissues, TISSUE_COLOURS, strict=False)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize="small")
+    return _finish(figure, title)
+
+
 def _heat(probability: UInt8[np.ndarray, "s s"]) -> Float[np.ndarray, "s s 3"]:
     """Black is 0, white is 1."""
     return colormaps["inferno"](probability)[..., :3]
@@ -103,7 +123,7 @@ def _errors(example: Example) -> Float[np.ndarray, "s s 3"]:
     return image
 
 
-def paint(plane: Float[np.ndarray, "s s"], labels: UInt8[np.ndarray, "s s"], opacity: float = 0.55) -> Float[np.ndarray, "s s 3"]:
+def paint(plane: Float[np.ndarray, "h w"], labels: UInt8[np.ndarray, "h w"], opacity: float = 0.55) -> Float[np.ndarray, "h w 3"]:
     """A plane in grey with its labels in colour over it."""
     image = np.repeat(grey(plane)[..., None], 3, axis=-1)
     for label, colour in enumerate(TISSUE_COLOURS, start=1):
@@ -111,7 +131,7 @@ def paint(plane: Float[np.ndarray, "s s"], labels: UInt8[np.ndarray, "s s"], opa
     return image
 
 
-def grey(plane: Float[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
+def grey(plane: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """0 to 1 from the background to the brightest percent; standardised planes are 0 outside the brain."""
     plane = plane.astype(np.float32)
     brain = plane[plane != 0]

@@ -4,14 +4,16 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Float16, UInt8
-from torch import nn
+from jaxtyping import Float, Float16, Num, UInt8
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
+from brain_tumor.data.preparation import find_brain, prepare_slice
 from brain_tumor.data.store import Store
 from brain_tumor.networks.attention import watch
 from brain_tumor.training.device import Device
+from brain_tumor.training.tasks import to_labels
 
 
 def find_probabilities(
@@ -26,12 +28,42 @@ def find_probabilities(
     """
     network = device.place(network)
     for start in tqdm(range(0, len(rows), batch_size), desc=f"predicting with {name}", unit="batch", disable=None if name else True):
-        image = device.place_batch(torch.from_numpy(slices.read(rows[start : start + batch_size], "image")[0]))
-        with torch.inference_mode(), device.autocast():
-            probability = network(image).float().sigmoid()
-            if flips:  # rows run from right to left
-                probability = (probability + network(image.flip(-2)).float().sigmoid().flip(-2)) / 2
+        image = torch.from_numpy(slices.read(rows[start : start + batch_size], "image")[0])
+        probability = _find_probability(network, image, device, flips)
         yield (probability * 255).round().to(torch.uint8).cpu().contiguous().numpy()
+
+
+def _find_probability(network: nn.Module, image: Float[Tensor, "b m h w"], device: Device, flips: bool) -> Float[Tensor, "b k h w"]:
+    image = device.place_batch(image)
+    with torch.inference_mode(), device.autocast():
+        probability = network(image).float().sigmoid()
+        if flips:  # rows run from right to left
+            probability = (probability + network(image.flip(-2)).float().sigmoid().flip(-2)) / 2
+    return probability
+
+
+def segment_volume(
+    network: nn.Module, image: Num[np.ndarray, "m h w d"], size: int, device: Device, *, flips: bool, batch_size: int = 32
+) -> UInt8[np.ndarray, "h w d"]:
+    """Labels of every voxel of a raw volume, on its own grid: probabilities are brought back to it bilinearly before they become labels.
+
+    Args:
+        size: of the slices that the network learned from.
+    """
+    network = device.place(network)
+    height, width, depth = image.shape[1:]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    labels, empty = np.zeros((height, width, depth), np.uint8), np.zeros((height, width), np.uint8)
+    numbers = np.flatnonzero([find_brain(image[..., number]).any() for number in range(depth)])
+    for start in range(0, len(numbers), batch_size):
+        batch = numbers[start : start + batch_size]
+        prepared = np.stack([prepare_slice(image[..., number], empty, size)[0] for number in batch])
+        probability = _find_probability(network, torch.from_numpy(prepared), device, flips)
+        full = interpolate(probability, size=(side, side), mode="bilinear", align_corners=False)
+        found = to_labels(full[:, :, top : top + height, left : left + width])
+        labels[..., batch] = found.permute(1, 2, 0).cpu().numpy()
+    return labels
 
 
 def find_attention(network: nn.Module, slices: Store, rows: np.ndarray, device: Device, batch_size: int = 32) -> dict[str, Float16[np.ndarray, "n h w"]]:

@@ -1,20 +1,41 @@
-"""Inference: images that nobody has labelled > the class of each, how sure the network is, and where it looks."""
+"""Inference: scans and images that nobody has labelled > masks and classes, with a network that is trained already."""
 
 from kedro.pipeline import Node, Pipeline
 
-from brain_tumor.pipelines.inference.nodes import classify_images, draw_images, index_images, prepare_images, write_report
+from brain_tumor.pipelines.inference.images import classify_images, draw_images, index_images, prepare_images, write_images_report
+from brain_tumor.pipelines.inference.scans import draw_scans, index_scans, measure_volumes, segment_scans, write_scans_report
 
 
-def create_pipeline() -> Pipeline:
-    """Classification of new images."""
+def create_classification() -> Pipeline:
+    """New images > the class of each, how sure the network is, and where it looks."""
     return Pipeline(
         [
             Node(index_images, ["source", "params:workers"], "index", name="index_images"),
             Node(prepare_images, ["index", "source", "network", "params:workers"], "images", name="prepare_images"),
             Node(classify_images, ["network", "index", "images", "params:training"], "classes", name="classify_images"),
             Node(draw_images, ["network", "classes", "images", "params:training"], "figures", name="draw_images"),
-            Node(write_report, ["network", "classes", "figures", "params:training"], "report", name="write_report"),
+            Node(write_images_report, ["network", "classes", "figures", "params:training"], "report", name="write_images_report"),
         ],
         namespace="inference_classification",
         parameters={"workers": "preparation", "training": "training"},
+    )
+
+
+def create_segmentation() -> Pipeline:
+    """New scans > a mask of each, and the volume of each tissue."""
+    return Pipeline(
+        [
+            Node(index_scans, ["source", "params:data_set", "params:workers"], "index", name="index_scans"),
+            Node(segment_scans, ["network", "index", "source", "params:data_set", "params:prediction", "params:training"], "masks", name="segment_scans"),
+            Node(measure_volumes, ["masks", "index", "params:data_set"], "volumes", name="measure_volumes"),
+            Node(draw_scans, ["network", "masks", "index", "source", "params:data_set"], "figures", name="draw_scans"),
+            Node(write_scans_report, ["network", "volumes", "figures", "params:prediction", "params:training"], "report", name="write_scans_report"),
+        ],
+        namespace="inference_segmentation",
+        parameters={
+            "workers": "preparation",
+            "training": "training",
+            "data_set": "data_segmentation.data_set",
+            "prediction": "segmentation.prediction",
+        },
     )

@@ -1,4 +1,4 @@
-"""What the report on new images says."""
+"""What the reports on new images and new scans say."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,15 +15,24 @@ WORDS = {
     "1_images": Words(
         "The images that the network is least sure of, and what in them speaks for the class found: Grad-CAM of the last convolution, or attention rollout.",
         "pairs of images: the scan, and the scan with its heat in colour, with the class found, the confidence and the file",
-    )
+    ),
+    "1_scans": Words(
+        "The slice of each patient that shows most tumour, and what was found in it.",
+        "a row of brain slices for each patient: one for each modality, then the first with the tissues found in colour",
+    ),
 }
+MASKS = (
+    "One NIfTI file for each patient, on the grid of his scan, in `data/07_model_output/inference/masks`. "
+    "The network gives every scan a mask, one of another disease too. It learned from skull-stripped scans that were registered to one atlas at 1 mm, as those "
+    "of BraTS are; prepare yours in the same way. Look at the masks before you use a volume. Not for diagnosis or for any decision about a patient."
+)
 LIMITS = (
     "Any image is given one of the classes, one of a knee too, and a confidence that was fitted to images like those the network learned from. "
     "Scans from another hospital are not like them. Not for diagnosis or for any decision about a patient."
 )
 
 
-def compose_report(network: TrainedNetwork, classes: pd.DataFrame, figures: Mapping[str, bytes], settings: Mapping[str, Any]) -> str:
+def compose_images_report(network: TrainedNetwork, classes: pd.DataFrame, figures: Mapping[str, bytes], settings: Mapping[str, Any]) -> str:
     """The page: how many images of each class, then each image, where the network looks, and what is known of the network.
 
     Args:
@@ -70,3 +79,36 @@ def _scores(about: Mapping[str, Any]) -> pd.DataFrame:
     table = pd.DataFrame(about["scores"])
     words = [write_interval(*row) for row in table[["value", "low", "high"]].to_numpy(float)]
     return table[["test_set", "metric"]].assign(value=words, images=table["images"]).rename(columns={"test_set": "test set", "value": "value (95 % interval)"})
+
+
+def compose_scans_report(network: TrainedNetwork, volumes: pd.DataFrame, figures: Mapping[str, bytes], settings: Mapping[str, Any]) -> str:
+    """The page: the volumes of each patient, what was found, and what is known of the network.
+
+    Args:
+        volumes: a row for each patient, `left_out` nothing for those in use.
+        figures: name > PNG.
+        settings: block > setting > value.
+    """
+    about = network.description
+    used, left_out = (volumes[volumes["left_out"].isna() == kept] for kept in (True, False))
+    millilitres = [name for name in volumes if name.endswith("_ml")]
+    table = used[["patient", *millilitres, "voxels", "spacing_mm", "brain_slices"]]
+    known = (
+        f"{network.name}, {network.parameters:,} parameters{f', {len(network.members)} networks that answer together' if len(network.members) > 1 else ''}, "
+        f"trained on {about['data_set']}, slices of {about['slice_size']} x {about['slice_size']} pixels."
+    )
+    sections = [
+        Section(
+            "Masks",
+            MASKS,
+            [],
+            [Picture(png, WORDS[name], network.name) for name, png in figures.items()],
+        ),
+        *([Section("Left out", "", [("Patients that could not be segmented", left_out[["patient", "folder", "left_out"]])])] if len(left_out) else []),
+        Section("The network", known),
+        describe_settings(settings, TRAINING),
+    ]
+    simulated = bool(about["simulated"] or volumes["simulated"].any())
+    found = int((used[millilitres].sum(axis=1) > 0).sum())
+    answer = f"{network.name} finds a tumour in {found:,} of {len(used):,} patients; {len(left_out):,} are left out."
+    return render_report("Masks of new scans", answer, ("Volume of what was found, in millilitres", table), sections, simulated=simulated)

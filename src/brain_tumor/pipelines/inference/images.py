@@ -1,4 +1,4 @@
-"""Nodes of inference. Those that compute with torch import it when they run: it takes seconds."""
+"""Nodes that classify images which nobody has labelled. Those that compute with torch import it when they run: it takes seconds."""
 
 import logging
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from brain_tumor.figures.cells import mark_title
 from brain_tumor.figures.classification import Looked, draw_looks
 from brain_tumor.metrics.classification import to_probability
 from brain_tumor.networks.trained import TrainedNetwork
-from brain_tumor.pipelines.inference.report import compose_report
+from brain_tumor.pipelines.inference.report import compose_images_report
 from brain_tumor.training.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
@@ -109,6 +109,6 @@ def draw_images(network: TrainedNetwork, classes: pd.DataFrame, images: Store, e
     return {"1_images": draw_looks(looks, mark_title(f"{network.name}: what it finds and where it looks", simulated=simulated))}
 
 
-def write_report(network: TrainedNetwork, classes: pd.DataFrame, figures: dict[str, bytes], engine: EngineSettings) -> str:
+def write_images_report(network: TrainedNetwork, classes: pd.DataFrame, figures: dict[str, bytes], engine: EngineSettings) -> str:
     """The report as one HTML page."""
-    return compose_report(network, classes, figures, {"training": engine.model_dump(exclude_none=True)})
+    return compose_images_report(network, classes, figures, {"training": engine})

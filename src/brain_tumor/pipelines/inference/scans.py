@@ -1,0 +1,143 @@
+"""Nodes that segment scans which nobody has drawn masks for."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from nibabel.affines import voxel_sizes
+from tqdm.auto import tqdm
+
+from brain_tumor.data.declaration import DataSet
+from brain_tumor.data.masks import Mask
+from brain_tumor.data.nifti_volumes import find, read_image, read_mask
+from brain_tumor.data.parallel import WorkerSettings, for_each
+from brain_tumor.data.preparation import find_brain, standardise
+from brain_tumor.data.scan import Scan
+from brain_tumor.data.scans import SIMULATED_MARK
+from brain_tumor.figures.cells import mark_title
+from brain_tumor.figures.segmentation import draw_found
+from brain_tumor.networks.trained import TrainedNetwork
+from brain_tumor.pipelines.inference.report import compose_scans_report
+from brain_tumor.training.settings import EngineSettings, PredictionSettings
+
+logger = logging.getLogger(__name__)
+
+SHOWN = 12
+"""Patients in a figure, at most."""
+
+REMEDY = "give the folder of the scans with `--params inference_source=PATH`"
+
+
+def _find_scans(source: Path, data_set: DataSet) -> list[Scan]:
+    """Patients below a folder in the order of their names; masks are not looked for."""
+    scans = find(sorted(path for path in source.rglob("*") if path.is_file()), data_set, masks=False)
+    if not scans:
+        endings = ", ".join(f"*_{modality.endings[0]}.nii.gz" for modality in data_set.modalities)
+        raise FileNotFoundError(f"there are no NIfTI volumes named {endings} in {source}; {REMEDY}")
+    return sorted(scans, key=lambda scan: scan.patient)
+
+
+def index_scans(source: Path, data_set: DataSet, workers: WorkerSettings) -> pd.DataFrame:
+    """A row for each patient: voxels, spacing, slices that show brain, or why he is left out.
+
+    Raises:
+        FileNotFoundError: if there are no scans in the folder.
+        ValueError: if none of them can be used.
+    """
+    scans = _find_scans(source, data_set)
+    index = pd.DataFrame(for_each(_describe, [(scan, source) for scan in scans], workers, "reading"))
+    index["left_out"] = index["left_out"].mask(index.duplicated("patient"), "the patient is there twice; the first in the order of the folders is used")
+    left_out = index[index["left_out"] != ""]
+    logger.info("%d patients are segmented, %d left out", len(index) - len(left_out), len(left_out))
+    for row in left_out.itertuples():
+        logger.warning("left out: %s: %s", row.patient, row.left_out)
+    if len(left_out) == len(index):
+        raise ValueError(f"no scan in {source} can be used; {left_out['patient'].iloc[0]}: {left_out['left_out'].iloc[0]}; {REMEDY}")
+    index["simulated"] = (source / SIMULATED_MARK).is_file()
+    return index
+
+
+def _describe(scan: Scan, source: Path) -> dict:
+    row = {
+        "patient": scan.patient,
+        "folder": str(scan.files[0].parent.relative_to(source)),
+        "voxels": "",
+        "spacing_mm": "",
+        "brain_slices": 0,
+        "left_out": scan.problem,
+    }
+    if scan.problem:
+        return row
+    try:
+        image, spacing = read_image(scan)
+    except ValueError as error:
+        return row | {"left_out": str(error)}
+    brain = sum(bool(find_brain(image[..., number]).any()) for number in range(image.shape[-1]))
+    row |= {"voxels": " x ".join(map(str, image.shape[1:])), "spacing_mm": " x ".join(f"{step:.3g}" for step in spacing), "brain_slices": brain}
+    return row if brain else row | {"left_out": "every slice is empty; fetch the scan again"}
+
+
+def segment_scans(
+    network: TrainedNetwork, index: pd.DataFrame, source: Path, data_set: DataSet, prediction: PredictionSettings, engine: EngineSettings
+) -> Iterator[Mask]:
+    """A mask for each patient in use, on the grid of his scan.
+
+    Raises:
+        ValueError: if the network wasn't made for these modalities and tissues.
+    """
+    about = network.description
+    for entry, names in (("modalities", data_set.modality_names), ("tissues", data_set.tissue_names)):
+        if about.get(entry) != names:
+            raise ValueError(f"{network.name} was trained on {entry} {about.get(entry)}, declared are {names}; give another network with inference_network")
+    return _segment(network, _in_use(index, source, data_set), data_set, prediction, engine)
+
+
+def _in_use(index: pd.DataFrame, source: Path, data_set: DataSet) -> list[Scan]:
+    used = set(index.loc[index["left_out"] == "", ["patient", "folder"]].itertuples(index=False, name=None))
+    return [scan for scan in _find_scans(source, data_set) if (scan.patient, str(scan.files[0].parent.relative_to(source))) in used]
+
+
+def _segment(network: TrainedNetwork, scans: list[Scan], data_set: DataSet, prediction: PredictionSettings, engine: EngineSettings) -> Iterator[Mask]:
+    from brain_tumor.training.device import choose_device
+    from brain_tumor.training.predict import segment_volume
+
+    module, device, size = network.module(), choose_device(engine), network.description["slice_size"]
+    for scan in tqdm(scans, desc=f"segmenting with {network.name}", unit="patient", disable=None):
+        image, _ = read_image(scan)
+        yield Mask(scan.patient, segment_volume(module, image, size, device, flips=prediction.flips), scan.files[0], data_set)
+
+
+def measure_volumes(masks: Path, index: pd.DataFrame, data_set: DataSet) -> pd.DataFrame:
+    """A row for each patient: the index's, and the volume of each tissue and region in millilitres."""
+    rows = []
+    for row in index.to_dict("records"):
+        if row["left_out"] == "":
+            labels, affine = read_mask(masks / f"{row['patient']}_{data_set.mask[0]}.nii.gz", data_set)
+            millilitres = float(np.prod(voxel_sizes(affine))) / 1000
+            row |= {f"{name}_ml": round(int(np.isin(labels, own).sum()) * millilitres, 3) for name, own in data_set.targets.items()}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def draw_scans(network: TrainedNetwork, masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet) -> dict[str, Figure]:
+    """The slice of each patient that shows most tumour, or the middle one if none was found."""
+    shown = {}
+    for scan in _in_use(index, source, data_set)[:SHOWN]:
+        image, _ = read_image(scan)
+        labels, _ = read_mask(masks / f"{scan.patient}_{data_set.mask[0]}.nii.gz", data_set)
+        area = (labels > 0).sum((0, 1))
+        number = int(area.argmax()) if area.any() else labels.shape[-1] // 2
+        shown[f"{scan.patient}\nslice {number}"] = standardise(image[..., number]), labels[..., number]
+    simulated = bool(index["simulated"].any()) or network.description["simulated"]
+    title = mark_title(f"{network.name}: what it finds in new scans", simulated=simulated)
+    return {"1_scans": draw_found(shown, data_set.modality_names, data_set.tissue_names, title)}
+
+
+def write_scans_report(
+    network: TrainedNetwork, volumes: pd.DataFrame, figures: dict[str, bytes], prediction: PredictionSettings, engine: EngineSettings
+) -> str:
+    """The report as one HTML page."""
+    return compose_scans_report(network, volumes, figures, {"prediction": prediction, "training": engine})
