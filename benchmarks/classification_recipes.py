@@ -16,6 +16,7 @@ import logging
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from time import process_time
@@ -58,14 +59,14 @@ def make_sets(data: Path, policy: str, validation: float) -> pd.DataFrame:
     return split_images(index, duplicates.astype({"conflict": bool}), ImageSet(**DATA["data_set"]), settings)
 
 
-def train(work: Work, epochs: int) -> tuple[TrainedNetwork, dict[str, float], int, float]:
-    """The network, the row of the epoch that is kept, epochs and CPU minutes; on one thread."""
+def train(work: Work, epochs: int) -> tuple[dict[str, TrainedNetwork], int, float]:
+    """The network with each rule of which weights to keep, epochs and CPU minutes; on one thread."""
     import torch
 
     from brain_tumor.training.batches import Rows
     from brain_tumor.training.checkpoints import Checkpoints
     from brain_tumor.training.classification import MONITOR, NAMES, ClassificationTask
-    from brain_tumor.training.fit import Job, fit
+    from brain_tumor.training.fit import Job, fit, read_fitted
 
     torch.set_num_threads(1)
     logging.getLogger("brain_tumor").setLevel(logging.WARNING)
@@ -78,10 +79,16 @@ def train(work: Work, epochs: int) -> tuple[TrainedNetwork, dict[str, float], in
     task = ClassificationTask(build(work["network"], **work["sizes"]), work["sizes"]["in_channels"], counts, settings, engine.seed)
     with tempfile.TemporaryDirectory() as folder:
         start = process_time()
-        fitted = fit(Job(task, *(Rows(images, rows[name], NAMES) for name in rows), MONITOR, settings, engine, Checkpoints(Path(folder))))
+        job = Job(task, *(Rows(images, rows[name], NAMES) for name in rows), MONITOR, settings, engine, Checkpoints(Path(folder)))
+        done = len(fit(job).log)
         minutes = (process_time() - start) / 60
-    about = images.description | {"recipe": settings.model_dump(), "seed": engine.seed, "kept": fitted.kept, "images": counts, "policy": work["policy"]}
-    return TrainedNetwork(work["network"], work["sizes"], about, (fitted.weights,)), fitted.kept, len(fitted.log), minutes
+        state = job.checkpoints.newest()[1]
+    networks, about = {}, images.description | {"seed": engine.seed, "images": counts, "policy": work["policy"]}
+    for keep in ("best", "last"):
+        recipe = settings.model_copy(update={"keep": keep})
+        fitted = read_fitted(state, replace(job, recipe=recipe))
+        networks[keep] = TrainedNetwork(work["network"], work["sizes"], about | {"recipe": recipe.model_dump(), "kept": fitted.kept}, (fitted.weights,))
+    return networks, done, minutes
 
 
 def measure_pace(work: Work) -> float:
@@ -95,23 +102,23 @@ def train_and_score(work: Work) -> pd.DataFrame:
     from brain_tumor.training.classify import find_logits
     from brain_tumor.training.device import choose_device
 
-    network, kept, epochs, minutes = train(work, work["epochs"])
+    networks, epochs, minutes = train(work, work["epochs"])
     images, splits = Store(Path(work["store"])), work["splits"].set_index("file")
     device = choose_device(EngineSettings(device="cpu", precision=work["precision"]))
     sets = splits.loc[images.rows["file"]]
     tables = []
-    for name, chosen in ((name, sets[column].to_numpy() == value) for name, column, value in work["scored"]):
-        rows = np.flatnonzero(chosen)
+    for (keep, network), (name, column, value) in product(networks.items(), work["scored"]):
+        rows = np.flatnonzero(sets[column].to_numpy() == value)
         logits = np.concatenate(list(find_logits(network.module(), images, rows, device, channels=work["sizes"]["in_channels"])))
         scores = score(to_probability(logits), images.read(rows, "label")[0].astype(int), sets["group"].to_numpy()[rows], images.description["classes"])
-        tables.append(scores.assign(set=name, images=len(rows)))
+        kept = network.description["kept"]
+        tables.append(scores.assign(set=name, images=len(rows), keep=keep, epoch=int(kept["epoch"]), likelihood=kept["validation_likelihood"]))
     names = {"network": work["network"], "recipe": work["recipe"], "policy": work["policy"], "seed": work["seed"]}
-    facts = {"minutes": round(minutes, 2), "epochs": epochs, "epoch": int(kept["epoch"]), "likelihood": kept["validation_likelihood"]}
-    result = pd.concat(tables).assign(**names, **facts)
     if work["weights"]:
         Path(work["weights"]).mkdir(parents=True, exist_ok=True)
-        write_network(Path(work["weights"]) / f"{work['network']}-{work['policy']}-{work['seed']}.safetensors", network)
-    return result
+        for keep, network in networks.items():
+            write_network(Path(work["weights"]) / f"{work['network']}-{work['policy']}-{work['seed']}-{keep}.safetensors", network)
+    return pd.concat(tables).assign(**names, minutes=round(minutes, 2), epochs=epochs)
 
 
 def measure(arguments: argparse.Namespace) -> None:
@@ -122,11 +129,12 @@ def measure(arguments: argparse.Namespace) -> None:
 
 
 def say(table: pd.DataFrame) -> None:
-    """Accuracy on each set of images."""
-    row, values = table.iloc[0], table.set_index(["set", "metric"])["value"]
-    words = [f"{name} {values[name, 'accuracy']:.4f}" for name in values.index.unique(0)]
-    print(f"{row.network} | {row.recipe} | {row.policy} | seed {row.seed}: {row.epoch} of {row.epochs} epochs, {row.minutes} min,", end=" ")
-    print(f"likelihood {row.likelihood:.4f} |", *words, flush=True)
+    """A line for each rule of which weights to keep: accuracy on each set of images."""
+    for keep, part in table.groupby("keep"):
+        row, values = part.iloc[0], part.set_index(["set", "metric"])["value"]
+        words = [f"{name} {values[name, 'accuracy']:.4f}" for name in values.index.unique(0)]
+        print(f"{row.network} | {row.recipe} | {row.policy} | seed {row.seed} | {keep}: {row.epoch} of {row.epochs} epochs, {row.minutes} min,", end=" ")
+        print(f"likelihood {row.likelihood:.4f} |", *words, flush=True)
 
 
 def make_work(arguments: argparse.Namespace, splits: pd.DataFrame, network: str, name: str, seed: int) -> dict[str, Any]:
@@ -155,7 +163,7 @@ def make_work(arguments: argparse.Namespace, splits: pd.DataFrame, network: str,
 def compare(arguments: argparse.Namespace) -> None:
     """Accuracy and macro-F1 on each set: mean, least and most over the seeds."""
     table = pd.read_csv(arguments.out).query("metric in ('accuracy', 'macro_f1')")
-    print(table.groupby(["network", "recipe", "policy", "set", "metric"])["value"].agg(["mean", "min", "max", "count"]).round(4).to_string())
+    print(table.groupby(["network", "recipe", "policy", "keep", "set", "metric"])["value"].agg(["mean", "min", "max", "count"]).round(4).to_string())
 
 
 if __name__ == "__main__":
