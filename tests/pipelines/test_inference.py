@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from support import copy_project, run, save_patient
 from torch.nn.functional import interpolate
 
@@ -216,3 +217,14 @@ def test_no_scans(project, brats, images):
     save_segmenter(project / "network.safetensors", brats)
     with pytest.raises(FileNotFoundError, match=r"no NIfTI volumes named \*_flair.nii.gz.*inference_source"):
         run(project, "inference_segmentation", inference_source=str(images), inference_network=str(project / "network.safetensors"))
+
+
+def test_paths_in_a_parameters_file_count_and_those_of_the_run_come_first(project, images):
+    save_network(project / "network.safetensors")
+    given = {"inference_source": str(images / "Testing" / "glioma"), "inference_network": str(project / "network.safetensors")}
+    (project / "conf/test/parameters_mine.yml").write_text(yaml.safe_dump(given))
+    table = project / "data/07_model_output/inference/classes.csv"
+    run(project, "inference_classification")
+    assert set(pd.read_csv(table)["file"]) == {path.name for path in (images / "Testing" / "glioma").iterdir()}
+    run(project, "inference_classification", inference_source=str(images / "Testing" / "notumor"))
+    assert set(pd.read_csv(table)["file"]) == {path.name for path in (images / "Testing" / "notumor").iterdir()}
