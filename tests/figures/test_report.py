@@ -106,3 +106,8 @@ def test_card_says_simulated_and_not_for_clinical_use():
 def test_settings_that_differ_are_told_for_each_network():
     merged = merge_settings({"a": {"recipe": {"epochs": 5, "ema": 0.0}}, "b": {"recipe": {"epochs": 9, "ema": 0.0}}})
     assert merged == {"recipe.epochs": "a: 5; b: 9", "recipe.ema": "0.0"}
+
+
+def test_names_of_files_in_a_text_are_set_as_code_and_nothing_else_is_markup():
+    page = render_report("Title", "Answer.", None, [Section("Data", "See `a<b>.csv` & `c.csv`, not <b>this</b>.")], simulated=False)
+    assert "<p>See <code>a&lt;b&gt;.csv</code> &amp; <code>c.csv</code>, not &lt;b&gt;this&lt;/b&gt;.</p>" in page

@@ -86,7 +86,8 @@ def test_report_says_what_was_found_and_what_is_known_of_the_network(finished, c
     used = classes[classes["left_out"].isna()]
     assert f"Of {len(used)} images cnn finds" in report
     assert "3 files are left out" in report
-    assert "SIMULATED" in report.split("</title>")[0]
+    assert "SIMULATED" not in report.split("</title>")[0]
+    assert "learned from SIMULATED patients" in report.split("</table>")[0]
     assert all(file in report for file in classes["file"])
     assert "0.900 (0.800&nbsp;to&nbsp;0.950)" in report
     assert "trained on Somewhere, 18 images" in report
@@ -201,7 +202,8 @@ def test_report_on_scans(segmented):
     folder, _ = segmented
     report = (folder / "data/08_reporting/inference/segmentation_report.html").read_text()
     assert "of 2 patients; 2 are left out" in report
-    assert "SIMULATED" in report.split("</title>")[0]
+    assert "SIMULATED" not in report.split("</title>")[0]
+    assert "learned from SIMULATED patients" in report.split("</table>")[0]
     assert report.count("data:image/png;base64,") == 1
     assert all(patient in report for patient in ("plain", "turned", "lacking", "damaged"))
 

@@ -66,7 +66,12 @@ class Section:
 def render_report(title: str, answer: str, table: Table | None, sections: Sequence[Section], *, simulated: bool) -> str:
     """The page: the answer in one sentence, the table it is taken from, then the sections; what is simulated says so."""
     shown = {"title": mark_title(title, simulated=simulated), "answer": answer, "table": table, "sections": sections, "simulated": simulated}
-    return fill("report.html.jinja", cell=_cell, columns_of=_columns, long=LONG, **shown)
+    return fill("report.html.jinja", cell=_cell, write=_write, columns_of=_columns, long=LONG, **shown)
+
+
+def _write(text: str) -> Markup:
+    """Sentences; what stands in backticks is a name of a file or a setting."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
 
 
 def _cell(value: object) -> Markup:

@@ -105,10 +105,10 @@ def draw_images(network: TrainedNetwork, classes: pd.DataFrame, images: Store, e
     heat = find_heat(network.module(), images, row, choose_device(engine), channels=network.sizes["in_channels"])
     words = [f"{r.found} {r.confidence:.2f}\n{Path(r.file).name}" for r in shown.itertuples()]
     looks = [Looked(*look) for look in zip(words, images.read(row, "image")[0][:, 0], heat, strict=True)]
-    simulated = images.description["simulated"] or network.description["simulated"]
-    return {"1_images": draw_looks(looks, mark_title(f"{network.name}: what it finds and where it looks", simulated=simulated))}
+    title = mark_title(f"{network.name}: what it finds and where it looks", simulated=images.description["simulated"])
+    return {"1_images": draw_looks(looks, title)}
 
 
-def write_images_report(network: TrainedNetwork, classes: pd.DataFrame, figures: dict[str, bytes], engine: EngineSettings) -> str:
+def write_images_report(network: TrainedNetwork, classes: pd.DataFrame, figures: dict[str, bytes], images: Store, engine: EngineSettings) -> str:
     """The report as one HTML page."""
-    return compose_images_report(network, classes, figures, {"training": engine})
+    return compose_images_report(network, classes, figures, {"training": engine}, simulated=images.description["simulated"])

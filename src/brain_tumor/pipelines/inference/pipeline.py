@@ -14,7 +14,7 @@ def create_classification() -> Pipeline:
             Node(prepare_images, ["index", "source", "network", "params:workers"], "images", name="prepare_images"),
             Node(classify_images, ["network", "index", "images", "params:training"], "classes", name="classify_images"),
             Node(draw_images, ["network", "classes", "images", "params:training"], "figures", name="draw_images"),
-            Node(write_images_report, ["network", "classes", "figures", "params:training"], "report", name="write_images_report"),
+            Node(write_images_report, ["network", "classes", "figures", "images", "params:training"], "report", name="write_images_report"),
         ],
         namespace="inference_classification",
         parameters={"workers": "preparation", "training": "training"},

@@ -32,13 +32,14 @@ LIMITS = (
 )
 
 
-def compose_images_report(network: TrainedNetwork, classes: pd.DataFrame, figures: Mapping[str, bytes], settings: Mapping[str, Any]) -> str:
+def compose_images_report(network: TrainedNetwork, classes: pd.DataFrame, figures: Mapping[str, bytes], settings: Mapping[str, Any], *, simulated: bool) -> str:
     """The page: how many images of each class, then each image, where the network looks, and what is known of the network.
 
     Args:
         classes: rows `file`, `found`, `confidence`, the probability of each class, `note`, `left_out`.
         figures: name > PNG.
         settings: block > setting > value.
+        simulated: whether the images are.
     """
     about = network.description
     used, left_out = (classes[classes["left_out"].isna() == kept] for kept in (True, False))
@@ -52,12 +53,17 @@ def compose_images_report(network: TrainedNetwork, classes: pd.DataFrame, figure
         Section("The network", _known(network), [("On test images", _scores(about))] if "scores" in about else []),
         describe_settings(settings, TRAINING),
     ]
-    return render_report("Classes of new images", _answer(network, counts, left_out), ("Images by class found", counts), sections, simulated=about["simulated"])
+    return render_report("Classes of new images", _answer(network, counts, left_out), ("Images by class found", counts), sections, simulated=simulated)
 
 
 def _answer(network: TrainedNetwork, counts: pd.DataFrame, left_out: pd.DataFrame) -> str:
     found = ", ".join(f"{row.images:,} {row[0]}" for row in counts.rename(columns={"class found": "kind"})[["kind", "images"]].itertuples(index=False))
-    return f"Of {counts['images'].sum():,} images {network.name} finds: {found}. {len(left_out):,} files are left out."
+    return f"Of {counts['images'].sum():,} images {network.name} finds: {found}. {len(left_out):,} files are left out.{_learned(network)}"
+
+
+def _learned(network: TrainedNetwork) -> str:
+    """What has to be said at once of a network that has never seen people."""
+    return " The network learned from SIMULATED patients, phantoms: what it says of people means nothing." if network.description["simulated"] else ""
 
 
 def _confidence(used: pd.DataFrame) -> Plot:
@@ -108,7 +114,8 @@ def compose_scans_report(network: TrainedNetwork, volumes: pd.DataFrame, figures
         Section("The network", known),
         describe_settings(settings, TRAINING),
     ]
-    simulated = bool(about["simulated"] or volumes["simulated"].any())
     found = int((used[millilitres].sum(axis=1) > 0).sum())
-    answer = f"{network.name} finds a tumour in {found:,} of {len(used):,} patients; {len(left_out):,} are left out."
-    return render_report("Masks of new scans", answer, ("Volume of what was found, in millilitres", table), sections, simulated=simulated)
+    answer = f"{network.name} finds a tumour in {found:,} of {len(used):,} patients; {len(left_out):,} are left out.{_learned(network)}"
+    return render_report(
+        "Masks of new scans", answer, ("Volume of what was found, in millilitres", table), sections, simulated=bool(volumes["simulated"].any())
+    )

@@ -131,8 +131,7 @@ def draw_scans(network: TrainedNetwork, masks: Path, index: pd.DataFrame, source
         area = (labels > 0).sum((0, 1))
         number = int(area.argmax()) if area.any() else labels.shape[-1] // 2
         shown[f"{scan.patient}\nslice {number}"] = standardise(image[..., number]), labels[..., number]
-    simulated = bool(index["simulated"].any()) or network.description["simulated"]
-    title = mark_title(f"{network.name}: what it finds in new scans", simulated=simulated)
+    title = mark_title(f"{network.name}: what it finds in new scans", simulated=bool(index["simulated"].any()))
     return {"1_scans": draw_found(shown, data_set.modality_names, data_set.tissue_names, title)}
 
 
