@@ -1,44 +1,100 @@
-"""Keep trained networks in this folder, with their test scores in the file.
+"""Keep the classifiers of a run in this folder, with their test scores in the file, and write README.md, their card.
 
-    kedro run --pipelines classification --env full --params classification_source=FOLDER
-    python weights/collect.py classification cnn alexnet
-
-The scores are those that the run wrote; weights/README.md is the run's model card.
+kedro run --pipelines classification --env full --params classification_source=FOLDER
+python weights/collect.py cnn alexnet --data data
 """
 
 import argparse
-import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from brain_tumor.networks.trained import read_network, write_network
+from brain_tumor.data.image_split import DEDUPLICATED, OFFICIAL
+from brain_tumor.figures.card import render_card, write_list
+from brain_tumor.figures.cells import write_interval, write_sizes
+from brain_tumor.figures.report import Section
+from brain_tumor.networks import describe
+from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
+from brain_tumor.pipelines.classification.card import USE
+from brain_tumor.pipelines.classification.tables import PROTOCOL
 
 HERE = Path(__file__).parent
-SHIPPED = 20e6
+LARGEST = 20e6
 """Bytes that a file may have to ship with the project."""
 
+METRICS = ("accuracy", "macro_f1", "calibration_error", "calibration_error_scaled")
+ELSEWHERE = "In the others it goes by the rim or by what is outside, which is not the tumour."
+MADE = "`kedro run --pipelines classification --env full`, policy `deduplicated`; then `python weights/collect.py cnn alexnet`."
+USAGE = """\
+    kedro run --pipelines inference_classification --params inference_source=PATH                                        # the CNN
+    kedro run --pipelines inference_classification --params inference_source=PATH,inference_network=weights/alexnet.safetensors
 
-def collect(data: Path, task: str, name: str) -> Path:
-    """Copy a network; its header says what it reached on the test sets."""
-    network = read_network(data / f"06_models/{task}/{name}/network.safetensors")
-    scores = pd.read_csv(data / f"08_reporting/{task}/{name}/scores.csv").query("metric in ('accuracy', 'macro_f1', 'calibration_error_scaled')")
+Outside Kedro, `brain_tumor.networks.trained.read_network` reads a file; its `description` says how images are prepared, and `module()` is the network."""
+
+
+def collect(data: Path, name: str) -> TrainedNetwork:
+    """Copy a network; its header says what it reached on the test sets, and how much of its heat lies where."""
+    network = read_network(data / f"06_models/classification/{name}/network.safetensors")
+    folder = data / f"08_reporting/classification/{name}"
+    scores = pd.read_csv(folder / "scores.csv").query("metric in @METRICS or metric.str.startswith('recall_')")
     rows = scores[["test_set", "metric", "value", "low", "high", "images"]].to_dict("records")
+    inside = float((pd.read_csv(folder / "looks.csv")["inside"] >= 0.5).mean())
+    network = replace(network, description=network.description | {"scores": rows, "looks_inside": inside})
     path = HERE / f"{name}.safetensors"
-    write_network(path, replace(network, description=network.description | {"scores": rows}))
-    if path.stat().st_size > SHIPPED:
+    write_network(path, network)
+    if path.stat().st_size > LARGEST:
         path.unlink()
-        raise ValueError(f"{name} takes more than {SHIPPED / 1e6:.0f} MB; leave it out")
-    return path
+        raise ValueError(f"{name} takes more than {LARGEST / 1e6:.0f} MB; leave it out")
+    return network
+
+
+def write_card(networks: Sequence[TrainedNetwork]) -> str:
+    """What the files are, what they reach, what they are for."""
+    scores = pd.concat([pd.DataFrame(network.description["scores"]).assign(network=network.name) for network in networks])
+    images = scores.groupby("test_set")["images"].first()
+    scores["words"] = [write_interval(*row) for row in scores[["value", "low", "high"]].to_numpy(float)]
+    tables = []
+    for test_set in (DEDUPLICATED, OFFICIAL):
+        wide = scores[scores["test_set"] == test_set].pivot(index="network", columns="metric", values="words")
+        own = wide.loc[[network.name for network in networks], [name for name in wide if not name.startswith("recall_")]].reset_index()
+        tables.append((f"Scores and 95 % intervals on the {test_set} test set, {images[test_set]:,} images", own))
+    recalls = scores[(scores["test_set"] == DEDUPLICATED) & scores["metric"].str.startswith("recall_")].pivot(index="network", columns="metric", values="words")
+    tables.append(("Recall of each class on the deduplicated test set", recalls.loc[[network.name for network in networks]].reset_index()))
+    about = networks[0].description
+    files = pd.DataFrame(
+        [
+            (f"{n.name}.safetensors", describe(n.name), n.parameters, write_sizes(n.sizes), sum(n.description["images"]), n.description["seed"])
+            for n in networks
+        ],
+        columns=["file", "network", "parameters", "sizes", "images learned from", "seed"],
+    )
+    limits = [
+        *(f"{n.name} has most of its heat inside the head in {n.description['looks_inside']:.0%} of the test images looked at. {ELSEWHERE}" for n in networks),
+        "Temperature fits the validation images; test images come from other sources in part, where the networks are less often right than they are sure.",
+        "Any image is given one of the classes. Scans of another hospital, or prepared in another way, are not like those that were learned from.",
+        "Learned from the images of " + ", ".join(f"{count:,} {kind}" for kind, count in zip(about["classes"], about["images"], strict=True)) + ".",
+    ]
+    best = scores[(scores["test_set"] == DEDUPLICATED) & (scores["metric"] == "accuracy")].sort_values("value").iloc[-1]
+    summary = f"{best.network} classifies {best.value:.1%} of {best.images:,} test images without copies rightly ({best.low:.1%} to {best.high:.1%})."
+    sections = [
+        Section("Files", "Each describes itself: sizes, classes, preparation, recipe, temperature and scores are in its header.", [("Networks", files)]),
+        Section("Intended use", USE),
+        Section("Figures", PROTOCOL, tables),
+        Section("Known limits", write_list(limits)),
+        Section("How to use them", USAGE),
+        Section(
+            "How they were made", "`kedro run --pipelines classification --env full`, policy `deduplicated`; then `python weights/collect.py cnn alexnet`."
+        ),
+        Section("Citations", write_list(["Nickparvar, Brain Tumor MRI Dataset, Kaggle, 10.34740/kaggle/dsv/2645886"])),
+    ]
+    return render_card(f"Weights: classification of {about['data_set']}", summary, sections, simulated=about["simulated"])
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["classification"])
     parser.add_argument("networks", nargs="+")
     parser.add_argument("--data", type=Path, default=Path("data"), help="the data folder of the run")
     arguments = parser.parse_args()
-    for name in arguments.networks:
-        print(collect(arguments.data, arguments.task, name))  # noqa: T201
-    shutil.copy(arguments.data / f"08_reporting/{arguments.task}/model_card.md", HERE / "README.md")
+    (HERE / "README.md").write_text(write_card([collect(arguments.data, name) for name in arguments.networks]))
