@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from brain_tumor.data.image_split import DEDUPLICATED, OFFICIAL
+from brain_tumor.datasets.atomic import replacing
 from brain_tumor.figures.card import render_card, write_list
 from brain_tumor.figures.cells import write_interval, write_sizes
 from brain_tumor.figures.report import Section
@@ -42,11 +43,10 @@ def collect(data: Path, name: str) -> TrainedNetwork:
     rows = scores[["test_set", "metric", "value", "low", "high", "images"]].to_dict("records")
     inside = float((pd.read_csv(folder / "looks.csv")["inside"] >= 0.5).mean())
     network = replace(network, description=network.description | {"scores": rows, "looks_inside": inside})
-    path = HERE / f"{name}.safetensors"
-    write_network(path, network)
-    if path.stat().st_size > LARGEST:
-        path.unlink()
-        raise ValueError(f"{name} takes more than {LARGEST / 1e6:.0f} MB; leave it out")
+    with replacing(HERE / f"{name}.safetensors") as draft:
+        write_network(draft, network)
+        if draft.stat().st_size > LARGEST:
+            raise ValueError(f"{name} takes more than {LARGEST / 1e6:.0f} MB; leave it out")
     return network
 
 
@@ -84,9 +84,7 @@ def write_card(networks: Sequence[TrainedNetwork]) -> str:
         Section("Figures", PROTOCOL, tables),
         Section("Known limits", write_list(limits)),
         Section("How to use them", USAGE),
-        Section(
-            "How they were made", "`kedro run --pipelines classification --env full`, policy `deduplicated`; then `python weights/collect.py cnn alexnet`."
-        ),
+        Section("How they were made", MADE),
         Section("Citations", write_list(["Nickparvar, Brain Tumor MRI Dataset, Kaggle, 10.34740/kaggle/dsv/2645886"])),
     ]
     return render_card(f"Weights: classification of {about['data_set']}", summary, sections, simulated=about["simulated"])

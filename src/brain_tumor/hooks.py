@@ -83,7 +83,8 @@ class Tracking:
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
         """Log the means of a network's metrics over the test patients, or its scores on each set of test images."""
-        if not self.address or not dataset_name.endswith((".summary", ".scores")):
+        task, _, entry = dataset_name.partition(".")
+        if not self.address or (task, entry.rpartition(".")[2]) not in (("segmentation", "summary"), ("classification", "scores")):
             return
         from mlflow import MlflowClient
 
@@ -91,7 +92,7 @@ class Tracking:
         client = MlflowClient(self.address)
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         runs = client.search_runs(experiments, f"tags.experiment = '{network}'", max_results=1)  # the last one; none if it was trained untracked
-        if dataset_name.endswith(".summary"):
+        if task == "segmentation":
             scores = {f"test_{row.metric}_{row.target}": row.mean for row in data.itertuples()}
         else:
             scores = {f"{row.test_set}_test_{row.metric}": row.value for row in data.dropna(subset="value").itertuples()}

@@ -138,13 +138,13 @@ def test_own_folder_is_taken_instead_and_never_written(tmp_path):
         dataset.save(tmp_path)
 
 
-@pytest.mark.parametrize("kind", [FiguresDataset, FolderDataset, InspectionsDataset, NetworkDataset, StoreDataset])
+@pytest.mark.parametrize("kind", [FiguresDataset, FolderDataset, InspectionsDataset, MasksDataset, NetworkDataset, StoreDataset])
 def test_datasets_can_be_sent_to_another_process(kind, tmp_path):
     dataset = kind(filepath=str(tmp_path / "x"))
     assert pickle.loads(pickle.dumps(dataset))._describe() == dataset._describe()  # noqa: S301
 
 
-def test_masks_are_whole_or_not_there_and_those_of_others_go(tmp_path, brats):
+def test_masks_are_whole_or_not_there_and_other_files_stay(tmp_path, brats, monkeypatch):
     save_patient(tmp_path / "scan", "p1", np.ones((4, 5, 6, 3), np.int16), np.zeros((5, 6, 3)))
     like, folder = tmp_path / "scan/p1_flair.nii.gz", tmp_path / "masks"
     labels = np.zeros((5, 6, 3), np.uint8)
@@ -152,14 +152,16 @@ def test_masks_are_whole_or_not_there_and_those_of_others_go(tmp_path, brats):
     dataset = MasksDataset(filepath=str(folder))
     dataset.save(Mask(name, labels, like, brats) for name in ("p1", "p2"))
     assert sorted(path.name for path in dataset.load().iterdir()) == ["p1_seg.nii.gz", "p2_seg.nii.gz"]
-
-    def interrupted():
-        yield Mask("p3", labels, like, brats)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        dataset.save(interrupted())
-    assert len(list(folder.iterdir())) == 3  # nothing already written is lost
-    dataset.save(iter([Mask("p2", labels, like, brats)]))
-    assert [path.name for path in folder.iterdir()] == ["p2_seg.nii.gz"]
     assert np.asarray(nib.load(folder / "p2_seg.nii.gz").dataobj)[1, 2, 1] == 4
+    before = (folder / "p1_seg.nii.gz").read_bytes()
+
+    def fill_the_disk(self, path):
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Mask, "write", fill_the_disk)
+    with pytest.raises(DatasetError, match="disk full"):
+        dataset.save(Mask(name, labels, like, brats) for name in ("p1", "p3"))
+    assert sorted(path.name for path in folder.iterdir()) == ["p1_seg.nii.gz", "p2_seg.nii.gz"]
+    assert (folder / "p1_seg.nii.gz").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["masks", "scan"]

@@ -1,4 +1,5 @@
 import logging
+import re
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from PIL import Image
 from support import copy_project, run, save_patient
 from torch.nn.functional import interpolate
 
@@ -39,6 +41,9 @@ def finished(tmp_path_factory, images):
     (new / "cut.jpg").write_bytes(damaged.read_bytes()[:900])
     (new / "empty.jpg").touch()
     (new / "notes.txt").write_text("no image")
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 1), np.uint8)).save(new / "thin.png")
+    (new / "gone.png").symlink_to(new / "nowhere.png")
+    shutil.copy(damaged, new / "000001")  # no ending, a number for a name
     save_network(folder / "network.safetensors", scores=SCORES)
     run(folder, "inference_classification", inference_source=str(new), inference_network=str(folder / "network.safetensors"))
     return folder
@@ -51,18 +56,18 @@ def classes(finished):
 
 def test_every_file_is_classified_or_left_out_with_a_reason(classes, images):
     left_out = classes[classes["left_out"].notna()].set_index("file")["left_out"]
-    assert set(left_out.index) == {"cut.jpg", "empty.jpg", "notes.txt"}
+    assert set(left_out.index) == {"cut.jpg", "empty.jpg", "notes.txt"}  # a link to nowhere is no file
     assert "damaged" in left_out["cut.jpg"]
     assert "0 bytes" in left_out["empty.jpg"]
     assert "not an image" in left_out["notes.txt"]
     used = classes[classes["left_out"].isna()]
     names = {f"ward/{path.name}" for path in (images / "Testing" / "glioma").iterdir()} | {path.name for path in (images / "Testing" / "notumor").iterdir()}
-    assert set(used["file"]) == names
+    assert set(used["file"]) == names | {"thin.png", "000001"}
     assert used["confidence"].is_monotonic_increasing
 
 
 def test_probabilities_are_those_of_the_network_at_its_temperature(finished, classes):
-    images = Store(finished / "data/03_primary/inference/images.h5")
+    images = Store(finished / "data/07_model_output/inference/images.h5")
     used = classes[classes["left_out"].isna()].set_index("file").loc[images.rows["file"]]
     (pixels,) = images.read(np.arange(len(used)), "image")
     network = read_network(finished / "network.safetensors").module()
@@ -75,10 +80,13 @@ def test_probabilities_are_those_of_the_network_at_its_temperature(finished, cla
 def test_images_are_prepared_as_those_that_were_learned_from(finished, images, tmp_path):
     project = copy_project(tmp_path)
     run(project, "data_engineering", [f"data_classification.{name}" for name in ("index_images", "prepare_images")], classification_source=str(images))
-    learned, new = Store(project / "data/03_primary/classification/images.h5"), Store(finished / "data/03_primary/inference/images.h5")
+    learned, new = Store(project / "data/03_primary/classification/images.h5"), Store(finished / "data/07_model_output/inference/images.h5")
     rows = pd.Series(range(len(learned.rows)), learned.rows["file"].str.rsplit("/", n=1).str[-1])
-    same = rows[new.rows["file"].str.rsplit("/", n=1).str[-1]].to_numpy()
-    np.testing.assert_array_equal(new.read(np.arange(len(same)), "image")[0], np.concatenate([learned.read(np.array([row]), "image")[0] for row in same]))
+    names = new.rows["file"].str.rsplit("/", n=1).str[-1]
+    both = np.flatnonzero(names.isin(rows.index))
+    same = rows[names[both]].to_numpy()
+    assert len(same) == len(names) - 2
+    np.testing.assert_array_equal(new.read(both, "image")[0], np.concatenate([learned.read(np.array([row]), "image")[0] for row in same]))
 
 
 def test_report_says_what_was_found_and_what_is_known_of_the_network(finished, classes):
@@ -106,6 +114,7 @@ def test_one_file_is_enough(project, images):
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
+        (Path.rmdir, "is not there; give the images with"),
         (Path.exists, "there is no image in .*inference_source"),
         (lambda folder: (folder / "empty.jpg").touch(), "none of the 1 files in .* can be used; empty.jpg: the file is empty"),
     ],
@@ -126,6 +135,9 @@ def test_a_network_for_masks_is_refused(project, images):
         run(project, "inference_classification", inference_source=str(images), inference_network=str(project / "network.safetensors"))
 
 
+TURN = np.array([[2, 1], [0, -1], [1, 1]])
+"""From L, P, S: to which axis each goes, and whether it is turned over."""
+
 SEGMENTING = {"in_channels": 4, "out_channels": 3, "n_filters": 2}
 
 
@@ -136,24 +148,29 @@ def save_segmenter(path, brats):
     write_network(path, TrainedNetwork("classic_unet", SEGMENTING, about, (network.state_dict(),)))
 
 
-def draw_scan(rng, shape):
-    """A head in noise: brighter in one half of T1ce."""
+def draw_scan(shape):
+    """A box of noise in which no two places are alike."""
     volumes = np.zeros((4, *shape), np.int16)
     inside = np.s_[:, 4:-4, 3:-3, 2:-2]
-    volumes[inside] = rng.normal(300, 40, volumes[inside].shape)
+    volumes[inside] = np.random.default_rng(0).normal(300, 40, volumes[inside].shape)
     return volumes
 
 
 @pytest.fixture(scope="module")
 def segmented(tmp_path_factory, brats):
-    """A project in which two scans without masks, one of them in another orientation, were segmented; a third lacks a modality, a fourth is damaged."""
-    rng, folder, new = np.random.default_rng(0), copy_project(tmp_path_factory.mktemp("project")), tmp_path_factory.mktemp("scans")
-    for name, shape in (("plain", (40, 36, 8)), ("turned", (36, 40, 7)), ("lacking", (36, 36, 6)), ("damaged", (36, 36, 6))):
-        save_patient(new / name, name, draw_scan(rng, shape), np.zeros(shape, np.uint8))
-        (new / name / f"{name}_seg.nii.gz").unlink()
+    """A project in which two scans without masks, one of them the other in another orientation, were segmented.
+
+    One lacks a modality, one is damaged; `twice` is there three times, the first time without a modality.
+    """
+    folder, new = copy_project(tmp_path_factory.mktemp("project")), tmp_path_factory.mktemp("scans")
+    names = {"plain": "plain", "turned": "turned", "lacking": "lacking", "damaged": "damaged", "a": "twice", "b": "twice", "c": "twice"}
+    for place, name in names.items():
+        save_patient(new / place, name, draw_scan((40, 36, 8)), np.zeros((40, 36, 8), np.uint8))
+        (new / place / f"{name}_seg.nii.gz").unlink()
     for file in (new / "turned").iterdir():
-        nib.save(nib.load(file).as_reoriented([[2, 1], [0, -1], [1, 1]]), file)
-    (new / "lacking" / "lacking_t2.nii.gz").unlink()
+        nib.save(nib.load(file).as_reoriented(TURN), file)
+    for file in ("lacking/lacking_t2.nii.gz", "a/twice_t1.nii.gz"):
+        (new / file).unlink()
     (new / "damaged" / "damaged_t1.nii.gz").write_bytes((new / "damaged" / "damaged_t1.nii.gz").read_bytes()[:200])
     save_segmenter(folder / "network.safetensors", brats)
     run(folder, "inference_segmentation", inference_source=str(new), inference_network=str(folder / "network.safetensors"))
@@ -168,6 +185,13 @@ def test_mask_lies_on_the_grid_of_its_scan(segmented, patient):
     np.testing.assert_allclose(mask.affine, scan.affine)
     assert set(np.unique(mask.dataobj)) <= {0, 1, 2, 4}
     assert np.asarray(mask.dataobj)[np.asarray(scan.dataobj) != 0].any()
+
+
+def test_a_scan_in_another_orientation_gets_the_same_mask(segmented):
+    plain, turned = (nib.load(segmented[0] / f"data/07_model_output/inference/masks/{name}_seg.nii.gz") for name in ("plain", "turned"))
+    expected = np.asarray(plain.as_reoriented(TURN).dataobj)
+    assert len(np.unique(expected)) > 1
+    np.testing.assert_array_equal(np.asarray(turned.dataobj), expected)
 
 
 def test_mask_is_what_the_network_finds_in_each_slice(segmented, brats):
@@ -188,20 +212,24 @@ def test_mask_is_what_the_network_finds_in_each_slice(segmented, brats):
 
 def test_volumes_are_those_of_the_masks(segmented):
     folder, _ = segmented
-    table = pd.read_csv(folder / "data/07_model_output/inference/volumes.csv").set_index("patient")
+    table = pd.read_csv(folder / "data/07_model_output/inference/volumes.csv").set_index("folder")
     for patient in ("plain", "turned"):
         mask = np.asarray(nib.load(folder / f"data/07_model_output/inference/masks/{patient}_seg.nii.gz").dataobj)
         for target, labels in {"NCR": [1], "ED": [2], "ET": [4], "WT": [1, 2, 4], "TC": [1, 4]}.items():
             assert table.loc[patient, f"{target}_ml"] == pytest.approx(np.isin(mask, labels).sum() / 1000, abs=1e-3)
     assert "no T2 volume" in table.loc["lacking", "left_out"]
     assert "unreadable NIfTI patient" in table.loc["damaged", "left_out"]
-    assert table.loc[["lacking", "damaged"], "WT_ml"].isna().all()
+    assert "no T1 volume" in table.loc["a", "left_out"]
+    assert pd.isna(table.loc["b", "left_out"])
+    assert "another patient of that name" in table.loc["c", "left_out"]
+    assert table.loc[["lacking", "damaged", "a", "c"], "WT_ml"].isna().all()
+    assert (table.loc[["plain", "turned", "b"], "WT_ml"] == table.loc["plain", "WT_ml"]).all()
 
 
 def test_report_on_scans(segmented):
     folder, _ = segmented
     report = (folder / "data/08_reporting/inference/segmentation_report.html").read_text()
-    assert "of 2 patients; 2 are left out" in report
+    assert "of 3 patients; 4 are left out" in report
     assert "SIMULATED" not in report.split("</title>")[0]
     assert "learned from SIMULATED patients" in report.split("</table>")[0]
     assert report.count("data:image/png;base64,") == 1
@@ -215,10 +243,28 @@ def test_scans_that_the_network_was_not_made_for_are_refused(project, brats, seg
         run(project, "inference_segmentation", inference_source=str(new), inference_network=str(project / "network.safetensors"))
 
 
-def test_no_scans(project, brats, images):
+def test_a_classifier_is_refused_for_scans(project, segmented):
+    save_network(project / "network.safetensors")
+    with pytest.raises(ValueError, match=r"cnn finds no tissues, it classifies images; .*inference_network"):
+        run(project, "inference_segmentation", inference_source=str(segmented[1]), inference_network=str(project / "network.safetensors"))
+
+
+@pytest.mark.parametrize(("place", "words"), [(".", r"no NIfTI volumes named \*_flair.nii.gz.*inference_source"), ("nowhere", "is not a folder; give")])
+def test_no_scans(project, brats, images, place, words):
     save_segmenter(project / "network.safetensors", brats)
-    with pytest.raises(FileNotFoundError, match=r"no NIfTI volumes named \*_flair.nii.gz.*inference_source"):
-        run(project, "inference_segmentation", inference_source=str(images), inference_network=str(project / "network.safetensors"))
+    with pytest.raises(FileNotFoundError, match=words):
+        run(project, "inference_segmentation", inference_source=str(images / place), inference_network=str(project / "network.safetensors"))
+
+
+def test_numbers_for_names_stay_names(project, brats):
+    save_patient(project / "scans" / "001", "001", draw_scan((40, 36, 8)), np.zeros((40, 36, 8), np.uint8))
+    for file in sorted((project / "scans" / "001").iterdir()):
+        file.rename(file.with_name(file.name.replace(".nii.gz", ".NII.GZ")))
+    save_segmenter(project / "network.safetensors", brats)
+    run(project, "inference_segmentation", inference_source=str(project / "scans"), inference_network=str(project / "network.safetensors"))
+    assert [path.name for path in (project / "data/07_model_output/inference/masks").iterdir()] == ["001_seg.nii.gz"]
+    report = (project / "data/08_reporting/inference/segmentation_report.html").read_text()
+    assert re.search(r"<td[^>]*>001</td>", report)
 
 
 def test_paths_in_a_parameters_file_count_and_those_of_the_run_come_first(project, images):

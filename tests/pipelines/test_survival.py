@@ -9,6 +9,7 @@ from support import copy_project, real, rows_of, run, save_masks
 
 from brain_tumor.data.shape_features import FEATURES
 from brain_tumor.data.survival import SHAPE
+from brain_tumor.hooks import Tracking
 from brain_tumor.models.settings import ProtocolSettings
 from brain_tumor.models.survival import MODELS
 from brain_tumor.networks import networks_of
@@ -240,6 +241,12 @@ def test_real_masks_go_through_to_the_report(project):
     scores = table(project, "data/08_reporting/survival/expert/scores.csv").set_index(["cohort", "model", "features", "metric"])["value"]
     assert scores["all patients", "linear", "age", "concordance"] == pytest.approx(0.62, abs=0.02)
     assert scores["GTR", "linear", "age", "concordance"] == pytest.approx(0.64, abs=0.02)
+
+
+def test_scores_of_survival_are_not_tracked_as_those_of_images():
+    tracking = Tracking()
+    tracking.address = "sqlite:///nowhere/mlflow.db"
+    tracking.after_dataset_saved("survival.expert.scores", pd.DataFrame({"metric": ["concordance"], "value": [0.6]}))
 
 
 def test_registered_pipelines():

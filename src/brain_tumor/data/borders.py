@@ -46,7 +46,7 @@ class Box(NamedTuple):
 
 def find_box(image: UInt8[np.ndarray, "h w"]) -> Box | None:
     """The smallest box around all anatomy; None if the image is too dark to tell, and is best kept whole."""
-    step = -(-max(image.shape) // WORKING_SIDE)
+    step = min(-(-max(image.shape) // WORKING_SIDE), *image.shape)
     height, width = (side // step * step for side in image.shape)
     small = cv2.resize(image[:height, :width], (width // step, height // step), interpolation=cv2.INTER_AREA) if step > 1 else image
     inner = _inside_frames(small)

@@ -110,7 +110,10 @@ def read_image(path: Path) -> Picture:
     Raises:
         ValueError: if it can't be read, with the remedy.
     """
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"can't be read ({error.strerror}); see that you may read it") from error
     if not content:
         raise ValueError("the file is empty (0 bytes); fetch it again")
     try:

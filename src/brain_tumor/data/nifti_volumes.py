@@ -46,7 +46,7 @@ def _adopt_masks(patients: dict[tuple[Path, str], dict[str, Path]]) -> None:
 def _parse(name: str, data_set: DataSet) -> tuple[str, str]:
     """("T1ce", "BraTS20_Training_001") from "BraTS20_Training_001_t1ce.nii.gz"; empty if it isn't a declared volume."""
     for suffix in SUFFIXES:
-        stem = name.removesuffix(suffix)
+        stem = name[: -len(suffix)] if name.lower().endswith(suffix) else name
         for kind, endings in data_set.volume_endings.items():
             for ending in endings:
                 for separator in "_-":

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
@@ -15,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class MasksDataset(AbstractDataset[Iterator[Mask], Path]):
-    """A NIfTI file for each patient, written as they come; loading gives the folder. Masks of patients that are no longer there go.
+    """A NIfTI file for each patient, written as they come; loading gives the folder. Other files in it stay.
 
     Args:
         filepath: the folder.
@@ -32,17 +33,15 @@ class MasksDataset(AbstractDataset[Iterator[Mask], Path]):
         return self._folder
 
     def save(self, data: Iterator[Mask]) -> None:
-        """Write each mask under another name first, so that a file is whole or not there."""
+        """Write each mask beside the folder first, so that a file in it is whole or not there."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        written = set()
-        for mask in data:
-            path, draft = self._folder / mask.file, self._folder / f"draft.{mask.file}"  # NIfTI goes by the ending
-            mask.write(draft)
-            draft.replace(path)
-            written.add(path)
-        for path in set(self._folder.glob("*.nii.gz")) - written:
-            path.unlink()
-        logger.info("wrote %d masks to %s", len(written), self._folder)
+        count = 0
+        with TemporaryDirectory(prefix=f".{self._folder.name}.", dir=self._folder.parent) as draft:
+            for mask in data:
+                mask.write(Path(draft) / mask.file)
+                (Path(draft) / mask.file).replace(self._folder / mask.file)
+                count += 1
+        logger.info("wrote %d masks to %s", count, self._folder)
 
     def preview(self) -> TablePreview:
         """How many masks there are."""

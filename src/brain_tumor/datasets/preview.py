@@ -34,10 +34,10 @@ def show_files(folder: Path) -> TablePreview:
     Raises:
         DatasetError: if there is no such folder.
     """
-    if not folder.is_dir():
+    if not folder.exists():
         raise DatasetError(f"{folder} isn't there; run the pipeline that reads it first")
     files, sizes = Counter[str](), Counter[str]()
-    for file in folder.rglob("*"):
+    for file in [folder] if folder.is_file() else folder.rglob("*"):
         if file.is_file():
             kind = "".join(file.suffixes[-2:]) if file.suffix == ".gz" else file.suffix or file.name
             files[kind] += 1

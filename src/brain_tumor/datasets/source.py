@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class FolderDataset(AbstractDataset[Any, Path]):
-    """A folder of raw files, exactly as published; loading it gives its path.
+    """A folder of raw files (or one file), exactly as published; loading it gives its path.
 
     Args:
         filepath: the folder.
@@ -46,7 +46,7 @@ class FolderDataset(AbstractDataset[Any, Path]):
         return {"filepath": str(self._folder)}
 
     def _exists(self) -> bool:
-        return self._folder.is_dir()
+        return self._folder.exists()
 
 
 class KaggleDataset(FolderDataset):

@@ -70,7 +70,8 @@ def read_network(path: Path) -> TrainedNetwork:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise FileNotFoundError(f"there is no network at {path}; give the path of a .safetensors file that this project wrote")
+        remedy = "train one (`kedro run --pipelines segmentation`), or give the path of a .safetensors file that this project wrote"
+        raise FileNotFoundError(f"there is no network at {path}; {remedy}")
     try:
         with safe_open(path, framework="pt") as file:
             header = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}

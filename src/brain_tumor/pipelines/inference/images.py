@@ -32,13 +32,18 @@ SHOWN = 48
 REMEDY = "give the images with `--params inference_source=PATH`, a folder or one file"
 
 
-def index_images(source: Path, workers: WorkerSettings) -> pd.DataFrame:
+def index_images(source: Path, network: TrainedNetwork, workers: WorkerSettings) -> pd.DataFrame:
     """A row for each file of a folder, at any depth, or for one file: the box that is kept, a note on what is unusual, why it is left out.
 
     Raises:
         FileNotFoundError: if there is no such folder or file, or no file in it.
-        ValueError: if none of them can be used.
+        ValueError: if the network doesn't classify images, or none of them can be used.
     """
+    if "classes" not in network.description:
+        what = ", ".join(network.description.get("tissues", []))
+        raise ValueError(f"{network.name} finds {what}, no classes of images; give a network that classifies with `--params inference_network=PATH`")
+    if not source.exists():
+        raise FileNotFoundError(f"{source} is not there; {REMEDY}")
     paths = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file() and path.name != SIMULATED_MARK)
     if not paths:
         raise FileNotFoundError(f"there is no image in {source}; {REMEDY}")
@@ -57,15 +62,8 @@ def _root(source: Path) -> Path:
 
 
 def prepare_images(index: pd.DataFrame, source: Path, network: TrainedNetwork, workers: WorkerSettings) -> StoreContent:
-    """The images as those that the network learned from were prepared: grey, without borders, in its size.
-
-    Raises:
-        ValueError: if the network doesn't classify images.
-    """
+    """The images as those that the network learned from were prepared: grey, without borders, in its size."""
     about = network.description
-    if "classes" not in about:
-        what = ", ".join(about.get("tissues", []))
-        raise ValueError(f"{network.name} finds {what}, no classes of images; give a network that classifies with `--params inference_network=PATH`")
     preparation = ImagePreparation(image_size=about["image_size"], fit=about["fit"])
     description = {"image_size": about["image_size"], "fit": about["fit"], "simulated": (_root(source) / SIMULATED_MARK).is_file()}
     return StoreContent(description, _prepare(index[index["left_out"] == ""], _root(source), preparation, workers))

@@ -10,7 +10,7 @@ def create_classification() -> Pipeline:
     """New images > the class of each, how sure the network is, and where it looks."""
     return Pipeline(
         [
-            Node(index_images, ["source", "params:workers"], "index", name="index_images"),
+            Node(index_images, ["source", "network", "params:workers"], "index", name="index_images"),
             Node(prepare_images, ["index", "source", "network", "params:workers"], "images", name="prepare_images"),
             Node(classify_images, ["network", "index", "images", "params:training"], "classes", name="classify_images"),
             Node(draw_images, ["network", "classes", "images", "params:training"], "figures", name="draw_images"),
@@ -25,7 +25,7 @@ def create_segmentation() -> Pipeline:
     """New scans > a mask of each, and the volume of each tissue."""
     return Pipeline(
         [
-            Node(index_scans, ["source", "params:data_set", "params:workers"], "index", name="index_scans"),
+            Node(index_scans, ["source", "network", "params:data_set", "params:workers"], "index", name="index_scans"),
             Node(segment_scans, ["network", "index", "source", "params:data_set", "params:prediction", "params:training"], "masks", name="segment_scans"),
             Node(measure_volumes, ["masks", "index", "params:data_set"], "volumes", name="measure_volumes"),
             Node(draw_scans, ["network", "masks", "index", "source", "params:data_set"], "figures", name="draw_scans"),

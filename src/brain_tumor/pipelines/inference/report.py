@@ -78,6 +78,8 @@ def _known(network: TrainedNetwork) -> str:
     text = f"{network.name}, {network.parameters:,} parameters, trained on {about['data_set']}, {sum(about['images']):,} images."
     if "temperature" in about:
         text += f" Confidences are those at temperature {about['temperature']:.2f}, which fits its validation images."
+    off = [row for row in about.get("scores", []) if row["metric"] == "calibration_error_scaled"]
+    text += "".join(f" On its {row['test_set']} test images they are off by {row['value']:.3f} in the mean." for row in off)
     return text
 
 

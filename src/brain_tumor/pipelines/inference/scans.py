@@ -33,6 +33,8 @@ REMEDY = "give the folder of the scans with `--params inference_source=PATH`"
 
 def _find_scans(source: Path, data_set: DataSet) -> list[Scan]:
     """Patients below a folder in the order of their names; masks are not looked for."""
+    if not source.is_dir():
+        raise FileNotFoundError(f"{source} is not a folder; {REMEDY}")
     scans = find(sorted(path for path in source.rglob("*") if path.is_file()), data_set, masks=False)
     if not scans:
         endings = ", ".join(f"*_{modality.endings[0]}.nii.gz" for modality in data_set.modalities)
@@ -40,16 +42,19 @@ def _find_scans(source: Path, data_set: DataSet) -> list[Scan]:
     return sorted(scans, key=lambda scan: scan.patient)
 
 
-def index_scans(source: Path, data_set: DataSet, workers: WorkerSettings) -> pd.DataFrame:
+def index_scans(source: Path, network: TrainedNetwork, data_set: DataSet, workers: WorkerSettings) -> pd.DataFrame:
     """A row for each patient: voxels, spacing, slices that show brain, or why he is left out.
 
     Raises:
         FileNotFoundError: if there are no scans in the folder.
-        ValueError: if none of them can be used.
+        ValueError: if the network wasn't made for these modalities and tissues, or no scan can be used.
     """
+    _require_match(network, data_set)
     scans = _find_scans(source, data_set)
     index = pd.DataFrame(for_each(_describe, [(scan, source) for scan in scans], workers, "reading"))
-    index["left_out"] = index["left_out"].mask(index.duplicated("patient"), "the patient is there twice; the first in the order of the folders is used")
+    usable = index[index["left_out"] == ""]
+    twice = usable.index[usable.duplicated("patient")]
+    index.loc[twice, "left_out"] = "another patient of that name is used, the first in the order of the folders; name the files differently"
     left_out = index[index["left_out"] != ""]
     logger.info("%d patients are segmented, %d left out", len(index) - len(left_out), len(left_out))
     for row in left_out.itertuples():
@@ -58,6 +63,16 @@ def index_scans(source: Path, data_set: DataSet, workers: WorkerSettings) -> pd.
         raise ValueError(f"no scan in {source} can be used; {left_out['patient'].iloc[0]}: {left_out['left_out'].iloc[0]}; {REMEDY}")
     index["simulated"] = (source / SIMULATED_MARK).is_file()
     return index
+
+
+def _require_match(network: TrainedNetwork, data_set: DataSet) -> None:
+    remedy = "give another network with `--params inference_network=PATH`"
+    about = network.description
+    if "tissues" not in about:
+        raise ValueError(f"{network.name} finds no tissues, it classifies images; {remedy}")
+    for entry, names in (("modalities", data_set.modality_names), ("tissues", data_set.tissue_names)):
+        if about[entry] != names:
+            raise ValueError(f"{network.name} was trained on {entry} {about[entry]}, declared are {names}; {remedy}")
 
 
 def _describe(scan: Scan, source: Path) -> dict:
@@ -83,15 +98,7 @@ def _describe(scan: Scan, source: Path) -> dict:
 def segment_scans(
     network: TrainedNetwork, index: pd.DataFrame, source: Path, data_set: DataSet, prediction: PredictionSettings, engine: EngineSettings
 ) -> Iterator[Mask]:
-    """A mask for each patient in use, on the grid of his scan.
-
-    Raises:
-        ValueError: if the network wasn't made for these modalities and tissues.
-    """
-    about = network.description
-    for entry, names in (("modalities", data_set.modality_names), ("tissues", data_set.tissue_names)):
-        if about.get(entry) != names:
-            raise ValueError(f"{network.name} was trained on {entry} {about.get(entry)}, declared are {names}; give another network with inference_network")
+    """A mask for each patient in use, on the grid of his scan."""
     return _segment(network, _in_use(index, source, data_set), data_set, prediction, engine)
 
 
