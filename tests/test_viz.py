@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 from browser import open_browser
+from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from support import ROOT, copy_project, run
 
 from brain_tumor.cli import split_pipeline
+from brain_tumor.pipeline_registry import register_pipelines
 
 LAYERS = ["01_raw", "02_intermediate", "03_primary", "05_model_input", "06_models", "07_model_output", "08_reporting"]
 
@@ -55,6 +57,20 @@ def previews(site, graph):
 def test_every_entry_has_a_layer_and_layers_follow_each_other(graph):
     assert graph["layers"] == LAYERS
     assert {node["name"] for node in graph["nodes"] if node["type"] == "data" and not node["layer"]} == set()
+
+
+@pytest.mark.parametrize("name", sorted(register_pipelines()))
+def test_layers_only_lead_on(tmp_path, name):
+    project = copy_project(tmp_path)
+    bootstrap_project(project)
+    with KedroSession.create(project, env="test") as session:
+        catalog = session.load_context().catalog
+        for node in register_pipelines()[name].nodes:
+            before, after = (
+                [catalog[entry].metadata["kedro-viz"]["layer"] for entry in entries if entry in catalog and not entry.startswith("params:")]
+                for entries in (node.inputs, node.outputs)
+            )
+            assert max(before, default="") <= min(after, default="9"), node.name
 
 
 def test_every_entry_can_be_previewed(previews):
