@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from brain_tumor.data.store import Store
 from brain_tumor.networks.vit import ViT

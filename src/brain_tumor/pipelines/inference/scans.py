@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from nibabel.affines import voxel_sizes
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.masks import Mask
