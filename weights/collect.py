@@ -14,7 +14,7 @@ import pandas as pd
 from brain_tumor.data.image_split import DEDUPLICATED, OFFICIAL
 from brain_tumor.datasets.atomic import replacing
 from brain_tumor.figures.card import render_card, write_list
-from brain_tumor.figures.cells import write_interval, write_sizes
+from brain_tumor.figures.cells import with_intervals, write_sizes
 from brain_tumor.figures.report import Section
 from brain_tumor.networks import describe
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
@@ -54,14 +54,16 @@ def write_card(networks: Sequence[TrainedNetwork]) -> str:
     """What the files are, what they reach, what they are for."""
     scores = pd.concat([pd.DataFrame(network.description["scores"]).assign(network=network.name) for network in networks])
     images = scores.groupby("test_set")["images"].first()
-    scores["words"] = [write_interval(*row) for row in scores[["value", "low", "high"]].to_numpy(float)]
-    tables = []
-    for test_set in (DEDUPLICATED, OFFICIAL):
-        wide = scores[scores["test_set"] == test_set].pivot(index="network", columns="metric", values="words")
-        own = wide.loc[[network.name for network in networks], [name for name in wide if not name.startswith("recall_")]].reset_index()
-        tables.append((f"Scores and 95 % intervals on the {test_set} test set, {images[test_set]:,} images", own))
-    recalls = scores[(scores["test_set"] == DEDUPLICATED) & scores["metric"].str.startswith("recall_")].pivot(index="network", columns="metric", values="words")
-    tables.append(("Recall of each class on the deduplicated test set", recalls.loc[[network.name for network in networks]].reset_index()))
+    whole, classes = (scores[scores["metric"].str.startswith("recall_") == of_class] for of_class in (False, True))
+    tables = [
+        (
+            f"Scores and 95 % intervals on the {test_set} test set, {images[test_set]:,} images",
+            with_intervals(whole[whole["test_set"] == test_set], "value", ["network"], across="metric"),
+        )
+        for test_set in (DEDUPLICATED, OFFICIAL)
+    ]
+    recall = with_intervals(classes[classes["test_set"] == DEDUPLICATED], "value", ["network"], across="metric")
+    tables.append(("Recall of each class on the deduplicated test set", recall))
     about = networks[0].description
     files = pd.DataFrame(
         [

@@ -16,18 +16,20 @@ from kedro.pipeline import Node, Pipeline
 logger = logging.getLogger(__name__)
 
 
-class ParameterCheck:
-    """A misspelt `--params` key is an error, not a run with the defaults."""
+class Parameters:
+    """A misspelt `--params` key is an error, not a run with the defaults; paths in a parameters file reach the catalog as those of `--params` do."""
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Compare the keys given with those in the parameters files.
+        """Compare the keys given with those in the parameters files; let the catalog, which sees run parameters only, see the files' paths too.
 
         Raises:
             ValueError: naming the key, and the one that was probably meant.
         """
         loader = cast("OmegaConfigLoader", context.config_loader)
-        written = _read_files(loader)
+        written = OmegaConfigLoader(
+            loader.conf_source, loader.env, base_env=loader.base_env, default_run_env=loader.default_run_env, merge_strategy=loader.merge_strategy
+        )["parameters"]
         known = set(_paths(written))
         for key in _paths(loader.runtime_params or {}):
             parents = [key.rsplit(".", n)[0] for n in range(key.count(".") + 1)]
@@ -35,25 +37,7 @@ class ParameterCheck:
                 close = get_close_matches(key, known, n=1)
                 hint = f"; did you mean '{close[0]}'?" if close else ""
                 raise ValueError(f"there is no parameter '{key}'{hint} Parameters are in conf/*/parameters*.yml")
-
-
-class PathParameters:
-    """Paths in a parameters file, such as `segmentation_source`, reach the catalog as those of `--params` do, which come first."""
-
-    @hook_impl
-    def after_context_created(self, context: KedroContext) -> None:
-        """The catalog, which is read after this, sees run parameters only."""
-        loader = cast("OmegaConfigLoader", context.config_loader)
-        paths = {key: value for key, value in _read_files(loader).items() if isinstance(value, str)}
-        loader.runtime_params = paths | (loader.runtime_params or {})
-
-
-def _read_files(loader: OmegaConfigLoader) -> dict[str, Any]:
-    """The parameters as the files have them, without those given for the run."""
-    files = OmegaConfigLoader(
-        loader.conf_source, loader.env, base_env=loader.base_env, default_run_env=loader.default_run_env, merge_strategy=loader.merge_strategy
-    )
-    return files["parameters"]
+        loader.runtime_params = {key: value for key, value in written.items() if isinstance(value, str)} | (loader.runtime_params or {})
 
 
 def _paths(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

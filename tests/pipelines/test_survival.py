@@ -1,5 +1,7 @@
 import logging
 import shutil
+import sys
+from unittest.mock import MagicMock
 
 import nibabel as nib
 import numpy as np
@@ -243,10 +245,15 @@ def test_real_masks_go_through_to_the_report(project):
     assert scores["GTR", "linear", "age", "concordance"] == pytest.approx(0.64, abs=0.02)
 
 
-def test_scores_of_survival_are_not_tracked_as_those_of_images():
-    tracking = Tracking()
-    tracking.address = "sqlite:///nowhere/mlflow.db"
-    tracking.after_dataset_saved("survival.expert.scores", pd.DataFrame({"metric": ["concordance"], "value": [0.6]}))
+def test_scores_of_survival_are_not_tracked_as_those_of_images(tmp_path, monkeypatch):
+    tracking, scores = Tracking(), pd.DataFrame({"test_set": ["official"], "metric": ["accuracy"], "value": [0.6]})
+    tracking.address = f"sqlite:///{tmp_path}/mlflow.db"
+    mlflow = MagicMock()
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    tracking.after_dataset_saved("survival.expert.scores", scores.drop(columns="test_set"))
+    mlflow.MlflowClient.assert_not_called()
+    tracking.after_dataset_saved("classification.cnn.scores", scores)
+    mlflow.MlflowClient.assert_called_once_with(tracking.address)
 
 
 def test_registered_pipelines():

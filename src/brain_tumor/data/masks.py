@@ -11,7 +11,7 @@ from nibabel.affines import apply_affine, voxel_sizes
 from nibabel.filebasedimages import ImageFileError
 
 from brain_tumor.data.declaration import DataSet
-from brain_tumor.data.nifti_volumes import find_masks, read_mask, read_volume, write_mask
+from brain_tumor.data.nifti_volumes import find_masks, name_mask, read_mask, read_volume, write_mask
 from brain_tumor.data.shape_features import FEATURES, measure_tumour
 
 FIELD = (240.0, 240.0, 155.0)
@@ -27,6 +27,9 @@ TOLERANCE = 2.0
 
 MOST_BRAIN = 0.6
 """Part of a scan that differs from its background in a skull-stripped one, at most."""
+
+IMAGE, BRATS, UNKNOWN = "scan", "BraTS space", ""
+"""Where a brain's centre was taken from."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +48,12 @@ class Mask:
 
     @property
     def file(self) -> str:
-        """Name of its file, as the data set names its masks."""
-        return f"{self.patient}_{self.data_set.mask[0]}.nii.gz"
+        """Name of its file."""
+        return name_mask(self.patient, self.data_set)
 
     def write(self, path: Path) -> None:
         """Write the NIfTI file."""
         write_mask(path, self.labels, self.like, self.data_set)
-
-
-IMAGE, BRATS, UNKNOWN = "scan", "BraTS space", ""
-"""Where a brain's centre was taken from."""
 
 
 def find(folder: Path, data_set: DataSet) -> list[tuple[str, Path, Path | None]]:

@@ -141,6 +141,11 @@ def read_volume(file: Path) -> tuple[Num[np.ndarray, "h w d"], Float[np.ndarray,
     return voxels, image.affine
 
 
+def name_mask(patient: str, data_set: DataSet) -> str:
+    """What a patient's mask is called: the first of the endings declared."""
+    return f"{patient}_{data_set.mask[0]}.nii.gz"
+
+
 def write_mask(file: Path, labels: UInt8[np.ndarray, "h w d"], like: Path, data_set: DataSet) -> None:
     """Labels as a NIfTI mask in the orientation, the geometry and the label values that the data set was published with.
 

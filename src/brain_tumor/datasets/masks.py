@@ -4,27 +4,21 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from kedro.io import AbstractDataset, DatasetError
-from kedro_datasets._typing import TablePreview
+from kedro.io import DatasetError
 
 from brain_tumor.data.masks import Mask
-from brain_tumor.datasets.preview import show_files
+from brain_tumor.datasets.source import FolderDataset
 
 logger = logging.getLogger(__name__)
 
 
-class MasksDataset(AbstractDataset[Iterator[Mask], Path]):
+class MasksDataset(FolderDataset):
     """A NIfTI file for each patient, written as they come; loading gives the folder. Other files in it stay.
 
     Args:
         filepath: the folder.
     """
-
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._folder = Path(filepath)
-        self.metadata = metadata
 
     def load(self) -> Path:
         """The folder of the masks."""
@@ -42,13 +36,3 @@ class MasksDataset(AbstractDataset[Iterator[Mask], Path]):
                 (Path(draft) / mask.file).replace(self._folder / mask.file)
                 count += 1
         logger.info("wrote %d masks to %s", count, self._folder)
-
-    def preview(self) -> TablePreview:
-        """How many masks there are."""
-        return show_files(self._folder)
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._folder)}
-
-    def _exists(self) -> bool:
-        return self._folder.is_dir()

@@ -35,6 +35,17 @@ def write_interval(value: float, low: float, high: float, form: str = ".3f", lim
     return f"{value:{form}}" if pd.isna(low) else f"{value:{form}} ({low:{limits}} to {high:{limits}})"
 
 
+def write_intervals(table: pd.DataFrame, value: str = "value") -> list[str]:
+    """The value of each row with its interval, from the columns `low` and `high`."""
+    return [write_interval(*row) for row in table[[value, "low", "high"]].to_numpy(float)]
+
+
+def with_intervals(table: pd.DataFrame, value: str, index: list[str], across: str = "target") -> pd.DataFrame:
+    """A column for each target (or whatever there is one for), in it the value and its interval; rows and columns in the order in which they come."""
+    wide = table.assign(words=write_intervals(table, value)).pivot(index=index, columns=across, values="words")
+    return wide.loc[table.set_index(index).index.unique(), list(table[across].unique())].reset_index()
+
+
 def write_sizes(sizes: Mapping[str, int]) -> str:
     """A network's keyword arguments."""
     return ", ".join(f"{name} {size}" for name, size in sizes.items())

@@ -80,11 +80,7 @@ def draw_examples(examples: Sequence[Example], modalities: Sequence[str], tissue
         for axes, picture in zip(row[-4:], pictures, strict=True):
             show(axes, picture)
         row[0].set_ylabel(example.title, fontsize="small")
-    for axes, name in zip(grid[0], columns, strict=True):
-        axes.set_title(name, fontsize="small")
-    handles = [Patch(color=colour, label=tissue) for tissue, colour in zip(tissues, TISSUE_COLOURS, strict=False)]
-    handles += [Patch(color=colour, label=label) for label, colour in ERROR_COLOURS.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize="small")
+    _name(figure, grid, columns, dict(zip(tissues, TISSUE_COLOURS, strict=False)) | ERROR_COLOURS)
     return _finish(figure, title)
 
 
@@ -101,11 +97,16 @@ def draw_found(scans: Mapping[str, tuple[np.ndarray, np.ndarray]], modalities: S
         for axes, picture in zip(row, [*map(grey, image), paint(image[0], labels)], strict=True):
             show(axes, picture)
         row[0].set_ylabel(name, fontsize="small")
+    _name(figure, grid, columns, dict(zip(tissues, TISSUE_COLOURS, strict=False)))
+    return _finish(figure, title)
+
+
+def _name(figure: Figure, grid: np.ndarray, columns: Sequence[str], colours: Mapping[str, str]) -> None:
+    """Headings of the columns, and a legend of the colours below."""
     for axes, name in zip(grid[0], columns, strict=True):
         axes.set_title(name, fontsize="small")
-    handles = [Patch(color=colour, label=tissue) for tissue, colour in zip(tissues, TISSUE_COLOURS, strict=False)]
+    handles = [Patch(color=colour, label=label) for label, colour in colours.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize="small")
-    return _finish(figure, title)
 
 
 def _heat(probability: UInt8[np.ndarray, "s s"]) -> Float[np.ndarray, "s s 3"]:

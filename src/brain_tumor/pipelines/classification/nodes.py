@@ -218,7 +218,7 @@ def write_report(
     """
     networks = list(comparison["network"].unique())
     looks, drawn = dict(zip(networks, results, strict=False)), dict(zip(networks, results[len(networks) :], strict=True))
-    settings = task | {"training": engine.model_dump(exclude_none=True)}
+    settings = task | {"training": engine}
     return compose_report(comparison, differences, images.description, splits, duplicates, looks, drawn, settings)
 
 

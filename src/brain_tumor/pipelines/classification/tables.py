@@ -7,7 +7,7 @@ import pandas as pd
 
 from brain_tumor.data.image_split import DEDUPLICATED, OFFICIAL
 from brain_tumor.data.split import TRAIN, VALIDATION
-from brain_tumor.figures.cells import write_interval
+from brain_tumor.figures.cells import with_intervals, write_intervals
 
 PROTOCOL = (
     "The official test set is the testing folder as published, copies of training images included. The deduplicated one holds one of each group of copies, "
@@ -37,7 +37,7 @@ def score_sets(comparison: pd.DataFrame) -> dict[str, tuple[str, pd.DataFrame]]:
     """Test set > a caption, and accuracy, macro-F1 and area under the ROC curve of each network on it, with intervals."""
     names = {"accuracy": "accuracy", "macro_f1": "macro-F1", "roc_auc": "ROC AUC"}
     return {
-        test_set: (f"Scores and 95 % intervals on the {test_set} test set, {part['images'].iloc[0]:,} images", _with_intervals(part, names))
+        test_set: (f"Scores and 95 % intervals on the {test_set} test set, {part['images'].iloc[0]:,} images", _score_networks(part, names))
         for test_set, part in comparison.groupby("test_set", sort=False)
     }
 
@@ -46,7 +46,7 @@ def score_classes(comparison: pd.DataFrame, network: str, test_set: str) -> pd.D
     """Precision and recall of each class, with intervals where there are any."""
     part = comparison[(comparison["network"] == network) & (comparison["test_set"] == test_set) & comparison["metric"].str.match("precision_|recall_")]
     names = part["metric"].str.split("_", n=1, expand=True)
-    table = part.assign(score=names[0], kind=names[1], words=_words(part)).pivot(index="kind", columns="score", values="words")
+    table = part.assign(score=names[0], kind=names[1], words=write_intervals(part)).pivot(index="kind", columns="score", values="words")
     return table.loc[names[1].unique()].rename_axis("class").reset_index()
 
 
@@ -62,12 +62,6 @@ def count_sets(splits: pd.DataFrame) -> pd.DataFrame:
     return splits.groupby(["split", "class"]).size().unstack(fill_value=0).rename(index={"": "not learned from"}).reset_index()
 
 
-def _with_intervals(part: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
-    shown = part[part["metric"].isin(list(names))]
-    wide = shown.assign(words=_words(shown)).pivot(index=["network", "parameters"], columns="metric", values="words")[list(names)].rename(columns=names)
-    return wide.reindex(shown.set_index(["network", "parameters"]).index.unique()).reset_index()
-
-
-def _words(rows: pd.DataFrame) -> list[str]:
-    """Values with their intervals; a dash for what is not defined."""
-    return [write_interval(*row) for row in rows[["value", "low", "high"]].to_numpy(float)]
+def _score_networks(part: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    shown = part[part["metric"].isin(list(names))].replace({"metric": dict(names)})
+    return with_intervals(shown, "value", ["network", "parameters"], across="metric")[["network", "parameters", *names.values()]]

@@ -99,7 +99,7 @@ def draw_images(network: TrainedNetwork, classes: pd.DataFrame, images: Store, e
     from brain_tumor.training.device import choose_device
 
     shown = classes[classes["left_out"].isna()].head(SHOWN)
-    row = pd.Series(range(len(images.rows)), images.rows["file"])[shown["file"]].to_numpy()
+    row = pd.Index(images.rows["file"]).get_indexer(shown["file"])
     heat = find_heat(network.module(), images, row, choose_device(engine), channels=network.sizes["in_channels"])
     words = [f"{r.found} {r.confidence:.2f}\n{Path(r.file).name}" for r in shown.itertuples()]
     looks = [Looked(*look) for look in zip(words, images.read(row, "image")[0][:, 0], heat, strict=True)]

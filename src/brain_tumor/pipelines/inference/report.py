@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from brain_tumor.figures.cells import write_interval
+from brain_tumor.figures.cells import write_intervals
 from brain_tumor.figures.plot import Plot, draw_strip
 from brain_tumor.figures.report import Picture, Section, Words, render_report
 from brain_tumor.figures.settings import TRAINING, describe_settings
@@ -85,8 +85,8 @@ def _known(network: TrainedNetwork) -> str:
 
 def _scores(about: Mapping[str, Any]) -> pd.DataFrame:
     table = pd.DataFrame(about["scores"])
-    words = [write_interval(*row) for row in table[["value", "low", "high"]].to_numpy(float)]
-    return table[["test_set", "metric"]].assign(value=words, images=table["images"]).rename(columns={"test_set": "test set", "value": "value (95 % interval)"})
+    columns = {"test_set": "test set", "metric": "metric", "words": "value (95 % interval)", "images": "images"}
+    return table.assign(words=write_intervals(table))[list(columns)].rename(columns=columns)
 
 
 def compose_scans_report(network: TrainedNetwork, volumes: pd.DataFrame, figures: Mapping[str, bytes], settings: Mapping[str, Any]) -> str:
@@ -106,12 +106,7 @@ def compose_scans_report(network: TrainedNetwork, volumes: pd.DataFrame, figures
         f"trained on {about['data_set']}, slices of {about['slice_size']} x {about['slice_size']} pixels."
     )
     sections = [
-        Section(
-            "Masks",
-            MASKS,
-            [],
-            [Picture(png, WORDS[name], network.name) for name, png in figures.items()],
-        ),
+        Section("Masks", MASKS, [], [Picture(png, WORDS[name], network.name) for name, png in figures.items()]),
         *([Section("Left out", "", [("Patients that could not be segmented", left_out[["patient", "folder", "left_out"]])])] if len(left_out) else []),
         Section("The network", known),
         describe_settings(settings, TRAINING),

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.masks import Mask
-from brain_tumor.data.nifti_volumes import find, read_image, read_mask
+from brain_tumor.data.nifti_volumes import find, name_mask, read_image, read_mask
 from brain_tumor.data.parallel import WorkerSettings, for_each
 from brain_tumor.data.preparation import find_brain, standardise
 from brain_tumor.data.scan import Scan
@@ -122,7 +122,7 @@ def measure_volumes(masks: Path, index: pd.DataFrame, data_set: DataSet) -> pd.D
     rows = []
     for row in index.to_dict("records"):
         if row["left_out"] == "":
-            labels, affine = read_mask(masks / f"{row['patient']}_{data_set.mask[0]}.nii.gz", data_set)
+            labels, affine = read_mask(masks / name_mask(row["patient"], data_set), data_set)
             millilitres = float(np.prod(voxel_sizes(affine))) / 1000
             row |= {f"{name}_ml": round(int(np.isin(labels, own).sum()) * millilitres, 3) for name, own in data_set.targets.items()}
         rows.append(row)
@@ -134,7 +134,7 @@ def draw_scans(network: TrainedNetwork, masks: Path, index: pd.DataFrame, source
     shown = {}
     for scan in _in_use(index, source, data_set)[:SHOWN]:
         image, _ = read_image(scan)
-        labels, _ = read_mask(masks / f"{scan.patient}_{data_set.mask[0]}.nii.gz", data_set)
+        labels, _ = read_mask(masks / name_mask(scan.patient, data_set), data_set)
         area = (labels > 0).sum((0, 1))
         number = int(area.argmax()) if area.any() else labels.shape[-1] // 2
         shown[f"{scan.patient}\nslice {number}"] = standardise(image[..., number]), labels[..., number]

@@ -73,7 +73,7 @@ def write_report(
     names = list(comparison["network"].unique())
     scores, drawn = dict(zip(names, results, strict=False)), dict(zip(names, results[len(names) :], strict=False))
     attention = results[2 * len(names) :]
-    settings = task | {"training": engine.model_dump(exclude_none=True)}
+    settings = task | {"training": engine}
     tables = [comparison, differences, costs, index, splits]
     return compose_report(tables, slices.description, settings, figures, scores, drawn, list(zip(attention[::2], attention[1::2], strict=True)))
 

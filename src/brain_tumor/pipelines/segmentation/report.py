@@ -6,14 +6,14 @@ from typing import Any
 import pandas as pd
 
 from brain_tumor.data.split import TEST
-from brain_tumor.figures.cells import write_interval
+from brain_tumor.figures.cells import with_intervals, write_interval
 from brain_tumor.figures.plot import Plot, draw_strip
 from brain_tumor.figures.report import Picture, Section, Words, render_report
 from brain_tumor.figures.settings import TRAINING, describe_settings
 from brain_tumor.metrics.segmentation import MEAN, REFERENCE, SLICE
 from brain_tumor.metrics.surfaces import TOLERANCE
 from brain_tumor.pipelines.data_segmentation.tables import count_left_out, count_used
-from brain_tumor.pipelines.segmentation.tables import of_test, protocol, rank, score_targets, with_intervals, write_answer
+from brain_tumor.pipelines.segmentation.tables import of_test, protocol, rank, score_targets, write_answer
 
 REFERENCE_DICE = {"classic_unet": (0.861, 0.758), "improved_unet": (0.917, 0.847), "attention_unet": (0.918, 0.849)}
 """Dice and IoU at epoch 20 that deep-learning-project (Allone) gives for these networks with 32 filters on BraTS 2020."""

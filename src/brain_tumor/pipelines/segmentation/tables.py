@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from brain_tumor.data.split import TEST
-from brain_tumor.figures.cells import write_interval
+from brain_tumor.figures.cells import with_intervals
 from brain_tumor.metrics.segmentation import VOLUME
 
 PROTOCOL = (
@@ -41,14 +41,6 @@ def write_answer(comparison: pd.DataFrame, about: Mapping[str, Any]) -> str:
     patients = f"{best['patients']}{' simulated' if about['simulated'] else ''} test patient{'s' if best['patients'] > 1 else ''}"
     among = f", the best of {len(ranked)} networks," if len(ranked) > 1 else ""
     return f"{best['network']}{among} reaches a mean Dice of {best['mean']:.3f} for {best['target']} on {patients} ({interval})."
-
-
-def with_intervals(table: pd.DataFrame, value: str, index: list[str], across: str = "target") -> pd.DataFrame:
-    """A column for each target (or whatever there is one for), in it the value and its interval."""
-    numbers = table[[value, "low", "high"]].to_numpy(float)
-    words = [write_interval(*row) for row in numbers]
-    wide = table.assign(words=words).pivot(index=index, columns=across, values="words")
-    return wide.loc[table.set_index(index).index.unique(), list(table[across].unique())].reset_index()
 
 
 def score_targets(comparison: pd.DataFrame, metric: str = "dice") -> pd.DataFrame:
