@@ -6,9 +6,9 @@
     python benchmarks/segmentation_recipes.py compare --out RESULTS.csv             # tables of what was measured
 
 Recipes: `reference` (BCE, Adam 2e-3 with L2 1e-2, x0.9 an epoch, batches of 32, no augmentation, fp32), `plain` (Dice and BCE, AdamW 1e-3, no
-augmentation, fp32), `ours` (conf/full, in batches of 16). Each training gets `--minutes` of CPU time on one thread, in a process of its own; how
-many epochs fit is measured first. A tenth of the training patients validate: the weights of the best epoch are scored, for all recipes.
-Volume Dice as in the report; BraTS 2020 rule for empty masks. A training that is in RESULTS.csv already is not repeated.
+augmentation, fp32), `ours` (conf/full, in batches of 16); on request `sample` (conf/base). Each training gets `--minutes` of CPU time on one thread,
+in a process of its own; how many epochs fit is measured first. A tenth of the training patients validate: the weights of the best epoch are scored,
+for all recipes. Volume Dice as in the report; BraTS 2020 rule for empty masks. A training that is in RESULTS.csv already is not repeated.
 """
 
 import argparse
@@ -46,7 +46,9 @@ RECIPES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "plain": ({"learning_rate": 1e-3, "weight_decay": 1e-2, "batch_size": 16, "augmentation": NO_AUGMENTATION}, "fp32"),
     "ours": (OURS, "auto"),
+    "sample": (BASE["recipe"], "auto"),
 }
+COMPARED = ["reference", "plain", "ours"]
 EPOCH = 400
 """Slices in an epoch, at least: the rest of the time is for validation."""
 
@@ -153,7 +155,7 @@ def make_work(arguments: argparse.Namespace, splits: pd.DataFrame, fold: tuple[i
         "pace": f"{network} {name} {'warped' if recipe['augmentation'].get('warp') else ''}".strip(),
         "fold": number,
         "sets": divide(splits, held_out, learning),
-        "flips": name == "ours" and BASE["prediction"]["flips"],
+        "flips": name in ("ours", "sample") and BASE["prediction"]["flips"],
         "keep": ["best", "last"] if arguments.what == "develop" else [recipe.get("keep", "best")],
         "store": str(arguments.data / "03_primary/segmentation/slices.h5"),
     }
@@ -185,7 +187,7 @@ def compare(arguments: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     os.environ["OMP_NUM_THREADS"] = "1"
-    parser = make_parser(__doc__, networks_of("segmentation"), list(RECIPES), list(RECIPES), "recipes.csv", 10.0)
+    parser = make_parser(__doc__, networks_of("segmentation"), list(RECIPES), COMPARED, "recipes.csv", 10.0)
     parser.add_argument("--filters", type=int, default=16)
     arguments = parser.parse_args()
     sys.exit(compare(arguments) if arguments.what == "compare" else measure(arguments))

@@ -158,15 +158,18 @@ def draw_scan(shape):
 
 @pytest.fixture(scope="module")
 def segmented(tmp_path_factory, brats):
-    """A project in which two scans without masks, one of them the other in another orientation, were segmented.
+    """A project in which scans were segmented; `plain` and `turned`, the same in another orientation, have an expert's mask.
 
-    One lacks a modality, one is damaged; `twice` is there three times, the first time without a modality.
+    One lacks a modality, one is damaged; `twice` is there three times: without a modality, with a mask of unknown labels, without a mask.
     """
     folder, new = copy_project(tmp_path_factory.mktemp("project")), tmp_path_factory.mktemp("scans")
     names = {"plain": "plain", "turned": "turned", "lacking": "lacking", "damaged": "damaged", "a": "twice", "b": "twice", "c": "twice"}
+    expert = np.zeros((40, 36, 8), np.uint8)
+    expert[10:30, 10:25, 3:6], expert[15:20, 12:18, 4] = 2, 4
     for place, name in names.items():
-        save_patient(new / place, name, draw_scan((40, 36, 8)), np.zeros((40, 36, 8), np.uint8))
-        (new / place / f"{name}_seg.nii.gz").unlink()
+        save_patient(new / place, name, draw_scan((40, 36, 8)), 9 * expert if place == "b" else expert)
+        if place not in ("plain", "turned", "b"):
+            (new / place / f"{name}_seg.nii.gz").unlink()
     for file in (new / "turned").iterdir():
         nib.save(nib.load(file).as_reoriented(TURN), file)
     for file in ("lacking/lacking_t2.nii.gz", "a/twice_t1.nii.gz"):
@@ -226,6 +229,31 @@ def test_volumes_are_those_of_the_masks(segmented):
     assert (table.loc[["plain", "turned", "b"], "WT_ml"] == table.loc["plain", "WT_ml"]).all()
 
 
+def read_scores(folder):
+    return pd.read_csv(folder / "data/07_model_output/inference/scores.csv").pivot(index=["patient", "target"], columns="metric", values="value")
+
+
+def test_scores_are_those_of_the_mask_against_the_expert(segmented):
+    folder, new = segmented
+    masks = (new / "plain/plain_seg.nii.gz", folder / "data/07_model_output/inference/masks/plain_seg.nii.gz")
+    drawn, found = (np.asarray(nib.load(path).dataobj) for path in masks)
+    scores = read_scores(folder)
+    for target, labels in {"NCR": [1], "ED": [2], "ET": [4], "WT": [1, 2, 4], "TC": [1, 4]}.items():
+        there, seen = np.isin(drawn, labels), np.isin(found, labels)
+        assert scores.loc[("plain", target), "dice"] == pytest.approx(2 * (there & seen).sum() / max(1, there.sum() + seen.sum()))
+    assert 0 < scores.loc[("plain", "WT"), "dice"] < 1
+    assert 0 < scores.loc[("plain", "WT"), "hd95_mm"] < 40
+    np.testing.assert_allclose(scores.loc["turned"], scores.loc["plain"])
+    assert set(scores.index.get_level_values("patient")) == {"plain", "turned"}
+
+
+def test_a_mask_that_cannot_be_compared_with_is_reported(segmented):
+    folder, _ = segmented
+    table = pd.read_csv(folder / "data/07_model_output/inference/volumes.csv").set_index("folder")["expert_mask"]
+    assert "twice_seg.nii.gz holds labels [18, 36]" in table["b"]
+    assert table[["plain", "turned", "c", "damaged"]].tolist() == ["yes", "yes", "no", "no"]
+
+
 def test_report_on_scans(segmented):
     folder, _ = segmented
     report = (folder / "data/08_reporting/inference/segmentation_report.html").read_text()
@@ -234,6 +262,9 @@ def test_report_on_scans(segmented):
     assert "learned from SIMULATED patients" in report.split("</table>")[0]
     assert report.count("data:image/png;base64,") == 1
     assert all(patient in report for patient in ("plain", "turned", "lacking", "damaged"))
+    dice = read_scores(folder)["dice"].xs("WT", level="target").mean()
+    assert f"Against experts' masks of 2 patients its mean Dice for WT is {dice:.3f}." in report.replace("&#39;", "'")
+    assert "Masks that could not be compared with" in report
 
 
 def test_scans_that_the_network_was_not_made_for_are_refused(project, brats, segmented):
@@ -260,11 +291,14 @@ def test_numbers_for_names_stay_names(project, brats):
     save_patient(project / "scans" / "001", "001", draw_scan((40, 36, 8)), np.zeros((40, 36, 8), np.uint8))
     for file in sorted((project / "scans" / "001").iterdir()):
         file.rename(file.with_name(file.name.replace(".nii.gz", ".NII.GZ")))
+    (project / "scans" / "001" / "001_seg.NII.GZ").unlink()
     save_segmenter(project / "network.safetensors", brats)
     run(project, "inference_segmentation", inference_source=str(project / "scans"), inference_network=str(project / "network.safetensors"))
     assert [path.name for path in (project / "data/07_model_output/inference/masks").iterdir()] == ["001_seg.nii.gz"]
     report = (project / "data/08_reporting/inference/segmentation_report.html").read_text()
     assert re.search(r"<td[^>]*>001</td>", report)
+    assert "expert" not in report
+    assert pd.read_csv(project / "data/07_model_output/inference/scores.csv").empty
 
 
 def test_paths_in_a_parameters_file_count_and_those_of_the_run_come_first(project, images):

@@ -1,6 +1,5 @@
 """Tumours measured from masks: NIfTI files of a folder, or the labels of prepared slices."""
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +7,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, UInt8
 from nibabel.affines import apply_affine, voxel_sizes
-from nibabel.filebasedimages import ImageFileError
 
 from brain_tumor.data.declaration import DataSet
-from brain_tumor.data.nifti_volumes import find_masks, name_mask, read_mask, read_volume, write_mask
+from brain_tumor.data.nifti_volumes import UNREADABLE, find_masks, name_mask, read_mask, read_volume, write_mask
 from brain_tumor.data.shape_features import FEATURES, measure_tumour
 
 FIELD = (240.0, 240.0, 155.0)
@@ -77,7 +75,7 @@ def measure_file(patient: str, mask: Path, scan: Path | None, data_set: DataSet,
         labels, affine = read_mask(mask, data_set)
         centre, centre_from = _centre_of_file(labels.shape, affine, scan)
         return _row(patient, str(mask.relative_to(source)), labels, affine, centre, centre_from, data_set)
-    except (OSError, EOFError, ValueError, ImageFileError, zlib.error) as error:
+    except UNREADABLE as error:
         return _left_out(patient, str(mask.relative_to(source)), f"{error}; mend or remove the mask")
 
 

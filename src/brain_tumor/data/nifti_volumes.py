@@ -19,6 +19,9 @@ ORIENTATION = ("L", "P", "S")
 
 SUFFIXES = (".nii.gz", ".nii")
 
+UNREADABLE = (OSError, EOFError, ValueError, ImageFileError, zlib.error)
+"""What a file that is damaged, cut off or no volume raises."""
+
 GEOMETRY_TOLERANCE = 0.05
 """Millimetres by which the corners and steps of two volumes of a patient may differ."""
 
@@ -87,7 +90,7 @@ def read(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) 
     try:
         volumes, spacing = _read_volumes(scan.files)
         labels = _labels(volumes.pop(), scan.files[-1], data_set)
-    except (OSError, EOFError, ValueError, ImageFileError, zlib.error) as error:
+    except UNREADABLE as error:
         yield Unreadable(WHOLE_PATIENT, folder, f"unreadable NIfTI patient ({error}); fetch or mend the file")
         return
     for number in range(labels.shape[-1]):
@@ -104,9 +107,22 @@ def read_image(scan: Scan) -> tuple[Num[np.ndarray, "m h w d"], tuple[float, flo
     """
     try:
         volumes, spacing = _read_volumes(scan.files)
-    except (OSError, EOFError, ValueError, ImageFileError, zlib.error) as error:
+    except UNREADABLE as error:
         raise ValueError(f"unreadable NIfTI patient ({error}); fetch or mend the file") from error
     return np.stack(volumes), spacing
+
+
+def read_expert_mask(scan: Scan, data_set: DataSet) -> UInt8[np.ndarray, "h w d"]:
+    """Labels of the mask that somebody drew of a scan, turned to L, P, S.
+
+    Raises:
+        ValueError: if it can't be read, lies elsewhere than the scan, or holds a label that the data set doesn't declare.
+    """
+    try:
+        (_, mask), _ = _read_volumes((scan.files[0], scan.files[-1]))
+        return _labels(mask, scan.files[-1], data_set)
+    except UNREADABLE as error:
+        raise ValueError(f"unusable mask ({error}); mend or remove the file") from error
 
 
 def _read_volumes(files: tuple[Path, ...]) -> tuple[list[np.ndarray], tuple[float, float, float]]:

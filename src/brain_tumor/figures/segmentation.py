@@ -84,18 +84,22 @@ def draw_examples(examples: Sequence[Example], modalities: Sequence[str], tissue
     return _finish(figure, title)
 
 
-def draw_found(scans: Mapping[str, tuple[np.ndarray, np.ndarray]], modalities: Sequence[str], tissues: Sequence[str], title: str) -> Figure:
-    """A row for each scan: every modality of one slice, and what was found over the first.
+def draw_found(scans: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray | None]], modalities: Sequence[str], tissues: Sequence[str], title: str) -> Figure:
+    """A row for each scan: every modality of one slice, and over the first what was found, and what an expert drew if any scan has that.
 
     Args:
-        scans: title > image (m, h, w), labels (h, w).
+        scans: title > image (m, h, w), labels found and labels drawn (h, w).
     """
-    columns = [*modalities, "found"]
+    compared = any(drawn is not None for _, _, drawn in scans.values())
+    columns = [*modalities, "found", *(["expert"] if compared else [])]
     figure = Figure(figsize=(1.75 * len(columns), 1.95 * len(scans) + 0.8), layout="constrained")
     grid = figure.subplots(len(scans), len(columns), squeeze=False)
-    for row, (name, (image, labels)) in zip(grid, scans.items(), strict=True):
-        for axes, picture in zip(row, [*map(grey, image), paint(image[0], labels)], strict=True):
+    for row, (name, (image, found, drawn)) in zip(grid, scans.items(), strict=True):
+        overlays = [paint(image[0], labels) for labels in (found, drawn) if labels is not None]
+        for axes, picture in zip(row, [*map(grey, image), *overlays], strict=False):
             show(axes, picture)
+        if compared and drawn is None:
+            row[-1].axis("off")
         row[0].set_ylabel(name, fontsize="small")
     _name(figure, grid, columns, dict(zip(tissues, TISSUE_COLOURS, strict=False)))
     return _finish(figure, title)

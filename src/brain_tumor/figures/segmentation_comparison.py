@@ -24,11 +24,9 @@ def draw_targets(comparison: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def draw_costs(comparison: pd.DataFrame, costs: pd.DataFrame, title: str) -> Figure:
-    """Dice of the whole tumour (or the last target) against parameters, and against slices a second."""
+def draw_costs(comparison: pd.DataFrame, costs: pd.DataFrame, target: str, title: str) -> Figure:
+    """Dice of one target against parameters, and against slices a second."""
     dice = comparison.query("metric == 'dice' and protocol == 'volume' and set == 'test'")
-    targets = list(dice["target"].unique())
-    target = "WT" if "WT" in targets else targets[-1]
     dice = dice[dice["target"] == target].set_index("network")
     figure = Figure(figsize=(8.5, 3.4), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)

@@ -7,7 +7,7 @@
 | `reference` | 32 slices of mixed patients | such batches | none: batches share patients |
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,12 @@ METRICS = ("dice", "iou", "accuracy", "fpr", "fnr", "precision", "recall")
 SUMMARY = ["protocol", "target", "metric", "mean", "median", "low", "high", "patients"]
 MEAN = "mean of tissues"
 """Target of protocol `reference`: what the reference system gives as its Dice."""
+
+
+def choose_headline(targets: Iterable[str]) -> str:
+    """The target by which networks and patients are ranked: the whole tumour where it is declared, else the last one."""
+    targets = list(targets)
+    return "WT" if "WT" in targets else targets[-1]
 
 
 def count_slices(truth: UInt8[np.ndarray, "n h w"], predicted: UInt8[np.ndarray, "n h w"], targets: Mapping[str, Sequence[int]]) -> pd.DataFrame:

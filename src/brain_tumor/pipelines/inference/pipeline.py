@@ -3,7 +3,7 @@
 from kedro.pipeline import Node, Pipeline
 
 from brain_tumor.pipelines.inference.images import classify_images, draw_images, index_images, prepare_images, write_images_report
-from brain_tumor.pipelines.inference.scans import draw_scans, index_scans, measure_volumes, segment_scans, write_scans_report
+from brain_tumor.pipelines.inference.scans import draw_scans, index_scans, measure_volumes, score_scans, segment_scans, write_scans_report
 
 
 def create_classification() -> Pipeline:
@@ -22,14 +22,20 @@ def create_classification() -> Pipeline:
 
 
 def create_segmentation() -> Pipeline:
-    """New scans > a mask of each, and the volume of each tissue."""
+    """New scans > a mask of each, the volume of each tissue, and how well it fits an expert's mask where there is one."""
     return Pipeline(
         [
             Node(index_scans, ["source", "network", "params:data_set", "params:workers"], "index", name="index_scans"),
             Node(segment_scans, ["network", "index", "source", "params:data_set", "params:prediction", "params:training"], "masks", name="segment_scans"),
             Node(measure_volumes, ["masks", "index", "params:data_set"], "volumes", name="measure_volumes"),
+            Node(score_scans, ["masks", "index", "source", "params:data_set"], "scores", name="score_scans"),
             Node(draw_scans, ["network", "masks", "index", "source", "params:data_set"], "figures", name="draw_scans"),
-            Node(write_scans_report, ["network", "volumes", "figures", "params:prediction", "params:training"], "report", name="write_scans_report"),
+            Node(
+                write_scans_report,
+                ["network", "volumes", "scores", "figures", "params:prediction", "params:training"],
+                "report",
+                name="write_scans_report",
+            ),
         ],
         namespace="inference_segmentation",
         parameters={

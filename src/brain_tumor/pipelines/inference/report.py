@@ -5,10 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from brain_tumor.figures.cells import write_intervals
+from brain_tumor.figures.cells import with_intervals, write_intervals
 from brain_tumor.figures.plot import Plot, draw_strip
 from brain_tumor.figures.report import Picture, Section, Words, render_report
 from brain_tumor.figures.settings import TRAINING, describe_settings
+from brain_tumor.metrics.segmentation import choose_headline, summarise_patients
 from brain_tumor.networks.trained import TrainedNetwork
 
 WORDS = {
@@ -29,6 +30,17 @@ MASKS = (
 LIMITS = (
     "Any image is given one of the classes, one of a knee too, and a confidence that was fitted to images like those the network learned from. "
     "Scans from another hospital are not like them. Not for diagnosis or for any decision about a patient."
+)
+
+DRAWN, NOT_DRAWN = "yes", "no"
+"""Whether an expert drew a mask of a scan that can be compared with."""
+
+SHOWN_METRICS = ("dice", "hd95_mm", "surface_dice", "precision", "recall")
+
+EXPERTS = (
+    "Protocol “volume” on the scans' own grid: counts summed over all voxels of a patient, then the mean over patients. Rule of BraTS 2020 for empty masks: "
+    "nothing there and nothing found counts 1, otherwise 0 (373.13 mm). Surfaces agree within 2 mm. Intervals: 95 % percentile bootstrap over patients. "
+    "This says something only of patients whom {network} did not learn from; nothing here knows whether these are such."
 )
 
 
@@ -89,11 +101,14 @@ def _scores(about: Mapping[str, Any]) -> pd.DataFrame:
     return table.assign(words=write_intervals(table))[list(columns)].rename(columns=columns)
 
 
-def compose_scans_report(network: TrainedNetwork, volumes: pd.DataFrame, figures: Mapping[str, bytes], settings: Mapping[str, Any]) -> str:
-    """The page: the volumes of each patient, what was found, and what is known of the network.
+def compose_scans_report(
+    network: TrainedNetwork, volumes: pd.DataFrame, scores: pd.DataFrame, figures: Mapping[str, bytes], settings: Mapping[str, Any]
+) -> str:
+    """The page: the volumes of each patient, what was found, how well that fits experts' masks, and what is known of the network.
 
     Args:
         volumes: a row for each patient, `left_out` nothing for those in use.
+        scores: against experts' masks: rows `patient`, `target`, `metric`, `value`.
         figures: name > PNG.
         settings: block > setting > value.
     """
@@ -107,12 +122,37 @@ def compose_scans_report(network: TrainedNetwork, volumes: pd.DataFrame, figures
     )
     sections = [
         Section("Masks", MASKS, [], [Picture(png, WORDS[name], network.name) for name, png in figures.items()]),
+        *([_compare(network, scores, used)] if used["expert_mask"].ne(NOT_DRAWN).any() else []),
         *([Section("Left out", "", [("Patients that could not be segmented", left_out[["patient", "folder", "left_out"]])])] if len(left_out) else []),
         Section("The network", known),
         describe_settings(settings, TRAINING),
     ]
     found = int((used[millilitres].sum(axis=1) > 0).sum())
-    answer = f"{network.name} finds a tumour in {found:,} of {len(used):,} patients; {len(left_out):,} are left out.{_learned(network)}"
+    answer = f"{network.name} finds a tumour in {found:,} of {len(used):,} patients; {len(left_out):,} are left out.{_agree(scores)}{_learned(network)}"
     return render_report(
         "Masks of new scans", answer, ("Volume of what was found, in millilitres", table), sections, simulated=bool(volumes["simulated"].any())
     )
+
+
+def _agree(scores: pd.DataFrame) -> str:
+    """How well what was found fits experts' masks, in a sentence."""
+    if scores.empty:
+        return ""
+    target = choose_headline(scores["target"])
+    dice = scores[(scores["metric"] == "dice") & (scores["target"] == target)]["value"]
+    return f" Against experts' masks of {len(dice):,} patients its mean Dice for {target} is {dice.mean():.3f}."
+
+
+def _compare(network: TrainedNetwork, scores: pd.DataFrame, used: pd.DataFrame) -> Section:
+    """Scores against experts' masks, and which masks could not be compared with."""
+    tables = []
+    if len(scores):
+        means = summarise_patients(scores)
+        chosen = means[means["metric"].isin(SHOWN_METRICS)]
+        tables.append((f"Means over {scores['patient'].nunique():,} patients and 95 % intervals", with_intervals(chosen, "mean", ["metric"])))
+        dice = scores[scores["metric"] == "dice"]
+        tables.append(("Dice of each patient", dice.pivot(index="patient", columns="target", values="value")[dice["target"].unique()].reset_index()))
+    unusable = used[~used["expert_mask"].isin([DRAWN, NOT_DRAWN])]
+    if len(unusable):
+        tables.append(("Masks that could not be compared with", unusable[["patient", "expert_mask"]]))
+    return Section("Against experts' masks", EXPERTS.format(network=network.name), tables)

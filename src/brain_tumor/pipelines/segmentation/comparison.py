@@ -10,7 +10,7 @@ from brain_tumor.data.origin import Origin
 from brain_tumor.data.split import TEST
 from brain_tumor.data.store import Store
 from brain_tumor.figures.segmentation_comparison import draw_costs, draw_parameters, draw_targets
-from brain_tumor.metrics.segmentation import compare_patients
+from brain_tumor.metrics.segmentation import choose_headline, compare_patients
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.segmentation.card import compose_model_card
 from brain_tumor.pipelines.segmentation.report import compose_report
@@ -34,7 +34,7 @@ def compare_networks(slices: Store, *results: pd.DataFrame) -> tuple[pd.DataFram
     title = "SIMULATED" if slices.description["simulated"] else slices.description["data_set"]
     figures = {
         "1_targets": draw_targets(comparison, title),
-        "2_costs": draw_costs(comparison, costs, title),
+        "2_costs": draw_costs(comparison, costs, choose_headline(slices.description["targets"]), title),
         "3_parameters": draw_parameters(_count_parameters(names)),
     }
     return comparison, table, costs, figures

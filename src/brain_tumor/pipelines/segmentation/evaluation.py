@@ -132,9 +132,9 @@ def draw_results(network: TrainedNetwork, predictions: Store, slices: Store, pat
 
 
 def _ranking(scores: pd.DataFrame) -> pd.Series:
-    """Dice of each patient by which patients are ranked: the whole tumour's where it is declared, else the last target's."""
+    """Dice of each patient by which patients are ranked."""
     dice = scores[scores["metric"] == "dice"].pivot(index="patient", columns="target", values="value")
-    return dice["WT"] if "WT" in dice else dice[scores["target"].iloc[-1]]
+    return dice[metrics.choose_headline(scores["target"])]
 
 
 def _example(patient: str, title: str, predictions: Store, slices: Store) -> Example:
