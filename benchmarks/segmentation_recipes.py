@@ -29,6 +29,7 @@ from recipes import Work, make_parser, override, train_all
 
 from brain_tumor.data.store import Store
 from brain_tumor.networks import build, networks_of
+from brain_tumor.networks.trained import read_network
 from brain_tumor.training.settings import EngineSettings, SegmentationRecipe
 
 BASE, FULL = (
@@ -70,7 +71,10 @@ def train(work: Work, epochs: int, slices: int = EPOCH) -> tuple[dict[str, Any],
     settings = SegmentationRecipe.model_validate(work["settings"] | {"epochs": epochs, "patience": epochs, "epoch_steps": steps})
     engine = EngineSettings(device="cpu", precision=work["precision"])
     torch.manual_seed(engine.seed)
-    task = SegmentationTask(build(work["network"], **work["sizes"]), about["targets"], len(about["tissues"]), settings, engine.seed)
+    network = build(work["network"], **work["sizes"])
+    if work["initial"]:
+        network.load_state_dict(read_network(Path(work["initial"])).members[0])
+    task = SegmentationTask(network, about["targets"], len(about["tissues"]), settings, engine.seed)
     with tempfile.TemporaryDirectory() as folder:
         start = process_time()
         job = Job(task, Rows(store, rows["train"]), Rows(store, rows["validation"]), MONITOR, settings, engine, Checkpoints(Path(folder)))
@@ -149,7 +153,8 @@ def make_work(arguments: argparse.Namespace, splits: pd.DataFrame, fold: tuple[i
     return {
         "network": network,
         "sizes": {"n_filters": arguments.filters},
-        "recipe": f"{name} {' '.join(arguments.set)}".strip(),
+        "recipe": " ".join([name, *(["from weights"] if arguments.initial else []), *arguments.set]),
+        "initial": arguments.initial,
         "settings": recipe,
         "precision": precision,
         "pace": f"{network} {name} {'warped' if recipe['augmentation'].get('warp') else ''}".strip(),
@@ -189,5 +194,6 @@ if __name__ == "__main__":
     os.environ["OMP_NUM_THREADS"] = "1"
     parser = make_parser(__doc__, networks_of("segmentation"), list(RECIPES), COMPARED, "recipes.csv", 10.0)
     parser.add_argument("--filters", type=int, default=16)
+    parser.add_argument("--initial", help="a .safetensors file of the same network to start from")
     arguments = parser.parse_args()
     sys.exit(compare(arguments) if arguments.what == "compare" else measure(arguments))

@@ -22,7 +22,8 @@ class TrainedNetwork:
     Attributes:
         name: one of NETWORKS.
         sizes: keyword arguments of `build`.
-        description: plain values: data set, modalities, tissues, preparation, best validation score, whether simulated.
+        description: plain values: data set, modalities, tissues, preparation, recipe, scores, whether simulated;
+            of masks also how many patients and slices each member learned from.
         members: the state dict of the network; of each network where several, trained on different folds, answer together.
     """
 

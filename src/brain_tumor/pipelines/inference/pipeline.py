@@ -28,7 +28,7 @@ def create_segmentation() -> Pipeline:
             Node(index_scans, ["source", "network", "params:data_set", "params:workers"], "index", name="index_scans"),
             Node(segment_scans, ["network", "index", "source", "params:data_set", "params:prediction", "params:training"], "masks", name="segment_scans"),
             Node(measure_volumes, ["masks", "index", "params:data_set"], "volumes", name="measure_volumes"),
-            Node(score_scans, ["masks", "index", "source", "params:data_set"], "scores", name="score_scans"),
+            Node(score_scans, ["network", "masks", "index", "source", "params:data_set"], "scores", name="score_scans"),
             Node(draw_scans, ["network", "masks", "index", "source", "params:data_set"], "figures", name="draw_scans"),
             Node(
                 write_scans_report,

@@ -161,8 +161,8 @@ def measure_volumes(masks: Path, index: pd.DataFrame, data_set: DataSet) -> pd.D
     return pd.DataFrame(rows)
 
 
-def score_scans(masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet) -> pd.DataFrame:
-    """Scores against experts' masks, where they lie beside the scans; rows `patient`, `target`, `metric`, `value`.
+def score_scans(network: TrainedNetwork, masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet) -> pd.DataFrame:
+    """Scores against experts' masks, where they lie beside the scans; rows `network`, `patient`, `target`, `metric`, `value`.
 
     On the grid of the scan, over its whole volume.
     """
@@ -173,7 +173,9 @@ def score_scans(masks: Path, index: pd.DataFrame, source: Path, data_set: DataSe
         row_mm, column_mm, slice_mm = voxel_sizes(affine).tolist()
         overlap = score_patients(count_slices(truth, found, data_set.targets).assign(patient=patient))
         parts += [overlap, score_surfaces(truth, found, (slice_mm, row_mm, column_mm), data_set.targets).assign(patient=patient)]
-    return pd.concat(parts, ignore_index=True)
+    scores = pd.concat(parts, ignore_index=True)
+    scores.insert(0, "network", network.name)
+    return scores
 
 
 def draw_scans(network: TrainedNetwork, masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet) -> dict[str, Figure]:

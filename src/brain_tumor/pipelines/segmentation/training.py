@@ -41,16 +41,18 @@ def train_network(
     start = hashlib.blake2b(Path(initial_weights).read_bytes()).hexdigest() if initial and initial_weights else None
     recipe = experiment.adapt(recipe)
     settings = [experiment.network, sizes, recipe.model_dump(), engine.seed, engine.precision, start, code_state()]
-    fitted, marks, held_out = [], [], _validation_patients(splits, folds)
+    fitted, marks, learned, held_out = [], [], [], _validation_patients(splits, folds)
     for number, patients in enumerate(held_out):
         train = np.flatnonzero(rows["patient"].isin(splits.loc[splits["split"] != TEST, "patient"]) & ~rows["patient"].isin(patients))
         validation = np.flatnonzero(rows["patient"].isin(patients))
         _require_tumour(rows, train, validation)
         words = f", fold {number + 1} of {folds}" if folds > 1 else ""
         logger.info("%s%s: %d slices to train on, %d to validate on", experiment.network, words, len(train), len(validation))
+        learned.append({"patients": rows["patient"].iloc[train].nunique(), "slices": len(train)})
         marks.append(fingerprint(settings, about, train.tolist(), validation.tolist()))
         fitted.append(_fit(slices, train, validation, experiment.network, sizes, initial, recipe, engine, checkpoints.of(marks[-1])))
-    description = about | {"recipe": recipe.model_dump(), "seed": engine.seed, "kept": [f.kept for f in fitted], "validation_patients": held_out}
+    description = about | {"recipe": recipe.model_dump(), "seed": engine.seed, "kept": [f.kept for f in fitted]}
+    description |= {"learned_from": learned, "validation_patients": held_out}
     log = pd.concat([f.log.assign(fold=k) for k, f in enumerate(fitted)], ignore_index=True) if folds > 1 else fitted[0].log
     network = TrainedNetwork(experiment.network, sizes, description, tuple(f.weights for f in fitted))
     example = _fullest(rows, np.flatnonzero(rows["patient"].isin(held_out[0])))
