@@ -16,6 +16,7 @@ import logging
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from matplotlib.figure import Figure
 from recipes import Work, make_parser, override, train_all
 
 from brain_tumor.data.store import Store
@@ -170,7 +172,7 @@ def compare(arguments: argparse.Namespace) -> None:
     """Mean Dice of WT, TC and ET of each network and recipe over all patients tested, and the paired difference to the better baseline."""
     from brain_tumor.metrics.segmentation import interval
 
-    table = pd.read_csv(arguments.out)
+    table = pd.read_csv(arguments.out, dtype={"patient": str})
     table = table[table["target"].isin(["WT", "TC", "ET"])]
     mean = table.groupby(["network", "recipe", "patient"])["dice"].mean().unstack("patient")
     print(table.pivot_table(index=["network", "recipe"], columns="target", values="dice").assign(mean=mean.mean(axis=1), patients=mean.count(axis=1)).round(3))
@@ -182,18 +184,34 @@ def compare(arguments: argparse.Namespace) -> None:
         print(f"{name}: {values.mean():+.3f} ({low:+.3f} to {high:+.3f}) over {len(values)} patients, {np.mean(values > 0):.0%} of them better")
 
     scores = mean.mean(axis=1)
-    for network in scores.index.unique("network"):
-        if {"ours", "plain", "reference"} <= set(scores[network].index):
-            best = scores[network].drop("ours").idxmax()
-            difference(f"{network}: ours - {best}", mean.loc[(network, "ours")], mean.loc[(network, best)])
+    pairs = {network: (scores[network].drop("ours").idxmax()) for network in scores.index.unique("network") if {"ours", "plain"} <= set(scores[network].index)}
+    for network, best in pairs.items():
+        difference(f"{network}: ours - {best}", mean.loc[(network, "ours")], mean.loc[(network, best)])
     ours, theirs = scores.xs("ours", level=1).idxmax(), scores.drop("ours", level=1).idxmax()
     difference(f"best: {ours} ours - {' '.join(theirs)}", mean.loc[(ours, "ours")], mean.loc[theirs])
+    if arguments.figure:
+        draw_patients({network: (mean.loc[(network, best)], mean.loc[(network, "ours")]) for network, best in pairs.items()}, arguments.figure)
+
+
+def draw_patients(pairs: Mapping[str, tuple[pd.Series, pd.Series]], path: Path) -> None:
+    """Every patient's score under the better baseline and under ours, a panel for each network; above the line ours is better."""
+    figure = Figure(figsize=(3.2 * len(pairs), 3.5), layout="constrained")
+    for axes, (network, (theirs, ours)) in zip(figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0], pairs.items(), strict=True):
+        axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+        axes.scatter(theirs, ours.reindex(theirs.index), s=16, alpha=0.7)
+        axes.plot(theirs.mean(), ours.mean(), "k+", markersize=12, label=f"mean: {theirs.mean():.3f} > {ours.mean():.3f}")
+        axes.set(title=network, xlabel=theirs.name[1], xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        axes.legend(frameon=False, fontsize="small", loc="upper left")
+    figure.axes[0].set_ylabel("ours")
+    figure.suptitle("Dice of each real patient, mean of WT, TC and ET", fontsize="medium")
+    figure.savefig(path, dpi=130)
 
 
 if __name__ == "__main__":
     os.environ["OMP_NUM_THREADS"] = "1"
     parser = make_parser(__doc__, networks_of("segmentation"), list(RECIPES), COMPARED, "recipes.csv", 10.0)
     parser.add_argument("--filters", type=int, default=16)
+    parser.add_argument("--figure", type=Path, help="a PNG of each patient's scores, of `compare`")
     parser.add_argument("--initial", help="a .safetensors file of the same network to start from")
     arguments = parser.parse_args()
     sys.exit(compare(arguments) if arguments.what == "compare" else measure(arguments))

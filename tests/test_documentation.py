@@ -31,7 +31,7 @@ from brain_tumor.cli import split_pipeline, submit
 from brain_tumor.figures.settings import flatten
 from brain_tumor.networks.trained import read_network
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "weights/README.md", ROOT / "weights/collect.py"]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "weights").glob("*.md")), ROOT / "weights/collect.py"]
 PAGES += [*sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "benchmarks").glob("*.py"))]
 ADDED = "docs/how_to/add_a_network.md"
 EXEMPT = {

@@ -5,23 +5,31 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from support import ROOT, copy_project, real, rows_of, run
+from support import ROOT, copy_project, real, rows_of, run, save_patient
 
 from brain_tumor.networks import networks_of
 from brain_tumor.networks.trained import read_network
 
 FILES = sorted((ROOT / "weights").glob("*.safetensors"))
+CLASSIFIERS, SEGMENTERS = ([path for path in FILES if path.stem in networks_of(task)] for task in ("classification", "segmentation"))
 EACH = 20
 """Real test images of each class that are classified."""
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_file_describes_itself_and_the_card_has_its_scores(path):
-    network, card = read_network(path), (ROOT / "weights/README.md").read_text()
+def test_file_describes_itself_and_stands_in_a_card(path):
+    network = read_network(path)
     assert path.stat().st_size < 20e6
     assert network.name == path.stem
-    assert network.name in networks_of("classification")
+    assert path in CLASSIFIERS + SEGMENTERS
     assert network.description["simulated"] is False
+    assert f"`{path.name}`" in (ROOT / "weights/README.md").read_text()
+    assert f"| {path.name} |" in (ROOT / f"weights/{'classification' if path in CLASSIFIERS else 'segmentation'}.md").read_text()
+
+
+@pytest.mark.parametrize("path", CLASSIFIERS, ids=lambda path: path.stem)
+def test_card_has_the_scores_of_a_classifier(path):
+    network, card = read_network(path), (ROOT / "weights/classification.md").read_text()
     scores = pd.DataFrame(network.description["scores"]).set_index(["test_set", "metric"])
     for test_set, images in (("deduplicated", 958), ("official", 1311)):
         row = scores.loc[(test_set, "accuracy")]
@@ -30,7 +38,6 @@ def test_file_describes_itself_and_the_card_has_its_scores(path):
         ]
         assert row["images"] == images
         assert shown[1] == f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
-    assert f"| {path.name} |" in card
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +47,7 @@ def project(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CLASSIFIERS, ids=lambda path: path.stem)
 def test_real_images_are_classified_about_as_well_as_the_file_says(path, project, tmp_path, monkeypatch):
     source = real("brain-tumor-mri-dataset") / "Testing"
     for folder in sorted(path for path in source.iterdir() if path.is_dir()):
@@ -56,7 +63,33 @@ def test_real_images_are_classified_about_as_well_as_the_file_says(path, project
     assert abs(accuracy - said) < 3 * error
 
 
-def test_the_network_that_is_used_unless_another_is_given_is_here(project, images, monkeypatch):
+@pytest.mark.parametrize("path", SEGMENTERS, ids=lambda path: path.stem)
+def test_card_has_the_scores_of_a_network_for_masks(path):
+    network, card = read_network(path), (ROOT / "weights/segmentation.md").read_text()
+    scores = pd.DataFrame(network.description["scores"]).set_index(["metric", "target"])
+    patients = len(network.description["dice"])
+    heading, *rows = rows_of(card, f"Means over {patients} patients and 95 % intervals")
+    (shown,) = [dict(zip(heading, cells, strict=True)) for cells in rows if cells[:2] == [network.name, "dice"]]
+    for target in network.description["targets"]:
+        row = scores.loc[("dice", target)]
+        assert shown[target] == f"{row['mean']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+        assert row["mean"] == pytest.approx(np.mean([dice[target] for dice in network.description["dice"].values()]))
+
+
+@pytest.mark.parametrize("path", SEGMENTERS, ids=lambda path: path.stem)
+def test_a_real_scan_is_segmented_as_well_as_the_file_says(path, project, tmp_path, monkeypatch):
+    patient, said = next(iter(read_network(path).description["dice"].items()))
+    shutil.copytree(real("brats-nifti") / patient, tmp_path / patient)
+    monkeypatch.chdir(project)
+    run(project, "inference_segmentation", inference_source=str(tmp_path), inference_network=f"weights/{path.name}")
+    scores = pd.read_csv(project / "data/07_model_output/inference/scores.csv").query("metric == 'dice'").set_index("target")["value"]
+    assert scores.to_dict() == pytest.approx(said, abs=0.03)  # in fp32 where the device has no bf16
+
+
+def test_networks_that_are_used_unless_another_is_given_are_here(project, images, tmp_path, monkeypatch):
     monkeypatch.chdir(project)
     run(project, "inference_classification", inference_source=str(images / "Testing" / "glioma"))
     assert "cnn finds" in (project / "data/08_reporting/inference/classification_report.html").read_text()
+    save_patient(tmp_path / "mine", "mine", np.random.default_rng(0).integers(100, 200, (4, 32, 32, 3), np.int16), np.zeros((32, 32, 3)))
+    run(project, "inference_segmentation", inference_source=str(tmp_path))
+    assert "classic_unet finds" in (project / "data/08_reporting/inference/segmentation_report.html").read_text()

@@ -9,6 +9,7 @@ import pytest
 from kedro.pipeline import Pipeline
 from support import copy_project, real, rows_of, run
 
+from brain_tumor.data.pieces import label_pieces
 from brain_tumor.data.store import Store
 from brain_tumor.datasets import NetworkDataset
 from brain_tumor.metrics.segmentation import METRICS
@@ -57,14 +58,33 @@ def test_scores_are_those_of_the_predictions_on_disk(finished):
     predictions = Store(finished / "data/07_model_output/segmentation/classic_unet/predictions.h5")
     scores = pd.read_csv(finished / "data/08_reporting/segmentation/classic_unet/patient_scores.csv")
     table = predictions.rows
-    (probability,) = predictions.read(np.arange(len(table)), "probability")
+    (masks,) = predictions.read(np.arange(len(table)), "found")
     (labels,) = slices.read(table["row"].to_numpy(), "labels")
-    found, truth = (probability >= 128).any(1), labels > 0
+    found, truth = masks > 0, labels > 0
     for patient in scores["patient"].unique():
         mine = (table["patient"] == patient).to_numpy()
         total = found[mine].sum() + truth[mine].sum()
         dice = 2 * (found[mine] & truth[mine]).sum() / total if total else 1.0
         assert scores.query("patient == @patient and target == 'WT' and metric == 'dice'")["value"].item() == pytest.approx(dice)
+
+
+def test_small_pieces_are_dropped_from_what_is_found(finished, project):
+    """What is found in the volume of the test patient, with a bound between the largest pieces."""
+    data = "data/07_model_output/segmentation/classic_unet/predictions.h5"
+    slices = Store(finished / "data/03_primary/segmentation/slices.h5")
+    shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
+    run(project, node_names=[ONE[1]], segmentation={"prediction": {"smallest_ml": 0}})
+    (everything,) = Store(project / data).read(np.arange(5), "found")
+    own = slices.rows.loc[Store(project / data).rows["row"]]
+    voxel_ml = float((own["row_mm"] * own["column_mm"] * own["slice_mm"] * own["slice"].diff().iloc[1]).iloc[0]) / 1000
+    _, volumes = label_pieces(everything > 0, voxel_ml)
+    assert len(volumes) > 3
+    bound = float(np.sort(volumes)[-3:-1].mean())
+    run(project, node_names=[ONE[1]], segmentation={"prediction": {"smallest_ml": bound}})
+    (kept,) = Store(project / data).read(np.arange(5), "found")
+    assert np.unique(everything[kept != everything]).any()
+    assert not kept[kept != everything].any()
+    assert (kept > 0).sum() * voxel_ml == pytest.approx(volumes[volumes >= bound].sum())
 
 
 def test_network_file_says_what_it_needs(finished):

@@ -11,6 +11,8 @@ import scipy  # its parts are imported when used
 from jaxtyping import Bool, Float, UInt8
 from nibabel.affines import apply_affine, voxel_sizes
 
+from brain_tumor.data.pieces import label_pieces
+
 SMALLEST_PIECE_ML = 0.1
 """Pieces of a region below this volume are not counted, and don't make it longer: single voxels come and go when a mask is resampled, and networks
 find some far away."""
@@ -107,9 +109,8 @@ def _place(inside: np.ndarray, start: list[int], affine: np.ndarray, brain_centr
 
 def find_pieces(inside: Bool[np.ndarray, "h w d"], spacing: Sequence[float] | np.ndarray) -> tuple[float, Bool[np.ndarray, "h w d"]]:
     """How many connected pieces have at least SMALLEST_PIECE_ML, and where they are; the whole region if none has."""
-    labelled, _ = scipy.ndimage.label(inside, np.ones((3, 3, 3)))
-    large = np.bincount(labelled.ravel()) * prod(spacing) / 1000 >= SMALLEST_PIECE_ML
-    large[0] = False
+    labelled, volumes = label_pieces(inside, float(prod(spacing)) / 1000)
+    large = volumes >= SMALLEST_PIECE_ML
     return float(large.sum()), large[labelled] if large.any() else inside
 
 

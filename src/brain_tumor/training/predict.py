@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float, Float16, Num, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-from tqdm import tqdm
 
 from brain_tumor.data.preparation import find_brain, prepare_slice
 from brain_tumor.data.store import Store
@@ -17,17 +16,16 @@ from brain_tumor.training.tasks import to_labels
 
 
 def find_probabilities(
-    network: nn.Module, slices: Store, rows: np.ndarray, device: Device, *, flips: bool, name: str = "", batch_size: int = 32
+    network: nn.Module, slices: Store, rows: np.ndarray, device: Device, *, flips: bool, batch_size: int = 32
 ) -> Iterator[UInt8[np.ndarray, "b k h w"]]:
     """Probability of each tissue in steps of 1/255.
 
     Args:
         rows: of the store.
         flips: take the mean with what is found in the slice mirrored left and right.
-        name: shown beside the progress bar; without, none is shown.
     """
     network = device.place(network)
-    for start in tqdm(range(0, len(rows), batch_size), desc=f"predicting with {name}", unit="batch", disable=None if name else True):
+    for start in range(0, len(rows), batch_size):
         image = torch.from_numpy(slices.read(rows[start : start + batch_size], "image")[0])
         probability = _find_probability(network, image, device, flips)
         yield (probability * 255).round().to(torch.uint8).cpu().contiguous().numpy()

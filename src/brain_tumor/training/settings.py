@@ -106,9 +106,11 @@ class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         flips: each slice is also seen mirrored left and right, and the mean is taken; twice the time.
+        smallest_ml: connected pieces of tumour below this volume are dropped, but for the largest; where slices make a volume. 0 drops none.
     """
 
     flips: bool = True
+    smallest_ml: float = Field(1.0, ge=0)
 
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)

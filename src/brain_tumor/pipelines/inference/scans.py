@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.masks import Mask
 from brain_tumor.data.nifti_volumes import find, name_mask, read_expert_mask, read_image, read_mask
 from brain_tumor.data.parallel import WorkerSettings, for_each
+from brain_tumor.data.pieces import drop_small
 from brain_tumor.data.preparation import find_brain, standardise
 from brain_tumor.data.scan import Scan
 from brain_tumor.data.scans import SIMULATED_MARK
@@ -145,8 +147,9 @@ def _segment(network: TrainedNetwork, scans: list[Scan], data_set: DataSet, pred
 
     module, device, size = network.module(), choose_device(engine), network.description["slice_size"]
     for scan in tqdm(scans, desc=f"segmenting with {network.name}", unit="patient", disable=None):
-        image, _ = read_image(scan)
-        yield Mask(scan.patient, segment_volume(module, image, size, device, flips=prediction.flips), scan.files[0], data_set)
+        image, spacing = read_image(scan)
+        found = segment_volume(module, image, size, device, flips=prediction.flips)
+        yield Mask(scan.patient, drop_small(found, prod(spacing) / 1000, prediction.smallest_ml), scan.files[0], data_set)
 
 
 def measure_volumes(masks: Path, index: pd.DataFrame, data_set: DataSet) -> pd.DataFrame:

@@ -6,7 +6,9 @@ from time import perf_counter
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from tqdm import tqdm
 
+from brain_tumor.data.pieces import drop_small
 from brain_tumor.data.split import TEST
 from brain_tumor.data.store import Chunk, Store, StoreContent
 from brain_tumor.figures.segmentation import Example, choose_patients, draw_curves, draw_examples, draw_scores
@@ -20,9 +22,12 @@ CROSS_VALIDATION = "cross-validation"
 
 
 def predict_patients(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, prediction: PredictionSettings, engine: EngineSettings) -> StoreContent:
-    """Probability of each tissue in every slice of the test patients; after cross-validation also of all others, each by the member that has not seen them."""
+    """Probability of each tissue, and the labels found, in every slice of the test patients.
+
+    After cross-validation also of all others, each by the member that has not seen them.
+    """
     about = slices.description
-    description = {"network": network.name, "tissues": about["tissues"], "simulated": about["simulated"], "flips": prediction.flips}
+    description = {"network": network.name, "tissues": about["tissues"], "simulated": about["simulated"], **prediction.model_dump()}
     return StoreContent(description, _predict(network, slices, splits, prediction, engine))
 
 
@@ -35,13 +40,23 @@ def _predict(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, predi
     if len(network.members) > 1:
         parts += [(CROSS_VALIDATION, network.member(k), patients) for k, patients in enumerate(network.description["validation_patients"])]
     for name, module, patients in parts:
-        rows, start = np.flatnonzero(table["patient"].isin(patients)), 0
-        for probability in find_probabilities(module, slices, rows, device, flips=prediction.flips, name=network.name):
-            chosen = rows[start : start + len(probability)]
-            patient, number = (table[column].to_numpy()[chosen] for column in ("patient", "slice"))
-            kind = np.array([name] * len(chosen), dtype=object)
-            yield {"probability": probability, "row": chosen, "patient": patient.astype(object), "slice": number, "set": kind}
-            start += len(probability)
+        groups = table[table["patient"].isin(patients)].groupby("patient", sort=False).groups
+        for patient, rows in tqdm(groups.items(), desc=f"predicting with {network.name}", unit="patient", disable=None):
+            own = table.loc[rows]
+            probability = np.concatenate(list(find_probabilities(module, slices, rows.to_numpy(), device, flips=prediction.flips)))
+            found = _drop_small(metrics.to_labels(probability), own, prediction.smallest_ml)
+            same = {key: np.array([value] * len(own), dtype=object) for key, value in (("patient", patient), ("set", name))}
+            yield {"probability": probability, "found": found, "row": rows.to_numpy(), "slice": own["slice"].to_numpy(), **same}
+
+
+def _drop_small(found: np.ndarray, rows: pd.DataFrame, smallest_ml: float) -> np.ndarray:
+    """The labels of a patient's slices without small pieces, where the slices make a volume."""
+    numbers = rows["slice"].to_numpy()
+    volume = to_volume(found, numbers)
+    if volume is None:
+        return found
+    row_mm, column_mm, slice_mm = (float(rows[name].iloc[0]) for name in ("row_mm", "column_mm", "slice_mm"))
+    return drop_small(volume[0], row_mm * column_mm * slice_mm * volume[1] / 1000, smallest_ml)[(numbers - numbers.min()) // volume[1]]
 
 
 def count_pixels(predictions: Store, slices: Store) -> pd.DataFrame:
@@ -66,8 +81,8 @@ def _patients(predictions: Store, slices: Store) -> Iterator[tuple[str, str, pd.
     """Each patient predicted: set, name, rows of the predictions, and the labels there and found in them."""
     for (kind, patient), table in predictions.rows.groupby(["set", "patient"], sort=True):
         (labels,) = slices.read(table["row"].to_numpy(), "labels")
-        (probability,) = predictions.read(table.index.to_numpy(), "probability")
-        yield kind, patient, table, labels, metrics.to_labels(probability)
+        (found,) = predictions.read(table.index.to_numpy(), "found")
+        yield kind, patient, table, labels, found
 
 
 def _score_surfaces(table: pd.DataFrame, labels: np.ndarray, predicted: np.ndarray, slices: Store) -> pd.DataFrame:
@@ -142,7 +157,6 @@ def _example(patient: str, title: str, predictions: Store, slices: Store) -> Exa
     table = predictions.rows
     table = table[(table["patient"] == patient) & (table["set"] == TEST)]
     image, truth = slices.read(table["row"].to_numpy(), "image", "labels")
-    (probability,) = predictions.read(table.index.to_numpy(), "probability")
-    predicted = metrics.to_labels(probability)
+    probability, predicted = predictions.read(table.index.to_numpy(), "probability", "found")
     k = int(np.lexsort(((predicted > 0).sum((1, 2)), (truth > 0).sum((1, 2))))[-1])
     return Example(f"{title}\nslice {table['slice'].iloc[k]}", image[k].astype(np.float32), truth[k], probability[k], predicted[k])

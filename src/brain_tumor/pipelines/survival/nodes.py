@@ -17,7 +17,6 @@ from brain_tumor.data.scans import SIMULATED_MARK
 from brain_tumor.data.shape_features import FEATURES
 from brain_tumor.data.store import Store
 from brain_tumor.metrics.agreement import compare_measurements
-from brain_tumor.metrics.segmentation import to_labels
 from brain_tumor.models.settings import ProtocolSettings
 from brain_tumor.pipelines.survival.card import compose_data_sheet, compose_model_card
 from brain_tumor.pipelines.survival.report import compose_report
@@ -55,9 +54,9 @@ def measure_predictions(predictions: Store, slices: Store, data_set: DataSet) ->
     for patient, found in predictions.rows.groupby("patient"):
         own = table.loc[found["row"]]
         labels, image = slices.read(found["row"].to_numpy(), "labels", "image")
-        (probability,) = predictions.read(found.index.to_numpy(), "probability")
+        (masks,) = predictions.read(found.index.to_numpy(), "found")
         centre = centre_of_slices((image != 0).any(1), own)
-        predicted.append(measure_slices(patient, to_labels(probability), own, centre, data_set))
+        predicted.append(measure_slices(patient, masks, own, centre, data_set))
         expert.append(measure_slices(patient, labels, own, centre, data_set))
     simulated = bool(slices.description["simulated"])
     features, expert_features = (pd.concat(parts, ignore_index=True).assign(simulated=simulated) for parts in (predicted, expert))
