@@ -162,10 +162,10 @@ def check_pip(words: list[str]) -> None:
 
 
 def check_python(words: list[str]) -> None:
-    """As far as the arguments of a benchmark are read."""
+    """As far as the arguments of a script are read."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", words)
-        patch.syspath_prepend(ROOT / "benchmarks")
+        patch.syspath_prepend((ROOT / words[0]).parent)
         parse = ArgumentParser.parse_args
 
         def read_and_stop(parser, *args):
@@ -262,7 +262,7 @@ def test_four_patients_then_start_from_their_network(project, rng, monkeypatch):
     run_small(prepare)
     run_small(train)
     assert Path("data/08_reporting/segmentation/classic_unet/figures/3_patients.png").is_file()
-    keep, start = commands(page)
+    _, keep, start = commands(page)
     shutil.copy(*shlex.split(keep)[1:])
     run_small(start)
     used: dict[str, Any] = {}

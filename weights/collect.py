@@ -1,48 +1,36 @@
-"""Keep the classifiers of a run in this folder, with their test scores in the file, and write README.md, their card.
+"""Keep networks of a run in this folder, with their test scores in the file, and write their card.
 
-kedro run --pipelines classification --env full --params classification_source=FOLDER
-python weights/collect.py cnn alexnet --data data
+Classifiers:
+
+    kedro run --pipelines classification --env full --params classification_source=FOLDER
+    python weights/collect.py classification cnn alexnet
+
+Networks for masks, scored on patients they did not learn from, whose experts' masks lie beside the scans; `segmentation.md` says how they were trained:
+
+    kedro run --pipelines inference_segmentation --params inference_source=SCANS,inference_network=data/06_models/segmentation/classic_unet/network.safetensors
+    python weights/collect.py segmentation classic_unet
 """
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
+import classifiers
+import segmenters
 
-from brain_tumor.data.image_split import DEDUPLICATED, OFFICIAL
 from brain_tumor.datasets.atomic import replacing
-from brain_tumor.figures.card import render_card, write_list
-from brain_tumor.figures.cells import with_intervals, write_sizes
-from brain_tumor.figures.report import Section
-from brain_tumor.networks import describe
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
-from brain_tumor.pipelines.classification.card import USE
-from brain_tumor.pipelines.classification.tables import PROTOCOL
 
 HERE = Path(__file__).parent
+TASKS = {module.TASK: module for module in (classifiers, segmenters)}
 LARGEST = 20e6
 """Bytes that a file may have to ship with the project."""
 
-METRICS = ("accuracy", "macro_f1", "calibration_error", "calibration_error_scaled")
-ELSEWHERE = "In the others it goes by the rim or by what is outside, which is not the tumour."
-MADE = "`kedro run --pipelines classification --env full`, policy `deduplicated`; then `python weights/collect.py cnn alexnet`."
-USAGE = """\
-    kedro run --pipelines inference_classification --params inference_source=PATH                                        # the CNN
-    kedro run --pipelines inference_classification --params inference_source=PATH,inference_network=weights/alexnet.safetensors
 
-Outside Kedro, `brain_tumor.networks.trained.read_network` reads a file; its `description` says how images are prepared, and `module()` is the network."""
-
-
-def collect(data: Path, name: str) -> TrainedNetwork:
-    """Copy a network; its header says what it reached on the test sets, and how much of its heat lies where."""
-    network = read_network(data / f"06_models/classification/{name}/network.safetensors")
-    folder = data / f"08_reporting/classification/{name}"
-    scores = pd.read_csv(folder / "scores.csv").query("metric in @METRICS or metric.str.startswith('recall_')")
-    rows = scores[["test_set", "metric", "value", "low", "high", "images"]].to_dict("records")
-    inside = float((pd.read_csv(folder / "looks.csv")["inside"] >= 0.5).mean())
-    network = replace(network, description=network.description | {"scores": rows, "looks_inside": inside})
+def collect(data: Path, task: str, name: str) -> TrainedNetwork:
+    """Copy a network; its header says what it reached."""
+    network = read_network(data / f"06_models/{task}/{name}/network.safetensors")
+    network = replace(network, description=network.description | TASKS[task].measure(data, name))
     with replacing(HERE / f"{name}.safetensors") as draft:
         write_network(draft, network)
         if draft.stat().st_size > LARGEST:
@@ -50,51 +38,11 @@ def collect(data: Path, name: str) -> TrainedNetwork:
     return network
 
 
-def write_card(networks: Sequence[TrainedNetwork]) -> str:
-    """What the files are, what they reach, what they are for."""
-    scores = pd.concat([pd.DataFrame(network.description["scores"]).assign(network=network.name) for network in networks])
-    images = scores.groupby("test_set")["images"].first()
-    whole, classes = (scores[scores["metric"].str.startswith("recall_") == of_class] for of_class in (False, True))
-    tables = [
-        (
-            f"Scores and 95 % intervals on the {test_set} test set, {images[test_set]:,} images",
-            with_intervals(whole[whole["test_set"] == test_set], "value", ["network"], across="metric"),
-        )
-        for test_set in (DEDUPLICATED, OFFICIAL)
-    ]
-    recall = with_intervals(classes[classes["test_set"] == DEDUPLICATED], "value", ["network"], across="metric")
-    tables.append(("Recall of each class on the deduplicated test set", recall))
-    about = networks[0].description
-    files = pd.DataFrame(
-        [
-            (f"{n.name}.safetensors", describe(n.name), n.parameters, write_sizes(n.sizes), sum(n.description["images"]), n.description["seed"])
-            for n in networks
-        ],
-        columns=["file", "network", "parameters", "sizes", "images learned from", "seed"],
-    )
-    limits = [
-        *(f"{n.name} has most of its heat inside the head in {n.description['looks_inside']:.0%} of the test images looked at. {ELSEWHERE}" for n in networks),
-        "Temperature fits the validation images; test images come from other sources in part, where the networks are less often right than they are sure.",
-        "Any image is given one of the classes. Scans of another hospital, or prepared in another way, are not like those that were learned from.",
-        "Learned from the images of " + ", ".join(f"{count:,} {kind}" for kind, count in zip(about["classes"], about["images"], strict=True)) + ".",
-    ]
-    best = scores[(scores["test_set"] == DEDUPLICATED) & (scores["metric"] == "accuracy")].sort_values("value").iloc[-1]
-    summary = f"{best.network} classifies {best.value:.1%} of {best.images:,} test images without copies rightly ({best.low:.1%} to {best.high:.1%})."
-    sections = [
-        Section("Files", "Each describes itself: sizes, classes, preparation, recipe, temperature and scores are in its header.", [("Networks", files)]),
-        Section("Intended use", USE),
-        Section("Figures", PROTOCOL, tables),
-        Section("Known limits", write_list(limits)),
-        Section("How to use them", USAGE),
-        Section("How they were made", MADE),
-        Section("Citations", write_list(["Nickparvar, Brain Tumor MRI Dataset, Kaggle, 10.34740/kaggle/dsv/2645886"])),
-    ]
-    return render_card(f"Weights: classification of {about['data_set']}", summary, sections, simulated=about["simulated"])
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=list(TASKS))
     parser.add_argument("networks", nargs="+")
     parser.add_argument("--data", type=Path, default=Path("data"), help="the data folder of the run")
     arguments = parser.parse_args()
-    (HERE / "README.md").write_text(write_card([collect(arguments.data, name) for name in arguments.networks]))
+    card = TASKS[arguments.task].write_card([collect(arguments.data, arguments.task, name) for name in arguments.networks])
+    (HERE / f"{arguments.task}.md").write_text(card)

@@ -94,6 +94,8 @@ def test_network_file_says_what_it_needs(finished):
     assert network.description["modalities"] == ["FLAIR", "T1", "T1ce", "T2"]
     assert network.description["tissues"] == ["NCR", "ED", "ET"]
     assert network.description["simulated"] is True
+    assert network.description["started_from"] is None
+    assert network.description["learned_from"] == [{"patients": 3, "slices": 15}]
 
 
 def test_report_needs_nothing_else_and_says_simulated(finished):
@@ -276,7 +278,9 @@ def test_training_starts_from_given_weights(finished, tmp_path, caplog):
     given = finished / "data/06_models/segmentation/classic_unet/network.safetensors"
     still = SegmentationRecipe(epochs=1, epoch_steps=1, learning_rate=1e-12)
     before = read_network(given).members[0]
-    weights = train(finished, tmp_path, initial_weights=str(given), recipe=still)[0].members[0]
+    network = train(finished, tmp_path, initial_weights=str(given), recipe=still)[0]
+    weights = network.members[0]
+    assert network.description["started_from"] == {"data_set": "BraTS 2020", "simulated": True}
     assert all((weights[name] - before[name]).abs().max() < 1e-6 for name in weights)
     with pytest.raises(ValueError, match=r"'n_filters': 4\}, but classic_unet is built with .*'n_filters': 8"):
         train(finished, tmp_path, initial_weights=str(given), sizes={"n_filters": 8})

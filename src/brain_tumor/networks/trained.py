@@ -23,7 +23,7 @@ class TrainedNetwork:
         name: one of NETWORKS.
         sizes: keyword arguments of `build`.
         description: plain values: data set, modalities, tissues, preparation, recipe, scores, whether simulated;
-            of masks also how many patients and slices each member learned from.
+            of masks also how many patients and slices each member learned from, and the data set of the weights that it started from.
         members: the state dict of the network; of each network where several, trained on different folds, answer together.
     """
 
@@ -54,11 +54,11 @@ class TrainedNetwork:
 
 def write_network(path: Path, network: TrainedNetwork) -> None:
     """One safetensors file; name, sizes and description are in its header as JSON."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     header = {"name": network.name, "sizes": network.sizes, "description": network.description}
     weights = {f"{k}.{name}": value for k, member in enumerate(network.members) for name, value in member.items()}
-    save_file(weights, path, {key: json.dumps(value) for key, value in header.items()})
+    path.write_bytes(save(weights, {key: json.dumps(value) for key, value in header.items()}))  # its own `save_file` lets nobody else read the file
 
 
 def read_network(path: Path) -> TrainedNetwork:

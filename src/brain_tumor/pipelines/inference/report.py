@@ -37,10 +37,9 @@ DRAWN, NOT_DRAWN = "yes", "no"
 
 SHOWN_METRICS = ("dice", "hd95_mm", "surface_dice", "precision", "recall")
 
-EXPERTS = (
+PROTOCOL = (
     "Protocol “volume” on the scans' own grid: counts summed over all voxels of a patient, then the mean over patients. Rule of BraTS 2020 for empty masks: "
-    "nothing there and nothing found counts 1, otherwise 0 (373.13 mm). Surfaces agree within 2 mm. Intervals: 95 % percentile bootstrap over patients. "
-    "This says something only of patients whom {network} did not learn from; nothing here knows whether these are such."
+    "nothing there and nothing found counts 1, otherwise 0 (373.13 mm). Surfaces agree within 2 mm. Intervals: 95 % percentile bootstrap over patients."
 )
 
 
@@ -155,4 +154,8 @@ def _compare(network: TrainedNetwork, scores: pd.DataFrame, used: pd.DataFrame) 
     unusable = used[~used["expert_mask"].isin([DRAWN, NOT_DRAWN])]
     if len(unusable):
         tables.append(("Masks that could not be compared with", unusable[["patient", "expert_mask"]]))
-    return Section("Against experts' masks", EXPERTS.format(network=network.name), tables)
+    return Section(
+        "Against experts' masks",
+        f"{PROTOCOL} This says something only of patients whom {network.name} did not learn from; nothing here knows whether these are such.",
+        tables,
+    )

@@ -52,7 +52,8 @@ def train_network(
         marks.append(fingerprint(settings, about, train.tolist(), validation.tolist()))
         fitted.append(_fit(slices, train, validation, experiment.network, sizes, initial, recipe, engine, checkpoints.of(marks[-1])))
     description = about | {"recipe": recipe.model_dump(), "seed": engine.seed, "kept": [f.kept for f in fitted]}
-    description |= {"learned_from": learned, "validation_patients": held_out}
+    before = {key: initial.description[key] for key in ("data_set", "simulated")} if initial else None
+    description |= {"learned_from": learned, "started_from": before, "validation_patients": held_out}
     log = pd.concat([f.log.assign(fold=k) for k, f in enumerate(fitted)], ignore_index=True) if folds > 1 else fitted[0].log
     network = TrainedNetwork(experiment.network, sizes, description, tuple(f.weights for f in fitted))
     example = _fullest(rows, np.flatnonzero(rows["patient"].isin(held_out[0])))

@@ -1,0 +1,76 @@
+"""The classifiers of a run: what their files say of them, and their card."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from brain_tumor.data.image_split import DEDUPLICATED, OFFICIAL
+from brain_tumor.figures.card import render_card, write_list
+from brain_tumor.figures.cells import with_intervals, write_sizes
+from brain_tumor.figures.report import Section
+from brain_tumor.networks import describe
+from brain_tumor.networks.trained import TrainedNetwork
+from brain_tumor.pipelines.classification.card import USE
+from brain_tumor.pipelines.classification.tables import PROTOCOL
+
+TASK = "classification"
+METRICS = ("accuracy", "macro_f1", "calibration_error", "calibration_error_scaled")
+ELSEWHERE = "In the others it goes by the rim or by what is outside, which is not the tumour."
+MADE = "`kedro run --pipelines classification --env full`, policy `deduplicated`; then `python weights/collect.py classification cnn alexnet`."
+USAGE = """\
+    kedro run --pipelines inference_classification --params inference_source=PATH                                        # the CNN
+    kedro run --pipelines inference_classification --params inference_source=PATH,inference_network=weights/alexnet.safetensors
+
+Outside Kedro, `brain_tumor.networks.trained.read_network` reads a file; its `description` says how images are prepared, and `module()` is the network."""
+
+
+def measure(data: Path, name: str) -> dict[str, Any]:
+    """What a network reached on the test sets of its run, and how much of its heat lies where."""
+    folder = data / f"08_reporting/classification/{name}"
+    scores = pd.read_csv(folder / "scores.csv").query("metric in @METRICS or metric.str.startswith('recall_')")
+    rows = scores[["test_set", "metric", "value", "low", "high", "images"]].to_dict("records")
+    return {"scores": rows, "looks_inside": float((pd.read_csv(folder / "looks.csv")["inside"] >= 0.5).mean())}
+
+
+def write_card(networks: Sequence[TrainedNetwork]) -> str:
+    """What the files are, what they reach, what they are for."""
+    scores = pd.concat([pd.DataFrame(network.description["scores"]).assign(network=network.name) for network in networks])
+    images = scores.groupby("test_set")["images"].first()
+    whole, classes = (scores[scores["metric"].str.startswith("recall_") == of_class] for of_class in (False, True))
+    tables = [
+        (
+            f"Scores and 95 % intervals on the {test_set} test set, {images[test_set]:,} images",
+            with_intervals(whole[whole["test_set"] == test_set], "value", ["network"], across="metric"),
+        )
+        for test_set in (DEDUPLICATED, OFFICIAL)
+    ]
+    recall = with_intervals(classes[classes["test_set"] == DEDUPLICATED], "value", ["network"], across="metric")
+    tables.append(("Recall of each class on the deduplicated test set", recall))
+    about = networks[0].description
+    files = pd.DataFrame(
+        [
+            (f"{n.name}.safetensors", describe(n.name), n.parameters, write_sizes(n.sizes), sum(n.description["images"]), n.description["seed"])
+            for n in networks
+        ],
+        columns=["file", "network", "parameters", "sizes", "images learned from", "seed"],
+    )
+    limits = [
+        *(f"{n.name} has most of its heat inside the head in {n.description['looks_inside']:.0%} of the test images looked at. {ELSEWHERE}" for n in networks),
+        "Temperature fits the validation images; test images come from other sources in part, where the networks are less often right than they are sure.",
+        "Any image is given one of the classes. Scans of another hospital, or prepared in another way, are not like those that were learned from.",
+        "Learned from the images of " + ", ".join(f"{count:,} {kind}" for kind, count in zip(about["classes"], about["images"], strict=True)) + ".",
+    ]
+    best = scores[(scores["test_set"] == DEDUPLICATED) & (scores["metric"] == "accuracy")].sort_values("value").iloc[-1]
+    summary = f"{best.network} classifies {best.value:.1%} of {best.images:,} test images without copies rightly ({best.low:.1%} to {best.high:.1%})."
+    sections = [
+        Section("Files", "Each describes itself: sizes, classes, preparation, recipe, temperature and scores are in its header.", [("Networks", files)]),
+        Section("Intended use", USE),
+        Section("Figures", PROTOCOL, tables),
+        Section("Known limits", write_list(limits)),
+        Section("How to use them", USAGE),
+        Section("How they were made", MADE),
+        Section("Citations", write_list(["Nickparvar, Brain Tumor MRI Dataset, Kaggle, 10.34740/kaggle/dsv/2645886"])),
+    ]
+    return render_card(f"Weights: classification of {about['data_set']}", summary, sections, simulated=about["simulated"])
