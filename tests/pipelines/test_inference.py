@@ -287,6 +287,18 @@ def test_no_scans(project, brats, images, place, words):
         run(project, "inference_segmentation", inference_source=str(images / place), inference_network=str(project / "network.safetensors"))
 
 
+def test_a_scan_that_fills_its_field_is_segmented_with_a_warning(project, brats, rng, caplog):
+    save_patient(project / "scans" / "whole", "whole", rng.integers(100, 200, (4, 40, 36, 8)).astype(np.int16), np.zeros((40, 36, 8)))
+    save_patient(project / "scans" / "plain", "plain", draw_scan((40, 36, 8)), np.zeros((40, 36, 8)))
+    save_segmenter(project / "network.safetensors", brats)
+    run(project, "inference_segmentation", inference_source=str(project / "scans"), inference_network=str(project / "network.safetensors"))
+    table = pd.read_csv(project / "data/07_model_output/inference/volumes.csv").set_index("patient")
+    assert "100% of the scan differ from its background" in table.loc["whole", "note"]
+    assert pd.isna(table.loc["plain", "note"])
+    assert "whole: 100% of the scan" in caplog.text
+    assert "if it still shows the skull" in (project / "data/08_reporting/inference/segmentation_report.html").read_text()
+
+
 def test_numbers_for_names_stay_names(project, brats):
     save_patient(project / "scans" / "001", "001", draw_scan((40, 36, 8)), np.zeros((40, 36, 8), np.uint8))
     for file in sorted((project / "scans" / "001").iterdir()):

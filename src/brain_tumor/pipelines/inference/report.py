@@ -114,7 +114,7 @@ def compose_scans_report(
     about = network.description
     used, left_out = (volumes[volumes["left_out"].isna() == kept] for kept in (True, False))
     millilitres = [name for name in volumes if name.endswith("_ml")]
-    table = used[["patient", *millilitres, "voxels", "spacing_mm", "brain_slices"]]
+    table = used[["patient", *millilitres, "voxels", "spacing_mm", "brain_slices", *(["note"] if used["note"].notna().any() else [])]].fillna("")
     known = (
         f"{network.name}, {network.parameters:,} parameters{f', {len(network.members)} networks that answer together' if len(network.members) > 1 else ''}, "
         f"trained on {about['data_set']}, slices of {about['slice_size']} x {about['slice_size']} pixels."

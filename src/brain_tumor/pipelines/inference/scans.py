@@ -12,7 +12,7 @@ from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
 from brain_tumor.data.declaration import DataSet
-from brain_tumor.data.masks import Mask
+from brain_tumor.data.masks import MOST_BRAIN, Mask
 from brain_tumor.data.nifti_volumes import find, name_mask, read_expert_mask, read_image, read_mask
 from brain_tumor.data.parallel import WorkerSettings, for_each
 from brain_tumor.data.pieces import drop_small
@@ -65,6 +65,8 @@ def index_scans(source: Path, network: TrainedNetwork, data_set: DataSet, worker
     logger.info("%d patients are segmented, %d left out", len(index) - len(left_out), len(left_out))
     for row in left_out.itertuples():
         logger.warning("left out: %s: %s", row.patient, row.left_out)
+    for row in index[index["note"] != ""].itertuples():
+        logger.warning("%s: %s", row.patient, row.note)
     if len(left_out) == len(index):
         raise ValueError(f"no scan in {source} can be used; {left_out['patient'].iloc[0]}: {left_out['left_out'].iloc[0]}; {REMEDY}")
     index["expert_mask"] = _look_at_masks(index, source, data_set)
@@ -102,6 +104,7 @@ def _describe(scan: Scan, source: Path) -> dict:
         "voxels": "",
         "spacing_mm": "",
         "brain_slices": 0,
+        "note": "",
         "left_out": scan.problem,
     }
     if scan.problem:
@@ -110,9 +113,12 @@ def _describe(scan: Scan, source: Path) -> dict:
         image, spacing = read_image(scan)
     except ValueError as error:
         return row | {"left_out": str(error)}
-    brain = sum(bool(find_brain(image[..., number]).any()) for number in range(image.shape[-1]))
-    row |= {"voxels": " x ".join(map(str, image.shape[1:])), "spacing_mm": " x ".join(f"{step:.3g}" for step in spacing), "brain_slices": brain}
-    return row if brain else row | {"left_out": "every slice is empty; fetch the scan again"}
+    filled = np.array([find_brain(image[..., number]).mean() for number in range(image.shape[-1])])
+    row |= {"voxels": " x ".join(map(str, image.shape[1:])), "spacing_mm": " x ".join(f"{step:.3g}" for step in spacing)}
+    row["brain_slices"] = np.count_nonzero(filled)
+    if filled.mean() > MOST_BRAIN:
+        row["note"] = f"{filled.mean():.0%} of the scan differ from its background: if it still shows the skull, remove that first"
+    return row if filled.any() else row | {"left_out": "every slice is empty; fetch the scan again"}
 
 
 def segment_scans(
