@@ -262,7 +262,10 @@ def test_four_patients_then_start_from_their_network(project, rng, monkeypatch):
     run_small(prepare)
     run_small(train)
     assert Path("data/08_reporting/segmentation/classic_unet/figures/3_patients.png").is_file()
-    _, keep, start = commands(page)
+    again, go_on, keep, start = commands(page)
+    assert again == prepare
+    shutil.copytree(ROOT / "weights", project / "weights")
+    run_small(go_on, "--params", "segmentation.classic_unet.sizes.n_filters=16")
     shutil.copy(*shlex.split(keep)[1:])
     run_small(start)
     used: dict[str, Any] = {}

@@ -11,20 +11,20 @@ from brain_tumor.figures.cells import with_intervals, write_sizes
 from brain_tumor.figures.report import Section
 from brain_tumor.metrics.segmentation import choose_headline, summarise_patients
 from brain_tumor.networks import describe
-from brain_tumor.networks.trained import TrainedNetwork
+from brain_tumor.networks.trained import TrainedNetwork, read_network
 from brain_tumor.pipelines.inference.report import PROTOCOL, SHOWN_METRICS
 from brain_tumor.pipelines.segmentation.card import USE
 
 TASK = "segmentation"
 USAGE = """\
     kedro run --pipelines inference_segmentation --params inference_source=PATH                     # new scans in, masks out
-    kedro run --namespaces=segmentation.classic_unet --params segmentation_source=PATH,segmentation.initial_weights=weights/classic_unet.safetensors
+    kedro run --pipelines segmentation --to-outputs segmentation.slices,segmentation.splits --params segmentation_source=scans     # to go on with your own
+    kedro run --namespaces=segmentation.classic_unet --params segmentation_source=scans,segmentation.initial_weights=weights/classic_unet.safetensors
 
 Outside Kedro, `brain_tumor.networks.trained.read_network` reads a file; its `description` says how slices are prepared, and `module()` gives their logits."""
 SETTINGS = (
     "data_segmentation.preparation.slice_size=128,data_segmentation.split.validation=0.01,data_segmentation.split.test=0.01,"
-    "segmentation.classic_unet.sizes.n_filters=16,segmentation.recipe.batch_size=16,segmentation.recipe.epochs=60,segmentation.recipe.patience=60,"
-    "segmentation.recipe.keep=last"
+    "segmentation.classic_unet.sizes.n_filters=16,segmentation.recipe.batch_size=16,segmentation.recipe.epochs=60,segmentation.recipe.keep=last"
 )
 MADE = f"""\
 First on the embedded sample (SIMULATED), then on real slices from the weights found there: one patient validates, one is for testing, the rest is learned from.
@@ -45,9 +45,11 @@ SOURCES = [
 
 def measure(data: Path, name: str) -> dict[str, Any]:
     """What a network reached against experts' masks when it last segmented new scans, in the mean and for each patient."""
-    scores = pd.read_csv(data / "07_model_output/inference/scores.csv", dtype={"patient": str}).query("network == @name")
+    scores = pd.read_csv(data / "07_model_output/inference/scores.csv", dtype={"patient": str})
+    digest = read_network(data / f"06_models/segmentation/{name}/network.safetensors").digest
+    scores = scores[scores["weights"] == digest]
     if scores.empty:
-        raise ValueError(f"{name} has no scores in {data}; segment scans that lie beside experts' masks with it first")
+        raise ValueError(f"these weights of {name} ({digest}) have no scores in {data}; segment scans that lie beside experts' masks with them first")
     means = summarise_patients(scores[scores["metric"].isin(SHOWN_METRICS)])
     patients = scores[scores["metric"] == "dice"].pivot(index="patient", columns="target", values="value")
     return {

@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 
 from brain_tumor.data.preparation import prepare_slice
 from brain_tumor.data.store import Store
+from brain_tumor.metrics.surfaces import score_surfaces
 from brain_tumor.networks import build
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
 from brain_tumor.training.classification import to_input
@@ -160,16 +161,21 @@ def draw_scan(shape):
 def segmented(tmp_path_factory, brats):
     """A project in which scans were segmented; `plain` and `turned`, the same in another orientation, have an expert's mask.
 
-    One lacks a modality, one is damaged; `twice` is there three times: without a modality, with a mask of unknown labels, without a mask.
+    One lacks a modality, one is damaged; `twice` is there three times: without a modality, with a mask of unknown labels, without a mask. Voxels are
+    of 2 x 1 x 3 mm. Beside `lonely` lies a mask of somebody else, the mask of `moved` lies elsewhere than its scan.
     """
     folder, new = copy_project(tmp_path_factory.mktemp("project")), tmp_path_factory.mktemp("scans")
-    names = {"plain": "plain", "turned": "turned", "lacking": "lacking", "damaged": "damaged", "a": "twice", "b": "twice", "c": "twice"}
+    names = {name: name for name in ("plain", "turned", "lacking", "damaged", "lonely", "moved")} | {"a": "twice", "b": "twice", "c": "twice"}
     expert = np.zeros((40, 36, 8), np.uint8)
     expert[10:30, 10:25, 3:6], expert[15:20, 12:18, 4] = 2, 4
     for place, name in names.items():
         save_patient(new / place, name, draw_scan((40, 36, 8)), 9 * expert if place == "b" else expert)
-        if place not in ("plain", "turned", "b"):
+        for file in (new / place).iterdir():
+            shift = 9 if file.name == "moved_seg.nii.gz" else 0
+            nib.save(nib.Nifti1Image(np.asarray(nib.load(file).dataobj), np.diag([-2, -1, 3, 1]) + shift * np.eye(4, k=3)), file)
+        if place not in ("plain", "turned", "b", "lonely", "moved"):
             (new / place / f"{name}_seg.nii.gz").unlink()
+    (new / "lonely" / "lonely_seg.nii.gz").rename(new / "lonely" / "another_seg.nii.gz")
     for file in (new / "turned").iterdir():
         nib.save(nib.load(file).as_reoriented(TURN), file)
     for file in ("lacking/lacking_t2.nii.gz", "a/twice_t1.nii.gz"):
@@ -219,7 +225,7 @@ def test_volumes_are_those_of_the_masks(segmented):
     for patient in ("plain", "turned"):
         mask = np.asarray(nib.load(folder / f"data/07_model_output/inference/masks/{patient}_seg.nii.gz").dataobj)
         for target, labels in {"NCR": [1], "ED": [2], "ET": [4], "WT": [1, 2, 4], "TC": [1, 4]}.items():
-            assert table.loc[patient, f"{target}_ml"] == pytest.approx(np.isin(mask, labels).sum() / 1000, abs=1e-3)
+            assert table.loc[patient, f"{target}_ml"] == pytest.approx(np.isin(mask, labels).sum() * 6 / 1000, abs=2e-3)
     assert "no T2 volume" in table.loc["lacking", "left_out"]
     assert "unreadable NIfTI patient" in table.loc["damaged", "left_out"]
     assert "no T1 volume" in table.loc["a", "left_out"]
@@ -242,22 +248,37 @@ def test_scores_are_those_of_the_mask_against_the_expert(segmented):
         there, seen = np.isin(drawn, labels), np.isin(found, labels)
         assert scores.loc[("plain", target), "dice"] == pytest.approx(2 * (there & seen).sum() / max(1, there.sum() + seen.sum()))
     assert 0 < scores.loc[("plain", "WT"), "dice"] < 1
-    assert 0 < scores.loc[("plain", "WT"), "hd95_mm"] < 40
+    whole = ((labels > 0).astype(np.uint8) for labels in (drawn, found))
+    surfaces = score_surfaces(*whole, (2.0, 1.0, 3.0), {"WT": [1]}).set_index("metric")["value"]  # in the file's axes
+    assert scores.loc[("plain", "WT"), "hd95_mm"] == pytest.approx(surfaces["hd95_mm"])
+    assert scores.loc[("plain", "WT"), "surface_dice"] == pytest.approx(surfaces["surface_dice"], abs=1e-6)
     np.testing.assert_allclose(scores.loc["turned"], scores.loc["plain"])
     assert set(scores.index.get_level_values("patient")) == {"plain", "turned"}
 
 
 def test_a_mask_that_cannot_be_compared_with_is_reported(segmented):
     folder, _ = segmented
-    table = pd.read_csv(folder / "data/07_model_output/inference/volumes.csv").set_index("folder")["expert_mask"]
-    assert "twice_seg.nii.gz holds labels [18, 36]" in table["b"]
-    assert table[["plain", "turned", "c", "damaged"]].tolist() == ["yes", "yes", "no", "no"]
+    table = pd.read_csv(folder / "data/07_model_output/inference/volumes.csv").set_index("folder")
+    assert "twice_seg.nii.gz holds labels [18, 36]" in table.loc["b", "not_compared"]
+    assert "moved_seg.nii.gz (40x36x8 voxels of 2x1x3 mm from 9x0x0) lies elsewhere than" in table.loc["moved", "not_compared"]
+    assert table["expert_mask"].dropna().to_dict() == {"plain": "plain/plain_seg.nii.gz", "turned": "turned/turned_seg.nii.gz"}
+
+
+def test_only_volumes_are_scored_by_their_surfaces(project, brats):
+    for name, depth in (("thin", 2), ("thick", 3)):
+        save_patient(project / "scans" / name, name, draw_scan((40, 36, 8))[..., 2 : 2 + depth], np.full((40, 36, depth), 2))
+    save_segmenter(project / "network.safetensors", brats)
+    run(project, "inference_segmentation", inference_source=str(project / "scans"), inference_network=str(project / "network.safetensors"))
+    scores = pd.read_csv(project / "data/07_model_output/inference/scores.csv")
+    assert set(scores.loc[scores["metric"] == "hd95_mm", "patient"]) == {"thick"}
+    assert set(scores.loc[scores["metric"] == "dice", "patient"]) == {"thin", "thick"}
+    assert set(scores["weights"]) == {read_network(project / "network.safetensors").digest}
 
 
 def test_report_on_scans(segmented):
     folder, _ = segmented
     report = (folder / "data/08_reporting/inference/segmentation_report.html").read_text()
-    assert "of 3 patients; 4 are left out" in report
+    assert "of 5 patients; 4 are left out" in report
     assert "SIMULATED" not in report.split("</title>")[0]
     assert "learned from SIMULATED patients" in report.split("</table>")[0]
     assert report.count("data:image/png;base64,") == 1
@@ -303,13 +324,21 @@ def test_numbers_for_names_stay_names(project, brats):
     save_patient(project / "scans" / "001", "001", draw_scan((40, 36, 8)), np.zeros((40, 36, 8), np.uint8))
     for file in sorted((project / "scans" / "001").iterdir()):
         file.rename(file.with_name(file.name.replace(".nii.gz", ".NII.GZ")))
-    (project / "scans" / "001" / "001_seg.NII.GZ").unlink()
     save_segmenter(project / "network.safetensors", brats)
     run(project, "inference_segmentation", inference_source=str(project / "scans"), inference_network=str(project / "network.safetensors"))
     assert [path.name for path in (project / "data/07_model_output/inference/masks").iterdir()] == ["001_seg.nii.gz"]
     report = (project / "data/08_reporting/inference/segmentation_report.html").read_text()
     assert re.search(r"<td[^>]*>001</td>", report)
-    assert "expert" not in report
+    assert "Against experts' masks of 1 patient its mean" in report.replace("&#39;", "'")
+    assert set(pd.read_csv(project / "data/07_model_output/inference/scores.csv", dtype=str)["patient"]) == {"001"}
+
+
+def test_without_experts_nothing_is_compared(project, brats):
+    save_patient(project / "scans", "mine", draw_scan((40, 36, 8)), np.zeros((40, 36, 8)))
+    (project / "scans" / "mine_seg.nii.gz").unlink()
+    save_segmenter(project / "network.safetensors", brats)
+    run(project, "inference_segmentation", inference_source=str(project / "scans"), inference_network=str(project / "network.safetensors"))
+    assert "Against experts" not in (project / "data/08_reporting/inference/segmentation_report.html").read_text()
     assert pd.read_csv(project / "data/07_model_output/inference/scores.csv").empty
 
 

@@ -94,6 +94,11 @@ def test_stops_when_validation_stops_improving(store, tmp_path):
     assert len(fitted.log) == 3
 
 
+def test_the_last_epoch_is_that_of_the_whole_schedule(store, tmp_path):
+    recipe = SegmentationRecipe(epochs=5, batch_size=12, epoch_steps=1, learning_rate=1e-9, patience=1, keep="last")
+    assert fit(job(store, tmp_path, recipe)).kept["epoch"] == 5
+
+
 def test_finished_training_is_not_repeated(store, tmp_path, caplog):
     caplog.set_level("INFO")
     first = fit(job(store, tmp_path, SHORT))

@@ -112,17 +112,17 @@ def read_image(scan: Scan) -> tuple[Num[np.ndarray, "m h w d"], tuple[float, flo
     return np.stack(volumes), spacing
 
 
-def read_expert_mask(scan: Scan, data_set: DataSet) -> UInt8[np.ndarray, "h w d"]:
-    """Labels of the mask that somebody drew of a scan, turned to L, P, S.
+def require_labels(mask: Path, scan: Scan, data_set: DataSet) -> None:
+    """Refuse a mask that says nothing of a scan.
 
     Raises:
         ValueError: if it can't be read, lies elsewhere than the scan, or holds a label that the data set doesn't declare.
     """
     try:
-        (_, mask), _ = _read_volumes((scan.files[0], scan.files[-1]))
-        return _labels(mask, scan.files[-1], data_set)
+        (_, voxels), _ = _read_volumes((scan.files[0], mask))
+        _labels(voxels, mask, data_set)
     except UNREADABLE as error:
-        raise ValueError(f"unusable mask ({error}); mend or remove the file") from error
+        raise ValueError(f"unusable mask ({error})") from error
 
 
 def _read_volumes(files: tuple[Path, ...]) -> tuple[list[np.ndarray], tuple[float, float, float]]:

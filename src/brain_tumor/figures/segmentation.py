@@ -29,8 +29,12 @@ class Example:
     predicted: UInt8[np.ndarray, "s s"]
 
 
-def draw_curves(log: pd.DataFrame, title: str) -> Figure:
-    """Losses, and validation Dice of each target, over the epochs (the mean of folds where there are several); the best epoch marked."""
+def draw_curves(log: pd.DataFrame, kept: Sequence[float], title: str) -> Figure:
+    """Losses, and validation Dice of each target, over the epochs (the mean of folds where there are several).
+
+    Args:
+        kept: the epoch whose weights were kept, of each fold; they are marked.
+    """
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     losses, scores = figure.subplots(1, 2)
     log = log.groupby("epoch", as_index=False).mean()
@@ -40,8 +44,8 @@ def draw_curves(log: pd.DataFrame, title: str) -> Figure:
     losses.legend(frameon=False)
     for column in log.columns[log.columns.str.startswith("validation_dice_")]:
         scores.plot(log["epoch"], log[column], marker=".", label=column.removeprefix("validation_dice_"))
-    best = log.loc[log["validation_dice"].idxmax(), "epoch"]
-    scores.axvline(best, color="0.6", linestyle=":", label=f"best: {best:.0f}")
+    for epoch in sorted(set(kept)):
+        scores.axvline(epoch, color="0.6", linestyle=":", label=f"kept: {epoch:.0f}")
     scores.set(xlabel="epoch", ylabel="Dice, pooled over validation slices", ylim=(0, 1))
     scores.legend(frameon=False, fontsize="small", ncols=2)
     return _finish(figure, title)

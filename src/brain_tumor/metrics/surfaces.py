@@ -10,6 +10,9 @@ from jaxtyping import Bool, Int, UInt8
 TOLERANCE = 2.0
 """Millimetres: surfaces closer than this agree. About one pixel of a slice of 128 x 128."""
 
+FEWEST_SLICES = 3
+"""Fewer make no volume: every voxel would be surface."""
+
 FARTHEST = 373.13
 """Millimetres: the distance where one of the masks is empty, the diagonal of a BraTS scan. Source: BraTS 2020 evaluation."""
 
@@ -19,7 +22,7 @@ def to_volume(slices: UInt8[np.ndarray, "n h w"], numbers: Int[np.ndarray, " n"]
 
     They do if there are at least three at equal distances, of which at most one in ten is missing; a missing one is empty.
     """
-    if len(numbers) < 3:
+    if len(numbers) < FEWEST_SLICES:
         return None
     step = int(np.gcd.reduce(np.diff(numbers)))
     heights = (numbers - numbers.min()) // step

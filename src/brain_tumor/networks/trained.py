@@ -1,5 +1,6 @@
 """A trained network as a plain value: its name, sizes, weights, and what it expects of its input."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,16 @@ class TrainedNetwork:
         network = build(self.name, **self.sizes)
         network.load_state_dict(self.members[number])
         return network.eval()
+
+    @property
+    def digest(self) -> str:
+        """A few characters that tell these weights from others."""
+        mark = hashlib.blake2b(digest_size=6)
+        for member in self.members:
+            for name, value in sorted(member.items()):
+                mark.update(name.encode())
+                mark.update(value.numpy().tobytes())
+        return mark.hexdigest()
 
     @property
     def parameters(self) -> int:

@@ -101,9 +101,10 @@ def read_fitted(state: dict[str, Any], job: Job) -> Fitted:
 
 
 def is_finished(log: list[dict[str, float]], job: Job) -> bool:
-    """Whether all epochs are done, or validation has not improved for as many as the recipe allows."""
+    """Whether all epochs are done, or validation has not improved for as many as a recipe that keeps the best epoch allows."""
     scores = [row[job.monitor] for row in log]
-    return len(scores) >= job.recipe.epochs or len(scores) - 1 - scores.index(max(scores)) >= job.recipe.patience
+    without = len(scores) - 1 - scores.index(max(scores))
+    return len(scores) >= job.recipe.epochs or (job.recipe.keep == "best" and without >= job.recipe.patience)
 
 
 def train(job: Job, resume: tuple[Path, int] | None, rank: int) -> None:

@@ -59,7 +59,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         epochs: at most; fewer if validation stops improving.
         epoch_steps: batches in an epoch, at least; a small data set is passed over as often as it takes.
-        patience: epochs without a better validation score before training stops.
+        patience: epochs without a better validation score before training stops; where the last epoch is kept, it never stops early.
         batch_size: over all devices together.
         optimiser: "adam" adds its weight decay to the gradient (L2), "adamw" takes it off the weights.
         learning_rate: at its highest.

@@ -11,6 +11,7 @@ from brain_tumor.figures.report import Picture, Section, Words, render_report
 from brain_tumor.figures.settings import TRAINING, describe_settings
 from brain_tumor.metrics.segmentation import choose_headline, summarise_patients
 from brain_tumor.networks.trained import TrainedNetwork
+from brain_tumor.pipelines.segmentation.tables import RULES
 
 WORDS = {
     "1_images": Words(
@@ -18,8 +19,8 @@ WORDS = {
         "pairs of images: the scan, and the scan with its heat in colour, with the class found, the confidence and the file",
     ),
     "1_scans": Words(
-        "The slice of each patient that shows most tumour, and what was found in it.",
-        "a row of brain slices for each patient: one for each modality, then the first with the tissues found in colour",
+        "The slice of each patient in which most tumour was found, what was found, and what an expert drew where a mask lies beside the scan.",
+        "a row of brain slices for each patient: one for each modality, then the first with the tissues found in colour, and with those of the expert's mask",
     ),
 }
 MASKS = (
@@ -32,15 +33,9 @@ LIMITS = (
     "Scans from another hospital are not like them. Not for diagnosis or for any decision about a patient."
 )
 
-DRAWN, NOT_DRAWN = "yes", "no"
-"""Whether an expert drew a mask of a scan that can be compared with."""
-
 SHOWN_METRICS = ("dice", "hd95_mm", "surface_dice", "precision", "recall")
 
-PROTOCOL = (
-    "Protocol “volume” on the scans' own grid: counts summed over all voxels of a patient, then the mean over patients. Rule of BraTS 2020 for empty masks: "
-    "nothing there and nothing found counts 1, otherwise 0 (373.13 mm). Surfaces agree within 2 mm. Intervals: 95 % percentile bootstrap over patients."
-)
+PROTOCOL = f"Protocol “volume” on the scans' own grid: counts summed over all voxels of a patient, then the mean over patients. {RULES}"
 
 
 def compose_images_report(network: TrainedNetwork, classes: pd.DataFrame, figures: Mapping[str, bytes], settings: Mapping[str, Any], *, simulated: bool) -> str:
@@ -121,7 +116,7 @@ def compose_scans_report(
     )
     sections = [
         Section("Masks", MASKS, [], [Picture(png, WORDS[name], network.name) for name, png in figures.items()]),
-        *([_compare(network, scores, used)] if used["expert_mask"].ne(NOT_DRAWN).any() else []),
+        *([_compare(network, scores, used)] if used[["expert_mask", "not_compared"]].notna().any(axis=None) else []),
         *([Section("Left out", "", [("Patients that could not be segmented", left_out[["patient", "folder", "left_out"]])])] if len(left_out) else []),
         Section("The network", known),
         describe_settings(settings, TRAINING),
@@ -139,7 +134,7 @@ def _agree(scores: pd.DataFrame) -> str:
         return ""
     target = choose_headline(scores["target"])
     dice = scores[(scores["metric"] == "dice") & (scores["target"] == target)]["value"]
-    return f" Against experts' masks of {len(dice):,} patients its mean Dice for {target} is {dice.mean():.3f}."
+    return f" Against experts' masks of {len(dice):,} patient{'s' * (len(dice) > 1)} its mean Dice for {target} is {dice.mean():.3f}."
 
 
 def _compare(network: TrainedNetwork, scores: pd.DataFrame, used: pd.DataFrame) -> Section:
@@ -148,12 +143,12 @@ def _compare(network: TrainedNetwork, scores: pd.DataFrame, used: pd.DataFrame) 
     if len(scores):
         means = summarise_patients(scores)
         chosen = means[means["metric"].isin(SHOWN_METRICS)]
-        tables.append((f"Means over {scores['patient'].nunique():,} patients and 95 % intervals", with_intervals(chosen, "mean", ["metric"])))
+        tables.append(("Means over patients and 95 % intervals", with_intervals(chosen, "mean", ["metric"])))
         dice = scores[scores["metric"] == "dice"]
         tables.append(("Dice of each patient", dice.pivot(index="patient", columns="target", values="value")[dice["target"].unique()].reset_index()))
-    unusable = used[~used["expert_mask"].isin([DRAWN, NOT_DRAWN])]
+    unusable = used[used["not_compared"].notna()]
     if len(unusable):
-        tables.append(("Masks that could not be compared with", unusable[["patient", "expert_mask"]]))
+        tables.append(("Masks that could not be compared with", unusable[["patient", "not_compared"]]))
     return Section(
         "Against experts' masks",
         f"{PROTOCOL} This says something only of patients whom {network.name} did not learn from; nothing here knows whether these are such.",

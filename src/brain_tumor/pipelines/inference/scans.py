@@ -1,4 +1,4 @@
-"""Nodes that segment scans which nobody has drawn masks for."""
+"""Nodes that segment new scans, and compare with experts' masks where some lie beside them."""
 
 import logging
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.masks import MOST_BRAIN, Mask
-from brain_tumor.data.nifti_volumes import find, name_mask, read_expert_mask, read_image, read_mask
+from brain_tumor.data.nifti_volumes import find, find_masks, name_mask, read_image, read_mask, require_labels
 from brain_tumor.data.parallel import WorkerSettings, for_each
 from brain_tumor.data.pieces import drop_small
 from brain_tumor.data.preparation import find_brain, standardise
@@ -22,9 +22,9 @@ from brain_tumor.data.scans import SIMULATED_MARK
 from brain_tumor.figures.cells import mark_title
 from brain_tumor.figures.segmentation import draw_found
 from brain_tumor.metrics.segmentation import count_slices, score_patients
-from brain_tumor.metrics.surfaces import score_surfaces
+from brain_tumor.metrics.surfaces import FEWEST_SLICES, score_surfaces
 from brain_tumor.networks.trained import TrainedNetwork
-from brain_tumor.pipelines.inference.report import DRAWN, NOT_DRAWN, compose_scans_report
+from brain_tumor.pipelines.inference.report import compose_scans_report
 from brain_tumor.training.settings import EngineSettings, PredictionSettings
 
 logger = logging.getLogger(__name__)
@@ -35,17 +35,15 @@ SHOWN = 12
 REMEDY = "give the folder of the scans with `--params inference_source=PATH`"
 
 
-def _find_scans(source: Path, data_set: DataSet, *, masks: bool = False) -> list[Scan]:
-    """Patients below a folder in the order of their names. `masks`: only those complete with one, their last file."""
+def _find_files(source: Path) -> list[Path]:
     if not source.is_dir():
         raise FileNotFoundError(f"{source} is not a folder; {REMEDY}")
-    scans = find(sorted(path for path in source.rglob("*") if path.is_file()), data_set, masks=masks)
-    if masks:
-        return [scan for scan in scans if not scan.problem]
-    if not scans:
-        endings = ", ".join(f"*_{modality.endings[0]}.nii.gz" for modality in data_set.modalities)
-        raise FileNotFoundError(f"there are no NIfTI volumes named {endings} in {source}; {REMEDY}")
-    return sorted(scans, key=lambda scan: scan.patient)
+    return sorted(path for path in source.rglob("*") if path.is_file())
+
+
+def _find_scans(files: list[Path], data_set: DataSet) -> list[Scan]:
+    """Patients whose volumes are among the files, in the order of their names; masks are not looked for."""
+    return sorted(find(files, data_set, masks=False), key=lambda scan: scan.patient)
 
 
 def index_scans(source: Path, network: TrainedNetwork, data_set: DataSet, workers: WorkerSettings) -> pd.DataFrame:
@@ -56,8 +54,13 @@ def index_scans(source: Path, network: TrainedNetwork, data_set: DataSet, worker
         ValueError: if the network wasn't made for these modalities and tissues, or no scan can be used.
     """
     _require_match(network, data_set)
-    scans = _find_scans(source, data_set)
-    index = pd.DataFrame(for_each(_describe, [(scan, source) for scan in scans], workers, "reading"))
+    files = _find_files(source)
+    masks = {(file.parent, patient): file for patient, file, _ in reversed(find_masks(files, data_set))}
+    tasks = [(scan, masks.get((scan.files[0].parent, scan.patient)), source, data_set) for scan in _find_scans(files, data_set)]
+    if not tasks:
+        endings = ", ".join(f"*_{modality.endings[0]}.nii.gz" for modality in data_set.modalities)
+        raise FileNotFoundError(f"there are no NIfTI volumes named {endings} in {source}; {REMEDY}")
+    index = pd.DataFrame(for_each(_describe, tasks, workers, "reading"))
     usable = index[index["left_out"] == ""]
     twice = usable.index[usable.duplicated("patient")]
     index.loc[twice, "left_out"] = "another patient of that name is used, the first in the order of the folders; name the files differently"
@@ -65,26 +68,14 @@ def index_scans(source: Path, network: TrainedNetwork, data_set: DataSet, worker
     logger.info("%d patients are segmented, %d left out", len(index) - len(left_out), len(left_out))
     for row in left_out.itertuples():
         logger.warning("left out: %s: %s", row.patient, row.left_out)
-    for row in index[index["note"] != ""].itertuples():
-        logger.warning("%s: %s", row.patient, row.note)
+    index.loc[left_out.index, ["note", "expert_mask", "not_compared"]] = ""
+    for row in index.itertuples():
+        if row.note or row.not_compared:
+            logger.warning("%s: %s", row.patient, row.note or row.not_compared)
     if len(left_out) == len(index):
         raise ValueError(f"no scan in {source} can be used; {left_out['patient'].iloc[0]}: {left_out['left_out'].iloc[0]}; {REMEDY}")
-    index["expert_mask"] = _look_at_masks(index, source, data_set)
     index["simulated"] = (source / SIMULATED_MARK).is_file()
     return index
-
-
-def _look_at_masks(index: pd.DataFrame, source: Path, data_set: DataSet) -> list[str]:
-    """Of each patient: `DRAWN`, `NOT_DRAWN`, or why the mask can't be compared with."""
-    drawn = {}
-    for scan in _in_use(index, source, data_set, masks=True):
-        try:
-            read_expert_mask(scan, data_set)
-            drawn[_key(scan, source)] = DRAWN
-        except ValueError as error:
-            drawn[_key(scan, source)] = str(error)
-            logger.warning("not compared with an expert: %s: %s", scan.patient, error)
-    return [drawn.get(key, NOT_DRAWN) for key in index[["patient", "folder"]].itertuples(index=False, name=None)]
 
 
 def _require_match(network: TrainedNetwork, data_set: DataSet) -> None:
@@ -97,7 +88,7 @@ def _require_match(network: TrainedNetwork, data_set: DataSet) -> None:
             raise ValueError(f"{network.name} was trained on {entry} {about[entry]}, declared are {names}; {remedy}")
 
 
-def _describe(scan: Scan, source: Path) -> dict:
+def _describe(scan: Scan, mask: Path | None, source: Path, data_set: DataSet) -> dict:
     row = {
         "patient": scan.patient,
         "folder": _folder(scan, source),
@@ -105,6 +96,8 @@ def _describe(scan: Scan, source: Path) -> dict:
         "spacing_mm": "",
         "brain_slices": 0,
         "note": "",
+        "expert_mask": "",
+        "not_compared": "",
         "left_out": scan.problem,
     }
     if scan.problem:
@@ -116,9 +109,22 @@ def _describe(scan: Scan, source: Path) -> dict:
     filled = np.array([find_brain(image[..., number]).mean() for number in range(image.shape[-1])])
     row |= {"voxels": " x ".join(map(str, image.shape[1:])), "spacing_mm": " x ".join(f"{step:.3g}" for step in spacing)}
     row["brain_slices"] = np.count_nonzero(filled)
+    if not filled.any():
+        return row | {"left_out": "every slice is empty; fetch the scan again"}
     if filled.mean() > MOST_BRAIN:
         row["note"] = f"{filled.mean():.0%} of the scan differ from its background: if it still shows the skull, remove that first"
-    return row if filled.any() else row | {"left_out": "every slice is empty; fetch the scan again"}
+    if mask:
+        row |= _look_at_mask(mask, scan, source, data_set)
+    return row
+
+
+def _look_at_mask(mask: Path, scan: Scan, source: Path, data_set: DataSet) -> dict[str, str]:
+    """The file of an expert's mask below the source, or why it can't be compared with."""
+    try:
+        require_labels(mask, scan, data_set)
+        return {"expert_mask": str(mask.relative_to(source))}
+    except ValueError as error:
+        return {"not_compared": f"{error}; mend or remove the mask"}
 
 
 def segment_scans(
@@ -128,23 +134,13 @@ def segment_scans(
     return _segment(network, _in_use(index, source, data_set), data_set, prediction, engine)
 
 
-def _in_use(index: pd.DataFrame, source: Path, data_set: DataSet, *, masks: bool = False) -> list[Scan]:
+def _in_use(index: pd.DataFrame, source: Path, data_set: DataSet) -> list[Scan]:
     used = set(index.loc[index["left_out"] == "", ["patient", "folder"]].itertuples(index=False, name=None))
-    return [scan for scan in _find_scans(source, data_set, masks=masks) if _key(scan, source) in used]
-
-
-def _key(scan: Scan, source: Path) -> tuple[str, str]:
-    """The patient and his folder, as the index has them."""
-    return scan.patient, _folder(scan, source)
+    return [scan for scan in _find_scans(_find_files(source), data_set) if (scan.patient, _folder(scan, source)) in used]
 
 
 def _folder(scan: Scan, source: Path) -> str:
     return str(scan.files[0].parent.relative_to(source))
-
-
-def _find_drawn(index: pd.DataFrame, source: Path, data_set: DataSet) -> dict[str, Scan]:
-    """Scan and expert's mask of each patient in use who has one that can be compared with."""
-    return {scan.patient: scan for scan in _in_use(index[index["expert_mask"] == DRAWN], source, data_set, masks=True)}
 
 
 def _segment(network: TrainedNetwork, scans: list[Scan], data_set: DataSet, prediction: PredictionSettings, engine: EngineSettings) -> Iterator[Mask]:
@@ -171,31 +167,36 @@ def measure_volumes(masks: Path, index: pd.DataFrame, data_set: DataSet) -> pd.D
 
 
 def score_scans(network: TrainedNetwork, masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet) -> pd.DataFrame:
-    """Scores against experts' masks, where they lie beside the scans; rows `network`, `patient`, `target`, `metric`, `value`.
+    """Scores against experts' masks, where they lie beside the scans; rows `network`, `weights`, `patient`, `target`, `metric`, `value`.
 
-    On the grid of the scan, over its whole volume.
+    On the grid of the scan, over its whole volume; distances between surfaces where it has three slices or more.
     """
     parts = [pd.DataFrame(columns=["patient", "target", "metric", "value"])]
-    for patient, scan in tqdm(_find_drawn(index, source, data_set).items(), desc="comparing with experts", unit="patient", disable=None):
-        found, affine = read_mask(masks / name_mask(patient, data_set), data_set)
-        truth, found = (np.moveaxis(labels, -1, 0) for labels in (read_expert_mask(scan, data_set), found))
-        row_mm, column_mm, slice_mm = voxel_sizes(affine).tolist()
-        overlap = score_patients(count_slices(truth, found, data_set.targets).assign(patient=patient))
-        parts += [overlap, score_surfaces(truth, found, (slice_mm, row_mm, column_mm), data_set.targets).assign(patient=patient)]
+    for patient, expert in tqdm(list(_find_experts(index).items()), desc="comparing with experts", unit="patient", disable=None):
+        (truth, affine), (found, _) = (read_mask(file, data_set) for file in (source / expert, masks / name_mask(patient, data_set)))
+        truth, found = (np.moveaxis(labels, -1, 0) for labels in (truth, found))
+        parts.append(score_patients(count_slices(truth, found, data_set.targets).assign(patient=patient)))
+        if len(truth) >= FEWEST_SLICES:
+            row_mm, column_mm, slice_mm = voxel_sizes(affine).tolist()
+            parts.append(score_surfaces(truth, found, (slice_mm, row_mm, column_mm), data_set.targets).assign(patient=patient))
     scores = pd.concat(parts, ignore_index=True)
-    scores.insert(0, "network", network.name)
-    return scores
+    return pd.DataFrame({"network": network.name, "weights": network.digest}, index=scores.index).join(scores)
+
+
+def _find_experts(index: pd.DataFrame) -> dict[str, str]:
+    """The file of the expert's mask of each patient who has one."""
+    return dict(index.loc[index["expert_mask"] != "", ["patient", "expert_mask"]].itertuples(index=False, name=None))
 
 
 def draw_scans(network: TrainedNetwork, masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet) -> dict[str, Figure]:
     """The slice of each patient in which most tumour was found, or the middle one if none was; with an expert's mask where there is one."""
-    shown, drawn = {}, _find_drawn(index, source, data_set)
+    shown, experts = {}, _find_experts(index)
     for scan in _in_use(index, source, data_set)[:SHOWN]:
         image, _ = read_image(scan)
         labels, _ = read_mask(masks / name_mask(scan.patient, data_set), data_set)
         area = (labels > 0).sum((0, 1))
         number = int(area.argmax()) if area.any() else labels.shape[-1] // 2
-        expert = read_expert_mask(drawn[scan.patient], data_set)[..., number] if scan.patient in drawn else None
+        expert = read_mask(source / experts[scan.patient], data_set)[0][..., number] if scan.patient in experts else None
         shown[f"{scan.patient}\nslice {number}"] = standardise(image[..., number]), labels[..., number], expert
     title = mark_title(f"{network.name}: what it finds in new scans", simulated=bool(index["simulated"].any()))
     return {"1_scans": draw_found(shown, data_set.modality_names, data_set.tissue_names, title)}

@@ -109,7 +109,7 @@ def _limits(comparison: pd.DataFrame, about: Mapping[str, Any]) -> list[str]:
         "A slice is standardised over its own brain, so differences in brightness between whole scans are not seen.",
     ]
     if (comparison["set"] != TEST).any():
-        limits.append(f"In cross-validation the best epoch was chosen with the patients that are scored; the {TEST} set is free of that.")
+        limits.append(f"In cross-validation a network that keeps its best epoch chose it with the patients that are scored; the {TEST} set is free of that.")
     return limits
 
 

@@ -140,7 +140,7 @@ def draw_results(network: TrainedNetwork, predictions: Store, slices: Store, pat
     chosen = choose_patients(ranking.to_dict())
     examples = [_example(patient, f"{kind}: {patient}\n{ranking.name} Dice {ranking[patient]:.3f}", predictions, slices) for patient, kind in chosen.items()]
     return {
-        "1_curves": draw_curves(training_log, f"{title}: training"),
+        "1_curves": draw_curves(training_log, [kept["epoch"] for kept in network.description["kept"]], f"{title}: training"),
         "2_scores": draw_scores(scores, f"{title}: test patients"),
         "3_patients": draw_examples(examples, about["modalities"], about["tissues"], f"{title}: best, median and worst test patient"),
     }

@@ -24,7 +24,7 @@ REFERENCE_TEXT = (
 )
 WORDS = {
     "1_curves": Words(
-        "Loss and validation Dice over the epochs; the dotted line is the epoch whose weights were kept.",
+        "Loss and validation Dice over the epochs; dotted lines are the epochs whose weights were kept.",
         "two line charts over the epochs; on the left the loss of training and of validation, on the right the validation Dice of each target",
     ),
     "3_patients": Words(
@@ -101,7 +101,7 @@ def _comparison(comparison: pd.DataFrame, differences: pd.DataFrame, about: Mapp
         tables.append((f"How much higher Dice is than {best}'s on the same patients, and 95 % interval", with_intervals(others, "difference", ["network"])))
     crossed = dice[dice["set"] != TEST]
     if len(crossed):
-        text = "Cross-validation: each patient predicted by the member that was not trained on him (but whose best epoch was chosen with him)"
+        text = "Cross-validation: each patient predicted by the member that was not trained on him (but validated with him)"
         tables.append((text, with_intervals(crossed, "mean", ["network", "patients"])))
     return Section("Networks compared", protocol(about), tables, plots=[_means(dice[dice["set"] == TEST]), _patients(scores)])
 

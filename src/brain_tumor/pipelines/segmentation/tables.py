@@ -8,11 +8,16 @@ import pandas as pd
 from brain_tumor.data.split import TEST
 from brain_tumor.figures.cells import with_intervals
 from brain_tumor.metrics.segmentation import VOLUME, choose_headline
+from brain_tumor.metrics.surfaces import FARTHEST, TOLERANCE
 
+RULES = (
+    f"Rule of BraTS 2020 for empty masks: nothing there and nothing found counts 1, otherwise 0 (a distance of {FARTHEST} mm). Surfaces agree within "
+    f"{TOLERANCE:g} mm. Intervals: 95 % percentile bootstrap over patients. Where the settings say so, each slice was also seen mirrored, and small pieces "
+    "were dropped from what was found."
+)
 PROTOCOL = (
-    "Protocol “volume”: counts summed over all slices of a patient, then mean and median over patients. Rule of BraTS 2020 for empty masks: nothing there and "
-    "nothing found counts 1, otherwise 0. Intervals: 95 % percentile bootstrap over patients. Patients of the test set were seen neither in training "
-    "nor in choosing the best epoch. Scores are measured on the grid that the network sees"
+    f"Protocol “volume”: counts summed over all slices of a patient, then mean and median over patients. {RULES} Patients of the test set were seen neither "
+    "in training nor in choosing an epoch. Scores are measured on the grid that the network sees"
 )
 
 

@@ -129,7 +129,7 @@ def _require_tumour(rows: pd.DataFrame, train: np.ndarray, validation: np.ndarra
     if not rows["tumour_pixels"].iloc[train].any():
         raise ValueError(f"none of the {len(train)} slices to train on shows tumour, so there is nothing to learn; give scans of more patients, with masks")
     if not rows["tumour_pixels"].iloc[validation].any():
-        logger.warning("none of the %d validation slices shows tumour: the best epoch is the one that finds nothing there", len(validation))
+        logger.warning("none of the %d validation slices shows tumour: the epoch that validates best is the one that finds nothing there", len(validation))
 
 
 def _fullest(rows: pd.DataFrame, chosen: np.ndarray) -> int:
