@@ -264,9 +264,9 @@ def test_four_patients_then_start_from_their_network(project, rng, monkeypatch):
     assert Path("data/08_reporting/segmentation/classic_unet/figures/3_patients.png").is_file()
     again, go_on, keep, start = commands(page)
     assert again == prepare
+    shutil.copy(*shlex.split(keep)[1:])
     shutil.copytree(ROOT / "weights", project / "weights")
     run_small(go_on, "--params", "segmentation.classic_unet.sizes.n_filters=16")
-    shutil.copy(*shlex.split(keep)[1:])
     run_small(start)
     used: dict[str, Any] = {}
     exec(python_of(page)[0], used)  # noqa: S102
