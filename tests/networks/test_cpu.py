@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from brain_tumor.networks.cpu import DepthwiseConv2d, Mish, Perceptron, weigh
+from brain_tumor.networks.cpu import DepthwiseConv2d, GroupNorm, Mish, Perceptron, weigh
 
 
 @pytest.mark.parametrize("channels", [4, 16, 24])
@@ -26,6 +26,28 @@ def test_fast_gradients_are_the_plain_ones(make, channels):
         assert one.dtype == other.dtype
         assert (one - truth).norm() <= 1.2 * (other - truth).norm() + 0.001 * truth.norm()
     assert all(torch.equal(one, other) for one, other in zip(outcome(fast, False), exact, strict=True))
+
+
+@pytest.mark.parametrize(("channels", "groups", "mean"), [(16, 8, 0.0), (24, 3, 5.0), (6, 6, -1.0)])
+def test_fast_group_norm_is_group_norm(channels, groups, mean):
+    """Off fp64 by what bf16 rounds; in fp32 it is torch's."""
+    torch.manual_seed(0)
+    x = (mean + 2 * torch.randn(3, channels, 40, 24)).bfloat16().contiguous(memory_format=torch.channels_last).requires_grad_()
+    gradient = torch.randn_like(x)
+    fast = GroupNorm(groups, channels)
+    for parameter in fast.parameters():
+        nn.init.normal_(parameter)
+    exact = nn.GroupNorm(groups, channels).double()
+    exact.load_state_dict(fast.state_dict())
+    at = x.detach().double().requires_grad_()
+    truth = exact(at)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = fast(x)
+    assert "_GroupNorm" in type(found.grad_fn).__name__
+    expected = torch.autograd.grad(truth, [at, *exact.parameters()], gradient.double())
+    for one, other in zip((found, *torch.autograd.grad(found, [x, *fast.parameters()], gradient)), (truth, *expected), strict=True):
+        assert (one.double() - other).norm() < 0.01 * other.norm()
+    assert torch.equal(fast(x.float()), nn.functional.group_norm(x.float(), groups, fast.weight, fast.bias))
 
 
 def test_fast_mish_is_mish():

@@ -91,6 +91,49 @@ class _Depthwise(torch.autograd.Function):
         return of_x, of_weight.unflatten(1, (batch, *weight.shape[:2])).float().sum((0, 1)), gradient.sum((2, 3)).float().sum(0)
 
 
+class GroupNorm(nn.GroupNorm):
+    """Torch's, but its gradient takes a fraction of the time in bf16 on a CPU.
+
+    Source: Wu & He 2018, arXiv:1803.08494.
+    """
+
+    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:  # noqa: A002  # the name in nn.GroupNorm
+        """The map with mean 0 and deviation 1 over each group of channels, then scaled and shifted by channel."""
+        if in_bf16_on_cpu(input) and input.dtype == torch.bfloat16 and input[0, 0].numel() > 512:  # torch's own is quick on small maps
+            return _GroupNorm.apply(input, self.weight, self.bias, self.num_groups, self.eps)
+        return super().forward(input)
+
+
+class _GroupNorm(torch.autograd.Function):
+    """The gradient is (g - mean(g) - z mean(g z)) / deviation: z the normalised map, g the output's gradient times the scale, means over the group.
+
+    Maps are taken as rows with channels innermost, and what differs by channel is repeated along a row, so that everything runs in vectors.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
+        y, mean, scale = torch.native_group_norm(x, weight, bias, len(x), x.shape[1], x[0, 0].numel(), groups, eps)
+        ctx.save_for_backward(x, mean, scale, weight)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, mean, scale, weight = ctx.saved_tensors
+        channels, width, members = x.shape[1], x.shape[3], x.shape[1] // mean.shape[1]
+        mean, scale = (value.float().repeat_interleave(members, 1) for value in (mean, scale))
+        rows, gradient = (value.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).flatten(2) for value in (x, gradients[0]))
+
+        def along(factor: Tensor) -> Tensor:
+            return factor.to(x.dtype).repeat(1, width)[:, None]
+
+        z = torch.addcmul(along(-mean * scale), rows, along(scale))
+        of_weight, of_bias = (value.sum(1).float().unflatten(1, (width, channels)).sum(1) for value in (gradient * z, gradient))
+        shared = ((value * weight).unflatten(1, (-1, members)).mean(2).repeat_interleave(members, 1) / x[0, 0].numel() for value in (of_bias, of_weight))
+        constant, slope = (along(-scale * value) for value in shared)
+        of_x = torch.addcmul(constant, z, slope, out=z).addcmul_(gradient, along(scale * weight))
+        return of_x.unflatten(2, (width, channels)).permute(0, 3, 1, 2), of_weight.sum(0), of_bias.sum(0), None, None
+
+
 class Mish(nn.Mish):
     """x tanh(softplus(x)), with one exponential instead of three in bf16 on a CPU.
 

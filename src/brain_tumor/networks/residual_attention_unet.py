@@ -12,6 +12,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from brain_tumor.networks.attention import Attention
 from brain_tumor.networks.blocks import require_sides
+from brain_tumor.networks.cpu import GroupNorm
 
 
 class ResidualAttentionUNet(nn.Module):
@@ -61,10 +62,10 @@ class ResidualBlock(nn.Module):
         groups = min(8, out_channels)
         self.residual = nn.Sequential(
             nn.Conv2d(in_channels, out_channels, 3, padding=1),
-            nn.GroupNorm(groups, out_channels),
+            GroupNorm(groups, out_channels),
             nn.GELU(),
             nn.Conv2d(out_channels, out_channels, 3, padding=1),
-            nn.GroupNorm(groups, out_channels),
+            GroupNorm(groups, out_channels),
         )
         self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
         self.activation = nn.GELU()
@@ -92,7 +93,8 @@ class SelfAttention(Attention):
         """The map with what was found added."""
         places = self._places(x)
         normed = self.norm_attention(places)
-        return self._added(x, places, self.attention(normed, normed, normed, need_weights=False)[0])
+        on_cpu = x.device.type == "cpu"  # what torch has for attention without weights takes twice as long there, with heads so narrow
+        return self._added(x, places, self.attention(normed, normed, normed, need_weights=on_cpu)[0])
 
     def _places(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n c"]:
         return self._pooled(x).flatten(2).transpose(1, 2)
