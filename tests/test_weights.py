@@ -92,4 +92,7 @@ def test_networks_that_are_used_unless_another_is_given_are_here(project, images
     assert "cnn finds" in (project / "data/08_reporting/inference/classification_report.html").read_text()
     save_patient(tmp_path / "mine", "mine", np.random.default_rng(0).integers(100, 200, (4, 32, 32, 3), np.int16), np.zeros((32, 32, 3)))
     run(project, "inference_segmentation", inference_source=str(tmp_path))
-    assert "classic_unet finds" in (project / "data/08_reporting/inference/segmentation_report.html").read_text()
+    report = (project / "data/08_reporting/inference/segmentation_report.html").read_text()
+    assert "classic_unet finds" in report
+    assert "112 slices of 92 patients" in report
+    assert "as its file says" in report

@@ -110,15 +110,11 @@ def compose_scans_report(
     used, left_out = (volumes[volumes["left_out"].isna() == kept] for kept in (True, False))
     millilitres = [name for name in volumes if name.endswith("_ml")]
     table = used[["patient", *millilitres, "voxels", "spacing_mm", "brain_slices", *(["note"] if used["note"].notna().any() else [])]].fillna("")
-    known = (
-        f"{network.name}, {network.parameters:,} parameters{f', {len(network.members)} networks that answer together' if len(network.members) > 1 else ''}, "
-        f"trained on {about['data_set']}, slices of {about['slice_size']} x {about['slice_size']} pixels."
-    )
     sections = [
         Section("Masks", MASKS, [], [Picture(png, WORDS[name], network.name) for name, png in figures.items()]),
         *([_compare(network, scores, used)] if used[["expert_mask", "not_compared"]].notna().any(axis=None) else []),
         *([Section("Left out", "", [("Patients that could not be segmented", left_out[["patient", "folder", "left_out"]])])] if len(left_out) else []),
-        Section("The network", known),
+        _describe(network),
         describe_settings(settings, TRAINING),
     ]
     found = int((used[millilitres].sum(axis=1) > 0).sum())
@@ -126,6 +122,20 @@ def compose_scans_report(
     return render_report(
         "Masks of new scans", answer, ("Volume of what was found, in millilitres", table), sections, simulated=bool(volumes["simulated"].any())
     )
+
+
+def _describe(network: TrainedNetwork) -> Section:
+    """What is known of a network for masks."""
+    about = network.description
+    members = f", {len(network.members)} networks that answer together" if len(network.members) > 1 else ""
+    text = f"{network.name}, {network.parameters:,} parameters{members}, trained on {about['data_set']}"
+    if "learned_from" in about:
+        text += "".join(f", {each['slices']:,} slices of {each['patients']:,} patients" for each in about["learned_from"])
+    text += f", at {about['slice_size']} x {about['slice_size']} pixels."
+    if "scores" not in about:
+        return Section("The network", text)
+    known = with_intervals(pd.DataFrame(about["scores"]), "mean", ["patients", "metric"])
+    return Section("The network", text, [("On the volumes of patients that it did not learn from, as its file says", known)])
 
 
 def _agree(scores: pd.DataFrame) -> str:
