@@ -106,7 +106,6 @@ def compose_scans_report(
         figures: name > PNG.
         settings: block > setting > value.
     """
-    about = network.description
     used, left_out = (volumes[volumes["left_out"].isna() == kept] for kept in (True, False))
     millilitres = [name for name in volumes if name.endswith("_ml")]
     table = used[["patient", *millilitres, "voxels", "spacing_mm", "brain_slices", *(["note"] if used["note"].notna().any() else [])]].fillna("")
