@@ -32,7 +32,7 @@ from recipes import Work, make_parser, override, train_all
 
 from brain_tumor.data.store import Store
 from brain_tumor.networks import build, networks_of
-from brain_tumor.networks.trained import read_network
+from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
 from brain_tumor.training.settings import EngineSettings, SegmentationRecipe
 
 BASE, FULL = (
@@ -109,6 +109,10 @@ def train_and_score(work: Work) -> pd.DataFrame:
     for keep, result in fitted.items():
         network = build(work["network"], **work["sizes"])
         network.load_state_dict(result.weights)
+        if work["networks"]:
+            about = store.description | {"recipe": work["settings"], "kept": [result.kept]}
+            file = Path(work["networks"]) / f"{work['network']} {work['recipe']} {work['fold']} {keep}.safetensors"
+            write_network(file, TrainedNetwork(work["network"], {"in_channels": 4, "out_channels": 3} | work["sizes"], about, (result.weights,)))
         found = np.concatenate(list(find_probabilities(network.eval(), store, chosen, device, flips=work["flips"])))
         counts = count_slices(labels, to_labels(found), store.description["targets"])
         dice = score_patients(counts.assign(patient=patients[chosen][counts["position"]])).query("metric == 'dice'")
@@ -158,6 +162,7 @@ def make_work(arguments: argparse.Namespace, splits: pd.DataFrame, fold: tuple[i
         "sizes": {"n_filters": arguments.filters},
         "recipe": " ".join([name, *(["from weights"] if arguments.initial else []), *arguments.set]),
         "initial": arguments.initial,
+        "networks": arguments.networks_to,
         "settings": recipe,
         "precision": precision,
         "pace": f"{network} {name} {'warped' if recipe['augmentation'].get('warp') else ''}".strip(),
@@ -213,6 +218,7 @@ if __name__ == "__main__":
     parser = make_parser(__doc__, networks_of("segmentation"), list(RECIPES), COMPARED, "recipes.csv", 10.0)
     parser.add_argument("--filters", type=int, default=16)
     parser.add_argument("--figure", type=Path, help="a PNG of each patient's scores, of `compare`")
+    parser.add_argument("--networks-to", help="a folder for what was trained")
     parser.add_argument("--initial", help="a .safetensors file of the same network to start from")
     arguments = parser.parse_args()
     sys.exit(compare(arguments) if arguments.what == "compare" else measure(arguments))
