@@ -201,7 +201,7 @@ def compare(arguments: argparse.Namespace) -> None:
 
 def draw_patients(pairs: Mapping[str, tuple[pd.Series, pd.Series]], path: Path) -> None:
     """Every patient's score under the better baseline and under ours, a panel for each network; above the line ours is better."""
-    figure = Figure(figsize=(3.2 * len(pairs), 3.5), layout="constrained")
+    figure = Figure(figsize=(3.2 * len(pairs), 4.2), layout="constrained")
     for axes, (network, (theirs, ours)) in zip(figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0], pairs.items(), strict=True):
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
         axes.scatter(theirs, ours.reindex(theirs.index), s=16, alpha=0.7)
