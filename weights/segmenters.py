@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from brain_tumor.figures.card import render_card, write_list
 from brain_tumor.figures.cells import with_intervals, write_sizes
@@ -35,12 +36,7 @@ First on the embedded sample (SIMULATED), then on real slices from the weights f
     kedro run --namespaces=segmentation.classic_unet --env full --params segmentation_source=FOLDER,segmentation.initial_weights=pretrained.safetensors,{SETTINGS}
 
 Then `collect.py`, as it says."""  # noqa: E501
-SOURCES = [
-    "Menze et al. 2015, IEEE TMI 34(10), 10.1109/TMI.2014.2377694",
-    "Bakas et al. 2017, Scientific Data 4:170117, 10.1038/sdata.2017.117",
-    "Bakas et al. 2018, arXiv:1811.02629",
-    "Bakas et al. 2017, TCIA, 10.7937/K9/TCIA.2017.KLXWJJ1Q and 10.7937/K9/TCIA.2017.GJQ7R0EF",
-]
+SOURCES = yaml.safe_load((Path(__file__).parents[1] / "conf/base/parameters_data_segmentation.yml").read_text())["data_segmentation"]["origin"]["sources"]
 
 
 def measure(data: Path, name: str) -> dict[str, Any]:
