@@ -16,7 +16,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	@touch $@
 
 demo: $(VENV)/installed   ## train and evaluate on the embedded sample; the last line says where the report is
-	$(BIN)/kedro run --pipelines segmentation
+	OMP_NUM_THREADS=1 $(BIN)/kedro run --pipelines segmentation --runner ParallelRunner
 
 test: lint types          ## lint, type check, import contracts and tests: what CI runs
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadscope

@@ -109,7 +109,7 @@ def train_and_score(work: Work) -> pd.DataFrame:
     tables = []
     for (keep, network), (name, column, value) in product(networks.items(), work["scored"]):
         rows = np.flatnonzero(sets[column].to_numpy() == value)
-        logits = np.concatenate(list(find_logits(network.module(), images, rows, device, channels=work["sizes"]["in_channels"])))
+        logits = np.concatenate(list(find_logits(network, images, rows, device)))
         scores = score(to_probability(logits), images.read(rows, "label")[0].astype(int), sets["group"].to_numpy()[rows], images.description["classes"])
         kept = network.description["kept"]
         tables.append(scores.assign(set=name, images=len(rows), keep=keep, epoch=int(kept["epoch"]), likelihood=kept["validation_likelihood"]))

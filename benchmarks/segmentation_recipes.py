@@ -64,7 +64,7 @@ def train(work: Work, epochs: int, slices: int = EPOCH) -> tuple[dict[str, Any],
     from brain_tumor.training.batches import Rows
     from brain_tumor.training.checkpoints import Checkpoints
     from brain_tumor.training.fit import Job, fit, read_fitted
-    from brain_tumor.training.tasks import MONITOR, SegmentationTask
+    from brain_tumor.training.tasks import MONITOR, SegmentationTask, rows_to_learn
 
     torch.set_num_threads(1)
     logging.getLogger("brain_tumor").setLevel(logging.WARNING)
@@ -80,7 +80,7 @@ def train(work: Work, epochs: int, slices: int = EPOCH) -> tuple[dict[str, Any],
     task = SegmentationTask(network, about["targets"], len(about["tissues"]), settings, engine.seed)
     with tempfile.TemporaryDirectory() as folder:
         start = process_time()
-        job = Job(task, Rows(store, rows["train"]), Rows(store, rows["validation"]), MONITOR, settings, engine, Checkpoints(Path(folder)))
+        job = Job(task, rows_to_learn(store, rows["train"], settings), Rows(store, rows["validation"]), MONITOR, settings, engine, Checkpoints(Path(folder)))
         fit(job)
         minutes = (process_time() - start) / 60
         state = job.checkpoints.newest()[1]

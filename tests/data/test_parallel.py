@@ -1,9 +1,11 @@
 import operator
 import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 
-from brain_tumor.data.parallel import WorkerSettings, for_each
+from brain_tumor.data.parallel import WorkerSettings, for_each, shows_progress
 
 TASKS = [(k, 2) for k in range(7)]
 SQUARES = [0, 1, 4, 9, 16, 25, 36]
@@ -12,6 +14,26 @@ SQUARES = [0, 1, 4, 9, 16, 25, 36]
 @pytest.mark.parametrize("workers", [1, 2])
 def test_results_come_in_order(workers):
     assert list(for_each(operator.pow, TASKS, WorkerSettings(workers=workers), "squaring")) == SQUARES
+
+
+def ask():
+    return os.getpid(), set(for_each(os.getpid, [()] * 4, WorkerSettings(workers=2), "asking"))
+
+
+def test_a_process_beside_others_does_its_work_itself():
+    own, workers = ask()
+    assert own not in workers
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        own, workers = pool.submit(ask).result()
+    assert workers == {own}
+
+
+def test_progress_is_shown_in_a_terminal_that_no_other_process_writes_to(monkeypatch):
+    assert not shows_progress()
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert shows_progress()
+    monkeypatch.setattr("brain_tumor.data.parallel.parent_process", lambda: "another")
+    assert not shows_progress()
 
 
 def test_nothing_to_do():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from brain_tumor.networks import NETWORKS, build, networks_of
+from brain_tumor.networks import NETWORKS, build, networks_of, vit
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
 
 PARAMETERS = {"cnn": 3_001_156, "alexnet": 4_589_316, "vgg16": 65_070_916, "vit": 21_459_460}
@@ -88,3 +88,30 @@ def test_attention_of_the_transformer_is_a_share_of_every_token():
     )
     by_hand = torch.stack([(q @ k.mT / 8**0.5).softmax(-1) for q, k in zip(query.split(8, -1), key.split(8, -1), strict=True)]).mean(0)
     assert torch.allclose(maps[:, 0], by_hand, atol=1e-5)
+
+
+def test_a_training_step_sees_some_patches_of_each_image_and_prediction_all():
+    torch.manual_seed(0)
+    tokens = torch.arange(40.0).reshape(2, 20, 1)
+    few = vit.drop_patches(tokens, 5)[:, :, 0]
+    assert few[:, 0].tolist() == [0, 20]
+    chosen = [set(row[1:].tolist()) for row in few]
+    assert all(len(row) == 5 for row in chosen)
+    assert chosen[0] <= set(range(1, 20))
+    assert chosen[1] <= set(range(21, 40))
+    assert chosen[0] != {value - 20 for value in chosen[1]}
+
+    network, x = build("vit", image_size=64, seen=5, **SMALL["vit"]), torch.randn(2, 3, 64, 64)
+    whole = build("vit", image_size=64, **SMALL["vit"]).eval()
+    whole.load_state_dict(network.state_dict())
+    assert torch.equal(network.eval()(x), whole(x))
+    lengths = []
+    network.layers[0].register_forward_hook(lambda *seen: lengths.append(seen[-1].shape[1]))
+    network.train()(x)
+    assert lengths == [6]
+
+
+@pytest.mark.parametrize("seen", [0, 17])
+def test_patches_that_are_not_there_cannot_be_seen(seen):
+    with pytest.raises(ValueError, match=f"from 1 to the 16 patches of an image, got {seen}"):
+        build("vit", image_size=64, seen=seen)

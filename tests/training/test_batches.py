@@ -1,10 +1,12 @@
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from squares import save_squares
 
+from brain_tumor.data.store import Store
 from brain_tumor.training.batches import BatchOrder, ResidentRows, Rows, StreamedRows, load
 
 CPU = torch.device("cpu")
@@ -14,8 +16,12 @@ def batches(order):
     return [batch.tolist() for batch in order]
 
 
+def rows_of(count, **fields):
+    return Rows(Store(Path("none.h5")), np.arange(count), **fields)
+
+
 def test_passes_follow_each_other_in_full_batches():
-    order = BatchOrder(10, 4, seed=3, least=5)
+    order = BatchOrder(rows_of(10), 4, seed=3, least=5)
     first = batches(order)
     assert [len(batch) for batch in first] == [4] * 5
     rows = list(chain(*first))
@@ -24,17 +30,36 @@ def test_passes_follow_each_other_in_full_batches():
     assert batches(order) == first
     order.set_epoch(1)
     assert batches(order) != first
-    assert len(BatchOrder(10, 4, seed=3)) == 3
+    assert len(BatchOrder(rows_of(10), 4, seed=3)) == 3
 
 
 def test_without_a_seed_every_row_comes_once_in_order():
-    assert batches(BatchOrder(5, 2)) == [[0, 1], [2, 3], [4]]
+    assert batches(BatchOrder(rows_of(5), 2)) == [[0, 1], [2, 3], [4]]
+
+
+def test_rows_that_are_seldom_seen_take_turns():
+    seldom = np.arange(10) < 6
+    order = BatchOrder(rows_of(10, seldom=seldom, share=0.5), 7, seed=3, least=2)
+    seen = []
+    for epoch in range(8):
+        order.set_epoch(epoch)
+        first, second = batches(order)
+        for one in (first, second):
+            assert sorted(one)[3:] == [6, 7, 8, 9]
+            assert len(set(one[:7])) == 7
+        seen.append(frozenset(first) | frozenset(second))
+        assert first != second
+    assert set().union(*seen) == set(range(10))
+    order.set_epoch(0)
+    assert batches(order) == batches(order)
+    assert len(BatchOrder(rows_of(10, seldom=seldom, share=0.5), 4, seed=3)) == 2
+    assert batches(BatchOrder(rows_of(10, seldom=seldom, share=0.5), 4)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
 @pytest.mark.parametrize("seed", [None, 3])
 def test_processes_share_each_batch(seed):
-    whole = BatchOrder(11, 4, seed)
-    shares = [BatchOrder(11, 4, seed, rank=rank, ranks=3) for rank in range(3)]
+    whole = BatchOrder(rows_of(11), 4, seed)
+    shares = [BatchOrder(rows_of(11), 4, seed, rank=rank, ranks=3) for rank in range(3)]
     for batch, *parts in zip(whole, *shares, strict=True):
         assert sorted(chain(*parts)) == sorted(batch)
 
@@ -53,6 +78,6 @@ def test_streamed_batches_are_the_resident_ones(tmp_path):
 def test_budget_decides_where_rows_are_kept(tmp_path):
     rows = Rows(save_squares(tmp_path), np.arange(12))
     assert rows.size == 12 * (4 * 32 * 32 * 2 + 32 * 32)
-    order = BatchOrder(12, 4)
+    order = BatchOrder(rows, 4)
     assert isinstance(load(rows, order, CPU, rows.size / 1e9, 0).dataset, ResidentRows)
     assert isinstance(load(rows, order, CPU, (rows.size - 1) / 1e9, 0).dataset, StreamedRows)

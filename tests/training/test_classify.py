@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from bars import SIZE, SMALL, save_bars
 
+from brain_tumor.metrics.classification import to_probability
 from brain_tumor.networks import build, networks_of
+from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.training.classification import to_input
 from brain_tumor.training.classify import find_heat, find_logits, first_kernels, roll_out
 from brain_tumor.training.device import choose_device
@@ -23,24 +27,43 @@ def network(request):
     return build(request.param, in_channels=2, out_channels=2, **SMALL[request.param]).eval()
 
 
-def test_logits_are_the_networks(network, stores):
+@pytest.fixture
+def trained(network):
+    name = type(network).__name__.lower()
+    return TrainedNetwork(name, {"in_channels": 2, "out_channels": 2, **SMALL[name]}, {}, (network.state_dict(),))
+
+
+def test_logits_are_the_networks(network, trained, stores):
     store = stores[network.image_size]
     rows = np.array([4, 0, 5])
-    (found,) = find_logits(network, store, rows, CPU, channels=2)
+    (found,) = find_logits(trained, store, rows, CPU)
     image = torch.from_numpy(store.read(rows, "image")[0]).float()
     with torch.no_grad():
         assert np.allclose(found, network(to_input(image, 2)).numpy(), atol=1e-4)
 
 
+def test_with_flips_the_probability_is_the_mean_over_an_image_and_its_mirror_image(network, trained, stores):
+    store = stores[network.image_size]
+    (found,) = find_logits(replace(trained, description={"recipe": {"flips": True}}), store, np.arange(6), CPU)
+    image = to_input(torch.from_numpy(store.read(np.arange(6), "image")[0]).float(), 2)
+    with torch.no_grad():
+        plain, mirrored = (network(x).softmax(1).numpy() for x in (image, image.flip(-1)))
+    assert np.abs(plain - mirrored).max() > 1e-4
+    assert np.allclose(to_probability(found), (plain + mirrored) / 2, atol=1e-5)
+
+
 def test_heat_has_the_images_size_and_leaves_the_network_as_it_was(network, stores):
     store = stores[network.image_size]
     rows = np.arange(6)
-    before = next(find_logits(network, store, rows, CPU, channels=2))
+    image = to_input(torch.from_numpy(store.read(rows, "image")[0]).float(), 2)
+    with torch.no_grad():
+        before = network(image)
     heat = find_heat(network, store, rows, CPU, channels=2)
     assert heat.shape == (6, network.image_size, network.image_size)
     assert np.isfinite(heat).all()
     assert (heat >= 0).all()
-    assert np.allclose(next(find_logits(network, store, rows, CPU, channels=2)), before, atol=1e-5)
+    with torch.no_grad():
+        assert torch.allclose(network(image), before, atol=1e-5)
 
 
 class Bright(torch.nn.Module):

@@ -1,7 +1,10 @@
+import numpy as np
 import pytest
 import torch
 
-from brain_tumor.training.tasks import dice_of_pairs, to_channels, to_labels, warm_cosine
+from brain_tumor.data.store import Store, StoreContent, write_store
+from brain_tumor.training.settings import SegmentationRecipe
+from brain_tumor.training.tasks import dice_of_pairs, rows_to_learn, to_channels, to_labels, warm_cosine
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 400])
@@ -28,3 +31,13 @@ def test_dice_of_counted_pairs_by_hand():
     assert dice["three"].item() == 0
     assert dice["all"].item() == pytest.approx(2 * 7 / (8 + 9))
     assert dice["none"].item() == 1
+
+
+def test_slices_without_tumour_are_learned_from_seldom(tmp_path):
+    pixels = np.array([0, 5, 0, 9, 0])
+    write_store(tmp_path / "a.h5", StoreContent({}, iter([{"tumour_pixels": pixels}])))
+    store, rows = Store(tmp_path / "a.h5"), np.array([1, 2, 4])
+    assert rows_to_learn(store, rows, SegmentationRecipe()).seldom is None
+    some = rows_to_learn(store, rows, SegmentationRecipe(empty_slices=0.25))
+    assert some.seldom.tolist() == [False, True, True]
+    assert some.share == 0.25

@@ -2,13 +2,14 @@
 
 import hashlib
 import stat
-import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 from tqdm import tqdm
+
+from brain_tumor.data.parallel import shows_progress
 
 MANIFEST = "manifest.csv"
 
@@ -52,7 +53,7 @@ def unpack(archive: Path, folder: Path) -> pd.DataFrame:
     """
     total = expanded_size(archive)
     rows = []
-    with zipfile.ZipFile(archive) as content, tqdm(total=total, desc="unpacking", unit="B", unit_scale=True, disable=not sys.stderr.isatty()) as bar:
+    with zipfile.ZipFile(archive) as content, tqdm(total=total, desc="unpacking", unit="B", unit_scale=True, disable=not shows_progress()) as bar:
         for member in content.infolist():
             if member.is_dir():
                 continue

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from multiprocessing import parent_process
 from typing import Any, TypeVar
 
 import joblib
@@ -27,13 +28,25 @@ class WorkerSettings(BaseModel, frozen=True, extra="forbid"):
 def for_each(work: Callable[..., T], tasks: Iterable[tuple[Any, ...]], settings: WorkerSettings, label: str, unit: str = "patient") -> Iterator[T]:
     """Results of `work(*task)` in the order of the tasks, as they are ready, with a progress bar in a terminal.
 
-    A few tasks are under way at any time, so memory doesn't grow with their number as long as results are consumed.
+    A few tasks are under way at any time, so memory doesn't grow with their number as long as results are consumed. Where nodes run side by side,
+    the cores are taken, and each does its work itself.
     """
     tasks = list(tasks)
+    alone = len(tasks) < 2 or (settings.dask is None and is_beside_others())
     with _backend(settings):
-        parallel = joblib.Parallel(n_jobs=settings.workers if len(tasks) > 1 else 1, return_as="generator")
+        parallel = joblib.Parallel(n_jobs=1 if alone else settings.workers, return_as="generator")
         done = parallel(joblib.delayed(work)(*task) for task in tasks)
-        yield from tqdm(done, total=len(tasks), desc=label, unit=unit, disable=not sys.stderr.isatty())
+        yield from tqdm(done, total=len(tasks), desc=label, unit=unit, disable=not shows_progress())
+
+
+def is_beside_others() -> bool:
+    """Whether this is one of several processes that share the machine, as the nodes of a ParallelRunner are."""
+    return parent_process() is not None
+
+
+def shows_progress() -> bool:
+    """Whether progress bars can be seen: in a terminal, where no other process writes its own over them."""
+    return sys.stderr.isatty() and not is_beside_others()
 
 
 @contextmanager

@@ -19,6 +19,8 @@ class ViT(nn.Module):
         image_size: side of the images, a multiple of `patch`.
         width: of a token; a multiple of `heads`.
         hidden: width of the layers' perceptrons.
+        seen: patches of an image, chosen anew each time, that a training step sees; None: all of them. Fewer make a step cheaper and the network harder to
+            fool. Source: PatchDropout, Liu et al. 2023, arXiv:2208.07220.
     """
 
     def __init__(
@@ -32,14 +34,18 @@ class ViT(nn.Module):
         depth: int = 10,
         heads: int = 8,
         hidden: int = 1024,
+        seen: int | None = None,
     ) -> None:
         super().__init__()
         if image_size % patch:
             raise ValueError(f"image_size must be a multiple of patch, got {image_size} and {patch}")
-        self.image_size = image_size
+        patches = (image_size // patch) ** 2
+        if seen is not None and not 0 < seen <= patches:
+            raise ValueError(f"seen must be from 1 to the {patches} patches of an image, got {seen}")
+        self.image_size, self.seen = image_size, seen
         self.patches = nn.Conv2d(in_channels, width, patch, stride=patch)
         self.token = nn.Parameter(torch.randn(width) * 0.02)
-        self.positions = nn.Parameter(torch.randn((image_size // patch) ** 2 + 1, width) * 0.02)
+        self.positions = nn.Parameter(torch.randn(patches + 1, width) * 0.02)
         self.layers = nn.ModuleList([nn.TransformerEncoderLayer(width, heads, hidden, DROPOUT, batch_first=True) for _ in range(depth)])
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, out_channels))
@@ -47,6 +53,8 @@ class ViT(nn.Module):
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
         """Logits of each class."""
         x = self.embed(x)
+        if self.training and self.seen is not None:
+            x = drop_patches(x, self.seen)
         for layer in self.layers:
             x = x + layer(self.norm(x))
         return self.head(x[:, 0])
@@ -66,3 +74,9 @@ class ViT(nn.Module):
             maps.append(layer.self_attn(z, z, z)[1])  # type: ignore[operator]
             x = x + layer(z)
         return torch.stack(maps, dim=1)
+
+
+def drop_patches(tokens: Float[Tensor, "b n d"], kept: int) -> Float[Tensor, "b k d"]:
+    """The class token, and so many of each image's other tokens, chosen at random."""
+    chosen = torch.rand(tokens.shape[:2], device=tokens.device)[:, 1:].argsort(1)[:, :kept] + 1
+    return torch.cat([tokens[:, :1], tokens.take_along_dim(chosen[:, :, None], 1)], dim=1)

@@ -24,11 +24,14 @@ class Rows:
     Attributes:
         rows: int (n,), their numbers.
         names: arrays to read.
+        seldom: bool (n,), those of which a pass over the data sees only `share`, others each time; None: it sees all.
     """
 
     store: Store
     rows: np.ndarray
     names: tuple[str, ...] = ("image", "labels")
+    seldom: np.ndarray | None = None
+    share: float = 1.0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -74,15 +77,18 @@ class BatchOrder(Sampler[np.ndarray]):
     of an epoch may be cut short. Without, every row once, in order. Each of several processes gets its share of each batch.
 
     Args:
-        length: number of rows.
         batch_size: over all processes.
         least: batches in a shuffled epoch; a small data set is passed over as often as it takes.
         rank: of this process, of `ranks`.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int | None = None, least: int = 1, rank: int = 0, ranks: int = 1) -> None:
-        self.length, self.batch_size, self.seed, self.rank, self.ranks, self.epoch = length, batch_size, seed, rank, ranks, 0
-        self.batches = -(-length // batch_size) if seed is None else max(least, -(-length // batch_size))
+    def __init__(self, rows: Rows, batch_size: int, seed: int | None = None, least: int = 1, rank: int = 0, ranks: int = 1) -> None:
+        self.batch_size, self.seed, self.rank, self.ranks, self.epoch = batch_size, seed, rank, ranks, 0
+        seldom = np.zeros(len(rows), bool) if rows.seldom is None or seed is None else rows.seldom
+        self.always, self.seldom = np.flatnonzero(~seldom), np.flatnonzero(seldom)
+        self.chosen = round(rows.share * len(self.seldom))
+        self.length = len(self.always) + self.chosen
+        self.batches = max(1 if seed is None else least, -(-self.length // batch_size))
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this at the start of each epoch."""
@@ -92,13 +98,17 @@ class BatchOrder(Sampler[np.ndarray]):
         return self.batches
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        order = np.arange(self.length) if self.seed is None else self._shuffled(self.seed)
+        order = self.always if self.seed is None else self._shuffled(self.seed)
         return (order[start + self.rank : start + self.batch_size : self.ranks] for start in range(0, self.batches * self.batch_size, self.batch_size))
 
     def _shuffled(self, seed: int) -> np.ndarray:
         needed = self.batches * self.batch_size
-        passes = [np.random.default_rng([seed, self.epoch, number]).permutation(self.length) for number in range(-(-needed // self.length))]
-        return np.concatenate(passes)[:needed]
+        return np.concatenate([self._pass(np.random.default_rng([seed, self.epoch, number])) for number in range(-(-needed // self.length))])[:needed]
+
+    def _pass(self, rng: np.random.Generator) -> np.ndarray:
+        if not len(self.seldom):
+            return rng.permutation(self.length)
+        return rng.permutation(np.concatenate([self.always, rng.choice(self.seldom, self.chosen, replace=False)]))
 
 
 def load(rows: Rows, order: BatchOrder, device: torch.device, resident_gb: float, workers: int) -> DataLoader[Batch]:

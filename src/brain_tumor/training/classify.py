@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
+from brain_tumor.data.parallel import shows_progress
 from brain_tumor.data.store import Store
+from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.networks.vit import ViT
 from brain_tumor.training.classification import to_input
 from brain_tumor.training.device import Device
@@ -17,18 +19,20 @@ from brain_tumor.training.device import Device
 BATCH = 64
 
 
-def find_logits(network: nn.Module, images: Store, rows: np.ndarray, device: Device, *, channels: int, name: str = "") -> Iterator[Float32[np.ndarray, "b k"]]:
-    """Logits of each class, batch after batch.
+def find_logits(network: TrainedNetwork, images: Store, rows: np.ndarray, device: Device) -> Iterator[Float32[np.ndarray, "b k"]]:
+    """Logits of each class, batch after batch; where the network's recipe says `flips`, those of the mean probability of an image and its mirror image.
 
     Args:
         rows: of the store.
-        name: shown beside the progress bar; without, none is shown.
     """
-    network = device.place(network)
-    for start in tqdm(range(0, len(rows), BATCH), desc=f"predicting with {name}", unit="batch", disable=None if name else True):
+    module, channels = device.place(network.module()), network.sizes["in_channels"]
+    for start in tqdm(range(0, len(rows), BATCH), desc=f"predicting with {network.name}", unit="batch", disable=not shows_progress()):
+        image = _read(images, rows[start : start + BATCH], device, channels)
         with torch.inference_mode(), device.autocast():
-            logits = network(_read(images, rows[start : start + BATCH], device, channels))
-        yield logits.float().cpu().numpy()
+            logits = module(image).float()
+            if network.description.get("recipe", {}).get("flips"):
+                logits = (logits.softmax(1) + module(image.flip(-1)).float().softmax(1)).div(2).clamp(min=1e-30).log()
+        yield logits.cpu().numpy()
 
 
 def find_heat(network: nn.Module, images: Store, rows: np.ndarray, device: Device, *, channels: int) -> Float32[np.ndarray, "n s s"]:

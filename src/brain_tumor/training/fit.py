@@ -19,6 +19,7 @@ from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from torch import Tensor
 
+from brain_tumor.data.parallel import shows_progress
 from brain_tumor.training.batches import BatchOrder, Rows, load
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.device import Device, choose_device
@@ -116,8 +117,8 @@ def train(job: Job, resume: tuple[Path, int] | None, rank: int) -> None:
     engine, recipe, task = job.engine, job.recipe, job.task
     device = choose_device(engine)
     ranks = engine.devices * engine.nodes
-    train_order = BatchOrder(len(job.train), recipe.batch_size, engine.seed, recipe.epoch_steps, rank, ranks)
-    validation_order = BatchOrder(len(job.validation), max(32, ranks), rank=rank, ranks=ranks)
+    train_order = BatchOrder(job.train, recipe.batch_size, engine.seed, recipe.epoch_steps, rank, ranks)
+    validation_order = BatchOrder(job.validation, max(32, ranks), rank=rank, ranks=ranks)
     here = device.of(rank % engine.devices)
     train_loader = load(job.train, train_order, here, engine.resident_gb, engine.loader_workers)
     validation_loader = load(job.validation, validation_order, here, engine.resident_gb, engine.loader_workers)
@@ -149,7 +150,7 @@ def _trainer(job: Job, device: Device) -> lightning.Trainer:
         precision=device.precision,
         max_epochs=recipe.epochs,
         callbacks=[*average, Seeded(engine.seed), FiniteLoss(job.train), Record(job)],
-        enable_progress_bar=sys.stderr.isatty(),
+        enable_progress_bar=sys.stderr.isatty() if many else shows_progress(),
         logger=tracker(job) or False,
         enable_model_summary=False,
         num_sanity_val_steps=0,

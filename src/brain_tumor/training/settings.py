@@ -92,12 +92,14 @@ class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
         missed_weight: what a missed pixel counts against one found where there is none; 0.5 is Dice, other values a Tversky index.
         focal: exponent by which pixels that are right already count less in cross-entropy; 0 is plain.
         attention_weight: weight of a loss that asks each attention gate to show the whole tumour.
+        empty_slices: share of the slices without tumour that an epoch learns from, others in the next.
     """
 
     dice_weight: float = Field(0.5, ge=0, le=1)
     missed_weight: float = Field(0.5, gt=0, lt=1)
     focal: float = Field(0.0, ge=0)
     attention_weight: float = Field(0.0, ge=0)
+    empty_slices: float = Field(1.0, ge=0, le=1)
     augmentation: Augmentation = Augmentation()
 
 
@@ -168,8 +170,10 @@ class ClassificationRecipe(Recipe, frozen=True, extra="forbid"):
     Attributes:
         label_smoothing: share of each label that is spread evenly over the classes.
         balanced: rare classes count as much in the loss as frequent ones.
+        flips: an image is also seen mirrored left and right when it is classified, and the mean is taken; the temperature is fitted to that.
     """
 
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     balanced: bool = False
+    flips: bool = False
     augmentation: ImageAugmentation = ImageAugmentation()

@@ -3,16 +3,18 @@
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
+from brain_tumor.data.store import Store
 from brain_tumor.networks.attention import attentions, outputs, watch
 from brain_tumor.networks.attention_unet import AttentionGate
 from brain_tumor.training.augment import augment, draw_chances
-from brain_tumor.training.batches import Batch
+from brain_tumor.training.batches import Batch, Rows
 from brain_tumor.training.losses import OverlapEntropy, attention_loss, over_processes
 from brain_tumor.training.settings import Recipe, SegmentationRecipe
 
@@ -58,6 +60,13 @@ class Task(LightningModule):
         }[recipe.schedule]
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def rows_to_learn(slices: Store, rows: np.ndarray, recipe: SegmentationRecipe) -> Rows:
+    """Slices to learn from, of which an epoch sees all that show tumour and the recipe's share of the others."""
+    if recipe.empty_slices == 1:
+        return Rows(slices, rows)
+    return Rows(slices, rows, seldom=slices.rows["tumour_pixels"].to_numpy()[rows] == 0, share=recipe.empty_slices)
 
 
 class SegmentationTask(Task):

@@ -57,7 +57,7 @@ def train_network(
     fitted = fit(Job(task, train, validation, MONITOR, recipe, engine, checkpoints.of(mark)))
     description = about | {"recipe": recipe.model_dump(), "seed": engine.seed, "kept": fitted.kept, "images": counts}
     network = TrainedNetwork(experiment.network, sizes, description, (fitted.weights,))
-    logits = np.concatenate(list(find_logits(network.module(), images, validation.rows, choose_device(engine), channels=sizes["in_channels"])))
+    logits = np.concatenate(list(find_logits(network, images, validation.rows, choose_device(engine))))
     temperature = metrics.fit_temperature(logits, images.read(validation.rows, "label")[0].astype(int))
     return replace(network, description=description | {"temperature": temperature}), fitted.log
 
@@ -84,7 +84,7 @@ def _predict(network: TrainedNetwork, images: Store, rows: np.ndarray, engine: E
     from brain_tumor.training.device import choose_device
 
     table, start = images.rows, 0
-    for logits in find_logits(network.module(), images, rows, choose_device(engine), channels=network.sizes["in_channels"], name=network.name):
+    for logits in find_logits(network, images, rows, choose_device(engine)):
         chosen = rows[start : (start := start + len(logits))]
         columns = {name: table[name].to_numpy()[chosen] for name in ("file", "label")}
         yield {"logits": logits, "row": chosen, "file": columns["file"].astype(object), "label": columns["label"]}

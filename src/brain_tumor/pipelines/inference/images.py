@@ -85,7 +85,7 @@ def classify_images(network: TrainedNetwork, index: pd.DataFrame, images: Store,
     from brain_tumor.training.device import choose_device
 
     classes, rows = network.description["classes"], images.rows
-    logits = find_logits(network.module(), images, np.arange(len(rows)), choose_device(engine), channels=network.sizes["in_channels"], name=network.name)
+    logits = find_logits(network, images, np.arange(len(rows)), choose_device(engine))
     probability = to_probability(np.concatenate(list(logits)), network.description.get("temperature", 1.0))
     found = rows[["file"]].assign(found=np.array(classes)[probability.argmax(1)], confidence=probability.max(1))
     found[classes] = probability

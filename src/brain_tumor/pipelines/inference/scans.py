@@ -14,7 +14,7 @@ from tqdm import tqdm
 from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.masks import MOST_BRAIN, Mask
 from brain_tumor.data.nifti_volumes import find, find_masks, name_mask, read_image, read_mask, require_labels
-from brain_tumor.data.parallel import WorkerSettings, for_each
+from brain_tumor.data.parallel import WorkerSettings, for_each, shows_progress
 from brain_tumor.data.pieces import drop_small
 from brain_tumor.data.preparation import find_brain, standardise
 from brain_tumor.data.scan import Scan
@@ -148,7 +148,7 @@ def _segment(network: TrainedNetwork, scans: list[Scan], data_set: DataSet, pred
     from brain_tumor.training.predict import segment_volume
 
     module, device, size = network.module(), choose_device(engine), network.description["slice_size"]
-    for scan in tqdm(scans, desc=f"segmenting with {network.name}", unit="patient", disable=None):
+    for scan in tqdm(scans, desc=f"segmenting with {network.name}", unit="patient", disable=not shows_progress()):
         image, spacing = read_image(scan)
         found = segment_volume(module, image, size, device, flips=prediction.flips)
         yield Mask(scan.patient, drop_small(found, prod(spacing) / 1000, prediction.smallest_ml), scan.files[0], data_set)
@@ -172,7 +172,7 @@ def score_scans(network: TrainedNetwork, masks: Path, index: pd.DataFrame, sourc
     On the grid of the scan, over its whole volume; distances between surfaces where it has three slices or more.
     """
     parts = [pd.DataFrame(columns=["patient", "target", "metric", "value"])]
-    for patient, expert in tqdm(list(_find_experts(index).items()), desc="comparing with experts", unit="patient", disable=None):
+    for patient, expert in tqdm(list(_find_experts(index).items()), desc="comparing with experts", unit="patient", disable=not shows_progress()):
         (truth, affine), (found, _) = (read_mask(file, data_set) for file in (source / expert, masks / name_mask(patient, data_set)))
         truth, found = (np.moveaxis(labels, -1, 0) for labels in (truth, found))
         parts.append(score_patients(count_slices(truth, found, data_set.targets).assign(patient=patient)))

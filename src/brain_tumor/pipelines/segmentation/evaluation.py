@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from brain_tumor.data.parallel import shows_progress
 from brain_tumor.data.pieces import drop_small
 from brain_tumor.data.split import TEST
 from brain_tumor.data.store import Chunk, Store, StoreContent
@@ -41,7 +42,7 @@ def _predict(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, predi
         parts += [(CROSS_VALIDATION, network.member(k), patients) for k, patients in enumerate(network.description["validation_patients"])]
     for name, module, patients in parts:
         groups = table[table["patient"].isin(patients)].groupby("patient", sort=False).groups
-        for patient, rows in tqdm(groups.items(), desc=f"predicting with {network.name}", unit="patient", disable=None):
+        for patient, rows in tqdm(groups.items(), desc=f"predicting with {network.name}", unit="patient", disable=not shows_progress()):
             own = table.loc[rows]
             probability = np.concatenate(list(find_probabilities(module, slices, rows.to_numpy(), device, flips=prediction.flips)))
             found = _drop_small(metrics.to_labels(probability), own, prediction.smallest_ml)

@@ -77,7 +77,7 @@ def _fit(
     from brain_tumor.networks import build
     from brain_tumor.training.batches import Rows
     from brain_tumor.training.fit import Job, fit
-    from brain_tumor.training.tasks import MONITOR, SegmentationTask
+    from brain_tumor.training.tasks import MONITOR, SegmentationTask, rows_to_learn
 
     about = slices.description
     lightning.seed_everything(engine.seed, verbose=False)
@@ -86,7 +86,7 @@ def _fit(
         network.load_state_dict(initial.members[0])
     (example,) = slices.read(np.array([_fullest(slices.rows, validation)]), "image")
     task = SegmentationTask(network, about["targets"], len(about["tissues"]), recipe, engine.seed, torch.from_numpy(example[0]).float())
-    return fit(Job(task, Rows(slices, train), Rows(slices, validation), MONITOR, recipe, engine, checkpoints))
+    return fit(Job(task, rows_to_learn(slices, train, recipe), Rows(slices, validation), MONITOR, recipe, engine, checkpoints))
 
 
 def _require_match(sizes: dict[str, int], about: dict[str, Any]) -> None:
