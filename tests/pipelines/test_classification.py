@@ -61,8 +61,9 @@ def test_looks_are_of_test_images_without_copies(finished):
         looks = pd.read_csv(finished / f"data/08_reporting/classification/{name}/looks.csv")
         assert splits.loc[looks["file"], "deduplicated_test"].all()
         assert looks[["outside", "rim", "inside"]].sum(axis=1).tolist() == pytest.approx([1.0] * len(looks))
-        heat = Store(finished / f"data/07_model_output/classification/{name}/explanations.h5").read(np.arange(len(looks)), "heat")[0]
-        assert heat.shape == (len(looks), 96, 96)
+        explanations = Store(finished / f"data/07_model_output/classification/{name}/explanations.h5")
+        assert explanations.read(np.arange(len(looks)), "heat")[0].shape == (len(looks), 96, 96)
+        assert explanations.description["simulated"]
 
 
 def test_network_file_says_what_it_needs(finished):

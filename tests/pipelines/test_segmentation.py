@@ -52,6 +52,12 @@ def test_whole_run_writes_every_layer(finished):
     assert len(pd.read_csv(data / "06_models/segmentation/classic_unet/training_log.csv")) == 2
 
 
+def test_every_store_says_that_it_is_simulated(finished):
+    stores = [path for layer in finished.glob("data/0[2-7]*") for path in layer.rglob("*.h5")]
+    assert {path.name for path in stores} == {"slices.h5", "history.h5", "predictions.h5", "attention_maps.h5"}
+    assert all(Store(path).description["simulated"] for path in stores)
+
+
 def test_scores_are_those_of_the_predictions_on_disk(finished):
     """Dice of the whole tumour worked out again, straight from the two HDF5 files."""
     slices = Store(finished / "data/03_primary/segmentation/slices.h5")

@@ -135,7 +135,7 @@ def explain_images(
     looks = table[["file", "class", "row", "confidence"]].assign(found=[classes[k] for k in table["found"]], **pd.DataFrame(shares, index=table.index))
     strength = heat / np.maximum(heat.max((1, 2), keepdims=True), 1e-12)
     chunk = {"heat": np.rint(255 * strength).astype(np.uint8), "row": table["row"].to_numpy(), "file": table["file"].to_numpy(object)}
-    return StoreContent({"network": network.name}, iter([chunk])), looks.reset_index(drop=True)
+    return StoreContent({"network": network.name, "simulated": images.description["simulated"]}, iter([chunk])), looks.reset_index(drop=True)
 
 
 def draw_results(

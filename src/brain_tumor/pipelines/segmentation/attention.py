@@ -55,7 +55,7 @@ def examine_attention(network: TrainedNetwork, slices: Store, splits: pd.DataFra
                 rows += dice(name)
     scores = pd.DataFrame(rows, columns=["patient", "map", "metric", "value"])
     columns = {name: np.array([row[name] for row in kept], dtype=object if name == "patient" else None) for name in kept[0]}
-    return scores, StoreContent({"network": network.name, "names": names}, iter([columns]))
+    return scores, StoreContent({"network": network.name, "names": names, "simulated": about["simulated"]}, iter([columns]))
 
 
 def summarise_attention(attention_scores: pd.DataFrame, slices: Store, network: TrainedNetwork) -> pd.DataFrame:

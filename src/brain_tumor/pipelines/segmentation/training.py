@@ -57,7 +57,7 @@ def train_network(
     log = pd.concat([f.log.assign(fold=k) for k, f in enumerate(fitted)], ignore_index=True) if folds > 1 else fitted[0].log
     network = TrainedNetwork(experiment.network, sizes, description, tuple(f.weights for f in fitted))
     example = _fullest(rows, np.flatnonzero(rows["patient"].isin(held_out[0])))
-    return network, log, _history(fitted[0].snapshots, about["tissues"], example, marks[0])
+    return network, log, _history(fitted[0].snapshots, about, example, marks[0])
 
 
 def _fit(
@@ -137,7 +137,7 @@ def _fullest(rows: pd.DataFrame, chosen: np.ndarray) -> int:
     return int(chosen[rows["tumour_pixels"].to_numpy()[chosen].argmax()])
 
 
-def _history(snapshots: list[dict[str, Any]], tissues: list[str], row: int, mark: str) -> StoreContent:
+def _history(snapshots: list[dict[str, Any]], about: dict[str, Any], row: int, mark: str) -> StoreContent:
     """Probabilities and attention maps of one slice, a row for each epoch, all at the size of the slice."""
     from torch.nn.functional import interpolate
 
@@ -145,5 +145,6 @@ def _history(snapshots: list[dict[str, Any]], tissues: list[str], row: int, mark
         return interpolate(maps[None].float(), size=snapshots[0]["probability"].shape[-2:], mode="bilinear", align_corners=True)[0].half().numpy()
 
     maps = np.stack([np.concatenate([full(value) for value in snapshot.values()]) for snapshot in snapshots])
-    names = [*tissues, *(name for name in snapshots[0] if name != "probability")]
-    return StoreContent({"names": names, "row": row, "fingerprint": mark}, iter([{"epoch": np.arange(1, len(maps) + 1), "maps": maps}]))
+    names = [*about["tissues"], *(name for name in snapshots[0] if name != "probability")]
+    description = {"names": names, "row": row, "simulated": about["simulated"], "fingerprint": mark}
+    return StoreContent(description, iter([{"epoch": np.arange(1, len(maps) + 1), "maps": maps}]))
