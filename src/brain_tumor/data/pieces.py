@@ -26,3 +26,9 @@ def drop_small(labels: UInt8[np.ndarray, "a b c"], voxel_ml: float, smallest_ml:
     kept = volumes >= min(smallest_ml, volumes.max())
     kept[0] = False
     return np.where(kept[labelled], labels, 0).astype(labels.dtype)
+
+
+def replace_little(labels: UInt8[np.ndarray, "a b c"], voxel_ml: float, tissue: int, least_ml: float, other: int) -> UInt8[np.ndarray, "a b c"]:
+    """The labels with one tissue taken for another if there is less than a volume of it in all."""
+    found = labels == tissue
+    return np.where(found, np.uint8(other), labels) if found.sum() * voxel_ml < least_ml else labels

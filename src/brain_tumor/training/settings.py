@@ -1,8 +1,13 @@
 """Settings of training, checked before a run starts. Imports no torch."""
 
+from collections.abc import Sequence
 from typing import Literal, TypeVar
 
+import numpy as np
+from jaxtyping import UInt8
 from pydantic import BaseModel, Field
+
+from brain_tumor.data.pieces import drop_small, replace_little
 
 
 class EngineSettings(BaseModel, frozen=True, extra="forbid"):
@@ -103,16 +108,37 @@ class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
     augmentation: Augmentation = Augmentation()
 
 
+class Least(BaseModel, frozen=True, extra="forbid"):
+    """How much of a tissue a patient must have, and which tissue a smaller amount is taken for."""
+
+    ml: float = Field(gt=0)
+    otherwise: str
+
+
 class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
     """How masks are made of a trained network's output.
 
     Attributes:
         flips: each slice is also seen mirrored left and right, and the mean is taken; twice the time.
         smallest_ml: connected pieces of tumour below this volume are dropped, but for the largest; where slices make a volume. 0 drops none.
+        least: of each tissue, in a whole volume; of data sets that have both tissues.
     """
 
     flips: bool = True
     smallest_ml: float = Field(1.0, ge=0)
+    least: dict[str, Least] = {}
+
+    def tidy(self, labels: UInt8[np.ndarray, "a b c"], voxel_ml: float, tissues: Sequence[str]) -> UInt8[np.ndarray, "a b c"]:
+        """The labels of a volume without small pieces, and with no tissue of which there is too little.
+
+        Args:
+            tissues: names of the labels from 1 up.
+        """
+        labels = drop_small(labels, voxel_ml, self.smallest_ml)
+        for tissue, least in self.least.items():
+            if tissue in tissues and least.otherwise in tissues:
+                labels = replace_little(labels, voxel_ml, tissues.index(tissue) + 1, least.ml, tissues.index(least.otherwise) + 1)
+        return labels
 
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)

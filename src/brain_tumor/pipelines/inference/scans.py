@@ -15,7 +15,6 @@ from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.masks import MOST_BRAIN, Mask
 from brain_tumor.data.nifti_volumes import find, find_masks, name_mask, read_image, read_mask, require_labels
 from brain_tumor.data.parallel import WorkerSettings, for_each, shows_progress
-from brain_tumor.data.pieces import drop_small
 from brain_tumor.data.preparation import find_brain, standardise
 from brain_tumor.data.scan import Scan
 from brain_tumor.data.scans import SIMULATED_MARK
@@ -151,7 +150,7 @@ def _segment(network: TrainedNetwork, scans: list[Scan], data_set: DataSet, pred
     for scan in tqdm(scans, desc=f"segmenting with {network.name}", unit="patient", disable=not shows_progress()):
         image, spacing = read_image(scan)
         found = segment_volume(module, image, size, device, flips=prediction.flips)
-        yield Mask(scan.patient, drop_small(found, prod(spacing) / 1000, prediction.smallest_ml), scan.files[0], data_set)
+        yield Mask(scan.patient, prediction.tidy(found, prod(spacing) / 1000, data_set.tissue_names), scan.files[0], data_set)
 
 
 def measure_volumes(masks: Path, index: pd.DataFrame, data_set: DataSet) -> pd.DataFrame:

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from brain_tumor.data.parallel import shows_progress
-from brain_tumor.data.pieces import drop_small
 from brain_tumor.data.split import TEST
 from brain_tumor.data.store import Chunk, Store, StoreContent
 from brain_tumor.figures.segmentation import Example, choose_patients, draw_curves, draw_examples, draw_scores
@@ -45,19 +44,20 @@ def _predict(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, predi
         for patient, rows in tqdm(groups.items(), desc=f"predicting with {network.name}", unit="patient", disable=not shows_progress()):
             own = table.loc[rows]
             probability = np.concatenate(list(find_probabilities(module, slices, rows.to_numpy(), device, flips=prediction.flips)))
-            found = _drop_small(metrics.to_labels(probability), own, prediction.smallest_ml)
+            found = _tidy(metrics.to_labels(probability), own, prediction, slices.description["tissues"])
             same = {key: np.array([value] * len(own), dtype=object) for key, value in (("patient", patient), ("set", name))}
             yield {"probability": probability, "found": found, "row": rows.to_numpy(), "slice": own["slice"].to_numpy(), **same}
 
 
-def _drop_small(found: np.ndarray, rows: pd.DataFrame, smallest_ml: float) -> np.ndarray:
-    """The labels of a patient's slices without small pieces, where the slices make a volume."""
+def _tidy(found: np.ndarray, rows: pd.DataFrame, prediction: PredictionSettings, tissues: list[str]) -> np.ndarray:
+    """The labels of a patient's slices, tidied where the slices make a volume."""
     numbers = rows["slice"].to_numpy()
     volume = to_volume(found, numbers)
     if volume is None:
         return found
     row_mm, column_mm, slice_mm = (float(rows[name].iloc[0]) for name in ("row_mm", "column_mm", "slice_mm"))
-    return drop_small(volume[0], row_mm * column_mm * slice_mm * volume[1] / 1000, smallest_ml)[(numbers - numbers.min()) // volume[1]]
+    tidied = prediction.tidy(volume[0], row_mm * column_mm * slice_mm * volume[1] / 1000, tissues)
+    return tidied[(numbers - numbers.min()) // volume[1]]
 
 
 def count_pixels(predictions: Store, slices: Store) -> pd.DataFrame:
