@@ -13,7 +13,7 @@ from brain_tumor.figures.settings import TRAINING, describe_settings
 from brain_tumor.metrics.segmentation import MEAN, REFERENCE, SLICE
 from brain_tumor.metrics.surfaces import TOLERANCE
 from brain_tumor.pipelines.data_segmentation.tables import count_left_out, count_used
-from brain_tumor.pipelines.segmentation.tables import of_test, protocol, rank, score_targets, write_answer
+from brain_tumor.pipelines.segmentation.tables import of_test, protocol, rank, score_targets, spread_targets, write_answer
 
 REFERENCE_DICE = {"classic_unet": (0.861, 0.758), "improved_unet": (0.917, 0.847), "attention_unet": (0.918, 0.849)}
 """Dice and IoU at epoch 20 that deep-learning-project (Allone) gives for these networks with 32 filters on BraTS 2020."""
@@ -98,11 +98,11 @@ def _comparison(comparison: pd.DataFrame, differences: pd.DataFrame, about: Mapp
     best = rank(comparison, about)["network"].iloc[0]
     tables, others = [], differences[differences["than"] == best]
     if len(others):
-        tables.append((f"How much higher Dice is than {best}'s on the same patients, and 95 % interval", with_intervals(others, "difference", ["network"])))
+        tables.append((f"How much higher Dice is than {best}'s on the same patients, and 95 % interval", spread_targets(others, "difference", ["network"])))
     crossed = dice[dice["set"] != TEST]
     if len(crossed):
         text = "Cross-validation: each patient predicted by the member that was not trained on him (but validated with him)"
-        tables.append((text, with_intervals(crossed, "mean", ["network", "patients"])))
+        tables.append((text, spread_targets(crossed, "mean", ["network", "patients"])))
     return Section("Networks compared", protocol(about), tables, plots=[_means(dice[dice["set"] == TEST]), _patients(scores)])
 
 

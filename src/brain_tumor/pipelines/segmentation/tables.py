@@ -12,8 +12,8 @@ from brain_tumor.metrics.surfaces import FARTHEST, TOLERANCE
 
 RULES = (
     f"Rule of BraTS 2020 for empty masks: nothing there and nothing found counts 1, otherwise 0 (a distance of {FARTHEST} mm). Surfaces agree within "
-    f"{TOLERANCE:g} mm. Intervals: 95 % percentile bootstrap over patients. Where the settings say so, each slice was also seen mirrored, and small pieces "
-    "were dropped from what was found."
+    f"{TOLERANCE:g} mm. Intervals: 95 % percentile bootstrap over patients. Where the settings say so, each slice was also seen mirrored, small pieces "
+    "were dropped from what was found, and a tissue of which there was too little was taken for another."
 )
 PROTOCOL = (
     f"Protocol “volume”: counts summed over all slices of a patient, then mean and median over patients. {RULES} Patients of the test set were seen neither "
@@ -50,4 +50,11 @@ def write_answer(comparison: pd.DataFrame, about: Mapping[str, Any]) -> str:
 def score_targets(comparison: pd.DataFrame, metric: str = "dice") -> pd.DataFrame:
     """A metric of each network and target over the test patients' volumes, with intervals."""
     scores = of_test(comparison)
-    return with_intervals(scores[scores["metric"] == metric], "mean", ["network", "parameters", "patients"])
+    return spread_targets(scores[scores["metric"] == metric], "mean", ["network", "parameters", "patients"])
+
+
+def spread_targets(scores: pd.DataFrame, value: str, index: list[str]) -> pd.DataFrame:
+    """A column for each target, with intervals; first the one by which networks are ranked, which a narrow page shows too."""
+    wide = with_intervals(scores, value, index)
+    wide.insert(len(index), first := choose_headline(scores["target"]), wide.pop(first))
+    return wide
