@@ -12,6 +12,7 @@ import pytest
 from beartype import BeartypeConf, beartype
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from kedro.runner import AbstractRunner
 
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared" / "data"
@@ -39,11 +40,11 @@ def copy_project(folder: Path) -> Path:
     return folder
 
 
-def run(project: Path, pipeline: str = "segmentation", node_names: list[str] | None = None, **params: object) -> dict:
+def run(project: Path, pipeline: str = "segmentation", node_names: list[str] | None = None, runner: AbstractRunner | None = None, **params: object) -> dict:
     """`kedro run --env test` in a project, or some of its nodes."""
     bootstrap_project(project)
     with KedroSession.create(project, env="test", runtime_params=params) as session:
-        return session.run(pipeline_names=[pipeline], node_names=node_names)
+        return session.run(pipeline_names=[pipeline], node_names=node_names, runner=runner)
 
 
 def wait_until(happened: Callable[[], object], seconds: float = 120) -> None:

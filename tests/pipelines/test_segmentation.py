@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from kedro.pipeline import Pipeline
+from kedro.runner import ParallelRunner
 from support import copy_project, real, rows_of, run
 
 from brain_tumor.data.pieces import label_pieces
@@ -50,6 +51,17 @@ def test_whole_run_writes_every_layer(finished):
     assert history.description["names"] == ["NCR", "ED", "ET", "gates.0", "gates.1", "gates.2", "gates.3"]
     assert history.read(np.arange(2), "maps")[0].shape == (2, 7, 32, 32)
     assert len(pd.read_csv(data / "06_models/segmentation/classic_unet/training_log.csv")) == 2
+
+
+def test_nodes_side_by_side_find_the_same(finished, project, sample):
+    """As `make demo` runs them, each in a process of its own; what is trained already is not trained again."""
+    trained = "data/06_models"
+    shutil.copytree(finished / trained, project / trained)
+    run(project, runner=ParallelRunner(max_workers=2), segmentation_source=str(sample))
+    for table in ("comparison.csv", "differences.csv", "attention_unet/attention_summary.csv"):
+        one, other = (pd.read_csv(folder / "data/08_reporting/segmentation" / table) for folder in (finished, project))
+        pd.testing.assert_frame_equal(one, other)
+    assert (project / "data/08_reporting/segmentation/report.html").stat().st_size > 100_000
 
 
 def test_every_store_says_that_it_is_simulated(finished):
