@@ -53,6 +53,7 @@ def test_whole_run_writes_every_layer(finished):
     assert len(pd.read_csv(data / "06_models/segmentation/classic_unet/training_log.csv")) == 2
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # of Python 3.12; Kedro forks, before torch is imported
 def test_nodes_side_by_side_find_the_same(finished, project, sample):
     """As `make demo` runs them, each in a process of its own; what is trained already is not trained again."""
     trained = "data/06_models"
