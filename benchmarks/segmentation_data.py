@@ -90,7 +90,7 @@ def benchmark_feed(folder: Path, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         rows = Rows(write_slices(folder, Path(scratch) / "slices.h5", 8 * len(files)), np.arange(8 * len(files)))
         loaders = {
-            f"{way} slices": load(rows, BatchOrder(len(rows), 32, seed=0), torch.device("cpu"), budget, workers)
+            f"{way} slices": load(rows, BatchOrder(rows, 32, seed=0), torch.device("cpu"), budget, workers)
             for way, budget, workers in (("resident", 1e9, 0), ("streamed", 0, 0))
         }
 

@@ -30,7 +30,7 @@ SETTINGS = (
 MADE = f"""\
 First on the embedded sample (SIMULATED), then on real slices from the weights found there: one patient validates, one is for testing, the rest is learned from.
 
-    kedro run --pipelines segmentation
+    kedro run --pipelines segmentation --params segmentation.recipe.epochs=15,segmentation.recipe.empty_slices=1
     cp data/06_models/segmentation/classic_unet/network.safetensors pretrained.safetensors
     kedro run --pipelines segmentation --env full --to-outputs segmentation.slices,segmentation.splits --params segmentation_source=FOLDER,{SETTINGS}
     kedro run --namespaces=segmentation.classic_unet --env full --params segmentation_source=FOLDER,segmentation.initial_weights=pretrained.safetensors,{SETTINGS}

@@ -18,6 +18,7 @@ from brain_tumor.networks import networks_of
 from brain_tumor.networks.trained import read_network, write_network
 from brain_tumor.pipelines.segmentation.training import train_network
 from brain_tumor.training.checkpoints import Checkpoints
+from brain_tumor.training.fit import fit
 from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
 
 
@@ -55,9 +56,8 @@ def test_whole_run_writes_every_layer(finished):
 
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # of Python 3.12; Kedro forks, before torch is imported
 def test_nodes_side_by_side_find_the_same(finished, project, sample):
-    """As `make demo` runs them, each in a process of its own; what is trained already is not trained again."""
-    trained = "data/06_models"
-    shutil.copytree(finished / trained, project / trained)
+    """As `make demo` runs them, each in a process of its own; one network is trained there, the others are taken from their checkpoints."""
+    shutil.copytree(finished / "data/06_models", project / "data/06_models", ignore=shutil.ignore_patterns("improved_unet"))
     run(project, runner=ParallelRunner(max_workers=2), segmentation_source=str(sample))
     for table in ("comparison.csv", "differences.csv", "attention_unet/attention_summary.csv"):
         one, other = (pd.read_csv(folder / "data/08_reporting/segmentation" / table) for folder in (finished, project))
@@ -104,6 +104,32 @@ def test_small_pieces_are_dropped_from_what_is_found(finished, project):
     assert np.unique(everything[kept != everything]).any()
     assert not kept[kept != everything].any()
     assert (kept > 0).sum() * voxel_ml == pytest.approx(volumes[volumes >= bound].sum())
+
+
+def test_too_little_of_a_tissue_is_taken_for_another(finished, project):
+    """What is found with a bound that no patient reaches, for the last tissue that is found at all."""
+    data = "data/07_model_output/segmentation/classic_unet/predictions.h5"
+    shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
+    run(project, node_names=[ONE[1]], segmentation={"prediction": {"least": {"ET": {"ml": 0}}}})
+    (before,) = Store(project / data).read(np.arange(5), "found")
+    tissues, last = ["NCR", "ED", "ET"], int(before.max())
+    other = last % 3 + 1
+    bound = f"{{ET: {{ml: 0}}, {tissues[last - 1]}: {{ml: 1000000, otherwise: {tissues[other - 1]}}}}}"
+    (project / "conf/test/parameters_least.yml").write_text(f"segmentation: {{prediction: {{least: {bound}}}}}")
+    run(project, node_names=[ONE[1]])
+    (after,) = Store(project / data).read(np.arange(5), "found")
+    assert last
+    assert np.array_equal(after, np.where(before == last, other, before))
+
+
+def test_an_epoch_learns_from_the_recipes_share_of_slices_without_tumour(finished, project, monkeypatch):
+    shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
+    seen = []
+    monkeypatch.setattr("brain_tumor.training.fit.fit", lambda job: seen.append(job.train) or fit(job))
+    run(project, node_names=ONE[:1], segmentation={"recipe": {"empty_slices": 0.5}})
+    (rows,) = seen
+    assert rows.share == 0.5
+    assert np.array_equal(rows.seldom, rows.store.rows["tumour_pixels"].to_numpy()[rows.rows] == 0)
 
 
 def test_network_file_says_what_it_needs(finished):

@@ -58,12 +58,22 @@ def test_heat_has_the_images_size_and_leaves_the_network_as_it_was(network, stor
     image = to_input(torch.from_numpy(store.read(rows, "image")[0]).float(), 2)
     with torch.no_grad():
         before = network(image)
-    heat = find_heat(network, store, rows, CPU, channels=2)
+    heat = find_heat(network, store, rows, np.array([0, 1, 1, 0, 1, 0]), CPU, channels=2)
     assert heat.shape == (6, network.image_size, network.image_size)
     assert np.isfinite(heat).all()
     assert (heat >= 0).all()
     with torch.no_grad():
         assert torch.allclose(network(image), before, atol=1e-5)
+
+
+def test_heat_of_an_image_does_not_depend_on_the_others_of_the_batch(network, stores):
+    store, found = stores[network.image_size], np.array([0, 1, 1, 0, 1, 0])
+    together = find_heat(network, store, np.arange(6), found, CPU, channels=2)
+    alone = [find_heat(network, store, np.array([k]), found[k : k + 1], CPU, channels=2)[0] for k in range(6)]
+    np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-5 * together.max())
+    if hasattr(network, "features"):
+        other = find_heat(network, store, np.arange(6), 1 - found, CPU, channels=2)
+        assert not np.allclose(together, other, atol=1e-2 * together.max())
 
 
 class Bright(torch.nn.Module):
@@ -81,7 +91,7 @@ class Bright(torch.nn.Module):
 
 
 def test_heat_lies_where_the_evidence_is(stores):
-    heat = find_heat(Bright(), stores[SIZE], np.arange(6), CPU, channels=1)
+    heat = find_heat(Bright(), stores[SIZE], np.arange(6), np.ones(6, int), CPU, channels=1)
     image = stores[SIZE].read(np.arange(6), "image")[0][:, 0].astype(float)
     for one, grey in zip(heat, image, strict=True):
         evidence = np.maximum(grey - 64, 0)

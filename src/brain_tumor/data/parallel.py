@@ -17,7 +17,7 @@ class WorkerSettings(BaseModel, frozen=True, extra="forbid"):
     """Who does the work.
 
     Attributes:
-        workers: processes; -1 is one for each core.
+        workers: processes; -1 is one for each core, or none but this one where nodes run side by side.
         dask: address of a Dask scheduler (`tcp://host:8786`) whose workers see the same files; they do the work instead.
     """
 
@@ -28,11 +28,10 @@ class WorkerSettings(BaseModel, frozen=True, extra="forbid"):
 def for_each(work: Callable[..., T], tasks: Iterable[tuple[Any, ...]], settings: WorkerSettings, label: str, unit: str = "patient") -> Iterator[T]:
     """Results of `work(*task)` in the order of the tasks, as they are ready, with a progress bar in a terminal.
 
-    A few tasks are under way at any time, so memory doesn't grow with their number as long as results are consumed. Where nodes run side by side,
-    the cores are taken, and each does its work itself.
+    A few tasks are under way at any time, so memory doesn't grow with their number as long as results are consumed.
     """
     tasks = list(tasks)
-    alone = len(tasks) < 2 or (settings.dask is None and is_beside_others())
+    alone = len(tasks) < 2 or (settings == WorkerSettings() and is_beside_others())
     with _backend(settings):
         parallel = joblib.Parallel(n_jobs=1 if alone else settings.workers, return_as="generator")
         done = parallel(joblib.delayed(work)(*task) for task in tasks)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ class Rows:
     Attributes:
         rows: int (n,), their numbers.
         names: arrays to read.
-        seldom: bool (n,), those of which a pass over the data sees only `share`, others each time; None: it sees all.
+        seldom: bool (n,), those of which a pass over the data sees only `share`, rounded up, the next ones in the next pass; None: it sees all.
     """
 
     store: Store
@@ -77,6 +78,7 @@ class BatchOrder(Sampler[np.ndarray]):
     of an epoch may be cut short. Without, every row once, in order. Each of several processes gets its share of each batch.
 
     Args:
+        rows: what is ordered; its `seldom` counts with a seed only.
         batch_size: over all processes.
         least: batches in a shuffled epoch; a small data set is passed over as often as it takes.
         rank: of this process, of `ranks`.
@@ -86,7 +88,7 @@ class BatchOrder(Sampler[np.ndarray]):
         self.batch_size, self.seed, self.rank, self.ranks, self.epoch = batch_size, seed, rank, ranks, 0
         seldom = np.zeros(len(rows), bool) if rows.seldom is None or seed is None else rows.seldom
         self.always, self.seldom = np.flatnonzero(~seldom), np.flatnonzero(seldom)
-        self.chosen = round(rows.share * len(self.seldom))
+        self.chosen = ceil(rows.share * len(self.seldom))
         self.length = len(self.always) + self.chosen
         self.batches = max(1 if seed is None else least, -(-self.length // batch_size))
 
@@ -103,12 +105,13 @@ class BatchOrder(Sampler[np.ndarray]):
 
     def _shuffled(self, seed: int) -> np.ndarray:
         needed = self.batches * self.batch_size
-        return np.concatenate([self._pass(np.random.default_rng([seed, self.epoch, number])) for number in range(-(-needed // self.length))])[:needed]
-
-    def _pass(self, rng: np.random.Generator) -> np.ndarray:
-        if not len(self.seldom):
-            return rng.permutation(self.length)
-        return rng.permutation(np.concatenate([self.always, rng.choice(self.seldom, self.chosen, replace=False)]))
+        passes, turns = ceil(needed / self.length), np.random.default_rng(seed).permutation(self.seldom)
+        order = []
+        for number in range(passes):
+            turn = (self.epoch * passes + number) * self.chosen
+            rows = np.concatenate([self.always, np.take(turns, np.arange(turn, turn + self.chosen), mode="wrap")])
+            order.append(np.random.default_rng([seed, self.epoch, number]).permutation(rows))
+        return np.concatenate(order)[:needed]
 
 
 def load(rows: Rows, order: BatchOrder, device: torch.device, resident_gb: float, workers: int) -> DataLoader[Batch]:

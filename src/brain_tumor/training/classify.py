@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from tqdm import tqdm
@@ -35,13 +35,15 @@ def find_logits(network: TrainedNetwork, images: Store, rows: np.ndarray, device
         yield logits.cpu().numpy()
 
 
-def find_heat(network: nn.Module, images: Store, rows: np.ndarray, device: Device, *, channels: int) -> Float32[np.ndarray, "n s s"]:
-    """How much each place speaks for the class that the network finds, in fp32: Grad-CAM of a convolutional network, attention rollout of a ViT."""
+def find_heat(
+    network: nn.Module, images: Store, rows: np.ndarray, found: Int[np.ndarray, " n"], device: Device, *, channels: int
+) -> Float32[np.ndarray, "n s s"]:
+    """How much each place speaks for the class that was found, in fp32: Grad-CAM of a convolutional network; attention rollout of a ViT, whatever the class."""
     network = device.place(network)
     parts = []
     for start in range(0, len(rows), BATCH):
         x = _read(images, rows[start : start + BATCH], device, channels)
-        parts.append(roll_out(network, x) if isinstance(network, ViT) else grad_cam(network, x))
+        parts.append(roll_out(network, x) if isinstance(network, ViT) else grad_cam(network, x, found[start : start + BATCH]))
     return torch.cat(parts)[:, 0].float().cpu().numpy()
 
 
@@ -49,8 +51,8 @@ def _read(images: Store, rows: np.ndarray, device: Device, channels: int) -> Flo
     return to_input(device.place_batch(torch.from_numpy(images.read(rows, "image")[0]).float()), channels)
 
 
-def grad_cam(network: nn.Module, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
-    """Grad-CAM of what goes into the last pooling.
+def grad_cam(network: nn.Module, x: Float[Tensor, "b c h w"], found: Int[np.ndarray, " b"]) -> Float[Tensor, "b 1 h w"]:
+    """Grad-CAM of what goes into the last pooling, for a class of each image.
 
     Source: Selvaraju et al. 2017, arXiv:1610.02391; MONAI's.
     """
@@ -60,7 +62,10 @@ def grad_cam(network: nn.Module, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]  # what is hooked must not be overwritten
     last = max(k for k, module in enumerate(network.features) if isinstance(module, nn.MaxPool2d)) - 1  # type: ignore[arg-type]
-    return GradCAM(network, f"features.{last}", postprocessing=lambda heat: heat)(x).detach()
+    explain, heat = GradCAM(network, f"features.{last}", postprocessing=lambda heat: heat), torch.empty_like(x[:, :1])
+    for kind in np.unique(found):  # images of one class at a time: MONAI takes one class for a whole batch
+        heat[found == kind] = explain(x[found == kind], class_idx=int(kind)).detach()
+    return heat
 
 
 def roll_out(network: ViT, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:

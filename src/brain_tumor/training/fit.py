@@ -47,6 +47,11 @@ class Job:
     engine: EngineSettings
     checkpoints: Checkpoints
 
+    @property
+    def name(self) -> str:
+        """The experiment's: its checkpoints are in `{name}/checkpoints/{fingerprint}`."""
+        return self.checkpoints.folder.parents[1].name
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -76,11 +81,11 @@ def fit(job: Job) -> Fitted:
     device = choose_device(job.engine)
     found = job.checkpoints.newest()
     if found and is_finished(found[1]["log"], job):
-        logger.info("trained already with these settings on these data; taken from %s (delete the folder to train again)", job.checkpoints.folder)
+        logger.info("%s: trained already with these settings on these data; taken from %s (delete the folder to train again)", job.name, job.checkpoints.folder)
     else:
-        logger.info("training %s parameters on %s", f"{sum(p.numel() for p in job.task.parameters()):,}", device)
+        logger.info("%s: training %s parameters on %s", job.name, f"{sum(p.numel() for p in job.task.parameters()):,}", device)
         if found:
-            logger.info("going on after epoch %d, from %s", len(found[1]["log"]), found[0])
+            logger.info("%s: going on after epoch %d, from %s", job.name, len(found[1]["log"]), found[0])
         resume = (found[0], len(found[1]["log"])) if found else None
         try:
             launch(partial(train, job, resume), job.checkpoints.folder.name, job.engine)
@@ -163,11 +168,11 @@ def tracker(job: Job) -> MLFlowLogger | None:
         return None
     if find_spec("mlflow") is None:
         raise ImportError("training.mlflow needs MLflow: pip install 'brain-tumor-mri[mlflow]'")
-    experiment, mark = job.checkpoints.folder.parents[1].name, job.checkpoints.folder.name
+    mark = job.checkpoints.folder.name
     note = job.checkpoints.folder / "mlflow_run"
     known = note.read_text() if note.is_file() else None
-    tags = {"experiment": experiment, "fingerprint": mark}
-    made = MLFlowLogger(experiment_name="brain-tumour-mri", run_name=experiment, tracking_uri=job.engine.mlflow, tags=tags, run_id=known)
+    tags = {"experiment": job.name, "fingerprint": mark}
+    made = MLFlowLogger(experiment_name="brain-tumour-mri", run_name=job.name, tracking_uri=job.engine.mlflow, tags=tags, run_id=known)
     if not known and made.run_id:
         made.log_hyperparams({**job.recipe.model_dump(), "seed": job.engine.seed, "precision": job.engine.precision})
         note.parent.mkdir(parents=True, exist_ok=True)
@@ -252,8 +257,8 @@ class Record(Checkpoint):
         trainer.should_stop = is_finished(self.rows, self.job)
         if trainer.is_global_zero:
             monitor = self.job.monitor
-            words = "epoch %d of at most %d: loss %.4f, %s %.4f, %.1f s"
-            logger.info(words, row["epoch"], self.job.recipe.epochs, row["train_loss"], monitor, row[monitor], row["seconds"])
+            words = "%s: epoch %d of at most %d, loss %.4f, %s %.4f, %.1f s"
+            logger.info(words, self.job.name, row["epoch"], self.job.recipe.epochs, row["train_loss"], monitor, row[monitor], row["seconds"])
 
     def _save(self, trainer: lightning.Trainer) -> None:
         checkpoints = self.job.checkpoints

@@ -97,7 +97,7 @@ class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
         missed_weight: what a missed pixel counts against one found where there is none; 0.5 is Dice, other values a Tversky index.
         focal: exponent by which pixels that are right already count less in cross-entropy; 0 is plain.
         attention_weight: weight of a loss that asks each attention gate to show the whole tumour.
-        empty_slices: share of the slices without tumour that an epoch learns from, others in the next.
+        empty_slices: share of the slices without tumour that a pass over the data learns from, the next ones in the next pass.
     """
 
     dice_weight: float = Field(0.5, ge=0, le=1)
@@ -109,9 +109,9 @@ class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
 
 
 class Least(BaseModel, frozen=True, extra="forbid"):
-    """How much of a tissue a patient must have, and which tissue a smaller amount is taken for."""
+    """How much of a tissue a patient must have, 0 for any, and which tissue a smaller amount is taken for."""
 
-    ml: float = Field(gt=0)
+    ml: float = Field(ge=0)
     otherwise: str
 
 
@@ -196,7 +196,8 @@ class ClassificationRecipe(Recipe, frozen=True, extra="forbid"):
     Attributes:
         label_smoothing: share of each label that is spread evenly over the classes.
         balanced: rare classes count as much in the loss as frequent ones.
-        flips: an image is also seen mirrored left and right when it is classified, and the mean is taken; the temperature is fitted to that.
+        flips: an image is also seen mirrored left and right when it is classified, and the mean is taken. Part of the recipe, because the temperature is
+            fitted to it: a network's file says it, and classifying new images does as the file says.
     """
 
     label_smoothing: float = Field(0.0, ge=0, lt=1)

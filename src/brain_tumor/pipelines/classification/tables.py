@@ -12,7 +12,8 @@ from brain_tumor.figures.cells import with_intervals, write_intervals
 PROTOCOL = (
     "The official test set is the testing folder as published, copies of training images included. The deduplicated one holds one of each group of copies, "
     "none of which was learned from. Intervals: 95 % percentile bootstrap over groups of copies. The epoch and the temperature were chosen on validation "
-    "images, which are drawn from the training folder by group of copies; the test images were used once. The files carry no patient ids, so slices of one "
+    "images, which are drawn from the training folder by group of copies; the test images were used once. Where a recipe says `flips`, an answer is the mean "
+    "over an image and its mirror image. The files carry no patient ids, so slices of one "
     "patient may be on both sides."
 )
 

@@ -144,7 +144,10 @@ def _reference(comparison: pd.DataFrame) -> Section:
 
 
 def _costs(costs: pd.DataFrame, figures: Mapping[str, bytes]) -> Section:
-    text = "Operations are counted for a forward pass of one slice; a training step takes about three times as many. Seconds are of this run on its device."
+    text = (
+        "Operations are counted for a forward pass of one slice; a training step takes about three times as many. "
+        "Seconds are of this run on its device, beside whatever else it ran."
+    )
     return Section("What a network costs", text, [("", costs)], [Picture(figures[name], WORDS[name]) for name in ("2_costs", "3_parameters")])
 
 
