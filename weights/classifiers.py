@@ -58,7 +58,7 @@ def write_card(networks: Sequence[TrainedNetwork]) -> str:
         columns=["file", "network", "parameters", "sizes", "images learned from", "seed"],
     )
     limits = [
-        *(f"{n.name} has most of its heat inside the head in {n.description['looks_inside']:.0%} of the test images looked at. {ELSEWHERE}" for n in networks),
+        *(_look(network) for network in networks),
         "Temperature fits the validation images; test images come from other sources in part, where the networks are less often right than they are sure.",
         "Any image is given one of the classes. Scans of another hospital, or prepared in another way, are not like those that were learned from.",
         "Learned from the images of " + ", ".join(f"{count:,} {kind}" for kind, count in zip(about["classes"], about["images"], strict=True)) + ".",
@@ -75,3 +75,8 @@ def write_card(networks: Sequence[TrainedNetwork]) -> str:
         Section("Citations", write_list(["Nickparvar, Brain Tumor MRI Dataset, Kaggle, 10.34740/kaggle/dsv/2645886"])),
     ]
     return render_card(f"Weights: classification of {about['data_set']}", summary, sections, simulated=about["simulated"])
+
+
+def _look(network: TrainedNetwork) -> str:
+    inside = network.description["looks_inside"]
+    return f"{network.name} has most of its heat inside the head in {inside:.0%} of the test images looked at.{f' {ELSEWHERE}' if inside < 1 else ''}"

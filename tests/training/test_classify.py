@@ -90,12 +90,18 @@ class Bright(torch.nn.Module):
         return torch.stack([torch.zeros_like(left), left], 1)
 
 
-def test_heat_lies_where_the_evidence_is(stores):
+def test_heat_lies_where_the_evidence_is_and_the_network_looks(stores):
+    """In blocks of 2 x 2, of which pooling takes the brightest pixel; bright pixels on the right change nothing."""
     heat = find_heat(Bright(), stores[SIZE], np.arange(6), np.ones(6, int), CPU, channels=1)
     image = stores[SIZE].read(np.arange(6), "image")[0][:, 0].astype(float)
+    unseen = 0
     for one, grey in zip(heat, image, strict=True):
-        evidence = np.maximum(grey - 64, 0)
-        assert np.corrcoef(one.ravel(), evidence.ravel())[0, 1] > 0.9
+        blocks = [values.reshape(SIZE // 2, 2, SIZE // 2, 2).max((1, 3)) for values in (one, np.maximum(grey - 64, 0))]
+        (shown, shown_right), (evidence, evidence_right) = (np.split(values, 2, axis=1) for values in blocks)
+        unseen += evidence_right.any()
+        assert not shown_right.any()
+        assert np.corrcoef(shown.ravel(), evidence.ravel())[0, 1] > 0.99
+    assert unseen > 1
 
 
 def test_rollout_of_flat_attention_is_flat():

@@ -38,12 +38,12 @@ def find_logits(network: TrainedNetwork, images: Store, rows: np.ndarray, device
 def find_heat(
     network: nn.Module, images: Store, rows: np.ndarray, found: Int[np.ndarray, " n"], device: Device, *, channels: int
 ) -> Float32[np.ndarray, "n s s"]:
-    """How much each place speaks for the class that was found, in fp32: Grad-CAM of a convolutional network; attention rollout of a ViT, whatever the class."""
+    """How much each place speaks for the class that was found, in fp32: HiResCAM of a convolutional network; attention rollout of a ViT, whatever the class."""
     network = device.place(network)
     parts = []
     for start in range(0, len(rows), BATCH):
         x = _read(images, rows[start : start + BATCH], device, channels)
-        parts.append(roll_out(network, x) if isinstance(network, ViT) else grad_cam(network, x, found[start : start + BATCH]))
+        parts.append(roll_out(network, x) if isinstance(network, ViT) else trace(network, x, found[start : start + BATCH]))
     return torch.cat(parts)[:, 0].float().cpu().numpy()
 
 
@@ -51,20 +51,23 @@ def _read(images: Store, rows: np.ndarray, device: Device, channels: int) -> Flo
     return to_input(device.place_batch(torch.from_numpy(images.read(rows, "image")[0]).float()), channels)
 
 
-def grad_cam(network: nn.Module, x: Float[Tensor, "b c h w"], found: Int[np.ndarray, " b"]) -> Float[Tensor, "b 1 h w"]:
-    """Grad-CAM of what goes into the last pooling, for a class of each image.
+def trace(network: nn.Module, x: Float[Tensor, "b c h w"], found: Int[np.ndarray, " b"]) -> Float[Tensor, "b 1 h w"]:
+    """HiResCAM of what goes into the last pooling, for a class of each image: each place by its own gradient.
 
-    Source: Selvaraju et al. 2017, arXiv:1610.02391; MONAI's.
+    Grad-CAM takes the mean gradient over all places, which shows heat where a network that tells places apart doesn't look.
+    Source: Draelos and Carin 2020, arXiv:2011.08891, with MONAI's hooks.
     """
-    from monai.visualize import GradCAM
+    from monai.visualize import ModelWithHooks
 
     for module in network.modules():
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]  # what is hooked must not be overwritten
     last = max(k for k, module in enumerate(network.features) if isinstance(module, nn.MaxPool2d)) - 1  # type: ignore[arg-type]
-    explain, heat = GradCAM(network, f"features.{last}", postprocessing=lambda heat: heat), torch.empty_like(x[:, :1])
-    for kind in np.unique(found):  # images of one class at a time: MONAI takes one class for a whole batch
-        heat[found == kind] = explain(x[found == kind], class_idx=int(kind)).detach()
+    hooked, heat = ModelWithHooks(network, f"features.{last}", register_forward=True, register_backward=True), torch.empty_like(x[:, :1])
+    for kind in np.unique(found):  # MONAI takes one class for a whole batch
+        _, (activation,), (gradient,) = hooked(x[found == kind], class_idx=int(kind))
+        places = (gradient * activation).sum(1, keepdim=True).relu().detach()
+        heat[found == kind] = interpolate(places, size=x.shape[-2:], mode="bilinear", align_corners=False)
     return heat
 
 

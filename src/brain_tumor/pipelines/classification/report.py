@@ -29,7 +29,7 @@ WORDS = {
     ),
     "4_kernels": Words("Kernels of the first layer, summed over the channels.", "small grey squares, one for each kernel of the first layer"),
     "5_looks": Words(
-        "Test images that are classified rightly, and what speaks for the class found: Grad-CAM of the last convolution, or attention rollout.",
+        "Test images that are classified rightly, and what speaks for the class found: HiResCAM of the last convolution, or attention rollout.",
         "pairs of images: the scan, and the scan with its heat in colour, some for each class, with the class there, the class found and the confidence",
     ),
     "6_regions": Words(

@@ -15,7 +15,7 @@ from brain_tumor.pipelines.segmentation.tables import RULES
 
 WORDS = {
     "1_images": Words(
-        "The images that the network is least sure of, and what in them speaks for the class found: Grad-CAM of the last convolution, or attention rollout.",
+        "The images that the network is least sure of, and what in them speaks for the class found: HiResCAM of the last convolution, or attention rollout.",
         "pairs of images: the scan, and the scan with its heat in colour, with the class found, the confidence and the file",
     ),
     "1_scans": Words(
