@@ -35,7 +35,7 @@ def _predict(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, predi
     from brain_tumor.training.device import choose_device
     from brain_tumor.training.predict import find_probabilities
 
-    table, device = slices.rows, choose_device(engine)
+    table, tissues, device = slices.rows, slices.description["tissues"], choose_device(engine)
     parts = [(TEST, network.module(), splits.loc[splits["split"] == TEST, "patient"])]
     if len(network.members) > 1:
         parts += [(CROSS_VALIDATION, network.member(k), patients) for k, patients in enumerate(network.description["validation_patients"])]
@@ -44,7 +44,7 @@ def _predict(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, predi
         for patient, rows in tqdm(groups.items(), desc=f"predicting with {network.name}", unit="patient", disable=not shows_progress()):
             own = table.loc[rows]
             probability = np.concatenate(list(find_probabilities(module, slices, rows.to_numpy(), device, flips=prediction.flips)))
-            found = _tidy(metrics.to_labels(probability), own, prediction, slices.description["tissues"])
+            found = _tidy(metrics.to_labels(probability), own, prediction, tissues)
             same = {key: np.array([value] * len(own), dtype=object) for key, value in (("patient", patient), ("set", name))}
             yield {"probability": probability, "found": found, "row": rows.to_numpy(), "slice": own["slice"].to_numpy(), **same}
 
