@@ -82,7 +82,7 @@ def test_pipeline_is_split_around_its_experiments(project):
 def test_the_package_runs_as_a_program(project):
     command = [sys.executable, "-m", "brain_tumor", "--env", "test", "--pipelines", "data_engineering", "--to-nodes", "data_segmentation.index_slices"]
     result = subprocess.run(command, cwd=project, env=os.environ | {"PYTHONPATH": str(project / "src")}, capture_output=True, text=True, check=True)  # noqa: S603
-    assert "Done" in result.stderr + result.stdout
+    assert "Done: " in result.stderr + result.stdout
 
 
 @sees_processes

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from itertools import product
+from os.path import commonpath
 from time import perf_counter
 from typing import Any, cast
 
@@ -85,7 +86,7 @@ class Tracking:
 
 
 class RunSummary:
-    """A line for each node, and a last one: which reports the run wrote, and how long it took."""
+    """A line for each node, and a last one: which reports the run wrote, or else where its results are, and how long it took."""
 
     @hook_impl
     def before_pipeline_run(self) -> None:
@@ -99,8 +100,13 @@ class RunSummary:
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Say where the reports are."""
+        """Say where the reports are, or else the folder that all results are in."""
         minutes, seconds = divmod(round(perf_counter() - self.start), 60)
         took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-        reports = [str(getattr(catalog[name], "_filepath", name)) for name in sorted(pipeline.outputs()) if name.endswith("report")]
-        logger.info("Report: %s (%s)" if reports else "Done%s (%s)", ", ".join(reports), took)
+        paths = {name: getattr(catalog[name], "_filepath", None) for name in sorted(pipeline.outputs())}
+        written = {name: str(path) for name, path in paths.items() if path}
+        reports = [path for name, path in written.items() if name.endswith("report")]
+        if reports:
+            logger.info("Report: %s (%s)", ", ".join(reports), took)
+        else:
+            logger.info("Done%s (%s)", f": {commonpath(written.values())}" if written else "", took)
