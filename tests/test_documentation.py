@@ -21,7 +21,7 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
-from kedro.runner import SequentialRunner
+from kedro.runner import AbstractRunner
 from markdown_it import MarkdownIt
 from packaging.requirements import Requirement
 from support import ROOT, copy_project, save_patient
@@ -115,7 +115,7 @@ def check(project, monkeypatch):
                 f"'{command}': {program} is not among {', '.join(checks)}; run the command in a test and say so in RUN, or why it can't be in EXEMPT"
             )
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(SequentialRunner, "run", resolve_pipeline)
+            patch.setattr(AbstractRunner, "run", resolve_pipeline)
             checks[program](words)
 
     return resolve
@@ -197,7 +197,7 @@ def test_command_resolves(command, check):
 
 @pytest.mark.parametrize(("page", "block"), SETTINGS, ids=[f"{page} {list(block)}" for page, block in SETTINGS])
 def test_settings_are_accepted(page, block, project, monkeypatch):
-    monkeypatch.setattr(SequentialRunner, "run", resolve_pipeline)
+    monkeypatch.setattr(AbstractRunner, "run", resolve_pipeline)
     with KedroSession.create(project, runtime_params=block) as session:
         session.run(pipeline_names=["__default__"])
         taken = session.load_context().config_loader["parameters"]
