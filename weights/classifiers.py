@@ -32,7 +32,7 @@ def measure(data: Path, name: str) -> dict[str, Any]:
     folder = data / f"08_reporting/classification/{name}"
     scores = pd.read_csv(folder / "scores.csv").query("metric in @METRICS or metric.str.startswith('recall_')")
     rows = scores[["test_set", "metric", "value", "low", "high", "images"]].to_dict("records")
-    return {"scores": rows, "looks_inside": float((pd.read_csv(folder / "looks.csv")["inside"] >= 0.5).mean())}
+    return {"scores": rows, "looks_inside": float((pd.read_csv(folder / "looks.csv")["inside"].dropna() >= 0.5).mean())}
 
 
 def write_card(networks: Sequence[TrainedNetwork]) -> str:
@@ -79,4 +79,5 @@ def write_card(networks: Sequence[TrainedNetwork]) -> str:
 
 def _look(network: TrainedNetwork) -> str:
     inside = network.description["looks_inside"]
-    return f"{network.name} has most of its heat inside the head in {inside:.0%} of the test images looked at.{f' {ELSEWHERE}' if inside < 1 else ''}"
+    said = f"{network.name} has most of its heat inside the head in {inside:.0%} of the test images in which some place speaks for the class found."
+    return f"{said} {ELSEWHERE}" if inside < 1 else said

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from itertools import product
-from os.path import commonpath
+from pathlib import Path
 from time import perf_counter
 from typing import Any, cast
 
@@ -103,10 +103,7 @@ class RunSummary:
         """Say where the reports are, or else the folder that all results are in."""
         minutes, seconds = divmod(round(perf_counter() - self.start), 60)
         took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-        paths = {name: getattr(catalog[name], "_filepath", None) for name in sorted(pipeline.outputs())}
-        written = {name: str(path) for name, path in paths.items() if path}
-        reports = [path for name, path in written.items() if name.endswith("report")]
-        if reports:
-            logger.info("Report: %s (%s)", ", ".join(reports), took)
-        else:
-            logger.info("Done%s (%s)", f": {commonpath(written.values())}" if written else "", took)
+        paths = {name: catalog[name]._describe().get("filepath") for name in sorted(pipeline.outputs())}
+        reports = [str(path or name) for name, path in paths.items() if name.endswith("report")]
+        folders = sorted({str(Path(path).parent) for path in paths.values() if path})
+        logger.info("%s (%s)", f"Report: {', '.join(reports)}" if reports else f"Done: {', '.join(folders)}" if folders else "Done", took)

@@ -16,16 +16,17 @@ def test_results_come_in_order(workers):
     assert list(for_each(operator.pow, TASKS, WorkerSettings(workers=workers), "squaring")) == SQUARES
 
 
-def ask():
-    return os.getpid(), set(for_each(os.getpid, [()] * 4, WorkerSettings(workers=2), "asking"))
+def ask(workers):
+    return os.getpid(), set(for_each(os.getpid, [()] * 4, WorkerSettings(workers=workers), "asking"))
 
 
-def test_a_process_beside_others_does_its_work_itself():
-    own, workers = ask()
+def test_a_process_beside_others_does_its_work_itself_unless_told_otherwise():
+    own, workers = ask(2)
     assert own not in workers
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        own, workers = pool.submit(ask).result()
+        (own, workers), (_, others) = pool.submit(ask, -1).result(), pool.submit(ask, 2).result()
     assert workers == {own}
+    assert own not in others
 
 
 def test_progress_is_shown_in_a_terminal_that_no_other_process_writes_to(monkeypatch):

@@ -30,7 +30,7 @@ def test_shares_of_heat_and_area_add_up(head):
     corner[:5, :5] = 3
     assert share_regions(corner, image)["outside"] == 1
     flat = share_regions(np.zeros((128, 128)), image)
-    assert [flat[region] for region in REGIONS] == [flat[f"{region}_area"] for region in REGIONS]
+    assert np.isnan([flat[region] for region in REGIONS]).all()
 
 
 def test_image_without_a_head():

@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from kedro.pipeline import Pipeline
 from kedro.runner import ParallelRunner
 from support import copy_project, real, rows_of, run
@@ -114,8 +115,8 @@ def test_too_little_of_a_tissue_is_taken_for_another(finished, project):
     (before,) = Store(project / data).read(np.arange(5), "found")
     tissues, last = ["NCR", "ED", "ET"], int(before.max())
     other = last % 3 + 1
-    bound = f"{{ET: {{ml: 0}}, {tissues[last - 1]}: {{ml: 1000000, otherwise: {tissues[other - 1]}}}}}"
-    (project / "conf/test/parameters_least.yml").write_text(f"segmentation: {{prediction: {{least: {bound}}}}}")
+    least = {"ET": {"ml": 0}} | {tissues[last - 1]: {"ml": 1e6, "otherwise": tissues[other - 1]}}
+    (project / "conf/test/parameters_least.yml").write_text(yaml.safe_dump({"segmentation": {"prediction": {"least": least}}}))
     run(project, node_names=[ONE[1]])
     (after,) = Store(project / data).read(np.arange(5), "found")
     assert last

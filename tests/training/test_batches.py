@@ -46,6 +46,12 @@ def test_rows_that_are_seldom_seen_take_turns():
         assert sorted(first)[3:] == sorted(second)[3:] == [6, 7, 8, 9]
         assert set(first) | set(second) == set(range(10))
         assert batches(order) == [first, second]
+    many = BatchOrder(rows_of(40, seldom=np.arange(40) < 20, share=0.5), 8, seed=3)  # four batches: a pass and a bit of the next
+    counts = np.zeros(40, int)
+    for epoch in range(20):
+        many.set_epoch(epoch)
+        counts[np.concatenate(list(many))] += 1
+    assert 8 <= counts[:20].min() <= counts[:20].max() <= 14
     seen = []
     order = BatchOrder(rows_of(10, seldom=seldom, share=0.1), 5, seed=3)  # one of them in an epoch
     for epoch in range(6):

@@ -9,7 +9,7 @@ from brain_tumor.metrics.classification import to_probability
 from brain_tumor.networks import build, networks_of
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.training.classification import to_input
-from brain_tumor.training.classify import find_heat, find_logits, first_kernels, roll_out
+from brain_tumor.training.classify import find_heat, find_logits, first_kernels, lay_out, roll_out, trace
 from brain_tumor.training.device import choose_device
 from brain_tumor.training.settings import EngineSettings
 
@@ -52,28 +52,65 @@ def test_with_flips_the_probability_is_the_mean_over_an_image_and_its_mirror_ima
     assert np.allclose(to_probability(found), (plain + mirrored) / 2, atol=1e-5)
 
 
-def test_heat_has_the_images_size_and_leaves_the_network_as_it_was(network, stores):
+FOUND = np.array([0, 1, 1, 0, 1, 0])
+
+
+def test_heat_has_the_images_size_and_is_explained_the_same_twice(network, trained, stores):
     store = stores[network.image_size]
-    rows = np.arange(6)
-    image = to_input(torch.from_numpy(store.read(rows, "image")[0]).float(), 2)
-    with torch.no_grad():
-        before = network(image)
-    heat = find_heat(network, store, rows, np.array([0, 1, 1, 0, 1, 0]), CPU, channels=2)
+    heat = find_heat(trained, store, np.arange(6), FOUND, CPU)
     assert heat.shape == (6, network.image_size, network.image_size)
     assert np.isfinite(heat).all()
     assert (heat >= 0).all()
+    np.testing.assert_array_equal(find_heat(trained, store, np.arange(6), FOUND, CPU), heat)
+
+
+def test_explaining_leaves_the_network_as_it_was(network):
+    if not hasattr(network, "features"):
+        pytest.skip("has no convolutions to explain")
+    x = torch.randn(2, 2, network.image_size, network.image_size)
     with torch.no_grad():
-        assert torch.allclose(network(image), before, atol=1e-5)
+        before = network(x)
+    trace(network, x, np.array([0, 1]))
+    assert not any(module._forward_hooks for module in network.modules())
+    assert all(value.grad is None for value in network.parameters())
+    with torch.no_grad():
+        assert torch.allclose(network(x), before, atol=1e-5)
 
 
-def test_heat_of_an_image_does_not_depend_on_the_others_of_the_batch(network, stores):
-    store, found = stores[network.image_size], np.array([0, 1, 1, 0, 1, 0])
-    together = find_heat(network, store, np.arange(6), found, CPU, channels=2)
-    alone = [find_heat(network, store, np.array([k]), found[k : k + 1], CPU, channels=2)[0] for k in range(6)]
+def test_heat_of_an_image_does_not_depend_on_the_others_of_the_batch(network, trained, stores):
+    store = stores[network.image_size]
+    together = find_heat(trained, store, np.arange(6), FOUND, CPU)
+    alone = [find_heat(trained, store, np.array([k]), FOUND[k : k + 1], CPU)[0] for k in range(6)]
     np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-5 * together.max())
     if hasattr(network, "features"):
-        other = find_heat(network, store, np.arange(6), 1 - found, CPU, channels=2)
+        other = find_heat(trained, store, np.arange(6), 1 - FOUND, CPU)
         assert not np.allclose(together, other, atol=1e-2 * together.max())
+
+
+def test_with_flips_heat_is_the_mean_over_an_image_and_its_mirror_image(network, trained, stores):
+    store = stores[network.image_size]
+    both = find_heat(replace(trained, description={"recipe": {"flips": True}}), store, np.arange(6), FOUND, CPU)
+    plain = find_heat(trained, store, np.arange(6), FOUND, CPU)
+    x = to_input(torch.from_numpy(store.read(np.arange(6), "image")[0]).float(), 2).flip(-1)
+    mirrored = (trace(network, x, FOUND) if hasattr(network, "features") else roll_out(network, x)).flip(-1)[:, 0].numpy()
+    np.testing.assert_allclose(both, (plain + mirrored) / 2, rtol=1e-3, atol=1e-5 * both.max())
+
+
+@pytest.mark.parametrize("name", ["cnn", "alexnet", "vgg16"])
+def test_a_place_of_the_map_is_laid_where_what_it_sees_is(name):
+    """What a place of the last map sees is where the image's gradient is; its middle is where the map's heat is laid."""
+    torch.manual_seed(0)
+    size = {"n_filters": 6} | ({"hidden": 16} if name == "vgg16" else {})
+    layers = list(build(name, in_channels=1, image_size=128, **size).eval().features)[:-1]
+    x = torch.rand(1, 1, 128, 128, requires_grad=True)
+    made = torch.nn.Sequential(*layers)(x)
+    places = torch.zeros_like(made[:, :1])
+    middle = places.shape[-1] // 2
+    places[..., middle, middle] = 1
+    (seen,) = torch.autograd.grad((made * places).sum(), x)
+    across = torch.arange(128.0)
+    centres = [(across * weight).sum() / weight.sum() for weight in (seen.abs().sum((0, 1, 2)), lay_out(places, layers, 128).sum((0, 1, 2)))]
+    assert abs(centres[0] - centres[1]) < 4
 
 
 class Bright(torch.nn.Module):
@@ -92,8 +129,8 @@ class Bright(torch.nn.Module):
 
 def test_heat_lies_where_the_evidence_is_and_the_network_looks(stores):
     """In blocks of 2 x 2, of which pooling takes the brightest pixel; bright pixels on the right change nothing."""
-    heat = find_heat(Bright(), stores[SIZE], np.arange(6), np.ones(6, int), CPU, channels=1)
     image = stores[SIZE].read(np.arange(6), "image")[0][:, 0].astype(float)
+    heat = trace(Bright(), to_input(torch.from_numpy(image[:, None]).float(), 1), np.ones(6, int))[:, 0].numpy()
     unseen = 0
     for one, grey in zip(heat, image, strict=True):
         blocks = [values.reshape(SIZE // 2, 2, SIZE // 2, 2).max((1, 3)) for values in (one, np.maximum(grey - 64, 0))]

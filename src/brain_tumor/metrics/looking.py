@@ -22,9 +22,9 @@ def find_regions(image: UInt8[np.ndarray, "s s"]) -> UInt8[np.ndarray, "s s"]:
 
 
 def share_regions(heat: Float[np.ndarray, "s s"], image: UInt8[np.ndarray, "s s"]) -> dict[str, float]:
-    """Share of the heat in each region, and of the area as `{region}_area`; heat that is zero everywhere is spread evenly."""
+    """Share of the heat in each region, and of the area as `{region}_area`; NaN where there is no heat."""
     regions = find_regions(image)
     area = np.bincount(regions.ravel(), minlength=len(REGIONS)) / regions.size
     total = float(heat.sum())
-    shares = np.bincount(regions.ravel(), heat.ravel().astype(np.float64), len(REGIONS)) / total if total > 0 else area
+    shares = np.bincount(regions.ravel(), heat.ravel().astype(np.float64), len(REGIONS)) / total if total > 0 else np.full(len(REGIONS), np.nan)
     return dict(zip(REGIONS, shares.tolist(), strict=True)) | {f"{name}_area": value for name, value in zip(REGIONS, area.tolist(), strict=True)}

@@ -1,4 +1,4 @@
-"""CNN: five convolutions with BatchNorm and Mish, after AlexNet (Krizhevsky et al. 2012).
+"""CNN: four convolutions with BatchNorm and Mish, after AlexNet (Krizhevsky et al. 2012).
 
 Differs in a smaller first layer for smaller images, BatchNorm behind every convolution, Mish (Misra 2019, arXiv:1908.08681) and a narrower head.
 """

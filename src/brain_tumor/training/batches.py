@@ -88,8 +88,10 @@ class BatchOrder(Sampler[np.ndarray]):
         self.batch_size, self.seed, self.rank, self.ranks, self.epoch = batch_size, seed, rank, ranks, 0
         seldom = np.zeros(len(rows), bool) if rows.seldom is None or seed is None else rows.seldom
         self.always, self.seldom = np.flatnonzero(~seldom), np.flatnonzero(seldom)
-        self.chosen = ceil(rows.share * len(self.seldom))
+        self.chosen = ceil(round(rows.share * len(self.seldom), 9))
         self.length = len(self.always) + self.chosen
+        if not self.length:
+            raise ValueError("no slice shows tumour and none of the others is learned from; set the recipe's empty_slices above 0")
         self.batches = max(1 if seed is None else least, -(-self.length // batch_size))
 
     def set_epoch(self, epoch: int) -> None:
@@ -108,7 +110,7 @@ class BatchOrder(Sampler[np.ndarray]):
         passes, turns = ceil(needed / self.length), np.random.default_rng(seed).permutation(self.seldom)
         order = []
         for number in range(passes):
-            turn = (self.epoch * passes + number) * self.chosen
+            turn = (self.epoch * (needed // self.length) + number) * self.chosen  # a pass that is cut short is taken up by the next epoch
             rows = np.concatenate([self.always, np.take(turns, np.arange(turn, turn + self.chosen), mode="wrap")])
             order.append(np.random.default_rng([seed, self.epoch, number]).permutation(rows))
         return np.concatenate(order)[:needed]

@@ -1,12 +1,12 @@
 """What a trained classifier says of the images of a store, and where in them it looks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 from tqdm import tqdm
 
 from brain_tumor.data.parallel import shows_progress
@@ -30,21 +30,32 @@ def find_logits(network: TrainedNetwork, images: Store, rows: np.ndarray, device
         image = _read(images, rows[start : start + BATCH], device, channels)
         with torch.inference_mode(), device.autocast():
             logits = module(image).float()
-            if network.description.get("recipe", {}).get("flips"):
+            if _flips(network):
                 logits = (logits.softmax(1) + module(image.flip(-1)).float().softmax(1)).div(2).clamp(min=1e-30).log()
         yield logits.cpu().numpy()
 
 
-def find_heat(
-    network: nn.Module, images: Store, rows: np.ndarray, found: Int[np.ndarray, " n"], device: Device, *, channels: int
-) -> Float32[np.ndarray, "n s s"]:
-    """How much each place speaks for the class that was found, in fp32: HiResCAM of a convolutional network; attention rollout of a ViT, whatever the class."""
-    network = device.place(network)
-    parts = []
+def find_heat(network: TrainedNetwork, images: Store, rows: np.ndarray, found: Int[np.ndarray, " n"], device: Device) -> Float32[np.ndarray, "n s s"]:
+    """How much each place speaks for the class that was found, in fp32: HiResCAM of a convolutional network; attention rollout of a ViT, whatever the class.
+
+    Where the network's recipe says `flips`, the mean over an image and its mirror image, as the answer is.
+    """
+    module, parts = device.place(network.module()), []
     for start in range(0, len(rows), BATCH):
-        x = _read(images, rows[start : start + BATCH], device, channels)
-        parts.append(roll_out(network, x) if isinstance(network, ViT) else trace(network, x, found[start : start + BATCH]))
+        x, classes = _read(images, rows[start : start + BATCH], device, network.sizes["in_channels"]), found[start : start + BATCH]
+        heat = _find_heat(module, x, classes)
+        if _flips(network):
+            heat = (heat + _find_heat(module, x.flip(-1), classes).flip(-1)) / 2
+        parts.append(heat)
     return torch.cat(parts)[:, 0].float().cpu().numpy()
+
+
+def _flips(network: TrainedNetwork) -> bool:
+    return bool(network.description.get("recipe", {}).get("flips"))
+
+
+def _find_heat(network: nn.Module, x: Float[Tensor, "b c h w"], found: Int[np.ndarray, " b"]) -> Float[Tensor, "b 1 h w"]:
+    return roll_out(network, x) if isinstance(network, ViT) else trace(network, x, found)
 
 
 def _read(images: Store, rows: np.ndarray, device: Device, channels: int) -> Float[Tensor, "b c h w"]:
@@ -55,20 +66,37 @@ def trace(network: nn.Module, x: Float[Tensor, "b c h w"], found: Int[np.ndarray
     """HiResCAM of what goes into the last pooling, for a class of each image: each place by its own gradient.
 
     Grad-CAM takes the mean gradient over all places, which shows heat where a network that tells places apart doesn't look.
-    Source: Draelos and Carin 2020, arXiv:2011.08891, with MONAI's hooks.
+    Source: Draelos and Carin 2020, arXiv:2011.08891.
     """
-    from monai.visualize import ModelWithHooks
-
     for module in network.modules():
         if getattr(module, "inplace", False):
-            module.inplace = False  # type: ignore[assignment]  # what is hooked must not be overwritten
-    last = max(k for k, module in enumerate(network.features) if isinstance(module, nn.MaxPool2d)) - 1  # type: ignore[arg-type]
-    hooked, heat = ModelWithHooks(network, f"features.{last}", register_forward=True, register_backward=True), torch.empty_like(x[:, :1])
-    for kind in np.unique(found):  # MONAI takes one class for a whole batch
-        _, (activation,), (gradient,) = hooked(x[found == kind], class_idx=int(kind))
-        places = (gradient * activation).sum(1, keepdim=True).relu().detach()
-        heat[found == kind] = interpolate(places, size=x.shape[-2:], mode="bilinear", align_corners=False)
-    return heat
+            module.inplace = False  # type: ignore[assignment]  # what is kept must not be overwritten
+    layers = list(network.features)  # type: ignore[arg-type]
+    last = max(k for k, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)) - 1
+    kept: list[Tensor] = []
+    handle = layers[last].register_forward_hook(lambda layer, inputs, output: kept.append(output))  # noqa: ARG005
+    score = network(x).gather(1, torch.tensor(found, dtype=torch.long, device=x.device)[:, None]).sum()
+    handle.remove()
+    (gradient,) = torch.autograd.grad(score, kept)
+    return lay_out((gradient * kept[0]).sum(1, keepdim=True).relu().detach(), layers[: last + 1], x.shape[-1])
+
+
+def lay_out(places: Float[Tensor, "b 1 n n"], layers: Sequence[nn.Module], side: int) -> Float[Tensor, "b 1 s s"]:
+    """A map at the size of the image, each of its places where the middle of what it sees is; 0 beyond.
+
+    Args:
+        layers: convolutions and poolings that made it of the image.
+    """
+    middle, step = 0.0, 1
+    for module in (module for layer in layers for module in layer.modules()):
+        if isinstance(module, nn.Conv2d | nn.MaxPool2d):
+            kernel, stride, padding = (value if isinstance(value, int) else int(value[0]) for value in (module.kernel_size, module.stride, module.padding))
+            middle += ((kernel - 1) / 2 - padding) * step
+            step *= stride
+    full = interpolate(places, scale_factor=step, mode="bilinear", align_corners=False)
+    before = round(middle + 0.5 - step / 2)
+    after = side - full.shape[-1] - before
+    return pad(full, (before, after, before, after))
 
 
 def roll_out(network: ViT, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:

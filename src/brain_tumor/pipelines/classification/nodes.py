@@ -129,8 +129,7 @@ def explain_images(
     order = np.random.default_rng(0).permutation(len(table))
     wrong = (table["found"] != table["label"]).to_numpy()[order]
     table = table.iloc[np.sort(order[np.argsort(~wrong, kind="stable")][:EXPLAINED])]
-    device, channels = choose_device(engine), network.sizes["in_channels"]
-    heat = find_heat(network.module(), images, table["row"].to_numpy(), table["found"].to_numpy(), device, channels=channels)
+    heat = find_heat(network, images, table["row"].to_numpy(), table["found"].to_numpy(), choose_device(engine))
     shares = [share_regions(h, image[0]) for h, image in zip(heat, images.read(table["row"].to_numpy(), "image")[0], strict=True)]
     classes = images.description["classes"]
     looks = table[["file", "class", "row", "confidence"]].assign(found=[classes[k] for k in table["found"]], **pd.DataFrame(shares, index=table.index))

@@ -120,8 +120,9 @@ def _regions(looks: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def _elsewhere(looks: Mapping[str, pd.DataFrame]) -> str:
     words = []
     for name, rows in looks.items():
-        elsewhere = rows["inside"] < 0.5
-        words.append(f"{name} puts most of its heat outside or in the rim in {elsewhere.mean():.0%} of {len(rows)} images")
+        inside = rows["inside"].dropna()
+        none = f", and none anywhere in {len(rows) - len(inside)}" if len(inside) < len(rows) else ""
+        words.append(f"{name} puts most of its heat outside or in the rim in {(inside < 0.5).sum()} of {len(rows)} images{none}")
     return "; ".join(words) + "."
 
 

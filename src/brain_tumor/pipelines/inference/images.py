@@ -101,7 +101,7 @@ def draw_images(network: TrainedNetwork, classes: pd.DataFrame, images: Store, e
     shown = classes[classes["left_out"].isna()].head(SHOWN)
     row = pd.Index(images.rows["file"]).get_indexer(shown["file"])
     found = pd.Index(network.description["classes"]).get_indexer(shown["found"])
-    heat = find_heat(network.module(), images, row, found, choose_device(engine), channels=network.sizes["in_channels"])
+    heat = find_heat(network, images, row, found, choose_device(engine))
     words = [f"{r.found} {r.confidence:.2f}\n{Path(r.file).name}" for r in shown.itertuples()]
     looks = [Looked(*look) for look in zip(words, images.read(row, "image")[0][:, 0], heat, strict=True)]
     title = mark_title(f"{network.name}: what it finds and where it looks", simulated=images.description["simulated"])
