@@ -5,6 +5,8 @@ from brain_tumor.networks import NETWORKS, build, networks_of
 from brain_tumor.networks.blocks import upsample
 from brain_tumor.networks.residual_attention_unet import ResidualBlock
 from brain_tumor.networks.trained import TrainedNetwork
+from brain_tumor.training.device import choose_device
+from brain_tumor.training.settings import EngineSettings
 
 PARAMETERS = {
     "classic_unet": {8: 344_227, 16: 1_375_043, 32: 5_496_451, 64: 21_978_371},
@@ -89,3 +91,16 @@ def test_upsampling_is_torchs():
     assert torch.equal(upsample(x), plain)
     gradient = torch.randn_like(plain)
     assert torch.equal(torch.autograd.grad(upsample(x), x, gradient)[0], torch.autograd.grad(plain, x, gradient)[0])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", SEGMENTATION)
+def test_narrow_networks_learn_from_large_slices(name, precision):
+    """torch 2.13's gradient of a 1x1 convolution with stride 2 and fewer than 16 channels corrupts memory: the process dies at 64 x 64."""
+    device = choose_device(EngineSettings(device="cpu", precision=precision))
+    network = device.place(build(name, n_filters=8))
+    for _ in range(3):
+        with device.autocast():
+            logits = network(device.place_batch(torch.randn(4, 4, 64, 64)))
+        logits.float().square().mean().backward()
+    assert all(value.grad.isfinite().all() for value in network.parameters())

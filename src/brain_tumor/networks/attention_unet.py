@@ -38,12 +38,13 @@ class AttentionGate(Attention):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.query = he_initialised(nn.Conv2d(channels, channels, 1))
-        self.key = he_initialised(nn.Conv2d(channels, channels, 1, stride=2))
+        self.key = he_initialised(nn.Conv2d(channels, channels, 1))
         self.score = nn.Conv2d(channels, 1, 1)
 
     def forward(self, query: Float[Tensor, "b c h2 w2"], skip: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
         """The map, at the size of the skip."""
-        return upsample(self.score((self.query(query) + self.key(skip)).relu()).sigmoid())
+        key = self.key(skip[:, :, ::2, ::2])  # torch 2.13's own stride corrupts memory on a CPU, in the gradient of fewer than 16 channels
+        return upsample(self.score((self.query(query) + key).relu()).sigmoid())
 
     def map_of(self, inputs: tuple[Tensor, Tensor], output: Tensor) -> Tensor:
         """What the gate gives; upsampled in bf16 it may pass 1 by its rounding."""
