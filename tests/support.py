@@ -1,5 +1,6 @@
 """Helpers of several tests."""
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from beartype import BeartypeConf, beartype
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.runner import AbstractRunner
+
+from brain_tumor.data.parallel import WorkerSettings, for_each
 
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared" / "data"
@@ -45,6 +48,11 @@ def run(project: Path, pipeline: str = "segmentation", node_names: list[str] | N
     bootstrap_project(project)
     with KedroSession.create(project, env="test", runtime_params=params) as session:
         return session.run(pipeline_names=[pipeline], node_names=node_names, runner=runner)
+
+
+def ask_who_works(workers: int) -> tuple[int, set[int]]:
+    """This process, and those that do work for it. Here and not in a test, for processes to find it."""
+    return os.getpid(), set(for_each(os.getpid, [()] * 4, WorkerSettings(workers=workers), "asking"))
 
 
 def wait_until(happened: Callable[[], object], seconds: float = 120) -> None:

@@ -4,6 +4,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import pytest
+from support import ask_who_works
 
 from brain_tumor.data.parallel import WorkerSettings, for_each, shows_progress
 
@@ -16,15 +17,11 @@ def test_results_come_in_order(workers):
     assert list(for_each(operator.pow, TASKS, WorkerSettings(workers=workers), "squaring")) == SQUARES
 
 
-def ask(workers):
-    return os.getpid(), set(for_each(os.getpid, [()] * 4, WorkerSettings(workers=workers), "asking"))
-
-
 def test_a_process_beside_others_does_its_work_itself_unless_told_otherwise():
-    own, workers = ask(2)
+    own, workers = ask_who_works(2)
     assert own not in workers
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        (own, workers), (_, others) = pool.submit(ask, -1).result(), pool.submit(ask, 2).result()
+        (own, workers), (_, others) = pool.submit(ask_who_works, -1).result(), pool.submit(ask_who_works, 2).result()
     assert workers == {own}
     assert own not in others
 
