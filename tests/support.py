@@ -15,8 +15,6 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.runner import AbstractRunner
 
-from brain_tumor.data.parallel import WorkerSettings, for_each
-
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared" / "data"
 
@@ -52,6 +50,8 @@ def run(project: Path, pipeline: str = "segmentation", node_names: list[str] | N
 
 def ask_who_works(workers: int) -> tuple[int, set[int]]:
     """This process, and those that do work for it. Here and not in a test, for processes to find it."""
+    from brain_tumor.data.parallel import WorkerSettings, for_each  # whose annotations are checked with what is defined here
+
     return os.getpid(), set(for_each(os.getpid, [()] * 4, WorkerSettings(workers=workers), "asking"))
 
 
