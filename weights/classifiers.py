@@ -60,6 +60,7 @@ def write_card(networks: Sequence[TrainedNetwork]) -> str:
     limits = [
         *(_look(network) for network in networks),
         "Temperature fits the validation images; test images come from other sources in part, where the networks are less often right than they are sure.",
+        "Test images of these files were scored twice, not once: without mirror images, and with them, which validation images preferred.",
         "Any image is given one of the classes. Scans of another hospital, or prepared in another way, are not like those that were learned from.",
         "Learned from the images of " + ", ".join(f"{count:,} {kind}" for kind, count in zip(about["classes"], about["images"], strict=True)) + ".",
     ]
