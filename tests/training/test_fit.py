@@ -7,7 +7,7 @@ from squares import CPU, digest, job, save_squares
 from torch.nn.functional import adaptive_max_pool2d
 
 from brain_tumor.networks import build, networks_of
-from brain_tumor.networks.attention import watch
+from brain_tumor.networks.attention import outputs, watch
 from brain_tumor.training.batches import ResidentRows
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.fit import MovingAverage, fit, read_fitted
@@ -87,6 +87,24 @@ def test_gates_learn_to_show_the_tumour_when_asked(store, tmp_path):
     for name, gate in maps.items():
         tumour = adaptive_max_pool2d((batch["labels"] > 0)[:, None].float(), gate.shape[-2:]) > 0
         assert gate[tumour].mean() - gate[~tumour].mean() > 0.2, name
+
+
+@pytest.mark.parametrize("name", ["classic_unet", "residual_attention_unet"])
+def test_coarse_maps_learn_to_draw_the_tumour_when_asked(store, tmp_path, name):
+    recipe = SegmentationRecipe(epochs=10, batch_size=4, epoch_steps=12, learning_rate=1e-2, deep_supervision=1.0)
+    made = job(store, tmp_path, recipe, network=name)
+    module = build(name, n_filters=8)
+    module.load_state_dict(fit(made).weights)  # without the layers that draw them
+    heads = {key: value for key, value in made.checkpoints.newest()[1]["best_weights"].items() if key.startswith("side_heads")}
+    made.task.load_state_dict(heads, strict=False)
+    batch = ResidentRows(made.train, torch.device("cpu"))[np.arange(12)]
+    with torch.no_grad(), outputs({key: module.get_submodule(key) for key in module.coarse}) as maps:
+        module.eval()(batch["image"].float())
+    assert len(maps) == len(heads) / 2
+    for head, x in zip(made.task.side_heads, maps.values(), strict=True):
+        found = head(x).sigmoid().amax(1, keepdim=True)
+        tumour = adaptive_max_pool2d((batch["labels"] > 0)[:, None].float(), x.shape[-2:]) > 0
+        assert found[tumour].mean() - found[~tumour].mean() > 0.2
 
 
 def test_stops_when_validation_stops_improving(store, tmp_path):

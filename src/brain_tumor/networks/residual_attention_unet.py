@@ -20,6 +20,9 @@ class ResidualAttentionUNet(nn.Module):
 
     Args:
         n_filters: channels of the first level; each level below doubles them. A multiple of 4.
+
+    Attributes:
+        coarse: modules whose maps on the way up are smaller than the output, the deepest first, and their channels.
     """
 
     def __init__(self, *, in_channels: int = 4, out_channels: int = 3, n_filters: int = 32) -> None:
@@ -30,6 +33,7 @@ class ResidualAttentionUNet(nn.Module):
         self.bottleneck = nn.Sequential(*(ResidualBlock(8 * n, 8 * n) for _ in range(3)))
         self.up = nn.ModuleList([nn.ConvTranspose2d(i, o, 2, stride=2) for i, o in ((8 * n, 4 * n), (4 * n, 2 * n), (2 * n, n))])
         self.decoder = nn.ModuleList([decoder_block(8 * n, 4 * n), decoder_block(4 * n, 2 * n), ResidualBlock(2 * n, n)])
+        self.coarse = {"decoder.0": 4 * n, "decoder.1": 2 * n}
         self.head = nn.Conv2d(n, out_channels, 1)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:

@@ -15,6 +15,9 @@ class UNet(nn.Module, ABC):
     Args:
         encoder_block: block of (in, out) channels, one a level; so `decoder_block`.
         n_filters: channels of the first level; each level below doubles them.
+
+    Attributes:
+        coarse: modules whose maps on the way up are smaller than the output, the deepest first, and their channels.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class UNet(nn.Module, ABC):
         self.encoder = nn.ModuleList([encoder_block(i, o) for i, o in ((in_channels, n), (n, 2 * n), (2 * n, 4 * n), (4 * n, 8 * n))])
         self.bottleneck = bottleneck
         self.decoder = nn.ModuleList([decoder_block(i, o) for i, o in ((8 * n, 4 * n), (4 * n, 2 * n), (2 * n, n), (n, n))])
+        self.coarse = {"decoder.0": 4 * n, "decoder.1": 2 * n, "decoder.2": n}
         self.head = he_initialised(nn.Conv2d(n, out_channels, 1))
         self.down = nn.MaxPool2d(2)
 

@@ -97,6 +97,8 @@ class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
         missed_weight: what a missed pixel counts against one found where there is none; 0.5 is Dice, other values a Tversky index.
         focal: exponent by which pixels that are right already count less in cross-entropy; 0 is plain.
         attention_weight: weight of a loss that asks each attention gate to show the whole tumour.
+        deep_supervision: weight of the loss of masks that a layer of their own draws from the decoder's map of half the size; half of it at each
+            coarser one. The layers are not part of the network.
         empty_slices: share of the slices without tumour that a pass over the data learns from, the next ones in the next pass.
     """
 
@@ -104,6 +106,7 @@ class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
     missed_weight: float = Field(0.5, gt=0, lt=1)
     focal: float = Field(0.0, ge=0)
     attention_weight: float = Field(0.0, ge=0)
+    deep_supervision: float = Field(0.0, ge=0)
     empty_slices: float = Field(1.0, ge=0, le=1)
     augmentation: Augmentation = Augmentation()
 

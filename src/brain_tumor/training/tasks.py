@@ -9,6 +9,7 @@ from jaxtyping import Float, Int64, UInt8
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 from brain_tumor.data.store import Store
 from brain_tumor.networks.attention import attentions, outputs, watch
@@ -90,10 +91,13 @@ class SegmentationTask(Task):
         super().__init__(network, recipe, seed)
         self.example = example
         self.targets, self.tissues, self.augmentation = dict(targets), tissues, recipe.augmentation
-        self.attention_weight = recipe.attention_weight
+        self.attention_weight, self.deep_supervision = recipe.attention_weight, recipe.deep_supervision
         gates = {name: gate.score for name, gate in attentions(network).items() if isinstance(gate, AttentionGate)}
         self.gates = gates if self.attention_weight else {}
         self.loss = OverlapEntropy(recipe.dice_weight, recipe.missed_weight, recipe.focal)
+        coarse: dict[str, int] = network.coarse if recipe.deep_supervision else {}  # type: ignore[assignment]
+        self.coarse = {name: network.get_submodule(name) for name in coarse}
+        self.side_heads = nn.ModuleList(nn.Conv2d(channels, tissues, 1) for channels in coarse.values())
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one augmented batch."""
@@ -101,10 +105,15 @@ class SegmentationTask(Task):
         chances = draw_chances(self.recipe.batch_size, batch["image"].shape[1], self.seed, self.current_epoch, index)
         mine = {name: value[rank::ranks] for name, value in chances.items()}
         image, labels = augment(batch["image"], batch["labels"], mine, self.augmentation)
-        with outputs(self.gates) as maps:
-            loss = self.loss(self.network(image), to_channels(labels, self.tissues))
+        truth = to_channels(labels, self.tissues)
+        with outputs(self.gates) as maps, outputs(self.coarse) as coarse:
+            loss = self.loss(self.network(image), truth)
         if maps:
             loss = loss + self.attention_weight * attention_loss(maps, (labels > 0)[:, None].float())
+        for head, x in zip(self.side_heads, coarse.values(), strict=True):
+            height, width = x.shape[-2:]
+            weight = self.deep_supervision * width / (truth.shape[-1] / 2)
+            loss = loss + weight * self.loss(head(x), adaptive_avg_pool2d(truth, (height, width)))
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=self.recipe.batch_size)
         return loss
 
