@@ -18,7 +18,8 @@ import cv2
 import joblib
 import numpy as np
 
-from brain_tumor.data.borders import Box, cut, find_box
+from brain_tumor.data.borders import cut, find_box
+from brain_tumor.data.box import Box
 from brain_tumor.data.images import read_image
 from brain_tumor.data.store import StoreContent, write_store
 
@@ -40,7 +41,7 @@ def clean_plainly(files: list[Path], target: Path) -> None:
     for number, file in enumerate(files):
         image = cv2.imread(str(file))
         box = find_plainly(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
-        cv2.imwrite(str(target / f"{number}.jpg"), cv2.resize(box.of(image), (SIZE, SIZE)))
+        cv2.imwrite(str(target / f"{number}.jpg"), cv2.resize(image[box.top : box.bottom, box.left : box.right], (SIZE, SIZE)))
 
 
 def clean(files: list[Path]) -> dict[str, np.ndarray]:

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from support import real
 
-from brain_tumor.data.borders import Box, cut, find_box
+from brain_tumor.data.borders import cut, find_box
+from brain_tumor.data.box import Box
 from brain_tumor.data.images import read_image
 
 

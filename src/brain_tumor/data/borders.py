@@ -1,11 +1,13 @@
 """The borders of a published image, found and cut away: dark margins, frames, text in the corners."""
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
 from pydantic import BaseModel, Field
+
+from brain_tumor.data.box import Box
 
 Fit = Literal["pad", "stretch"]
 
@@ -29,19 +31,6 @@ SMALLEST = 0.05
 
 DARK = 0.005
 """An image less of which is above the background is too dark to cut."""
-
-
-class Box(NamedTuple):
-    """Rows and columns of what is kept, ends excluded."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-    def of(self, image: np.ndarray) -> np.ndarray:
-        """That part of an image."""
-        return image[self.top : self.bottom, self.left : self.right]
 
 
 def find_box(image: UInt8[np.ndarray, "h w"]) -> Box | None:

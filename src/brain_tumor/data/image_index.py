@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
 
-from brain_tumor.data.borders import Box, ImagePreparation, cut, find_box
+from brain_tumor.data.borders import ImagePreparation, cut, find_box
+from brain_tumor.data.box import Box
 from brain_tumor.data.copies import VIEW, perceptual_hash
 from brain_tumor.data.images import ImageFile, Picture, read_image
 

@@ -6,7 +6,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Float16, Num, UInt8
 from pydantic import BaseModel, Field
 
-PREPARATION = 3
+from brain_tumor.data.box import Box
+
+PREPARATION = 4
 """Raised when the same slice would be prepared in another way: stores of older preparations are then written again."""
 
 
@@ -57,16 +59,15 @@ def standardise(image: Num[np.ndarray, "m h w"]) -> Float[np.ndarray, "m h w"]:
     """
     brain = find_brain(image)
     result = np.zeros(image.shape, np.float32)
-    rows, columns = (np.flatnonzero(brain.any(axis)) for axis in (1, 0))
-    if rows.size:
-        window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        inside = brain[window]
-        values = image[:, *window].astype(np.float64)
+    box = Box.around(brain)
+    if brain.any():
+        inside = box.of(brain)
+        values = box.of(image).astype(np.float64)
         values -= values.mean((1, 2), where=inside, keepdims=True)
         values *= inside
         deviation = np.sqrt(np.einsum("mhw,mhw->m", values, values) / inside.sum())
         values *= np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 1e-9)[:, None, None]
-        result[:, *window] = values
+        box.of(result)[...] = values
     return result
 
 

@@ -48,6 +48,11 @@ class Store:
             columns = {name: data for name, data in file.items() if data.ndim == 1}
             return pd.DataFrame({n: d.asstr()[()] if h5py.check_string_dtype(d.dtype) else d[()] for n, d in columns.items()})
 
+    def read_columns(self, *names: str) -> tuple[np.ndarray, ...]:
+        """Columns of numbers, whole."""
+        with h5py.File(self.path) as file:
+            return tuple(file[name][()] for name in names)
+
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Of every array and column; the first number is that of the rows."""

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from brain_tumor.data.box import Box, find_window
 from brain_tumor.data.store import Store
 
 logger = logging.getLogger(__name__)
@@ -37,19 +39,27 @@ class Rows:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @cached_property
+    def window(self) -> Box:
+        """The part of each image that is read."""
+        return find_window(self.store)
+
+    def read(self, numbers: np.ndarray) -> Batch:
+        """Arrays at rows of the store, within the window."""
+        arrays = (self.window.of(array) if array.ndim > 2 else array for array in self.store.read(numbers, *self.names))
+        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in zip(self.names, arrays, strict=True)}
+
     @property
     def size(self) -> int:
         """Bytes in memory."""
-        first = self.store.read(self.rows[:1], *self.names)
-        return len(self) * sum(array.nbytes for array in first)
+        return len(self) * sum(array.nbytes for array in self.read(self.rows[:1]).values())
 
 
 class ResidentRows(Dataset[Batch]):
     """All rows in the memory of a device."""
 
     def __init__(self, rows: Rows, device: torch.device) -> None:
-        arrays = rows.store.read(rows.rows, *rows.names)
-        self.arrays = {name: torch.from_numpy(array).to(device) for name, array in zip(rows.names, arrays, strict=True)}
+        self.arrays = {name: array.to(device) for name, array in rows.read(rows.rows).items()}
         self.arrays["row"] = torch.from_numpy(rows.rows).to(device)
 
     def __getitem__(self, chosen: np.ndarray) -> Batch:
@@ -66,9 +76,8 @@ class StreamedRows(Dataset[Batch]):
     def __getitem__(self, chosen: np.ndarray) -> Batch:
         numbers = self.rows.rows[chosen]
         order = np.argsort(numbers)  # neighbours are read in one go
-        arrays = self.rows.store.read(numbers[order], *self.rows.names)
-        back = np.argsort(order)
-        return {name: torch.from_numpy(array[back]) for name, array in zip(self.rows.names, arrays, strict=True)} | {"row": torch.from_numpy(numbers)}
+        back = torch.from_numpy(np.argsort(order))
+        return {name: array[back] for name, array in self.rows.read(numbers[order]).items()} | {"row": torch.from_numpy(numbers)}
 
 
 class BatchOrder(Sampler[np.ndarray]):

@@ -12,7 +12,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from brain_tumor.data import image_split
-from brain_tumor.data.borders import Box, ImagePreparation, cut
+from brain_tumor.data.borders import ImagePreparation, cut
+from brain_tumor.data.box import Box
 from brain_tumor.data.copies import FLIPS, VIEW, CopySettings, find_copies, flipped, join_groups
 from brain_tumor.data.image_index import INSPECTION, cut_images, inspect_images
 from brain_tumor.data.image_simulation import PLANTED

@@ -117,9 +117,8 @@ def measure_cost(network: TrainedNetwork, slices: Store, training_log: pd.DataFr
     from brain_tumor.training.predict import find_probabilities
 
     device, module = choose_device(engine), network.member(0)
-    size = slices.description["slice_size"]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(torch.zeros(1, network.sizes["in_channels"], size, size))
+        module(torch.zeros(1, network.sizes["in_channels"], *network.description["window"]))
     rows = np.arange(min(64, len(slices.rows)))
     seconds = []
     for _ in range(3):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from brain_tumor.data.box import find_window
 from brain_tumor.data.split import TEST, VALIDATION
 from brain_tumor.data.store import Store, StoreContent, fingerprint
 from brain_tumor.networks.trained import TrainedNetwork, read_network
@@ -51,13 +52,13 @@ def train_network(
         learned.append({"patients": rows["patient"].iloc[train].nunique(), "slices": len(train)})
         marks.append(fingerprint(settings, about, train.tolist(), validation.tolist()))
         fitted.append(_fit(slices, train, validation, experiment.network, sizes, initial, recipe, engine, checkpoints.of(marks[-1])))
-    description = about | {"recipe": recipe.model_dump(), "seed": engine.seed, "kept": [f.kept for f in fitted]}
+    description = about | {"window": find_window(slices).shape, "recipe": recipe.model_dump(), "seed": engine.seed, "kept": [f.kept for f in fitted]}
     before = {key: initial.description[key] for key in ("data_set", "simulated")} if initial else None
     description |= {"learned_from": learned, "started_from": before, "validation_patients": held_out}
     log = pd.concat([f.log.assign(fold=k) for k, f in enumerate(fitted)], ignore_index=True) if folds > 1 else fitted[0].log
     network = TrainedNetwork(experiment.network, sizes, description, tuple(f.weights for f in fitted))
     example = _fullest(rows, np.flatnonzero(rows["patient"].isin(held_out[0])))
-    return network, log, _history(fitted[0].snapshots, about, example, marks[0])
+    return network, log, _history(fitted[0].snapshots, slices, example, marks[0])
 
 
 def _fit(
@@ -72,7 +73,6 @@ def _fit(
     checkpoints: Checkpoints,
 ) -> "Fitted":
     import lightning
-    import torch
 
     from brain_tumor.networks import build
     from brain_tumor.training.batches import Rows
@@ -84,9 +84,10 @@ def _fit(
     network = build(name, **sizes)
     if initial:
         network.load_state_dict(initial.members[0])
-    (example,) = slices.read(np.array([_fullest(slices.rows, validation)]), "image")
-    task = SegmentationTask(network, about["targets"], len(about["tissues"]), recipe, engine.seed, torch.from_numpy(example[0]).float())
-    return fit(Job(task, rows_to_learn(slices, train, recipe), Rows(slices, validation), MONITOR, recipe, engine, checkpoints))
+    watched = Rows(slices, validation)
+    example = watched.read(np.array([_fullest(slices.rows, validation)]))["image"][0].float()
+    task = SegmentationTask(network, about["targets"], len(about["tissues"]), recipe, engine.seed, example)
+    return fit(Job(task, rows_to_learn(slices, train, recipe), watched, MONITOR, recipe, engine, checkpoints))
 
 
 def _require_match(sizes: dict[str, int], about: dict[str, Any]) -> None:
@@ -137,14 +138,17 @@ def _fullest(rows: pd.DataFrame, chosen: np.ndarray) -> int:
     return int(chosen[rows["tumour_pixels"].to_numpy()[chosen].argmax()])
 
 
-def _history(snapshots: list[dict[str, Any]], about: dict[str, Any], row: int, mark: str) -> StoreContent:
+def _history(snapshots: list[dict[str, Any]], slices: Store, row: int, mark: str) -> StoreContent:
     """Probabilities and attention maps of one slice, a row for each epoch, all at the size of the slice."""
     from torch.nn.functional import interpolate
+
+    about = slices.description
 
     def full(maps: Any) -> np.ndarray:
         return interpolate(maps[None].float(), size=snapshots[0]["probability"].shape[-2:], mode="bilinear", align_corners=True)[0].half().numpy()
 
     maps = np.stack([np.concatenate([full(value) for value in snapshot.values()]) for snapshot in snapshots])
+    maps = find_window(slices).back(maps, about["slice_size"])
     names = [*about["tissues"], *(name for name in snapshots[0] if name != "probability")]
     description = {"names": names, "row": row, "simulated": about["simulated"], "fingerprint": mark}
     return StoreContent(description, iter([{"epoch": np.arange(1, len(maps) + 1), "maps": maps}]))
