@@ -21,10 +21,12 @@ import h5py
 import hdf5plugin
 import joblib
 import numpy as np
+import pandas as pd
 import torch
 import yaml
 from torch.utils.data import DataLoader
 
+from brain_tumor.data.box import locate_brain
 from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.preparation import prepare_slice
 from brain_tumor.data.scan import Scan
@@ -77,7 +79,9 @@ def write_slices(folder: Path, target: Path, count: int) -> Store:
         for start in range(0, count, 128):
             part = chosen[start : start + 128]
             file = np.array([f"row {start + k}" for k in range(len(part))], dtype=object)
-            yield {"image": np.stack([i for i, _ in part]), "labels": np.stack([m for _, m in part]), "slice": np.arange(len(part)), "file": file}
+            brains = pd.DataFrame([locate_brain(image) for image, _ in part]).astype(np.int16)
+            arrays = {"image": np.stack([i for i, _ in part]), "labels": np.stack([m for _, m in part])}
+            yield arrays | {"slice": np.arange(len(part)), "file": file} | {name: brains[name].to_numpy() for name in brains}
 
     write_store(target, StoreContent({}, chunks()))
     return Store(target)

@@ -28,10 +28,11 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from segmentation_data import BRATS, SIZE, read_plainly, write_slices
+from segmentation_data import BRATS, read_plainly, write_slices
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
+from brain_tumor.data.box import Box, find_window
 from brain_tumor.data.scans import find_scans
 from brain_tumor.data.store import Store
 from brain_tumor.networks import build, networks_of
@@ -172,6 +173,8 @@ def measure_speed(folder: Path, names: list[str], rounds: int) -> None:
     print(f"{'network':16}{'plain, files':>14}{'plain, store':>14}{'ours':>8}{'against files':>15}{'against store':>15}{'overhead':>10}{'of peak':>9}")
     with tempfile.TemporaryDirectory() as scratch:
         store = write_slices(folder, Path(scratch) / "slices.h5", LONGER * (TRAIN + VALIDATION))
+        window = find_window(store)
+        print("ours sees {} x {} pixels of a slice, which hold every brain".format(*window.shape))
         for name in names:
             ways = {"files": (train_plainly, None), "store": (train_plainly, store), "ours": (train_ours, store)}
             pipes, seconds, busy = {}, {way: [] for way in ways}, []
@@ -192,16 +195,16 @@ def measure_speed(folder: Path, names: list[str], rounds: int) -> None:
                         busy += [worked / took] if way == "ours" else []
             medians = {way: statistics.median(values) for way, values in seconds.items()}
             rate = {way: (TRAIN + VALIDATION) * (LONGER if way == "ours" else 1) / value for way, value in medians.items()}
-            share = LONGER * epoch_flops(name) / medians["ours"] / peak
+            share = LONGER * epoch_flops(name, window) / medians["ours"] / peak
             files, kept, ours = rate.values()
             print(f"{name:16}{files:14.1f}{kept:14.1f}{ours:8.1f}{ours / files:13.2f} x{ours / kept:13.2f} x", end="")
             print(f"{1 - statistics.median(busy):10.1%}{share:9.1%}", flush=True)
 
 
-def epoch_flops(name: str) -> float:
+def epoch_flops(name: str, window: Box) -> float:
     """Floating-point operations of the epoch that is timed: a training step does a forward pass and twice that in the backward pass."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        build(name, n_filters=FILTERS).eval()(torch.zeros(1, 4, SIZE, SIZE))
+        build(name, n_filters=FILTERS).eval()(torch.zeros(1, 4, *window.shape))
     return counter.get_total_flops() * (3 * TRAIN + VALIDATION)
 
 

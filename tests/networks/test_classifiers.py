@@ -115,3 +115,18 @@ def test_a_training_step_sees_some_patches_of_each_image_and_prediction_all():
 def test_patches_that_are_not_there_cannot_be_seen(seen):
     with pytest.raises(ValueError, match=f"from 1 to the 16 patches of an image, got {seen}"):
         build("vit", image_size=64, seen=seen)
+
+
+def test_positions_of_a_vit_begin_as_places():
+    """A patch's most similar patches are those beside it."""
+    waves = vit.find_waves(6, 32)
+    distance = torch.cdist(waves, waves)
+    row, column = torch.arange(36) // 6, torch.arange(36) % 6
+    steps = (row[:, None] - row).abs() + (column[:, None] - column).abs()
+    assert distance[steps == 1].max() < distance[steps > 1].min()
+    assert torch.equal(build("vit", image_size=96, **SMALL["vit"]).positions[1:], vit.find_waves(6, 32))
+
+
+def test_a_vit_says_which_widths_it_takes():
+    with pytest.raises(ValueError, match="width must be a multiple of 4, got 30"):
+        build("vit", image_size=64, **SMALL["vit"] | {"width": 30, "heads": 2})

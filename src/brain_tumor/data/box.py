@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float16
 
 from brain_tumor.data.store import Store
 
@@ -53,6 +53,11 @@ class Box(NamedTuple):
 
 BRAIN = tuple(f"brain_{side}" for side in Box._fields)
 """Columns of a store of slices: the box around the brain of each."""
+
+
+def locate_brain(image: Float16[np.ndarray, "m h w"]) -> dict[str, np.int16]:
+    """Those columns of a prepared slice, which is 0 outside its brain."""
+    return {name: np.int16(end) for name, end in zip(BRAIN, Box.around(np.any(image != 0, axis=0)), strict=True)}
 
 
 def find_window(store: Store) -> Box:

@@ -17,7 +17,7 @@ class ViT(nn.Module):
 
     Args:
         image_size: side of the images, a multiple of `patch`.
-        width: of a token; a multiple of `heads`.
+        width: of a token; a multiple of `heads` and of 4.
         hidden: width of the layers' perceptrons.
         seen: patches of an image, chosen anew each time, that a training step sees; None: all of them. Fewer make a step cheaper and the network harder to
             fool. Source: PatchDropout, Liu et al. 2023, arXiv:2208.07220.
@@ -39,13 +39,16 @@ class ViT(nn.Module):
         super().__init__()
         if image_size % patch:
             raise ValueError(f"image_size must be a multiple of patch, got {image_size} and {patch}")
-        patches = (image_size // patch) ** 2
+        if width % 4:
+            raise ValueError(f"width must be a multiple of 4, got {width}")
+        side = image_size // patch
+        patches = side**2
         if seen is not None and not 0 < seen <= patches:
             raise ValueError(f"seen must be from 1 to the {patches} patches of an image, got {seen}")
         self.image_size, self.seen = image_size, seen
         self.patches = nn.Conv2d(in_channels, width, patch, stride=patch)
         self.token = nn.Parameter(torch.randn(width) * 0.02)
-        self.positions = nn.Parameter(torch.randn(patches + 1, width) * 0.02)
+        self.positions = nn.Parameter(torch.cat([torch.randn(1, width) * 0.02, find_waves(side, width)]))
         self.layers = nn.ModuleList([nn.TransformerEncoderLayer(width, heads, hidden, DROPOUT, batch_first=True) for _ in range(depth)])
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, out_channels))
@@ -74,6 +77,17 @@ class ViT(nn.Module):
             maps.append(layer.self_attn(z, z, z)[1])  # type: ignore[operator]
             x = x + layer(z)
         return torch.stack(maps, dim=1)
+
+
+def find_waves(side: int, width: int) -> Float[Tensor, "n d"]:
+    """What the positions of patches, row by row, are before they are learned: sines and cosines of the row and of the column, as large as patches are.
+
+    The frequencies fall from 2 to nearly 0.02 radians a patch. Source: Vaswani et al. 2017, arXiv:1706.03762; here in two dimensions.
+    """
+    frequency = 2 * 100 ** -torch.linspace(0, 1, width // 4 + 1)[:-1]
+    waves = torch.arange(side)[:, None] * frequency
+    along = torch.cat([waves.sin(), waves.cos()], dim=1) / 2
+    return torch.cat([along.repeat_interleave(side, 0), along.repeat(side, 1)], dim=1)
 
 
 def drop_patches(tokens: Float[Tensor, "b n d"], kept: int) -> Float[Tensor, "b k d"]:

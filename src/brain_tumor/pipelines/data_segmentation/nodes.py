@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from brain_tumor.data import split
-from brain_tumor.data.box import BRAIN, Box
+from brain_tumor.data.box import locate_brain
 from brain_tumor.data.clinical import FACTS, read_clinical
 from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.index import INSPECTION, count_missing, inspect_scan
@@ -96,7 +96,7 @@ def _prepare_slice(slice_: Slice, size: int) -> dict[str, np.ndarray]:
     image, labels = prepare_slice(slice_.image, slice_.labels, size)
     spacing = np.asarray(slice_.spacing, np.float32)
     spacing[:2] *= max(slice_.labels.shape) / size
-    return {
+    return locate_brain(image) | {
         "image": image,
         "labels": labels,
         "slice": np.int16(slice_.number),
@@ -105,7 +105,7 @@ def _prepare_slice(slice_: Slice, size: int) -> dict[str, np.ndarray]:
         "row_mm": spacing[0],
         "column_mm": spacing[1],
         "slice_mm": spacing[2],
-    } | {name: np.int16(end) for name, end in zip(BRAIN, Box.around(np.any(image != 0, axis=0)), strict=True)}
+    }
 
 
 def _readable(slice_: Slice | Unreadable) -> Slice:
