@@ -26,12 +26,12 @@ import torch
 import yaml
 from torch.utils.data import DataLoader
 
-from brain_tumor.data.box import locate_brain
 from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.preparation import prepare_slice
 from brain_tumor.data.scan import Scan
 from brain_tumor.data.scans import find_scans, read_slices
 from brain_tumor.data.store import Store, StoreContent, write_store
+from brain_tumor.data.window import locate_brain
 from brain_tumor.training.batches import BatchOrder, Rows, load
 
 SIZE = 128
@@ -79,7 +79,7 @@ def write_slices(folder: Path, target: Path, count: int) -> Store:
         for start in range(0, count, 128):
             part = chosen[start : start + 128]
             file = np.array([f"row {start + k}" for k in range(len(part))], dtype=object)
-            brains = pd.DataFrame([locate_brain(image) for image, _ in part]).astype(np.int16)
+            brains = pd.DataFrame([locate_brain(image, labels) for image, labels in part]).astype(np.int16)
             arrays = {"image": np.stack([i for i, _ in part]), "labels": np.stack([m for _, m in part])}
             yield arrays | {"slice": np.arange(len(part)), "file": file} | {name: brains[name].to_numpy() for name in brains}
 

@@ -31,6 +31,7 @@ from matplotlib.figure import Figure
 from recipes import Work, make_parser, override, train_all
 
 from brain_tumor.data.store import Store
+from brain_tumor.data.window import find_window
 from brain_tumor.networks import build, networks_of
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
 from brain_tumor.training.settings import EngineSettings, SegmentationRecipe
@@ -110,7 +111,7 @@ def train_and_score(work: Work) -> pd.DataFrame:
         network = build(work["network"], **work["sizes"])
         network.load_state_dict(result.weights)
         if work["networks"]:
-            about = store.description | {"recipe": work["settings"], "kept": [result.kept]}
+            about = store.description | {"window": find_window(store).shape, "recipe": work["settings"], "kept": [result.kept]}
             file = Path(work["networks"]) / f"{work['network']} {work['recipe']} {work['fold']} {keep}.safetensors"
             write_network(file, TrainedNetwork(work["network"], {"in_channels": 4, "out_channels": 3} | work["sizes"], about, (result.weights,)))
         found = np.concatenate(list(find_probabilities(network.eval(), store, chosen, device, flips=work["flips"])))

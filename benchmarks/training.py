@@ -32,9 +32,10 @@ from segmentation_data import BRATS, read_plainly, write_slices
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from brain_tumor.data.box import Box, find_window
+from brain_tumor.data.box import Box
 from brain_tumor.data.scans import find_scans
 from brain_tumor.data.store import Store
+from brain_tumor.data.window import find_window
 from brain_tumor.networks import build, networks_of
 from brain_tumor.training.batches import Rows
 from brain_tumor.training.checkpoints import Checkpoints

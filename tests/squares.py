@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from brain_tumor.data.box import Box
 from brain_tumor.data.store import Store, StoreContent, write_store
+from brain_tumor.data.window import BRAIN
 from brain_tumor.networks import build
 from brain_tumor.training.batches import Rows
 from brain_tumor.training.checkpoints import Checkpoints
@@ -20,8 +22,12 @@ TARGETS = {"NCR": (1,), "ED": (2,), "ET": (3,), "WT": (1, 2, 3), "TC": (1, 3)}
 CPU = EngineSettings(device="cpu", precision="fp32")
 
 
-def save_squares(folder: Path, count: int = 12) -> Store:
-    """Slices of a bright square (oedema) with a brighter middle (rim) somewhere in noise."""
+def save_squares(folder: Path, count: int = 12, brain: Box | None = None) -> Store:
+    """Slices of a bright square (oedema) with a brighter middle (rim) somewhere in noise.
+
+    Args:
+        brain: what the store says of where brains are, if anything.
+    """
     rng = np.random.default_rng(0)
     image = rng.normal(0, 0.3, (count, 4, 32, 32)).astype(np.float16)
     labels = np.zeros((count, 32, 32), np.uint8)
@@ -33,6 +39,8 @@ def save_squares(folder: Path, count: int = 12) -> Store:
     image[:, 2] += 3 * (labels == 3)
     file = np.array([f"square_{k}.h5" for k in range(count)], dtype=object)
     chunk = {"image": image, "labels": labels, "slice": np.arange(count), "file": file}
+    if brain:
+        chunk |= {name: np.full(count, end, np.int16) for name, end in zip(BRAIN, brain, strict=True)}
     write_store(folder / "squares.h5", StoreContent({}, iter([chunk])))
     return Store(folder / "squares.h5")
 

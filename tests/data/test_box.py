@@ -1,15 +1,7 @@
 import numpy as np
 import pytest
 
-from brain_tumor.data.box import BRAIN, Box, find_window
-from brain_tumor.data.store import Store, StoreContent, write_store
-
-
-def save(folder, boxes, size=128):
-    columns = {name: np.array(ends, np.int16) for name, ends in zip(BRAIN, zip(*boxes, strict=True), strict=True)} if boxes else {}
-    count = len(boxes) or 2
-    write_store(folder / "slices.h5", StoreContent({}, iter([{"image": np.zeros((count, 4, size, size), np.float16)} | columns])))
-    return Store(folder / "slices.h5")
+from brain_tumor.data.box import Box
 
 
 def test_smallest_box_around_a_mask():
@@ -26,6 +18,10 @@ def test_a_part_goes_back_to_its_place():
     back = box.back(box.of(images), 8)
     assert np.array_equal(box.of(back), images[:, :, 1:4, 2:7])
     assert back.sum() == box.of(images).sum()
+    on = box.back(box.of(images), 8, "edge")
+    assert np.array_equal(box.of(on), box.of(images))
+    assert np.array_equal(on[..., 0, 2:7], on[..., 1, 2:7])
+    assert np.array_equal(on[..., 1:4, 7], on[..., 1:4, 6])
 
 
 @pytest.mark.parametrize(
@@ -39,13 +35,3 @@ def test_a_part_goes_back_to_its_place():
 )
 def test_grows_to_multiples_of_16_within_the_image(box, least, grown):
     assert box.grow(128, least) == grown
-
-
-def test_window_holds_every_brain(tmp_path):
-    store = save(tmp_path, [(40, 70, 30, 90), (0, 0, 0, 0), (35, 60, 50, 101)])  # one slice without brain
-    assert find_window(store) == (28, 76, 25, 105)
-
-
-@pytest.mark.parametrize("boxes", [[], [(0, 0, 0, 0)] * 2])
-def test_without_brains_the_window_is_the_whole_image(tmp_path, boxes):
-    assert find_window(save(tmp_path, boxes)) == (0, 128, 0, 128)

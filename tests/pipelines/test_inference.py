@@ -145,7 +145,7 @@ SEGMENTING = {"in_channels": 4, "out_channels": 3, "n_filters": 2}
 def save_segmenter(path, brats):
     torch.manual_seed(0)
     network = build("classic_unet", **SEGMENTING)
-    about = {"data_set": brats.name, "modalities": brats.modality_names, "tissues": brats.tissue_names, "slice_size": 32, "simulated": True}
+    about = {"data_set": brats.name, "modalities": brats.modality_names, "tissues": brats.tissue_names, "slice_size": 32, "window": [16, 32], "simulated": True}
     write_network(path, TrainedNetwork("classic_unet", SEGMENTING, about, (network.state_dict(),)))
 
 

@@ -13,6 +13,7 @@ from support import copy_project, real, rows_of, run
 
 from brain_tumor.data.pieces import label_pieces
 from brain_tumor.data.store import Store
+from brain_tumor.data.window import find_window
 from brain_tumor.datasets import NetworkDataset
 from brain_tumor.metrics.segmentation import METRICS
 from brain_tumor.networks import networks_of
@@ -172,7 +173,7 @@ def test_model_card_has_the_numbers_of_the_tables(finished):
     for name, patients, slices in rows_of(card, "Patients and slices in each set")[1:]:
         own = splits.loc[splits["split"] == name, "patient"]
         assert (int(patients), int(slices)) == (len(own), index["patient"].isin(own).sum())
-    assert "classic_unet: 2; improved_unet: 7" in card  # epochs that networks have of their own
+    assert "classic_unet: 2; improved_unet: 10" in card  # epochs that networks have of their own
     assert "**Not for clinical use.**" in card
     assert "SIMULATED" in card
     assert "Menze" not in card  # phantoms are not the published patients
@@ -209,6 +210,26 @@ def test_second_run_prepares_nothing(finished, sample, caplog):
     assert store.stat().st_mtime_ns == before
     assert "0 new or changed since the last run" in caplog.text
     assert "same files, same settings" in caplog.text
+
+
+def test_networks_see_the_window_that_holds_every_brain(project, sample, caplog):
+    run(project, "data_engineering", segmentation_source=str(sample), data_segmentation={"preparation": {"slice_size": 64}})
+    slices = Store(project / "data/03_primary/segmentation/slices.h5")
+    brain = (slices.read(np.arange(25), "image")[0] != 0).any((0, 1))
+    window = find_window(slices)
+    assert window.of(brain).sum() == brain.sum()
+    assert window.shape == (48, 64)
+    with caplog.at_level(logging.INFO):
+        names = ["train_network", "predict", "examine_attention", "measure_cost"]
+        run(project, node_names=[f"segmentation.attention_unet.{name}" for name in names], segmentation_source=str(sample))
+    assert "attention_unet sees 48 x 64 of the 64 x 64 pixels" in caplog.text
+    models = project / "data/06_models/segmentation/attention_unet"
+    assert read_network(models / "network.safetensors").description["window"] == [48, 64]
+    (history,) = Store(models / "history.h5").read(np.arange(2), "maps")
+    assert history.shape == (2, 7, 64, 64)
+    assert np.array_equal(history[:, :, 0], history[:, :, window.top])
+    (probability,) = Store(project / "data/07_model_output/segmentation/attention_unet/predictions.h5").read(np.arange(5), "probability")
+    assert window.of(probability).sum() == probability.sum() > 0
 
 
 def test_changed_setting_prepares_again(project, sample):

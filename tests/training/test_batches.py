@@ -6,6 +6,7 @@ import pytest
 import torch
 from squares import save_squares
 
+from brain_tumor.data.box import Box
 from brain_tumor.data.store import Store
 from brain_tumor.training.batches import BatchOrder, ResidentRows, Rows, StreamedRows, load
 
@@ -73,20 +74,24 @@ def test_processes_share_each_batch(seed):
         assert sorted(chain(*parts)) == sorted(batch)
 
 
-def test_streamed_batches_are_the_resident_ones(tmp_path):
-    store = save_squares(tmp_path)
+@pytest.mark.parametrize(("brain", "shape"), [(None, (32, 32)), (Box(3, 19, 5, 30), (16, 32))])
+def test_streamed_batches_are_the_resident_ones(tmp_path, brain, shape):
+    store = save_squares(tmp_path, brain=brain)
     rows = Rows(store, np.array([1, 2, 5, 7, 8, 11]))
     resident, streamed = ResidentRows(rows, CPU), StreamedRows(rows)
     for chosen in (np.array([5, 0, 3, 1]), np.array([2]), np.array([4, 4, 0])):
         one, other = resident[chosen], streamed[chosen]
         assert one.keys() == other.keys() == {"image", "labels", "row"}
         assert all(torch.equal(one[name], other[name]) for name in one)
+        assert one["image"].shape == (len(chosen), 4, *shape)
+        assert one["labels"].shape == (len(chosen), *shape)
     assert resident[np.array([5])]["row"].tolist() == [11]
 
 
-def test_budget_decides_where_rows_are_kept(tmp_path):
-    rows = Rows(save_squares(tmp_path), np.arange(12))
-    assert rows.size == 12 * (4 * 32 * 32 * 2 + 32 * 32)
+@pytest.mark.parametrize(("brain", "pixels"), [(None, 32 * 32), (Box(3, 19, 5, 30), 16 * 32)])
+def test_budget_decides_where_rows_are_kept(tmp_path, brain, pixels):
+    rows = Rows(save_squares(tmp_path, brain=brain), np.arange(12))
+    assert rows.size == 12 * (4 * pixels * 2 + pixels)
     order = BatchOrder(rows, 4)
     assert isinstance(load(rows, order, CPU, rows.size / 1e9, 0).dataset, ResidentRows)
     assert isinstance(load(rows, order, CPU, (rows.size - 1) / 1e9, 0).dataset, StreamedRows)

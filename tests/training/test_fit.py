@@ -12,7 +12,7 @@ from brain_tumor.training.batches import ResidentRows
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.fit import MovingAverage, fit, read_fitted
 from brain_tumor.training.settings import Augmentation, SegmentationRecipe
-from brain_tumor.training.tasks import MONITOR, to_labels
+from brain_tumor.training.tasks import MONITOR, SegmentationTask, to_channels, to_labels
 
 BUSY = Augmentation(warp=0.5, intensity=0.5)
 SHORT = SegmentationRecipe(epochs=3, batch_size=4, epoch_steps=4, augmentation=BUSY, ema=0.9, gradient_clip=1.0)
@@ -105,6 +105,27 @@ def test_coarse_maps_learn_to_draw_the_tumour_when_asked(store, tmp_path, name):
         found = head(x).sigmoid().amax(1, keepdim=True)
         tumour = adaptive_max_pool2d((batch["labels"] > 0)[:, None].float(), x.shape[-2:]) > 0
         assert found[tumour].mean() - found[~tumour].mean() > 0.2
+
+
+def test_coarse_masks_count_half_as_much_at_each_coarser_size(store, tmp_path):
+    """Heads of zeros find every pixel with 1/2: what they add to the loss of the first batch is known."""
+    losses = []
+    for weight in (0.0, 0.8):
+        recipe = SegmentationRecipe(epochs=1, batch_size=12, epoch_steps=1, deep_supervision=weight, augmentation=Augmentation(flip=0))
+        made = job(store, tmp_path / str(weight), recipe)
+        for head in made.task.side_heads:
+            torch.nn.init.zeros_(head.weight)
+            torch.nn.init.zeros_(head.bias)
+        losses.append(fit(made).log["train_loss"][0])
+    truth = to_channels(ResidentRows(made.train, torch.device("cpu"))[np.arange(12)]["labels"], 3)
+    coarse = [made.task.loss(torch.zeros(12, 3, side, side), torch.nn.functional.avg_pool2d(truth, 32 // side)) for side in (4, 8, 16)]
+    added = sum(weight * loss.item() for weight, loss in zip((0.2, 0.4, 0.8), coarse, strict=True))
+    assert losses[1] - losses[0] == pytest.approx(added, rel=1e-4)
+
+
+def test_a_network_that_names_no_coarse_maps_is_refused():
+    with pytest.raises(ValueError, match="Conv2d doesn't say which of its maps are coarse"):
+        SegmentationTask(torch.nn.Conv2d(4, 3, 1), {}, 3, SegmentationRecipe(deep_supervision=0.5), 0)
 
 
 def test_stops_when_validation_stops_improving(store, tmp_path):

@@ -13,7 +13,7 @@ from support import sees_processes, wait_until
 from brain_tumor.training.fit import fit
 from brain_tumor.training.settings import Augmentation, SegmentationRecipe
 
-RECIPE = SegmentationRecipe(epochs=2, batch_size=4, epoch_steps=4, augmentation=Augmentation(warp=0.5, intensity=0.5), gradient_clip=1.0)
+RECIPE = SegmentationRecipe(epochs=2, batch_size=4, epoch_steps=4, augmentation=Augmentation(warp=0.5, intensity=0.5), gradient_clip=1.0, deep_supervision=0.5)
 TWO = CPU.model_copy(update={"devices": 2})
 
 

@@ -10,6 +10,7 @@ import scipy  # its parts are imported when used
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
+from brain_tumor.data.box import Box
 from brain_tumor.data.parallel import WorkerSettings, for_each
 from brain_tumor.data.phantoms import GRID, MODALITIES, Head, acquire, draw_place, grow_tumour
 from brain_tumor.data.scans import SIMULATED_MARK
@@ -108,9 +109,8 @@ def _add_scalp(image: Float[np.ndarray, "h w"], rng: np.random.Generator) -> Flo
 
 def _publish(image: Float[np.ndarray, "h w"], rng: np.random.Generator) -> UInt8[np.ndarray, "h2 w2"]:
     """As it would be put on the web: cropped, resized, sometimes framed or written on."""
-    rows, columns = (np.flatnonzero((image > 0.2).any(axis)) for axis in (1, 0))
-    margins = rng.integers(2, 30, 4)
-    image = image[max(0, rows[0] - margins[0]) : rows[-1] + margins[1], max(0, columns[0] - margins[2]) : columns[-1] + margins[3]]
+    head, margins = Box.around(image > 0.2), rng.integers(2, 30, 4)
+    image = image[max(0, head.top - margins[0]) : head.bottom - 1 + margins[1], max(0, head.left - margins[2]) : head.right - 1 + margins[3]]
     side = int(rng.choice(SIDES))
     scale = side / max(image.shape)
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))

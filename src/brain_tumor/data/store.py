@@ -12,6 +12,8 @@ import hdf5plugin
 import numpy as np
 import pandas as pd
 
+from brain_tumor.data.box import Box
+
 Chunk = Mapping[str, np.ndarray]
 """Arrays that share their first axis, a row each; text columns are arrays of `object`."""
 
@@ -59,19 +61,21 @@ class Store:
         with h5py.File(self.path) as file:
             return {name: data.shape for name, data in file.items()}
 
-    def read(self, rows: np.ndarray, *names: str) -> tuple[np.ndarray, ...]:
-        """Arrays at the rows given, in their order."""
+    def read(self, rows: np.ndarray, *names: str, window: Box | None = None) -> tuple[np.ndarray, ...]:
+        """Arrays at the rows given, in their order; of images only what is in the window."""
         with h5py.File(self.path) as file:
-            return tuple(_take(file[name], rows) for name in names)
+            return tuple(_take(file[name], rows, window if file[name].ndim > 2 else None) for name in names)
 
 
-def _take(data: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
+def _take(data: h5py.Dataset, rows: np.ndarray, window: Box | None) -> np.ndarray:
     """Rows of a data set, read in runs of neighbours: h5py's own indexing with a list takes time for each row."""
-    result = np.empty((len(rows), *data.shape[1:]), data.dtype)
+    inside = np.s_[..., window.top : window.bottom, window.left : window.right] if window else np.s_[...,]
+    shape = (*data.shape[1:-2], *window.shape) if window else data.shape[1:]
+    result = np.empty((len(rows), *shape), data.dtype)
     starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
     ends = [*starts[1:], len(rows)][: len(starts)]
     for start, end in zip(starts, ends, strict=True):
-        data.read_direct(result, np.s_[rows[start] : rows[end - 1] + 1], np.s_[start:end])
+        data.read_direct(result, (slice(rows[start], rows[end - 1] + 1), *inside), np.s_[start:end])
     return result
 
 

@@ -111,14 +111,19 @@ class SelfAttention(Attention):
         places = places + found
         places = places + self.feed_forward(self.norm_feed_forward(places))
         small = places.transpose(1, 2).unflatten(2, self._pooled(x[:1, :1]).shape[-2:])
-        return x + interpolate(small, size=x.shape[-2:], mode="bilinear", align_corners=False)
+        return x + self._spread(small, x)
+
+    def _spread(self, small: Float[Tensor, "b c h4 w4"], x: Float[Tensor, "b _ h w"]) -> Float[Tensor, "b c h w"]:
+        """What cells have at each place, bilinearly between their middles; those at the edge may be cut off."""
+        height, width = x.shape[-2:]
+        return interpolate(small, scale_factor=float(self.cell), mode="bilinear", align_corners=False)[..., :height, :width]
 
     def map_of(self, inputs: tuple[Tensor], output: Tensor) -> Float[Tensor, "b 1 h w"]:
         """How much each place is looked at: attention received, averaged over heads and places that look; 1 is the mean."""
         normed = self.norm_attention(self._places(inputs[0]))
         weights = self.attention(normed, normed, normed)[1]
         received = weights.mean(1).unflatten(1, self._pooled(inputs[0][:1, :1]).shape[-2:])[:, None] * weights.shape[1]
-        return interpolate(received, size=inputs[0].shape[-2:], mode="bilinear", align_corners=False)
+        return self._spread(received, inputs[0])
 
     def level(self, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         """Every place looks at all places alike, and so finds their mean."""

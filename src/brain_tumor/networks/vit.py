@@ -20,7 +20,7 @@ class ViT(nn.Module):
         width: of a token; a multiple of `heads` and of 4.
         hidden: width of the layers' perceptrons.
         seen: patches of an image, chosen anew each time, that a training step sees; None: all of them. Fewer make a step cheaper and the network harder to
-            fool. Source: PatchDropout, Liu et al. 2023, arXiv:2208.07220.
+            fool, so that it needs no other dropout. Source: PatchDropout, Liu et al. 2023, arXiv:2208.07220.
     """
 
     def __init__(
@@ -49,7 +49,8 @@ class ViT(nn.Module):
         self.patches = nn.Conv2d(in_channels, width, patch, stride=patch)
         self.token = nn.Parameter(torch.randn(width) * 0.02)
         self.positions = nn.Parameter(torch.cat([torch.randn(1, width) * 0.02, find_waves(side, width)]))
-        self.layers = nn.ModuleList([nn.TransformerEncoderLayer(width, heads, hidden, DROPOUT, batch_first=True) for _ in range(depth)])
+        dropout = 0.0 if seen else DROPOUT
+        self.layers = nn.ModuleList([nn.TransformerEncoderLayer(width, heads, hidden, dropout, batch_first=True) for _ in range(depth)])
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, out_channels))
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from brain_tumor.data.box import Box, find_window
+from brain_tumor.data.box import Box
 from brain_tumor.data.store import Store
+from brain_tumor.data.window import find_window
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +47,8 @@ class Rows:
 
     def read(self, numbers: np.ndarray) -> Batch:
         """Arrays at rows of the store, within the window."""
-        arrays = (self.window.of(array) if array.ndim > 2 else array for array in self.store.read(numbers, *self.names))
-        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in zip(self.names, arrays, strict=True)}
+        arrays = self.store.read(numbers, *self.names, window=self.window)
+        return {name: torch.from_numpy(array) for name, array in zip(self.names, arrays, strict=True)}
 
     @property
     def size(self) -> int:

@@ -83,7 +83,7 @@ def fit(job: Job) -> Fitted:
     if found and is_finished(found[1]["log"], job):
         logger.info("%s: trained already with these settings on these data; taken from %s (delete the folder to train again)", job.name, job.checkpoints.folder)
     else:
-        logger.info("%s: training %s parameters on %s", job.name, f"{sum(p.numel() for p in job.task.parameters()):,}", device)
+        logger.info("%s: training %s parameters on %s", job.name, f"{sum(p.numel() for p in job.task.network.parameters()):,}", device)
         if found:
             logger.info("%s: going on after epoch %d, from %s", job.name, len(found[1]["log"]), found[0])
         resume = (found[0], len(found[1]["log"])) if found else None

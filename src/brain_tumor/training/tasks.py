@@ -95,7 +95,9 @@ class SegmentationTask(Task):
         gates = {name: gate.score for name, gate in attentions(network).items() if isinstance(gate, AttentionGate)}
         self.gates = gates if self.attention_weight else {}
         self.loss = OverlapEntropy(recipe.dice_weight, recipe.missed_weight, recipe.focal)
-        coarse: dict[str, int] = network.coarse if recipe.deep_supervision else {}  # type: ignore[assignment]
+        coarse: dict[str, int] = getattr(network, "coarse", {}) if recipe.deep_supervision else {}
+        if recipe.deep_supervision and not coarse:
+            raise ValueError(f"{type(network).__name__} doesn't say which of its maps are coarse; give it an attribute `coarse`, or set deep_supervision to 0")
         self.coarse = {name: network.get_submodule(name) for name in coarse}
         self.side_heads = nn.ModuleList(nn.Conv2d(channels, tissues, 1) for channels in coarse.values())
 
@@ -110,7 +112,8 @@ class SegmentationTask(Task):
             loss = self.loss(self.network(image), truth)
         if maps:
             loss = loss + self.attention_weight * attention_loss(maps, (labels > 0)[:, None].float())
-        for head, x in zip(self.side_heads, coarse.values(), strict=True):
+        for head, name in zip(self.side_heads, self.coarse, strict=True):
+            x = coarse[name]
             height, width = x.shape[-2:]
             weight = self.deep_supervision * width / (truth.shape[-1] / 2)
             loss = loss + weight * self.loss(head(x), adaptive_avg_pool2d(truth, (height, width)))

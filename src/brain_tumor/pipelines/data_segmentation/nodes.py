@@ -11,7 +11,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from brain_tumor.data import split
-from brain_tumor.data.box import locate_brain
 from brain_tumor.data.clinical import FACTS, read_clinical
 from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.index import INSPECTION, count_missing, inspect_scan
@@ -21,6 +20,7 @@ from brain_tumor.data.preparation import PREPARATION, PreparationSettings, prepa
 from brain_tumor.data.scan import Scan, Slice, Unreadable
 from brain_tumor.data.scans import SIMULATED_MARK, find_scans, read_slices
 from brain_tumor.data.store import Chunk, Store, StoreContent, fingerprint
+from brain_tumor.data.window import locate_brain
 from brain_tumor.figures.segmentation_data import Animation, animate_patient, draw_heights, draw_histograms, draw_montage, draw_patients
 from brain_tumor.pipelines.data_segmentation.card import compose_data_sheet
 from brain_tumor.pipelines.data_segmentation.report import compose_data_report
@@ -96,7 +96,7 @@ def _prepare_slice(slice_: Slice, size: int) -> dict[str, np.ndarray]:
     image, labels = prepare_slice(slice_.image, slice_.labels, size)
     spacing = np.asarray(slice_.spacing, np.float32)
     spacing[:2] *= max(slice_.labels.shape) / size
-    return locate_brain(image) | {
+    return locate_brain(image, labels) | {
         "image": image,
         "labels": labels,
         "slice": np.int16(slice_.number),

@@ -147,10 +147,10 @@ def _segment(network: TrainedNetwork, scans: list[Scan], data_set: DataSet, pred
     from brain_tumor.training.predict import segment_volume
 
     module, device, size = network.module(), choose_device(engine), network.description["slice_size"]
-    window = network.description.get("window", (size, size))  # networks of earlier versions saw whole slices
+    height, width = network.description.get("window", (size, size))  # networks of earlier versions saw whole slices
     for scan in tqdm(scans, desc=f"segmenting with {network.name}", unit="patient", disable=not shows_progress()):
         image, spacing = read_image(scan)
-        found = segment_volume(module, image, size, window, device, flips=prediction.flips)
+        found = segment_volume(module, image, size, (height, width), device, flips=prediction.flips)
         yield Mask(scan.patient, prediction.tidy(found, prod(spacing) / 1000, data_set.tissue_names), scan.files[0], data_set)
 
 

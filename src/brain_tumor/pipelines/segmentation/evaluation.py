@@ -11,6 +11,7 @@ from tqdm import tqdm
 from brain_tumor.data.parallel import shows_progress
 from brain_tumor.data.split import TEST
 from brain_tumor.data.store import Chunk, Store, StoreContent
+from brain_tumor.data.window import find_window
 from brain_tumor.figures.segmentation import Example, choose_patients, draw_curves, draw_examples, draw_scores
 from brain_tumor.metrics import segmentation as metrics
 from brain_tumor.metrics.surfaces import score_surfaces, to_volume
@@ -118,7 +119,7 @@ def measure_cost(network: TrainedNetwork, slices: Store, training_log: pd.DataFr
 
     device, module = choose_device(engine), network.member(0)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(torch.zeros(1, network.sizes["in_channels"], *network.description["window"]))
+        module(torch.zeros(1, network.sizes["in_channels"], *find_window(slices).shape))
     rows = np.arange(min(64, len(slices.rows)))
     seconds = []
     for _ in range(3):

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from brain_tumor.data.box import find_window
+from brain_tumor.data.box import Box
 from brain_tumor.data.split import TEST, VALIDATION
 from brain_tumor.data.store import Store, StoreContent, fingerprint
+from brain_tumor.data.window import find_window
 from brain_tumor.networks.trained import TrainedNetwork, read_network
 from brain_tumor.training.checkpoints import Checkpoints, code_state
 from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
@@ -41,7 +42,9 @@ def train_network(
     initial = _read_initial(initial_weights, experiment.network, sizes)
     start = hashlib.blake2b(Path(initial_weights).read_bytes()).hexdigest() if initial and initial_weights else None
     recipe = experiment.adapt(recipe)
-    settings = [experiment.network, sizes, recipe.model_dump(), engine.seed, engine.precision, start, code_state()]
+    window = find_window(slices)
+    logger.info("%s sees %d x %d of the %d x %d pixels of a slice, which hold every brain", experiment.network, *window.shape, *[about["slice_size"]] * 2)
+    settings = [experiment.network, sizes, recipe.model_dump(), engine.seed, engine.precision, start, window, code_state()]
     fitted, marks, learned, held_out = [], [], [], _validation_patients(splits, folds)
     for number, patients in enumerate(held_out):
         train = np.flatnonzero(rows["patient"].isin(splits.loc[splits["split"] != TEST, "patient"]) & ~rows["patient"].isin(patients))
@@ -52,13 +55,13 @@ def train_network(
         learned.append({"patients": rows["patient"].iloc[train].nunique(), "slices": len(train)})
         marks.append(fingerprint(settings, about, train.tolist(), validation.tolist()))
         fitted.append(_fit(slices, train, validation, experiment.network, sizes, initial, recipe, engine, checkpoints.of(marks[-1])))
-    description = about | {"window": find_window(slices).shape, "recipe": recipe.model_dump(), "seed": engine.seed, "kept": [f.kept for f in fitted]}
+    description = about | {"window": window.shape, "recipe": recipe.model_dump(), "seed": engine.seed, "kept": [f.kept for f in fitted]}
     before = {key: initial.description[key] for key in ("data_set", "simulated")} if initial else None
     description |= {"learned_from": learned, "started_from": before, "validation_patients": held_out}
     log = pd.concat([f.log.assign(fold=k) for k, f in enumerate(fitted)], ignore_index=True) if folds > 1 else fitted[0].log
     network = TrainedNetwork(experiment.network, sizes, description, tuple(f.weights for f in fitted))
     example = _fullest(rows, np.flatnonzero(rows["patient"].isin(held_out[0])))
-    return network, log, _history(fitted[0].snapshots, slices, example, marks[0])
+    return network, log, _history(fitted[0].snapshots, about, window, example, marks[0])
 
 
 def _fit(
@@ -138,17 +141,15 @@ def _fullest(rows: pd.DataFrame, chosen: np.ndarray) -> int:
     return int(chosen[rows["tumour_pixels"].to_numpy()[chosen].argmax()])
 
 
-def _history(snapshots: list[dict[str, Any]], slices: Store, row: int, mark: str) -> StoreContent:
+def _history(snapshots: list[dict[str, Any]], about: dict[str, Any], window: Box, row: int, mark: str) -> StoreContent:
     """Probabilities and attention maps of one slice, a row for each epoch, all at the size of the slice."""
     from torch.nn.functional import interpolate
-
-    about = slices.description
 
     def full(maps: Any) -> np.ndarray:
         return interpolate(maps[None].float(), size=snapshots[0]["probability"].shape[-2:], mode="bilinear", align_corners=True)[0].half().numpy()
 
     maps = np.stack([np.concatenate([full(value) for value in snapshot.values()]) for snapshot in snapshots])
-    maps = find_window(slices).back(maps, about["slice_size"])
+    maps = window.back(maps, about["slice_size"], "edge")
     names = [*about["tissues"], *(name for name in snapshots[0] if name != "probability")]
     description = {"names": names, "row": row, "simulated": about["simulated"], "fingerprint": mark}
     return StoreContent(description, iter([{"epoch": np.arange(1, len(maps) + 1), "maps": maps}]))
