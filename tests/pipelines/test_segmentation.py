@@ -220,7 +220,7 @@ def test_networks_see_the_window_that_holds_every_brain(project, sample, caplog)
     assert window.of(brain).sum() == brain.sum()
     assert window.shape == (48, 64)
     with caplog.at_level(logging.INFO):
-        names = ["train_network", "predict", "examine_attention", "measure_cost"]
+        names = ["train_network", "predict_patients", "examine_attention", "measure_cost"]
         run(project, node_names=[f"segmentation.attention_unet.{name}" for name in names], segmentation_source=str(sample))
     assert "attention_unet sees 48 x 64 of the 64 x 64 pixels" in caplog.text
     models = project / "data/06_models/segmentation/attention_unet"

@@ -4,6 +4,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -92,7 +93,7 @@ def prepare_patient(scan: Scan, numbers: frozenset[int], data_set: DataSet, size
     return columns | {"patient": np.array([scan.patient] * len(rows), dtype=object)}
 
 
-def _prepare_slice(slice_: Slice, size: int) -> dict[str, np.ndarray]:
+def _prepare_slice(slice_: Slice, size: int) -> dict[str, Any]:
     image, labels = prepare_slice(slice_.image, slice_.labels, size)
     spacing = np.asarray(slice_.spacing, np.float32)
     spacing[:2] *= max(slice_.labels.shape) / size
