@@ -130,7 +130,8 @@ def _describe(network: TrainedNetwork) -> Section:
     text = f"{network.name}, {network.parameters:,} parameters{members}, trained on {about['data_set']}"
     if "learned_from" in about:
         text += "".join(f", {each['slices']:,} slices of {each['patients']:,} patients" for each in about["learned_from"])
-    text += f", at {about['slice_size']} x {about['slice_size']} pixels."
+    text += f", at {about['slice_size']} x {about['slice_size']} pixels"
+    text += ", of which it saw the {} x {} that held every brain.".format(*about["window"]) if "window" in about else "."
     if "scores" not in about:
         return Section("The network", text)
     known = with_intervals(pd.DataFrame(about["scores"]), "mean", ["patients", "metric"])

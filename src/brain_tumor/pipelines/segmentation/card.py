@@ -66,9 +66,11 @@ def compose_model_card(
 
 def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Section:
     rows = [(network.name, network.parameters, len(network.members), write_sizes(network.sizes), _list_epochs(network)) for network in networks]
+    height, width = networks[0].description["window"]
     text = (
         f"{len(networks)} networks that give the probability of each tissue ({', '.join(about['tissues'])}) in every pixel of a slice of "
-        f"{', '.join(about['modalities'])}. Each sees one slice at a time, {about['slice_size']} x {about['slice_size']} pixels.\n\n"
+        f"{', '.join(about['modalities'])}. Each sees one slice at a time: of its "
+        f"{about['slice_size']} x {about['slice_size']} pixels the {height} x {width} that hold every brain.\n\n"
     )
     text += write_list(f"**{network.name}**: {describe(network.name)}" for network in networks)
     return Section("What it is", text, [("Networks", pd.DataFrame(rows, columns=["network", "parameters", "members", "sizes", "epoch kept"]))])
