@@ -5,8 +5,9 @@
     python benchmarks/training.py memory FOLDER      # peak memory when slices are streamed, by their number
 
 FOLDER holds HDF5 slices in the published layout. The plain way: NCHW, fp32, AdamW, batches of 32 slices of 128 x 128 from a DataLoader without
-workers, seven metrics on each batch; once reading published files as the reference does, once reading our store. Each way trains in a process
-of its own, because ours changes how memory is allocated; it takes batches of 16, and of each slice the window that holds every brain. Rounds of one epoch alternate between them, medians are printed.
+workers, seven metrics on each batch; once reading published files as the reference does, once reading our store. Each way trains in a process of
+its own, because ours changes how memory is allocated; it takes batches of 16, and of each slice the window that holds every brain. Rounds of one
+epoch alternate between them, medians are printed.
 """
 
 import argparse
