@@ -79,8 +79,7 @@ def test_attention_is_that_of_the_window(windowed, network):
         network(torch.from_numpy(windowed.read(np.arange(3), "image")[0][:, :, 3:19, 15:31]).float())
     assert gate.shape == (3, 32, 32)
     assert np.abs(gate[:, 3:19, 15:31] - seen["gates.3"][:, 0].numpy()).max() < 1e-3
-    assert np.array_equal(gate[:, 3:19, 0], gate[:, 3:19, 15])  # goes on as at its edge
-    assert np.array_equal(gate[:, 31, 15:31], gate[:, 18, 15:31])
+    assert np.isnan(gate).sum() == 3 * (32 * 32 - 16 * 16)
 
 
 class Pointwise(torch.nn.Module):

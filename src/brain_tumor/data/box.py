@@ -1,6 +1,6 @@
 """Parts of an image that are looked at instead of the whole."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
@@ -29,10 +29,11 @@ class Box(NamedTuple):
         """That part of an image, or of each of many: of the last two axes."""
         return image[..., self.top : self.bottom, self.left : self.right]
 
-    def back(self, part: np.ndarray, size: int, mode: Literal["constant", "edge"] = "constant") -> np.ndarray:
-        """Where it was taken from, in squares of that size: the rest is 0, or goes on as the part's edge."""
-        around = [(self.top, size - self.bottom), (self.left, size - self.right)]
-        return np.pad(part, [(0, 0)] * (part.ndim - 2) + around, mode)
+    def back(self, part: np.ndarray, size: int, fill: float = 0) -> np.ndarray:
+        """Where it was taken from, in squares of that size; `fill` is around it."""
+        whole = np.full((*part.shape[:-2], size, size), fill, part.dtype)
+        self.of(whole)[...] = part
+        return whole
 
     def grow(self, size: int, least: tuple[int, int] = (0, 0), multiple: int = 16) -> "Box":
         """Of sides that are multiples of a number, with this in the middle as far as a square image of that size allows.

@@ -28,7 +28,7 @@ def draw_maps(
         axes[0].set_ylabel(rows[k], fontsize="x-small")
         for panel, attention in zip(axes[1:], maps[k], strict=True):
             show(panel, overlay(plane[k], attention))
-            panel.set_xlabel(f"{attention.min():.2f} to {attention.max():.2f}", fontsize="x-small")
+            panel.set_xlabel(f"{np.nanmin(attention):.2f} to {np.nanmax(attention):.2f}", fontsize="x-small")
     for axes, name in zip(grid[0], ["truth", *names], strict=True):
         axes.set_title(name, fontsize="small")
     figure.suptitle(title, fontsize="medium")
@@ -36,9 +36,10 @@ def draw_maps(
 
 
 def overlay(plane: Float[np.ndarray, "s s"], attention: Float[np.ndarray, "s s"], opacity: float = 0.6) -> Float[np.ndarray, "s s 3"]:
-    """A map in colour over a plane in grey; blue is nothing, yellow the most."""
-    value = np.clip(attention / max(float(attention.max()), 1.0), 0, 1)
-    return (1 - opacity) * grey(plane)[..., None] + opacity * colormaps["viridis"](value)[..., :3]
+    """A map in colour over a plane in grey; blue is nothing, yellow the most. Where the map is NaN, the plane alone."""
+    value = np.clip(attention / max(float(np.nanmax(attention)), 1.0), 0, 1)
+    below = grey(plane)[..., None]
+    return np.where(np.isnan(value)[..., None], below, (1 - opacity) * below + opacity * colormaps["viridis"](value)[..., :3])
 
 
 def draw_meaning(summary: pd.DataFrame, title: str) -> Figure:

@@ -78,7 +78,7 @@ def _seen(brain: Box, start: tuple[int, int], scale: float) -> Box:
 
 
 def find_attention(network: nn.Module, slices: Store, rows: np.ndarray, device: Device, batch_size: int = 32) -> dict[str, Float16[np.ndarray, "n h w"]]:
-    """The map of every module that attends, brought to the size of the slices bilinearly; outside the window it goes on as at its edge."""
+    """The map of every module that attends, brought to the size of the slices bilinearly; NaN outside the window that holds every brain."""
     network, look = device.place(network), Rows(slices, rows, ("image",))
     parts: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(rows), batch_size):
@@ -88,4 +88,4 @@ def find_attention(network: nn.Module, slices: Store, rows: np.ndarray, device: 
         for name, attention in maps.items():
             full = interpolate(attention.float(), size=image.shape[-2:], mode="bilinear", align_corners=True)
             parts.setdefault(name, []).append(full[:, 0].half().cpu().numpy())
-    return {name: look.window.back(np.concatenate(arrays), slices.shapes["image"][-1], "edge") for name, arrays in parts.items()}
+    return {name: look.window.back(np.concatenate(arrays), slices.shapes["image"][-1], np.nan) for name, arrays in parts.items()}

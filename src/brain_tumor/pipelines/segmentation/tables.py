@@ -17,7 +17,7 @@ RULES = (
 )
 PROTOCOL = (
     f"Protocol “volume”: counts summed over all slices of a patient, then mean and median over patients. {RULES} Patients of the test set were seen neither "
-    "in training nor in choosing an epoch. Scores are measured on the grid that the network sees"
+    "in training nor in choosing an epoch. Scores are measured on the grid that slices are prepared on"
 )
 
 

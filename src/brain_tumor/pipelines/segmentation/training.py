@@ -149,7 +149,7 @@ def _history(snapshots: list[dict[str, Any]], about: dict[str, Any], window: Box
         return interpolate(maps[None].float(), size=snapshots[0]["probability"].shape[-2:], mode="bilinear", align_corners=True)[0].half().numpy()
 
     maps = np.stack([np.concatenate([full(value) for value in snapshot.values()]) for snapshot in snapshots])
-    maps = window.back(maps, about["slice_size"], "edge")
+    maps = window.back(maps, about["slice_size"], np.nan)
     names = [*about["tissues"], *(name for name in snapshots[0] if name != "probability")]
     description = {"names": names, "row": row, "simulated": about["simulated"], "fingerprint": mark}
     return StoreContent(description, iter([{"epoch": np.arange(1, len(maps) + 1), "maps": maps}]))
