@@ -157,7 +157,8 @@ def make_work(arguments: argparse.Namespace, splits: pd.DataFrame, fold: tuple[i
     """All that one training needs, as plain values."""
     number, (held_out, learning) = fold
     recipe, precision = RECIPES[name]
-    recipe = override(recipe, arguments.set)
+    recipe, store = override(recipe, arguments.set), arguments.data / "03_primary/segmentation/slices.h5"
+    height, width = find_window(Store(store)).shape
     return {
         "network": network,
         "sizes": {"n_filters": arguments.filters},
@@ -166,12 +167,12 @@ def make_work(arguments: argparse.Namespace, splits: pd.DataFrame, fold: tuple[i
         "networks": arguments.networks_to,
         "settings": recipe,
         "precision": precision,
-        "pace": f"{network} {name} {'warped' if recipe['augmentation'].get('warp') else ''}".strip(),
+        "pace": f"{network} {name} {'warped ' if recipe['augmentation'].get('warp') else ''}{height} x {width}",
         "fold": number,
         "sets": divide(splits, held_out, learning),
         "flips": name in ("ours", "sample") and BASE["prediction"]["flips"],
         "keep": ["best", "last"] if arguments.what == "develop" else [recipe.get("keep", "best")],
-        "store": str(arguments.data / "03_primary/segmentation/slices.h5"),
+        "store": str(store),
     }
 
 

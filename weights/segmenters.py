@@ -35,7 +35,7 @@ First on the embedded sample (SIMULATED), then on real slices from the weights f
     kedro run --pipelines segmentation --env full --to-outputs segmentation.slices,segmentation.splits --params segmentation_source=FOLDER,{SETTINGS}
     kedro run --namespaces=segmentation.classic_unet --env full --params segmentation_source=FOLDER,segmentation.initial_weights=pretrained.safetensors,{SETTINGS}
 
-Then `collect.py`, as it says. The file was made with the sample of seed 0, by a version whose networks saw whole slices: these commands now make another, much like it."""  # noqa: E501
+Then `collect.py`, as it says. The file was made with the sample of seed 0, by a version whose networks saw whole slices: these commands now make another."""  # noqa: E501
 SOURCES = yaml.safe_load((Path(__file__).parents[1] / "conf/base/parameters_data_segmentation.yml").read_text())["data_segmentation"]["origin"]["sources"]
 
 

@@ -69,6 +69,14 @@ def test_received_attention_has_mean_one_and_uniform_queries_make_it_level():
         torch.testing.assert_close(block.level((x,), block(x)), block(x))
 
 
+def test_cells_stay_in_their_places_where_a_side_is_no_multiple():
+    """What three columns and a half of cells have lies where four have it, and is cut off."""
+    small, block = torch.randn(1, 2, 3, 4), SelfAttention(8)
+    whole, cut = (block._spread(small, torch.zeros(1, 2, 12, width)) for width in (16, 14))
+    assert torch.equal(cut, whole[..., :14])
+    assert torch.equal(whole, torch.nn.functional.interpolate(small, size=(12, 16), mode="bilinear", align_corners=False))
+
+
 def test_cells_at_the_edge_of_sides_that_are_no_multiple():
     block = SelfAttention(8).eval()
     assert block(torch.randn(1, 8, 30, 30)).shape == (1, 8, 30, 30)

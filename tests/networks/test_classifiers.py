@@ -130,3 +130,10 @@ def test_positions_of_a_vit_begin_as_places():
 def test_a_vit_says_which_widths_it_takes():
     with pytest.raises(ValueError, match="width must be a multiple of 4, got 30"):
         build("vit", image_size=64, **SMALL["vit"] | {"width": 30, "heads": 2})
+
+
+@pytest.mark.parametrize(("seen", "share"), [(None, 0.2), (16, 0.2), (5, 0.0)])
+def test_patches_that_are_not_seen_are_dropout_enough(seen, share):
+    layers = build("vit", image_size=64, **SMALL["vit"], **({"seen": seen} if seen else {})).layers
+    assert {module.p for module in layers.modules() if isinstance(module, torch.nn.Dropout)} == {share}
+    assert {layer.self_attn.dropout for layer in layers} == {share}

@@ -279,6 +279,7 @@ def test_report_on_scans(segmented):
     folder, _ = segmented
     report = (folder / "data/08_reporting/inference/segmentation_report.html").read_text()
     assert "of 5 patients; 4 are left out" in report
+    assert "at 32 x 32 pixels, of which it saw the 16 x 32 that held every brain." in report
     assert "SIMULATED" not in report.split("</title>")[0]
     assert "learned from SIMULATED patients" in report.split("</table>")[0]
     assert report.count("data:image/png;base64,") == 1

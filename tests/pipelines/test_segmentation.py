@@ -220,7 +220,7 @@ def test_networks_see_the_window_that_holds_every_brain(project, sample, caplog)
     assert window.of(brain).sum() == brain.sum()
     assert window.shape == (48, 64)
     with caplog.at_level(logging.INFO):
-        names = ["train_network", "predict_patients", "examine_attention", "measure_cost"]
+        names = ["train_network", "predict_patients", "examine_attention", "summarise_attention", "draw_attention", "measure_cost"]
         run(project, node_names=[f"segmentation.attention_unet.{name}" for name in names], segmentation_source=str(sample))
     assert "attention_unet sees 48 x 64 of the 64 x 64 pixels" in caplog.text
     models = project / "data/06_models/segmentation/attention_unet"
@@ -229,7 +229,10 @@ def test_networks_see_the_window_that_holds_every_brain(project, sample, caplog)
     assert history.shape == (2, 7, 64, 64)
     assert np.isnan(history).sum() == 2 * 7 * 16 * 64
     meaning = pd.read_csv(project / "data/08_reporting/segmentation/attention_unet/attention_scores.csv")
-    assert meaning.loc[meaning["metric"] == "auc_brain", "value"].notna().any()
+    gates = meaning[meaning["map"].str.startswith("gates.") & (meaning["metric"] == "auc_brain")]
+    assert len(gates) == 4 * meaning["patient"].nunique()
+    assert gates["value"].notna().all()
+    assert (project / "data/08_reporting/segmentation/attention_unet/attention_figures/1_maps.png").stat().st_size > 10_000
     (probability,) = Store(project / "data/07_model_output/segmentation/attention_unet/predictions.h5").read(np.arange(5), "probability")
     assert window.of(probability).sum() == probability.sum() > 0
 

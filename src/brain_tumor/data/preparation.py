@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from brain_tumor.data.box import Box
 
-PREPARATION = 4
+PREPARATION = 5
 """Raised when the same slice would be prepared in another way: stores of older preparations are then written again."""
 
 

@@ -49,7 +49,7 @@ class ViT(nn.Module):
         self.patches = nn.Conv2d(in_channels, width, patch, stride=patch)
         self.token = nn.Parameter(torch.randn(width) * 0.02)
         self.positions = nn.Parameter(torch.cat([torch.randn(1, width) * 0.02, find_waves(side, width)]))
-        dropout = 0.0 if seen else DROPOUT
+        dropout = DROPOUT if seen is None or seen == patches else 0.0
         self.layers = nn.ModuleList([nn.TransformerEncoderLayer(width, heads, hidden, dropout, batch_first=True) for _ in range(depth)])
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, out_channels))

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from brain_tumor.data.split import TEST
 from brain_tumor.data.store import Store, StoreContent
+from brain_tumor.data.window import find_window
 from brain_tumor.figures.attention import animate_history, draw_maps, draw_meaning
 from brain_tumor.figures.segmentation_data import Animation
 from brain_tumor.metrics import segmentation as metrics
@@ -32,14 +33,15 @@ def examine_attention(network: TrainedNetwork, slices: Store, splits: pd.DataFra
 
     device, module, about = choose_device(engine), network.member(0), slices.description
     table, names, rows, kept = slices.rows, list(attentions(module)), [], []
-    patients = splits.loc[splits["split"] == TEST, "patient"].sort_values()
+    patients, window = splits.loc[splits["split"] == TEST, "patient"].sort_values(), find_window(slices)
     for patient in patients[patients.isin(table["patient"])]:
         mine = np.flatnonzero(table["patient"] == patient)
         image, labels = slices.read(mine, "image", "labels")
         maps = find_attention(module, slices, mine, device)
         fullest = int((labels > 0).sum((1, 2)).argmax())
         kept.append({"row": mine[fullest], "patient": patient, "slice": table["slice"][mine[fullest]], "maps": np.stack([m[fullest] for m in maps.values()])})
-        shown = maps | {f"{INPUT} {modality}": image[:, k] for k, modality in enumerate(about["modalities"])}
+        seen = window.back(window.of(image), image.shape[-1], np.nan)
+        shown = maps | {f"{INPUT} {modality}": seen[:, k] for k, modality in enumerate(about["modalities"])}
         for name, attention in shown.items():
             rows += [(patient, name, metric, value) for metric, value in score_map(attention, labels > 0, np.any(image != 0, axis=1)).items()]
 

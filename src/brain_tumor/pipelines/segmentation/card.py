@@ -31,7 +31,8 @@ USAGE = """\
     network = read_network(Path("network.safetensors"))
     logits = network.module()(slices)     # its sigmoid is the probability of {tissues}
 
-`slices` is float32 (n, {channels}, {side}, {side}): {modalities} in this order; {orientation}; {standardisation}."""
+`slices` is float32 (n, {channels}, {height}, {width}), the window of prepared slices of {side} x {side} pixels that holds every brain
+(`brain_tumor.data.window`): {modalities} in this order; {orientation}; {standardisation}."""
 
 
 def compose_model_card(
@@ -56,7 +57,7 @@ def compose_model_card(
         _training_data(index, splits, networks, found),
         _figures(comparison, about),
         Section("Known limits", write_list([*_limits(comparison, about), *found.problems])),
-        Section("How to use the weights", _usage(about)),
+        Section("How to use the weights", _usage(about, _window(networks))),
         _settings(networks, settings),
         Section("Citations", write_list([*found.sources, CARD])),
     ]
@@ -66,7 +67,7 @@ def compose_model_card(
 
 def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Section:
     rows = [(network.name, network.parameters, len(network.members), write_sizes(network.sizes), _list_epochs(network)) for network in networks]
-    height, width = networks[0].description["window"]
+    height, width = _window(networks)
     text = (
         f"{len(networks)} networks that give the probability of each tissue ({', '.join(about['tissues'])}) in every pixel of a slice of "
         f"{', '.join(about['modalities'])}. Each sees one slice at a time: of its "
@@ -74,6 +75,13 @@ def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Sect
     )
     text += write_list(f"**{network.name}**: {describe(network.name)}" for network in networks)
     return Section("What it is", text, [("Networks", pd.DataFrame(rows, columns=["network", "parameters", "members", "sizes", "epoch kept"]))])
+
+
+def _window(networks: Sequence[TrainedNetwork]) -> tuple[int, int]:
+    """Rows and columns that networks see; those of earlier versions saw whole slices."""
+    about = networks[0].description
+    height, width = about.get("window", [about["slice_size"]] * 2)
+    return height, width
 
 
 def _list_epochs(network: TrainedNetwork) -> str:
@@ -115,9 +123,16 @@ def _limits(comparison: pd.DataFrame, about: Mapping[str, Any]) -> list[str]:
     return limits
 
 
-def _usage(about: Mapping[str, Any]) -> str:
+def _usage(about: Mapping[str, Any], window: tuple[int, int]) -> str:
     words = {name: ", ".join(about[name]) for name in ("modalities", "tissues")}
-    return USAGE.format(channels=len(about["modalities"]), side=about["slice_size"], **words, **{key: about[key] for key in ("orientation", "standardisation")})
+    return USAGE.format(
+        channels=len(about["modalities"]),
+        height=window[0],
+        width=window[1],
+        side=about["slice_size"],
+        **words,
+        **{key: about[key] for key in ("orientation", "standardisation")},
+    )
 
 
 def _settings(networks: Sequence[TrainedNetwork], settings: Mapping[str, Any]) -> Section:

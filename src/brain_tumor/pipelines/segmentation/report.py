@@ -41,7 +41,7 @@ WORDS = {
         "line chart on logarithmic axes: the parameters of every network rise with the square of the filters, from 8 to 64",
     ),
     "1_maps": Words(
-        "Every attention map over the scan of some test patients; below each map the range of its values.",
+        "Every attention map over the scan of some test patients, grey outside what the network sees; below each map the range of its values.",
         "a row of brain slices for each patient: the truth, then every attention map over the scan, from blue for none to yellow for most",
     ),
     "2_meaning": Words(
@@ -50,7 +50,7 @@ WORDS = {
         "two dot charts with a line for each map: areas under the curve with intervals, and Dice lost with intervals; the table above has the numbers",
     ),
     "3_epochs": Words(
-        "One validation slice over the epochs: truth, probability of each tissue, attention maps.",
+        "One validation slice over the epochs: truth, probability of each tissue, attention maps, grey outside what the network sees.",
         "an animation, a frame for each epoch, of one brain slice: the truth, the probability of each tissue, the attention maps",
     ),
 }

@@ -142,7 +142,7 @@ def _fullest(rows: pd.DataFrame, chosen: np.ndarray) -> int:
 
 
 def _history(snapshots: list[dict[str, Any]], about: dict[str, Any], window: Box, row: int, mark: str) -> StoreContent:
-    """Probabilities and attention maps of one slice, a row for each epoch, all at the size of the slice."""
+    """Probabilities and attention maps of one slice, a row for each epoch, all at the size of the slice; NaN outside the window."""
     from torch.nn.functional import interpolate
 
     def full(maps: Any) -> np.ndarray:
