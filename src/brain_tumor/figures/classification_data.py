@@ -36,7 +36,7 @@ def draw_counts(index: pd.DataFrame, duplicates: pd.DataFrame, splits: pd.DataFr
         sets.bar_label(bars, padding=2, fontsize="x-small")
     sets.set(title="learned from, validated and tested on", xticks=range(len(classes)), xticklabels=classes)
     for axes in (published, sets):
-        axes.legend(frameon=False, fontsize="small", ncols=3)
+        axes.legend(frameon=False, fontsize="small", ncols=3, loc="upper center")
         axes.margins(y=0.25)
     figure.suptitle(title, fontsize="medium")
     return figure
@@ -89,7 +89,7 @@ def draw_similarity(pairs: pd.DataFrame, threshold: float, title: str) -> Figure
     axes.axvline(threshold, color="#d6336c", label=f"threshold {threshold}")
     axes.set(xlabel="correlation of the fine detail after alignment", ylabel="pairs", xlim=(0, 1))
     axes.set_yscale("symlog", linthresh=10)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper center")
     figure.suptitle(title, fontsize="medium")
     return figure
 

@@ -56,7 +56,7 @@ def draw_heights(index: pd.DataFrame, tissues: Sequence[str], title: str) -> Fig
         axes.step(heights, shown, where="mid", color=TISSUE_COLOURS[k % len(TISSUE_COLOURS)], label=tissue)
     axes.set(xlabel="slice, from the feet up", ylabel="slices in use", ylim=(0, None))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, ncols=len(tissues) + 1)
+    axes.legend(frameon=False, loc="upper left", ncols=len(tissues) + 1)
     figure.suptitle(title, fontsize="medium")
     return figure
 
