@@ -26,11 +26,11 @@ def find_probabilities(
         rows: of the store.
         flips: take the mean with what is found in the slice mirrored left and right.
     """
-    network, look = device.place(network), Rows(slices, rows, ("image",))
+    network, look, size = device.place(network), Rows(slices, rows, ("image",)), slices.shapes["image"][-1]
     for start in range(0, len(rows), batch_size):
         probability = _find_probability(network, look.read(rows[start : start + batch_size])["image"], device, flips)
         found = (probability * 255).round().to(torch.uint8).cpu().contiguous().numpy()
-        yield look.window.back(found, slices.shapes["image"][-1])
+        yield look.window.back(found, size)
 
 
 def _find_probability(network: nn.Module, image: Float[Tensor, "b m h w"], device: Device, flips: bool) -> Float[Tensor, "b k h w"]:
