@@ -1,7 +1,7 @@
 import operator
 import os
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 
 import pytest
 from support import ask_who_works
@@ -22,6 +22,7 @@ def test_a_process_beside_others_does_its_work_itself_unless_told_otherwise():
     assert own not in workers
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         (own, workers), (_, others) = pool.submit(ask_who_works, -1).result(), pool.submit(ask_who_works, 2).result()
+        assert pool.submit(active_children).result() == []  # it would wait for them at its end
     assert workers == {own}
     assert own not in others
 

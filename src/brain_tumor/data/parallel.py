@@ -7,6 +7,7 @@ from multiprocessing import parent_process
 from typing import Any, TypeVar
 
 import joblib
+from joblib.externals.loky import get_reusable_executor
 from pydantic import BaseModel
 from tqdm import tqdm
 
@@ -35,7 +36,11 @@ def for_each(work: Callable[..., T], tasks: Iterable[tuple[Any, ...]], settings:
     with _backend(settings):
         parallel = joblib.Parallel(n_jobs=1 if alone else settings.workers, return_as="generator")
         done = parallel(joblib.delayed(work)(*task) for task in tasks)
-        yield from tqdm(done, total=len(tasks), desc=label, unit=unit, disable=not shows_progress())
+        try:
+            yield from tqdm(done, total=len(tasks), desc=label, unit=unit, disable=not shows_progress())
+        finally:
+            if not alone and is_beside_others():  # at its end such a process waits for its own, which idle workers are for five minutes
+                get_reusable_executor().shutdown()
 
 
 def is_beside_others() -> bool:
