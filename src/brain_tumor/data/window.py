@@ -1,5 +1,8 @@
 """The window: the part of each slice that networks see, one for a whole store, which holds every brain in it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float16, UInt8
 
@@ -25,3 +28,9 @@ def find_window(store: Store) -> Box:
     if not seen.any():
         return Box(0, height, 0, width)
     return Box(int(top[seen].min()), int(bottom.max()), int(left[seen].min()), int(right.max())).grow(height)
+
+
+def window_shape(about: Mapping[str, Any]) -> tuple[int, int]:
+    """Rows and columns that a network saw, from its description; those of earlier versions saw whole slices."""
+    height, width = about.get("window", [about["slice_size"]] * 2)
+    return height, width

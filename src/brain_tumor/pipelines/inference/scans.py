@@ -18,6 +18,7 @@ from brain_tumor.data.parallel import WorkerSettings, for_each, shows_progress
 from brain_tumor.data.preparation import find_brain, standardise
 from brain_tumor.data.scan import Scan
 from brain_tumor.data.scans import SIMULATED_MARK
+from brain_tumor.data.window import window_shape
 from brain_tumor.figures.cells import mark_title
 from brain_tumor.figures.segmentation import draw_found
 from brain_tumor.metrics.segmentation import count_slices, score_patients
@@ -147,10 +148,10 @@ def _segment(network: TrainedNetwork, scans: list[Scan], data_set: DataSet, pred
     from brain_tumor.training.predict import segment_volume
 
     module, device, size = network.module(), choose_device(engine), network.description["slice_size"]
-    height, width = network.description.get("window", (size, size))  # networks of earlier versions saw whole slices
+    window = window_shape(network.description)
     for scan in tqdm(scans, desc=f"segmenting with {network.name}", unit="patient", disable=not shows_progress()):
         image, spacing = read_image(scan)
-        found = segment_volume(module, image, size, (height, width), device, flips=prediction.flips)
+        found = segment_volume(module, image, size, window, device, flips=prediction.flips)
         yield Mask(scan.patient, prediction.tidy(found, prod(spacing) / 1000, data_set.tissue_names), scan.files[0], data_set)
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from brain_tumor.data.origin import Origin, find_origin
 from brain_tumor.data.split import TEST
+from brain_tumor.data.window import window_shape
 from brain_tumor.figures.card import CARD, render_card, write_list
 from brain_tumor.figures.cells import write_sizes
 from brain_tumor.figures.report import Section
@@ -57,7 +58,7 @@ def compose_model_card(
         _training_data(index, splits, networks, found),
         _figures(comparison, about),
         Section("Known limits", write_list([*_limits(comparison, about), *found.problems])),
-        Section("How to use the weights", _usage(about, _window(networks))),
+        Section("How to use the weights", _usage(about, window_shape(networks[0].description))),
         _settings(networks, settings),
         Section("Citations", write_list([*found.sources, CARD])),
     ]
@@ -67,7 +68,7 @@ def compose_model_card(
 
 def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Section:
     rows = [(network.name, network.parameters, len(network.members), write_sizes(network.sizes), _list_epochs(network)) for network in networks]
-    height, width = _window(networks)
+    height, width = window_shape(networks[0].description)
     text = (
         f"{len(networks)} networks that give the probability of each tissue ({', '.join(about['tissues'])}) in every pixel of a slice of "
         f"{', '.join(about['modalities'])}. Each sees one slice at a time: of its "
@@ -75,13 +76,6 @@ def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Sect
     )
     text += write_list(f"**{network.name}**: {describe(network.name)}" for network in networks)
     return Section("What it is", text, [("Networks", pd.DataFrame(rows, columns=["network", "parameters", "members", "sizes", "epoch kept"]))])
-
-
-def _window(networks: Sequence[TrainedNetwork]) -> tuple[int, int]:
-    """Rows and columns that networks see; those of earlier versions saw whole slices."""
-    about = networks[0].description
-    height, width = about.get("window", [about["slice_size"]] * 2)
-    return height, width
 
 
 def _list_epochs(network: TrainedNetwork) -> str:
