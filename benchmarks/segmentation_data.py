@@ -119,6 +119,7 @@ def benchmark_formats(folder: Path, rounds: int) -> None:
         "none": {},
         "lzf": {"compression": "lzf"},
         "lzf, shuffled": {"compression": "lzf", "shuffle": True},
+        "blosc lz4": dict(hdf5plugin.Blosc(cname="lz4", clevel=3, shuffle=hdf5plugin.Blosc.NOSHUFFLE)),
         "blosc2 lz4": dict(hdf5plugin.Blosc2(cname="lz4", clevel=3)),
         "blosc2 zstd": dict(hdf5plugin.Blosc2(cname="zstd", clevel=3)),
     }

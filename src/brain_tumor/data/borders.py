@@ -4,7 +4,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from pydantic import BaseModel, Field
 
 from brain_tumor.data.box import Box
@@ -36,8 +36,7 @@ DARK = 0.005
 def find_box(image: UInt8[np.ndarray, "h w"]) -> Box | None:
     """The smallest box around all anatomy; None if the image is too dark to tell, and is best kept whole."""
     step = min(-(-max(image.shape) // WORKING_SIDE), *image.shape)
-    height, width = (side // step * step for side in image.shape)
-    small = cv2.resize(image[:height, :width], (width // step, height // step), interpolation=cv2.INTER_AREA) if step > 1 else image
+    small = _shrink(image, step)
     inner = _inside_frames(small)
     anatomy = _find_anatomy(inner.of(small))
     if anatomy is None:
@@ -47,6 +46,14 @@ def find_box(image: UInt8[np.ndarray, "h w"]) -> Box | None:
     return Box(top * step, bottom * step, left * step, right * step)
 
 
+def _shrink(image: UInt8[np.ndarray, "h w"], step: int) -> UInt8[np.ndarray, "i j"]:
+    """The mean of each `step` x `step` pixels."""
+    height, width = (side // step * step for side in image.shape)
+    if step == 3:  # what most published images take: the same values as below, in half of the time
+        return cv2.blur(image[:height, :width], (3, 3))[1::3, 1::3]
+    return cv2.resize(image[:height, :width], (width // step, height // step), interpolation=cv2.INTER_AREA)
+
+
 def _inside_frames(image: UInt8[np.ndarray, "h w"]) -> Box:
     """What is left when lines of one level, dark or bright, are taken from all four sides as long as there are any."""
     box, before = Box(0, image.shape[0], 0, image.shape[1]), None
@@ -54,7 +61,7 @@ def _inside_frames(image: UInt8[np.ndarray, "h w"]) -> Box:
         before = box
         inner = box.of(image)
         top, bottom = _flat_ends(inner)
-        left, right = _flat_ends(inner.T)
+        left, right = _flat_ends(np.ascontiguousarray(inner.T))
         if top + bottom < inner.shape[0] and left + right < inner.shape[1]:
             box = Box(box.top + top, box.bottom - bottom, box.left + left, box.right - right)
     return box
@@ -62,12 +69,19 @@ def _inside_frames(image: UInt8[np.ndarray, "h w"]) -> Box:
 
 def _flat_ends(image: UInt8[np.ndarray, "h w"]) -> tuple[int, int]:
     """How many rows at the top and at the bottom have one level each."""
-    sample = np.sort(image[:, :: max(1, image.shape[1] // 64)].astype(np.int16), axis=1)  # int16 is sorted in vectors
-    level = sample[:, sample.shape[1] // 2]
-    rough = (np.abs(image - level[:, None]) <= FLATNESS).mean(1) < FRAME
+    if _rough(image[:: len(image) - 1]).all():
+        return 0, 0
+    rough = _rough(image)
     if not rough.any():
         return 0, 0
     return int(rough.argmax()), int(rough[::-1].argmax())
+
+
+def _rough(image: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, " h"]:
+    """Which rows have no level that nearly all of their pixels share."""
+    sample = np.sort(image[:, :: max(1, image.shape[1] // 64)].astype(np.int16), axis=1)  # int16 is sorted in vectors
+    near = np.abs(image - sample[:, sample.shape[1] // 2, None]) <= FLATNESS
+    return cv2.reduce(near.view(np.uint8), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0] < FRAME * image.shape[1]
 
 
 def _find_anatomy(image: UInt8[np.ndarray, "h w"]) -> Box | None:

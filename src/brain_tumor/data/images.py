@@ -131,7 +131,7 @@ def read_image(path: Path) -> Picture:
 def _to_grey(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
     if image.mode in ("L", "RGB"):
         image.draft("L", image.size)  # a JPEG holds its grey levels apart from its colours
-        return np.asarray(image.convert("L"))
+        return np.asarray(image if image.mode == "L" else image.convert("L"))
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, np.float64)
         low, high = values.min(), values.max()
