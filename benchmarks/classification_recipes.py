@@ -72,7 +72,7 @@ def train(work: Work, epochs: int) -> tuple[dict[str, TrainedNetwork], int, floa
     logging.getLogger("brain_tumor").setLevel(logging.WARNING)
     images, splits = Store(Path(work["store"])), work["splits"]
     rows = {name: np.flatnonzero(images.rows["file"].isin(splits.loc[splits["split"] == name, "file"])) for name in ("train", "validation")}
-    settings = ClassificationRecipe.model_validate(work["settings"] | {"epochs": epochs, "patience": epochs, "epoch_steps": 1})
+    settings = ClassificationRecipe.model_validate(work["settings"] | {"epochs": epochs, "patience": epochs})
     engine = EngineSettings(device="cpu", precision=work["precision"], seed=work["seed"])
     counts = np.bincount(images.read(rows["train"], "label")[0], minlength=4).tolist()
     torch.manual_seed(engine.seed)
@@ -93,7 +93,9 @@ def train(work: Work, epochs: int) -> tuple[dict[str, TrainedNetwork], int, floa
 
 def measure_pace(work: Work) -> float:
     """CPU minutes of an epoch, validation included."""
-    return train(work, 1)[-1]
+    share = work["settings"].get("half_size", 0)
+    sizes = [(weight, half) for weight, half in ((share, 1), (1 - share, 0)) if weight]
+    return sum(weight * train(work | {"settings": work["settings"] | {"half_size": half}}, 1)[-1] for weight, half in sizes)
 
 
 def train_and_score(work: Work) -> pd.DataFrame:
@@ -141,8 +143,9 @@ def make_work(arguments: argparse.Namespace, splits: pd.DataFrame, network: str,
     """All that one training needs, as plain values."""
     recipe, precision = RECIPES[name]
     experiment = ExperimentSettings(**BASE[network] | FULL[network])
-    rate = {"learning_rate": experiment.learning_rate} if name == "ours" and experiment.learning_rate else {}
-    recipe = override(recipe | rate, arguments.set)
+    if name == "ours":
+        recipe = experiment.adapt(ClassificationRecipe.model_validate(recipe)).model_dump()
+    recipe = override(recipe, arguments.set)
     developed, tested = [("validation", "split", "validation")], [("deduplicated", "deduplicated_test", True), (OFFICIAL, "official_test", True)]
     return {
         "network": network,

@@ -90,31 +90,38 @@ def test_attention_of_the_transformer_is_a_share_of_every_token():
     assert torch.allclose(maps[:, 0], by_hand, atol=1e-5)
 
 
-def test_a_training_step_sees_some_patches_of_each_image_and_prediction_all():
+def test_an_image_of_half_the_side_is_seen_in_a_quarter_of_the_patches():
     torch.manual_seed(0)
-    tokens = torch.arange(40.0).reshape(2, 20, 1)
-    few = vit.drop_patches(tokens, 5)[:, :, 0]
-    assert few[:, 0].tolist() == [0, 20]
-    chosen = [set(row[1:].tolist()) for row in few]
-    assert all(len(row) == 5 for row in chosen)
-    assert chosen[0] <= set(range(1, 20))
-    assert chosen[1] <= set(range(21, 40))
-    assert chosen[0] != {value - 20 for value in chosen[1]}
-
-    network, x = build("vit", image_size=64, seen=5, **SMALL["vit"]), torch.randn(2, 3, 64, 64)
-    whole = build("vit", image_size=64, **SMALL["vit"]).eval()
-    whole.load_state_dict(network.state_dict())
-    assert torch.equal(network.eval()(x), whole(x))
-    lengths = []
-    network.layers[0].register_forward_hook(lambda *seen: lengths.append(seen[-1].shape[1]))
-    network.train()(x)
-    assert lengths == [6]
+    network, x = build("vit", image_size=64, **SMALL["vit"]).eval(), torch.randn(2, 3, 64, 64)
+    small = torch.nn.functional.avg_pool2d(x, 2)
+    tokens = network.embed(small)
+    assert tokens.shape == (2, 5, 32)
+    places = (tokens - network.embed(torch.zeros_like(small)))[:, 1:]
+    assert torch.allclose(places[0, 3], network.patches(small)[0, :, 1, 1] - network.patches.bias, atol=1e-5)
+    lower_right = [1 + 4 * row + column for row in (2, 3) for column in (2, 3)]
+    empty = network.embed(torch.zeros_like(small))[0, 4] - network.patches.bias
+    assert torch.allclose(empty, network.positions[lower_right].mean(0), atol=1e-5)
+    assert network(small).shape == (2, 4)
 
 
-@pytest.mark.parametrize("seen", [0, 17])
-def test_patches_that_are_not_there_cannot_be_seen(seen):
-    with pytest.raises(ValueError, match=f"from 1 to the 16 patches of an image, got {seen}"):
-        build("vit", image_size=64, seen=seen)
+def test_half_of_an_odd_number_of_patches_is_refused():
+    with pytest.raises(ValueError, match="built for images of 48x48, got 24x24"):
+        build("vit", image_size=48, **SMALL["vit"])(torch.randn(1, 3, 24, 24))
+
+
+def test_patterns_of_a_vit_are_as_strong_in_an_image_as_each_other():
+    """In an image whose waves are as much weaker as they are finer, as those of MRI are."""
+    patterns = vit.find_patterns(8, 64)
+    flat = patterns.flatten(1)
+    unit = flat / flat.norm(dim=1, keepdim=True)
+    assert torch.allclose(unit @ unit.T, torch.eye(64), atol=1e-5)
+    assert [bool(pattern.std() < 1e-6) for pattern in patterns] == [True] + [False] * 63
+    strength = flat.norm(dim=1)
+    assert strength[-1] / strength[0] == pytest.approx(15**1.5)
+    assert (strength.diff() >= -1e-6).all()
+    assert torch.equal(vit.find_patterns(8, 96)[64:], patterns[:32])
+    network = build("vit", in_channels=1, image_size=64, **SMALL["vit"])
+    assert torch.equal(network.patches.weight[:, 0], vit.find_patterns(16, 32))
 
 
 def test_positions_of_a_vit_begin_as_places():
@@ -130,10 +137,3 @@ def test_positions_of_a_vit_begin_as_places():
 def test_a_vit_says_which_widths_it_takes():
     with pytest.raises(ValueError, match="width must be a multiple of 4, got 30"):
         build("vit", image_size=64, **SMALL["vit"] | {"width": 30, "heads": 2})
-
-
-@pytest.mark.parametrize(("seen", "share"), [(None, 0.2), (16, 0.2), (5, 0.0)])
-def test_patches_that_are_not_seen_are_dropout_enough(seen, share):
-    layers = build("vit", image_size=64, **SMALL["vit"], **({"seen": seen} if seen else {})).layers
-    assert {module.p for module in layers.modules() if isinstance(module, torch.nn.Dropout)} == {share}
-    assert {layer.self_attn.dropout for layer in layers} == {share}

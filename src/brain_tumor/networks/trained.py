@@ -29,7 +29,7 @@ class TrainedNetwork:
     """
 
     name: str
-    sizes: dict[str, int]
+    sizes: dict[str, Any]
     description: dict[str, Any]
     members: tuple[Weights, ...]
 

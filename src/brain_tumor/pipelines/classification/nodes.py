@@ -62,7 +62,7 @@ def train_network(
     return replace(network, description=description | {"temperature": temperature}), fitted.log
 
 
-def _require_match(sizes: dict[str, int], about: dict[str, Any]) -> None:
+def _require_match(sizes: dict[str, Any], about: dict[str, Any]) -> None:
     for size, value, what in (("out_channels", len(about["classes"]), "classes"), ("image_size", about["image_size"], "pixels a side")):
         if sizes[size] != value:
             raise ValueError(f"the store has {value} {what}, but {size} is {sizes[size]}; leave {size} out of sizes")

@@ -69,7 +69,7 @@ def _fit(
     train: np.ndarray,
     validation: np.ndarray,
     name: str,
-    sizes: dict[str, int],
+    sizes: dict[str, Any],
     initial: TrainedNetwork | None,
     recipe: SegmentationRecipe,
     engine: EngineSettings,
@@ -93,13 +93,13 @@ def _fit(
     return fit(Job(task, rows_to_learn(slices, train, recipe), watched, MONITOR, recipe, engine, checkpoints))
 
 
-def _require_match(sizes: dict[str, int], about: dict[str, Any]) -> None:
+def _require_match(sizes: dict[str, Any], about: dict[str, Any]) -> None:
     for size, entry in (("in_channels", "modalities"), ("out_channels", "tissues")):
         if sizes[size] != len(about[entry]):
             raise ValueError(f"the store has {len(about[entry])} {entry} ({', '.join(about[entry])}), but {size} is {sizes[size]}; leave {size} out of sizes")
 
 
-def _read_initial(path: str | None, name: str, sizes: dict[str, int]) -> TrainedNetwork | None:
+def _read_initial(path: str | None, name: str, sizes: dict[str, Any]) -> TrainedNetwork | None:
     """The network to start from; None without a path, or if it is another network's."""
     if not path:
         return None
