@@ -29,7 +29,7 @@ from recipes import Work, make_parser, override, train_all
 
 from brain_tumor.data.image_split import OFFICIAL, ImageSplitSettings, split_images
 from brain_tumor.data.images import ImageSet
-from brain_tumor.data.store import Store
+from brain_tumor.data.store import Store, fingerprint
 from brain_tumor.networks import build, networks_of
 from brain_tumor.networks.trained import TrainedNetwork, write_network
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
@@ -93,9 +93,10 @@ def train(work: Work, epochs: int) -> tuple[dict[str, TrainedNetwork], int, floa
 
 def measure_pace(work: Work) -> float:
     """CPU minutes of an epoch, validation included."""
-    share = work["settings"].get("half_size", 0)
-    sizes = [(weight, half) for weight, half in ((share, 1), (1 - share, 0)) if weight]
-    return sum(weight * train(work | {"settings": work["settings"] | {"half_size": half}}, 1)[-1] for weight, half in sizes)
+    share, settings = work["settings"].get("half_size", 0), work["settings"]
+    whole = train(work | {"settings": settings | {"half_size": 0}}, 1)[-1]
+    small = train(work | {"settings": settings | {"half_size": 0.5}}, 2)[-1] - whole if share else 0
+    return share * small + (1 - share) * whole
 
 
 def train_and_score(work: Work) -> pd.DataFrame:
@@ -143,19 +144,22 @@ def make_work(arguments: argparse.Namespace, splits: pd.DataFrame, network: str,
     """All that one training needs, as plain values."""
     recipe, precision = RECIPES[name]
     experiment = ExperimentSettings(**BASE[network] | FULL[network])
+    sizes = experiment.sizes
     if name == "ours":
         recipe = experiment.adapt(ClassificationRecipe.model_validate(recipe)).model_dump()
+    elif network == "vit":
+        sizes = sizes | {"dropout": 0.2}
     recipe = override(recipe, arguments.set)
     developed, tested = [("validation", "split", "validation")], [("deduplicated", "deduplicated_test", True), (OFFICIAL, "official_test", True)]
     return {
         "network": network,
-        "sizes": {"out_channels": 4, "image_size": DATA["preparation"]["image_size"]} | experiment.sizes,
+        "sizes": {"out_channels": 4, "image_size": DATA["preparation"]["image_size"]} | sizes,
         "recipe": f"{name} {' '.join(arguments.set)}".strip(),
         "settings": recipe,
         "precision": precision,
         "policy": arguments.policy,
         "seed": seed,
-        "pace": f"{network} {name} {arguments.what} {arguments.policy}",
+        "pace": " ".join([network, name, arguments.what, arguments.policy, fingerprint(sizes, recipe)]),
         "splits": splits,
         "scored": developed if arguments.what == "develop" else developed + tested,
         "weights": arguments.weights and str(arguments.weights),

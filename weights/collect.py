@@ -5,10 +5,9 @@ Classifiers:
     kedro run --pipelines classification --env full --params classification_source=FOLDER
     python weights/collect.py classification cnn alexnet
 
-Networks for masks, scored on patients they did not learn from, whose experts' masks lie beside the scans; `segmentation.md` says how they were trained:
+A network for masks, cross-validated by the commands in `segmentation.md`:
 
-    kedro run --pipelines inference_segmentation --params inference_source=SCANS,inference_network=data/06_models/segmentation/classic_unet/network.safetensors
-    python weights/collect.py segmentation classic_unet
+    python weights/collect.py segmentation residual_attention_unet
 """
 
 import argparse

@@ -13,88 +13,120 @@ from brain_tumor.figures.report import Section
 from brain_tumor.metrics.segmentation import choose_headline, summarise_patients
 from brain_tumor.networks import describe
 from brain_tumor.networks.trained import TrainedNetwork, read_network
-from brain_tumor.pipelines.inference.report import PROTOCOL, SHOWN_METRICS
+from brain_tumor.pipelines.inference.report import SHOWN_METRICS
 from brain_tumor.pipelines.segmentation.card import USE
+from brain_tumor.pipelines.segmentation.evaluation import CROSS_VALIDATION
+from brain_tumor.pipelines.segmentation.tables import RULES
 
 TASK = "segmentation"
+WHOLE, SINGLE = "whole volumes", "single slices with tumour"
+"""What there is of a patient."""
+PROTOCOL = (
+    f"Protocol “volume”: counts summed over all slices of a patient, then the mean over patients. {RULES} Scores are measured on the grid that slices are "
+    "prepared on ({side} x {side} pixels). Each patient was predicted by the one network that did not learn from him."
+)
 USAGE = """\
     kedro run --pipelines inference_segmentation --params inference_source=PATH                     # new scans in, masks out
     kedro run --pipelines segmentation --to-outputs segmentation.slices,segmentation.splits --params segmentation_source=scans     # to go on with your own
-    kedro run --namespaces=segmentation.classic_unet --params segmentation_source=scans,segmentation.initial_weights=weights/classic_unet.safetensors
+    kedro run --namespaces=segmentation.{name} --params segmentation_source=scans,segmentation.initial_weights=weights/{name}.safetensors
 
-Outside Kedro, `brain_tumor.networks.trained.read_network` reads a file; its `description` says how slices are prepared, and `module()` gives their logits."""
+Training goes on from the first of the networks in the file. Outside Kedro, `brain_tumor.networks.trained.read_network` reads it; its `description` says
+how slices are prepared, and `module()` gives their logits, those of all its networks together."""
 SETTINGS = (
-    "data_segmentation.preparation.slice_size=128,data_segmentation.split.validation=0.01,data_segmentation.split.test=0.01,"
-    "segmentation.classic_unet.sizes.n_filters=16,segmentation.recipe.batch_size=16,segmentation.recipe.epochs=60,segmentation.recipe.keep=last"
+    "data_segmentation.preparation.slice_size=128,data_segmentation.split.validation=0.01,data_segmentation.split.test=0.01,data_segmentation.split.folds=3,"
+    "data_segmentation.split.seed=3,segmentation.folds=3,segmentation.{name}.sizes.n_filters=16,segmentation.recipe.batch_size=16,"
+    "segmentation.recipe.epochs=60,segmentation.recipe.keep=last,segmentation.recipe.empty_slices=0.3"
 )
 MADE = f"""\
-First on the embedded sample (SIMULATED), then on real slices from the weights found there: one patient validates, one is for testing, the rest is learned from.
+First on the embedded sample (SIMULATED), then on real slices from the weights found there. FOLDER holds HDF5 slices and NIfTI volumes of different patients, side by side.
 
-    kedro run --pipelines segmentation --params segmentation.recipe.epochs=15,segmentation.recipe.empty_slices=1
-    cp data/06_models/segmentation/classic_unet/network.safetensors pretrained.safetensors
+    kedro run --namespaces=segmentation.{{name}} --params segmentation.{{name}}.epochs=20,segmentation.recipe.empty_slices=1      # after the data of `make demo`
+    cp data/06_models/segmentation/{{name}}/network.safetensors pretrained.safetensors
     kedro run --pipelines segmentation --env full --to-outputs segmentation.slices,segmentation.splits --params segmentation_source=FOLDER,{SETTINGS}
-    kedro run --namespaces=segmentation.classic_unet --env full --params segmentation_source=FOLDER,segmentation.initial_weights=pretrained.safetensors,{SETTINGS}
+    kedro run --namespaces=segmentation.{{name}} --env full --params segmentation_source=FOLDER,segmentation.initial_weights=pretrained.safetensors,{SETTINGS}
 
-Then `collect.py`, as it says. The file was made with the sample of seed 0, by a version whose networks saw whole slices: these commands now make another."""  # noqa: E501
+Then `collect.py`, as it says."""  # noqa: E501
 SOURCES = yaml.safe_load((Path(__file__).parents[1] / "conf/base/parameters_data_segmentation.yml").read_text())["data_segmentation"]["origin"]["sources"]
 
 
 def measure(data: Path, name: str) -> dict[str, Any]:
-    """What a network reached against experts' masks when it last segmented new scans, in the mean and for each patient."""
-    scores = pd.read_csv(data / "07_model_output/inference/scores.csv", dtype={"patient": str})
-    digest = read_network(data / f"06_models/segmentation/{name}/network.safetensors").digest
-    scores = scores[scores["weights"] == digest]
-    if scores.empty:
-        raise ValueError(f"these weights of {name} ({digest}) have no scores in {data}; segment scans that lie beside experts' masks with them first")
-    means = summarise_patients(scores[scores["metric"].isin(SHOWN_METRICS)])
-    patients = scores[scores["metric"] == "dice"].pivot(index="patient", columns="target", values="value")
+    """What a network reached on patients, each predicted by the one of its members that did not learn from him: in the mean, and of each whole volume."""
+    weights, table = data / f"06_models/segmentation/{name}/network.safetensors", data / f"08_reporting/segmentation/{name}/patient_scores.csv"
+    if table.stat().st_mtime < weights.stat().st_mtime:
+        raise ValueError(f"{table} is older than {weights}; run the experiment again, to its end")
+    network, scores = read_network(weights), pd.read_csv(table, dtype={"patient": str})
+    scores = scores[(scores["set"] == CROSS_VALIDATION) & scores["metric"].isin(SHOWN_METRICS)]
+    unseen = {patient for patients in network.description["validation_patients"] for patient in patients}
+    if len(network.members) == 1 or set(scores["patient"]) != unseen:
+        raise ValueError(f"patient_scores.csv of {name} isn't of the patients that its members did not learn from; train it with segmentation.folds=3")
+    whole = set(scores.loc[(scores["metric"] == "hd95_mm") & scores["value"].notna(), "patient"])
+    means = []
+    for kind, part in scores.groupby(scores["patient"].isin(whole).map({True: WHOLE, False: SINGLE}), sort=False):
+        means.append(summarise_patients(part.dropna(subset="value")).assign(of=kind))
+    patients = scores[(scores["metric"] == "dice") & scores["patient"].isin(whole)].pivot(index="patient", columns="target", values="value")
     return {
-        "scores": means[["target", "metric", "mean", "low", "high", "patients"]].to_dict("records"),
+        "scores": pd.concat(means)[["of", "target", "metric", "mean", "low", "high", "patients"]].to_dict("records"),
         "dice": patients[scores["target"].unique()].to_dict("index"),
     }
 
 
 def write_card(networks: Sequence[TrainedNetwork]) -> str:
-    """What the files are, what they reach, what they are for."""
-    scores = pd.concat([pd.DataFrame(network.description["scores"]).assign(network=network.name) for network in networks])
-    dice = pd.concat(
-        [pd.DataFrame.from_dict(n.description["dice"], orient="index").rename_axis("patient").reset_index().assign(network=n.name) for n in networks]
-    )
-    patients, about = int(scores["patients"].max()), networks[0].description
-    learned = about["learned_from"][0]
+    """What the file is, what it reaches, what it is for."""
+    if len(networks) > 1:
+        raise ValueError(f"the card is of one network, got {', '.join(network.name for network in networks)}")
+    (network,) = networks
+    about, name, members = network.description, network.name, len(network.members)
+    scores = pd.DataFrame(about["scores"])
     tables = [
-        (f"Means over {patients} patients and 95 % intervals", with_intervals(scores, "mean", ["network", "metric"])),
-        ("Dice of each patient", dice[["network", "patient", *about["targets"]]]),
+        (f"Means over {part['patients'].max()} patients and 95 % intervals, {kind}", with_intervals(part, "mean", ["metric"]))
+        for kind, part in scores.groupby("of", sort=False)
     ]
-    files = pd.DataFrame(
-        [
-            (f"{n.name}.safetensors", describe(n.name), n.parameters, write_sizes(n.sizes), *n.description["learned_from"][0].values(), n.description["seed"])
-            for n in networks
-        ],
-        columns=["file", "network", "parameters", "sizes", "patients learned from", "slices", "seed"],
-    )
+    dice = pd.DataFrame.from_dict(about["dice"], orient="index").rename_axis("patient").reset_index()
+    tables.append(("Dice of each patient of whom there is a whole volume", dice[["patient", *about["targets"]]]))
     headline = choose_headline(about["targets"])
-    best = scores[(scores["target"] == headline) & (scores["metric"] == "dice")].sort_values("mean").iloc[-1]
+    best = scores[(scores["target"] == headline) & (scores["metric"] == "dice")]
+    reached = " and ".join(f"{row.mean:.3f} in {row.of} of {row.patients} patients" for row in best.rename_axis(None).itertuples())
     summary = (
-        f"{best.network} learned from {learned['slices']} slices of {learned['patients']} real patients. On the whole volumes of {patients} others "
-        f"it reaches a mean Dice of {best['mean']:.3f} for {headline}, {best.low:.3f} to {best.high:.3f}. A start for fine-tuning, not a finished product."
+        f"{members} networks ({name}) that answer together learned from {len(_patients(about))} real patients, each from those of all folds but one. On "
+        f"patients that one did not learn from, its mean Dice for {headline} is {reached}. A start for fine-tuning, not a finished product."
     )
     sections = [
-        Section("Files", "Each describes itself: sizes, modalities, preparation, recipe and scores are in its header.", [("Networks", files)]),
+        Section("File", "It describes itself: sizes, modalities, preparation, recipe and scores are in its header.", [("Networks", _file(network))]),
         Section("Intended use", f"{USE} Above all to go on from with scans of your own."),
-        Section("Figures", f"{PROTOCOL} None of these patients is among those learned from.", tables),
-        Section("Known limits", write_list(_limits(patients, learned, about))),
-        Section("How to use them", USAGE),
-        Section("How they were made", MADE),
+        Section("Figures", PROTOCOL.format(side=about["slice_size"]), tables),
+        Section("Known limits", write_list(_limits(network, scores))),
+        Section("How to use it", USAGE.format(name=name)),
+        Section("How it was made", MADE.format(name=name)),
         Section("Citations", write_list(SOURCES)),
     ]
     return render_card(f"Weights: segmentation of {about['data_set']}", summary, sections, simulated=about["simulated"])
 
 
-def _limits(patients: int, learned: dict[str, int], about: dict[str, Any]) -> list[str]:
+def _file(network: TrainedNetwork) -> pd.DataFrame:
+    facts = {
+        "file": f"{network.name}.safetensors",
+        "network": describe(network.name),
+        "networks": len(network.members),
+        "parameters of each": network.parameters,
+        "sizes": write_sizes(network.sizes),
+        "patients each learned from": ", ".join(str(each["patients"]) for each in network.description["learned_from"]),
+        "slices": ", ".join(str(each["slices"]) for each in network.description["learned_from"]),
+        "seed": network.description["seed"],
+    }
+    return pd.DataFrame([facts])
+
+
+def _patients(about: dict[str, Any]) -> list[str]:
+    """Those that any of the networks learned from."""
+    return [patient for patients in about["validation_patients"] for patient in patients]
+
+
+def _limits(network: TrainedNetwork, scores: pd.DataFrame) -> list[str]:
+    about, patients = network.description, scores.groupby("of")["patients"].max()
     return [
-        f"{learned['patients']} patients, a slice or two of each: BraTS 2020 has 369, with 155 slices each. Train on all of it with `--env full`.",
-        "Every real slice that was learned from shows tumour, so far from it the network finds some that isn't there: see the distances between surfaces.",
-        f"{patients} patients are few to measure by: the intervals say how few, and not that other hospitals' scans are different.",
+        f"{len(_patients(about))} patients, of {patients.get(SINGLE, 0)} of whom there were a slice or two: BraTS 2020 has 369, with 155 slices each. Train on "
+        "all of it with `--env full`.",
+        f"{patients.get(WHOLE, 0)} whole volumes are few to measure by: the intervals say how few, and not that other hospitals' scans are different.",
+        f"Scores are those of one network alone. All {len(network.members)} together saw all patients but one, so nobody is left to score them by.",
         f"Slices are seen one by one, at {about['slice_size']} x {about['slice_size']} pixels: nothing makes neighbours agree, and what is finer is lost.",
     ]

@@ -104,9 +104,17 @@ def test_an_image_of_half_the_side_is_seen_in_a_quarter_of_the_patches():
     assert network(small).shape == (2, 4)
 
 
-def test_half_of_an_odd_number_of_patches_is_refused():
-    with pytest.raises(ValueError, match="built for images of 48x48, got 24x24"):
-        build("vit", image_size=48, **SMALL["vit"])(torch.randn(1, 3, 24, 24))
+@pytest.mark.parametrize(("size", "height", "width"), [(48, 24, 24), (64, 64, 32), (64, 32, 64), (64, 39, 32), (64, 16, 16)])
+def test_a_vit_refuses_what_is_neither_whole_nor_half(size, height, width):
+    with pytest.raises(ValueError, match=f"built for images of {size}x{size}, got {height}x{width}"):
+        build("vit", image_size=size, **SMALL["vit"])(torch.randn(1, 3, height, width))
+
+
+@pytest.mark.parametrize(("sizes", "share"), [({}, 0.2), ({"dropout": 0.0}, 0.0), ({"dropout": 0.1}, 0.1)])
+def test_layers_of_a_vit_drop_what_they_are_told_to(sizes, share):
+    layers = build("vit", image_size=64, **SMALL["vit"], **sizes).layers
+    assert {module.p for module in layers.modules() if isinstance(module, torch.nn.Dropout)} == {share}
+    assert {layer.self_attn.dropout for layer in layers} == {share}
 
 
 def test_patterns_of_a_vit_are_as_strong_in_an_image_as_each_other():
@@ -120,8 +128,8 @@ def test_patterns_of_a_vit_are_as_strong_in_an_image_as_each_other():
     assert strength[-1] / strength[0] == pytest.approx(15**1.5)
     assert (strength.diff() >= -1e-6).all()
     assert torch.equal(vit.find_patterns(8, 96)[64:], patterns[:32])
-    network = build("vit", in_channels=1, image_size=64, **SMALL["vit"])
-    assert torch.equal(network.patches.weight[:, 0], vit.find_patterns(16, 32))
+    network = build("vit", in_channels=3, image_size=64, **SMALL["vit"])
+    assert torch.allclose(network.patches.weight.sum(1), vit.find_patterns(16, 32))
 
 
 def test_positions_of_a_vit_begin_as_places():

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -50,8 +52,11 @@ def test_fast_group_norm_is_group_norm(channels, groups, mean):
     assert torch.equal(fast(x.float()), nn.functional.group_norm(x.float(), groups, fast.weight, fast.bias))
 
 
-def test_fast_mish_is_mish():
-    x = torch.linspace(-40, 40, 4001).bfloat16().requires_grad_()
+@pytest.mark.parametrize("shape", [(4001,), (7, 20_000), (5, 3, 100, 130), (0, 3)])
+def test_fast_mish_is_mish(shape):
+    """In one part, in parts of which the last is smaller, in parts of one."""
+    x = torch.linspace(-40, 40, math.prod(shape)).bfloat16().reshape(shape)
+    x = (x.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else x).requires_grad_()
     exact = x.detach().double().requires_grad_()
     truth = nn.functional.mish(exact)
     with torch.autocast("cpu", torch.bfloat16):

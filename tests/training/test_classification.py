@@ -62,6 +62,19 @@ def test_half_the_side_is_for_networks_that_take_it(shapes, tmp_path):
         job(shapes, tmp_path, SHORT.model_copy(update={"half_size": 0.5}))
 
 
+def test_training_that_could_stop_before_it_sees_a_whole_image_is_refused(shapes, tmp_path, monkeypatch):
+    monkeypatch.setitem(SMALL, "vit", SMALL["vit"] | {"image_size": 32})
+    recipe = SHORT.model_copy(update={"epochs": 8, "half_size": 0.5, "patience": 3})
+    with pytest.raises(ValueError, match="set patience to at least 4, the epochs with images of half the side"):
+        job(shapes, tmp_path, recipe, "vit")
+    job(shapes, tmp_path, recipe.model_copy(update={"keep": "last"}), "vit")
+
+
+def test_sizes_are_whole_where_they_can_be():
+    sizes = ExperimentSettings(network="vit", sizes={"width": 96.0, "dropout": 0.2}).sizes
+    assert (sizes, type(sizes["width"])) == ({"width": 96, "dropout": 0.2}, int)
+
+
 def test_an_experiment_does_what_it_says_otherwise():
     adapted = ExperimentSettings(network="vit", batch_size=3, ema=0.5, half_size=0.25, learning_rate=0.1).adapt(SHORT)
     assert adapted == SHORT.model_copy(update={"batch_size": 3, "ema": 0.5, "half_size": 0.25, "learning_rate": 0.1})

@@ -46,7 +46,7 @@ def with_intervals(table: pd.DataFrame, value: str, index: list[str], across: st
     return wide.loc[table.set_index(index).index.unique(), list(table[across].unique())].reset_index()
 
 
-def write_sizes(sizes: Mapping[str, int]) -> str:
+def write_sizes(sizes: Mapping[str, float]) -> str:
     """A network's keyword arguments."""
     return ", ".join(f"{name} {size}" for name, size in sizes.items())
 

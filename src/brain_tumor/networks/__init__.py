@@ -20,7 +20,7 @@ NETWORKS = {
 }
 
 
-def build(name: str, **sizes: int) -> "nn.Module":
+def build(name: str, **sizes: float) -> "nn.Module":
     """A new network with random weights.
 
     Args:

@@ -145,7 +145,7 @@ class Mish(nn.Mish):
 
     def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:  # noqa: A002  # the name in nn.Mish
         """The activated map."""
-        return _Mish.apply(input) if in_bf16_on_cpu(input) and input.dtype == torch.bfloat16 else super().forward(input)
+        return _Mish.apply(input) if in_bf16_on_cpu(input) and input.dtype == torch.bfloat16 and input.dim() else super().forward(input)
 
 
 class _Mish(torch.autograd.Function):
@@ -155,7 +155,7 @@ class _Mish(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         y, slope = torch.empty_like(x), torch.empty_like(x)
         part = max(1, CACHED * len(x) // max(1, x.numel()))
-        for values, result, gradient in zip(x.split(part), y.split(part), slope.split(part), strict=True):
+        for values, result, gradient in zip(*(tensor.split(part) for tensor in (x, y, slope)), strict=True):
             exponential = values.float().clamp_(max=20).exp_()  # from 20 on it is 1, and the square stays finite
             n = (exponential + 2).mul_(exponential)
             share = n.div_(n + 2)

@@ -45,7 +45,11 @@ class ClassificationTask(Task):
         super().__init__(network, recipe, seed)
         if recipe.half_size and not getattr(network, "half_size", None):
             raise ValueError(f"{type(network).__name__} doesn't take images of half the size; set half_size to 0")
-        self.small_epochs = round(recipe.half_size * recipe.epochs)
+        self.small_epochs = int(recipe.half_size * recipe.epochs)
+        if recipe.keep == "best" and recipe.patience < self.small_epochs:
+            raise ValueError(
+                f"training could stop before it sees a whole image: set patience to at least {self.small_epochs}, the epochs with images of half the side"
+            )
         self.channels, self.kinds, self.smoothing, self.augmentation = channels, len(counts), recipe.label_smoothing, recipe.augmentation
         frequency = torch.tensor(counts, dtype=torch.float32) / sum(counts)
         weight = 1 / (len(counts) * frequency) if recipe.balanced else torch.ones(len(counts))

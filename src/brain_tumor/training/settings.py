@@ -1,11 +1,11 @@
 """Settings of training, checked before a run starts. Imports no torch."""
 
 from collections.abc import Sequence
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from brain_tumor.data.pieces import drop_small, replace_little
 
@@ -152,16 +152,16 @@ class ExperimentSettings(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         sizes: keyword arguments of `build`.
-        epochs: instead of the recipe's; so is all that follows.
+        epochs: instead of the recipe's; so is all that follows. `half_size` is for classification.
     """
 
     network: str
-    sizes: dict[str, int | float] = {}
+    sizes: dict[str, Annotated[int | float, AfterValidator(lambda size: int(size) if size == int(size) else size)]] = {}
     epochs: int | None = Field(None, ge=1)
     learning_rate: float | None = Field(None, gt=0)
     batch_size: int | None = Field(None, ge=1)
     ema: float | None = Field(None, ge=0, lt=1)
-    half_size: float | None = Field(None, ge=0, le=1)
+    half_size: float | None = Field(None, ge=0, lt=1)
 
     def adapt(self, recipe: AnyRecipe) -> AnyRecipe:
         """The task's recipe with what this experiment does otherwise."""
@@ -204,11 +204,12 @@ class ClassificationRecipe(Recipe, frozen=True, extra="forbid"):
         balanced: rare classes count as much in the loss as frequent ones.
         flips: an image is also seen mirrored left and right when it is classified, and the mean is taken. Part of the recipe, because the temperature is
             fitted to it: a network's file says it, and classifying new images does as the file says.
-        half_size: share of the epochs, from the first on, that learn from images of half the side; for networks that take them, such as the ViT.
+        half_size: share of the epochs, from the first on, that learn from images of half the side, for networks that take them, such as the ViT.
+            The last epoch never does; images that are validated on are whole throughout.
     """
 
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     balanced: bool = False
     flips: bool = False
-    half_size: float = Field(0.0, ge=0, le=1)
+    half_size: float = Field(0.0, ge=0, lt=1)
     augmentation: ImageAugmentation = ImageAugmentation()

@@ -134,8 +134,11 @@ def _describe(network: TrainedNetwork) -> Section:
     text += ", of which it saw the {} x {} that held every brain.".format(*about["window"]) if "window" in about else "."
     if "scores" not in about:
         return Section("The network", text)
-    known = with_intervals(pd.DataFrame(about["scores"]), "mean", ["patients", "metric"])
-    return Section("The network", text, [("On the volumes of patients that it did not learn from, as its file says", known)])
+    scores = pd.DataFrame(about["scores"])
+    known = with_intervals(scores, "mean", [name for name in ("of", "patients", "metric") if name in scores])
+    return Section(
+        "The network", text, [("On patients that it did not learn from, as its file says; with several networks, each patient by one of them", known)]
+    )
 
 
 def _agree(scores: pd.DataFrame) -> str:
