@@ -192,10 +192,11 @@ def compare(arguments: argparse.Namespace) -> None:
         print(f"{name}: {values.mean():+.3f} ({low:+.3f} to {high:+.3f}) over {len(values)} patients, {np.mean(values > 0):.0%} of them better")
 
     scores = mean.mean(axis=1)
+    scores = scores[scores.index.isin(COMPARED, level="recipe")]
     pairs = {network: scores[network].drop("ours").idxmax() for network in scores.index.unique("network") if {"ours", "plain"} <= set(scores[network].index)}
     for network, best in pairs.items():
         difference(f"{network}: ours - {best}", mean.loc[(network, "ours")], mean.loc[(network, best)])
-    complete = scores[mean.notna().all(axis=1)]  # a mean over other patients is no better or worse
+    complete = scores[mean.loc[scores.index].notna().all(axis=1)]  # a mean over other patients is no better or worse
     ours, theirs = complete.xs("ours", level=1).idxmax(), complete.drop("ours", level=1).idxmax()
     difference(f"best: {ours} ours - {' '.join(theirs)}", mean.loc[(ours, "ours")], mean.loc[theirs])
     if arguments.figure:
