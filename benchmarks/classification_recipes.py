@@ -93,10 +93,7 @@ def train(work: Work, epochs: int) -> tuple[dict[str, TrainedNetwork], int, floa
 
 def measure_pace(work: Work) -> float:
     """CPU minutes of an epoch, validation included."""
-    share, settings = work["settings"].get("half_size", 0), work["settings"]
-    whole = train(work | {"settings": settings | {"half_size": 0}}, 1)[-1]
-    small = train(work | {"settings": settings | {"half_size": 0.5}}, 2)[-1] - whole if share else 0
-    return share * small + (1 - share) * whole
+    return train(work, 1)[-1]
 
 
 def train_and_score(work: Work) -> pd.DataFrame:
@@ -148,7 +145,7 @@ def make_work(arguments: argparse.Namespace, splits: pd.DataFrame, network: str,
     if name == "ours":
         recipe = experiment.adapt(ClassificationRecipe.model_validate(recipe)).model_dump()
     elif network == "vit":
-        sizes = sizes | {"dropout": 0.2}
+        sizes = sizes | {"dropout": 0.2, "shrink": 1}
     recipe = override(recipe, arguments.set)
     developed, tested = [("validation", "split", "validation")], [("deduplicated", "deduplicated_test", True), (OFFICIAL, "official_test", True)]
     return {

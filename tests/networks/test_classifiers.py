@@ -90,24 +90,17 @@ def test_attention_of_the_transformer_is_a_share_of_every_token():
     assert torch.allclose(maps[:, 0], by_hand, atol=1e-5)
 
 
-def test_an_image_of_half_the_side_is_seen_in_a_quarter_of_the_patches():
+def test_a_vit_may_see_the_mean_of_pixels():
     torch.manual_seed(0)
-    network, x = build("vit", image_size=64, **SMALL["vit"]).eval(), torch.randn(2, 3, 64, 64)
-    small = torch.nn.functional.avg_pool2d(x, 2)
-    tokens = network.embed(small)
-    assert tokens.shape == (2, 5, 32)
-    places = (tokens - network.embed(torch.zeros_like(small)))[:, 1:]
-    assert torch.allclose(places[0, 3], network.patches(small)[0, :, 1, 1] - network.patches.bias, atol=1e-5)
-    lower_right = [1 + 4 * row + column for row in (2, 3) for column in (2, 3)]
-    empty = network.embed(torch.zeros_like(small))[0, 4] - network.patches.bias
-    assert torch.allclose(empty, network.positions[lower_right].mean(0), atol=1e-5)
-    assert network(small).shape == (2, 4)
-
-
-@pytest.mark.parametrize(("size", "height", "width"), [(48, 24, 24), (64, 64, 32), (64, 32, 64), (64, 39, 32), (64, 16, 16)])
-def test_a_vit_refuses_what_is_neither_whole_nor_half(size, height, width):
-    with pytest.raises(ValueError, match=f"built for images of {size}x{size}, got {height}x{width}"):
-        build("vit", image_size=size, **SMALL["vit"])(torch.randn(1, 3, height, width))
+    network, x = build("vit", image_size=64, shrink=2, **SMALL["vit"]).eval(), torch.randn(2, 3, 64, 64)
+    plain = build("vit", image_size=32, **SMALL["vit"]).eval()
+    plain.load_state_dict(network.state_dict())
+    assert network.embed(x).shape == (2, 5, 32)
+    assert torch.allclose(network(x), plain(x.reshape(2, 3, 32, 2, 32, 2).mean((3, 5))), atol=1e-5)
+    with pytest.raises(ValueError, match="built for images of 64x64, got 32x32"):
+        network(x[..., :32, :32])
+    with pytest.raises(ValueError, match="multiple of patch times shrink, got 64, 16 and 3"):
+        build("vit", image_size=64, shrink=3)
 
 
 @pytest.mark.parametrize(("sizes", "share"), [({}, 0.2), ({"dropout": 0.0}, 0.0), ({"dropout": 0.1}, 0.1)])

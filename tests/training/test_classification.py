@@ -10,7 +10,7 @@ from brain_tumor.training.batches import Rows
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.classification import MONITOR, NAMES, ClassificationTask, augment, blend, draw_chances, macro_f1, to_input
 from brain_tumor.training.fit import Job, fit
-from brain_tumor.training.settings import ClassificationRecipe, ExperimentSettings, ImageAugmentation, SegmentationRecipe
+from brain_tumor.training.settings import ClassificationRecipe, ExperimentSettings, ImageAugmentation
 
 BUSY = ImageAugmentation(warp=0.5, intensity=0.5, upside_down=0.2, blend=0.3)
 SHORT = ClassificationRecipe(epochs=2, batch_size=4, epoch_steps=3, augmentation=BUSY, label_smoothing=0.1, balanced=True)
@@ -48,38 +48,14 @@ def test_same_seed_same_weights_whether_resident_or_streamed(shapes, tmp_path, n
     assert digest(first) == digest(streamed) != digest(other)
 
 
-def test_first_epochs_learn_from_images_of_half_the_side(shapes, tmp_path, monkeypatch):
-    monkeypatch.setitem(SMALL, "vit", SMALL["vit"] | {"image_size": 32})
-    made = job(shapes, tmp_path, SHORT.model_copy(update={"epochs": 4, "half_size": 0.6}), "vit")
-    sides = []
-    made.task.network.register_forward_pre_hook(lambda network, inputs: sides.append(inputs[0].shape[-1]) if network.training else None)
-    fit(made)
-    assert sides == [16] * 12 + [32] * 12
-
-
-def test_half_the_side_is_for_networks_that_take_it(shapes, tmp_path):
-    with pytest.raises(ValueError, match="CNN doesn't take images of half the size; set half_size to 0"):
-        job(shapes, tmp_path, SHORT.model_copy(update={"half_size": 0.5}))
-
-
-def test_training_that_could_stop_before_it_sees_a_whole_image_is_refused(shapes, tmp_path, monkeypatch):
-    monkeypatch.setitem(SMALL, "vit", SMALL["vit"] | {"image_size": 32})
-    recipe = SHORT.model_copy(update={"epochs": 8, "half_size": 0.5, "patience": 3})
-    with pytest.raises(ValueError, match="set patience to at least 4, the epochs with images of half the side"):
-        job(shapes, tmp_path, recipe, "vit")
-    job(shapes, tmp_path, recipe.model_copy(update={"keep": "last"}), "vit")
-
-
 def test_sizes_are_whole_where_they_can_be():
     sizes = ExperimentSettings(network="vit", sizes={"width": 96.0, "dropout": 0.2}).sizes
     assert (sizes, type(sizes["width"])) == ({"width": 96, "dropout": 0.2}, int)
 
 
 def test_an_experiment_does_what_it_says_otherwise():
-    adapted = ExperimentSettings(network="vit", batch_size=3, ema=0.5, half_size=0.25, learning_rate=0.1).adapt(SHORT)
-    assert adapted == SHORT.model_copy(update={"batch_size": 3, "ema": 0.5, "half_size": 0.25, "learning_rate": 0.1})
-    with pytest.raises(ValueError, match="half_size"):
-        ExperimentSettings(network="classic_unet", half_size=0.5).adapt(SegmentationRecipe())
+    adapted = ExperimentSettings(network="vit", batch_size=3, ema=0.5, learning_rate=0.1).adapt(SHORT)
+    assert adapted == SHORT.model_copy(update={"batch_size": 3, "ema": 0.5, "learning_rate": 0.1})
 
 
 def test_goes_on_from_a_checkpoint_to_the_same_weights(shapes, tmp_path, caplog):

@@ -14,11 +14,10 @@ from brain_tumor.networks.classifier import require_size
 class ViT(nn.Module):
     """Patches, a class token, learned positions, encoder layers, one linear layer on the class token.
 
-    Images may have half the side too: a quarter of the patches, each of twice the view, at a quarter of the time. What is learned from them carries over.
-    Source: Touvron et al. 2019, arXiv:1906.06423, who train small and test large.
-
     Args:
-        image_size: side of the images, a multiple of `patch`.
+        image_size: side of the images; shrunk, it is a multiple of `patch`.
+        shrink: pixels a side of which the mean is taken first. With 2 there is a quarter of the patches, each of which sees twice as far, in a quarter of the
+            time.
         width: of a token; a multiple of `heads` and of 4.
         hidden: width of the layers' perceptrons.
         dropout: in the layers.
@@ -36,15 +35,15 @@ class ViT(nn.Module):
         heads: int = 8,
         hidden: int = 1024,
         dropout: float = 0.2,
+        shrink: int = 1,
     ) -> None:
         super().__init__()
-        if image_size % patch:
-            raise ValueError(f"image_size must be a multiple of patch, got {image_size} and {patch}")
+        if image_size % (patch * shrink):
+            raise ValueError(f"image_size must be a multiple of patch times shrink, got {image_size}, {patch} and {shrink}")
         if width % 4:
             raise ValueError(f"width must be a multiple of 4, got {width}")
-        side = image_size // patch
-        self.image_size = image_size
-        self.half_size = None if side % 2 else image_size // 2
+        side = image_size // shrink // patch
+        self.image_size, self.shrink = image_size, shrink
         self.patches = nn.Conv2d(in_channels, width, patch, stride=patch)
         with torch.no_grad():
             self.patches.weight.copy_(find_patterns(patch, width)[:, None].expand_as(self.patches.weight) / in_channels)
@@ -63,15 +62,9 @@ class ViT(nn.Module):
 
     def embed(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
         """The class token, then a token for each patch, row by row, with their positions."""
-        small = self.half_size is not None and x.shape[-2:] == (self.half_size, self.half_size)
-        if not small:
-            require_size(x, self.image_size)
-        tokens = self.patches(x)
-        places = self.positions[1:].T.unflatten(1, (self.image_size // self.patches.stride[0], -1))
-        if small:
-            places = avg_pool2d(places, 2)
-        positions = torch.cat([self.positions[:1], places.flatten(1).T])
-        return torch.cat([self.token.expand(len(x), 1, -1), tokens.flatten(2).mT], dim=1) + positions
+        require_size(x, self.image_size)
+        tokens = self.patches(avg_pool2d(x, self.shrink)).flatten(2).mT
+        return torch.cat([self.token.expand(len(x), 1, -1), tokens], dim=1) + self.positions
 
     def attention(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b l n n"]:
         """How much each token of a layer takes from each token below it, mean over the heads."""

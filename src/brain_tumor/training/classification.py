@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
-from torch.nn.functional import affine_grid, avg_pool2d, cross_entropy, grid_sample, one_hot
+from torch.nn.functional import affine_grid, cross_entropy, grid_sample, one_hot
 
 from brain_tumor.training.batches import Batch
 from brain_tumor.training.losses import over_processes
@@ -43,13 +43,6 @@ class ClassificationTask(Task):
 
     def __init__(self, network: nn.Module, channels: int, counts: Sequence[int], recipe: ClassificationRecipe, seed: int) -> None:
         super().__init__(network, recipe, seed)
-        if recipe.half_size and not getattr(network, "half_size", None):
-            raise ValueError(f"{type(network).__name__} doesn't take images of half the size; set half_size to 0")
-        self.small_epochs = int(recipe.half_size * recipe.epochs)
-        if recipe.keep == "best" and recipe.patience < self.small_epochs:
-            raise ValueError(
-                f"training could stop before it sees a whole image: set patience to at least {self.small_epochs}, the epochs with images of half the side"
-            )
         self.channels, self.kinds, self.smoothing, self.augmentation = channels, len(counts), recipe.label_smoothing, recipe.augmentation
         frequency = torch.tensor(counts, dtype=torch.float32) / sum(counts)
         weight = 1 / (len(counts) * frequency) if recipe.balanced else torch.ones(len(counts))
@@ -61,8 +54,6 @@ class ClassificationTask(Task):
         chances = draw_chances(self.recipe.batch_size, self.seed, self.current_epoch, index)
         mine = {name: value[rank::ranks] for name, value in chances.items()}
         image, truth = blend(augment(batch["image"], mine, self.augmentation), self.truth(batch["label"]), mine["blend"], self.augmentation)
-        if self.current_epoch < self.small_epochs:
-            image = avg_pool2d(image, 2)
         loss = cross_entropy(self.network(to_input(image, self.channels)).float(), truth, reduction="sum") / truth.sum()
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=self.recipe.batch_size)
         return loss

@@ -152,7 +152,7 @@ class ExperimentSettings(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         sizes: keyword arguments of `build`.
-        epochs: instead of the recipe's; so is all that follows. `half_size` is for classification.
+        epochs: instead of the recipe's; so is all that follows.
     """
 
     network: str
@@ -161,7 +161,6 @@ class ExperimentSettings(BaseModel, frozen=True, extra="forbid"):
     learning_rate: float | None = Field(None, gt=0)
     batch_size: int | None = Field(None, ge=1)
     ema: float | None = Field(None, ge=0, lt=1)
-    half_size: float | None = Field(None, ge=0, lt=1)
 
     def adapt(self, recipe: AnyRecipe) -> AnyRecipe:
         """The task's recipe with what this experiment does otherwise."""
@@ -204,12 +203,9 @@ class ClassificationRecipe(Recipe, frozen=True, extra="forbid"):
         balanced: rare classes count as much in the loss as frequent ones.
         flips: an image is also seen mirrored left and right when it is classified, and the mean is taken. Part of the recipe, because the temperature is
             fitted to it: a network's file says it, and classifying new images does as the file says.
-        half_size: share of the epochs, from the first on, that learn from images of half the side, for networks that take them, such as the ViT.
-            The last epoch never does; images that are validated on are whole throughout.
     """
 
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     balanced: bool = False
     flips: bool = False
-    half_size: float = Field(0.0, ge=0, lt=1)
     augmentation: ImageAugmentation = ImageAugmentation()
