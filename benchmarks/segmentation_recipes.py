@@ -9,7 +9,7 @@ Recipes: `reference` (BCE, Adam 2e-3 with L2 1e-2, x0.9 an epoch, batches of 32,
 augmentation, fp32), `ours` (conf/full, in batches of 16); on request `sample` (conf/base). Each training gets `--minutes` of CPU time on one thread,
 in a process of its own; how many epochs fit is measured first. A tenth of the training patients validate: the weights of the best epoch are scored,
 for all three recipes (`sample` keeps its last). Volume Dice as in the report; BraTS 2020 rule for empty masks. A training that is in RESULTS.csv
-already is not repeated.
+already is not repeated. Networks see the window that holds every brain; in results/segmentation.csv they saw whole slices, but for `ours, window`.
 """
 
 import argparse

@@ -45,7 +45,7 @@ First on the embedded sample (SIMULATED), then on real slices from the weights f
     kedro run --pipelines segmentation --env full --to-outputs segmentation.slices,segmentation.splits --params segmentation_source=FOLDER,{SETTINGS}
     kedro run --namespaces=segmentation.{{name}} --env full --params segmentation_source=FOLDER,segmentation.initial_weights=pretrained.safetensors,{SETTINGS}
 
-Then `collect.py`, as it says."""  # noqa: E501
+Then `python weights/collect.py segmentation {{name}}`."""  # noqa: E501
 SOURCES = yaml.safe_load((Path(__file__).parents[1] / "conf/base/parameters_data_segmentation.yml").read_text())["data_segmentation"]["origin"]["sources"]
 
 
@@ -76,7 +76,7 @@ def write_card(networks: Sequence[TrainedNetwork]) -> str:
         raise ValueError(f"the card is of one network, got {', '.join(network.name for network in networks)}")
     (network,) = networks
     about, name, members = network.description, network.name, len(network.members)
-    scores = pd.DataFrame(about["scores"])
+    scores = pd.DataFrame(about["scores"]).sort_values("of", key=lambda of: of != WHOLE, kind="stable")
     tables = [
         (f"Means over {part['patients'].max()} patients and 95 % intervals, {kind}", with_intervals(part, "mean", ["metric"]))
         for kind, part in scores.groupby("of", sort=False)
@@ -87,8 +87,9 @@ def write_card(networks: Sequence[TrainedNetwork]) -> str:
     best = scores[(scores["target"] == headline) & (scores["metric"] == "dice")]
     reached = " and ".join(f"{row.mean:.3f} in {row.of} of {row.patients} patients" for row in best.rename_axis(None).itertuples())
     summary = (
-        f"{members} networks ({name}) that answer together learned from {len(_patients(about))} real patients, each from those of all folds but one. On "
-        f"patients that one did not learn from, its mean Dice for {headline} is {reached}. A start for fine-tuning, not a finished product."
+        f"{members} networks ({name}) that answer together learned from {len(_patients(about))} real patients, each from those of all folds but one. "
+        f"Cross-validated, each patient segmented by the one network that did not learn from that patient: mean Dice for {headline} {reached}. A start for "
+        "fine-tuning, not a finished product."
     )
     sections = [
         Section("File", "It describes itself: sizes, modalities, preparation, recipe and scores are in its header.", [("Networks", _file(network))]),
@@ -127,6 +128,7 @@ def _limits(network: TrainedNetwork, scores: pd.DataFrame) -> list[str]:
         f"{len(_patients(about))} patients, of {patients.get(SINGLE, 0)} of whom there were a slice or two: BraTS 2020 has 369, with 155 slices each. Train on "
         "all of it with `--env full`.",
         f"{patients.get(WHOLE, 0)} whole volumes are few to measure by: the intervals say how few, and not that other hospitals' scans are different.",
+        "Network and recipe were chosen on the patients of whom there are single slices: their scores flatter by that.",
         f"Scores are those of one network alone. All {len(network.members)} together saw all patients but one, so nobody is left to score them by.",
         f"Slices are seen one by one, at {about['slice_size']} x {about['slice_size']} pixels: nothing makes neighbours agree, and what is finer is lost.",
     ]
