@@ -38,6 +38,7 @@ EXEMPT = {
     "git clone URL brain-tumor-mri": "the reader knows the address",
     "cd brain-tumor-mri": "the folder is the one just cloned",
     "source .venv/bin/activate": "`make demo` makes the environment",
+    "cp data/06_models/segmentation/residual_attention_unet/network.safetensors pretrained.safetensors": "the same of ClassicUNet is run below",
     "mlflow ui --backend-store-uri sqlite:///mlflow.db": "MLflow is an extra; what it tracks is tested in test_tracking",
 }
 PROGRAMS = ("cd", "cp", "git", "jupyter", "kedro", "make", "mlflow", "pip", "pytest", "python", "source")
