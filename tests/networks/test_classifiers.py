@@ -110,21 +110,6 @@ def test_layers_of_a_vit_drop_what_they_are_told_to(sizes, share):
     assert {layer.self_attn.dropout for layer in layers} == {share}
 
 
-def test_patterns_of_a_vit_are_as_strong_in_an_image_as_each_other():
-    """In an image whose waves are as much weaker as they are finer, as those of MRI are."""
-    patterns = vit.find_patterns(8, 64)
-    flat = patterns.flatten(1)
-    unit = flat / flat.norm(dim=1, keepdim=True)
-    assert torch.allclose(unit @ unit.T, torch.eye(64), atol=1e-5)
-    assert [bool(pattern.std() < 1e-6) for pattern in patterns] == [True] + [False] * 63
-    strength = flat.norm(dim=1)
-    assert strength[-1] / strength[0] == pytest.approx(15**1.5)
-    assert (strength.diff() >= -1e-6).all()
-    assert torch.equal(vit.find_patterns(8, 96)[64:], patterns[:32])
-    network = build("vit", in_channels=3, image_size=64, **SMALL["vit"])
-    assert torch.allclose(network.patches.weight.sum(1), vit.find_patterns(16, 32))
-
-
 def test_positions_of_a_vit_begin_as_places():
     """A patch's most similar patches are those beside it."""
     waves = vit.find_waves(6, 32)

@@ -45,8 +45,6 @@ class ViT(nn.Module):
         side = image_size // shrink // patch
         self.image_size, self.shrink = image_size, shrink
         self.patches = nn.Conv2d(in_channels, width, patch, stride=patch)
-        with torch.no_grad():
-            self.patches.weight.copy_(find_patterns(patch, width)[:, None].expand_as(self.patches.weight) / in_channels)
         self.token = nn.Parameter(torch.randn(width) * 0.02)
         self.positions = nn.Parameter(torch.cat([torch.randn(1, width) * 0.02, find_waves(side, width)]))
         self.layers = nn.ModuleList([nn.TransformerEncoderLayer(width, heads, hidden, dropout, batch_first=True) for _ in range(depth)])
@@ -75,22 +73,6 @@ class ViT(nn.Module):
             maps.append(layer.self_attn(z, z, z)[1])  # type: ignore[operator]
             x = x + layer(z)
         return torch.stack(maps, dim=1)
-
-
-def find_patterns(side: int, width: int) -> Float[Tensor, "k h w"]:
-    """What is looked for in patches before it is learned: cosines, the coarsest first, such that each is about as strong in an image as any other.
-
-    In heads of 128 pixels the cosines of u and v half waves a patch of 16 deviate by about 13 (1 + u + v) ** -1.5, measured on training images: noise, with
-    which patches otherwise begin, sees little but how bright a patch is. All together are as strong as positions. With more width than patterns these come
-    again.
-    """
-    places = torch.arange(side)
-    waves = torch.cos(torch.pi * places[:, None] * (places + 0.5) / side) * (2 / side) ** 0.5
-    waves[0] /= 2**0.5
-    sums = (places[:, None] + places).flatten()
-    patterns = torch.einsum("ui,vj->uvij", waves, waves).flatten(0, 1) * ((1 + sums) ** 1.5 / 22)[:, None, None]
-    order = sums.argsort(stable=True)
-    return patterns[order.repeat(-(-width // len(order)))[:width]]
 
 
 def find_waves(side: int, width: int) -> Float[Tensor, "n d"]:
