@@ -1,6 +1,7 @@
 import logging
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -287,6 +288,18 @@ def test_report_on_scans(segmented):
     dice = read_scores(folder)["dice"].xs("WT", level="target").mean()
     assert f"Against experts' masks of 2 patients its mean Dice for WT is {dice:.3f}." in report.replace("&#39;", "'")
     assert "Masks that could not be compared with" in report
+
+
+def test_report_says_whom_several_networks_learned_from(project, brats, segmented):
+    save_segmenter(project / "network.safetensors", brats)
+    network = read_network(project / "network.safetensors")
+    twin = {name: value.clone() for name, value in network.members[0].items()}
+    several = replace(network, members=(*network.members, twin), description=network.description | {"validation_patients": [["plain"], ["nobody"]]})
+    write_network(project / "network.safetensors", several)
+    run(project, "inference_segmentation", inference_source=str(segmented[1]), inference_network=str(project / "network.safetensors"))
+    report = (project / "data/08_reporting/inference/segmentation_report.html").read_text()
+    assert "By their names it learned from plain: these scores flatter." in report.split("</table>")[0]
+    assert "By their names" not in (segmented[0] / "data/08_reporting/inference/segmentation_report.html").read_text()
 
 
 def test_scans_that_the_network_was_not_made_for_are_refused(project, brats, segmented):

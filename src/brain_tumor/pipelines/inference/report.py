@@ -117,7 +117,8 @@ def compose_scans_report(
         describe_settings(settings, TRAINING),
     ]
     found = int((used[millilitres].sum(axis=1) > 0).sum())
-    answer = f"{network.name} finds a tumour in {found:,} of {len(used):,} patients; {len(left_out):,} are left out.{_agree(scores)}{_learned(network)}"
+    answer = f"{network.name} finds a tumour in {found:,} of {len(used):,} patients; {len(left_out):,} are left out."
+    answer += f"{_agree(scores)}{_seen(network, scores)}{_learned(network)}"
     return render_report(
         "Masks of new scans", answer, ("Volume of what was found, in millilitres", table), sections, simulated=bool(volumes["simulated"].any())
     )
@@ -148,6 +149,13 @@ def _agree(scores: pd.DataFrame) -> str:
     target = choose_headline(scores["target"])
     dice = scores[(scores["metric"] == "dice") & (scores["target"] == target)]["value"]
     return f" Against experts' masks of {len(dice):,} patient{'s' * (len(dice) > 1)} its mean Dice for {target} is {dice.mean():.3f}."
+
+
+def _seen(network: TrainedNetwork, scores: pd.DataFrame) -> str:
+    """Whom of those scored some of several networks learned from, by the names in their file; that of one network doesn't say whom it learned from."""
+    held_out = network.description.get("validation_patients", []) if len(network.members) > 1 else []
+    names = [name for name in scores["patient"].unique() if any(name in patients for patients in held_out)]
+    return f" By their names it learned from {', '.join(names)}: these scores flatter." if names else ""
 
 
 def _compare(network: TrainedNetwork, scores: pd.DataFrame, used: pd.DataFrame) -> Section:
