@@ -56,8 +56,7 @@ def measure(data: Path, name: str) -> dict[str, Any]:
         raise ValueError(f"{table} is older than {weights}; run the experiment again, to its end")
     network, scores = read_network(weights), pd.read_csv(table, dtype={"patient": str})
     scores = scores[(scores["set"] == CROSS_VALIDATION) & scores["metric"].isin(SHOWN_METRICS)]
-    unseen = {patient for patients in network.description["validation_patients"] for patient in patients}
-    if len(network.members) == 1 or set(scores["patient"]) != unseen:
+    if len(network.members) == 1 or set(scores["patient"]) != set(_patients(network.description)):
         raise ValueError(f"patient_scores.csv of {name} isn't of the patients that its members did not learn from; train it with segmentation.folds=3")
     whole = set(scores.loc[(scores["metric"] == "hd95_mm") & scores["value"].notna(), "patient"])
     means = []
@@ -85,7 +84,7 @@ def write_card(networks: Sequence[TrainedNetwork]) -> str:
     tables.append(("Dice of each patient of whom there is a whole volume", dice[["patient", *about["targets"]]]))
     headline = choose_headline(about["targets"])
     best = scores[(scores["target"] == headline) & (scores["metric"] == "dice")]
-    reached = " and ".join(f"{row.mean:.3f} in {row.of} of {row.patients} patients" for row in best.rename_axis(None).itertuples())
+    reached = " and ".join(f"{row.mean:.3f} in {row.of} of {row.patients} patients" for row in best.itertuples())
     summary = (
         f"{members} networks ({name}) that answer together learned from {len(_patients(about))} real patients, each from those of all folds but one. "
         f"Cross-validated, each patient segmented by the one network that did not learn from that patient: mean Dice for {headline} {reached}. A start for "
