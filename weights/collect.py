@@ -26,15 +26,18 @@ LARGEST = 20e6
 """Bytes that a file may have to ship with the project."""
 
 
-def collect(data: Path, task: str, name: str) -> TrainedNetwork:
-    """Copy a network; its header says what it reached."""
+def read_measured(data: Path, task: str, name: str) -> TrainedNetwork:
+    """A network of a run, with what it reached in its header."""
     network = read_network(data / f"06_models/{task}/{name}/network.safetensors")
-    network = replace(network, description=network.description | TASKS[task].measure(data, name))
-    with replacing(HERE / f"{name}.safetensors") as draft:
+    return replace(network, description=network.description | TASKS[task].measure(data, name))
+
+
+def keep(network: TrainedNetwork) -> None:
+    """Write a network into this folder, if it is small enough to ship."""
+    with replacing(HERE / f"{network.name}.safetensors") as draft:
         write_network(draft, network)
         if draft.stat().st_size > LARGEST:
-            raise ValueError(f"{name} takes more than {LARGEST / 1e6:.0f} MB; leave it out")
-    return network
+            raise ValueError(f"{network.name} takes more than {LARGEST / 1e6:.0f} MB; leave it out")
 
 
 if __name__ == "__main__":
@@ -43,5 +46,9 @@ if __name__ == "__main__":
     parser.add_argument("networks", nargs="+")
     parser.add_argument("--data", type=Path, default=Path("data"), help="the data folder of the run")
     arguments = parser.parse_args()
-    card = TASKS[arguments.task].write_card([collect(arguments.data, arguments.task, name) for name in arguments.networks])
+    networks = [read_measured(arguments.data, arguments.task, name) for name in arguments.networks]
+    card = TASKS[arguments.task].write_card(networks)  # first: a network that the card can't describe isn't kept
+    for network in networks:
+        keep(network)
     (HERE / f"{arguments.task}.md").write_text(card)
+    print(f"{', '.join(arguments.networks)} kept; their card: {HERE / arguments.task}.md")
