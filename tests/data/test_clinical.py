@@ -1,7 +1,8 @@
 import pandas as pd
+import pytest
 from support import real
 
-from brain_tumor.data.clinical import read_clinical
+from brain_tumor.data.clinical import read_clinical, read_clinical_rows
 
 
 def test_facts_are_found_under_every_name(tmp_path):
@@ -11,17 +12,17 @@ def test_facts_are_found_under_every_name(tmp_path):
     (tmp_path / "deep").mkdir()
     pd.DataFrame(survival).to_csv(tmp_path / "deep" / "survival_info.csv", index=False)
     facts = read_clinical(tmp_path).set_index("patient").to_dict("index")
-    known = {"grade": "HGG", "age": "60.4", "survival_days": "ALIVE (361 days later)", "resection": "GTR"}
+    known = {"own": "BraTS20_Training_001", "grade": "HGG", "age": "60.4", "survival_days": "ALIVE (361 days later)", "resection": "GTR"}
     assert facts == {
         "Brats18_X": known,
         "BraTS20_Training_001": known,
-        "BraTS20_Training_002": {"grade": "LGG", "age": "", "survival_days": "", "resection": ""},
+        "BraTS20_Training_002": {"own": "BraTS20_Training_002", "grade": "LGG", "age": "", "survival_days": "", "resection": ""},
     }
 
 
 def test_without_tables_nothing_is_known(tmp_path):
     assert read_clinical(tmp_path).empty
-    assert list(read_clinical(tmp_path).columns) == ["patient", "grade", "age", "survival_days", "resection"]
+    assert list(read_clinical(tmp_path).columns) == ["patient", "own", "grade", "age", "survival_days", "resection"]
 
 
 def test_a_patient_with_two_rows_keeps_the_first(tmp_path, caplog):
@@ -40,3 +41,18 @@ def test_real_tables():
     assert (training["survival_days"] != "").sum() == 236
     assert (training["resection"] == "GTR").sum() == 119
     assert facts.loc["Brats18_2013_21_1"].equals(facts.loc["BraTS20_Training_133"])
+
+
+def test_a_patient_of_older_sets_goes_by_the_newest_name_that_he_has(tmp_path):
+    mapping = {"Grade": ["HGG", "LGG"], "BraTS_2017_subject_ID": ["a17", "b17"], "BraTS_2019_subject_ID": ["a19", "NA"], "TCGA_TCIA_subject_ID": ["NA", "t"]}
+    pd.DataFrame(mapping).to_csv(tmp_path / "name_mapping.csv", index=False)
+    assert read_clinical(tmp_path).set_index("patient")["own"].to_dict() == {"a17": "a19", "a19": "a19", "b17": "b17", "t": "b17"}
+
+
+@pytest.mark.parametrize("content", [b"", b"Brats20ID,Age\nM\xfcller,3\n", b"name,years\na,3\n"])
+def test_a_table_that_cannot_be_used_leaves_the_facts_empty(tmp_path, caplog, content):
+    (tmp_path / "survival_info.csv").write_bytes(content)
+    assert read_clinical(tmp_path).empty
+    assert "survival_info.csv" in caplog.text
+    with pytest.raises(ValueError, match=r"survival_info\.csv"):
+        read_clinical_rows(tmp_path)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from support import real, save_patient
 
-from brain_tumor.data.nifti_volumes import write_mask
+from brain_tumor.data.index import count_missing, inspect_scan
+from brain_tumor.data.nifti_volumes import read_volume, write_mask
 from brain_tumor.data.scan import Unreadable
 from brain_tumor.data.scans import find_scans, read_slices
 
@@ -225,3 +226,75 @@ def test_real_slices_and_volumes_lie_the_same_way(brats):
     same, mirrored, upside_down = np.mean(agreement, axis=0)
     assert same > 0.7  # nearest slice of a coarser grid
     assert max(mirrored, upside_down) < 0.4
+
+
+def test_the_mask_of_another_patient_is_not_adopted(nifti, brats):
+    folder = nifti[0]
+    for file in (folder / "b").iterdir():
+        file.rename(folder / "a" / file.name)
+    (folder / "a" / "BraTS20_Training_009_seg.nii.gz").rename(folder / "a" / "BraTS20_Training_010_seg.nii.gz")
+    problems = {scan.patient: scan.problem for scan in find_scans(folder, brats)}
+    assert "no mask volume" in problems["BraTS20_Training_009"]
+
+
+def test_two_patients_of_one_name_are_not_mixed(nifti, brats, tmp_path):
+    folder, volumes, mask = nifti
+    save_patient(folder / "c", "BraTS20_Training_009", volumes, mask)
+    used, twice = (scan for scan in find_scans(folder, brats) if scan.patient == "BraTS20_Training_009")
+    assert not used.problem
+    assert f"a patient of that name is in {folder / 'a'} too, who is used" in twice.problem
+
+
+DAMAGES = {
+    "empty": lambda file: file.write_bytes(b""),
+    "a page": lambda file: file.write_text("<html>not found</html>" * 40),
+    "zeros": lambda file: file.write_bytes(bytes(4000)),
+    "colours": lambda file: nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), [("R", "u1"), ("G", "u1"), ("B", "u1")]), np.eye(4)), file),
+    "gone": lambda file: (file.unlink(), file.symlink_to("nowhere")),
+    "a folder": lambda file: (file.unlink(), file.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_volume_is_named_and_leaves_its_patient_out(nifti, brats, damage):
+    source = nifti[0]
+    for name in [path.name for path in (source / "a").iterdir()]:
+        file = source / "a" / name
+        nib.save(nib.load(file), source / "a" / name.removesuffix(".gz"))
+        file.unlink()
+    DAMAGES[damage](source / "a" / "BraTS20_Training_009_t1.nii")
+    scan = next(scan for scan in find_scans(source, brats) if scan.patient == "BraTS20_Training_009")
+    (row,) = inspect_scan(scan, brats, source).to_dict("records")
+    assert "BraTS20_Training_009_t1.nii" in row["left_out"] or "no T1 volume" in row["left_out"]
+
+
+def test_nifti_2_is_read(nifti):
+    file = nifti[0] / "a" / "BraTS20_Training_009_t1.nii.gz"
+    voxels, affine = read_volume(file)
+    nib.save(nib.Nifti2Image.from_image(nib.load(file)), file)
+    assert np.array_equal(read_volume(file)[0], voxels)
+    assert np.array_equal(read_volume(file)[1], affine)
+
+
+def test_volumes_of_slightly_other_voxels_do_not_lie_alike(nifti, brats):
+    """Each entry of the affine differs by 0.045 at most; the far corner by 0.85 mm."""
+    file = nifti[0] / "a" / "BraTS20_Training_009_t1.nii.gz"
+    nib.save(nib.Nifti1Image(np.asarray(nib.load(file).dataobj), np.diag([-1.045, -1, 1, 1])), file)
+    (only,) = read_slices(next(scan for scan in find_scans(nifti[0] / "a", brats)), brats)
+    assert "lies elsewhere" in only.problem
+
+
+def test_a_patient_in_both_layouts_is_indexed_from_one(sample, nifti, brats):
+    folder, volumes, mask = nifti
+    shutil.copytree(sample, folder / "slices")
+    save_patient(folder / "c", "BraTS20_Training_002", volumes, mask)
+    used, twice = (inspect_scan(scan, brats, folder) for scan in find_scans(folder, brats) if scan.patient == "BraTS20_Training_002")
+    assert (used["left_out"] == "").any()
+    assert twice["left_out"].tolist() == ["the patient is there in layout nifti too, which is used"]
+
+
+@pytest.mark.parametrize("content", ["patient,age\na,3\n", ""])
+def test_another_table_called_meta_data_lists_no_slices(sample, tmp_path, brats, content):
+    (tmp_path / "meta_data.csv").write_text(content)
+    index = inspect_scan(find_scans(sample, brats)[0], brats, sample)
+    assert count_missing(index, tmp_path) == (0, 0)

@@ -4,14 +4,14 @@ import pandera.errors
 import pytest
 
 from brain_tumor.data.schemas import Splits
-from brain_tumor.data.split import SplitSettings, split_patients
+from brain_tumor.data.split import SplitSettings, find_persons, split_patients
 
 
 def table(count):
     rng = np.random.default_rng(5)
-    return pd.DataFrame(
-        {"patient": [f"p{k:03d}" for k in range(count)], "grade": rng.choice(["HGG", "LGG"], count, p=[0.75, 0.25]), "tumour_ml": rng.gamma(2, 50, count)}
-    )
+    names = [f"p{k:03d}" for k in range(count)]
+    grades = rng.choice(["HGG", "LGG"], count, p=[0.75, 0.25])
+    return pd.DataFrame({"patient": names, "person": names, "grade": grades, "tumour_ml": rng.gamma(2, 50, count)})
 
 
 def test_every_patient_is_in_one_set_and_one_fold():
@@ -30,7 +30,7 @@ def test_order_of_rows_does_not_matter_but_the_seed_does():
 @pytest.mark.parametrize("seed", range(5))
 def test_sets_and_folds_span_grades_and_volumes(seed):
     patients = table(369)
-    splits = split_patients(patients, SplitSettings(seed=seed)).merge(patients, on="patient")
+    splits = split_patients(patients, SplitSettings(seed=seed)).drop(columns="person").merge(patients, on="patient")
     whole = patients["tumour_ml"].mean()
     for column in ("split", "fold"):
         for _, part in splits.groupby(column):
@@ -52,3 +52,22 @@ def test_a_patient_in_two_sets_is_refused():
     leaking = pd.concat([splits, splits.head(1).assign(split="test")])
     with pytest.raises(pandera.errors.SchemaError, match="duplicate"):
         Splits.validate(leaking)
+
+
+def test_all_scans_of_a_person_are_in_one_set_and_fold():
+    """Neighbours in grade and volume, as two visits are, would be drawn apart."""
+    twins = pd.concat([table(40), table(40).assign(patient=lambda rows: rows["patient"] + "-2")])
+    splits = split_patients(twins, SplitSettings())
+    assert len(splits) == 80
+    assert (splits.groupby("person")[["split", "fold"]].nunique() == 1).all(axis=None)
+    assert splits["split"].value_counts().to_dict() == {"train": 56, "test": 16, "validation": 8}
+    apart = splits.assign(split=["test", *splits["split"].iloc[1:-1], "train"], person=["p", *splits["person"].iloc[1:-1], "p"])
+    with pytest.raises(pandera.errors.SchemaError, match="no_person_in_two_sets"):
+        Splits.validate(apart)
+
+
+def test_persons_are_found_by_name_and_by_content(caplog):
+    patients, named = pd.Series(["a", "b", "c", "d", "e"]), pd.Series(["a", "x", "c", "x", "e"])
+    files = pd.DataFrame({"patient": ["a", "a", "b", "c", "d", "e"], "hash": ["1", "2", "3", "2", "4", "5"]})
+    assert find_persons(patients, named, files).tolist() == ["a", "x", "a", "x", "e"]
+    assert "a and c have a file in common" in caplog.text

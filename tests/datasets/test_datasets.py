@@ -138,6 +138,14 @@ def test_own_folder_is_taken_instead_and_never_written(tmp_path):
         dataset.save(tmp_path)
 
 
+def test_a_folder_that_was_not_simulated_is_never_deleted(tmp_path):
+    """An own folder as `filepath`, which is how other entries of a catalog are given their data."""
+    (tmp_path / "p_flair.nii.gz").write_text("a scan")
+    with pytest.raises(DatasetError, match="segmentation_source=PATH"):
+        SimulatedDataset(filepath=str(tmp_path), patients=1, slices=(60, 61, 1)).load()
+    assert (tmp_path / "p_flair.nii.gz").read_text() == "a scan"
+
+
 @pytest.mark.parametrize("kind", [FiguresDataset, FolderDataset, InspectionsDataset, MasksDataset, NetworkDataset, StoreDataset])
 def test_datasets_can_be_sent_to_another_process(kind, tmp_path):
     dataset = kind(filepath=str(tmp_path / "x"))

@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from support import run
+from support import run, save_patient
 
 from brain_tumor.data.store import Store
 
@@ -47,6 +47,25 @@ def test_another_data_set_needs_yaml_only(project, tmp_path, rng):
     comparison = pd.read_csv(project / "data/08_reporting/segmentation/comparison.csv")
     assert set(comparison.query("protocol == 'volume'")["target"]) == {"infarct"}
     assert "Segmentation of Stroke" in (project / "data/08_reporting/segmentation/report.html").read_text()
+
+
+def test_numbers_are_names_of_patients(project, tmp_path, rng):
+    """007 stays 007 in every table, and the two visits of a person stay together."""
+    names = ["007", "098", "099", "100", "1e5", "BraTS-GLI-00001-000", "BraTS-GLI-00001-001"]
+    for name in names:
+        volumes, mask = np.zeros((4, 16, 20, 6)), np.zeros((16, 20, 6))
+        volumes[:, 3:13, 3:17] = rng.uniform(50, 100, (4, 10, 14, 6))
+        mask[5:9, 5:10] = rng.choice([1, 2, 4], (4, 5, 6))
+        save_patient(tmp_path / "scans" / name, name, volumes.astype(np.int16), mask)
+    run(project, segmentation_source=str(tmp_path / "scans"))
+    store = Store(project / "data/03_primary/segmentation/slices.h5")
+    assert sorted(set(store.rows["patient"])) == names
+    splits = pd.read_csv(project / "data/05_model_input/segmentation/splits.csv", dtype=str)
+    assert splits["patient"].tolist() == names
+    assert splits["person"].tolist() == [*names[:5], "BraTS-GLI-00001", "BraTS-GLI-00001"]
+    tested = splits.loc[splits["split"] == "test", "patient"].tolist()
+    scores = pd.read_csv(project / "data/08_reporting/segmentation/classic_unet/patient_scores.csv", dtype={"patient": str})
+    assert sorted(scores["patient"].unique()) == tested
 
 
 def test_order_of_files_changes_nothing(project, sample, tmp_path):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from brain_tumor.data.files import list_files
+
 logger = logging.getLogger(__name__)
 
 FACTS = ("grade", "age", "survival_days", "resection")
@@ -15,12 +17,17 @@ SURVIVAL_COLUMNS = {"Brats20ID": "patient", "Age": "age", "Survival_days": "surv
 def read_clinical(source: Path) -> pd.DataFrame:
     """What `name_mapping.csv` and `survival_info.csv`, wherever below the source, say: rows `patient` and FACTS, as text.
 
-    A patient has a row for each of the names that he bears in BraTS 2017 to 2020. Where a table or a fact is missing the text is empty.
+    A patient has a row for each of the names that he bears in BraTS 2017 to 2020. Where a table or a fact is missing, or a table can't be used, the text is
+    empty. Besides FACTS: `own`, the name that he goes by in the tables.
     """
-    table = read_clinical_rows(source)
+    try:
+        table = read_clinical_rows(source)
+    except ValueError as error:
+        logger.warning("grades, ages and survival are left empty: %s", error)
+        table = pd.DataFrame(columns=["patient", "own", *FACTS], dtype=str)
     for row in table[table.duplicated("patient")].itertuples():
         logger.warning("two rows for patient %s in the published tables; the first is used", row.patient)
-    return table.drop_duplicates("patient")[["patient", *FACTS]]
+    return table.drop_duplicates("patient")[["patient", "own", *FACTS]]
 
 
 def read_clinical_rows(source: Path) -> pd.DataFrame:
@@ -30,14 +37,14 @@ def read_clinical_rows(source: Path) -> pd.DataFrame:
     `name_mapping.csv` and `survival_info.csv` know him.
 
     Raises:
-        ValueError: if a table lacks a column.
+        ValueError: if a table can't be read or lacks a column.
     """
     mapping, survival = (_read(source, name) for name in ("name_mapping.csv", "survival_info.csv"))
     table = pd.DataFrame(columns=["patient", "own", "grade"], dtype=str)
     if mapping is not None:
-        _require(mapping, {"Grade", "BraTS_2020_subject_ID"}, "name_mapping.csv")
         names = [column for column in mapping if column.endswith("_subject_ID")]
-        table = mapping.rename(columns={"Grade": "grade"}).assign(own=mapping["BraTS_2020_subject_ID"])
+        _require(mapping, {"Grade", *([] if names else ["BraTS_2020_subject_ID"])}, "name_mapping.csv")
+        table = mapping.rename(columns={"Grade": "grade"}).assign(own=_newest_name(mapping[names]))
         table = table.melt(["grade", "own"], names, value_name="patient")[["patient", "own", "grade"]]
         table = table[table["patient"] != ""]
     if survival is None:
@@ -50,15 +57,34 @@ def read_clinical_rows(source: Path) -> pd.DataFrame:
     return table.astype({"mapped": bool, "listed": bool}).fillna(dict.fromkeys(FACTS, "")).astype(dict.fromkeys(["patient", "own", *FACTS], str))
 
 
+def _newest_name(names: pd.DataFrame) -> pd.Series:
+    """Of each row the name in the newest BraTS that has one."""
+    newest_first = sorted(names, key=lambda column: (column.startswith("BraTS_"), column), reverse=True)
+    return names[newest_first].replace("", pd.NA).bfill(axis=1).iloc[:, 0].fillna("")
+
+
 def _require(table: pd.DataFrame, columns: set[str], name: str) -> None:
     missing = sorted(columns - set(table.columns))
     if missing:
-        raise ValueError(f"{name} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; it has {', '.join(table.columns)}")
+        what = f"the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+        raise ValueError(f"{name} lacks {what}; it has {', '.join(table.columns)}: name them as BraTS does, or give it another name")
+
+
+def read_table(file: Path) -> pd.DataFrame:
+    """A table as text.
+
+    Raises:
+        ValueError: if it can't be read.
+    """
+    try:
+        return pd.read_csv(file, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} can't be read ({error}); it must be a table of comma-separated values in UTF-8") from error
 
 
 def _read(source: Path, name: str) -> pd.DataFrame | None:
-    files = sorted(source.rglob(name))
+    files = [file for file in list_files(source) if file.name == name]
     if not files:
         return None
-    table = pd.read_csv(files[0], dtype=str, keep_default_na=False)
+    table = read_table(files[0])
     return table.apply(lambda column: column.str.strip()).replace("NA", "")

@@ -7,6 +7,12 @@ from pydantic import BaseModel, Field, model_validator
 
 MASK = "mask"
 
+MOST_LABEL = 255
+"""The largest value in a mask that is written."""
+
+RESERVED = {"brain", "tumour"}
+"""Names in tables beside those of the tissues."""
+
 
 class Modality(BaseModel, frozen=True, extra="forbid"):
     """One contrast. `endings`: of its NIfTI files' names, `_` or `-` before them left out."""
@@ -38,6 +44,7 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
         tissues: in the order of the channels of `mask` in HDF5 slices. In a prepared store tissue number k (from 1) is label k.
         slice_file: name of an HDF5 slice, with `{volume}` and `{slice}` where the numbers stand.
         slice_patient: the patient that volume belongs to, as a format of `volume`.
+        person: a pattern of patients' names whose first group is the person, where a name is one visit of several; empty: each patient is a person.
         spacing: millimetres of an HDF5 slice, (row, column, slice); NIfTI files carry their own.
     """
 
@@ -48,6 +55,7 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
     regions: tuple[Region, ...] = ()
     slice_file: str = "volume_{volume}_slice_{slice}.h5"
     slice_patient: str = "{volume:03d}"
+    person: str = ""
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     @model_validator(mode="after")
@@ -60,10 +68,37 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"{', '.join(twice)} is declared twice; modalities, tissues and regions need names of their own ('{MASK}' is taken)")
+        taken = sorted(RESERVED & {*self.tissue_names})
+        if taken:
+            raise ValueError(f"{', '.join(taken)} can't be the name of a tissue: tables have a column of that name for something else; choose another")
+        labels = [label for tissue in self.tissues for label in tissue.labels]
+        if len(set(labels)) < len(labels) or min(labels) < 1 or max(labels) > MOST_LABEL:
+            raise ValueError(f"labels of tissues must be different numbers from 1 to {MOST_LABEL} (0 is background), got {labels}")
+        return self
+
+    @model_validator(mode="after")
+    def _patterns_must_match(self) -> "DataSet":
         for field in ("{volume}", "{slice}"):
             if field not in self.slice_file:
                 raise ValueError(f"slice_file must hold {field}, got '{self.slice_file}'")
+        try:
+            several = self.slice_patient.format(volume=1) != self.slice_patient.format(volume=2)
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(f"slice_patient must be a format of {{volume}}, got '{self.slice_patient}' ({error})") from error
+        if not several:
+            raise ValueError(f"slice_patient must hold {{volume}}, got '{self.slice_patient}': all patients would have one name")
+        try:
+            groups = re.compile(self.person).groups
+        except re.error as error:
+            raise ValueError(f"person must be a regular expression, got '{self.person}' ({error})") from error
+        if self.person and groups != 1:
+            raise ValueError(f"person must have one group, the person's part of a patient's name, got '{self.person}'")
         return self
+
+    def find_person(self, patient: str) -> str:
+        """The person whose visit this is; the patient himself where the name says nothing of visits."""
+        match = re.fullmatch(self.person, patient)
+        return match[1] if match else patient
 
     @property
     def modality_names(self) -> list[str]:

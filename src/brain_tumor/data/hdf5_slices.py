@@ -48,7 +48,7 @@ def _read_slice(file: Path, number: int, data_set: DataSet) -> Slice | Unreadabl
         with h5py.File(file) as datasets:
             image, mask = (read_whole(datasets[name], content) for name in ("image", "mask"))
         _check(image, mask, data_set)
-    except (OSError, KeyError, ValueError) as error:
+    except Exception as error:  # a damaged file fails in many ways
         reason = str(error).strip("'\"")
         return Unreadable(number, file, f"unreadable HDF5 slice ({reason}); fetch the file again")
     return Slice(number, file, np.moveaxis(image, -1, 0), _labels(mask), data_set.spacing)

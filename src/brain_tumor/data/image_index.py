@@ -13,7 +13,7 @@ from brain_tumor.data.box import Box
 from brain_tumor.data.copies import VIEW, perceptual_hash
 from brain_tumor.data.images import ImageFile, Picture, read_image
 
-INSPECTION = 1
+INSPECTION = 2
 """Raised when the same files would be described in another way: what is remembered of older inspections is then not used."""
 
 USUAL_SUFFIXES = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "TIFF": (".tif", ".tiff")}

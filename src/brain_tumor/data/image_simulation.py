@@ -11,9 +11,9 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
 from brain_tumor.data.box import Box
+from brain_tumor.data.files import SIMULATED_MARK
 from brain_tumor.data.parallel import WorkerSettings, for_each
 from brain_tumor.data.phantoms import GRID, MODALITIES, Head, acquire, draw_place, grow_tumour
-from brain_tumor.data.scans import SIMULATED_MARK
 
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 FOLDERS = {"Training": "Tr", "Testing": "Te"}

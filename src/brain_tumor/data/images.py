@@ -12,6 +12,8 @@ from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, Field
 
+from brain_tumor.data.files import file_state, list_files, list_folders
+
 REMEDY = "give the folder that holds both with `--params classification_source=PATH`"
 
 
@@ -49,8 +51,7 @@ class ImageFile:
     @property
     def state(self) -> str:
         """Another one when the file changed."""
-        stat = self.path.stat()
-        return f"{self.path}|{stat.st_size}|{stat.st_mtime_ns}"
+        return file_state(self.path)
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,14 @@ def find_images(source: Path, data_set: ImageSet) -> list[ImageFile]:
 
 def _find_folder(source: Path, name: str) -> Path:
     """The folder of that name nearest to the top: archives often hold everything in one more folder."""
-    matches = [path for path in source.rglob(name) if path.is_dir()]
+    matches = [path for path in list_folders(source) if path.name == name]
     if not matches:
         raise FileNotFoundError(f"{source} has no folder {name}; {REMEDY}")
     return min(matches, key=lambda path: (len(path.parts), path))
 
 
 def _in_folder(folder: Path, name: str, data_set: ImageSet) -> Iterator[ImageFile]:
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in list_files(folder):
         kind = path.relative_to(folder).parts[0] if path.parent != folder else ""
         yield ImageFile(path, name, kind, "" if kind in data_set.classes else _unknown(kind, data_set))
 
@@ -134,8 +135,10 @@ def _to_grey(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
         return np.asarray(image if image.mode == "L" else image.convert("L"))
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("it holds NaN or infinity")
         low, high = values.min(), values.max()
-        return np.rint((values - low) * (255 / max(high - low, 1))).astype(np.uint8)
+        return np.rint((values - low) * (255 / ((high - low) or 1))).astype(np.uint8)
     if image.mode in ("P", "PA", "LA", "RGBA", "RGBa"):
         visible = image.convert("RGBA")
         return np.asarray(Image.alpha_composite(Image.new("RGBA", visible.size, "black"), visible).convert("L"))

@@ -1,17 +1,23 @@
 """The index: one row for each slice of the raw files, with what it holds and why it was left out; `SliceIndex` is its schema."""
 
 import hashlib
+import logging
+from collections.abc import Iterable
 from math import prod
 from pathlib import Path
 
 import pandas as pd
 
+from brain_tumor.data.clinical import read_table
 from brain_tumor.data.declaration import DataSet
+from brain_tumor.data.files import list_files
 from brain_tumor.data.preparation import find_brain
 from brain_tumor.data.scan import Scan, Slice, Unreadable
 from brain_tumor.data.scans import read_slices
 
-INSPECTION = 1
+logger = logging.getLogger(__name__)
+
+INSPECTION = 2
 """Raised when the same files would be described in another way: what is remembered of older inspections is then not used."""
 
 
@@ -35,15 +41,24 @@ def _describe(patient: str, slice_: Slice | Unreadable, file_hash: str, data_set
 
 def count_missing(index: pd.DataFrame, source: Path) -> tuple[int, int]:
     """How many slices `meta_data.csv` lists, and how many of them are not in the source: copies are often partial."""
-    listed = sorted(source.rglob("meta_data.csv"))
-    if not listed:
-        return 0, 0
-    names = {Path(path).name for path in pd.read_csv(listed[0])["slice_path"]}
+    names = {Path(path).name for file in list_files(source) if file.name == "meta_data.csv" for path in _list_slices(file)}
     return len(names), len(names - {Path(file).name for file in index["file"]})
+
+
+def _list_slices(table: Path) -> Iterable[str]:
+    """The slices in a table; none if it is another one of that name."""
+    try:
+        return read_table(table).get("slice_path", [])
+    except ValueError as error:
+        logger.warning("left out: %s", error)
+        return []
 
 
 def _hash(*files: Path) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    for file in files:
-        digest.update(file.read_bytes())
+    try:
+        for file in files:
+            digest.update(file.read_bytes())
+    except OSError:
+        return ""  # it can't be read, which its row says
     return digest.hexdigest()

@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float, UInt8
 from nibabel.affines import apply_affine, voxel_sizes
 
 from brain_tumor.data.declaration import DataSet
-from brain_tumor.data.nifti_volumes import UNREADABLE, find_masks, name_mask, read_mask, read_volume, write_mask
+from brain_tumor.data.files import list_files
+from brain_tumor.data.nifti_volumes import find_masks, name_mask, read_mask, read_volume, write_mask
 from brain_tumor.data.shape_features import FEATURES, measure_tumour
 
 FIELD = (240.0, 240.0, 155.0)
@@ -63,7 +64,7 @@ def find(folder: Path, data_set: DataSet) -> list[tuple[str, Path, Path | None]]
     remedy = "give the folder of the masks with `--params survival_source=PATH`"
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; {remedy}")
-    masks = find_masks(sorted(path for path in folder.rglob("*") if path.is_file()), data_set)
+    masks = find_masks(list_files(folder), data_set)
     if not masks:
         raise FileNotFoundError(f"{folder} holds no masks named {', '.join(f'*_{ending}.nii.gz' for ending in data_set.mask)}; {remedy}")
     return sorted(masks)
@@ -75,7 +76,7 @@ def measure_file(patient: str, mask: Path, scan: Path | None, data_set: DataSet,
         labels, affine = read_mask(mask, data_set)
         centre, centre_from = _centre_of_file(labels.shape, affine, scan)
         return _row(patient, str(mask.relative_to(source)), labels, affine, centre, centre_from, data_set)
-    except UNREADABLE as error:
+    except ValueError as error:
         return _left_out(patient, str(mask.relative_to(source)), f"{error}; mend or remove the mask")
 
 

@@ -1,14 +1,14 @@
 """Patients as NIfTI volumes: one file for each modality and one mask, named by their endings."""
 
-import zlib
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterator
+from itertools import product
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from jaxtyping import Float, Num, UInt8
-from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from brain_tumor.data.declaration import MASK, DataSet
@@ -17,13 +17,12 @@ from brain_tumor.data.scan import WHOLE_PATIENT, Scan, Slice, Unreadable
 ORIENTATION = ("L", "P", "S")
 """Axes of every volume once read: the published HDF5 slices have it too."""
 
+logger = logging.getLogger(__name__)
+
 SUFFIXES = (".nii.gz", ".nii")
 
-UNREADABLE = (OSError, EOFError, ValueError, ImageFileError, zlib.error)
-"""What a file that is damaged, cut off or no volume raises."""
-
-GEOMETRY_TOLERANCE = 0.05
-"""Millimetres by which the corners and steps of two volumes of a patient may differ."""
+GEOMETRY_TOLERANCE = 0.1
+"""Millimetres by which a corner of one volume of a patient may lie from that of another."""
 
 
 def find(files: list[Path], data_set: DataSet, *, masks: bool = True) -> list[Scan]:
@@ -32,18 +31,22 @@ def find(files: list[Path], data_set: DataSet, *, masks: bool = True) -> list[Sc
     for file in files:
         kind, patient = _parse(file.name, data_set)
         if kind and (masks or kind != MASK):
-            patients[file.parent, patient].setdefault(kind, file)
+            first = patients[file.parent, patient].setdefault(kind, file)
+            if first != file:
+                logger.warning("%s is used for %s of %s; %s beside it is not", first, kind, patient, file.name)
     _adopt_masks(patients)
     kinds = tuple(kind for kind in data_set.volume_endings if masks or kind != MASK)
     return [_scan(patient, volumes, kinds, data_set) for (_, patient), volumes in patients.items()]
 
 
 def _adopt_masks(patients: dict[tuple[Path, str], dict[str, Path]]) -> None:
-    """A mask under another name belongs to the one patient of its folder who has none (so is patient 355 of BraTS 2020 published)."""
+    """A mask under another name belongs to the patient whose volumes are alone with it in a folder (so is patient 355 of BraTS 2020 published)."""
     for folder, name in [key for key, volumes in patients.items() if set(volumes) == {MASK}]:
-        lacking = [key for key, volumes in patients.items() if key[0] == folder and MASK not in volumes]
-        if len(lacking) == 1:
-            patients[lacking[0]][MASK] = patients.pop((folder, name))[MASK]
+        others = [key for key in patients if key[0] == folder and key[1] != name]
+        if len(others) == 1 and MASK not in patients[others[0]]:
+            mask = patients.pop((folder, name))[MASK]
+            logger.info("%s is taken for the mask of %s, whose scans are alone with it in their folder", mask, others[0][1])
+            patients[others[0]][MASK] = mask
 
 
 def _parse(name: str, data_set: DataSet) -> tuple[str, str]:
@@ -90,7 +93,7 @@ def read(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) 
     try:
         volumes, spacing = _read_volumes(scan.files)
         labels = _labels(volumes.pop(), scan.files[-1], data_set)
-    except UNREADABLE as error:
+    except ValueError as error:
         yield Unreadable(WHOLE_PATIENT, folder, f"unreadable NIfTI patient ({error}); fetch or mend the file")
         return
     for number in range(labels.shape[-1]):
@@ -107,7 +110,7 @@ def read_image(scan: Scan) -> tuple[Num[np.ndarray, "m h w d"], tuple[float, flo
     """
     try:
         volumes, spacing = _read_volumes(scan.files)
-    except UNREADABLE as error:
+    except ValueError as error:
         raise ValueError(f"unreadable NIfTI patient ({error}); fetch or mend the file") from error
     return np.stack(volumes), spacing
 
@@ -121,7 +124,7 @@ def require_labels(mask: Path, scan: Scan, data_set: DataSet) -> None:
     try:
         (_, voxels), _ = _read_volumes((scan.files[0], mask))
         _labels(voxels, mask, data_set)
-    except UNREADABLE as error:
+    except ValueError as error:
         raise ValueError(f"unusable mask ({error})") from error
 
 
@@ -130,10 +133,15 @@ def _read_volumes(files: tuple[Path, ...]) -> tuple[list[np.ndarray], tuple[floa
     read = [read_volume(file) for file in files]
     first, affine = read[0]
     for file, (voxels, own) in zip(files, read, strict=True):
-        if voxels.shape != first.shape or not np.allclose(affine, own, atol=GEOMETRY_TOLERANCE):
+        if voxels.shape != first.shape or not np.allclose(_corners(first, affine), _corners(first, own), rtol=0, atol=GEOMETRY_TOLERANCE):
             raise ValueError(f"{file.name} ({_geometry(voxels, own)}) lies elsewhere than {files[0].name} ({_geometry(first, affine)}); register them first")
     row, column, depth = nib.affines.voxel_sizes(affine).tolist()
     return [voxels for voxels, _ in read], (row, column, depth)
+
+
+def _corners(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Where the eight outer voxels lie, in millimetres."""
+    return nib.affines.apply_affine(affine, list(product(*((0, side - 1) for side in voxels.shape))))
 
 
 def _geometry(voxels: np.ndarray, affine: np.ndarray) -> str:
@@ -145,16 +153,30 @@ def read_volume(file: Path) -> tuple[Num[np.ndarray, "h w d"], Float[np.ndarray,
     """Voxels of a NIfTI file turned to L, P, S, and the affine from their indices to millimetres.
 
     Raises:
-        ValueError: if it isn't one volume of three axes, or holds NaN or infinity.
+        ValueError: if it can't be read, isn't one volume of three axes, or holds NaN or infinity.
     """
-    image = nib.nifti1.load(file)
-    if len(image.shape) != 3:
-        raise ValueError(f"{file.name} has {len(image.shape)} axes, a volume has three")
-    image = reoriented(image)
-    voxels = np.asarray(image.dataobj)
-    if not np.isfinite(voxels).all():
+    try:
+        image = _load(file)
+        axes = len(image.shape)
+        if axes == 3:
+            image = reoriented(image)
+            voxels = np.asarray(image.dataobj)
+            finite = np.isfinite(voxels).all()
+    except Exception as error:  # a damaged file fails in many ways
+        raise ValueError(f"{file.name}: {error}") from error
+    if axes != 3:
+        raise ValueError(f"{file.name} has {axes} axes, a volume has three")
+    if not finite:
         raise ValueError(f"{file.name} holds NaN or infinity")
     return voxels, image.affine
+
+
+def _load(file: Path) -> nib.Nifti1Image:
+    """A file of NIfTI-1, or of NIfTI-2, which nibabel derives from it; voxels are read when they are asked for."""
+    image = nib.load(file)
+    if not isinstance(image, nib.Nifti1Image):
+        raise ValueError(f"it holds {type(image).__name__}, not NIfTI")
+    return image
 
 
 def name_mask(patient: str, data_set: DataSet) -> str:
@@ -169,7 +191,7 @@ def write_mask(file: Path, labels: UInt8[np.ndarray, "h w d"], like: Path, data_
         labels: as `read_slices` gives them, stacked: L, P, S.
         like: a volume of the same patient.
     """
-    original = nib.nifti1.load(like)
+    original = _load(like)
     values = np.array([0, *(tissue.labels[0] for tissue in data_set.tissues)], np.uint8)
     turned = nib.Nifti1Image(values[labels], reoriented(original).affine)
     back = ornt_transform(axcodes2ornt(ORIENTATION), io_orientation(original.affine))

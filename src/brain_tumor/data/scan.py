@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Num, UInt8
 
+from brain_tumor.data.files import file_state
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -15,7 +17,7 @@ class Scan:
     Attributes:
         layout: "hdf5" or "nifti".
         files: HDF5: one per slice; NIfTI: one per modality, in the order declared, then the mask.
-        state: digest of name, size and time of the last change of each file: a scan whose files changed is in another state.
+        state: digest of name, size and times of the last change of each file: a scan whose files changed is in another state.
         problem: why the whole patient is left out; empty if there is no reason to.
     """
 
@@ -27,11 +29,10 @@ class Scan:
 
     @classmethod
     def of(cls, patient: str, layout: str, files: list[Path], problem: str = "") -> "Scan":
-        """A scan of files that exist."""
+        """A scan of these files."""
         state = hashlib.blake2b(digest_size=16)
         for file in files:
-            stat = file.stat()
-            state.update(f"{file}|{stat.st_size}|{stat.st_mtime_ns}|".encode())
+            state.update(file_state(file).encode())
         return cls(patient, layout, tuple(files), state.hexdigest(), problem)
 
 

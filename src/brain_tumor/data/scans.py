@@ -7,13 +7,11 @@ from types import ModuleType
 
 from brain_tumor.data import hdf5_slices, nifti_volumes
 from brain_tumor.data.declaration import DataSet
+from brain_tumor.data.files import list_files
 from brain_tumor.data.scan import WHOLE_PATIENT, Scan, Slice, Unreadable
 
 LAYOUTS: dict[str, ModuleType] = {"nifti": nifti_volumes, "hdf5": hdf5_slices}
 """A patient who is there in both is taken from the first."""
-
-SIMULATED_MARK = "SIMULATED.txt"
-"""A file of this name in a source says that its patients were simulated."""
 
 
 def find_scans(folder: Path, data_set: DataSet) -> list[Scan]:
@@ -25,15 +23,17 @@ def find_scans(folder: Path, data_set: DataSet) -> list[Scan]:
     remedy = "give the folder of the scans with `--params segmentation_source=PATH`"
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; {remedy}")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = list_files(folder)
     if not files:
         raise FileNotFoundError(f"{folder} is empty; {remedy}")
     scans: list[Scan] = []
+    used: dict[str, Scan] = {}
     for layout in LAYOUTS.values():
-        known = {scan.patient: scan.layout for scan in scans if not scan.problem}
         for scan in layout.find(files, data_set):
-            twice = f"the patient is there in layout {known[scan.patient]} too, which is used" if scan.patient in known else ""
+            twice = _say_twice(scan, used[scan.patient]) if scan.patient in used else ""
             scans.append(replace(scan, problem=twice or scan.problem))
+            if not scans[-1].problem:
+                used[scan.patient] = scan
     if scans:
         return sorted(scans, key=lambda scan: scan.patient)
     endings = ", ".join(f"*_{ending}.nii.gz" for endings in data_set.volume_endings.values() for ending in endings)
@@ -41,6 +41,12 @@ def find_scans(folder: Path, data_set: DataSet) -> list[Scan]:
         f"{folder} holds {len(files)} files, but neither HDF5 slices named {data_set.slice_file} nor NIfTI volumes named {endings}; "
         f"{remedy}, or declare your own file names under `data_segmentation.data_set`"
     )
+
+
+def _say_twice(scan: Scan, first: Scan) -> str:
+    if scan.layout != first.layout:
+        return f"the patient is there in layout {first.layout} too, which is used"
+    return f"a patient of that name is in {first.files[0].parent} too, who is used; if this is another one, give the files another name"
 
 
 def read_slices(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) -> Iterator[Slice | Unreadable]:

@@ -41,11 +41,13 @@ class Patients(pa.DataFrameModel):
     """Rows of the table of patients.
 
     Attributes:
+        person: the same for all scans of one, which the same files, the published tables or the names say.
         volumes: of each tissue and of the tumour, over the slices in use.
         age: years, as published; empty if not known. So are the other facts.
     """
 
     patient: Series[str] = pa.Field(unique=True)
+    person: Series[str]
     slices: Series[int] = pa.Field(gt=0)
     volumes: Series[float] = pa.Field(ge=0, alias=".+_ml", regex=True)
     grade: Series[str]
@@ -59,15 +61,22 @@ class Patients(pa.DataFrameModel):
 
 
 class Splits(pa.DataFrameModel):
-    """Rows of the splits. A patient in two sets is refused, whoever wrote the table."""
+    """Rows of the splits. A patient in two sets, or a person, is refused, whoever wrote the table."""
 
     patient: Series[str] = pa.Field(unique=True)
+    person: Series[str]
     split: Series[str] = pa.Field(isin=(TRAIN, VALIDATION, TEST))
     fold: Series[int] = pa.Field(ge=0)
 
     class Config:  # noqa: D106
         coerce = True
         strict = True
+
+    @pa.dataframe_check
+    @classmethod
+    def no_person_in_two_sets(cls, table: pd.DataFrame) -> bool:
+        """All scans of a person are in one set and one fold."""
+        return bool((table.groupby("person")[["split", "fold"]].nunique() == 1).all(axis=None))
 
 
 class TumourFeatures(pa.DataFrameModel):

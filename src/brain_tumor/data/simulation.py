@@ -6,10 +6,10 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
+from brain_tumor.data.files import SIMULATED_MARK
 from brain_tumor.data.hdf5_slices import write_slice
 from brain_tumor.data.parallel import WorkerSettings, for_each
 from brain_tumor.data.phantoms import TISSUES, simulate_mask, simulate_patient
-from brain_tumor.data.scans import SIMULATED_MARK
 
 CONTENT = Path("BraTS2020_training_data/content/data")
 

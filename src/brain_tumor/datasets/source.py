@@ -10,9 +10,9 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import TablePreview
 
 from brain_tumor.data.archive import MANIFEST, check_manifest
+from brain_tumor.data.files import SIMULATED_MARK
 from brain_tumor.data.image_simulation import simulate_images
 from brain_tumor.data.kaggle import download
-from brain_tumor.data.scans import SIMULATED_MARK
 from brain_tumor.data.simulation import simulate_data_set, simulate_masks
 from brain_tumor.datasets.preview import show_files
 
@@ -27,7 +27,7 @@ class FolderDataset(AbstractDataset[Any, Path]):
     """
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._folder = Path(filepath)
+        self._folder = Path(str(filepath)).expanduser()  # a folder named 2023 comes as a number
         self.metadata = metadata
 
     def load(self) -> Path:
@@ -91,6 +91,11 @@ class _Simulated(FolderDataset):
         settings = f"Settings: {self._settings}\n"
         if self._own or (mark.is_file() and settings in mark.read_text()):
             return self._folder
+        if not mark.is_file() and self._folder.is_dir() and any(self._folder.iterdir()):
+            raise DatasetError(
+                f"{self._folder} holds files that were not simulated here (it has no {SIMULATED_MARK}), so nothing is simulated into it; "
+                "scans and images of your own are given with `--params segmentation_source=PATH`, `classification_source=PATH` or `survival_source=PATH`"
+            )
         logger.info("simulating into %s: %s", self._folder, ", ".join(f"{name} {value}" for name, value in self._settings.items()))
         draft = self._folder.with_name(f".{self._folder.name}.draft")
         shutil.rmtree(draft, ignore_errors=True)

@@ -15,12 +15,12 @@ from brain_tumor.data import image_split
 from brain_tumor.data.borders import ImagePreparation, cut
 from brain_tumor.data.box import Box
 from brain_tumor.data.copies import FLIPS, VIEW, CopySettings, find_copies, flipped, join_groups
+from brain_tumor.data.files import is_simulated
 from brain_tumor.data.image_index import INSPECTION, cut_images, inspect_images
 from brain_tumor.data.image_simulation import PLANTED
 from brain_tumor.data.images import ImageFile, ImageSet, find_images, read_image
 from brain_tumor.data.origin import Origin
 from brain_tumor.data.parallel import WorkerSettings, for_each
-from brain_tumor.data.scans import SIMULATED_MARK
 from brain_tumor.data.store import Chunk, Store, StoreContent, fingerprint
 from brain_tumor.figures.classification_data import Cut, choose_borders, choose_pairs, draw_borders, draw_counts, draw_pairs, draw_similarity
 from brain_tumor.pipelines.data_classification.card import compose_data_sheet
@@ -39,7 +39,7 @@ def index_images(source: Path, inspections: joblib.Memory, data_set: ImageSet, w
     """A row for each file of the source. Files that haven't changed since the last run are not read again."""
     images = find_images(source, data_set)
     index = pd.concat([rows for rows, _ in _inspections(images, source, inspections, workers)], ignore_index=True)
-    index["simulated"] = (source / SIMULATED_MARK).is_file()
+    index["simulated"] = is_simulated(source)
     left_out = index[index["left_out"] != ""]
     logger.info("%d images are used, %d left out", len(index) - len(left_out), len(left_out))
     for row in left_out.itertuples():

@@ -14,12 +14,13 @@ from matplotlib.figure import Figure
 from brain_tumor.data import split
 from brain_tumor.data.clinical import FACTS, read_clinical
 from brain_tumor.data.declaration import DataSet
+from brain_tumor.data.files import is_simulated
 from brain_tumor.data.index import INSPECTION, count_missing, inspect_scan
 from brain_tumor.data.origin import Origin
 from brain_tumor.data.parallel import WorkerSettings, for_each
 from brain_tumor.data.preparation import PREPARATION, PreparationSettings, prepare_slice
 from brain_tumor.data.scan import Scan, Slice, Unreadable
-from brain_tumor.data.scans import SIMULATED_MARK, find_scans, read_slices
+from brain_tumor.data.scans import find_scans, read_slices
 from brain_tumor.data.store import Chunk, Store, StoreContent, fingerprint
 from brain_tumor.data.window import locate_brain
 from brain_tumor.figures.segmentation_data import Animation, animate_patient, draw_heights, draw_histograms, draw_montage, draw_patients
@@ -42,7 +43,7 @@ def index_slices(source: Path, inspections: joblib.Memory, data_set: DataSet, wo
     logger.info("%d patients in %s, %d new or changed since the last run", len(scans), source, len(changed))
     deque(for_each(inspect, changed, workers, "inspecting"), maxlen=0)
     index = pd.concat([inspect(*task) for task in tasks], ignore_index=True)
-    index["simulated"] = (source / SIMULATED_MARK).is_file()
+    index["simulated"] = is_simulated(source)
     _report_left_out(index)
     return index
 
@@ -82,7 +83,10 @@ def prepare_slices(index: pd.DataFrame, source: Path, data_set: DataSet, prepara
 
 
 def _prepare(numbers: dict[str, frozenset[int]], source: Path, data_set: DataSet, size: int, workers: WorkerSettings) -> Iterator[Chunk]:
-    tasks = [(scan, numbers[scan.patient], data_set, size) for scan in find_scans(source, data_set) if scan.patient in numbers and not scan.problem]
+    scans = {scan.patient: scan for scan in find_scans(source, data_set) if not scan.problem}
+    if gone := sorted(set(numbers) - set(scans)):
+        raise ValueError(f"{', '.join(gone)} were in {source} when it was indexed, and aren't now; run again")
+    tasks = [(scan, numbers[patient], data_set, size) for patient, scan in scans.items() if patient in numbers]
     yield from for_each(prepare_patient, tasks, workers, "preparing")
 
 
@@ -123,6 +127,8 @@ def describe_patients(index: pd.DataFrame, source: Path, data_set: DataSet) -> p
     patients = volumes.assign(tumour_ml=volumes.sum(axis=1)).round(3)
     patients.insert(0, "slices", used.groupby("patient").size())
     patients = patients.reset_index().merge(read_clinical(source), "left", on="patient")
+    named = patients.pop("own").fillna(patients["patient"]).map(data_set.find_person)
+    patients.insert(1, "person", split.find_persons(patients["patient"], named, used[["patient", "hash"]]))
     return patients.fillna(dict.fromkeys(FACTS, ""))
 
 

@@ -9,10 +9,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from brain_tumor.data.borders import ImagePreparation
+from brain_tumor.data.files import SIMULATED_MARK, is_simulated, list_files
 from brain_tumor.data.image_index import cut_images, inspect_images
 from brain_tumor.data.images import ImageFile
 from brain_tumor.data.parallel import WorkerSettings, for_each
-from brain_tumor.data.scans import SIMULATED_MARK
 from brain_tumor.data.store import Chunk, Store, StoreContent
 from brain_tumor.figures.cells import mark_title
 from brain_tumor.figures.classification import Looked, draw_looks
@@ -44,7 +44,7 @@ def index_images(source: Path, network: TrainedNetwork, workers: WorkerSettings)
         raise ValueError(f"{network.name} finds {what}, no classes of images; give a network that classifies with `--params inference_network=PATH`")
     if not source.exists():
         raise FileNotFoundError(f"{source} is not there; {REMEDY}")
-    paths = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file() and path.name != SIMULATED_MARK)
+    paths = [source] if source.is_file() else [path for path in list_files(source) if path.name != SIMULATED_MARK]
     if not paths:
         raise FileNotFoundError(f"there is no image in {source}; {REMEDY}")
     tasks = [([ImageFile(path, "", "") for path in paths[start : start + PART]], _root(source)) for start in range(0, len(paths), PART)]
@@ -65,7 +65,7 @@ def prepare_images(index: pd.DataFrame, source: Path, network: TrainedNetwork, w
     """The images as those that the network learned from were prepared: grey, without borders, in its size."""
     about = network.description
     preparation = ImagePreparation(image_size=about["image_size"], fit=about["fit"])
-    description = {"image_size": about["image_size"], "fit": about["fit"], "simulated": (_root(source) / SIMULATED_MARK).is_file()}
+    description = {"image_size": about["image_size"], "fit": about["fit"], "simulated": is_simulated(_root(source))}
     return StoreContent(description, _prepare(index[index["left_out"] == ""], _root(source), preparation, workers))
 
 

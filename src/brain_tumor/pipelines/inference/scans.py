@@ -12,12 +12,12 @@ from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
 from brain_tumor.data.declaration import DataSet
+from brain_tumor.data.files import is_simulated, list_files
 from brain_tumor.data.masks import MOST_BRAIN, Mask
 from brain_tumor.data.nifti_volumes import find, find_masks, name_mask, read_image, read_mask, require_labels
 from brain_tumor.data.parallel import WorkerSettings, for_each, shows_progress
 from brain_tumor.data.preparation import find_brain, standardise
 from brain_tumor.data.scan import Scan
-from brain_tumor.data.scans import SIMULATED_MARK
 from brain_tumor.data.window import window_shape
 from brain_tumor.figures.cells import mark_title
 from brain_tumor.figures.segmentation import draw_found
@@ -38,7 +38,7 @@ REMEDY = "give the folder of the scans with `--params inference_source=PATH`"
 def _find_files(source: Path) -> list[Path]:
     if not source.is_dir():
         raise FileNotFoundError(f"{source} is not a folder; {REMEDY}")
-    return sorted(path for path in source.rglob("*") if path.is_file())
+    return list_files(source)
 
 
 def _find_scans(files: list[Path], data_set: DataSet) -> list[Scan]:
@@ -74,7 +74,7 @@ def index_scans(source: Path, network: TrainedNetwork, data_set: DataSet, worker
             logger.warning("%s: %s", row.patient, row.note or row.not_compared)
     if len(left_out) == len(index):
         raise ValueError(f"no scan in {source} can be used; {left_out['patient'].iloc[0]}: {left_out['left_out'].iloc[0]}; {REMEDY}")
-    index["simulated"] = (source / SIMULATED_MARK).is_file()
+    index["simulated"] = is_simulated(source)
     return index
 
 

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from brain_tumor.data import survival
 from brain_tumor.data.clinical import read_clinical_rows
 from brain_tumor.data.declaration import DataSet
+from brain_tumor.data.files import is_simulated
 from brain_tumor.data.masks import centre_of_slices, find, measure_file, measure_slices
 from brain_tumor.data.origin import Origin
 from brain_tumor.data.parallel import WorkerSettings, for_each
-from brain_tumor.data.scans import SIMULATED_MARK
 from brain_tumor.data.shape_features import FEATURES
 from brain_tumor.data.store import Store
 from brain_tumor.metrics.agreement import compare_measurements
@@ -40,7 +40,7 @@ def measure_masks(source: Path, data_set: DataSet, workers: WorkerSettings) -> p
     """FEATURES of every mask below the source, or why it can't be measured."""
     tasks = [(*mask, data_set, source) for mask in find(source, data_set)]
     features = pd.concat(for_each(measure_file, tasks, workers, "measuring"), ignore_index=True)
-    features["simulated"] = (source / SIMULATED_MARK).is_file()
+    features["simulated"] = is_simulated(source)
     files = features.groupby("patient")["file"].transform(" and ".join)
     twice = features.duplicated("patient", keep=False)
     features.loc[twice, "left_out"] = "several masks: " + files[twice] + "; keep one"

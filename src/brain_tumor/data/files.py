@@ -1,0 +1,67 @@
+"""What lies below a folder, linked folders included."""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+SIMULATED_MARK = "SIMULATED.txt"
+"""A file of this name in a folder says that what is in it was simulated."""
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Every file below a folder, sorted; links that lead nowhere are among them, to be reported by who opens them.
+
+    A folder that can't be listed, and a file whose name isn't UTF-8 and can't be written in a table, are left out with a warning.
+    """
+    files = [parent / name for parent, _, names in _walk(folder) for name in names]
+    unwritable = [file for file in files if not _is_utf8(file)]
+    for file in unwritable:
+        logger.warning("left out: %r: its name is not UTF-8; rename it", str(file))
+    return sorted(set(files) - set(unwritable))
+
+
+def list_folders(folder: Path) -> list[Path]:
+    """Every folder below a folder, sorted."""
+    return sorted(parent / name for parent, names, _ in _walk(folder) for name in names)
+
+
+def file_state(file: Path) -> str:
+    """Another one when the file was written, moved or became readable."""
+    try:
+        stat = file.stat()
+    except OSError as error:
+        return f"{file}|{error.strerror}|"
+    return f"{file}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}|"
+
+
+def is_simulated(folder: Path) -> bool:
+    """Whether anything below the folder was simulated: what is made of both counts as simulated."""
+    return any(SIMULATED_MARK in names for _, _, names in _walk(folder))
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """As `os.walk`, through links, but no folder is entered twice."""
+    entered = {folder.resolve()}
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_warn):
+        known, folders[:] = sorted(folders), []
+        for name in known:
+            real = (Path(parent) / name).resolve()
+            if real not in entered:
+                entered.add(real)
+                folders.append(name)
+        yield Path(parent), folders, files
+
+
+def _warn(error: OSError) -> None:
+    logger.warning("left out: %s: can't be listed (%s); see that you may read it", error.filename, error.strerror)
+
+
+def _is_utf8(file: Path) -> bool:
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
