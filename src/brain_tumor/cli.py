@@ -84,7 +84,7 @@ def submit(
 
     data = [start("data", before, [], 0)] if before else []
     trained = [start(name, nodes, data, resources["gpus"]) for name, nodes in experiments.items()]
-    last = start("comparison", after, trained, 0) if after else trained[-1]
+    last = start("comparison", after, trained, 0) if after else [*data, *trained][-1]
     click.echo(last.stderr().splitlines()[-1] if executor == "local" else "Submitted; watch with squeue --me")
 
 

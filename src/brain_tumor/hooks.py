@@ -31,6 +31,7 @@ class Parameters:
         written = OmegaConfigLoader(
             loader.conf_source, loader.env, base_env=loader.base_env, default_run_env=loader.default_run_env, merge_strategy=loader.merge_strategy
         )["parameters"]
+        _require_known(written, loader)
         known = set(_paths(written))
         for key in _paths(loader.runtime_params or {}):
             parents = [key.rsplit(".", n)[0] for n in range(key.count(".") + 1)]
@@ -39,6 +40,26 @@ class Parameters:
                 hint = f"; did you mean '{close[0]}'?" if close else ""
                 raise ValueError(f"there is no parameter '{key}'{hint} Parameters are in conf/*/parameters*.yml")
         loader.runtime_params = {key: value for key, value in written.items() if isinstance(value, str)} | (loader.runtime_params or {})
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
+        """Say so where a source or a setting of the data is given to a run that takes the data as they were prepared before."""
+        at_work = {(node.namespace or "").split(".")[0] for node in pipeline.nodes}
+        for task in ("segmentation", "classification"):
+            given = [key for key in run_params["runtime_params"] or {} if key in (f"{task}_source", f"data_{task}")]
+            if given and task in at_work and f"data_{task}" not in at_work:
+                logger.warning("this run prepares no data, so %s changes nothing: it takes what is prepared in data/", " and ".join(given))
+
+
+def _require_known(written: Mapping[str, Any], loader: OmegaConfigLoader) -> None:
+    """Refuse a name that no file of `conf/base` has: of a parameter, or in a block. What is deeper is checked by the settings that it becomes."""
+    base = OmegaConfigLoader(loader.conf_source, loader.base_env, base_env=loader.base_env, default_run_env=loader.base_env)["parameters"]
+    known = {path for path in _paths(base) if path.count(".") < 2}
+    for key in _paths(written):
+        if key.count(".") < 2 and key not in known:
+            close = get_close_matches(key, known, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else ";"
+            raise ValueError(f"there is no parameter '{key}'{hint} it is in conf/{loader.env}/parameters*.yml, and not in conf/{loader.base_env}")
 
 
 def _paths(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

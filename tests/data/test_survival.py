@@ -86,6 +86,18 @@ def test_patients_are_joined_and_the_odd_ones_set_aside(tmp_path):
     assert table.loc["fine", ["grade", "resection", "note"]].tolist() == ["HGG", "GTR", ""]
 
 
+def test_one_person_under_two_names_is_one_patient(tmp_path):
+    rows = tables(tmp_path, [("fine", "60.4", "289", "GTR"), ("other", "50", "100", "GTR")], dict.fromkeys(["fine", "other"], "HGG"))
+    features = pd.concat([measured("fine", "old_fine", "old_other"), measured("other", left_out="the mask is empty")])
+    left_out = join_patients(features, rows).set_index("patient")["left_out"].to_dict()
+    assert left_out == {
+        "fine": "",
+        "old_fine": "the same person as fine, who is used; keep one mask",
+        "old_other": "",
+        "other": "the mask is empty",
+    }
+
+
 def test_one_table_alone_will_do(tmp_path):
     rows = tables(tmp_path, [("a", "50", "100", "GTR")], {"a": "HGG"})
     (tmp_path / "name_mapping.csv").unlink()

@@ -58,7 +58,8 @@ def classes(finished):
 
 def test_every_file_is_classified_or_left_out_with_a_reason(classes, images):
     left_out = classes[classes["left_out"].notna()].set_index("file")["left_out"]
-    assert set(left_out.index) == {"cut.jpg", "empty.jpg", "notes.txt"}  # a link to nowhere is no file
+    assert set(left_out.index) == {"cut.jpg", "empty.jpg", "gone.png", "notes.txt"}
+    assert "can't be read (No such file or directory)" in left_out["gone.png"]
     assert "damaged" in left_out["cut.jpg"]
     assert "0 bytes" in left_out["empty.jpg"]
     assert "not an image" in left_out["notes.txt"]
@@ -95,7 +96,7 @@ def test_report_says_what_was_found_and_what_is_known_of_the_network(finished, c
     report = (finished / "data/08_reporting/inference/classification_report.html").read_text()
     used = classes[classes["left_out"].isna()]
     assert f"Of {len(used)} images cnn finds" in report
-    assert "3 files are left out" in report
+    assert "4 files are left out" in report
     assert "SIMULATED" not in report.split("</title>")[0]
     assert "learned from SIMULATED patients" in report.split("</table>")[0]
     assert all(file in report for file in classes["file"])
@@ -294,7 +295,9 @@ def test_report_says_whom_several_networks_learned_from(project, brats, segmente
     save_segmenter(project / "network.safetensors", brats)
     network = read_network(project / "network.safetensors")
     twin = {name: value.clone() for name, value in network.members[0].items()}
-    several = replace(network, members=(*network.members, twin), description=network.description | {"validation_patients": [["plain"], ["nobody"]]})
+    several = replace(
+        network, members=(*network.members, twin), description=network.description | {"simulated": False, "validation_patients": [["plain"], ["nobody"]]}
+    )
     write_network(project / "network.safetensors", several)
     run(project, "inference_segmentation", inference_source=str(segmented[1]), inference_network=str(project / "network.safetensors"))
     report = (project / "data/08_reporting/inference/segmentation_report.html").read_text()

@@ -1,3 +1,4 @@
+import json
 import logging
 import shutil
 from dataclasses import replace
@@ -18,6 +19,7 @@ from brain_tumor.datasets import NetworkDataset
 from brain_tumor.metrics.segmentation import METRICS
 from brain_tumor.networks import networks_of
 from brain_tumor.networks.trained import read_network, write_network
+from brain_tumor.pipelines.segmentation.tables import protocol
 from brain_tumor.pipelines.segmentation.training import train_network
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.fit import fit
@@ -265,6 +267,26 @@ def test_misspelt_parameter_is_refused(project):
         run(project, segmentation={"recipe": {"epoch": 3}})
 
 
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("segmentaton_source: /scans", "there is no parameter 'segmentaton_source'; did you mean 'segmentation_source'"),
+        ("segmentation: {fold: 5}", r"there is no parameter 'segmentation\.fold'; did you mean 'segmentation\.folds'"),
+        ("data_segmentation: {splitt: {test: 0.1}}", r"did you mean 'data_segmentation\.split'"),
+    ],
+)
+def test_a_misspelt_name_in_a_parameters_file_is_refused(project, written, message):
+    (project / "conf/test/parameters_own.yml").write_text(written)
+    with pytest.raises(ValueError, match=message):
+        run(project)
+
+
+def test_a_source_that_changes_nothing_is_reported(finished, project, caplog):
+    shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
+    run(project, node_names=["segmentation.classic_unet.count_pixels"], segmentation_source="/nowhere", data_segmentation={"preparation": {"slice_size": 64}})
+    assert "this run prepares no data, so segmentation_source and data_segmentation changes nothing" in caplog.text
+
+
 def test_wrong_value_is_refused_before_anything_runs(project, sample):
     with pytest.raises(Exception, match="multiple of 16"):
         run(project, segmentation_source=str(sample), data_segmentation={"preparation": {"slice_size": 100}})
@@ -352,13 +374,42 @@ def test_training_starts_from_given_weights(finished, tmp_path, caplog):
     before = read_network(given).members[0]
     network = train(finished, tmp_path, initial_weights=str(given), recipe=still)[0]
     weights = network.members[0]
-    assert network.description["started_from"] == {"data_set": "BraTS 2020", "simulated": True}
+    assert network.description["started_from"] == {"data_set": "BraTS 2020", "simulated": True, "scored": []}
     assert all((weights[name] - before[name]).abs().max() < 1e-6 for name in weights)
     with pytest.raises(ValueError, match=r"'n_filters': 4\}, but classic_unet is built with .*'n_filters': 8"):
         train(finished, tmp_path, initial_weights=str(given), sizes={"n_filters": 8})
     other = finished / "data/06_models/segmentation/improved_unet/network.safetensors"
     train(finished, tmp_path, initial_weights=str(other), recipe=still)
     assert "holds a improved_unet; classic_unet starts from random weights" in caplog.text
+
+
+def test_weights_that_know_patients_to_be_scored_are_reported(finished, tmp_path, caplog):
+    """The sets are drawn anew, and a patient whom the weights to start from learned from is tested."""
+    given = finished / "data/06_models/segmentation/classic_unet/network.safetensors"
+    splits = pd.read_csv(finished / "data/05_model_input/segmentation/splits.csv")
+    tested, learned = (splits.index[splits["split"] == name][0] for name in ("test", "train"))
+    splits.loc[[tested, learned], "split"] = ["train", "test"]
+    known = splits.loc[learned, "patient"]
+    network = train(finished, tmp_path, initial_weights=str(given), recipe=SegmentationRecipe(epochs=1, epoch_steps=1), splits=splits)[0]
+    assert network.description["started_from"]["scored"] == [known]
+    assert network.description["patients"] == sorted(splits["patient"]), "those of before are known too"
+    assert f"the weights to start from know 1 of the 1 patients to be scored ({known})" in caplog.text
+    about = Store(finished / "data/03_primary/segmentation/slices.h5").description
+    assert f"classic_unet started from weights that had learned from patients who are scored here ({known}): its scores flatter." in protocol(about, [network])
+    silent = replace(network, description=network.description | {"started_from": {"data_set": "x", "simulated": True, "scored": None}})
+    assert "whose file doesn't say whom they learned from" in protocol(about, [silent])
+
+
+def test_predictions_of_slices_that_have_been_replaced_are_refused(finished, project):
+    """As when own scans are prepared after the sample was predicted."""
+    shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
+    with h5py.File(project / "data/03_primary/segmentation/slices.h5", "a") as file:
+        file.attrs["description"] = json.dumps(json.loads(file.attrs["description"]) | {"fingerprint": "another"})
+    for node in ("segmentation.classic_unet.count_pixels", "segmentation.classic_unet.draw_results"):
+        with pytest.raises(ValueError, match=r"predictions\.h5 was made from rows that .*slices\.h5 doesn't hold any more"):
+            run(project, node_names=[node])
+    with pytest.raises(ValueError, match="run what makes it again"):
+        run(project, "survival_predicted", node_names=["survival.classic_unet.measure_predictions"])
 
 
 def test_other_weights_in_the_same_file_are_trained_from_anew(finished, tmp_path):
@@ -378,11 +429,12 @@ def test_patients_without_tumour_are_nothing_to_learn_from(finished, tmp_path):
         train(finished, tmp_path, slices=tmp_path / "slices.h5")
 
 
-def train(finished, folder, *, recipe=None, sizes=None, folds=1, initial_weights=None, slices=None):
-    store, splits = Store(slices or finished / "data/03_primary/segmentation/slices.h5"), finished / "data/05_model_input/segmentation/splits.csv"
+def train(finished, folder, *, recipe=None, sizes=None, folds=1, initial_weights=None, slices=None, splits=None):
+    store = Store(slices or finished / "data/03_primary/segmentation/slices.h5")
+    splits = pd.read_csv(finished / "data/05_model_input/segmentation/splits.csv") if splits is None else splits
     experiment = ExperimentSettings(network="classic_unet", sizes=sizes or {"n_filters": 4})
     engine = EngineSettings(device="cpu", precision="fp32")
-    return train_network(store, pd.read_csv(splits), Checkpoints(folder), experiment, recipe or SegmentationRecipe(), engine, folds, initial_weights)
+    return train_network(store, splits, Checkpoints(folder), experiment, recipe or SegmentationRecipe(), engine, folds, initial_weights)
 
 
 def test_registered_pipelines():

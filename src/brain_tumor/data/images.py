@@ -76,7 +76,12 @@ def find_images(source: Path, data_set: ImageSet) -> list[ImageFile]:
     for folder in (data_set.training, data_set.testing):
         absent = set(data_set.classes) - {image.kind for image in found if image.folder == folder}
         if absent:
-            raise ValueError(f"{source} has no image of {', '.join(sorted(absent))} in {folder}; every class needs images in both folders; {REMEDY}")
+            there = sorted({image.kind for image in found if image.folder == folder and image.kind})
+            folders = ", ".join(there) or "none"
+            raise ValueError(
+                f"{source} has no image of {', '.join(sorted(absent))} in {folder}, where the folders are {folders}; every class needs images in both folders: "
+                f"{REMEDY}, or name its folders under `data_classification.data_set.classes`"
+            )
     return found
 
 

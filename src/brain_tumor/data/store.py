@@ -67,6 +67,16 @@ class Store:
             return tuple(_take(file[name], rows, window if file[name].ndim > 2 else None) for name in names)
 
 
+def require_made_from(made: Store, source: Store) -> None:
+    """Refuse a store that names rows of another one which has been replaced since.
+
+    Raises:
+        ValueError: if it was made from other rows than are there now.
+    """
+    if made.description.get("made_from") != source.description["fingerprint"]:
+        raise ValueError(f"{made.path} was made from rows that {source.path} doesn't hold any more; run what makes it again, with the same source and settings")
+
+
 def _take(data: h5py.Dataset, rows: np.ndarray, window: Box | None) -> np.ndarray:
     """Rows of a data set, read in runs of neighbours: h5py's own indexing with a list takes time for each row."""
     inside = np.s_[..., window.top : window.bottom, window.left : window.right] if window else np.s_[...,]

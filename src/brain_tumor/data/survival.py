@@ -66,15 +66,20 @@ def join_patients(features: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     aliases = dict(zip(rows["patient"], rows["own"], strict=True))
     known = dict(iter(rows.drop_duplicates(["own", "mapped", "listed", *FACTS]).groupby("own")))
     measured = features.set_index("patient")
-    owners = {aliases.get(patient, patient) for patient in measured.index}
-    unmeasured = sorted(own for own, found in known.items() if found["listed"].any() and own not in owners)
-    entries = [_facts(patient, known.get(aliases.get(patient, patient)), "") for patient in measured.index]
+    persons = pd.Series([aliases.get(patient, patient) for patient in measured.index], measured.index)
+    first = {person: patient for patient, person in persons[measured["left_out"] == ""].drop_duplicates().items()}
+    unmeasured = sorted(own for own, found in known.items() if found["listed"].any() and own not in set(persons))
+    entries = [_facts(patient, known.get(person), _say_same(patient, first.get(person, patient))) for patient, person in persons.items()]
     entries += [_facts(own, known[own], "no mask of this patient") for own in unmeasured]
     table = pd.DataFrame(entries).merge(features.rename(columns={"left_out": "problem"}), "left", on="patient")
     problem = table.pop("problem").fillna("")
     table["left_out"] = problem.where(problem != "", table["left_out"])
     table["simulated"] = bool(features["simulated"].any())
     return table.fillna({"file": "", "spacing_mm": "", "centre_from": ""}).sort_values("patient", ignore_index=True)
+
+
+def _say_same(patient: str, used: str) -> str:
+    return f"the same person as {used}, who is used; keep one mask" if patient != used else ""
 
 
 def _facts(patient: str, found: pd.DataFrame | None, problem: str) -> dict[str, str | float | bool]:

@@ -24,7 +24,7 @@ class TrainedNetwork:
         name: one of NETWORKS.
         sizes: keyword arguments of `build`.
         description: plain values: data set, modalities, tissues, preparation, recipe, scores, whether simulated;
-            of masks also how many patients and slices each member learned from, and the data set of the weights that it started from.
+            of masks also how many patients and slices each member learned from, who they all were, and what the weights that it started from knew.
         members: the state dict of the network; of each network where several, trained on different folds, answer together.
     """
 
@@ -56,6 +56,13 @@ class TrainedNetwork:
                 mark.update(name.encode())
                 mark.update(value.numpy().tobytes())
         return mark.hexdigest()
+
+    @property
+    def patients(self) -> frozenset[str] | None:
+        """Names of all whom it learned from or was validated with, by any of its members or before; None if its file doesn't say."""
+        if "patients" in self.description:
+            return frozenset(self.description["patients"])
+        return frozenset().union(*self.description["validation_patients"]) if len(self.members) > 1 else None
 
     @property
     def parameters(self) -> int:

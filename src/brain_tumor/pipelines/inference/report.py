@@ -116,12 +116,11 @@ def compose_scans_report(
         _describe(network),
         describe_settings(settings, TRAINING),
     ]
+    simulated = bool(volumes["simulated"].any())
     found = int((used[millilitres].sum(axis=1) > 0).sum())
     answer = f"{network.name} finds a tumour in {found:,} of {len(used):,} patients; {len(left_out):,} are left out."
-    answer += f"{_agree(scores)}{_seen(network, scores)}{_learned(network)}"
-    return render_report(
-        "Masks of new scans", answer, ("Volume of what was found, in millilitres", table), sections, simulated=bool(volumes["simulated"].any())
-    )
+    answer += f"{_agree(scores)}{_seen(network, scores, simulated=simulated)}{_learned(network)}"
+    return render_report("Masks of new scans", answer, ("Volume of what was found, in millilitres", table), sections, simulated=simulated)
 
 
 def _describe(network: TrainedNetwork) -> Section:
@@ -151,10 +150,10 @@ def _agree(scores: pd.DataFrame) -> str:
     return f" Against experts' masks of {len(dice):,} patient{'s' * (len(dice) > 1)} its mean Dice for {target} is {dice.mean():.3f}."
 
 
-def _seen(network: TrainedNetwork, scores: pd.DataFrame) -> str:
-    """Whom of those scored some of several networks learned from, by the names in their file; that of one network doesn't say whom it learned from."""
-    held_out = network.description.get("validation_patients", []) if len(network.members) > 1 else []
-    names = [name for name in scores["patient"].unique() if any(name in patients for patients in held_out)]
+def _seen(network: TrainedNetwork, scores: pd.DataFrame, *, simulated: bool) -> str:
+    """Whom of those scored it learned from, by the names in its file, where that says so; phantoms bear the names of BraTS too."""
+    known = network.patients if simulated == network.description["simulated"] else None
+    names = [name for name in scores["patient"].unique() if name in (known or ())]
     return f" By their names it learned from {', '.join(names)}: these scores flatter." if names else ""
 
 

@@ -56,7 +56,7 @@ def compose_model_card(
         _model(networks, about),
         Section("Intended use", USE),
         _training_data(index, splits, networks, found),
-        _figures(comparison, about),
+        _figures(comparison, about, networks),
         Section("Known limits", write_list([*_limits(comparison, about), *found.problems])),
         Section("How to use the weights", _usage(about, window_shape(networks[0].description))),
         _settings(networks, settings),
@@ -91,7 +91,7 @@ def _training_data(index: pd.DataFrame, splits: pd.DataFrame, networks: Sequence
     return Section("Training data and split", text, [("Patients and slices in each set", count_used(index, splits))])
 
 
-def _figures(comparison: pd.DataFrame, about: Mapping[str, Any]) -> Section:
+def _figures(comparison: pd.DataFrame, about: Mapping[str, Any], networks: Sequence[TrainedNetwork]) -> Section:
     tables = [("Mean Dice over test patients and 95 % interval", score_targets(comparison))]
     surfaces = {"hd95_mm": "95th percentile of the distance between surfaces, mm", "surface_dice": f"Share of surfaces within {TOLERANCE:g} mm"}
     scores = of_test(comparison)
@@ -100,7 +100,7 @@ def _figures(comparison: pd.DataFrame, about: Mapping[str, Any]) -> Section:
         for metric, caption in surfaces.items()
         if scores.loc[scores["metric"] == metric, "mean"].notna().any()
     ]
-    return Section("Figures", f"{protocol(about)} `comparison.csv` has every score, `patient_scores.csv` those of each patient.", tables)
+    return Section("Figures", f"{protocol(about, networks)} `comparison.csv` has every score, `patient_scores.csv` those of each patient.", tables)
 
 
 def _limits(comparison: pd.DataFrame, about: Mapping[str, Any]) -> list[str]:

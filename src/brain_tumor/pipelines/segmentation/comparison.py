@@ -61,21 +61,21 @@ def write_report(
     task: dict[str, Any],
     engine: EngineSettings,
     figures: dict[str, bytes],
-    *results: pd.DataFrame | dict[str, bytes],
+    *results: Any,
 ) -> str:
     """The report as one HTML page.
 
     Args:
         task: the task's block of the parameters: recipe, prediction, and each experiment.
         figures: of the comparison.
-        results: the patients' scores of each network, the figures of each, then pairs of what its attention means and the figures of it.
+        results: the patients' scores of each network, the figures of each, pairs of what its attention means and the figures of it, then the networks.
     """
     names = list(comparison["network"].unique())
     scores, drawn = dict(zip(names, results, strict=False)), dict(zip(names, results[len(names) :], strict=False))
-    attention = results[2 * len(names) :]
+    attention, networks = results[2 * len(names) : -len(names)], results[-len(names) :]
     settings = task | {"training": engine}
     tables = [comparison, differences, costs, index, splits]
-    return compose_report(tables, slices.description, settings, figures, scores, drawn, list(zip(attention[::2], attention[1::2], strict=True)))
+    return compose_report(tables, slices.description, settings, figures, scores, drawn, list(zip(attention[::2], attention[1::2], strict=True)), networks)
 
 
 def write_model_card(

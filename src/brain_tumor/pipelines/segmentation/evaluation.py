@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from brain_tumor.data.parallel import shows_progress
 from brain_tumor.data.split import TEST
-from brain_tumor.data.store import Chunk, Store, StoreContent
+from brain_tumor.data.store import Chunk, Store, StoreContent, require_made_from
 from brain_tumor.data.window import find_window
 from brain_tumor.figures.segmentation import Example, choose_patients, draw_curves, draw_examples, draw_scores
 from brain_tumor.metrics import segmentation as metrics
@@ -28,8 +28,8 @@ def predict_patients(network: TrainedNetwork, slices: Store, splits: pd.DataFram
     After cross-validation also of all others, each by the member that has not seen them.
     """
     about = slices.description
-    description = {"network": network.name, "tissues": about["tissues"], "simulated": about["simulated"], **prediction.model_dump()}
-    return StoreContent(description, _predict(network, slices, splits, prediction, engine))
+    description = {"network": network.name, "tissues": about["tissues"], "simulated": about["simulated"], "made_from": about["fingerprint"]}
+    return StoreContent(description | prediction.model_dump(), _predict(network, slices, splits, prediction, engine))
 
 
 def _predict(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, prediction: PredictionSettings, engine: EngineSettings) -> Iterator[Chunk]:
@@ -81,6 +81,7 @@ def score_patients(pixel_counts: pd.DataFrame, predictions: Store, slices: Store
 
 def _patients(predictions: Store, slices: Store) -> Iterator[tuple[str, str, pd.DataFrame, np.ndarray, np.ndarray]]:
     """Each patient predicted: set, name, rows of the predictions, and the labels there and found in them."""
+    require_made_from(predictions, slices)
     for (kind, patient), table in predictions.rows.groupby(["set", "patient"], sort=True):
         (labels,) = slices.read(table["row"].to_numpy(), "labels")
         (found,) = predictions.read(table.index.to_numpy(), "found")
@@ -135,6 +136,7 @@ def measure_cost(network: TrainedNetwork, slices: Store, training_log: pd.DataFr
 def draw_results(network: TrainedNetwork, predictions: Store, slices: Store, patient_scores: pd.DataFrame, training_log: pd.DataFrame) -> dict[str, Figure]:
     """Learning curves, scores by patient, and the best, the median and the worst patient."""
     about = slices.description
+    require_made_from(predictions, slices)
     title = f"{network.name}{', SIMULATED' if about['simulated'] else ''}"
     scores = patient_scores[patient_scores["set"] == TEST]
     ranking = _ranking(scores)

@@ -48,7 +48,7 @@ def create_pipeline() -> Pipeline:
     summaries, scores, costs, figures, trained = ([f"{name}_{entry}" for name in networks] for entry in entries)
     attention = [f"{name}_{entry}" for name in ATTENDING for entry in ("attention_summary", "attention_figures")]
     compared = ["comparison", "differences", "costs"]
-    report = [*compared, "index", "splits", "slices", "params:task", "params:training", "comparison_figures", *scores, *figures, *attention]
+    report = [*compared, "index", "splits", "slices", "params:task", "params:training", "comparison_figures", *scores, *figures, *attention, *trained]
     card = ["comparison", "index", "splits", "slices", "params:prediction", "params:origin", "params:training", *trained]
     comparison = Pipeline(
         [

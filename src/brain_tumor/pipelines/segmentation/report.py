@@ -12,6 +12,7 @@ from brain_tumor.figures.report import Picture, Section, Words, render_report
 from brain_tumor.figures.settings import TRAINING, describe_settings
 from brain_tumor.metrics.segmentation import MEAN, REFERENCE, SLICE
 from brain_tumor.metrics.surfaces import TOLERANCE
+from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.data_segmentation.tables import count_left_out, count_used
 from brain_tumor.pipelines.segmentation.tables import of_test, protocol, rank, score_targets, spread_targets, write_answer
 
@@ -72,6 +73,7 @@ def compose_report(
     scores: Mapping[str, pd.DataFrame],
     drawn: Mapping[str, Mapping[str, bytes]],
     attention: Sequence[tuple[pd.DataFrame, Mapping[str, bytes]]],
+    networks: Sequence[TrainedNetwork],
 ) -> str:
     """The page of one run: the answer, the comparison, each network, attention, the data, settings and versions.
 
@@ -82,10 +84,12 @@ def compose_report(
         scores: network > rows `set`, `patient`, `target`, `metric`, `value`.
         drawn: network > name > PNG.
         attention: of each network that attends, the summary of its maps, and name > PNG or GIF.
+        networks: all of them, for what they say of how they were trained.
     """
     comparison, differences, costs, index, splits = tables
-    sections = [_comparison(comparison, differences, about, scores), _protocols(comparison), _reference(comparison), _costs(costs, figures)]
-    sections += [_network(name, scores[name], drawn[name]) for name in scores]
+    best = rank(comparison, about)["network"].iloc[0]
+    sections = [_comparison(comparison, differences, protocol(about, networks), best, scores), _protocols(comparison), _reference(comparison)]
+    sections += [_costs(costs, figures), *(_network(name, scores[name], drawn[name]) for name in scores)]
     sections += [_attention(*each) for each in attention]
     sections += [_data(index, splits, about), describe_settings(settings, TRAINING)]
     title = f"Segmentation of {about['data_set']}"
@@ -93,9 +97,8 @@ def compose_report(
     return render_report(title, write_answer(comparison, about), table, sections, simulated=about["simulated"])
 
 
-def _comparison(comparison: pd.DataFrame, differences: pd.DataFrame, about: Mapping[str, Any], scores: Mapping[str, pd.DataFrame]) -> Section:
+def _comparison(comparison: pd.DataFrame, differences: pd.DataFrame, rules: str, best: str, scores: Mapping[str, pd.DataFrame]) -> Section:
     dice = comparison.query("protocol == 'volume' and metric == 'dice'")
-    best = rank(comparison, about)["network"].iloc[0]
     tables, others = [], differences[differences["than"] == best]
     if len(others):
         tables.append((f"How much higher Dice is than {best}'s on the same patients, and 95 % interval", spread_targets(others, "difference", ["network"])))
@@ -103,7 +106,7 @@ def _comparison(comparison: pd.DataFrame, differences: pd.DataFrame, about: Mapp
     if len(crossed):
         text = "Cross-validation: each patient predicted by the member that was not trained on him (but validated with him)"
         tables.append((text, spread_targets(crossed, "mean", ["network", "patients"])))
-    return Section("Networks compared", protocol(about), tables, plots=[_means(dice[dice["set"] == TEST]), _patients(scores)])
+    return Section("Networks compared", rules, tables, plots=[_means(dice[dice["set"] == TEST]), _patients(scores)])
 
 
 def _means(dice: pd.DataFrame) -> Plot:

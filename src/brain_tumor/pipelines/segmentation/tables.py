@@ -1,6 +1,6 @@
 """What the report and the model card both show of the networks' scores."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -9,6 +9,7 @@ from brain_tumor.data.split import TEST
 from brain_tumor.figures.cells import with_intervals
 from brain_tumor.metrics.segmentation import VOLUME, choose_headline
 from brain_tumor.metrics.surfaces import FARTHEST, TOLERANCE
+from brain_tumor.networks.trained import TrainedNetwork
 
 RULES = (
     f"Rule of BraTS 2020 for empty masks: nothing there and nothing found counts 1, otherwise 0 (a distance of {FARTHEST} mm). Surfaces agree within "
@@ -21,9 +22,21 @@ PROTOCOL = (
 )
 
 
-def protocol(about: Mapping[str, Any]) -> str:
-    """How scores are measured, the grid included."""
-    return f"{PROTOCOL} ({about['slice_size']} x {about['slice_size']} pixels)."
+def protocol(about: Mapping[str, Any], networks: Sequence[TrainedNetwork]) -> str:
+    """How scores are measured, the grid and what networks knew before they were trained included."""
+    return " ".join([f"{PROTOCOL} ({about['slice_size']} x {about['slice_size']} pixels).", *filter(None, map(_say_start, networks))])
+
+
+def _say_start(network: TrainedNetwork) -> str:
+    """What the weights that a network started from mean for its scores."""
+    before = network.description.get("started_from")
+    if not before:
+        return ""
+    if before.get("scored") is None:
+        return f"{network.name} started from weights whose file doesn't say whom they learned from: its scores may flatter."
+    if before["scored"]:
+        return f"{network.name} started from weights that had learned from patients who are scored here ({', '.join(before['scored'])}): its scores flatter."
+    return f"{network.name} started from weights that had learned from none of these patients, by their names."
 
 
 def of_test(comparison: pd.DataFrame, protocol: str = VOLUME) -> pd.DataFrame:

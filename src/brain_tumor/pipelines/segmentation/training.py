@@ -56,8 +56,9 @@ def train_network(
         marks.append(fingerprint(settings, about, train.tolist(), validation.tolist()))
         fitted.append(_fit(slices, train, validation, experiment.network, sizes, initial, recipe, engine, checkpoints.of(marks[-1])))
     description = about | {"window": window.shape, "recipe": recipe.model_dump(), "seed": engine.seed, "kept": [f.kept for f in fitted]}
-    before = {key: initial.description[key] for key in ("data_set", "simulated")} if initial else None
+    before, known = _look_back(initial, about, splits, held_out)
     description |= {"learned_from": learned, "started_from": before, "validation_patients": held_out}
+    description["patients"] = sorted({*splits.loc[splits["split"] != TEST, "patient"], *known})
     log = pd.concat([f.log.assign(fold=k) for k, f in enumerate(fitted)], ignore_index=True) if folds > 1 else fitted[0].log
     network = TrainedNetwork(experiment.network, sizes, description, tuple(f.weights for f in fitted))
     example = _fullest(rows, np.flatnonzero(rows["patient"].isin(held_out[0])))
@@ -110,6 +111,20 @@ def _read_initial(path: str | None, name: str, sizes: dict[str, Any]) -> Trained
     if found.sizes != sizes:
         raise ValueError(f"the network in {path} has sizes {found.sizes}, but {name} is built with {sizes}; set `sizes` to those of the file")
     return found
+
+
+def _look_back(
+    initial: TrainedNetwork | None, about: dict[str, Any], splits: pd.DataFrame, held_out: list[list[str]]
+) -> tuple[dict[str, Any] | None, frozenset[str]]:
+    """What is to be remembered of the weights to start from (`scored`: who of those to be scored they know, None if unknown), and whom they know."""
+    if not initial:
+        return None, frozenset()
+    known = initial.patients if initial.description["simulated"] == about["simulated"] else frozenset()
+    scored = {*splits.loc[splits["split"] == TEST, "patient"], *(patient for fold in held_out if len(held_out) > 1 for patient in fold)}
+    met = None if known is None else sorted(known & scored)
+    if met:
+        logger.warning("the weights to start from know %d of the %d patients to be scored (%s): scores will flatter", len(met), len(scored), ", ".join(met))
+    return {"data_set": initial.description["data_set"], "simulated": initial.description["simulated"], "scored": met}, known or frozenset()
 
 
 def _validation_patients(splits: pd.DataFrame, folds: int) -> list[list[str]]:

@@ -15,7 +15,7 @@ from brain_tumor.data.masks import centre_of_slices, find, measure_file, measure
 from brain_tumor.data.origin import Origin
 from brain_tumor.data.parallel import WorkerSettings, for_each
 from brain_tumor.data.shape_features import FEATURES
-from brain_tumor.data.store import Store
+from brain_tumor.data.store import Store, require_made_from
 from brain_tumor.metrics.agreement import compare_measurements
 from brain_tumor.models.settings import ProtocolSettings
 from brain_tumor.pipelines.survival.card import compose_data_sheet, compose_model_card
@@ -49,6 +49,7 @@ def measure_masks(source: Path, data_set: DataSet, workers: WorkerSettings) -> p
 
 def measure_predictions(predictions: Store, slices: Store, data_set: DataSet) -> tuple[pd.DataFrame, pd.DataFrame]:
     """FEATURES of every patient of a network's predictions, and those of the expert masks of the same slices."""
+    require_made_from(predictions, slices)
     predicted, expert = [], []
     table = slices.rows
     for patient, found in predictions.rows.groupby("patient"):
