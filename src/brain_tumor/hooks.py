@@ -48,7 +48,7 @@ class Parameters:
         for task in ("segmentation", "classification"):
             given = [key for key in run_params["runtime_params"] or {} if key in (f"{task}_source", f"data_{task}")]
             if given and task in at_work and f"data_{task}" not in at_work:
-                logger.warning("this run prepares no data, so %s changes nothing: it takes what is prepared in data/", " and ".join(given))
+                logger.warning("this run prepares no data, so %s is not used: it takes what is prepared in data/", " and ".join(given))
 
 
 def _require_known(written: Mapping[str, Any], loader: OmegaConfigLoader) -> None:

@@ -281,10 +281,10 @@ def test_a_misspelt_name_in_a_parameters_file_is_refused(project, written, messa
         run(project)
 
 
-def test_a_source_that_changes_nothing_is_reported(finished, project, caplog):
+def test_a_source_that_is_not_used_is_reported(finished, project, caplog):
     shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
     run(project, node_names=["segmentation.classic_unet.count_pixels"], segmentation_source="/nowhere", data_segmentation={"preparation": {"slice_size": 64}})
-    assert "this run prepares no data, so segmentation_source and data_segmentation changes nothing" in caplog.text
+    assert "this run prepares no data, so segmentation_source and data_segmentation is not used" in caplog.text
 
 
 def test_wrong_value_is_refused_before_anything_runs(project, sample):
