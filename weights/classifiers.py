@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from brain_tumor.data.image_split import DEDUPLICATED, OFFICIAL
 from brain_tumor.figures.card import render_card, write_list
-from brain_tumor.figures.cells import with_intervals, write_sizes
+from brain_tumor.figures.cells import tell_interval, with_intervals, write_sizes
 from brain_tumor.figures.report import Section
 from brain_tumor.networks import describe
 from brain_tumor.networks.trained import TrainedNetwork
@@ -38,6 +39,7 @@ def measure(data: Path, name: str) -> dict[str, Any]:
 def write_card(networks: Sequence[TrainedNetwork]) -> str:
     """What the files are, what they reach, what they are for."""
     scores = pd.concat([pd.DataFrame(network.description["scores"]).assign(network=network.name) for network in networks])
+    scores.loc[scores["metric"].str.startswith("calibration_error"), ["low", "high"]] = np.nan  # of resamples, which are worse calibrated
     images = scores.groupby("test_set")["images"].first()
     whole, classes = (scores[scores["metric"].str.startswith("recall_") == of_class] for of_class in (False, True))
     tables = [
@@ -65,7 +67,7 @@ def write_card(networks: Sequence[TrainedNetwork]) -> str:
         "Learned from the images of " + ", ".join(f"{count:,} {kind}" for kind, count in zip(about["classes"], about["images"], strict=True)) + ".",
     ]
     best = scores[(scores["test_set"] == DEDUPLICATED) & (scores["metric"] == "accuracy")].sort_values("value").iloc[-1]
-    summary = f"{best.network} classifies {best.value:.1%} of {best.images:,} test images without copies rightly ({best.low:.1%} to {best.high:.1%})."
+    summary = f"{best.network} classifies {best.value:.1%} of {best.images:,} test images without copies rightly ({tell_interval(best.low, best.high, '.1%')})."
     sections = [
         Section("Files", "Each describes itself: sizes, classes, preparation, recipe, temperature and scores are in its header.", [("Networks", files)]),
         Section("Intended use", USE),

@@ -84,8 +84,9 @@ def compose_report(results: Results, protocol: ProtocolSettings, figures: Mappin
 
 def _evidence(protocol: ProtocolSettings, pictures: Pictures) -> Section:
     text = (
-        "Linear regression on age alone against a Cox model on age and shape. Two intervals: bootstrap over patients, in pairs, of the estimates by "
-        "models not fitted to them; and the corrected resampled t-test over the folds (Nadeau & Bengio 2003), which counts that other patients would give "
+        "Linear regression on age alone against a Cox model on age and shape. Two intervals: expanded percentile bootstrap over patients "
+        "(Hesterberg 2015), in pairs, of the estimates by models not fitted to them; and the corrected resampled t-test over the folds (Nadeau & Bengio 2003), "
+        "which counts that other patients would give "
         f"other models and compares patients of one fold only. The permutation test deals the shapes to other patients {protocol.permutations} "
         "times and asks how often they then gain as much (p, one-sided; 95 in 100 stay below “chance”). Shapes that say nothing cost a model: their gains lie "
         "below 0. So p asks whether the shape says anything that age doesn't; the intervals, whether a model of these patients gains by it. The words above "
