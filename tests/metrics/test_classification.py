@@ -84,6 +84,22 @@ def test_temperature_that_was_put_in_is_found_again(rng):
     assert error[1] < 0.03 < error[0]
 
 
+def test_temperature_of_a_network_that_is_always_right(rng):
+    """It stays finite, falls with each image more, and one mistake more changes it little."""
+    label = rng.integers(0, 4, 200)
+    logits = rng.normal(0, 1, (200, 4)) + 9 * np.eye(4)[label]
+    few, many = fit_temperature(logits[:40], label[:40]), fit_temperature(logits, label)
+    assert 0.5 < many < few < 2
+    once = np.append((label[0] + 1) % 4, label[1:])
+    assert many < fit_temperature(logits, once) < 1.4 * many
+
+
+def test_temperature_by_hand():
+    """Right on two of two images of two classes: each label counts 3/4, so the probability at the temperature is 3/4."""
+    logits = np.array([[2.0, 0.0], [0.0, 2.0]])
+    assert fit_temperature(logits, np.array([0, 1])) == pytest.approx(2 / np.log(3), rel=1e-3)
+
+
 def test_all_right_has_no_interval():
     table = score(np.tile([0.7, 0.1, 0.1, 0.1], (40, 1)), np.zeros(40, int), np.arange(40), CLASSES).set_index("metric")
     assert table.loc["accuracy", "value"] == 1

@@ -76,7 +76,7 @@ def test_network_file_says_what_it_needs(finished):
     assert sum(network.description["images"]) == 12
 
 
-def test_temperature_makes_the_validation_labels_most_likely(finished):
+def test_temperature_makes_the_validation_labels_and_one_mistake_more_most_likely(finished):
     data = finished / "data"
     network = NetworkDataset(filepath=str(data / "06_models/classification/cnn/network.safetensors")).load()
     temperature = network.description["temperature"]
@@ -86,7 +86,8 @@ def test_temperature_makes_the_validation_labels_most_likely(finished):
     rows = np.flatnonzero(images.rows["file"].isin(splits.loc[splits["split"] == "validation", "file"]))
     image, label = (torch.from_numpy(array) for array in images.read(rows, "image", "label"))
     logits = network.module()(to_input(image.float(), 1)).detach()
-    losses = {factor: cross_entropy(logits / (temperature * factor), label.long()).item() for factor in (0.7, 1, 1.4)}
+    spread = 4 / 3 / (len(label) + 2)  # torch gives a fourth of it to the label itself
+    losses = {factor: cross_entropy(logits / (temperature * factor), label.long(), label_smoothing=spread).item() for factor in (0.7, 1, 1.4)}
     assert losses[1] <= min(losses.values()) + 1e-3  # the pipeline computes in bf16 where the device has it
     assert len(set(losses.values())) == 3
 
@@ -113,10 +114,11 @@ def test_model_card_has_the_numbers_of_the_tables(finished):
         for name, parameters, *shown in rows_of(card, f"Scores and 95 % intervals on the {test_set} test set, 28 images")[1:]:
             own = scores.loc[(test_set, name)].loc[["accuracy", "macro_f1", "roc_auc"]]
             assert parameters == f"{own['parameters'].iloc[0]:,}"
-            assert shown == [f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})" for row in own.itertuples()]
+            interval = {name: f" ({row['low']:.3f} to {row['high']:.3f})" for name, row in own.dropna(subset="low").iterrows()}
+            assert shown == [f"{row['value']:.3f}{interval.get(name, '')}" for name, row in own.iterrows()]
     for name in NETWORKS:
         for kind, _, recall in rows_of(card, f"{name}: precision and recall of each class on the deduplicated test set")[1:]:
-            assert recall.startswith(f"{scores.loc[('deduplicated', name, f'recall_{kind}'), 'value']:.3f} (")
+            assert recall.startswith(f"{scores.loc[('deduplicated', name, f'recall_{kind}'), 'value']:.3f}")
     splits = pd.read_csv(finished / "data/05_model_input/classification/splits.csv", keep_default_na=False)
     sets = {row[0]: sum(map(int, row[1:])) for row in rows_of(card, "Images of each class in each set")[1:]}
     assert sets == {name or "not learned from": count for name, count in splits["split"].value_counts().items()}
