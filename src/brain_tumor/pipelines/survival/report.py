@@ -158,7 +158,7 @@ def _changes(results: Results, pictures: Pictures) -> Section:
     table = results.changes.drop(columns="network").rename(columns={"low": "limits, low", "high": "limits, high"})
     text = (
         f"Features of the same slices of {table['patients'].max()} patients that the network was not trained on, measured on the expert's and on the "
-        "predicted mask. Bias is the mean of predicted - expert; between the limits of agreement (from 5 patients on) the difference of 95 in 100 single "
+        "predicted mask. Of an empty mask volumes, surfaces, pieces and extents are 0, the others are not known. Bias is the mean of predicted - expert; between the limits of agreement (from 5 patients on) the difference of 95 in 100 single "
         "patients would fall."
     )
     return Section("Predicted against expert masks", text, [("Change of each feature", table)], _pick(pictures, "changes"))
