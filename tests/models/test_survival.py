@@ -31,6 +31,24 @@ def test_every_model_keeps_the_contract(name, patients):
     assert one_by_one == pytest.approx(risk[:10])
 
 
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("age", [np.nan, 60.0])
+def test_patients_who_do_not_differ_are_expected_to_live_equally_long(name, age, patients):
+    """No age is known, or all are the same: the median that takes their place says nothing either."""
+    _, days, observed = patients
+    table = pd.DataFrame({"age": np.full(len(days), age)})
+    model = MODELS[name]().fit(table, days, observed)
+    expected = model.days(table.assign(age=np.linspace(40, 80, len(days))))
+    assert np.ptp(expected) == np.ptp(model.risk(table)) == 0
+    assert days.min() < expected[0] < days.max()
+
+
+def test_values_that_are_missing_are_the_median(patients):
+    table, days, observed = patients
+    model = MODELS["linear"]().fit(table, days, observed)
+    assert np.array_equal(model.days(table), model.days(table.fillna(table[observed].median())))
+
+
 @pytest.mark.parametrize("name", ["Cox", "log-normal AFT"])
 def test_curves_fall_from_one(name, patients):
     table, days, observed = patients

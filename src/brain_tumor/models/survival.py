@@ -10,19 +10,24 @@ import pandas as pd
 from jaxtyping import Bool, Float
 from lifelines import CoxPHFitter, LogNormalAFTFitter
 from sklearn.ensemble import RandomForestRegressor
-from sklearn.feature_selection import VarianceThreshold
-from sklearn.impute import SimpleImputer
 from sklearn.linear_model import RidgeCV
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 PENALTY = 0.1
 """Of Cox and of accelerated failure time, as lifelines counts it. Set before any result was seen, not tuned."""
 
 
-def standardiser() -> Pipeline:
-    """Missing values become the training patients' median; what is constant in them goes; the rest has mean 0 and deviation 1."""
-    return make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), VarianceThreshold(), StandardScaler())
+class Standardiser:
+    """Missing values become the training patients' median; what is constant in them goes, be it everything; the rest has mean 0 and deviation 1."""
+
+    def fit(self, table: pd.DataFrame) -> "Standardiser":  # noqa: D102
+        self.median = table.median().fillna(0)
+        known = table.fillna(self.median)
+        known = known.loc[:, known.max() > known.min()]
+        self.mean, self.deviation = known.mean(), known.std(ddof=0)
+        return self
+
+    def transform(self, table: pd.DataFrame) -> Float[np.ndarray, "n k"]:  # noqa: D102
+        return ((table.fillna(self.median)[self.mean.index] - self.mean) / self.deviation).to_numpy()
 
 
 class SurvivalModel(ABC):
@@ -66,14 +71,19 @@ class Regression(SurvivalModel):
     """Regression of log days with scikit-learn. Those only known to be alive can't be used: they have no days."""
 
     def __init__(self, regressor: Any) -> None:
-        self.standardiser, self.regressor = standardiser(), regressor
+        self.regressor = regressor
 
     def fit(self, table: pd.DataFrame, days: np.ndarray, observed: np.ndarray) -> "SurvivalModel":  # noqa: D102
-        self.regressor.fit(self.standardiser.fit_transform(table[observed]), np.log(days[observed]))
+        self.standardiser = Standardiser().fit(table[observed])
+        self.regressor.fit(self._transform(table[observed]), np.log(days[observed]))
         return self
 
     def days(self, table: pd.DataFrame) -> np.ndarray:  # noqa: D102
-        return np.exp(self.regressor.predict(self.standardiser.transform(table)))
+        return np.exp(self.regressor.predict(self._transform(table)))
+
+    def _transform(self, table: pd.DataFrame) -> np.ndarray:
+        features = self.standardiser.transform(table)
+        return features if features.shape[1] else np.zeros((len(table), 1))  # scikit-learn wants a column
 
 
 class Curves(SurvivalModel):
@@ -82,10 +92,11 @@ class Curves(SurvivalModel):
     curves = True
 
     def __init__(self, fitter: Any) -> None:
-        self.standardiser, self.fitter = standardiser(), fitter
+        self.fitter = fitter
 
     def fit(self, table: pd.DataFrame, days: np.ndarray, observed: np.ndarray) -> "SurvivalModel":  # noqa: D102
-        data = pd.DataFrame(self.standardiser.fit_transform(table)).add_prefix("x").assign(days=days, observed=observed)
+        self.standardiser = Standardiser().fit(table)
+        data = self._transform(table).assign(days=days, observed=observed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # lifelines 0.30 to pandas 3
             self.fitter.fit(data, "days", "observed")
