@@ -14,7 +14,7 @@ from brain_tumor.figures.report import Section
 from brain_tumor.networks import describe
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.classification.card import USE
-from brain_tumor.pipelines.classification.tables import PROTOCOL
+from brain_tumor.pipelines.classification.tables import EXPLAINED, PROTOCOL
 
 TASK = "classification"
 METRICS = ("accuracy", "macro_f1", "calibration_error", "calibration_error_scaled")
@@ -33,7 +33,8 @@ def measure(data: Path, name: str) -> dict[str, Any]:
     folder = data / f"08_reporting/classification/{name}"
     scores = pd.read_csv(folder / "scores.csv").query("metric in @METRICS or metric.str.startswith('recall_')")
     rows = scores[["test_set", "metric", "value", "low", "high", "images"]].to_dict("records")
-    return {"scores": rows, "looks_inside": float((pd.read_csv(folder / "looks.csv")["inside"].dropna() >= 0.5).mean())}
+    looks = pd.read_csv(folder / "looks.csv").dropna(subset="inside")
+    return {"scores": rows, "looks_inside": float(np.average(looks["inside"] >= 0.5, weights=looks["weight"])), "looks_weighted": True}
 
 
 def write_card(networks: Sequence[TrainedNetwork]) -> str:
@@ -81,6 +82,11 @@ def write_card(networks: Sequence[TrainedNetwork]) -> str:
 
 
 def _look(network: TrainedNetwork) -> str:
-    inside = network.description["looks_inside"]
-    said = f"{network.name} has most of its heat inside the head in {inside:.0%} of the test images in which some place speaks for the class found."
+    about = network.description
+    inside, of = about["looks_inside"], "the test images"
+    if "looks_weighted" not in about:
+        (accuracy,) = [row for row in about["scores"] if row["metric"] == "accuracy" and row["test_set"] == DEDUPLICATED]
+        wrong = round((1 - accuracy["value"]) * accuracy["images"])
+        of = f"those of {EXPLAINED} test images, all {wrong} mistakes among them ({wrong / EXPLAINED:.0%}),"
+    said = f"{network.name} has most of its heat inside the head in {inside:.0%} of {of} in which some place speaks for the class found."
     return f"{said} {ELSEWHERE}" if inside < 1 else said

@@ -11,7 +11,8 @@ from torch.nn.functional import cross_entropy
 from brain_tumor.data.store import Store
 from brain_tumor.datasets import NetworkDataset
 from brain_tumor.networks import networks_of
-from brain_tumor.pipelines.classification.nodes import train_network
+from brain_tumor.pipelines.classification.nodes import choose_explained, train_network
+from brain_tumor.pipelines.classification.report import _elsewhere
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.classification import to_input
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
@@ -60,11 +61,31 @@ def test_looks_are_of_test_images_without_copies(finished):
     for name in NETWORKS:
         looks = pd.read_csv(finished / f"data/08_reporting/classification/{name}/looks.csv")
         assert splits.loc[looks["file"], "deduplicated_test"].all()
+        assert looks["weight"].tolist() == [1.0] * 28
         shares = looks[["outside", "rim", "inside"]].dropna(how="all")  # no heat where no place speaks for the class
         assert shares.sum(axis=1).tolist() == pytest.approx([1.0] * len(shares))
         explanations = Store(finished / f"data/07_model_output/classification/{name}/explanations.h5")
         assert explanations.read(np.arange(len(looks)), "heat")[0].shape == (len(looks), 96, 96)
         assert explanations.description["simulated"]
+
+
+@pytest.mark.parametrize(("mistakes", "kept"), [(0, 0), (67, 67), (500, 180), (900, 182), (958, 240)])
+def test_explained_images_stand_for_the_test_set(rng, mistakes, kept):
+    wrong = rng.permutation(958) < mistakes
+    chosen, weight = choose_explained(wrong)
+    assert len(set(chosen)) == 240
+    assert wrong[chosen].sum() == kept
+    assert weight.sum() == pytest.approx(958)
+    assert weight[wrong[chosen]].sum() == pytest.approx(mistakes)
+    few, one = choose_explained(wrong[:30])
+    assert np.array_equal(few, np.arange(30))
+    assert one == pytest.approx(1)
+
+
+def test_report_weighs_right_and_wrong_images_as_the_test_set_does():
+    """A mistake with its heat outside stands for itself, right images for nine each, one of them without heat."""
+    looks = pd.DataFrame({"class": "a", "found": list("baaa"), "weight": [1.0, 9, 9, 9], "inside": [0.1, 0.9, 0.9, np.nan]})
+    assert _elsewhere({"cnn": looks}) == "cnn puts most of its heat outside or in the rim in 3.6% of the test images, and none anywhere in 32.1%."
 
 
 def test_network_file_says_what_it_needs(finished):

@@ -18,6 +18,9 @@ PROTOCOL = (
     "patient may be on both sides."
 )
 
+EXPLAINED = 240
+"""Test images whose heat is computed, at most."""
+
 
 def write_answer(comparison: pd.DataFrame, about: Mapping[str, Any], splits: pd.DataFrame) -> str:
     """The best network on both test sets, and how many copies it may have learned from, in one sentence."""
