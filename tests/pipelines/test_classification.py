@@ -158,6 +158,13 @@ def test_settings_that_do_not_match_the_store_are_refused(finished, tmp_path):
             train_network(images, splits, Checkpoints(tmp_path), experiment, ClassificationRecipe(), EngineSettings())
 
 
+def test_test_images_that_all_have_a_copy_are_refused_before_training(finished, tmp_path):
+    images = Store(finished / "data/03_primary/classification/images.h5")
+    splits = pd.read_csv(finished / "data/05_model_input/classification/splits.csv", keep_default_na=False).assign(deduplicated_test=False)
+    with pytest.raises(ValueError, match=r"no copy is learned from, got none of 28; set `data_classification\.split\.policy` to deduplicated"):
+        train_network(images, splits, Checkpoints(tmp_path), ExperimentSettings(network="cnn"), ClassificationRecipe(), EngineSettings())
+
+
 def test_notebook_runs_on_the_finished_project(finished, execute_notebook):
     cells = execute_notebook("classification", finished)
     assert all(cell["outputs"] or cell["source"].startswith("%load_ext") for cell in cells)

@@ -47,6 +47,7 @@ def train_network(
     about = images.description
     sizes = {"in_channels": 1, "out_channels": len(about["classes"]), "image_size": about["image_size"]} | experiment.sizes
     _require_match(sizes, about)
+    _require_test(splits)
     recipe = experiment.adapt(recipe)
     train, validation = (Rows(images, _rows(images, splits, splits["split"] == name), NAMES) for name in (TRAIN, VALIDATION))
     logger.info("%s: %d images to train on, %d to validate on", experiment.network, len(train), len(validation))
@@ -67,6 +68,14 @@ def _require_match(sizes: dict[str, Any], about: dict[str, Any]) -> None:
     for size, value, what in (("out_channels", len(about["classes"]), "classes"), ("image_size", about["image_size"], "pixels a side")):
         if sizes[size] != value:
             raise ValueError(f"the store has {value} {what}, but {size} is {sizes[size]}; leave {size} out of sizes")
+
+
+def _require_test(splits: pd.DataFrame) -> None:
+    if not splits["deduplicated_test"].any():
+        raise ValueError(
+            f"a test image must be left of which no copy is learned from, got none of {splits['official_test'].sum()}; "
+            f"set `data_classification.split.policy` to {DEDUPLICATED}, or add test images"
+        )
 
 
 def _rows(images: Store, splits: pd.DataFrame, chosen: pd.Series) -> np.ndarray:
