@@ -41,6 +41,29 @@ def test_card_has_the_scores_of_a_classifier(path):
         assert shown[1] == f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
 
 
+@pytest.mark.parametrize("path", CLASSIFIERS, ids=lambda path: path.stem)
+def test_card_says_of_which_images_it_is_known_where_a_classifier_looks(path):
+    about, card = read_network(path).description, (ROOT / "weights/classification.md").read_text()
+    accuracy = pd.DataFrame(about["scores"]).set_index(["test_set", "metric"]).loc[("deduplicated", "accuracy"), "value"]
+    assert "looks_weighted" not in about
+    wrong = round(958 * (1 - accuracy))
+    said = f"{path.stem} has most of its heat inside the head in {about['looks_inside']:.0%} of those of 240 test images, all {wrong} mistakes among them"
+    assert said in card
+    heading, *rows = rows_of(card, "Scores and 95 % intervals on the deduplicated test set, 958 images")
+    assert all("(" not in cell for row in rows for name, cell in zip(heading, row, strict=True) if "calibration" in name)
+
+
+def test_share_of_heat_in_a_new_file_is_that_of_the_test_set(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "weights")
+    import classifiers
+
+    folder = tmp_path / "08_reporting/classification/cnn"
+    folder.mkdir(parents=True)
+    pd.DataFrame({"test_set": ["official"], "metric": "accuracy", "value": 0.9, "low": 0.8, "high": 1.0, "images": 4}).to_csv(folder / "scores.csv")
+    pd.DataFrame({"inside": [0.1, 0.9, np.nan], "weight": [1, 3, 9]}).to_csv(folder / "looks.csv")
+    assert classifiers.measure(tmp_path, "cnn")["looks_inside"] == 0.75
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     folder = copy_project(tmp_path_factory.mktemp("project"))

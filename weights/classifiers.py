@@ -4,16 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from brain_tumor.data.image_split import DEDUPLICATED, OFFICIAL
 from brain_tumor.figures.card import render_card, write_list
-from brain_tumor.figures.cells import with_intervals, write_sizes
+from brain_tumor.figures.cells import tell_interval, with_intervals, write_sizes
 from brain_tumor.figures.report import Section
 from brain_tumor.networks import describe
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.classification.card import USE
-from brain_tumor.pipelines.classification.tables import PROTOCOL
+from brain_tumor.pipelines.classification.tables import EXPLAINED, PROTOCOL
 
 TASK = "classification"
 METRICS = ("accuracy", "macro_f1", "calibration_error", "calibration_error_scaled")
@@ -32,12 +33,14 @@ def measure(data: Path, name: str) -> dict[str, Any]:
     folder = data / f"08_reporting/classification/{name}"
     scores = pd.read_csv(folder / "scores.csv").query("metric in @METRICS or metric.str.startswith('recall_')")
     rows = scores[["test_set", "metric", "value", "low", "high", "images"]].to_dict("records")
-    return {"scores": rows, "looks_inside": float((pd.read_csv(folder / "looks.csv")["inside"].dropna() >= 0.5).mean())}
+    looks = pd.read_csv(folder / "looks.csv").dropna(subset="inside")
+    return {"scores": rows, "looks_inside": float(np.average(looks["inside"] >= 0.5, weights=looks["weight"])), "looks_weighted": True}
 
 
 def write_card(networks: Sequence[TrainedNetwork]) -> str:
     """What the files are, what they reach, what they are for."""
     scores = pd.concat([pd.DataFrame(network.description["scores"]).assign(network=network.name) for network in networks])
+    scores.loc[scores["metric"].str.startswith("calibration_error"), ["low", "high"]] = np.nan  # of resamples, which are worse calibrated
     images = scores.groupby("test_set")["images"].first()
     whole, classes = (scores[scores["metric"].str.startswith("recall_") == of_class] for of_class in (False, True))
     tables = [
@@ -65,7 +68,7 @@ def write_card(networks: Sequence[TrainedNetwork]) -> str:
         "Learned from the images of " + ", ".join(f"{count:,} {kind}" for kind, count in zip(about["classes"], about["images"], strict=True)) + ".",
     ]
     best = scores[(scores["test_set"] == DEDUPLICATED) & (scores["metric"] == "accuracy")].sort_values("value").iloc[-1]
-    summary = f"{best.network} classifies {best.value:.1%} of {best.images:,} test images without copies rightly ({best.low:.1%} to {best.high:.1%})."
+    summary = f"{best.network} classifies {best.value:.1%} of {best.images:,} test images without copies rightly ({tell_interval(best.low, best.high, '.1%')})."
     sections = [
         Section("Files", "Each describes itself: sizes, classes, preparation, recipe, temperature and scores are in its header.", [("Networks", files)]),
         Section("Intended use", USE),
@@ -79,6 +82,11 @@ def write_card(networks: Sequence[TrainedNetwork]) -> str:
 
 
 def _look(network: TrainedNetwork) -> str:
-    inside = network.description["looks_inside"]
-    said = f"{network.name} has most of its heat inside the head in {inside:.0%} of the test images in which some place speaks for the class found."
+    about = network.description
+    inside, of = about["looks_inside"], "the test images"
+    if "looks_weighted" not in about:
+        (accuracy,) = [row for row in about["scores"] if row["metric"] == "accuracy" and row["test_set"] == DEDUPLICATED]
+        wrong = round((1 - accuracy["value"]) * accuracy["images"])
+        of = f"those of {EXPLAINED} test images, all {wrong} mistakes among them ({wrong / EXPLAINED:.0%}),"
+    said = f"{network.name} has most of its heat inside the head in {inside:.0%} of {of} in which some place speaks for the class found."
     return f"{said} {ELSEWHERE}" if inside < 1 else said

@@ -118,9 +118,7 @@ def test_unknown_folders_are_set_aside_with_a_hint(source, grey):
 def test_absent_folders_and_classes_stop_the_run(source):
     for file in (source / "Testing/dog").iterdir():
         file.unlink()
-    with pytest.raises(
-        ValueError, match=r"no image of dog in Testing, where the folders are cat; every class needs images .*data_set\.classes"
-    ):
+    with pytest.raises(ValueError, match=r"no image of dog in Testing, where the folders are cat; every class needs images .*data_set\.classes"):
         find_images(source, CLASSES)
     (source / "Testing/dog").rmdir()
     with pytest.raises(ValueError, match="no image of dog in Testing"):

@@ -142,6 +142,14 @@ def test_slices_of_a_store_measure_as_their_volume(tmp_path, brats):
     assert measure_slices("P", thick, thick_rows, None, brats)["spacing_mm"].iloc[0] == "2 x 2 x 10"
 
 
+def test_nothing_found_is_no_volume_and_is_not_modelled(brats):
+    labels, rows = slices_of(brats_mask(), 1)
+    row = measure_slices("P", np.zeros_like(labels), rows, None, brats).iloc[0]
+    assert row["WT_ml"] == row["WT_left_right_mm"] == 0
+    assert np.isnan(row["WT_sphericity"])
+    assert row["left_out"] == "the mask is empty: there is no tumour to measure"
+
+
 def test_centre_of_slices_is_that_of_the_brain_they_show(brats):
     rows = pd.DataFrame({"slice": [6, 2, 4], "row_mm": 2.0, "column_mm": 3.0, "slice_mm": 1.0})
     brain = np.zeros((3, 10, 10), bool)

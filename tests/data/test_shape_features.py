@@ -114,8 +114,11 @@ def test_what_is_not_there_is_not_known():
     features = measure_tumour(inside.astype(np.uint8) * 2, affine, CENTRE, TARGETS)
     assert features["TC_ml"] == features["TC_surface_cm2"] == features["TC_pieces"] == 0
     assert np.isnan([features["TC_sphericity"], features["ET_of_TC"]]).all()
-    with pytest.raises(ValueError, match="the mask is empty: there is no tumour to measure"):
-        measure_tumour(np.zeros((4, 4, 4), np.uint8), affine, CENTRE, TARGETS)
+    nothing = measure_tumour(np.zeros((4, 4, 4), np.uint8), affine, CENTRE, TARGETS)
+    unknown = {name for name, value in nothing.items() if np.isnan(value)}
+    assert unknown == {"ED_of_WT", "ET_of_WT", "ET_of_TC", "TC_sphericity", "WT_sphericity", "centre_mm", "midline_mm"}
+    assert set(nothing) == {feature.name for feature in FEATURES}
+    assert {nothing[name] for name in set(nothing) - unknown} == {0}
 
 
 def test_smoothing_takes_the_roughness_off(rng):

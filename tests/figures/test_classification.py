@@ -24,7 +24,10 @@ def test_figures_show_what_is_there(rng):
     save(figures.draw_looks([look] * 5, "t"))
     save(figures.draw_looks([], "t"))
     regions = ("outside", "rim", "inside")
-    save(figures.draw_regions(pd.DataFrame({"class": ["a", "b"], **{f"{r}{end}": [0.3, 0.4] for r in regions for end in ("", "_area")}}), regions, "t"))
+    means = pd.DataFrame({f"{r}{end}": [0.3, 0.4] for r in regions for end in ("", "_area")}, index=["a", "b"])
+    drawn = figures.draw_regions(means, regions, "t")
+    assert [bar.get_height() for bar in drawn.axes[0].patches] == [0.3, 0.4] * 3
+    save(drawn)
 
 
 def test_comparison_has_a_point_for_each_network_and_test_set():

@@ -55,9 +55,10 @@ def test_intervals_hold_the_value_and_copies_widen_them(answers):
     logits, label = answers
     probability = to_probability(logits)
     table = values(probability, label)
-    assert (table["low"] <= table["value"] + 1e-9).all()
-    inner = table.drop("calibration_error")  # whose resamples are larger than itself
-    assert (inner["high"] >= inner["value"] - 1e-9).all()
+    assert table.loc["calibration_error", ["low", "high"]].isna().all()  # resamples' are larger than its own
+    inner = table.drop("calibration_error")
+    assert (inner["low"] <= inner["value"]).all()
+    assert (inner["value"] <= inner["high"]).all()
     p = table["value"]["accuracy"]
     assert table["high"]["accuracy"] - table["low"]["accuracy"] == pytest.approx(2 * 1.96 * np.sqrt(p * (1 - p) / 300), rel=0.15)
     copied = values(np.repeat(probability, 4, axis=0), np.repeat(label, 4), np.repeat(np.arange(300), 4))
@@ -83,6 +84,28 @@ def test_temperature_that_was_put_in_is_found_again(rng):
     assert error[1] < 0.03 < error[0]
 
 
+def test_temperature_of_a_network_that_is_always_right(rng):
+    """It stays finite, falls with each image more, and one mistake more changes it little."""
+    label = rng.integers(0, 4, 200)
+    logits = rng.normal(0, 1, (200, 4)) + 9 * np.eye(4)[label]
+    few, many = fit_temperature(logits[:40], label[:40]), fit_temperature(logits, label)
+    assert 0.5 < many < few < 2
+    once = np.append((label[0] + 1) % 4, label[1:])
+    assert many < fit_temperature(logits, once) < 1.4 * many
+
+
+def test_temperature_by_hand():
+    """Right on two of two images of two classes: each label counts 3/4, so the probability at the temperature is 3/4."""
+    logits = np.array([[2.0, 0.0], [0.0, 2.0]])
+    assert fit_temperature(logits, np.array([0, 1])) == pytest.approx(2 / np.log(3), rel=1e-3)
+
+
+def test_all_right_has_no_interval():
+    table = score(np.tile([0.7, 0.1, 0.1, 0.1], (40, 1)), np.zeros(40, int), np.arange(40), CLASSES).set_index("metric")
+    assert table.loc["accuracy", "value"] == 1
+    assert table.loc[["accuracy", "recall_a", "confidence"], ["low", "high"]].isna().all(axis=None)
+
+
 def test_mcnemar_by_hand():
     """Nine images that only the first gets right, one that only the second does: p = 2 (1 + 10) / 2^10."""
     first = np.array([True] * 19 + [False] * 11)
@@ -99,4 +122,6 @@ def test_groups_are_drawn_whole():
     label = np.array([0, 0, 0, 1, 1, 1])
     table = score(probability, label, np.array(["x"] * 3 + ["y"] * 3), CLASSES).set_index("metric")
     assert (table.loc["accuracy", ["low", "high"]] == [0, 1]).all()
+    alone = score(probability, label, np.array(["x"] * 6), CLASSES).set_index("metric")
+    assert alone[["low", "high"]].isna().all(axis=None)  # one group says nothing of how sure
     assert isinstance(table, pd.DataFrame)

@@ -1,7 +1,8 @@
 import numpy as np
+import pandas as pd
 import pytest
 
-from brain_tumor.metrics.looking import REGIONS, find_regions, share_regions
+from brain_tumor.metrics.looking import REGIONS, find_regions, mean_shares, share_regions
 
 
 @pytest.fixture
@@ -36,3 +37,13 @@ def test_shares_of_heat_and_area_add_up(head):
 def test_image_without_a_head():
     assert share_regions(np.ones((64, 64)), np.zeros((64, 64), np.uint8))["outside"] == 1
     assert share_regions(np.ones((64, 64)), np.full((64, 64), 200, np.uint8))["outside"] == 0
+
+
+def test_means_weigh_an_image_by_how_many_it_stands_for():
+    """Class a: a mistake for itself, a right one for three; the second of b has no heat."""
+    inside = [0.2, 0.8, 0.6, np.nan]
+    shares = {"inside": inside, "rim": 1 - np.array(inside), "outside": [0.0, 0, 0, np.nan], "inside_area": [0.4, 0.8, 0.1, 0.4]}
+    looks = pd.DataFrame({"class": list("aabb"), "weight": [1.0, 3, 1, 2], **shares, "rim_area": 0.1, "outside_area": 0.2})
+    means = mean_shares(looks)
+    assert means["inside"].to_dict() == pytest.approx({"a": (0.2 + 3 * 0.8) / 4, "b": 0.6})
+    assert means["inside_area"].to_dict() == pytest.approx({"a": (0.4 + 3 * 0.8) / 4, "b": (0.1 + 2 * 0.4) / 3})

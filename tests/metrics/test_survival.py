@@ -5,6 +5,7 @@ import pytest
 from lifelines.utils import concordance_index
 from scipy import stats
 
+from brain_tumor.metrics.intervals import percentiles
 from brain_tumor.metrics.survival import (
     SCORES,
     Expected,
@@ -19,7 +20,6 @@ from brain_tumor.metrics.survival import (
     kaplan_meier,
     mean_squared_error,
     median_squared_error,
-    percentiles,
     score,
     spearman,
 )
@@ -87,7 +87,7 @@ def test_samples_are_the_same_for_every_model(drawn):
     first, again = score(drawn, 200, seed=3), score(drawn, 200, seed=3)
     assert first.equals(again)
     assert len(first) == 201
-    low, high = percentiles(first["concordance"].to_numpy()[1:])
+    low, high = percentiles(first["concordance"].to_numpy()[1:], 60)
     assert low < first["concordance"][0] < high
 
 
@@ -95,7 +95,6 @@ def test_one_guess_for_all_orders_nobody(drawn):
     of = Expected(drawn.days, drawn.observed, np.full((2, 60), 20.0), np.zeros((2, 60)))
     assert concordance(np.ones((1, 60)), of) == pytest.approx([0.5])
     assert np.isnan(spearman(np.ones((1, 60)), of)).all()
-    assert np.isnan(percentiles(np.full(5, np.nan))).all()
 
 
 def test_bootstrap_interval_covers_the_truth_as_often_as_it_says(rng):
@@ -104,7 +103,7 @@ def test_bootstrap_interval_covers_the_truth_as_often_as_it_says(rng):
     for _ in range(120):
         risk = rng.normal(size=80)
         days = np.exp(-r * risk + np.sqrt(1 - r**2) * rng.normal(size=80))
-        low, high = percentiles(score(Expected(days, np.ones(80, bool), days[None], risk[None]), 300)["concordance"].to_numpy()[1:])
+        low, high = percentiles(score(Expected(days, np.ones(80, bool), days[None], risk[None]), 300)["concordance"].to_numpy()[1:], 80)
         covered.append(low <= 0.5 + np.arcsin(r) / np.pi <= high)
     assert 0.88 <= np.mean(covered) <= 1
 
@@ -121,9 +120,18 @@ def test_kaplan_meier_by_hand():
     assert alive_at(curve, 5)[0] == 1
     assert alive_at(curve, 10)[0] == pytest.approx(4 / 5)
     assert alive_at(curve, 29)[0] == pytest.approx(4 / 5 * 3 / 4)
-    assert alive_at(curve, 100)[0] == pytest.approx(4 / 5 * 3 / 4 * 1 / 2)
+    assert alive_at(curve, 40)[0] == pytest.approx(4 / 5 * 3 / 4 * 1 / 2)
     assert (curve["low"] <= curve["alive"]).all()
     assert (curve["high"] >= curve["alive"]).all()
+
+
+def test_nothing_is_known_after_the_last_patient_was_seen():
+    alive, dead = (kaplan_meier(np.array([10.0, 20, 40]), np.array([True, True, last])) for last in (False, True))
+    assert np.isnan(alive_at(alive, 41)).all()
+    assert alive_at(dead, 41)[0] == 0
+    assert np.isnan(alive_at(dead, 41)[1:]).all()
+    assert alive_at(alive, 5)[0] == 1
+    assert np.isnan(alive_at(alive, 5)[1:]).all()  # nobody has died yet
 
 
 def test_calibration_sees_what_is_too_hopeful(rng):

@@ -31,6 +31,12 @@ def test_every_model_keeps_the_contract(name, patients):
     assert one_by_one == pytest.approx(risk[:10])
 
 
+def test_values_that_are_missing_are_the_median(patients):
+    table, days, observed = patients
+    model = MODELS["linear"]().fit(table, days, observed)
+    assert np.array_equal(model.days(table), model.days(table.fillna(table[observed].median())))
+
+
 @pytest.mark.parametrize("name", ["Cox", "log-normal AFT"])
 def test_curves_fall_from_one(name, patients):
     table, days, observed = patients

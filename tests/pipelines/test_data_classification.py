@@ -7,8 +7,11 @@ import pytest
 from PIL import Image
 from support import copy_project, rows_of, run
 
+from brain_tumor.data.copies import CopySettings
 from brain_tumor.data.image_simulation import PLANTED
+from brain_tumor.data.images import ImageSet
 from brain_tumor.data.store import Store
+from brain_tumor.pipelines.data_classification.report import _neighbours, count_planted
 
 STEPS = ("index_images", "compare_images", "group_copies", "prepare_images", "split_images", "draw_data", "write_data_report", "write_data_sheet")
 NODES = [f"data_classification.{name}" for name in STEPS]
@@ -42,9 +45,25 @@ def test_report_says_what_the_audit_found(finished):
     report = (finished / "data/08_reporting/classification/data_report.html").read_text()
     assert "SIMULATED" in report.split("</title>")[0]
     assert "Of 28 test images 4 are identical to a training image, and 16 (57%) have a copy" in report
-    assert "The sample holds 32 planted copies: 32 were found, and 0 other images were taken for copies." in report
+    assert "The sample holds 32 planted copies: 32 were found, and 0 others were taken for copies." in report
     assert "carry no patient ids" in report
     assert report.count("data:image/png") == 4
+
+
+def test_families_of_copies_that_were_joined_are_counted():
+    planted = pd.DataFrame({"file": ["a2", "a3", "b2", "c2"], "copy_of": ["a1", "a1", "b1", "c1"]})
+    group = {"a1": "g1", "a2": "g1", "a3": "g1", "b1": "g1", "b2": "g1", "c1": "g2", "c2": "g2", "x": "g2"}
+    duplicates = pd.DataFrame({"file": group.keys(), "group": group.values()})
+    assert count_planted(planted, duplicates) == (4, 4, 2)  # b joined to a, x to c
+    assert count_planted(planted, duplicates[duplicates["file"].str.match("[ac]")].query("file != 'c2'")) == (4, 2, 0)
+
+
+def test_copies_of_a_third_image_are_no_neighbours():
+    pairs = pd.DataFrame({"first": ["a", "a", "b"], "second": ["t", "u", "v"], "similarity": [0.7, 0.7, 0.7]})
+    duplicates = pd.DataFrame({"file": ["a", "t", "v"], "group": ["g1", "g1", "g2"]})
+    index = pd.DataFrame({"file": list("abtuv"), "folder": ["Training"] * 2 + ["Testing"] * 3})
+    data_set = ImageSet(name="some", training="Training", testing="Testing", classes=["one", "two"])
+    assert "pairs compared, 2 test images have" in _neighbours(pairs, duplicates, index, data_set, CopySettings())
 
 
 def test_data_sheet_has_the_numbers_of_the_tables(finished):

@@ -19,6 +19,7 @@ from brain_tumor.datasets import NetworkDataset
 from brain_tumor.metrics.segmentation import METRICS
 from brain_tumor.networks import networks_of
 from brain_tumor.networks.trained import read_network, write_network
+from brain_tumor.pipelines.segmentation.card import _limits
 from brain_tumor.pipelines.segmentation.tables import protocol
 from brain_tumor.pipelines.segmentation.training import train_network
 from brain_tumor.training.checkpoints import Checkpoints
@@ -179,6 +180,15 @@ def test_model_card_has_the_numbers_of_the_tables(finished):
     assert "**Not for clinical use.**" in card
     assert "SIMULATED" in card
     assert "Menze" not in card  # phantoms are not the published patients
+
+
+def test_card_says_on_whom_the_least_amount_of_a_tissue_was_set():
+    comparison = pd.DataFrame({"set": ["test"], "protocol": "volume", "patients": 6})
+    real, rule = {"data_set": "BraTS 2020", "simulated": False, "slice_size": 128}, {"ET": {"ml": 0.2, "otherwise": "NCR"}}
+    said = "all 368 patients of BraTS 2020"
+    assert said in " ".join(_limits(comparison, real, rule))
+    for about, least in ((real, {}), (real, {"ET": {"ml": 0, "otherwise": "NCR"}}), (real | {"simulated": True}, rule), (real | {"data_set": "mine"}, rule)):
+        assert said not in " ".join(_limits(comparison, about, least))
 
 
 def test_data_sheet_has_the_numbers_of_the_tables(finished):

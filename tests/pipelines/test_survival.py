@@ -63,7 +63,8 @@ def test_model_card_has_the_numbers_of_the_tables(finished):
     assert len(rows) == len(concordance)
     for name, shown, *_ in rows:
         own = concordance.loc[name]
-        assert shown == f"{own['value']:.3f} ({own['low']:.2f} to {own['high']:.2f})"
+        interval = "" if name == "median: nothing" else f" ({own['low']:.2f} to {own['high']:.2f})"  # which orders nobody, in any sample
+        assert shown == f"{own['value']:.3f}{interval}"
     assert set(MODELS) == set(CARD_MODELS)
 
 
@@ -201,10 +202,32 @@ def test_too_few_patients_have_features_alone(project, masks, caplog):
     for k in range(6, 45):
         (masks / f"p{k:02d}_seg.nii.gz").unlink()
     run(project, "survival", survival_source=str(masks))
-    assert "6 patients are too few for models, which need 30" in caplog.text
+    assert "the report has features alone: patients with a mask and a known day of death: 6, too few for survival models" in caplog.text
     report = (project / "data/08_reporting/survival/report.html").read_text()
-    assert "Patients with a mask and a survival: 6, too few for survival models, which need 30." in report
+    assert "Patients with a mask and a known day of death: 6, too few for survival models, which need 30." in report
     assert table(project, "data/08_reporting/survival/expert/scores.csv").empty
+
+
+def living(survival):
+    """45 patients, of whom 29 died."""
+    survival.loc[:15, "Survival_days"] = "ALIVE (361 days later)"
+    return survival
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (living, "Patients with a mask and a known day of death: 29, too few for survival models, which need 30."),
+        (lambda survival: survival.assign(Age=pd.NA), "No two different ages are known, and survival models are compared with age alone."),
+        (lambda survival: survival.assign(Age="61.5"), "No two different ages are known, and survival models are compared with age alone."),
+    ],
+)
+def test_why_there_is_no_model(project, masks, change, said):
+    rewrite(masks, change)
+    run(project, "survival", survival_source=str(masks))
+    assert table(project, "data/08_reporting/survival/expert/scores.csv").empty
+    for name in ("report.html", "model_card.md"):
+        assert said in (project / "data/08_reporting/survival" / name).read_text()
 
 
 @pytest.mark.parametrize(
@@ -213,6 +236,7 @@ def test_too_few_patients_have_features_alone(project, masks, caplog):
         (0.05, 0.01, 0.09, 0.01, 0.005, "The segmentation adds to age on all 40 patients"),
         (0.05, 0.01, 0.09, -0.01, 0.005, "The segmentation may add to age, but this is not certain, on all 40 patients"),
         (0.05, -0.01, 0.09, -0.02, 0.005, "The segmentation may add to age, but this is not certain, on all 40 patients"),
+        (-0.01, -0.05, 0.03, -0.06, 0.005, "No gain from the segmentation over age is shown on all 40 patients"),
         (0.01, -0.03, 0.05, -0.04, 0.3, "No gain from the segmentation over age is shown on all 40 patients"),
         (-0.05, -0.09, -0.01, -0.1, 0.9, "The segmentation makes the prediction from age worse on all 40 patients"),
     ],

@@ -30,6 +30,8 @@ MOST_BRAIN = 0.6
 IMAGE, BRATS, UNKNOWN = "scan", "BraTS space", ""
 """Where a brain's centre was taken from."""
 
+EMPTY = "the mask is empty: there is no tumour to measure"
+
 
 @dataclass(frozen=True)
 class Mask:
@@ -75,7 +77,8 @@ def measure_file(patient: str, mask: Path, scan: Path | None, data_set: DataSet,
     try:
         labels, affine = read_mask(mask, data_set)
         centre, centre_from = _centre_of_file(labels.shape, affine, scan)
-        return _row(patient, str(mask.relative_to(source)), labels, affine, centre, centre_from, data_set)
+        row = _row(patient, str(mask.relative_to(source)), labels, affine, centre, centre_from, data_set)
+        return row if labels.any() else row.assign(left_out=f"{EMPTY}; mend or remove the mask")
     except ValueError as error:
         return _left_out(patient, str(mask.relative_to(source)), f"{error}; mend or remove the mask")
 
@@ -90,7 +93,8 @@ def measure_slices(patient: str, labels: UInt8[np.ndarray, "n h w"], rows: pd.Da
     """
     try:
         affine = affine_of_slices(rows)
-        return _row(patient, "", np.moveaxis(labels[np.argsort(rows["slice"].to_numpy())], 0, -1), affine, centre, IMAGE, data_set)
+        row = _row(patient, "", np.moveaxis(labels[np.argsort(rows["slice"].to_numpy())], 0, -1), affine, centre, IMAGE, data_set)
+        return row if labels.any() else row.assign(left_out=EMPTY)
     except ValueError as error:
         return _left_out(patient, "", str(error))
 

@@ -65,19 +65,16 @@ def measure_tumour(
     brain_centre: Float[np.ndarray, " 3"] | None,
     targets: Mapping[str, Sequence[int]],
 ) -> dict[str, float]:
-    """FEATURES of one patient; NaN where one has no meaning or isn't known.
+    """FEATURES of one patient; NaN where one has no meaning or isn't known. Without tumour, volumes, surfaces, pieces and extents are 0.
 
     Args:
         labels: axes to the patient's left, back and head; 0 background.
         affine: from indices to millimetres, x to the right, y forward, z up.
         brain_centre: in those millimetres; its x is the midline's. None if it isn't known.
         targets: NCR, ED, ET, TC and WT > their labels.
-
-    Raises:
-        ValueError: if there is no tumour.
     """
     if not labels.any():
-        raise ValueError("the mask is empty: there is no tumour to measure")
+        return {f.name: np.nan if f.group in ("ratio", "place") or f.name.endswith("sphericity") else 0.0 for f in FEATURES}
     box = scipy.ndimage.find_objects((labels > 0).astype(np.uint8))[0]
     spacing = voxel_sizes(affine)
     inside = {name: np.isin(labels[box], parts) for name, parts in targets.items()}

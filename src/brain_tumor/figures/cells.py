@@ -35,6 +35,11 @@ def write_interval(value: float, low: float, high: float, form: str = ".3f", lim
     return f"{value:{form}}" if pd.isna(low) else f"{value:{form}} ({low:{limits}} to {high:{limits}})"
 
 
+def tell_interval(low: float, high: float, form: str) -> str:
+    """The interval within a sentence."""
+    return "no interval" if pd.isna(low) else f"95 % interval {low:{form}} to {high:{form}}"
+
+
 def write_intervals(table: pd.DataFrame, value: str = "value") -> list[str]:
     """The value of each row with its interval, from the columns `low` and `high`."""
     return [write_interval(*row) for row in table[[value, "low", "high"]].to_numpy(float)]

@@ -92,21 +92,19 @@ def draw_looks(looks: Sequence[Looked], title: str, columns: int = 4) -> Figure:
     return _finish(figure, title)
 
 
-def draw_regions(looks: pd.DataFrame, regions: Sequence[str], title: str) -> Figure:
+def draw_regions(means: pd.DataFrame, regions: Sequence[str], title: str) -> Figure:
     """Share of the heat in each region by class, and the region's share of the image as a line.
 
     Args:
-        looks: rows `class`, and for each region its share of the heat and `{region}_area`.
+        means: a row for each class, its name the index; for each region its share of the heat and `{region}_area`.
     """
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     axes = figure.subplots()
-    classes = list(looks["class"].unique())
     for k, region in enumerate(regions):
-        place = np.arange(len(classes)) + 0.27 * (k - 1)
-        mean = looks.groupby("class", sort=False)[[region, f"{region}_area"]].mean()
-        axes.bar(place, mean[region], 0.25, label=region, color=("0.75", RED, BLUE)[k])
-        axes.hlines(mean[f"{region}_area"], place - 0.12, place + 0.12, color="0.1", label="share of the image" if k == 2 else "")
-    axes.set(xticks=range(len(classes)), xticklabels=classes, ylabel="mean share of the heat", ylim=(0, 1))
+        place = np.arange(len(means)) + 0.27 * (k - 1)
+        axes.bar(place, means[region], 0.25, label=region, color=("0.75", RED, BLUE)[k])
+        axes.hlines(means[f"{region}_area"], place - 0.12, place + 0.12, color="0.1", label="share of the image" if k == 2 else "")
+    axes.set(xticks=range(len(means)), xticklabels=means.index, ylabel="mean share of the heat", ylim=(0, 1))
     axes.legend(frameon=False, ncols=4, fontsize="small", loc="upper center")
     return _finish(figure, title)
 

@@ -8,6 +8,8 @@ import pandas as pd
 import scipy  # its parts are imported when used
 from jaxtyping import Bool, Float, Int
 
+from brain_tumor.metrics.intervals import percentiles
+
 BINS = 15
 """Bins of equal width in which confidence is compared with accuracy."""
 
@@ -20,21 +22,27 @@ def to_probability(logits: Float[np.ndarray, "n k"], temperature: float = 1.0) -
 
 
 def fit_temperature(logits: Float[np.ndarray, "n k"], label: Int[np.ndarray, " n"]) -> float:
-    """The temperature that makes these labels most likely.
+    """The temperature that makes these labels most likely, and one more image on which the network is wrong.
 
-    Source: Guo et al. 2017, arXiv:1706.04599.
+    Where it is right on all images, the likelihood by itself would have it ever surer.
+
+    Source: Guo et al. 2017, arXiv:1706.04599; targets as in Platt 1999, (n + 1) / (n + 2) for the label and the rest for the other classes.
     """
+    n, kinds = logits.shape
+    target = np.full((n, kinds), 1 / (n + 2) / (kinds - 1))
+    target[np.arange(n), label] = (n + 1) / (n + 2)
 
     def loss(logarithm: float) -> float:
-        return -scipy.special.log_softmax(logits.astype(np.float64) / np.exp(logarithm), axis=1)[np.arange(len(label)), label].mean()
+        return -(target * scipy.special.log_softmax(logits.astype(np.float64) / np.exp(logarithm), axis=1)).sum(1).mean()
 
     return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
 
 
 def score(probability: Float[np.ndarray, "n k"], label: Int[np.ndarray, " n"], group: np.ndarray, classes: Sequence[str], seed: int = 0) -> pd.DataFrame:
-    """Rows `metric`, `value`, `low`, `high`: every score with its 95 % percentile bootstrap interval.
+    """Rows `metric`, `value`, `low`, `high`: every score with its 95 % bootstrap interval.
 
-    Images are drawn by their group, because copies are no independent evidence.
+    Images are drawn by their group, because copies are no independent evidence. The calibration error has no interval: resamples have larger errors than the
+    images they are drawn from.
 
     Args:
         group: of copies, for each image.
@@ -42,8 +50,8 @@ def score(probability: Float[np.ndarray, "n k"], label: Int[np.ndarray, " n"], g
     with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)  # a class that isn't there, in a resample or at all, has no score
         values = _measure(np.ones((1, len(label))), probability, label, classes)
-        resampled = _measure(_draw(group, seed), probability, label, classes)
-        rows = [(metric, value[0], *np.nanpercentile(resampled[metric], (2.5, 97.5))) for metric, value in values.items()]
+        resampled = _measure(_draw(group, seed), probability, label, classes) | {"calibration_error": np.full(RESAMPLES, np.nan)}
+        rows = [(metric, value[0], *percentiles(resampled[metric], len(set(group)))) for metric, value in values.items()]
     return pd.DataFrame(rows, columns=["metric", "value", "low", "high"])
 
 

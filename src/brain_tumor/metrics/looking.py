@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, UInt8
 
 REGIONS = ("outside", "rim", "inside")
@@ -28,3 +29,14 @@ def share_regions(heat: Float[np.ndarray, "s s"], image: UInt8[np.ndarray, "s s"
     total = float(heat.sum())
     shares = np.bincount(regions.ravel(), heat.ravel().astype(np.float64), len(REGIONS)) / total if total > 0 else np.full(len(REGIONS), np.nan)
     return dict(zip(REGIONS, shares.tolist(), strict=True)) | {f"{name}_area": value for name, value in zip(REGIONS, area.tolist(), strict=True)}
+
+
+def mean_shares(looks: pd.DataFrame) -> pd.DataFrame:
+    """Mean share of the heat in each region, and of the area, of each class: a row for each, its name the index.
+
+    Args:
+        looks: rows `class`, what `share_regions` gives, and `weight`, how many images one stands for.
+    """
+    columns = [*REGIONS, *(f"{region}_area" for region in REGIONS)]
+    sums, weights = (table.mul(looks["weight"], axis=0).groupby(looks["class"], sort=False).sum() for table in (looks[columns], looks[columns].notna()))
+    return sums / weights

@@ -105,12 +105,6 @@ def score(of: Expected, samples: int, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame({name: function(weights, of) for name, function in SCORES.items()})
 
 
-def percentiles(samples: Float[np.ndarray, " b"]) -> tuple[float, float]:
-    """95 % percentile interval; NaN where the score is."""
-    low, high = np.nanpercentile(samples, [2.5, 97.5]) if np.isfinite(samples).any() else (np.nan, np.nan)
-    return float(low), float(high)
-
-
 def corrected_interval(differences: Float[np.ndarray, "r k"]) -> tuple[float, float, float]:
     """Mean over the folds of repeated cross-validations, and its 95 % interval by the corrected resampled t-test.
 
@@ -139,9 +133,14 @@ def kaplan_meier(days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"]
 
 
 def alive_at(curve: pd.DataFrame, day: float) -> tuple[float, float, float]:
-    """Part alive on a day, and its interval, from a curve of `kaplan_meier`."""
+    """Part alive on a day, and its interval, from a curve of `kaplan_meier`.
+
+    NaN after the last day on which anybody was seen, unless nobody was left alive. Where all or none are alive there is no interval.
+    """
     alive, low, high = curve.loc[curve["day"] <= day, ["alive", "low", "high"]].iloc[-1]
-    return float(alive), float(low), float(high)
+    if day > curve["day"].iloc[-1] and alive > 0:
+        return (float("nan"),) * 3
+    return (float(alive), float(low), float(high)) if low < high else (float(alive), float("nan"), float("nan"))
 
 
 def calibrate(alive: Float[np.ndarray, " n"], days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"], horizon: float, groups: int) -> pd.DataFrame:

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from brain_tumor.metrics.survival import SCORES, Expected, calibrate, concordance, corrected_interval, d_calibration, percentiles, score, spearman
+from brain_tumor.metrics.intervals import percentiles
+from brain_tumor.metrics.survival import SCORES, Expected, calibrate, concordance, corrected_interval, d_calibration, score, spearman
 from brain_tumor.models.settings import BASELINE, HEADLINE, HORIZON, ProtocolSettings
 from brain_tumor.models.validation import Cohort
 
@@ -42,11 +43,11 @@ def score_cohort(cohort: Cohort, estimates: pd.DataFrame, chance: pd.DataFrame, 
     for (model, features), sample in samples.items():
         row = {"cohort": cohort.name, "model": model, "features": features}
         for metric in SCORES:
-            low, high = percentiles(sample[metric].to_numpy()[1:])
+            low, high = percentiles(sample[metric].to_numpy()[1:], len(cohort.days))
             scores.append(row | {"metric": metric, "value": sample[metric][0], "low": low, "high": high} | size)
         for metric in ORDERED if (model, features) != BASELINE and model != "median" else ():
             gain = (sample[metric] - samples[BASELINE][metric]).to_numpy()
-            low, high = percentiles(gain[1:])
+            low, high = percentiles(gain[1:], len(cohort.days))
             gains.append(row | {"metric": metric, "gain": gain[0], "low": low, "high": high})
             if (model, features) == HEADLINE:
                 gains[-1] |= _fold_gain(cohort, estimates, metric) | _against_chance(cohort, chance, metric, gain[0])

@@ -15,10 +15,11 @@ from brain_tumor.data.split import TEST, TRAIN, VALIDATION
 from brain_tumor.data.store import Chunk, Store, StoreContent, fingerprint
 from brain_tumor.figures import classification as figures
 from brain_tumor.metrics import classification as metrics
-from brain_tumor.metrics.looking import REGIONS, share_regions
+from brain_tumor.metrics.looking import REGIONS, mean_shares, share_regions
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.classification.card import compose_model_card
 from brain_tumor.pipelines.classification.report import compose_report
+from brain_tumor.pipelines.classification.tables import EXPLAINED
 from brain_tumor.training.checkpoints import Checkpoints, code_state
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
 
@@ -26,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 TEST_SETS = (OFFICIAL, DEDUPLICATED)
 
-EXPLAINED, SHOWN = 240, 4
-"""Test images whose heat is computed, at most; and of each class in a figure."""
+SHOWN = 4
+"""Images of each class in a figure."""
 
 
 def train_network(
@@ -46,6 +47,7 @@ def train_network(
     about = images.description
     sizes = {"in_channels": 1, "out_channels": len(about["classes"]), "image_size": about["image_size"]} | experiment.sizes
     _require_match(sizes, about)
+    _require_test(splits)
     recipe = experiment.adapt(recipe)
     train, validation = (Rows(images, _rows(images, splits, splits["split"] == name), NAMES) for name in (TRAIN, VALIDATION))
     logger.info("%s: %d images to train on, %d to validate on", experiment.network, len(train), len(validation))
@@ -66,6 +68,14 @@ def _require_match(sizes: dict[str, Any], about: dict[str, Any]) -> None:
     for size, value, what in (("out_channels", len(about["classes"]), "classes"), ("image_size", about["image_size"], "pixels a side")):
         if sizes[size] != value:
             raise ValueError(f"the store has {value} {what}, but {size} is {sizes[size]}; leave {size} out of sizes")
+
+
+def _require_test(splits: pd.DataFrame) -> None:
+    if not splits["deduplicated_test"].any():
+        raise ValueError(
+            f"a test image must be left of which no copy is learned from, got none of {splits['official_test'].sum()}; "
+            f"set `data_classification.split.policy` to {DEDUPLICATED}, or add test images"
+        )
 
 
 def _rows(images: Store, splits: pd.DataFrame, chosen: pd.Series) -> np.ndarray:
@@ -119,23 +129,32 @@ def explain_images(
 ) -> tuple[StoreContent, pd.DataFrame]:
     """Where the network looks in test images without copies: a heat map of each, and its share inside the head, at the rim and outside.
 
-    All images that it takes for another class are among them; the others are drawn at random.
+    `weight` is how many images of the test set one stands for: mistakes are looked at first.
     """
     from brain_tumor.training.classify import find_heat
     from brain_tumor.training.device import choose_device
 
     table, logits = _load_predictions(predictions, splits)
     table = table.assign(found=logits.argmax(1), confidence=metrics.to_probability(logits).max(1))[table["deduplicated_test"]]
-    order = np.random.default_rng(0).permutation(len(table))
-    wrong = (table["found"] != table["label"]).to_numpy()[order]
-    table = table.iloc[np.sort(order[np.argsort(~wrong, kind="stable")][:EXPLAINED])]
+    chosen, weight = choose_explained((table["found"] != table["label"]).to_numpy())
+    table = table.iloc[chosen].assign(weight=weight)
     heat = find_heat(network, images, table["row"].to_numpy(), table["found"].to_numpy(), choose_device(engine))
     shares = [share_regions(h, image[0]) for h, image in zip(heat, images.read(table["row"].to_numpy(), "image")[0], strict=True)]
     classes = images.description["classes"]
-    looks = table[["file", "class", "row", "confidence"]].assign(found=[classes[k] for k in table["found"]], **pd.DataFrame(shares, index=table.index))
+    found = [classes[k] for k in table["found"]]
+    looks = table[["file", "class", "row", "confidence", "weight"]].assign(found=found, **pd.DataFrame(shares, index=table.index))
     strength = heat / np.maximum(heat.max((1, 2), keepdims=True), 1e-12)
     chunk = {"heat": np.rint(255 * strength).astype(np.uint8), "row": table["row"].to_numpy(), "file": table["file"].to_numpy(object)}
     return StoreContent({"network": network.name, "simulated": images.description["simulated"]}, iter([chunk])), looks.reset_index(drop=True)
+
+
+def choose_explained(wrong: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of EXPLAINED images, and how many images each stands for: mistakes first, up to three quarters while there are others; at random among each."""
+    order = np.random.default_rng(0).permutation(len(wrong))
+    misses, hits = order[wrong[order]], order[~wrong[order]]
+    kept = min(len(misses), max(3 * EXPLAINED // 4, EXPLAINED - len(hits)))
+    chosen = np.sort(np.concatenate([misses[:kept], hits[: EXPLAINED - kept]]))
+    return chosen, np.where(wrong[chosen], len(misses) / max(kept, 1), len(hits) / max(len(chosen) - kept, 1))
 
 
 def draw_results(
@@ -167,7 +186,7 @@ def draw_results(
         "3_reliability": figures.draw_reliability(reliability, f"{title}: deduplicated test set"),
         "4_kernels": figures.draw_kernels(first_kernels(network.module()), f"{title}: kernels of the first layer"),
         "5_looks": figures.draw_looks(right, f"{title}: where it looks when it is right"),
-        "6_regions": figures.draw_regions(looks, REGIONS, f"{title}: where the heat lies, and how much of the image that is"),
+        "6_regions": figures.draw_regions(mean_shares(looks), REGIONS, f"{title}: where the heat lies, and how much of the image that is"),
     }
     return drawn | ({"7_mistakes": figures.draw_looks(wrong, f"{title}: its most confident mistakes")} if wrong else {})
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from brain_tumor.data.image_split import DEDUPLICATED, OFFICIAL
@@ -10,8 +11,8 @@ from brain_tumor.figures.cells import write_interval
 from brain_tumor.figures.plot import Plot, draw_strip
 from brain_tumor.figures.report import Picture, Section, Words, render_report
 from brain_tumor.figures.settings import TRAINING, describe_settings
-from brain_tumor.metrics.looking import REGIONS
-from brain_tumor.pipelines.classification.tables import PROTOCOL, count_sets, score_calibration, score_classes, score_sets, write_answer
+from brain_tumor.metrics.looking import mean_shares
+from brain_tumor.pipelines.classification.tables import EXPLAINED, PROTOCOL, count_sets, score_calibration, score_classes, score_sets, write_answer
 
 WORDS = {
     "1_curves": Words(
@@ -33,11 +34,11 @@ WORDS = {
         "pairs of images: the scan, and the scan with its heat in colour, some for each class, with the class there, the class found and the confidence",
     ),
     "6_regions": Words(
-        "Mean share of the heat in each region by class; the black lines are the region's share of the image.",
+        "Mean share of the heat in each region by class of the test images; the black lines are the region's share of the image.",
         "bars for each class: the share of the heat outside the head, in its rim and inside; the table “where they look” has the numbers",
     ),
     "7_mistakes": Words(
-        "The mistakes that the network is most certain of.",
+        "The mistakes that the network is most certain of, among the images that are looked at.",
         "pairs of images that are classified wrongly: the scan, and the scan with its heat in colour, with the class there, the class found and the confidence",
     ),
 }
@@ -46,7 +47,8 @@ TEST_SETS = (DEDUPLICATED, OFFICIAL)
 HIT = {True: "found rightly", False: "taken for another class"}
 LOOKING = (
     "Share of the heat inside the head, in its rim (skull and scalp, 7 % of the image's side deep), and outside, with the share of the image that each region "
-    "takes. A network whose heat lies outside or in the rim more than their area explains is right for a reason that is not the tumour."
+    "takes. A network whose heat lies outside or in the rim more than their area explains is right for a reason that is not the tumour. "
+    f"Up to {EXPLAINED} images of the deduplicated test set are looked at, mistakes first; in means and shares right and wrong ones weigh as in the set."
 )
 
 
@@ -64,7 +66,7 @@ def compose_report(
 
     Args:
         about: the description of the prepared store.
-        looks: network > rows `file`, `class`, `found`, `confidence`, and shares of the heat.
+        looks: network > rows `file`, `class`, `found`, `confidence`, `weight`, and shares of the heat.
         figures: network > name > PNG.
         settings: block > setting > value.
     """
@@ -103,26 +105,25 @@ def _confidence(looks: pd.DataFrame) -> Plot:
     said = [f"{row.file}: {row.found} with confidence {row.confidence:.3f}" for row in looks.rename(columns={"class": "there"}).itertuples()]
     series = (looks["class"] == looks["found"]).map(HIT)
     dots = looks.assign(column=looks["class"], value=looks["confidence"], name=looks["file"], series=series, says=said).sort_values("class", kind="stable")
+    wrong = looks.loc[looks["class"] != looks["found"], "weight"]
     caption = (
-        f"Confidence of the class found in {len(looks)} test images of the deduplicated set, all mistakes among them, by the class there. Point at a dot "
-        "to see which image it is, and how the other networks fare with it."
+        f"Confidence of the class found in {len(looks)} test images of the deduplicated set, {len(wrong)} of {wrong.sum():.0f} mistakes among them, by the "
+        "class there. Point at a dot to see which image it is, and how the other networks fare with it."
     )
     return draw_strip(dots, "confidence", caption, list(HIT.values()))
 
 
 def _regions(looks: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    columns = [*REGIONS, *(f"{region}_area" for region in REGIONS)]
-    table = pd.concat([rows.groupby("class", sort=False)[columns].mean().assign(network=name) for name, rows in looks.items()]).reset_index()
-    table = table[["network", "class", *columns]]
-    return table.rename(columns={name: name.replace("_area", ", of the image") for name in columns})
+    table = pd.concat({name: mean_shares(rows) for name, rows in looks.items()}, names=["network"]).reset_index()
+    return table.rename(columns=lambda name: name.replace("_area", ", of the image"))
 
 
 def _elsewhere(looks: Mapping[str, pd.DataFrame]) -> str:
     words = []
     for name, rows in looks.items():
-        inside = rows["inside"].dropna()
-        none = f", and none anywhere in {len(rows) - len(inside)}" if len(inside) < len(rows) else ""
-        words.append(f"{name} puts most of its heat outside or in the rim in {(inside < 0.5).sum()} of {len(rows)} images{none}")
+        elsewhere, nowhere = (np.average(chosen, weights=rows["weight"]) for chosen in (rows["inside"] < 0.5, rows["inside"].isna()))
+        none = f", and none anywhere in {nowhere:.1%}" if nowhere else ""
+        words.append(f"{name} puts most of its heat outside or in the rim in {elsewhere:.1%} of the test images{none}")
     return "; ".join(words) + "."
 
 

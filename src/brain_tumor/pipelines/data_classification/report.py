@@ -62,7 +62,7 @@ def compose_data_report(
     Args:
         about: the description of the prepared store.
         figures: name > PNG.
-        planted: copies that the simulated sample holds, how many of them were found, and how many others.
+        planted: copies that the simulated sample holds, how many of them were found, and how many others were taken for copies.
     """
     pictures = {name: Picture(content, WORDS[name], data_set.name) for name, content in figures.items()}
     counts = count_copies(index, duplicates, data_set)
@@ -70,7 +70,7 @@ def compose_data_report(
     settings = {"copies": copies.model_dump(), "preparation": preparation, "split": policy.model_dump()}
     sections = [
         _copies(duplicates, index, copies, planted, [pictures["3_similarity"], pictures["4_pairs"]]),
-        Section("What no audit can see", f"{UNSEEN} {_neighbours(pairs, index, data_set, copies)}"),
+        Section("What no audit can see", f"{UNSEEN} {_neighbours(pairs, duplicates, index, data_set, copies)}"),
         _files(index),
         Section("Borders", f"Margins, frames and writing are cut away; {FITS[about['fit']]}.", [], [pictures["2_borders"]]),
         _sets(splits, policy, data_set, [pictures["1_counts"]]),
@@ -105,14 +105,16 @@ def _copies(
         f"aligned, and their fine detail is correlated: from {copies.similarity} they count as copies. The threshold was chosen by looking at the pairs below."
     )
     if planted:
-        text += f" The sample holds {planted[0]} planted copies: {planted[1]} were found, and {planted[2]} other images were taken for copies."
+        text += f" The sample holds {planted[0]} planted copies: {planted[1]} were found, and {planted[2]} others were taken for copies."
     conflicts = duplicates[duplicates["conflict"]]
     tables = [("Copies of different classes: one of the labels must be wrong", conflicts[["group", "file", "class"]])] if len(conflicts) else []
     return Section("Copies", text, tables, pictures)
 
 
-def _neighbours(pairs: pd.DataFrame, index: pd.DataFrame, data_set: ImageSet, copies: CopySettings) -> str:
-    near = pairs[(pairs["similarity"] >= NEIGHBOUR) & (pairs["similarity"] < copies.similarity)]
+def _neighbours(pairs: pd.DataFrame, duplicates: pd.DataFrame, index: pd.DataFrame, data_set: ImageSet, copies: CopySettings) -> str:
+    groups = duplicates.set_index("file")["group"]
+    apart = pairs["first"].map(groups) != pairs["second"].map(groups)  # two copies of a third are copies, however they compare
+    near = pairs[apart & (pairs["similarity"] >= NEIGHBOUR) & (pairs["similarity"] < copies.similarity)]
     folder = index.set_index("file")["folder"]
     first, second = (folder[near[side]].to_numpy() == data_set.testing for side in ("first", "second"))
     test = pd.concat([near["first"][first & ~second], near["second"][second & ~first]]).nunique()
@@ -144,12 +146,12 @@ def _sets(splits: pd.DataFrame, policy: ImageSplitSettings, data_set: ImageSet, 
 
 
 def count_planted(planted: pd.DataFrame, duplicates: pd.DataFrame) -> tuple[int, int, int]:
-    """Copies that the sample holds, how many of them share a group with their original, and how many images share a group with no planted relation.
+    """Copies that the sample holds, how many of them share a group with their original, and how many images, or families of copies, share one with others.
 
     Args:
         planted: rows `file`, `copy_of`, as the simulation wrote them.
     """
     group = duplicates.set_index("file")["group"]
     found = sum(group.get(row.file, row.file) == group.get(row.copy_of, row.copy_of) for row in planted.itertuples())
-    related = {*planted["file"], *planted["copy_of"]}
-    return len(planted), found, int((~duplicates["file"].isin(related)).sum())
+    family = duplicates["file"].replace(dict(zip(planted["file"], planted["copy_of"], strict=True)))
+    return len(planted), found, int((family.groupby(duplicates["group"]).nunique() - 1).sum())

@@ -57,7 +57,7 @@ def compose_model_card(
         Section("Intended use", USE),
         _training_data(index, splits, networks, found),
         _figures(comparison, about, networks),
-        Section("Known limits", write_list([*_limits(comparison, about), *found.problems])),
+        Section("Known limits", write_list([*_limits(comparison, about, settings["prediction"]["least"]), *found.problems])),
         Section("How to use the weights", _usage(about, window_shape(networks[0].description))),
         _settings(networks, settings),
         Section("Citations", write_list([*found.sources, CARD])),
@@ -103,7 +103,7 @@ def _figures(comparison: pd.DataFrame, about: Mapping[str, Any], networks: Seque
     return Section("Figures", f"{protocol(about, networks)} `comparison.csv` has every score, `patient_scores.csv` those of each patient.", tables)
 
 
-def _limits(comparison: pd.DataFrame, about: Mapping[str, Any]) -> list[str]:
+def _limits(comparison: pd.DataFrame, about: Mapping[str, Any], least: Mapping[str, Any]) -> list[str]:
     patients = int(of_test(comparison)["patients"].max())
     limits = [
         f"{patients} test patient{'s' if patients > 1 else ''} of one split, of the data set that was trained on: what is reached elsewhere is not known.",
@@ -114,6 +114,8 @@ def _limits(comparison: pd.DataFrame, about: Mapping[str, Any]) -> list[str]:
     ]
     if (comparison["set"] != TEST).any():
         limits.append(f"In cross-validation a network that keeps its best epoch chose it with the patients that are scored; the {TEST} set is free of that.")
+    if about["data_set"] == "BraTS 2020" and not about["simulated"] and any(rule["ml"] for rule in least.values()):
+        limits.append("How little of a tissue is taken for another was set on the expert masks of all 368 patients of BraTS 2020, test patients among them.")
     return limits
 
 

@@ -6,19 +6,20 @@ from typing import Any
 import pandas as pd
 
 from brain_tumor.data.split import TEST
-from brain_tumor.figures.cells import with_intervals
+from brain_tumor.figures.cells import tell_interval, with_intervals
 from brain_tumor.metrics.segmentation import VOLUME, choose_headline
 from brain_tumor.metrics.surfaces import FARTHEST, TOLERANCE
 from brain_tumor.networks.trained import TrainedNetwork
 
 RULES = (
     f"Rule of BraTS 2020 for empty masks: nothing there and nothing found counts 1, otherwise 0 (a distance of {FARTHEST} mm). Surfaces agree within "
-    f"{TOLERANCE:g} mm. Intervals: 95 % percentile bootstrap over patients. Where the settings say so, each slice was also seen mirrored, small pieces "
-    "were dropped from what was found, and a tissue of which there was too little was taken for another."
+    f"{TOLERANCE:g} mm. Intervals: 95 %, expanded percentile bootstrap over patients (Hesterberg 2015). Where the settings say so, each slice was also "
+    "seen mirrored, small pieces were dropped from what was found, and a tissue of which there was too little was taken for another."
 )
 PROTOCOL = (
     f"Protocol “volume”: counts summed over all slices of a patient, then mean and median over patients. {RULES} Patients of the test set were seen neither "
-    "in training nor in choosing an epoch. Scores are measured on the grid that slices are prepared on"
+    "in training nor in choosing an epoch. Of several networks the best is named by these scores, which flatters it a little. Scores are measured on the grid "
+    "that slices are prepared on"
 )
 
 
@@ -54,7 +55,7 @@ def write_answer(comparison: pd.DataFrame, about: Mapping[str, Any]) -> str:
     """The best network and what it reaches, in one sentence."""
     ranked = rank(comparison, about)
     best = ranked.iloc[0]
-    interval = f"95 % interval {best['low']:.3f} to {best['high']:.3f}" if best["patients"] > 1 else "no interval on one patient"
+    interval = tell_interval(best["low"], best["high"], ".3f")
     patients = f"{best['patients']}{' simulated' if about['simulated'] else ''} test patient{'s' if best['patients'] > 1 else ''}"
     among = f", the best of {len(ranked)} networks," if len(ranked) > 1 else ""
     return f"{best['network']}{among} reaches a mean Dice of {best['mean']:.3f} for {best['target']} on {patients} ({interval})."

@@ -12,6 +12,7 @@ from brain_tumor.pipelines.survival.tables import (
     LIMITS,
     Results,
     count_patients,
+    explain_none,
     list_features,
     list_gains,
     list_reasons,
@@ -48,13 +49,12 @@ def compose_model_card(results: Results, protocol: ProtocolSettings, origin: Ori
     used = results.patients[results.patients["left_out"] == ""]
     cohorts = list(results.scores["cohort"].unique())
     figures = [list_gains(results), *(list_scores(results, cohort) for cohort in cohorts)] if cohorts else []
-    few = f"None: {len(used)} patients in use are too few for models, which need {protocol.smallest} with a known day of death."
     text = f"{found.text} {len(used)} patients, their features measured on {results.masks}. No split: each is predicted by models that were not fitted to him."
     sections = [
         Section("What it is", _models(results)),
         Section("Intended use", USE),
         Section("Training data and split", text, [("Patients in use; medians and quartiles", count_patients(results.patients))]),
-        Section("Figures", write_protocol(protocol) if cohorts else few, figures),
+        Section("Figures", write_protocol(protocol) if cohorts else f"None: {explain_none(results.patients, protocol)}.", figures),
         Section("Known limits", write_list([LIMITS, ALIVE, *found.problems])),
         Section("How to use the weights", NOT_KEPT),
         describe_settings({"protocol": protocol.model_dump()}, FITTING),
@@ -67,7 +67,7 @@ def compose_model_card(results: Results, protocol: ProtocolSettings, origin: Ori
 def _models(results: Results) -> str:
     pairs = results.scores[["model", "features"]].drop_duplicates()
     if not len(pairs):
-        return "No model was fitted: there are too few patients."
+        return "No model was fitted."
     said = [f"**{model}** on {' / '.join(rows['features'])}: {MODELS.get(model, model)}." for model, rows in pairs.groupby("model", sort=False)]
     return f"Models that estimate days of survival from age and from what a mask says of the tumour:\n\n{write_list(said)}"
 

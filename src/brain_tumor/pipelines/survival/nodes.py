@@ -20,7 +20,7 @@ from brain_tumor.metrics.agreement import compare_measurements
 from brain_tumor.models.settings import ProtocolSettings
 from brain_tumor.pipelines.survival.card import compose_data_sheet, compose_model_card
 from brain_tumor.pipelines.survival.report import compose_report
-from brain_tumor.pipelines.survival.tables import Results
+from brain_tumor.pipelines.survival.tables import Results, explain_none
 
 if TYPE_CHECKING:
     from brain_tumor.models.validation import Cohort
@@ -97,13 +97,13 @@ def join_predicted_patients(features: pd.DataFrame, tables: Path, protocol: Prot
     logger.info("%d patients are modelled, %d of them known only to be alive; %d left out", len(used), (~used["observed"]).sum(), len(patients) - len(used))
     for reason, count in patients.loc[patients["left_out"] != "", "left_out"].value_counts().items():
         logger.info("left out: %d: %s", count, reason)
-    if len(used) < protocol.smallest:
-        logger.warning("%d patients are too few for models, which need %d: the report has features alone", len(used), protocol.smallest)
+    if reason := explain_none(patients, protocol):
+        logger.warning("the report has features alone: %s", reason)
     return patients
 
 
 def _cohorts(patients: pd.DataFrame, protocol: ProtocolSettings) -> list["Cohort"]:
-    """All patients in use, and those with gross total resection, where they are enough to be modelled."""
+    """All patients in use, and those with gross total resection, where enough of them died and their ages differ."""
     from brain_tumor.models.validation import Cohort
 
     used = patients[patients["left_out"] == ""].sort_values("patient", ignore_index=True)
@@ -111,7 +111,7 @@ def _cohorts(patients: pd.DataFrame, protocol: ProtocolSettings) -> list["Cohort
     return [
         Cohort(name, part["patient"].tolist(), survival.design(part), part["days"].to_numpy(float), part["observed"].to_numpy(bool))
         for name, part in parts.items()
-        if part["observed"].sum() >= protocol.smallest
+        if part["observed"].sum() >= protocol.smallest and part["age"].nunique() > 1
     ]
 
 

@@ -84,12 +84,13 @@ def compose_report(results: Results, protocol: ProtocolSettings, figures: Mappin
 
 def _evidence(protocol: ProtocolSettings, pictures: Pictures) -> Section:
     text = (
-        "Linear regression on age alone against a Cox model on age and shape. Two intervals: bootstrap over patients, in pairs, of the estimates by "
-        "models not fitted to them; and the corrected resampled t-test over the folds (Nadeau & Bengio 2003), which counts that other patients would give "
+        "Linear regression on age alone against a Cox model on age and shape. Two intervals: expanded percentile bootstrap over patients "
+        "(Hesterberg 2015), in pairs, of the estimates by models not fitted to them; and the corrected resampled t-test over the folds (Nadeau & Bengio 2003), "
+        "which counts that other patients would give "
         f"other models and compares patients of one fold only. The permutation test deals the shapes to other patients {protocol.permutations} "
         "times and asks how often they then gain as much (p, one-sided; 95 in 100 stay below “chance”). Shapes that say nothing cost a model: their gains lie "
         "below 0. So p asks whether the shape says anything that age doesn't; the intervals, whether a model of these patients gains by it. The words above "
-        "ask for all three: both intervals above 0, and p < 0.05."
+        "ask for all three: both intervals above 0, and p < 0.05; “may add” for a gain above 0 and one of them."
     )
     return Section("Does the segmentation add to age?", text, pictures=_pick(pictures, "1", "2"))
 
@@ -157,8 +158,8 @@ def _changes(results: Results, pictures: Pictures) -> Section:
     table = results.changes.drop(columns="network").rename(columns={"low": "limits, low", "high": "limits, high"})
     text = (
         f"Features of the same slices of {table['patients'].max()} patients that the network was not trained on, measured on the expert's and on the "
-        "predicted mask. Bias is the mean of predicted - expert; between the limits of agreement (from 5 patients on) the difference of 95 in 100 single "
-        "patients would fall."
+        "predicted mask. Of an empty mask volumes, surfaces, pieces and extents are 0, the others are not known. Bias is the mean of predicted - expert; "
+        "between the limits of agreement (from 5 patients on) the difference of 95 in 100 single patients would fall."
     )
     return Section("Predicted against expert masks", text, [("Change of each feature", table)], _pick(pictures, "changes"))
 

@@ -53,11 +53,19 @@ def write_answer(results: Results, protocol: ProtocolSettings) -> str:
     """Whether the segmentation adds to age, in one sentence; for masks of a network, what they change as well."""
     said = [] if results.changes is None else [_change(results)]
     if not len(results.scores):
-        used = int((results.patients["left_out"] == "").sum())
-        said.append(f"patients with a mask and a survival: {used}, too few for survival models, which need {protocol.smallest}")
+        said.append(explain_none(results.patients, protocol))
     said += [_verdict(results, cohort) for cohort in results.scores["cohort"].unique()]
     sentence = "; ".join(said)
     return f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def explain_none(patients: pd.DataFrame, protocol: ProtocolSettings) -> str:
+    """Why there is no model of these patients; nothing if there is one."""
+    used = patients[patients["left_out"] == ""]
+    deaths = int(used["observed"].sum())
+    if deaths < protocol.smallest:
+        return f"patients with a mask and a known day of death: {deaths}, too few for survival models, which need {protocol.smallest}"
+    return "" if used["age"].nunique() > 1 else "no two different ages are known, and survival models are compared with age alone"
 
 
 def _change(results: Results) -> str:
@@ -74,7 +82,8 @@ def _verdict(results: Results, cohort: str) -> str:
     gain = _tested(results, cohort, "concordance")
     alone, shape = (_score(results, cohort, pair, "concordance") for pair in (BASELINE, (gain["model"], gain["features"])))
     signs = [gain["low"] > 0, gain["fold_low"] > 0, gain["p"] < 0.05]
-    said = "the segmentation may add to age, but this is not certain," if any(signs) else "no gain from the segmentation over age is shown"
+    may = any(signs) and gain["gain"] > 0  # shapes can say more than those of other patients, and still cost the model more than that
+    said = "the segmentation may add to age, but this is not certain," if may else "no gain from the segmentation over age is shown"
     if all(signs):
         said = "the segmentation adds to age"
     elif gain["high"] < 0:
