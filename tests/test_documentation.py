@@ -186,7 +186,7 @@ def check_files(words: list[str]) -> None:
 RUN = {
     "cp data/06_models/segmentation/classic_unet/network.safetensors pretrained.safetensors",
     "kedro run --namespaces=segmentation.classic_unet --params segmentation.initial_weights=pretrained.safetensors,segmentation.recipe.learning_rate=0.001",
-    "kedro run --namespaces=segmentation.classic_unet --params segmentation_source=scans",
+    "kedro run --namespaces=segmentation.classic_unet",
     "kedro run --pipelines segmentation --to-outputs segmentation.slices,segmentation.splits --params segmentation_source=scans",
 }
 

@@ -72,7 +72,7 @@ def write_card(networks: Sequence[TrainedNetwork]) -> str:
     sections = [
         Section("Files", "Each describes itself: sizes, classes, preparation, recipe, temperature and scores are in its header.", [("Networks", files)]),
         Section("Intended use", USE),
-        Section("Figures", PROTOCOL, tables),
+        Section("Figures", PROTOCOL.replace("the test images were used once", "the test images were scored twice (see the limits)"), tables),
         Section("Known limits", write_list(limits)),
         Section("How to use them", USAGE),
         Section("How they were made", MADE),

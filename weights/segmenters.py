@@ -28,7 +28,7 @@ PROTOCOL = (
 USAGE = """\
     kedro run --pipelines inference_segmentation --params inference_source=PATH                     # new scans in, masks out
     kedro run --pipelines segmentation --to-outputs segmentation.slices,segmentation.splits --params segmentation_source=scans     # to go on with your own
-    kedro run --namespaces=segmentation.{name} --params segmentation_source=scans,segmentation.initial_weights=weights/{name}.safetensors
+    kedro run --namespaces=segmentation.{name} --params segmentation.initial_weights=weights/{name}.safetensors
 
 Training goes on from the first of the networks in the file. Outside Kedro, `brain_tumor.networks.trained.read_network` reads it; its `description` says
 how slices are prepared, and `module()` gives their logits, those of all its networks together."""

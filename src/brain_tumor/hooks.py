@@ -59,7 +59,9 @@ def _require_known(written: Mapping[str, Any], loader: OmegaConfigLoader) -> Non
         if key.count(".") < 2 and key not in known:
             close = get_close_matches(key, known, n=1)
             hint = f"; did you mean '{close[0]}'?" if close else ";"
-            raise ValueError(f"there is no parameter '{key}'{hint} it is in conf/{loader.env}/parameters*.yml, and not in conf/{loader.base_env}")
+            raise ValueError(
+                f"there is no parameter '{key}'{hint} it is in conf/{loader.env or loader.default_run_env}/parameters*.yml, and not in conf/{loader.base_env}"
+            )
 
 
 def _paths(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

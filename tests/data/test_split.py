@@ -70,4 +70,4 @@ def test_persons_are_found_by_name_and_by_content(caplog):
     patients, named = pd.Series(["a", "b", "c", "d", "e"]), pd.Series(["a", "x", "c", "x", "e"])
     files = pd.DataFrame({"patient": ["a", "a", "b", "c", "d", "e"], "hash": ["1", "2", "3", "2", "4", "5"]})
     assert find_persons(patients, named, files).tolist() == ["a", "x", "a", "x", "e"]
-    assert "a and c have a file in common" in caplog.text
+    assert "a and c have the same files" in caplog.text

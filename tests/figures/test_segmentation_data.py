@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brain_tumor.figures.segmentation_data import animate_patient, draw_heights, draw_histograms, draw_montage, draw_patients
+from brain_tumor.figures.segmentation_data import BAND, animate_patient, draw_heights, draw_histograms, draw_montage, draw_patients
 
 
 @pytest.fixture
@@ -31,8 +31,9 @@ def test_figures_show_what_is_there_and_survive_what_is_not(slices):
 
 def test_film_has_a_frame_for_each_slice_and_colours_only_the_last_panel(slices):
     image, labels = slices
-    film = animate_patient(image, labels, {"FLAIR": 0, "T1ce": 2})
-    assert film.frames.shape == (5, 16, 48, 3)
-    grey, coloured = film.frames[:, :, :32], film.frames[:, :, 32:]
+    film = animate_patient(image, labels, {"FLAIR": 0, "T1ce": 2}, "SIMULATED")
+    assert film.frames.shape == (5, BAND + 16, 48, 3)
+    assert film.frames[:, :BAND].any(), "the title"
+    grey, coloured = film.frames[:, BAND:, :32], film.frames[:, BAND:, 32:]
     assert (grey == grey[..., :1]).all()
     assert (coloured != coloured[..., :1]).any()

@@ -73,3 +73,10 @@ def test_weighing_is_a_product(channels):
     gradient = torch.randn_like(x)
     for one, other in zip(*([y, *torch.autograd.grad(y, [x, weight], gradient)] for y in (weigh(x, weight), x * weight)), strict=True):
         assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_a_batch_may_be_empty():
+    """As that of a process for which no slice was left."""
+    norm = GroupNorm(2, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert norm(torch.zeros(0, 4, 32, 32, dtype=torch.bfloat16)).shape == (0, 4, 32, 32)

@@ -34,6 +34,10 @@ def test_residual_attention_unet_is_the_reference_but_for_its_head():
     assert sum(p.numel() for p in network.parameters()) == 6_155_632
 
 
+def test_groups_divide_the_channels():
+    assert build("residual_attention_unet", n_filters=12)(torch.zeros(1, 4, 32, 32)).shape == (1, 3, 32, 32)
+
+
 def test_every_network_is_pinned():
     assert set(PARAMETERS) == set(networks_of("segmentation"))
 

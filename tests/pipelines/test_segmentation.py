@@ -372,6 +372,12 @@ def test_folds_that_are_not_there_are_refused(finished, tmp_path):
         train(finished, tmp_path, folds=4)
 
 
+def test_folds_on_several_machines_are_refused(finished, tmp_path):
+    engine = EngineSettings(device="cpu", precision="fp32", nodes=2, rendezvous="localhost:1")
+    with pytest.raises(ValueError, match=r"segmentation\.folds is 2 and training\.nodes 2, but a fold is trained on one machine"):
+        train(finished, tmp_path, folds=2, engine=engine)
+
+
 def test_a_fold_without_a_patient_is_refused(finished, tmp_path):
     """Three patients learn, one is for testing: of five folds one at least is empty."""
     with pytest.raises(ValueError, match=r"fold \d of 5 has no patient to validate with: \d are not for testing; set segmentation\.folds .* to fewer"):
@@ -439,11 +445,11 @@ def test_patients_without_tumour_are_nothing_to_learn_from(finished, tmp_path):
         train(finished, tmp_path, slices=tmp_path / "slices.h5")
 
 
-def train(finished, folder, *, recipe=None, sizes=None, folds=1, initial_weights=None, slices=None, splits=None):
+def train(finished, folder, *, recipe=None, sizes=None, folds=1, initial_weights=None, slices=None, splits=None, engine=None):
     store = Store(slices or finished / "data/03_primary/segmentation/slices.h5")
     splits = pd.read_csv(finished / "data/05_model_input/segmentation/splits.csv") if splits is None else splits
     experiment = ExperimentSettings(network="classic_unet", sizes=sizes or {"n_filters": 4})
-    engine = EngineSettings(device="cpu", precision="fp32")
+    engine = engine or EngineSettings(device="cpu", precision="fp32")
     return train_network(store, splits, Checkpoints(folder), experiment, recipe or SegmentationRecipe(), engine, folds, initial_weights)
 
 

@@ -196,6 +196,10 @@ def test_tables_may_lie_elsewhere(project, masks, tmp_path):
     patients = table(project, "data/05_model_input/survival/expert/patients.csv", keep_default_na=False)
     assert (patients["left_out"] == "").all()
     assert set(patients["grade"]) == {"HGG"}
+    assert not patients["simulated"].any()
+    (tmp_path / "tables" / "SIMULATED.txt").touch()  # simulated days make simulated patients of real masks
+    run(project, "survival", node_names=nodes, survival_source=str(masks), survival_tables=str(tmp_path / "tables"))
+    assert table(project, "data/05_model_input/survival/expert/patients.csv")["simulated"].all()
 
 
 def test_too_few_patients_have_features_alone(project, masks, caplog):

@@ -170,6 +170,14 @@ def test_average_forgets_the_first_weights():
     assert batches == 39
 
 
+def test_an_epoch_whose_last_update_ruins_the_weights_is_not_kept(store, tmp_path):
+    """All its losses were taken before that update."""
+    recipe = SegmentationRecipe(epochs=1, batch_size=12, epoch_steps=1, learning_rate=1e30, keep="last", gradient_clip=0)
+    with pytest.raises(ValueError, match=r"the validation loss is nan in epoch 1, .*lower the recipe's learning_rate"):
+        fit(job(store, tmp_path, recipe))
+    assert Checkpoints(tmp_path).newest() is None
+
+
 def test_loss_that_is_not_finite_names_the_batch_and_keeps_the_checkpoint(store, tmp_path):
     recipe = SegmentationRecipe(epochs=2, batch_size=4, epoch_steps=3, augmentation=Augmentation(flip=0))
     fit(job(store, tmp_path, recipe))

@@ -3,6 +3,7 @@ import pytest
 import torch
 from monai.losses import DiceLoss, FocalLoss, TverskyLoss
 
+from brain_tumor.training import losses
 from brain_tumor.training.losses import OverlapEntropy, attention_loss
 
 
@@ -47,6 +48,27 @@ def test_attention_loss_by_hand():
     other = (np.log(2) + 1 - 2 * 0.5 / (8 + 1)) / 2
     fine = torch.zeros(1, 1, 4, 4)
     assert attention_loss({"one": coarse, "two": fine}, tumour).item() == pytest.approx((expected + other) / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("dice_weight", [0.5, 1.0])
+def test_a_cell_that_is_tumour_in_part_is_best_found_in_part(dice_weight):
+    """Cells of coarse maps, which deep supervision learns from."""
+    loss, part = OverlapEntropy(dice_weight), torch.full((1, 1, 4, 4), 0.3)
+    losses = {share: loss(torch.full((1, 1, 4, 4), share).logit(), part).item() for share in (0.02, 0.1, 0.2, 0.3, 0.4, 0.6)}
+    assert min(losses, key=losses.get) == 0.3
+
+
+def test_attention_loss_of_two_processes_is_that_of_the_whole_batch(monkeypatch):
+    maps, tumour = {"a": torch.randn(4, 1, 4, 4), "b": torch.randn(4, 1, 8, 8)}, (torch.rand(4, 1, 16, 16) < 0.02).float()
+    tumour[2:] = 0
+    shares: list[torch.Tensor] = []
+    first, second = ({name: value[part] for name, value in maps.items()} for part in (slice(2), slice(2, 4)))
+    monkeypatch.setattr(losses, "over_processes", lambda sums: shares.append(sums) or sums)
+    attention_loss(second, tumour[2:])
+    monkeypatch.setattr(losses, "over_processes", lambda sums: sums + shares.pop(0))
+    together = attention_loss(first, tumour[:2])
+    monkeypatch.setattr(losses, "over_processes", lambda sums: sums)
+    assert together.item() == pytest.approx(attention_loss(maps, tumour).item())
 
 
 def test_a_gate_that_has_closed_is_opened_again():

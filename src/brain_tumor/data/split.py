@@ -40,7 +40,7 @@ def find_persons(patients: pd.Series, named: pd.Series, files: pd.DataFrame) -> 
     alike = files.drop_duplicates().groupby("hash")["patient"].agg(list)
     same = sorted({(names[0], other) for names in alike for other in names[1:]})
     for first, other in same:
-        logger.warning("%s and %s have a file in common: they are taken for one person", first, other)
+        logger.warning("%s and %s have the same files: they are taken for one person", first, other)
     pairs = [(number[first], number[other]) for first, other in same]
     pairs += [(rows[0], other) for rows in (np.flatnonzero(named == person) for person in named.unique()) for other in rows[1:]]
     group = join_groups(len(patients), *np.array(pairs, np.int64).reshape(-1, 2).T)

@@ -70,7 +70,12 @@ def draw_meaning(summary: pd.DataFrame, title: str) -> Figure:
 
 
 def animate_history(
-    plane: Float[np.ndarray, "s s"], truth: UInt8[np.ndarray, "s s"], maps: Float[np.ndarray, "e k s s"], names: Sequence[str], milliseconds: int = 400
+    plane: Float[np.ndarray, "s s"],
+    truth: UInt8[np.ndarray, "s s"],
+    maps: Float[np.ndarray, "e k s s"],
+    names: Sequence[str],
+    title: str,
+    milliseconds: int = 400,
 ) -> Animation:
     """One slice over the epochs: the truth, then the probability of each tissue and each attention map; the last epoch stays longer."""
     frames = []
@@ -82,7 +87,7 @@ def animate_history(
             if attention is not None:
                 show(axes, overlay(plane, attention))
             axes.set_title(name, fontsize="x-small")
-        figure.suptitle(f"epoch {epoch}", fontsize="small")
+        figure.suptitle(f"{title}epoch {epoch}", fontsize="small")
         frames.append(_pixels(figure))
     return Animation(np.stack([*frames, *[frames[-1]] * 4]), milliseconds)
 

@@ -8,8 +8,12 @@ import pandas as pd
 from jaxtyping import Float16, UInt8
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image, ImageDraw
 
 from brain_tumor.figures.segmentation import TISSUE_COLOURS, paint
+
+BAND = 12
+"""Height in pixels of the title above a film."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,8 @@ def draw_montage(image: Float16[np.ndarray, "n m s s"], labels: UInt8[np.ndarray
     return figure
 
 
-def animate_patient(image: Float16[np.ndarray, "n m s s"], labels: UInt8[np.ndarray, "n s s"], shown: Mapping[str, int]) -> Animation:
-    """A patient's slices from the feet up: each modality shown, then the tissues in colour over the first.
+def animate_patient(image: Float16[np.ndarray, "n m s s"], labels: UInt8[np.ndarray, "n s s"], shown: Mapping[str, int], title: str) -> Animation:
+    """A patient's slices from the feet up, under the title: each modality shown, then the tissues in colour over the first.
 
     Args:
         shown: modality > its channel.
@@ -104,4 +108,7 @@ def animate_patient(image: Float16[np.ndarray, "n m s s"], labels: UInt8[np.ndar
     for planes, mask in zip(image.astype(np.float32), labels, strict=True):
         panels = [paint(planes[channel], nothing) for channel in shown.values()] + [paint(planes[next(iter(shown.values()))], mask)]
         frames.append(np.concatenate([np.swapaxes(panel, 0, 1) for panel in panels], axis=1))
-    return Animation((np.stack(frames) * 255).round().astype(np.uint8))
+    film = (np.stack(frames) * 255).round().astype(np.uint8)
+    band = Image.new("RGB", (film.shape[2], BAND))
+    ImageDraw.Draw(band).text((2, 0), title, fill="white")
+    return Animation(np.concatenate([np.broadcast_to(np.asarray(band), (len(film), *np.asarray(band).shape)), film], axis=1))

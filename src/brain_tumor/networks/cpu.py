@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d
 
 CACHED = 1 << 16
@@ -102,7 +103,7 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:  # noqa: A002  # the name in nn.GroupNorm
         """The map with mean 0 and deviation 1 over each group of channels, then scaled and shifted by channel."""
-        if in_bf16_on_cpu(input) and input.dtype == torch.bfloat16 and input[0, 0].numel() > 512:  # torch's own is quick on small maps
+        if in_bf16_on_cpu(input) and input.dtype == torch.bfloat16 and len(input) and input[0, 0].numel() > 512:  # torch's own is quick on small maps
             return _GroupNorm.apply(input, self.weight, self.bias, self.num_groups, self.eps)
         return super().forward(input)
 
@@ -167,6 +168,7 @@ class _Mish(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         return ctx.saved_tensors[0] * gradients[0]
 

@@ -5,6 +5,8 @@ residual block of one channel that ends in a GELU, which can't say "background";
 each tissue (99 parameters for three tissues instead of 336, so 6,155,395 at base 32 instead of 6,155,632).
 """
 
+from math import gcd
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -63,7 +65,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        groups = min(8, out_channels)
+        groups = gcd(8, out_channels)
         self.residual = nn.Sequential(
             nn.Conv2d(in_channels, out_channels, 3, padding=1),
             GroupNorm(groups, out_channels),

@@ -53,8 +53,11 @@ class ClassificationTask(Task):
         ranks, rank = self.trainer.world_size, self.global_rank
         chances = draw_chances(self.recipe.batch_size, self.seed, self.current_epoch, index)
         mine = {name: value[rank::ranks] for name, value in chances.items()}
-        image, truth = blend(augment(batch["image"], mine, self.augmentation), self.truth(batch["label"]), mine["blend"], self.augmentation)
-        loss = cross_entropy(self.network(to_input(image, self.channels)).float(), truth, reduction="sum") / truth.sum()
+        with torch.autocast(self.device.type, enabled=False):  # in bf16 places would be off by up to a quarter of a pixel
+            image = augment(batch["image"], mine, self.augmentation)
+        image, truth = blend(image, self.truth(batch["label"]), mine["blend"], self.augmentation)
+        entropy = cross_entropy(self.network(to_input(image, self.channels)).float(), truth, reduction="sum")
+        loss = over_processes(entropy) / over_processes(truth.sum())
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=self.recipe.batch_size)
         return loss
 

@@ -27,9 +27,9 @@ class Device:
         """The context in which a network computes in this precision."""
         return torch.autocast(self.accelerator, torch.bfloat16, enabled=self.precision == "bf16-mixed")
 
-    def place(self, network: nn.Module) -> nn.Module:
-        """The network moved here, with channels last in memory: the layout that fast convolutions want."""
-        return network.to(self.accelerator).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def place(self, network: nn.Module, number: int = 0) -> nn.Module:
+        """The network moved to one of the devices here, with channels last in memory: the layout that fast convolutions want."""
+        return network.to(self.of(number)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def place_batch(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """A batch of images moved here, in the layout of `place`."""

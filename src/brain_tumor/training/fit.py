@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from math import isfinite
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -135,12 +136,12 @@ def train(job: Job, resume: tuple[Path, int] | None, rank: int) -> None:
         warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # of torch 2.13 to Lightning 2.6
         warnings.filterwarnings("ignore", "The number of training batches .* is smaller than the logging interval")
         warnings.filterwarnings("ignore", "It is recommended to use `self.log")  # what is logged is summed over processes already
-        trainer = _trainer(job, device)
-        device.place(task)
+        trainer = _trainer(job, device, rank)
+        device.place(task, rank % engine.devices)
         trainer.fit(task, train_loader, validation_loader, ckpt_path=checkpoint, weights_only=True)
 
 
-def _trainer(job: Job, device: Device) -> lightning.Trainer:
+def _trainer(job: Job, device: Device, rank: int) -> lightning.Trainer:
     engine, recipe = job.engine, job.recipe
     many = engine.devices * engine.nodes > 1
     average: list[Callback] = [WeightAveraging(multi_avg_fn=MovingAverage(recipe.ema))] if recipe.ema else []
@@ -156,7 +157,7 @@ def _trainer(job: Job, device: Device) -> lightning.Trainer:
         max_epochs=recipe.epochs,
         callbacks=[*average, Seeded(engine.seed), FiniteLoss(job.train), Record(job)],
         enable_progress_bar=sys.stderr.isatty() if many else shows_progress(),
-        logger=tracker(job) or False,
+        logger=(tracker(job) if rank == 0 else None) or False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
@@ -250,6 +251,11 @@ class Record(Checkpoint):
     def on_train_epoch_end(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
         """Note the epoch, validation included."""
         scores = {name: value.item() for name, value in trainer.callback_metrics.items()}
+        if not isfinite(scores["validation_loss"]):
+            raise ValueError(
+                f"the validation loss is {scores['validation_loss']} in epoch {len(self.rows) + 1}, after updates that looked sound: "
+                "lower the recipe's learning_rate or set its gradient_clip to 1. The last good checkpoint is kept"
+            )
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         row = {"epoch": len(self.rows) + 1} | scores | {"learning_rate": rate, "seconds": perf_counter() - self.start}
         self.rows.append(row)

@@ -28,13 +28,16 @@ class OverlapEntropy(nn.Module):
         return self.value(over_processes(self.sums(logits, truth)))
 
     def sums(self, logits: Float[Tensor, "b k h w"], truth: Float[Tensor, "b k h w"]) -> Float[Tensor, "5 k"]:
-        """Overlap, found, there, cross-entropy and pixels of each tissue; in fp32 whatever the network's precision."""
+        """Overlap, found, there, cross-entropy and pixels of each tissue; in fp32 whatever the network's precision.
+
+        Overlap is the smaller of the two, which is their product where truth is 0 or 1: of a coarse cell that is tumour in part, a product asks for 0.
+        """
         logits = logits.float()
         probability = logits.sigmoid()
         entropy = binary_cross_entropy_with_logits(logits, truth, reduction="none")
         if self.focal:
             entropy = entropy * (probability - truth).abs() ** self.focal
-        return torch.stack([x.sum((0, 2, 3)) for x in (probability * truth, probability, truth, entropy, torch.ones_like(truth))])
+        return torch.stack([x.sum((0, 2, 3)) for x in (torch.minimum(probability, truth), probability, truth, entropy, torch.ones_like(truth))])
 
     def value(self, sums: Float[Tensor, "5 k"]) -> Float[Tensor, ""]:
         """The loss that these sums give."""
@@ -56,8 +59,10 @@ def attention_loss(maps: Mapping[str, Float[Tensor, "b 1 _ _"]], tumour: Float[T
     for logits in maps.values():
         logits, there = logits.float(), adaptive_max_pool2d(tumour, logits.shape[-2:])
         found = logits.sigmoid()
-        dice = 1 - (2 * (found * there).sum() + 1e-5) / (found.sum() + there.sum() + 1e-5)
-        losses.append((binary_cross_entropy_with_logits(logits, there) + dice) / 2)
+        entropy = binary_cross_entropy_with_logits(logits, there, reduction="sum")
+        sums = torch.stack([(found * there).sum(), found.sum() + there.sum(), entropy, torch.ones_like(there).sum()])
+        overlap, both, entropy, pixels = over_processes(sums)
+        losses.append((entropy / pixels + 1 - (2 * overlap + 1e-5) / (both + 1e-5)) / 2)
     return torch.stack(losses).mean()
 
 

@@ -106,7 +106,8 @@ class SegmentationTask(Task):
         ranks, rank = self.trainer.world_size, self.global_rank
         chances = draw_chances(self.recipe.batch_size, batch["image"].shape[1], self.seed, self.current_epoch, index)
         mine = {name: value[rank::ranks] for name, value in chances.items()}
-        image, labels = augment(batch["image"], batch["labels"], mine, self.augmentation)
+        with torch.autocast(self.device.type, enabled=False):  # in bf16 a turned slice would be off by a quarter of a pixel
+            image, labels = augment(batch["image"], batch["labels"], mine, self.augmentation)
         truth = to_channels(labels, self.tissues)
         with outputs(self.gates) as maps, outputs(self.coarse) as coarse:
             loss = self.loss(self.network(image), truth)

@@ -78,7 +78,8 @@ def _preparation(data_set: DataSet, about: Mapping[str, Any]) -> str:
 
 def _sets(patients: pd.DataFrame, splits: pd.DataFrame, policy: SplitSettings) -> Section:
     text = (
-        f"By patient, seed {policy.seed}: {policy.validation:.0%} to validate on, {policy.test:.0%} to test on, at least one of each, the rest to train on; "
+        f"By person (visits and other names of one stay together), seed {policy.seed}: {policy.validation:.0%} to validate on, "
+        f"{policy.test:.0%} to test on, at least one of each, the rest to train on; "
         f"{policy.folds} folds for cross-validation. Grades and tumour volumes are spread evenly over the sets."
     )
     return Section("Sets", text, [("Patients in each set", count_sets(patients, splits))])

@@ -156,7 +156,7 @@ def draw_data(slices: Store, index: pd.DataFrame, patients: pd.DataFrame) -> dic
         "2_heights": draw_heights(index, tissues, title),
         "3_histograms": draw_histograms(images, labels, modalities, tissues, title),
         "4_montage": draw_montage(images, labels, rows["patient"][fullest].tolist(), title),
-        "5_slices": animate_patient(film, film_labels, shown),
+        "5_slices": animate_patient(film, film_labels, shown, f"{longest}, {title}"),
     }
 
 

@@ -171,6 +171,7 @@ def _compare(network: TrainedNetwork, scores: pd.DataFrame, used: pd.DataFrame) 
         tables.append(("Masks that could not be compared with", unusable[["patient", "not_compared"]]))
     return Section(
         "Against experts' masks",
-        f"{PROTOCOL} This says something only of patients whom {network.name} did not learn from; nothing here knows whether these are such.",
+        f"{PROTOCOL} This says something only of patients whom {network.name} did not learn from. Those whom its file names are named above; whoever bears "
+        "another name here is not recognised.",
         tables,
     )

@@ -92,5 +92,5 @@ def draw_attention(
     return {
         "1_maps": draw_maps(image[:, 0].astype(np.float32), labels, maps.astype(np.float32), names, attention_maps.description["names"], f"{title}: attention"),
         "2_meaning": draw_meaning(attention_summary, f"{title}: what the maps mean"),
-        "3_epochs": animate_history(example[0, 0].astype(np.float32), truth[0], seen.astype(np.float32), grown["names"]),
+        "3_epochs": animate_history(example[0, 0].astype(np.float32), truth[0], seen.astype(np.float32), grown["names"], f"{title}: "),
     }

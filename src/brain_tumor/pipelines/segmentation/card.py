@@ -85,7 +85,7 @@ def _list_epochs(network: TrainedNetwork) -> str:
 
 def _training_data(index: pd.DataFrame, splits: pd.DataFrame, networks: Sequence[TrainedNetwork], origin: Origin) -> Section:
     members = len(networks[0].members)
-    text = f"{origin.text} Split by patient: none is in two sets. `data_sheet.md` says more of the data."
+    text = f"{origin.text} Split by person: none is in two sets. `data_sheet.md` says more of the data."
     if members > 1:
         text += f" Each network is {members} members that answer together; each member was validated on other patients of the training and validation sets."
     return Section("Training data and split", text, [("Patients and slices in each set", count_used(index, splits))])

@@ -18,8 +18,8 @@ RULES = (
 )
 PROTOCOL = (
     f"Protocol “volume”: counts summed over all slices of a patient, then mean and median over patients. {RULES} Patients of the test set were seen neither "
-    "in training nor in choosing an epoch. Of several networks the best is named by these scores, which flatters it a little. Scores are measured on the grid "
-    "that slices are prepared on"
+    "in training nor in choosing an epoch here. Of several networks the best is named by these scores, which flatters it a little. Scores are measured on "
+    "the grid that slices are prepared on"
 )
 
 

@@ -36,6 +36,10 @@ def train_network(
 
     With several folds one network for each; they answer together. Goes on from a checkpoint of the same settings and data.
     """
+    from brain_tumor.training.device import choose_device
+
+    if folds > 1 and engine.nodes > 1:
+        raise ValueError(f"segmentation.folds is {folds} and training.nodes {engine.nodes}, but a fold is trained on one machine; set one of them to 1")
     about, rows = slices.description, slices.rows
     sizes = {"in_channels": len(about["modalities"]), "out_channels": len(about["tissues"])} | experiment.sizes
     _require_match(sizes, about)
@@ -44,7 +48,7 @@ def train_network(
     recipe = experiment.adapt(recipe)
     window = find_window(slices)
     logger.info("%s sees %d x %d of the %d x %d pixels of a slice, which hold every brain", experiment.network, *window.shape, *[about["slice_size"]] * 2)
-    settings = [experiment.network, sizes, recipe.model_dump(), engine.seed, engine.precision, start, window, code_state()]
+    settings = [experiment.network, sizes, recipe.model_dump(), engine.seed, choose_device(engine).precision, start, window, code_state()]
     fitted, marks, learned, held_out = [], [], [], _validation_patients(splits, folds)
     for number, patients in enumerate(held_out):
         train = np.flatnonzero(rows["patient"].isin(splits.loc[splits["split"] != TEST, "patient"]) & ~rows["patient"].isin(patients))

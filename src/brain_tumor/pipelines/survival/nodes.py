@@ -93,6 +93,7 @@ def join_patients(features: pd.DataFrame, tables: Path, protocol: ProtocolSettin
 def join_predicted_patients(features: pd.DataFrame, tables: Path, protocol: ProtocolSettings) -> pd.DataFrame:
     """The same for predicted masks, whose features can be compared with those of expert masks without tables too."""
     patients = survival.join_patients(features, read_clinical_rows(tables))
+    patients["simulated"] |= is_simulated(tables)
     used = patients[patients["left_out"] == ""]
     logger.info("%d patients are modelled, %d of them known only to be alive; %d left out", len(used), (~used["observed"]).sum(), len(patients) - len(used))
     for reason, count in patients.loc[patients["left_out"] != "", "left_out"].value_counts().items():
