@@ -32,9 +32,12 @@ USAGE = """\
 
 Training goes on from the first of the networks in the file. Outside Kedro, `brain_tumor.networks.trained.read_network` reads it; its `description` says
 how slices are prepared, and `module()` gives their logits, those of all its networks together."""
-SETTINGS = (
+DATA = (
     "data_segmentation.preparation.slice_size=128,data_segmentation.split.validation=0.01,data_segmentation.split.test=0.01,data_segmentation.split.folds=3,"
-    "data_segmentation.split.seed=3,segmentation.folds=3,segmentation.{name}.sizes.n_filters=16,segmentation.recipe.batch_size=16,"
+    "data_segmentation.split.seed=3"
+)
+SETTINGS = (
+    "segmentation.folds=3,segmentation.{name}.sizes.n_filters=16,segmentation.recipe.batch_size=16,"
     "segmentation.recipe.epochs=60,segmentation.recipe.keep=last,segmentation.recipe.empty_slices=0.3"
 )
 MADE = f"""\
@@ -42,8 +45,8 @@ First on the embedded sample (SIMULATED), then on real slices from the weights f
 
     kedro run --namespaces=segmentation.{{name}} --params segmentation.{{name}}.epochs=20,segmentation.recipe.empty_slices=1      # after the data of `make demo`
     cp data/06_models/segmentation/{{name}}/network.safetensors pretrained.safetensors
-    kedro run --pipelines segmentation --env full --to-outputs segmentation.slices,segmentation.splits --params segmentation_source=FOLDER,{SETTINGS}
-    kedro run --namespaces=segmentation.{{name}} --env full --params segmentation_source=FOLDER,segmentation.initial_weights=pretrained.safetensors,{SETTINGS}
+    kedro run --pipelines segmentation --env full --to-outputs segmentation.slices,segmentation.splits --params segmentation_source=FOLDER,{DATA}
+    kedro run --namespaces=segmentation.{{name}} --env full --params segmentation.initial_weights=pretrained.safetensors,{SETTINGS}
 
 Then `python weights/collect.py segmentation {{name}}`."""  # noqa: E501
 SOURCES = yaml.safe_load((Path(__file__).parents[1] / "conf/base/parameters_data_segmentation.yml").read_text())["data_segmentation"]["origin"]["sources"]

@@ -13,6 +13,7 @@ from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Node, Pipeline
+from omegaconf import OmegaConf
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Parameters:
                 close = get_close_matches(key, known, n=1)
                 hint = f"; did you mean '{close[0]}'?" if close else ""
                 raise ValueError(f"there is no parameter '{key}'{hint} Parameters are in conf/*/parameters*.yml")
-        loader.runtime_params = {key: value for key, value in written.items() if isinstance(value, str)} | (loader.runtime_params or {})
+        loader.runtime_params = {key: value for key, value in written.items() if isinstance(value, str | int)} | (loader.runtime_params or {})
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
@@ -53,15 +54,18 @@ class Parameters:
 
 def _require_known(written: Mapping[str, Any], loader: OmegaConfigLoader) -> None:
     """Refuse a name that no file of `conf/base` has: of a parameter, or in a block. What is deeper is checked by the settings that it becomes."""
-    base = OmegaConfigLoader(loader.conf_source, loader.base_env, base_env=loader.base_env, default_run_env=loader.base_env)["parameters"]
-    known = {path for path in _paths(base) if path.count(".") < 2}
+    files = sorted((Path(loader.conf_source) / str(loader.base_env)).rglob("parameters*.y*ml"))  # as they stand: only names are asked for
+    known = {path for file in files for path in _paths(cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.load(file)))) if path.count(".") < 2}
     for key in _paths(written):
-        if key.count(".") < 2 and key not in known:
-            close = get_close_matches(key, known, n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else ";"
-            raise ValueError(
-                f"there is no parameter '{key}'{hint} it is in conf/{loader.env or loader.default_run_env}/parameters*.yml, and not in conf/{loader.base_env}"
-            )
+        if key.count(".") > 1 or key in known or key.startswith("_"):
+            continue
+        close = get_close_matches(key, known, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ";"
+        where = f"conf/{loader.env or loader.default_run_env}/parameters*.yml"
+        raise ValueError(f"there is no parameter '{key}'{hint} it is in {where}, and not in conf/{loader.base_env}")
+    for name in written:
+        if "." in name:
+            raise ValueError(f"'{name}' in a parameters file is one name with a dot in it; write it as a block in a block")
 
 
 def _paths(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -66,6 +67,34 @@ def test_numbers_are_names_of_patients(project, tmp_path, rng):
     tested = splits.loc[splits["split"] == "test", "patient"].tolist()
     scores = pd.read_csv(project / "data/08_reporting/segmentation/classic_unet/patient_scores.csv", dtype={"patient": str})
     assert sorted(scores["patient"].unique()) == tested
+
+
+def test_what_could_not_be_opened_is_looked_at_again(project, sample, monkeypatch):
+    """The file is as it was, so its state says nothing of what has passed."""
+    opened = Path.read_bytes
+
+    def refuse(path):
+        if path.name == "volume_2_slice_74.h5":
+            raise PermissionError(1, "Operation not permitted")
+        return opened(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    nodes = ["data_segmentation.index_slices"]
+    index = run(project, "data_engineering", node_names=nodes, segmentation_source=str(sample), preparation={"workers": 1})["segmentation.index"].load()
+    assert index.loc[index["left_out"] != "", "slice"].tolist() == [74]
+    monkeypatch.undo()
+    index = run(project, "data_engineering", node_names=nodes, segmentation_source=str(sample), preparation={"workers": 1})["segmentation.index"].load()
+    assert (index["left_out"] == "").all()
+
+
+def test_a_person_declared_later_changes_no_slice(project, sample):
+    run(project, "data_engineering", segmentation_source=str(sample))
+    store = project / "data/03_primary/segmentation/slices.h5"
+    before = store.stat().st_mtime_ns
+    run(project, "data_engineering", segmentation_source=str(sample), data_segmentation={"data_set": {"person": "(.*_00)[12]"}})
+    assert store.stat().st_mtime_ns == before
+    persons = pd.read_csv(project / "data/02_intermediate/segmentation/patients.csv", dtype=str)["person"]
+    assert persons.tolist() == ["BraTS20_Training_00"] * 2 + [f"BraTS20_Training_00{k}" for k in (3, 4, 5)]
 
 
 def test_order_of_files_changes_nothing(project, sample, tmp_path):

@@ -283,6 +283,7 @@ def test_misspelt_parameter_is_refused(project):
         ("segmentaton_source: /scans", "there is no parameter 'segmentaton_source'; did you mean 'segmentation_source'"),
         ("segmentation: {fold: 5}", r"there is no parameter 'segmentation\.fold'; did you mean 'segmentation\.folds'"),
         ("data_segmentation: {splitt: {test: 0.1}}", r"did you mean 'data_segmentation\.split'"),
+        ("training.seed: 1", r"'training\.seed' in a parameters file is one name with a dot in it; write it as a block in a block"),
     ],
 )
 def test_a_misspelt_name_in_a_parameters_file_is_refused(project, written, message):
@@ -414,6 +415,9 @@ def test_weights_that_know_patients_to_be_scored_are_reported(finished, tmp_path
     assert f"classic_unet started from weights that had learned from patients who are scored here ({known}): its scores flatter." in protocol(about, [network])
     silent = replace(network, description=network.description | {"started_from": {"data_set": "x", "simulated": True, "scored": None}})
     assert "whose file doesn't say whom they learned from" in protocol(about, [silent])
+    assert silent.patients is None, "nor does it know whom those before it knew"
+    phantoms = replace(silent, description=silent.description | {"simulated": False})
+    assert phantoms.patients == set(network.description["patients"]), "phantoms are nobody"
 
 
 def test_predictions_of_slices_that_have_been_replaced_are_refused(finished, project):
@@ -422,7 +426,7 @@ def test_predictions_of_slices_that_have_been_replaced_are_refused(finished, pro
     with h5py.File(project / "data/03_primary/segmentation/slices.h5", "a") as file:
         file.attrs["description"] = json.dumps(json.loads(file.attrs["description"]) | {"fingerprint": "another"})
     for node in ("segmentation.classic_unet.count_pixels", "segmentation.classic_unet.draw_results"):
-        with pytest.raises(ValueError, match=r"predictions\.h5 was made from rows that .*slices\.h5 doesn't hold any more"):
+        with pytest.raises(ValueError, match=r"predictions\.h5 was not made from the rows that .*slices\.h5 holds now"):
             run(project, node_names=[node])
     with pytest.raises(ValueError, match="run what makes it again"):
         run(project, "survival_predicted", node_names=["survival.classic_unet.measure_predictions"])

@@ -58,8 +58,8 @@ def read_clinical_rows(source: Path) -> pd.DataFrame:
 
 
 def _newest_name(names: pd.DataFrame) -> pd.Series:
-    """Of each row the name in the newest BraTS that has one."""
-    newest_first = sorted(names, key=lambda column: (column.startswith("BraTS_"), column), reverse=True)
+    """Of each row the name in BraTS 2020, by which survival is listed, or else in the newest that has one."""
+    newest_first = sorted(names, key=lambda column: (column == "BraTS_2020_subject_ID", column.startswith("BraTS_"), column), reverse=True)
     return names[newest_first].replace("", pd.NA).bfill(axis=1).iloc[:, 0].fillna("")
 
 

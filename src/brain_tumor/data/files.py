@@ -44,6 +44,8 @@ def is_simulated(folder: Path) -> bool:
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """As `os.walk`, through links, but no folder is entered twice."""
+    if not folder.is_dir():
+        return
     entered = {folder.resolve()}
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=_warn):
         known, folders[:] = sorted(folders), []

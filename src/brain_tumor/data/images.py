@@ -14,6 +14,8 @@ from pydantic import BaseModel, Field
 
 from brain_tumor.data.files import file_state, list_files, list_folders
 
+CANT_BE_READ = "can't be read"
+
 REMEDY = "give the folder that holds both with `--params classification_source=PATH`"
 
 
@@ -87,7 +89,7 @@ def find_images(source: Path, data_set: ImageSet) -> list[ImageFile]:
 
 def _find_folder(source: Path, name: str) -> Path:
     """The folder of that name nearest to the top: archives often hold everything in one more folder."""
-    matches = [path for path in list_folders(source) if path.name == name]
+    matches = [path for path in list_folders(source) if path.name.casefold() == name.casefold()]
     if not matches:
         raise FileNotFoundError(f"{source} has no folder {name}; {REMEDY}")
     return min(matches, key=lambda path: (len(path.parts), path))
@@ -119,7 +121,7 @@ def read_image(path: Path) -> Picture:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ValueError(f"can't be read ({error.strerror}); see that you may read it") from error
+        raise ValueError(f"{CANT_BE_READ} ({error.strerror}); see that you may read it") from error
     if not content:
         raise ValueError("the file is empty (0 bytes); fetch it again")
     try:

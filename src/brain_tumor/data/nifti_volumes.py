@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 SUFFIXES = (".nii.gz", ".nii")
 
-GEOMETRY_TOLERANCE = 0.1
+GEOMETRY_TOLERANCE = 0.5
 """Millimetres by which a corner of one volume of a patient may lie from that of another."""
 
 
@@ -133,8 +133,11 @@ def _read_volumes(files: tuple[Path, ...]) -> tuple[list[np.ndarray], tuple[floa
     read = [read_volume(file) for file in files]
     first, affine = read[0]
     for file, (voxels, own) in zip(files, read, strict=True):
-        if voxels.shape != first.shape or not np.allclose(_corners(first, affine), _corners(first, own), rtol=0, atol=GEOMETRY_TOLERANCE):
-            raise ValueError(f"{file.name} ({_geometry(voxels, own)}) lies elsewhere than {files[0].name} ({_geometry(first, affine)}); register them first")
+        apart = np.linalg.norm(_corners(first, affine) - _corners(first, own), axis=1).max()
+        if voxels.shape != first.shape or not apart <= GEOMETRY_TOLERANCE:
+            shift = f", a corner {apart:.2g} mm" if voxels.shape == first.shape else ""
+            here, there = _geometry(voxels, own), _geometry(first, affine)
+            raise ValueError(f"{file.name} ({here}) lies elsewhere than {files[0].name} ({there}){shift}; register them first")
     row, column, depth = nib.affines.voxel_sizes(affine).tolist()
     return [voxels for voxels, _ in read], (row, column, depth)
 

@@ -72,6 +72,11 @@ class Splits(pa.DataFrameModel):
         coerce = True
         strict = True
 
+    @pa.dataframe_parser
+    @classmethod
+    def _each_a_person(cls, table: pd.DataFrame) -> pd.DataFrame:
+        return table if "person" in table else table.assign(person=table["patient"])  # a table of one's own needn't have it
+
     @pa.dataframe_check
     @classmethod
     def no_person_in_two_sets(cls, table: pd.DataFrame) -> bool:

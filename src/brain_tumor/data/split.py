@@ -37,7 +37,7 @@ def find_persons(patients: pd.Series, named: pd.Series, files: pd.DataFrame) -> 
         files: rows `patient` and `hash`, for each file that is used.
     """
     number = dict(zip(patients, range(len(patients)), strict=True))
-    alike = files.drop_duplicates().groupby("hash")["patient"].agg(list)
+    alike = files[files["hash"] != ""].drop_duplicates().groupby("hash")["patient"].agg(list)
     same = sorted({(names[0], other) for names in alike for other in names[1:]})
     for first, other in same:
         logger.warning("%s and %s have the same files: they are taken for one person", first, other)

@@ -74,7 +74,7 @@ def require_made_from(made: Store, source: Store) -> None:
         ValueError: if it was made from other rows than are there now.
     """
     if made.description.get("made_from") != source.description["fingerprint"]:
-        raise ValueError(f"{made.path} was made from rows that {source.path} doesn't hold any more; run what makes it again, with the same source and settings")
+        raise ValueError(f"{made.path} was not made from the rows that {source.path} holds now; run what makes it again, with the same source and settings")
 
 
 def _take(data: h5py.Dataset, rows: np.ndarray, window: Box | None) -> np.ndarray:

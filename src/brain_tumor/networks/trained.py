@@ -60,9 +60,13 @@ class TrainedNetwork:
     @property
     def patients(self) -> frozenset[str] | None:
         """Names of all whom it learned from or was validated with, by any of its members or before; None if its file doesn't say."""
-        if "patients" in self.description:
-            return frozenset(self.description["patients"])
-        return frozenset().union(*self.description["validation_patients"]) if len(self.members) > 1 else None
+        about = self.description
+        before = about.get("started_from")
+        if before and before["simulated"] == about["simulated"] and before.get("scored") is None:
+            return None
+        if "patients" in about:
+            return frozenset(about["patients"])
+        return frozenset().union(*about["validation_patients"]) if len(self.members) > 1 else None
 
     @property
     def parameters(self) -> int:

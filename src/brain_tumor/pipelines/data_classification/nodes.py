@@ -18,7 +18,7 @@ from brain_tumor.data.copies import FLIPS, VIEW, CopySettings, find_copies, flip
 from brain_tumor.data.files import is_simulated
 from brain_tumor.data.image_index import INSPECTION, cut_images, inspect_images
 from brain_tumor.data.image_simulation import PLANTED
-from brain_tumor.data.images import ImageFile, ImageSet, find_images, read_image
+from brain_tumor.data.images import CANT_BE_READ, ImageFile, ImageSet, find_images, read_image
 from brain_tumor.data.origin import Origin
 from brain_tumor.data.parallel import WorkerSettings, for_each
 from brain_tumor.data.store import Chunk, Store, StoreContent, fingerprint
@@ -62,7 +62,11 @@ def _inspections(images: Sequence[ImageFile], source: Path, inspections: joblib.
     if changed:
         logger.info("%d images in %s, %d in parts that are new or changed since the last run", len(images), source, sum(len(part) for _, part, _ in changed))
     deque(for_each(inspect, changed, workers, "inspecting", unit="part"), maxlen=0)
-    return (inspect(*task) for task in tasks)
+    for task in tasks:
+        part = inspect(*task)
+        if part[0]["left_out"].str.startswith(CANT_BE_READ).any():
+            inspect.call_and_shelve(*task).clear()  # which may have passed by the next run
+        yield part
 
 
 def _inspect(state: str, images: Sequence[ImageFile], source: Path) -> tuple[pd.DataFrame, np.ndarray]:  # noqa: ARG001

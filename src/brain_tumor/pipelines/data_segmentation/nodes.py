@@ -37,12 +37,16 @@ def index_slices(source: Path, inspections: joblib.Memory, data_set: DataSet, wo
     """A row for each slice of the source. Files that haven't changed since the last run are not read again."""
     scans = find_scans(source, data_set)
     inspect = inspections.cache(_inspect, ignore=["scan", "data_set", "source"])
-    settings = fingerprint(INSPECTION, data_set.model_dump(), source)
+    settings = fingerprint(INSPECTION, data_set.model_dump(exclude={"person"}), source)
     tasks = [(scan.state + scan.problem + settings, scan, data_set, source) for scan in scans]
     changed = [task for task in tasks if not inspect.check_call_in_cache(*task)]
     logger.info("%d patients in %s, %d new or changed since the last run", len(scans), source, len(changed))
     deque(for_each(inspect, changed, workers, "inspecting"), maxlen=0)
-    index = pd.concat([inspect(*task) for task in tasks], ignore_index=True)
+    parts = [inspect(*task) for task in tasks]
+    for task, rows in zip(tasks, parts, strict=True):
+        if (rows["hash"] == "").any():
+            inspect.call_and_shelve(*task).clear()  # it could not be opened, which may have passed by the next run
+    index = pd.concat(parts, ignore_index=True)
     index["simulated"] = is_simulated(source)
     _report_left_out(index)
     return index
@@ -77,7 +81,7 @@ def prepare_slices(index: pd.DataFrame, source: Path, data_set: DataSet, prepara
         "simulated": bool(index["simulated"].any()),
     }
     files = used[["patient", "slice", "hash"]].sort_values(["patient", "slice"])
-    mark = fingerprint(PREPARATION, description, data_set.model_dump(), files.to_numpy().tolist())
+    mark = fingerprint(PREPARATION, description, data_set.model_dump(exclude={"person"}), files.to_numpy().tolist())
     numbers = used.groupby("patient")["slice"].agg(frozenset).to_dict()
     return StoreContent(description | {"fingerprint": mark}, _prepare(numbers, source, data_set, preparation.slice_size, workers))
 
@@ -143,6 +147,7 @@ def draw_data(slices: Store, index: pd.DataFrame, patients: pd.DataFrame) -> dic
     """Patients, heights, histograms, a montage, and one patient as a film."""
     about, rows = slices.description, slices.rows
     modalities, tissues = about["modalities"], about["tissues"]
+    mark = "SIMULATED, " if about["simulated"] else ""
     title = f"{about['data_set']}{', SIMULATED' if about['simulated'] else ''}"
     tumour = index.assign(tumour=index[[f"{tissue}_pixels" for tissue in tissues]].sum(axis=1)).set_index(["patient", "slice"])["tumour"]
     rows["tumour"] = tumour[~tumour.index.duplicated()].reindex(pd.MultiIndex.from_frame(rows[["patient", "slice"]])).to_numpy()
@@ -156,7 +161,7 @@ def draw_data(slices: Store, index: pd.DataFrame, patients: pd.DataFrame) -> dic
         "2_heights": draw_heights(index, tissues, title),
         "3_histograms": draw_histograms(images, labels, modalities, tissues, title),
         "4_montage": draw_montage(images, labels, rows["patient"][fullest].tolist(), title),
-        "5_slices": animate_patient(film, film_labels, shown, f"{longest}, {title}"),
+        "5_slices": animate_patient(film, film_labels, shown, f"{mark}{longest}, {about['data_set']}"),
     }
 
 

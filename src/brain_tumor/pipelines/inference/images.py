@@ -65,7 +65,11 @@ def prepare_images(index: pd.DataFrame, source: Path, network: TrainedNetwork, w
     """The images as those that the network learned from were prepared: grey, without borders, in its size."""
     about = network.description
     preparation = ImagePreparation(image_size=about["image_size"], fit=about["fit"])
-    description = {"image_size": about["image_size"], "fit": about["fit"], "simulated": is_simulated(_root(source))}
+    description = {
+        "image_size": about["image_size"],
+        "fit": about["fit"],
+        "simulated": (source.parent / SIMULATED_MARK).is_file() if source.is_file() else is_simulated(source),
+    }
     return StoreContent(description, _prepare(index[index["left_out"] == ""], _root(source), preparation, workers))
 
 
