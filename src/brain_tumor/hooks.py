@@ -1,7 +1,7 @@
 """What happens around every run: parameters are checked, and the last line says where the report is."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from itertools import product
 from pathlib import Path
@@ -37,9 +37,7 @@ class Parameters:
         for key in _paths(loader.runtime_params or {}):
             parents = [key.rsplit(".", n)[0] for n in range(key.count(".") + 1)]
             if key not in known and not any(_is_leaf(parent, written) for parent in parents):
-                close = get_close_matches(key, known, n=1)
-                hint = f"; did you mean '{close[0]}'?" if close else ""
-                raise ValueError(f"there is no parameter '{key}'{hint} Parameters are in conf/*/parameters*.yml")
+                raise _unknown(key, known, "parameters are in conf/*/parameters*.yml")
         loader.runtime_params = {key: value for key, value in written.items() if isinstance(value, str | int)} | (loader.runtime_params or {})
 
     @hook_impl
@@ -57,15 +55,17 @@ def _require_known(written: Mapping[str, Any], loader: OmegaConfigLoader) -> Non
     files = sorted((Path(loader.conf_source) / str(loader.base_env)).rglob("parameters*.y*ml"))  # as they stand: only names are asked for
     known = {path for file in files for path in _paths(cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.load(file)))) if path.count(".") < 2}
     for key in _paths(written):
-        if key.count(".") > 1 or key in known or key.startswith("_"):
-            continue
-        close = get_close_matches(key, known, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ";"
-        where = f"conf/{loader.env or loader.default_run_env}/parameters*.yml"
-        raise ValueError(f"there is no parameter '{key}'{hint} it is in {where}, and not in conf/{loader.base_env}")
+        if key.count(".") < 2 and key not in known and not key.startswith("_"):
+            raise _unknown(key, known, f"it is in conf/{loader.env or loader.default_run_env}/parameters*.yml, and not in conf/{loader.base_env}")
     for name in written:
         if "." in name:
             raise ValueError(f"'{name}' in a parameters file is one name with a dot in it; write it as a block in a block")
+
+
+def _unknown(key: str, known: Iterable[str], where: str) -> ValueError:
+    close = get_close_matches(key, known, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ";"
+    return ValueError(f"there is no parameter '{key}'{hint} {where}")
 
 
 def _paths(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
