@@ -44,7 +44,7 @@ def read_clinical_rows(source: Path) -> pd.DataFrame:
     if mapping is not None:
         names = [column for column in mapping if column.endswith("_subject_ID")]
         _require(mapping, {"Grade", *([] if names else ["BraTS_2020_subject_ID"])}, "name_mapping.csv")
-        table = mapping.rename(columns={"Grade": "grade"}).assign(own=_newest_name(mapping[names]))
+        table = mapping.rename(columns={"Grade": "grade"}).assign(own=_own_name(mapping[names]))
         table = table.melt(["grade", "own"], names, value_name="patient")[["patient", "own", "grade"]]
         table = table[table["patient"] != ""]
     if survival is None:
@@ -57,10 +57,10 @@ def read_clinical_rows(source: Path) -> pd.DataFrame:
     return table.astype({"mapped": bool, "listed": bool}).fillna(dict.fromkeys(FACTS, "")).astype(dict.fromkeys(["patient", "own", *FACTS], str))
 
 
-def _newest_name(names: pd.DataFrame) -> pd.Series:
+def _own_name(names: pd.DataFrame) -> pd.Series:
     """Of each row the name in BraTS 2020, by which survival is listed, or else in the newest that has one."""
-    newest_first = sorted(names, key=lambda column: (column == "BraTS_2020_subject_ID", column.startswith("BraTS_"), column), reverse=True)
-    return names[newest_first].replace("", pd.NA).bfill(axis=1).iloc[:, 0].fillna("")
+    by_choice = sorted(names, key=lambda column: (column == "BraTS_2020_subject_ID", column.startswith("BraTS_"), column), reverse=True)
+    return names[by_choice].replace("", pd.NA).bfill(axis=1).iloc[:, 0].fillna("")
 
 
 def _require(table: pd.DataFrame, columns: set[str], name: str) -> None:
