@@ -123,7 +123,8 @@ def train_and_score(work: Work) -> pd.DataFrame:
 
 def measure(arguments: argparse.Namespace) -> None:
     """Every training that is not measured yet; the table grows as they end."""
-    splits = make_sets(arguments.data, arguments.policy, 0.25 if arguments.what == "develop" else DATA["split"]["validation"])
+    usual = 0.25 if arguments.what == "develop" else DATA["split"]["validation"]
+    splits = make_sets(arguments.data, arguments.policy, arguments.validation or usual)
     works = [make_work(arguments, splits, *each) for each in product(arguments.networks, arguments.recipes, arguments.seeds)]
     train_all(arguments, works, ["network", "recipe", "policy", "seed"], measure_pace, train_and_score, say)
 
@@ -151,12 +152,12 @@ def make_work(arguments: argparse.Namespace, splits: pd.DataFrame, network: str,
     return {
         "network": network,
         "sizes": {"out_channels": 4, "image_size": DATA["preparation"]["image_size"]} | sizes,
-        "recipe": f"{name} {' '.join(arguments.set)}".strip(),
+        "recipe": " ".join([name, *([f"validation={arguments.validation}"] if arguments.validation else []), *arguments.set]),
         "settings": recipe,
         "precision": precision,
         "policy": arguments.policy,
         "seed": seed,
-        "pace": " ".join([network, name, arguments.what, arguments.policy, fingerprint(sizes, recipe)]),
+        "pace": " ".join([network, name, arguments.what, arguments.policy, fingerprint(sizes, recipe, arguments.validation)]),
         "splits": splits,
         "scored": developed if arguments.what == "develop" else developed + tested,
         "weights": arguments.weights and str(arguments.weights),
@@ -174,6 +175,7 @@ if __name__ == "__main__":
     os.environ["OMP_NUM_THREADS"] = "1"
     parser = make_parser(__doc__, networks_of("classification"), list(RECIPES), ["ours"], "recipes_classification.csv", 30.0)
     parser.add_argument("--policy", choices=["deduplicated", "official"], default="deduplicated")
+    parser.add_argument("--validation", type=float, help="fraction of what is learned from that is held out; 0.1, to develop 0.25")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--weights", type=Path, help="a folder to keep the trained networks in")
     arguments = parser.parse_args()
