@@ -65,6 +65,18 @@ def test_one_slurm_job_for_each_experiment_waits_for_the_data(project, slurm, tm
     assert len({node.split(".")[1] for node in sent.nodes}) == 1
 
 
+def test_training_jobs_use_all_the_gpus_that_they_are_given(project, slurm, tmp_path):
+    def settings(*more):
+        result = CliRunner().invoke(submit, ["--logs", str(tmp_path / "logs"), *more], obj=bootstrap_project(project), catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        numbers = [line.split("job ")[1].split(",")[0] for line in result.output.splitlines() if ": job " in line]
+        return [DelayedSubmission.load(tmp_path / f"logs/{number}/{number}_submitted.pkl").function.parameters for number in numbers[:2]]
+
+    assert settings("--gpus", "4", "--params", "training.seed=7") == [{"training": {"seed": 7}}, {"training": {"seed": 7, "devices": 4}}]
+    assert settings("--gpus", "4", "--params", "training.devices=2")[1] == {"training": {"devices": 2}}
+    assert settings() == [{}, {}]
+
+
 def test_pipeline_is_split_around_its_experiments(project):
     bootstrap_project(project)
     before, experiments, after = split_pipeline("segmentation")

@@ -59,7 +59,7 @@ class KedroRun:
 @click.option("--partition", help="SLURM partition.")
 @click.option("--hours", default=24.0, show_default=True, help="Time limit of a job; a job that reaches it is queued again and goes on.")
 @click.option("--cpus", default=8, show_default=True, help="Cores of a job.")
-@click.option("--gpus", default=1, show_default=True, help="GPUs of a training job.")
+@click.option("--gpus", default=1, show_default=True, help="GPUs of a training job, which trains on all of them.")
 @click.option("--memory", default=32, show_default=True, help="GB of a job.")
 @click.option("--logs", type=click.Path(path_type=Path), default=Path("logs"), show_default=True, help="Folder of the jobs' logs.")
 @click.pass_obj
@@ -76,7 +76,8 @@ def submit(
 
     def start(name: str, nodes: list[str], waits_for: Iterable[Any], gpus: int) -> Any:
         queue.update_parameters(**_resources(executor, name, list(waits_for), gpus, resources))
-        job = queue.submit(KedroRun(project.project_path, env, pipeline, nodes, params))
+        devices = {"training": {"devices": gpus} | params.get("training", {})} if gpus > 1 and executor == "slurm" else {}
+        job = queue.submit(KedroRun(project.project_path, env, pipeline, nodes, params | devices))
         click.echo(f"{name}: job {job.job_id}, {len(nodes)} nodes, log {job.paths.stdout}")
         if executor == "local":
             job.result()
