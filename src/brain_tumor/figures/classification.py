@@ -88,7 +88,7 @@ def draw_looks(looks: Sequence[Looked], title: str, columns: int = 4) -> Figure:
             strength = (look.heat - least) / max(most - least, 1e-9)
             axes.imshow(strength, cmap="inferno", alpha=0.65 * strength, extent=(side - 0.5, 2 * side - 0.5, side - 0.5, -0.5), vmin=0, vmax=1)
             axes.set(xlim=(-0.5, 2 * side - 0.5), ylim=(side - 0.5, -0.5))
-            axes.set_title(look.title, fontsize=7, loc="left")
+            axes.set_title(look.title if most else f"{look.title}: no place speaks for it", fontsize=7, loc="left")
     return _finish(figure, title)
 
 
@@ -105,7 +105,7 @@ def draw_regions(means: pd.DataFrame, regions: Sequence[str], title: str) -> Fig
         axes.bar(place, means[region], 0.25, label=region, color=("0.75", RED, BLUE)[k])
         axes.hlines(means[f"{region}_area"], place - 0.12, place + 0.12, color="0.1", label="share of the image" if k == 2 else "")
     axes.set(xticks=range(len(means)), xticklabels=means.index, ylabel="mean share of the heat", ylim=(0, 1))
-    axes.legend(frameon=False, ncols=4, fontsize="small", loc="upper center")
+    axes.legend(frameon=False, ncols=4, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1))
     return _finish(figure, title)
 
 
