@@ -26,7 +26,7 @@ def heads():
 
 def test_hash_of_a_flipped_image_is_found_without_looking_at_it(heads):
     views = [view(heads[0]), *(flipped(view(heads[0]), flip) for flip in (1, 2, 3))]
-    found = find_candidates(np.array([perceptual_hash(v) for v in views]), 0)
+    found = find_candidates(np.array([perceptual_hash(v) for v in views]), np.stack(views), SETTINGS.model_copy(update={"distance": 0, "correlation": 2}))
     assert {(p.first, p.second): p.flip for p in found.itertuples()} == {(0, 1): 1, (0, 2): 2, (0, 3): 3, (1, 2): 3, (1, 3): 2, (2, 3): 1}
 
 
@@ -79,3 +79,20 @@ def test_real_pairs_that_were_looked_at(first, second, flip, copy):
     source = real("brain-tumor-mri-dataset")
     one, other = (view(read_image(source / file).grey) for file in (first, second))
     assert (compare(one, flipped(other, FLIPS.index(flip))) >= SETTINGS.similarity) == copy
+
+
+@pytest.mark.parametrize(
+    ("testing", "training", "flip"),
+    [
+        ("pituitary/Te-pi_0080.jpg", "pituitary/Tr-pi_0410.jpg", "mirrored"),  # 18 bits apart
+        ("pituitary/Te-pi_0187.jpg", "pituitary/Tr-pi_0653.jpg", "mirrored"),
+        ("notumor/Te-no_0229.jpg", "notumor/Tr-no_0940.jpg", "turned by 180 degrees"),
+    ],
+)
+def test_real_copies_whose_hashes_differ_much_are_found_by_their_thumbnails(testing, training, flip):
+    source = real("brain-tumor-mri-dataset")
+    views = np.stack([view(read_image(source / file).grey) for file in (f"Testing/{testing}", f"Training/{training}")])
+    hashes = np.array([perceptual_hash(v) for v in views])
+    found = find_copies(hashes, views, SETTINGS, WorkerSettings(workers=1))
+    (copy,) = found[found["similarity"] >= SETTINGS.similarity].itertuples()
+    assert (copy.flip, copy.distance > SETTINGS.distance) == (FLIPS.index(flip), True)

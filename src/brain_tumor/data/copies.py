@@ -1,4 +1,4 @@
-"""Copies among images: identical ones by their pixels, near ones by a perceptual hash that a comparison of the fine detail confirms.
+"""Copies among images: identical ones by their pixels, near ones by perceptual hash or thumbnail, confirmed by their fine detail.
 
 Near copies are found when they were saved again, resized, cropped, shifted, brightened, sharpened, mirrored or turned by 180 degrees. Neighbouring slices
 of one patient look alike too, but differ in the fine detail.
@@ -18,6 +18,9 @@ from brain_tumor.data.parallel import WorkerSettings, for_each
 VIEW = 128
 """Side of the cleaned images that are compared."""
 
+THUMBNAIL = 16
+"""Side of the thumbnails that are correlated."""
+
 FLIPS = ("as it is", "mirrored", "upside down", "turned by 180 degrees")
 """How the second image of a pair may lie: rows reversed by the second bit of the number, columns by the first."""
 
@@ -30,10 +33,13 @@ class CopySettings(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         distance: bits in which the hashes of a pair may differ, of 64, to be compared further.
+        correlation: of the local contrast of a pair's thumbnails, from which it is compared further whatever its hashes say: bits of weak frequencies
+            turn over easily.
         similarity: of the fine detail of the aligned pair, at least; 1 for equal detail.
     """
 
     distance: int = Field(10, ge=0, le=64)
+    correlation: float = Field(0.88, gt=0, lt=1)
     similarity: float = Field(0.85, gt=0, lt=1)
 
 
@@ -47,6 +53,15 @@ def perceptual_hash(view: UInt8[np.ndarray, "s s"]) -> np.uint64:
     return np.packbits(scipy.fft.dctn(small, norm="ortho")[:FREQUENCIES, :FREQUENCIES] > 0).view(np.uint64)[0]
 
 
+def _thumbnail(view: UInt8[np.ndarray, "s s"]) -> Float32[np.ndarray, "t t"]:
+    """Local contrast of the whole, with mean 0 and length 1."""
+    small = cv2.resize(view, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)
+    band = small - cv2.GaussianBlur(small, (0, 0), THUMBNAIL / 8)
+    local = band / (np.sqrt(cv2.GaussianBlur(band * band, (0, 0), THUMBNAIL / 8)) + 8)
+    local -= local.mean()
+    return local / max(np.linalg.norm(local), 1e-9)
+
+
 def _flip_masks() -> UInt64[np.ndarray, " f"]:
     """Bits that a flip inverts: frequencies that are odd along the flipped axis."""
     odd = np.arange(FREQUENCIES) % 2 == 1
@@ -54,14 +69,17 @@ def _flip_masks() -> UInt64[np.ndarray, " f"]:
     return np.stack([np.packbits(mask).view(np.uint64)[0] for mask in masks])
 
 
-def find_candidates(hashes: UInt64[np.ndarray, " n"], distance: int) -> pd.DataFrame:
-    """Pairs whose hashes are near: rows `first`, `second`, `flip`, `distance`, the nearest first."""
+def find_candidates(hashes: UInt64[np.ndarray, " n"], views: UInt8[np.ndarray, "n s s"], settings: CopySettings) -> pd.DataFrame:
+    """Pairs whose hashes are near or whose thumbnails correlate: rows `first`, `second`, `flip`, `distance`, the nearest first."""
+    small = np.stack([_thumbnail(view) for view in views])
     parts = []
     for start in range(0, len(hashes), 512):
+        here = small[start : start + 512].reshape(-1, THUMBNAIL**2)
         for flip, mask in enumerate(_flip_masks()):
-            bits = np.bitwise_count(hashes[start : start + 512, None] ^ hashes[None] ^ mask)
-            first, second = np.nonzero(bits <= distance)
-            found = pd.DataFrame({"first": first + start, "second": second, "flip": flip, "distance": bits[first, second].astype(int)})
+            bits = np.bitwise_count(hashes[start : start + 512, None] ^ hashes[None, start:] ^ mask)
+            correlation = here @ flipped(small[start:], flip).reshape(-1, THUMBNAIL**2).T
+            first, second = np.nonzero((bits <= settings.distance) | (correlation >= settings.correlation))
+            found = pd.DataFrame({"first": first + start, "second": second + start, "flip": flip, "distance": bits[first, second].astype(int)})
             parts.append(found[found["first"] < found["second"]])
     return pd.concat(parts).sort_values(["distance", "first", "second", "flip"], ignore_index=True)
 
@@ -73,11 +91,12 @@ def find_copies(hashes: UInt64[np.ndarray, " n"], views: UInt8[np.ndarray, "n s 
     """
     group = np.arange(len(views))
     compared = pd.DataFrame({name: np.array([], dtype) for name, dtype in COLUMNS.items()})
-    for distance, pairs in find_candidates(hashes, settings.distance).groupby("distance"):
+    candidates = find_candidates(hashes, views, settings)
+    for distance, pairs in candidates.groupby(candidates["distance"].clip(upper=settings.distance + 1)):
         pairs = pairs[group[pairs["first"]] != group[pairs["second"]]]
         numbers = pairs[["first", "second", "flip"]].to_numpy()
         tasks = [(views, [*map(tuple, numbers[start : start + 256].tolist())]) for start in range(0, len(pairs), 256)]
-        found = for_each(compare_pairs, tasks, workers, f"comparing at distance {distance}", unit="part")
+        found = for_each(compare_pairs, tasks, workers, f"comparing at distance {distance}{' and more' * (distance > settings.distance)}", unit="part")
         pairs = pairs.assign(similarity=np.array([value for part in found for value in part], float))
         compared = pd.concat([compared, pairs], ignore_index=True)
         same = compared[compared["similarity"] >= settings.similarity]
@@ -89,8 +108,8 @@ COLUMNS = {"first": int, "second": int, "flip": int, "distance": int, "similarit
 
 
 def flipped(view: np.ndarray, flip: int) -> np.ndarray:
-    """A view laid as FLIPS says."""
-    return np.ascontiguousarray(view[:: -1 if flip & 2 else 1, :: -1 if flip & 1 else 1])
+    """A view, or many, laid as FLIPS says."""
+    return np.ascontiguousarray(view[..., :: -1 if flip & 2 else 1, :: -1 if flip & 1 else 1])
 
 
 def compare_pairs(views: UInt8[np.ndarray, "n s s"], pairs: Sequence[tuple[int, int, int]]) -> list[float]:

@@ -57,7 +57,8 @@ def _composition(used: pd.DataFrame, duplicates: pd.DataFrame, data_set: ImageSe
     text = (
         f"Single slices in {sizes:,} sizes, most of them ({most:,}) {size} pixels. {used['hash'].nunique():,} have pixels of their "
         f"own; with near copies there are {duplicates['group'].nunique():,} groups of copies. Near copies: hashes that differ in at most {copies.distance} of "
-        f"64 bits, and fine detail that correlates with {copies.similarity} or more after alignment."
+        f"64 bits or thumbnails whose local contrast correlates with {copies.correlation} or more, and fine detail that correlates with "
+        f"{copies.similarity} or more after alignment."
     )
     counts = count_copies(used, duplicates, data_set)
     return Section("Composition", text, [("Images of each class, and their copies", counts), ("Formats and modes of the pixels", count_formats(used))])

@@ -7,8 +7,8 @@ from brain_tumor.data.split import TRAIN, VALIDATION
 
 UNSEEN = (
     "The files carry no patient ids. Slices of one patient that lie in both folders are not copies, and no comparison of images can tell them from slices of "
-    "two patients for certain. So the deduplicated test set is free of copies, not of patients that the networks know: read its scores as an upper bound of "
-    "what a new hospital would see."
+    "two patients for certain. So the deduplicated test set is free of the copies that the audit finds, not of patients that the networks know: read its "
+    "scores as an upper bound of what a new hospital would see."
 )
 FITS = {"pad": "what is left is padded to a square, so its aspect stays", "stretch": "what is left is stretched to a square"}
 
@@ -57,7 +57,10 @@ def count_not_learned(splits: pd.DataFrame) -> pd.DataFrame:
 
 def describe_test_sets(data_set: ImageSet) -> str:
     """What the two test sets hold."""
-    return f"The official test set is {data_set.testing} as published; the deduplicated one holds one of each group of copies, none of which is learned from."
+    return (
+        f"The official test set is {data_set.testing} as published; the deduplicated one holds one of each group of "
+        "copies, unless one of the group is learned from."
+    )
 
 
 def count_reasons(index: pd.DataFrame, column: str) -> pd.DataFrame:
