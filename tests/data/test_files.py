@@ -49,7 +49,10 @@ def test_state_changes_when_a_file_becomes_readable(tmp_path):
 
 
 def test_simulated_folders_are_found_at_any_depth(tmp_path):
-    (tmp_path / "sample").mkdir()
+    (tmp_path / "sample/Testing/glioma").mkdir(parents=True)
+    (tmp_path / "sample/Testing/glioma/a.jpg").touch()
     assert not is_simulated(tmp_path)
     (tmp_path / "sample" / SIMULATED_MARK).touch()
     assert is_simulated(tmp_path)
+    assert is_simulated(tmp_path / "sample/Testing")
+    assert is_simulated(tmp_path / "sample/Testing/glioma/a.jpg")

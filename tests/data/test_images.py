@@ -57,6 +57,28 @@ def test_transparent_is_black_and_sixteen_bits_are_stretched(tmp_path, grey):
     assert np.corrcoef(read_image(tmp_path / "deep.png").grey.ravel(), grey.ravel())[0, 1] > 0.9999
 
 
+def test_a_transparent_colour_is_black(tmp_path, grey):
+    Image.fromarray(np.where(grey < 30, 9, np.maximum(grey, 30)).astype(np.uint8)).save(tmp_path / "a.png", transparency=9)
+    read = read_image(tmp_path / "a.png").grey
+    assert (read[grey < 30] == 0).all()
+    assert np.array_equal(read[grey >= 30], grey[grey >= 30])
+
+
+def test_image_is_turned_as_it_should_be_shown(tmp_path, grey):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(grey).save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(read_image(tmp_path / "a.png").grey, np.rot90(grey, -1))
+
+
+def test_of_several_frames_the_first_is_read_and_noted(source, grey):
+    Image.fromarray(grey).save(source / "Training/cat/pages.tif", save_all=True, append_images=[Image.fromarray(255 - grey)] * 4)
+    rows, _ = inspect_images(find_images(source, CLASSES), source)
+    (row,) = rows[rows["file"] == "Training/cat/pages.tif"].to_dict("records")
+    assert row["note"] == "the first of 5 frames"
+    assert np.array_equal(read_image(source / "Training/cat/pages.tif").grey, grey)
+
+
 def test_a_png_named_jpg_is_read_and_noted(source, grey):
     Image.fromarray(grey).save(source / "Training/cat/b.jpg", format="png")
     rows, _ = inspect_images(find_images(source, CLASSES), source)
@@ -82,6 +104,7 @@ BAD = {
     "truncated": (_truncate, "damaged image .*truncated.*; fetch the file again"),
     "empty": (lambda path, _: path.write_bytes(b""), "0 bytes"),
     "text": (lambda path, _: path.write_text("not an image"), "not an image in any known format; remove it or fetch it again"),
+    "huge": (lambda path, _: Image.new("1", (10_000, 10_000)).save(path, "PNG"), r"it has more than 89,\d+,\d+ pixels; make it smaller"),
     "constant": (lambda path, _: Image.new("L", (40, 40), 7).save(path), "every pixel has the same value"),
 }
 

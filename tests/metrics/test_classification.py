@@ -33,6 +33,16 @@ def test_scores_are_sklearns(answers):
     assert (count_pairs(probability, label) == sklearn.confusion_matrix(label, found)).all()
 
 
+def test_a_class_without_images_is_not_in_the_mean_however_often_it_is_found():
+    """One of 40 images is taken for class d, which none has; or for class b, which others have."""
+    label = np.arange(40) % 3
+    for wrong in (3, 1):
+        found = np.where(np.arange(40) == 0, wrong, label)
+        row = values(to_probability(20.0 * np.eye(4)[found]), label).loc["macro_f1"]
+        assert row["value"] == pytest.approx(sklearn.f1_score(label, found, average="macro", labels=[0, 1, 2]))
+        assert row["low"] > 0.9
+
+
 def test_area_counts_ties_half(answers):
     logits, label = answers
     probability = to_probability(np.round(logits))

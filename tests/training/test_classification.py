@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -95,11 +97,15 @@ def test_rare_classes_count_as_much():
 
 
 @pytest.mark.parametrize("settings", [{"balanced": True}, {"label_smoothing": 0.1}])
-def test_loss_is_torchs_cross_entropy(settings):
-    task = ClassificationTask(torch.nn.Identity(), 1, [90, 10, 30], ClassificationRecipe(**settings), 0)
-    label, logits = torch.arange(12, dtype=torch.uint8) % 3, torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
-    truth = task.truth(label)
-    loss = -(truth * logits.log_softmax(1)).sum() / truth.sum()
+def test_loss_of_a_training_step_is_torchs_cross_entropy(settings):
+    recipe = ClassificationRecipe(**settings, batch_size=12, augmentation=ImageAugmentation(flip=0))
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+    task = ClassificationTask(network, 1, [90, 10, 30], recipe, 0)
+    task._trainer = SimpleNamespace(world_size=1, global_rank=0, current_epoch=0)
+    task.log = lambda *_, **__: None
+    image = torch.randint(0, 256, (12, 1, 4, 4), generator=torch.Generator().manual_seed(0)).float()
+    label = torch.arange(12, dtype=torch.uint8) % 3
+    loss, logits = task.training_step({"image": image, "label": label}, 0), network(to_input(image, 1))
     smoothing = settings.get("label_smoothing", 0.0)
     assert loss.item() == pytest.approx(torch.nn.functional.cross_entropy(logits, label.long(), task.weight, label_smoothing=smoothing).item())
 

@@ -9,7 +9,7 @@ from brain_tumor.metrics.classification import to_probability
 from brain_tumor.networks import build, networks_of
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.training.classification import to_input
-from brain_tumor.training.classify import find_heat, find_logits, first_kernels, lay_out, roll_out, trace
+from brain_tumor.training.classify import find_heat, find_logits, first_kernels, flat_heat, lay_out, require_explainable, roll_out, trace
 from brain_tumor.training.device import choose_device
 from brain_tumor.training.settings import EngineSettings
 
@@ -111,6 +111,27 @@ def test_a_place_of_the_map_is_laid_where_what_it_sees_is(name):
     across = torch.arange(128.0)
     centres = [(across * weight).sum() / weight.sum() for weight in (seen.abs().sum((0, 1, 2)), lay_out(places, layers, 128).sum((0, 1, 2)))]
     assert abs(centres[0] - centres[1]) < 4
+
+
+def test_flat_heat_is_that_of_a_map_which_is_the_same_everywhere(network, trained):
+    flat, side = flat_heat(trained), network.image_size
+    assert flat.shape == (side, side)
+    if not hasattr(network, "features"):
+        assert (flat == 1).all()
+        return
+    layers = list(network.features)[:-1]
+    one = lay_out(torch.ones_like(torch.nn.Sequential(*layers)(torch.zeros(1, 2, side, side))[:, :1]), layers, side)[0, 0].detach().numpy()
+    assert np.array_equal(flat, one)
+    assert 0.1 < flat.mean() <= 1
+    both = flat_heat(replace(trained, description={"recipe": {"flips": True}}))
+    np.testing.assert_allclose(both, (one + one[:, ::-1]) / 2)
+
+
+def test_a_network_that_cannot_be_explained_is_refused_before_training():
+    for name in networks_of("classification"):
+        require_explainable(build(name, in_channels=2, out_channels=2, **SMALL[name]))
+    with pytest.raises(ValueError, match=r"Linear has no `features` that can be explained; make it an nn\.Sequential"):
+        require_explainable(torch.nn.Linear(2, 2))
 
 
 class Bright(torch.nn.Module):

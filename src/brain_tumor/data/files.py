@@ -37,9 +37,9 @@ def file_state(file: Path) -> str:
     return f"{file}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}|"
 
 
-def is_simulated(folder: Path) -> bool:
-    """Whether anything below the folder was simulated: what is made of both counts as simulated."""
-    return any(SIMULATED_MARK in names for _, _, names in _walk(folder))
+def is_simulated(path: Path) -> bool:
+    """Whether the file or folder lies in what was simulated, or anything below it was: what is made of both counts as simulated."""
+    return any((parent / SIMULATED_MARK).is_file() for parent in path.absolute().parents) or any(SIMULATED_MARK in names for _, _, names in _walk(path))
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:

@@ -13,7 +13,7 @@ from brain_tumor.data.box import Box
 from brain_tumor.data.copies import VIEW, perceptual_hash
 from brain_tumor.data.images import ImageFile, Picture, read_image
 
-INSPECTION = 2
+INSPECTION = 3
 """Raised when the same files would be described in another way: what is remembered of older inspections is then not used."""
 
 USUAL_SUFFIXES = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "TIFF": (".tif", ".tiff")}
@@ -62,6 +62,8 @@ def _note(path: Path, picture: Picture, box: Box | None) -> str:
     notes = []
     if path.suffix.lower() not in USUAL_SUFFIXES.get(picture.format, (path.suffix.lower(),)):
         notes.append(f"{picture.format} named {path.suffix}")
+    if picture.frames > 1:
+        notes.append(f"the first of {picture.frames} frames")
     if box is None:
         notes.append("too dark to find borders: kept whole")
     return "; ".join(notes)

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, Field
 
 from brain_tumor.data.files import file_state, list_files, list_folders
 
 CANT_BE_READ = "can't be read"
+
+ORIENTATION = 0x0112
+"""Number of the EXIF tag."""
 
 REMEDY = "give the folder that holds both with `--params classification_source=PATH`"
 
@@ -58,11 +61,12 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as it was read. `mode` and `format` are Pillow's words for what the file really holds."""
+    """An image as it was read. `mode` and `format` are Pillow's words for what the file really holds; of `frames` it is the first."""
 
     grey: UInt8[np.ndarray, "h w"]
     mode: str
     format: str
+    frames: int = 1
 
 
 def find_images(source: Path, data_set: ImageSet) -> list[ImageFile]:
@@ -113,7 +117,7 @@ def read_image(path: Path) -> Picture:
     """The grey levels of an image.
 
     Colours become grey as in JPEG (0.299 R + 0.587 G + 0.114 B), transparent parts black; images of more than 8 bits are stretched from their darkest
-    to their brightest pixel.
+    to their brightest pixel. It is turned as the file says that it should be shown.
 
     Raises:
         ValueError: if it can't be read, with the remedy.
@@ -128,8 +132,11 @@ def read_image(path: Path) -> Picture:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content)) as image:
-                mode = image.mode
-                return Picture(_to_grey(image), mode, image.format or "")
+                mode, kind, frames = image.mode, image.format or "", getattr(image, "n_frames", 1)
+                turned = image.getexif().get(ORIENTATION, 1) != 1
+                return Picture(_to_grey(ImageOps.exif_transpose(image) if turned else image), mode, kind, frames)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ValueError(f"it has more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from error
     except UnidentifiedImageError as error:
         raise ValueError("not an image in any known format; remove it or fetch it again") from error
     except Exception as error:  # a damaged file fails in many ways
@@ -137,7 +144,8 @@ def read_image(path: Path) -> Picture:
 
 
 def _to_grey(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
-    if image.mode in ("L", "RGB"):
+    transparent = "transparency" in image.info
+    if image.mode in ("L", "RGB") and not transparent:
         image.draft("L", image.size)  # a JPEG holds its grey levels apart from its colours
         return np.asarray(image if image.mode == "L" else image.convert("L"))
     if image.mode.startswith("I") or image.mode == "F":
@@ -146,7 +154,7 @@ def _to_grey(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
             raise ValueError("it holds NaN or infinity")
         low, high = values.min(), values.max()
         return np.rint((values - low) * (255 / ((high - low) or 1))).astype(np.uint8)
-    if image.mode in ("P", "PA", "LA", "RGBA", "RGBa"):
+    if transparent or image.mode in ("P", "PA", "LA", "RGBA", "RGBa"):
         visible = image.convert("RGBA")
         return np.asarray(Image.alpha_composite(Image.new("RGBA", visible.size, "black"), visible).convert("L"))
     return np.asarray(image.convert("RGB").convert("L"))

@@ -93,17 +93,17 @@ def draw_looks(looks: Sequence[Looked], title: str, columns: int = 4) -> Figure:
 
 
 def draw_regions(means: pd.DataFrame, regions: Sequence[str], title: str) -> Figure:
-    """Share of the heat in each region by class, and the region's share of the image as a line.
+    """Share of the heat in each region by class, and that of a flat map as a line.
 
     Args:
-        means: a row for each class, its name the index; for each region its share of the heat and `{region}_area`.
+        means: a row for each class, its name the index; for each region its share of the heat and `{region}_flat`.
     """
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     axes = figure.subplots()
     for k, region in enumerate(regions):
         place = np.arange(len(means)) + 0.27 * (k - 1)
         axes.bar(place, means[region], 0.25, label=region, color=("0.75", RED, BLUE)[k])
-        axes.hlines(means[f"{region}_area"], place - 0.12, place + 0.12, color="0.1", label="share of the image" if k == 2 else "")
+        axes.hlines(means[f"{region}_flat"], place - 0.12, place + 0.12, color="0.1", label="a flat map's share" if k == 2 else "")
     axes.set(xticks=range(len(means)), xticklabels=means.index, ylabel="mean share of the heat", ylim=(0, 1))
     axes.legend(frameon=False, ncols=4, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1))
     return _finish(figure, title)

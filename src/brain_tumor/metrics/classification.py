@@ -69,7 +69,8 @@ def _measure(
     kinds, found, confidence = len(classes), probability.argmax(1), probability.max(1)
     pairs = (weight @ np.eye(kinds**2)[label * kinds + found]).reshape(-1, kinds, kinds)
     hit, there, taken = pairs.diagonal(axis1=1, axis2=2), pairs.sum(2), pairs.sum(1)
-    precision, recall, f1 = hit / taken, hit / there, 2 * hit / (there + taken)
+    precision, recall = hit / taken, hit / there
+    f1 = np.where(there > 0, 2 * hit / (there + taken), np.nan)  # a class that has no image has none, however often it is found
     scores = {"accuracy": hit.sum(1) / weight.sum(1), "macro_f1": np.nanmean(f1, axis=1), "roc_auc": _area(weight, probability, label)}
     scores |= {f"precision_{name}": precision[:, k] for k, name in enumerate(classes)}
     scores |= {f"recall_{name}": recall[:, k] for k, name in enumerate(classes)}

@@ -22,21 +22,28 @@ def find_regions(image: UInt8[np.ndarray, "s s"]) -> UInt8[np.ndarray, "s s"]:
     return head + (depth > RIM * len(image)).astype(np.uint8)
 
 
-def share_regions(heat: Float[np.ndarray, "s s"], image: UInt8[np.ndarray, "s s"]) -> dict[str, float]:
-    """Share of the heat in each region, and of the area as `{region}_area`; NaN where there is no heat."""
+def share_regions(heat: Float[np.ndarray, "s s"], image: UInt8[np.ndarray, "s s"], flat: Float[np.ndarray, "s s"]) -> dict[str, float]:
+    """Share of the heat in each region, NaN where there is no heat, and as `{region}_flat` that of a map which knows nothing.
+
+    Args:
+        flat: heat of a network to which all places say the same; not even, because a map may not reach the edge of the image.
+    """
     regions = find_regions(image)
-    area = np.bincount(regions.ravel(), minlength=len(REGIONS)) / regions.size
+    shares, known_nothing = (_share(values, regions) for values in (heat, flat))
+    return dict(zip(REGIONS, shares, strict=True)) | {f"{name}_flat": value for name, value in zip(REGIONS, known_nothing, strict=True)}
+
+
+def _share(heat: Float[np.ndarray, "s s"], regions: UInt8[np.ndarray, "s s"]) -> list[float]:
     total = float(heat.sum())
-    shares = np.bincount(regions.ravel(), heat.ravel().astype(np.float64), len(REGIONS)) / total if total > 0 else np.full(len(REGIONS), np.nan)
-    return dict(zip(REGIONS, shares.tolist(), strict=True)) | {f"{name}_area": value for name, value in zip(REGIONS, area.tolist(), strict=True)}
+    return (np.bincount(regions.ravel(), heat.ravel().astype(np.float64), len(REGIONS)) / (total if total > 0 else np.nan)).tolist()
 
 
 def mean_shares(looks: pd.DataFrame) -> pd.DataFrame:
-    """Mean share of the heat in each region, and of the area, of each class: a row for each, its name the index.
+    """Mean share of the heat in each region, and of the flat map's, of each class: a row for each, its name the index.
 
     Args:
         looks: rows `class`, what `share_regions` gives, and `weight`, how many images one stands for.
     """
-    columns = [*REGIONS, *(f"{region}_area" for region in REGIONS)]
+    columns = [*REGIONS, *(f"{region}_flat" for region in REGIONS)]
     sums, weights = (table.mul(looks["weight"], axis=0).groupby(looks["class"], sort=False).sum() for table in (looks[columns], looks[columns].notna()))
     return sums / weights

@@ -50,6 +50,20 @@ def find_heat(network: TrainedNetwork, images: Store, rows: np.ndarray, found: I
     return torch.cat(parts)[:, 0].float().cpu().numpy()
 
 
+def flat_heat(network: TrainedNetwork) -> Float32[np.ndarray, "s s"]:
+    """What `find_heat` would give if all places spoke alike: some networks' maps don't reach the edge of the image."""
+    module, side = network.module(), network.sizes["image_size"]
+    x = torch.zeros(1, network.sizes["in_channels"], side, side)
+    heat = torch.ones(1, 1, side, side)
+    if not isinstance(module, ViT):
+        layers = _until_last_map(module)
+        with torch.inference_mode():
+            heat = lay_out(torch.ones_like(nn.Sequential(*layers)(x)[:, :1]), layers, side)
+    if _flips(network):
+        heat = (heat + heat.flip(-1)) / 2
+    return heat[0, 0].numpy()
+
+
 def _flips(network: TrainedNetwork) -> bool:
     return bool(network.description.get("recipe", {}).get("flips"))
 
@@ -71,14 +85,35 @@ def trace(network: nn.Module, x: Float[Tensor, "b c h w"], found: Int[np.ndarray
     for module in network.modules():
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]  # what is kept must not be overwritten
-    layers = list(network.features)  # type: ignore[arg-type]
-    last = max(k for k, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)) - 1
+    layers = _until_last_map(network)
     kept: list[Tensor] = []
-    handle = layers[last].register_forward_hook(lambda layer, inputs, output: kept.append(output))  # noqa: ARG005
+    handle = layers[-1].register_forward_hook(lambda layer, inputs, output: kept.append(output))  # noqa: ARG005
     score = network(x).gather(1, torch.tensor(found, dtype=torch.long, device=x.device)[:, None]).sum()
     handle.remove()
     (gradient,) = torch.autograd.grad(score, kept)
-    return lay_out((gradient * kept[0]).sum(1, keepdim=True).relu().detach(), layers[: last + 1], x.shape[-1])
+    return lay_out((gradient * kept[0]).sum(1, keepdim=True).relu().detach(), layers, x.shape[-1])
+
+
+def _until_last_map(network: nn.Module) -> list[nn.Module]:
+    """The layers that make the map which goes into the last pooling."""
+    layers = list(network.features)  # type: ignore[arg-type]
+    return layers[: max(k for k, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d))]
+
+
+def require_explainable(network: nn.Module) -> None:
+    """Refuse a network whose heat could not be computed once it is trained.
+
+    Raises:
+        ValueError: if it is no ViT and has no `features` with a pooling in it.
+    """
+    if isinstance(network, ViT):
+        return
+    features = getattr(network, "features", None)
+    if not isinstance(features, nn.Sequential) or not any(isinstance(layer, nn.MaxPool2d) for layer in list(features)[1:]):
+        raise ValueError(
+            f"{type(network).__name__} has no `features` that can be explained; make it an nn.Sequential of convolutions and poolings, with an "
+            "nn.MaxPool2d after the last map that tells places apart"
+        )
 
 
 def lay_out(places: Float[Tensor, "b 1 n n"], layers: Sequence[nn.Module], side: int) -> Float[Tensor, "b 1 s s"]:

@@ -40,7 +40,7 @@ def train_network(
     from brain_tumor.networks import build
     from brain_tumor.training.batches import Rows
     from brain_tumor.training.classification import MONITOR, NAMES, ClassificationTask
-    from brain_tumor.training.classify import find_logits
+    from brain_tumor.training.classify import find_logits, require_explainable
     from brain_tumor.training.device import choose_device
     from brain_tumor.training.fit import Job, fit
 
@@ -56,6 +56,7 @@ def train_network(
     counts = np.bincount(images.read(train.rows, "label")[0], minlength=len(about["classes"])).tolist()
     lightning.seed_everything(engine.seed, verbose=False)
     task = ClassificationTask(build(experiment.network, **sizes), sizes["in_channels"], counts, recipe, engine.seed)
+    require_explainable(task.network)
     fitted = fit(Job(task, train, validation, MONITOR, recipe, engine, checkpoints.of(mark)))
     description = about | {"recipe": recipe.model_dump(), "seed": engine.seed, "kept": fitted.kept, "images": counts}
     network = TrainedNetwork(experiment.network, sizes, description, (fitted.weights,))
@@ -131,7 +132,7 @@ def explain_images(
 
     `weight` is how many images of the test set one stands for: mistakes are looked at first.
     """
-    from brain_tumor.training.classify import find_heat
+    from brain_tumor.training.classify import find_heat, flat_heat
     from brain_tumor.training.device import choose_device
 
     table, logits = _load_predictions(predictions, splits)
@@ -139,7 +140,8 @@ def explain_images(
     chosen, weight = choose_explained((table["found"] != table["label"]).to_numpy())
     table = table.iloc[chosen].assign(weight=weight)
     heat = find_heat(network, images, table["row"].to_numpy(), table["found"].to_numpy(), choose_device(engine))
-    shares = [share_regions(h, image[0]) for h, image in zip(heat, images.read(table["row"].to_numpy(), "image")[0], strict=True)]
+    flat = flat_heat(network)
+    shares = [share_regions(h, image[0], flat) for h, image in zip(heat, images.read(table["row"].to_numpy(), "image")[0], strict=True)]
     classes = images.description["classes"]
     found = [classes[k] for k in table["found"]]
     looks = table[["file", "class", "row", "confidence", "weight"]].assign(found=found, **pd.DataFrame(shares, index=table.index))
@@ -186,7 +188,7 @@ def draw_results(
         "3_reliability": figures.draw_reliability(reliability, f"{title}: deduplicated test set"),
         "4_kernels": figures.draw_kernels(first_kernels(network.module()), f"{title}: kernels of the first layer"),
         "5_looks": figures.draw_looks(right, f"{title}: where it looks when it is right"),
-        "6_regions": figures.draw_regions(mean_shares(looks), REGIONS, f"{title}: where the heat lies, and how much of the image that is"),
+        "6_regions": figures.draw_regions(mean_shares(looks), REGIONS, f"{title}: where the heat lies, and that of a flat map"),
     }
     return drawn | ({"7_mistakes": figures.draw_looks(wrong, f"{title}: its most confident mistakes")} if wrong else {})
 

@@ -34,7 +34,7 @@ WORDS = {
         "pairs of images: the scan, and the scan with its heat in colour, some for each class, with the class there, the class found and the confidence",
     ),
     "6_regions": Words(
-        "Mean share of the heat in each region by class of the test images; the black lines are the region's share of the image.",
+        "Mean share of the heat in each region by class of the test images; the black lines are the share of a map that is the same everywhere.",
         "bars for each class: the share of the heat outside the head, in its rim and inside; the table “where they look” has the numbers",
     ),
     "7_mistakes": Words(
@@ -46,8 +46,9 @@ CALIBRATION = "Confidence and expected calibration error, as trained and (scaled
 TEST_SETS = (DEDUPLICATED, OFFICIAL)
 HIT = {True: "found rightly", False: "taken for another class"}
 LOOKING = (
-    "Share of the heat inside the head, in its rim (skull and scalp, 7 % of the image's side deep), and outside, with the share of the image that each region "
-    "takes. A network whose heat lies outside or in the rim more than their area explains is right for a reason that is not the tumour. "
+    "Share of the heat inside the head, in its rim (skull and scalp, 7 % of the image's side deep), and outside, with the share that a flat map would have, "
+    "which is the same everywhere: maps of the CNN and AlexNet don't reach the edge of the image, so most of a flat one lies inside too. A network with "
+    "more heat outside or in the rim than a flat map is right for a reason that is not the tumour. "
     f"Up to {EXPLAINED} images of the deduplicated test set are looked at, mistakes first; in means and shares right and wrong ones weigh as in the set."
 )
 
@@ -115,15 +116,16 @@ def _confidence(looks: pd.DataFrame) -> Plot:
 
 def _regions(looks: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     table = pd.concat({name: mean_shares(rows) for name, rows in looks.items()}, names=["network"]).reset_index()
-    return table.rename(columns=lambda name: name.replace("_area", ", of the image"))
+    return table.rename(columns=lambda name: name.replace("_flat", ", flat map"))
 
 
 def _elsewhere(looks: Mapping[str, pd.DataFrame]) -> str:
     words = []
     for name, rows in looks.items():
-        elsewhere, nowhere = (np.average(chosen, weights=rows["weight"]) for chosen in (rows["inside"] < 0.5, rows["inside"].isna()))
+        chosen = rows["inside"] < rows["inside_flat"], rows["inside"].isna()
+        elsewhere, nowhere = (np.average(images, weights=rows["weight"]) for images in chosen)
         none = f", and none anywhere in {nowhere:.1%}" if nowhere else ""
-        words.append(f"{name} puts most of its heat outside or in the rim in {elsewhere:.1%} of the test images{none}")
+        words.append(f"{name} has less of its heat inside the head than a flat map in {elsewhere:.1%} of the test images{none}")
     return "; ".join(words) + "."
 
 

@@ -11,10 +11,11 @@ from brain_tumor.figures.cells import tell_interval, with_intervals, write_inter
 
 PROTOCOL = (
     "The official test set is the testing folder as published, copies of training images included. The deduplicated one holds one of each group of copies, "
-    "unless one of the group was learned from; copies that the audit misses may be in it. Intervals: 95 %, expanded percentile bootstrap over groups of copies (Hesterberg 2015); a value that no resample changes "
-    "has none. The epoch and the temperature were chosen on validation images, which are drawn from the training folder by group of copies, never "
-    "on test images. Of several networks the best is named by these scores, which flatters it a little. Where a recipe says `flips`, an answer is the "
-    "mean over an image and its mirror image. The files carry no patient ids, so slices of one patient may be on both sides."
+    "unless one of the group was learned from; copies that the audit misses may be in it. Macro-F1 is the mean over the classes that the test set holds. "
+    "Intervals: 95 %, expanded percentile bootstrap over groups of copies (Hesterberg 2015); a value that no resample changes has none. The epoch and the "
+    "temperature were chosen on validation images, which are drawn from the training folder by group of copies, never on test images. Of several networks the "
+    "best is named by these scores, which flatters it a little. Where a recipe says `flips`, an answer is the mean over an image and its mirror image. The "
+    "files carry no patient ids, so slices of one patient may be on both sides."
 )
 
 EXPLAINED = 240

@@ -102,8 +102,8 @@ def _copies(
         f"{used['hash'].nunique():,} of {len(used):,} images have pixels of their own; {identical:,} groups are identical, "
         f"{used.duplicated('hash').sum():,} images too many. With near copies there are {groups:,} groups, and {len(used) - len(duplicates) + groups:,} "
         f"images of their own. Candidates are pairs whose 64-bit hashes differ in at most {copies.distance} bits or whose thumbnails' local contrast "
-        f"correlates with {copies.correlation} or more, mirrored and turned ones too. They are aligned, and their fine detail is correlated: from {copies.similarity} "
-        "they count as copies. The threshold was chosen by looking at the pairs below."
+        f"correlates with {copies.correlation} or more, mirrored and turned ones too. They are aligned, and their fine detail is correlated: from "
+        f"{copies.similarity} they count as copies. The threshold was chosen by looking at the pairs below."
     )
     if planted:
         text += f" The sample holds {planted[0]} planted copies: {planted[1]} were found, and {planted[2]} others were taken for copies."

@@ -68,7 +68,7 @@ def prepare_images(index: pd.DataFrame, source: Path, network: TrainedNetwork, w
     description = {
         "image_size": about["image_size"],
         "fit": about["fit"],
-        "simulated": (source.parent / SIMULATED_MARK).is_file() if source.is_file() else is_simulated(source),
+        "simulated": is_simulated(source),
     }
     return StoreContent(description, _prepare(index[index["left_out"] == ""], _root(source), preparation, workers))
 
