@@ -205,7 +205,7 @@ def measure_speed(folder: Path, names: list[str], rounds: int) -> None:
 
 def epoch_flops(name: str, window: Box) -> float:
     """Floating-point operations of the epoch that is timed: a training step does a forward pass and twice that in the backward pass."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter:  # with gradients: without them attention takes a way that is not counted
         build(name, n_filters=FILTERS).eval()(torch.zeros(1, 4, *window.shape))
     return counter.get_total_flops() * (3 * TRAIN + VALIDATION)
 

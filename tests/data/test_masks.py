@@ -87,6 +87,16 @@ def test_place_elsewhere_needs_a_scan(tmp_path, brats):
     assert row["centre_mm"] == pytest.approx(2 * np.linalg.norm([11, 5, 1]))
 
 
+def test_a_damaged_scan_beside_a_mask_costs_nothing_but_the_centre(tmp_path, brats, caplog):
+    labels = np.zeros((50, 60, 40), np.uint8)
+    labels[30:33, 30:33, 20:23] = 1
+    save(tmp_path, nib.Nifti1Image(labels, np.diag([2.0, 2.0, 2.0, 1.0])))
+    (tmp_path / "P_1_t1.nii.gz").write_bytes(b"no scan")
+    row = measure(tmp_path, brats)
+    assert (row["left_out"], row["centre_from"]) == ("", "")
+    assert "P_1_t1.nii.gz" in caplog.text
+
+
 def test_a_scan_with_its_skull_gives_no_centre(tmp_path, brats, rng):
     labels, affine = np.zeros((20, 20, 20), np.uint8), np.eye(4)
     labels[8:12, 8:12, 8:12] = 2

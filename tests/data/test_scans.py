@@ -60,7 +60,21 @@ def test_layouts_may_be_mixed_and_a_patient_who_is_there_twice_is_used_once(samp
     assert (used.layout, used.problem) == ("nifti", "")
     (reason,) = read_slices(twice, brats)
     assert isinstance(reason, Unreadable)
-    assert "there in layout nifti too, which is used" in reason.problem
+    assert "there in layout nifti too, which goes before hdf5" in reason.problem
+
+
+def test_rows_of_a_patient_who_is_there_twice_differ_also_if_neither_can_be_used(sample, nifti, brats, tmp_path):
+    """Both are left out under their own names; the index would not take two equal rows."""
+    folder, volumes, mask = nifti
+    shutil.copytree(sample, folder / "slices")
+    beside = next((folder / "slices").rglob("volume_2_slice_*.h5")).parent
+    save_patient(folder / "c", "BraTS20_Training_002", volumes, mask)
+    for file in (folder / "c").iterdir():
+        file.rename(beside / file.name)
+    (damaged,) = beside.glob("BraTS20_Training_002_t2.nii*")
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    rows = [row for scan in find_scans(folder, brats) if scan.patient == "BraTS20_Training_002" for row in read_slices(scan, brats)]
+    assert len({row.file for row in rows}) == len(rows) == 2
 
 
 @pytest.mark.parametrize(
@@ -242,7 +256,7 @@ def test_two_patients_of_one_name_are_not_mixed(nifti, brats, tmp_path):
     save_patient(folder / "c", "BraTS20_Training_009", volumes, mask)
     used, twice = (scan for scan in find_scans(folder, brats) if scan.patient == "BraTS20_Training_009")
     assert not used.problem
-    assert f"a patient of that name is in {folder / 'a'} too, who is used" in twice.problem
+    assert f"a patient of that name is in {folder / 'a'} too, who goes before" in twice.problem
 
 
 DAMAGES = {
@@ -290,7 +304,7 @@ def test_a_patient_in_both_layouts_is_indexed_from_one(sample, nifti, brats):
     save_patient(folder / "c", "BraTS20_Training_002", volumes, mask)
     used, twice = (inspect_scan(scan, brats, folder) for scan in find_scans(folder, brats) if scan.patient == "BraTS20_Training_002")
     assert (used["left_out"] == "").any()
-    assert twice["left_out"].tolist() == ["the patient is there in layout nifti too, which is used"]
+    assert twice["left_out"].tolist() == ["the patient is there in layout nifti too, which goes before hdf5"]
 
 
 @pytest.mark.parametrize("content", ["patient,age\na,3\n", ""])

@@ -20,6 +20,8 @@ from brain_tumor.metrics.segmentation import METRICS
 from brain_tumor.networks import networks_of
 from brain_tumor.networks.trained import read_network, write_network
 from brain_tumor.pipelines.segmentation.card import _limits
+from brain_tumor.pipelines.segmentation.comparison import compare_networks
+from brain_tumor.pipelines.segmentation.evaluation import require_unseen
 from brain_tumor.pipelines.segmentation.tables import protocol
 from brain_tumor.pipelines.segmentation.training import train_network
 from brain_tumor.training.checkpoints import Checkpoints
@@ -430,6 +432,67 @@ def test_predictions_of_slices_that_have_been_replaced_are_refused(finished, pro
             run(project, node_names=[node])
     with pytest.raises(ValueError, match="run what makes it again"):
         run(project, "survival_predicted", node_names=["survival.classic_unet.measure_predictions"])
+
+
+@pytest.mark.parametrize("node", ["predict_patients", "examine_attention"])
+def test_a_network_that_learned_from_a_test_patient_is_refused(finished, project, node):
+    """As when the sets are drawn anew and only what comes after training is run."""
+    shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
+    path = project / "data/05_model_input/segmentation/splits.csv"
+    splits = pd.read_csv(path)
+    learned = splits.loc[splits["split"] == "train", "patient"].iloc[0]
+    splits.loc[splits["patient"] == learned, "split"] = "test"
+    splits.to_csv(path, index=False)
+    with pytest.raises(ValueError, match=rf"attention_unet learned from 1 of the 2 test patients \({learned}\): the sets were drawn anew"):
+ the sets were drawn anew since; train it again"
+    ):
+        run(project, node_names=[f"segmentation.attention_unet.{node}"])
+
+
+def test_a_network_of_other_slices_is_refused(finished):
+    network = read_network(finished / "data/06_models/segmentation/classic_unet/network.safetensors")
+    store, splits = Store(finished / "data/03_primary/segmentation/slices.h5"), pd.read_csv(finished / "data/05_model_input/segmentation/splits.csv")
+    require_unseen(network, store, splits)
+    turned = replace(network, description=network.description | {"modalities": network.description["modalities"][::-1]})
+    with pytest.raises(ValueError, match=r"classic_unet learned from slices whose modalities was \['T2', .* now; train it again"):
+        require_unseen(turned, store, splits)
+    known = splits.loc[splits["split"] == "test", "patient"].tolist()
+    told = {"patients": known, "started_from": {"data_set": "x", "simulated": True, "scored": known}}
+    require_unseen(replace(network, description=network.description | told), store, splits)  # its scores are said to flatter
+
+
+def test_maps_of_slices_that_have_been_replaced_are_refused(finished, project):
+    shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
+    with h5py.File(project / "data/03_primary/segmentation/slices.h5", "a") as file:
+        file.attrs["description"] = json.dumps(json.loads(file.attrs["description"]) | {"fingerprint": "another"})
+    with pytest.raises(ValueError, match=r"attention_maps\.h5 was not made from the rows that"):
+        run(project, node_names=["segmentation.attention_unet.draw_attention"])
+
+
+def test_networks_tested_on_different_patients_are_not_compared(finished):
+    folder, slices = finished / "data/08_reporting/segmentation", Store(finished / "data/03_primary/segmentation/slices.h5")
+    names = networks_of("segmentation")[:2]
+    tables = [pd.read_csv(folder / name / f"{table}.csv") for table in ("summary", "patient_scores", "cost") for name in names]
+    compare_networks(slices, *tables)
+    tables[3]["patient"] = "another"
+    with pytest.raises(ValueError, match=f"{names[0]} and {names[1]} were tested on different patients"):
+        compare_networks(slices, *tables)
+
+
+def test_other_settings_have_checkpoints_of_their_own(finished, tmp_path):
+    short, splits = SegmentationRecipe(epochs=1, epoch_steps=1), pd.read_csv(finished / "data/05_model_input/segmentation/splits.csv")
+    other = splits.assign(split=splits["split"].replace({"train": "validation", "validation": "train"}))
+    cases = [{}, {"recipe": short.model_copy(update={"learning_rate": 2e-3})}, {"sizes": {"n_filters": 6}}, {"splits": other}]
+    cases.append({"engine": EngineSettings(device="cpu", precision="fp32", seed=1)})
+    for case in [*cases, {}]:
+        train(finished, tmp_path, **{"recipe": short} | case)
+    assert len(list(tmp_path.iterdir())) == len(cases)
+
+
+def test_nobody_to_validate_with_is_said(finished, tmp_path):
+    splits = pd.read_csv(finished / "data/05_model_input/segmentation/splits.csv")
+    with pytest.raises(ValueError, match=r"no patient is left to validate with; set data_segmentation\.split\.validation higher"):
+        train(finished, tmp_path, splits=splits.replace({"split": {"validation": "train"}}))
 
 
 def test_other_weights_in_the_same_file_are_trained_from_anew(finished, tmp_path):

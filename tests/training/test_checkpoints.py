@@ -1,3 +1,4 @@
+import shutil
 import signal
 import subprocess
 import sys
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 from squares import CPU, digest, job, save_squares
 
+import brain_tumor
 from brain_tumor.training.checkpoints import Checkpoints, code_state
 from brain_tumor.training.fit import fit
 from brain_tumor.training.settings import Augmentation, SegmentationRecipe
@@ -84,7 +86,16 @@ def test_unreadable_checkpoints_alone_start_anew(tmp_path, content):
 
 
 def test_other_code_has_another_state(monkeypatch, tmp_path):
+    for folder in ("networks", "training", "figures"):
+        shutil.copytree(Path(brain_tumor.__file__).parent / folder, tmp_path / folder)
+    monkeypatch.setattr(brain_tumor, "__file__", str(tmp_path / "__init__.py"))
     before = code_state()
+    (tmp_path / "figures/plot.py").write_text("")
     assert code_state() == before
+    for name in ("networks/cnn.py", "training/losses.py"):
+        with (tmp_path / name).open("a") as file:
+            file.write("# another line\n")
+        before, last = code_state(), before
+        assert before != last
     monkeypatch.setattr("brain_tumor.training.checkpoints.version", lambda _: "0.0")
     assert code_state() != before

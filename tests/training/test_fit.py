@@ -149,9 +149,9 @@ def test_finished_training_is_not_repeated(store, tmp_path, caplog):
     assert sorted(tmp_path.iterdir()) == before == [tmp_path / "epoch_00002.ckpt", tmp_path / "epoch_00003.ckpt", tmp_path / "training_log.csv"]
 
 
-def test_longer_recipe_goes_on_only_in_its_own_folder(tmp_path):
-    folder = Checkpoints(tmp_path)
-    assert folder.of("a").folder != folder.of("b").folder
+def test_batches_too_small_to_share_are_refused(store, tmp_path):
+    with pytest.raises(ValueError, match="a batch of 2 can't be shared by 3 processes; set batch_size higher"):
+        fit(job(store, tmp_path, SegmentationRecipe(batch_size=2), CPU.model_copy(update={"devices": 3})))
 
 
 def test_golden_loss_of_thirty_steps(store, tmp_path):

@@ -1,5 +1,6 @@
 """Tumours measured from masks: NIfTI files of a folder, or the labels of prepared slices."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.files import list_files
 from brain_tumor.data.nifti_volumes import find_masks, name_mask, read_mask, read_volume, write_mask
 from brain_tumor.data.shape_features import FEATURES, measure_tumour
+
+logger = logging.getLogger(__name__)
 
 FIELD = (240.0, 240.0, 155.0)
 CORNER = (0.0, 239.0, 0.0)
@@ -126,8 +129,13 @@ def centre_of_slices(brain: Bool[np.ndarray, "n h w"], rows: pd.DataFrame) -> Fl
 
 def _centre_of_file(shape: tuple[int, ...], affine: np.ndarray, scan: Path | None) -> tuple[np.ndarray | None, str]:
     """The scan's own brain where there is a skull-stripped scan, else the atlas's where the mask lies in the space of BraTS."""
-    if scan:
-        voxels, scan_affine = read_volume(scan)
+    try:
+        volume = read_volume(scan) if scan else None
+    except ValueError as error:
+        logger.warning("the brain's centre is not taken from the scan beside a mask: %s", error)
+        volume = None
+    if volume:
+        voxels, scan_affine = volume
         shell = np.concatenate([np.take(voxels, side, axis).ravel() for axis in range(3) for side in (0, -1)])
         brain = voxels != np.sort(shell)[shell.size // 2]
         if 0 < brain.mean() < MOST_BRAIN:

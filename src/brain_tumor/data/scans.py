@@ -45,13 +45,13 @@ def find_scans(folder: Path, data_set: DataSet) -> list[Scan]:
 
 def _say_twice(scan: Scan, first: Scan) -> str:
     if scan.layout != first.layout:
-        return f"the patient is there in layout {first.layout} too, which is used"
-    return f"a patient of that name is in {first.files[0].parent} too, who is used; if this is another one, give the files another name"
+        return f"the patient is there in layout {first.layout} too, which goes before {scan.layout}"
+    return f"a patient of that name is in {first.files[0].parent} too, who goes before; if this is another one, give the files another name"
 
 
 def read_slices(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) -> Iterator[Slice | Unreadable]:
     """The slices of one patient (all, or those numbered), from the feet up; one that can't be used says why."""
     if scan.problem:
-        yield Unreadable(WHOLE_PATIENT, scan.files[0].parent, scan.problem)
+        yield Unreadable(WHOLE_PATIENT, scan.files[0], scan.problem)
     else:
         yield from LAYOUTS[scan.layout].read(scan, data_set, numbers)

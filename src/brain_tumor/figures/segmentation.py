@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -84,7 +85,7 @@ def draw_examples(examples: Sequence[Example], modalities: Sequence[str], tissue
         for axes, picture in zip(row[-4:], pictures, strict=True):
             show(axes, picture)
         row[0].set_ylabel(example.title, fontsize="small")
-    _name(figure, grid, columns, dict(zip(tissues, TISSUE_COLOURS, strict=False)) | ERROR_COLOURS)
+    _name(figure, grid, columns, dict(zip(tissues, cycle(TISSUE_COLOURS), strict=False)) | ERROR_COLOURS)
     return _finish(figure, title)
 
 
@@ -105,7 +106,7 @@ def draw_found(scans: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray | No
         if compared and drawn is None:
             row[-1].axis("off")
         row[0].set_ylabel(name, fontsize="small")
-    _name(figure, grid, columns, dict(zip(tissues, TISSUE_COLOURS, strict=False)))
+    _name(figure, grid, columns, dict(zip(tissues, cycle(TISSUE_COLOURS), strict=False)))
     return _finish(figure, title)
 
 
@@ -135,7 +136,8 @@ def _errors(example: Example) -> Float[np.ndarray, "s s 3"]:
 def paint(plane: Float[np.ndarray, "h w"], labels: UInt8[np.ndarray, "h w"], opacity: float = 0.55) -> Float[np.ndarray, "h w 3"]:
     """A plane in grey with its labels in colour over it."""
     image = np.repeat(grey(plane)[..., None], 3, axis=-1)
-    for label, colour in enumerate(TISSUE_COLOURS, start=1):
+    for label in np.unique(labels[labels > 0]):
+        colour = TISSUE_COLOURS[(label - 1) % len(TISSUE_COLOURS)]
         image[labels == label] = (1 - opacity) * image[labels == label] + opacity * np.array(to_rgb(colour))
     return image
 

@@ -58,6 +58,12 @@ def choose_device(settings: EngineSettings) -> Device:
     return Device(accelerator, "bf16-mixed" if bf16 else "32-true")
 
 
+def what_is_computed(settings: EngineSettings) -> tuple[str, int]:
+    """The precision, and how many processes share a batch where each takes its own statistics of BatchNorm: what results of training depend on."""
+    device = choose_device(settings)
+    return device.precision, settings.devices * settings.nodes if device.accelerator == "cpu" else 1
+
+
 def _keep_freed_memory() -> None:
     """Have the C library keep what is freed: it would give large blocks back and fetch them anew, page by page, in every step."""
     if platform.libc_ver()[0] == "glibc":

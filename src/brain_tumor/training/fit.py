@@ -77,8 +77,11 @@ def fit(job: Job) -> Fitted:
     Goes on from the last checkpoint; the weights are those of a run that was never interrupted. Training that has finished is not repeated.
 
     Raises:
-        ValueError: if a loss is not finite, naming the batch; the last good checkpoint stays.
+        ValueError: if a loss is not finite, naming the batch; the last good checkpoint stays. If batches are too small to be shared.
     """
+    processes = job.engine.devices * job.engine.nodes
+    if job.recipe.batch_size < processes:
+        raise ValueError(f"a batch of {job.recipe.batch_size} can't be shared by {processes} processes; set batch_size higher or training.devices lower")
     device = choose_device(job.engine)
     found = job.checkpoints.newest()
     if found and is_finished(found[1]["log"], job):

@@ -11,7 +11,7 @@ from brain_tumor.data.pieces import drop_small, replace_little
 
 
 class EngineSettings(BaseModel, frozen=True, extra="forbid"):
-    """How the machine is used. Only `seed` and `precision` change what is learned.
+    """How the machine is used. Only `seed` and `precision` change what is learned, and on CPUs the number of processes, where a network has BatchNorm.
 
     Attributes:
         device: "auto" is CUDA where there is one, else the CPU.

@@ -41,7 +41,7 @@ def train_network(
     from brain_tumor.training.batches import Rows
     from brain_tumor.training.classification import MONITOR, NAMES, ClassificationTask
     from brain_tumor.training.classify import find_logits, require_explainable
-    from brain_tumor.training.device import choose_device
+    from brain_tumor.training.device import choose_device, what_is_computed
     from brain_tumor.training.fit import Job, fit
 
     about = images.description
@@ -51,7 +51,7 @@ def train_network(
     recipe = experiment.adapt(recipe)
     train, validation = (Rows(images, _rows(images, splits, splits["split"] == name), NAMES) for name in (TRAIN, VALIDATION))
     logger.info("%s: %d images to train on, %d to validate on", experiment.network, len(train), len(validation))
-    settings = [experiment.network, sizes, recipe.model_dump(), engine.seed, choose_device(engine).precision, code_state()]
+    settings = [experiment.network, sizes, recipe.model_dump(), engine.seed, what_is_computed(engine), code_state()]
     mark = fingerprint(settings, about, train.rows.tolist(), validation.rows.tolist())
     counts = np.bincount(images.read(train.rows, "label")[0], minlength=len(about["classes"])).tolist()
     lightning.seed_everything(engine.seed, verbose=False)

@@ -5,13 +5,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from brain_tumor.data.split import TEST
-from brain_tumor.data.store import Store, StoreContent
+from brain_tumor.data.store import Store, StoreContent, require_made_from
 from brain_tumor.data.window import find_window
 from brain_tumor.figures.attention import animate_history, draw_maps, draw_meaning
 from brain_tumor.figures.segmentation_data import Animation
 from brain_tumor.metrics import segmentation as metrics
 from brain_tumor.metrics.attention import score_map
 from brain_tumor.networks.trained import TrainedNetwork
+from brain_tumor.pipelines.segmentation.evaluation import require_unseen
 from brain_tumor.training.settings import EngineSettings
 
 SHOWN = 4
@@ -31,6 +32,7 @@ def examine_attention(network: TrainedNetwork, slices: Store, splits: pd.DataFra
     from brain_tumor.training.device import choose_device
     from brain_tumor.training.predict import find_attention, find_probabilities
 
+    require_unseen(network, slices, splits)
     device, module, about = choose_device(engine), network.member(0), slices.description
     table, names, rows, kept = slices.rows, list(attentions(module)), [], []
     patients, window = splits.loc[splits["split"] == TEST, "patient"].sort_values(), find_window(slices)
@@ -57,7 +59,8 @@ def examine_attention(network: TrainedNetwork, slices: Store, splits: pd.DataFra
                 rows += dice(name)
     scores = pd.DataFrame(rows, columns=["patient", "map", "metric", "value"])
     columns = {name: np.array([row[name] for row in kept], dtype=object if name == "patient" else None) for name in kept[0]}
-    return scores, StoreContent({"network": network.name, "names": names, "simulated": about["simulated"]}, iter([columns]))
+    made = {"network": network.name, "names": names, "simulated": about["simulated"], "made_from": about["fingerprint"]}
+    return scores, StoreContent(made, iter([columns]))
 
 
 def summarise_attention(attention_scores: pd.DataFrame, slices: Store, network: TrainedNetwork) -> pd.DataFrame:
@@ -81,6 +84,8 @@ def draw_attention(
     attention_summary: pd.DataFrame, attention_maps: Store, history: Store, slices: Store, network: TrainedNetwork
 ) -> dict[str, Figure | Animation]:
     """Maps over the scans of some test patients, what they mean, and how they came about over the epochs."""
+    for made in (attention_maps, history):
+        require_made_from(made, slices)
     about, table = slices.description, attention_maps.rows
     title = f"{network.name}{', SIMULATED' if about['simulated'] else ''}"
     chosen = np.arange(min(SHOWN, len(table)))

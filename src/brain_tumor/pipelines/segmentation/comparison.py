@@ -27,6 +27,9 @@ def compare_networks(slices: Store, *results: pd.DataFrame) -> tuple[pd.DataFram
     comparison, costs = (pd.concat(tables, ignore_index=True) for tables in (results[:third], results[2 * third :]))
     scores = {name: table[table["set"] == TEST] for name, table in zip(comparison["network"].unique(), results[third : 2 * third], strict=True)}
     names = list(scores)
+    for name in names[1:]:
+        if set(scores[name]["patient"]) != set(scores[names[0]]["patient"]):
+            raise ValueError(f"{names[0]} and {name} were tested on different patients; score both again with `kedro run --pipelines segmentation`")
     pairs = permutations(names, 2)
     differences = [compare_patients(scores[one], scores[other]).assign(network=one, than=other) for one, other in pairs]
     columns = ["network", "than", "target", "metric", "difference", "low", "high", "better", "patients"]

@@ -26,10 +26,35 @@ def predict_patients(network: TrainedNetwork, slices: Store, splits: pd.DataFram
     """Probability of each tissue, and the labels found, in every slice of the test patients.
 
     After cross-validation also of all others, each by the member that has not seen them.
+
+    Raises:
+        ValueError: if the network learned from a test patient without saying so, or from slices of another kind.
     """
+    require_unseen(network, slices, splits)
     about = slices.description
     description = {"network": network.name, "tissues": about["tissues"], "simulated": about["simulated"], "made_from": about["fingerprint"]}
     return StoreContent(description | prediction.model_dump(), _predict(network, slices, splits, prediction, engine))
+
+
+def require_unseen(network: TrainedNetwork, slices: Store, splits: pd.DataFrame) -> None:
+    """Refuse a network of an earlier preparation or earlier sets: what is tested on must not be what was learned from.
+
+    Patients whom the weights that it started from know are reported with its scores, and let pass.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    about = network.description
+    again = "train it again, such as with `kedro run --pipelines segmentation`"
+    for entry in ("modalities", "tissues", "slice_size"):
+        if about[entry] != slices.description[entry]:
+            raise ValueError(f"{network.name} learned from slices whose {entry} was {about[entry]}, but it is {slices.description[entry]} now; {again}")
+    reported = (about.get("started_from") or {}).get("scored") or []
+    tested = set(splits.loc[splits["split"] == TEST, "patient"])
+    met = sorted(tested & set(about.get("patients", [])) - set(reported)) if about["simulated"] == slices.description["simulated"] else []
+    if met:
+        names = ", ".join(met[:5]) + (", ..." if len(met) > 5 else "")
+        raise ValueError(f"{network.name} learned from {len(met)} of the {len(tested)} test patients ({names}): the sets were drawn anew since; {again}")
 
 
 def _predict(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, prediction: PredictionSettings, engine: EngineSettings) -> Iterator[Chunk]:
@@ -119,7 +144,7 @@ def measure_cost(network: TrainedNetwork, slices: Store, training_log: pd.DataFr
     from brain_tumor.training.predict import find_probabilities
 
     device, module = choose_device(engine), network.member(0)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter:  # with gradients: without them attention takes a way that isn't counted
         module(torch.zeros(1, network.sizes["in_channels"], *find_window(slices).shape))
     rows = np.arange(min(64, len(slices.rows)))
     seconds = []

@@ -18,6 +18,7 @@ from brain_tumor.pipelines.segmentation.tables import of_test, protocol, rank, s
 
 REFERENCE_DICE = {"classic_unet": (0.861, 0.758), "improved_unet": (0.917, 0.847), "attention_unet": (0.918, 0.849)}
 """Dice and IoU at epoch 20 that deep-learning-project (Allone) gives for these networks with 32 filters on BraTS 2020."""
+REFERENCE_TISSUES = {"NCR", "ED", "ET"}
 REFERENCE_TEXT = (
     "Figures of the reference are after 20 epochs, with 32 filters. It splits by slice: all of its patients are in both sets, and nearly every validation "
     "slice has a neighbour of the same patient in training. Its Dice is pooled over batches of 32 mixed slices and averaged over batches. The last columns are "
@@ -60,9 +61,12 @@ REPLACED = ("2_scores",)
 
 ATTENTION = (
     "A map that shows the tumour has an area under the curve above that of the input modalities; one that is the same everywhere has a spread of 0 and an "
-    "area of 0.5. A map that the network needs costs Dice when it is replaced by its mean in each slice (no mirrored slices in this comparison). Test "
-    "patients, 95 % intervals over patients."
+    "area of 0.5. A map that the network needs costs Dice when it is replaced by its mean in each slice. Of self-attention, a map shows how much of it each "
+    "place receives; instead of replacing it, every place is made to attend to all alike, which may cost Dice where the map is flat too. In this comparison "
+    "no slice is mirrored and nothing that was found is tidied. Test patients, 95 % intervals over patients."
 )
+TAUGHT = " The gates were taught to show the tumour (`attention_weight` of the recipe), so that they do is what the loss asked for."
+FIRST = " Of the networks that answer together the first is examined."
 
 
 def compose_report(
@@ -88,9 +92,10 @@ def compose_report(
     """
     comparison, differences, costs, index, splits = tables
     best = rank(comparison, about)["network"].iloc[0]
-    sections = [_comparison(comparison, differences, protocol(about, networks), best, scores), _protocols(comparison), _reference(comparison)]
+    sections = [_comparison(comparison, differences, protocol(about, networks), best, scores), _protocols(comparison)]
+    sections += [_reference(comparison)] if set(about["tissues"]) == REFERENCE_TISSUES else []
     sections += [_costs(costs, figures), *(_network(name, scores[name], drawn[name]) for name in scores)]
-    sections += [_attention(*each) for each in attention]
+    sections += [_attention(*each, networks) for each in attention]
     sections += [_data(index, splits, about), describe_settings(settings, TRAINING)]
     title = f"Segmentation of {about['data_set']}"
     table = ("Mean Dice of test patients' volumes, and 95 % interval over patients", score_targets(comparison))
@@ -148,7 +153,8 @@ def _reference(comparison: pd.DataFrame) -> Section:
 
 def _costs(costs: pd.DataFrame, figures: Mapping[str, bytes]) -> Section:
     text = (
-        "Operations are counted for a forward pass of one slice; a training step takes about three times as many. "
+        "Operations, parameters and speed are of one network that sees each slice once; where several answer together, or see slices mirrored too "
+        "(`prediction.flips`), Dice is of that. Operations are counted for a forward pass of one slice; a training step takes about three times as many. "
         "Seconds are of this run on its device, beside whatever else it ran."
     )
     return Section("What a network costs", text, [("", costs)], [Picture(figures[name], WORDS[name]) for name in ("2_costs", "3_parameters")])
@@ -161,12 +167,12 @@ def _network(name: str, scores: pd.DataFrame, figures: Mapping[str, bytes]) -> S
     return Section(name, "", [("Dice of each test patient's volume", table.reset_index())], pictures, [_patients({name: scores})])
 
 
-def _attention(summary: pd.DataFrame, figures: Mapping[str, bytes]) -> Section:
-    network = summary["network"].iloc[0]
+def _attention(summary: pd.DataFrame, figures: Mapping[str, bytes], networks: Sequence[TrainedNetwork]) -> Section:
+    name = summary["network"].iloc[0]
+    (network,) = [each for each in networks if each.name == name]
+    text = ATTENTION + TAUGHT * (network.description["recipe"].get("attention_weight", 0) > 0) + FIRST * (len(network.members) > 1)
     shown = with_intervals(summary, "mean", ["map"], across="metric").fillna("")
-    return Section(
-        f"Attention of {network}", ATTENTION, [("What each map means", shown)], [Picture(png, WORDS[name], network) for name, png in figures.items()]
-    )
+    return Section(f"Attention of {name}", text, [("What each map means", shown)], [Picture(png, WORDS[figure], name) for figure, png in figures.items()])
 
 
 def _data(index: pd.DataFrame, splits: pd.DataFrame, about: Mapping[str, Any]) -> Section:

@@ -36,7 +36,7 @@ def train_network(
 
     With several folds one network for each; they answer together. Goes on from a checkpoint of the same settings and data.
     """
-    from brain_tumor.training.device import choose_device
+    from brain_tumor.training.device import what_is_computed
 
     if folds > 1 and engine.nodes > 1:
         raise ValueError(f"segmentation.folds is {folds} and training.nodes {engine.nodes}, but a fold is trained on one machine; set one of them to 1")
@@ -48,7 +48,7 @@ def train_network(
     recipe = experiment.adapt(recipe)
     window = find_window(slices)
     logger.info("%s sees %d x %d of the %d x %d pixels of a slice, which hold every brain", experiment.network, *window.shape, *[about["slice_size"]] * 2)
-    settings = [experiment.network, sizes, recipe.model_dump(), engine.seed, choose_device(engine).precision, start, window, code_state()]
+    settings = [experiment.network, sizes, recipe.model_dump(), engine.seed, what_is_computed(engine), start, window, code_state()]
     fitted, marks, learned, held_out = [], [], [], _validation_patients(splits, folds)
     for number, patients in enumerate(held_out):
         train = np.flatnonzero(rows["patient"].isin(splits.loc[splits["split"] != TEST, "patient"]) & ~rows["patient"].isin(patients))
@@ -151,6 +151,8 @@ def _validation_patients(splits: pd.DataFrame, folds: int) -> list[list[str]]:
 def _require_tumour(rows: pd.DataFrame, train: np.ndarray, validation: np.ndarray) -> None:
     if not rows["tumour_pixels"].iloc[train].any():
         raise ValueError(f"none of the {len(train)} slices to train on shows tumour, so there is nothing to learn; give scans of more patients, with masks")
+    if not len(validation):
+        raise ValueError("no patient is left to validate with; set data_segmentation.split.validation higher, or give scans of more patients")
     if not rows["tumour_pixels"].iloc[validation].any():
         logger.warning("none of the %d validation slices shows tumour: the epoch that validates best is the one that finds nothing there", len(validation))
 
@@ -170,5 +172,5 @@ def _history(snapshots: list[dict[str, Any]], about: dict[str, Any], window: Box
     maps = np.stack([np.concatenate([full(value) for value in snapshot.values()]) for snapshot in snapshots])
     maps = window.back(maps, about["slice_size"], np.nan)
     names = [*about["tissues"], *(name for name in snapshots[0] if name != "probability")]
-    description = {"names": names, "row": row, "simulated": about["simulated"], "fingerprint": mark}
+    description = {"names": names, "row": row, "simulated": about["simulated"], "fingerprint": mark, "made_from": about["fingerprint"]}
     return StoreContent(description, iter([{"epoch": np.arange(1, len(maps) + 1), "maps": maps}]))
