@@ -39,11 +39,16 @@ class Kaggle(BaseHTTPRequestHandler):
 
     content = b""
     cuts: int = 1
+    busy: int = 0
     log: list = []  # noqa: RUF012
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         type(self).log.append((self.path, body, self.headers.get("Authorization")))
+        if type(self).busy:
+            type(self).busy -= 1
+            self.send_error(503)
+            return
         self.send_response(302)
         self.send_header("Location", "/storage/archive.zip?signature=1")
         self.send_header("Content-Length", "0")
@@ -104,6 +109,14 @@ def test_download_goes_on_after_a_cut_connection(server, tmp_path, caplog):
     manifest = pd.read_csv(folder / MANIFEST)
     assert manifest["bytes"].tolist() == [300_000] * 9
     assert manifest["blake2b"][0] == hashlib.blake2b(content[manifest["file"][0]], digest_size=16).hexdigest()
+
+
+def test_a_server_that_is_busy_is_asked_again(server, tmp_path, caplog):
+    handler, content = server
+    handler.busy, handler.cuts = 2, 0
+    kaggle.download(SLUG, tmp_path / "brats", "segmentation_source")
+    assert len(list((tmp_path / "brats").rglob("*.h5"))) == len(content)
+    assert caplog.text.count("the server can't answer now") == 2
 
 
 def test_what_came_is_kept_when_the_connection_never_holds(server, tmp_path, monkeypatch):
@@ -177,6 +190,11 @@ def test_links_bombs_and_damage_are_refused(tmp_path, monkeypatch):
     file.write_bytes(content)
     with pytest.raises(ValueError, match=r"damaged at a\.h5"):
         unpack(file, tmp_path / "out")
+    text = pack({"a.csv": "".join(f"{k},{k * k},volume_{k}\n" for k in range(2000)).encode()})
+    for place in range(60, len(text) - 200, 50):
+        file.write_bytes(text[:place] + bytes([text[place] ^ 255]) + text[place + 1 :])
+        with pytest.raises(ValueError, match=r"damaged at a\.csv"):
+            unpack(file, tmp_path / "out")
 
 
 def test_manifest_names_a_file_of_another_size(tmp_path):

@@ -97,6 +97,27 @@ def test_a_damaged_scan_beside_a_mask_costs_nothing_but_the_centre(tmp_path, bra
     assert "P_1_t1.nii.gz" in caplog.text
 
 
+def test_a_scan_that_lies_elsewhere_says_nothing_of_the_masks_brain(tmp_path, brats, caplog):
+    """The same brain in the mask's space, on a coarser grid of it, and 60 mm away."""
+    labels, affine = np.zeros((50, 60, 40), np.uint8), np.diag([2.0, 2.0, 2.0, 1.0])
+    labels[30:33, 30:33, 20:23] = 1
+    brain = np.zeros(labels.shape, np.float32)
+    brain[10:32, 12:42, 6:36] = 700
+    save(tmp_path, nib.Nifti1Image(labels, affine))
+    coarse = affine @ np.diag([2.0, 2.0, 2.0, 1.0])
+    coarse[:3, 3] += 1
+    for voxels, place, expected in (
+        (brain, affine, IMAGE),
+        (brain[::2, ::2, ::2], coarse, IMAGE),
+        (brain, affine + np.eye(4)[:, :1] @ np.array([[0, 0, 0, 60.0]]), ""),
+    ):
+        save(tmp_path, nib.Nifti1Image(voxels, place), "P_1_t1.nii.gz")
+        row = measure(tmp_path, brats)
+        assert row["centre_from"] == expected
+        assert np.isnan(row["centre_mm"]) == (expected == "")
+    assert "lies elsewhere than the mask beside it" in caplog.text
+
+
 def test_a_scan_with_its_skull_gives_no_centre(tmp_path, brats, rng):
     labels, affine = np.zeros((20, 20, 20), np.uint8), np.eye(4)
     labels[8:12, 8:12, 8:12] = 2
@@ -168,11 +189,20 @@ def test_centre_of_slices_is_that_of_the_brain_they_show(brats):
     assert affine_of_slices(rows)[2, 2] == 2
 
 
-@pytest.mark.parametrize("numbers", [[41], [41, 77, 80], [5, 5]])
-def test_slices_that_make_no_volume_are_left_out(numbers, brats):
+@pytest.mark.parametrize(
+    ("numbers", "reason"),
+    [
+        ([41], "slice 41 alone: 3 make a volume"),
+        ([71, 124], "slices 71, 124 alone"),
+        ([41, 77, 80], "are not evenly spaced"),
+        ([5, 5, 5], "are not evenly spaced"),
+        ([1, 21, 41], "lie 20 mm apart, too far to make a volume"),
+    ],
+)
+def test_slices_that_make_no_volume_are_left_out(numbers, reason, brats):
     rows = pd.DataFrame({"slice": numbers, "row_mm": 1.0, "column_mm": 1.0, "slice_mm": 1.0})
     labels = np.ones((len(numbers), 8, 8), np.uint8)
-    assert "are not evenly spaced" in measure_slices("P", labels, rows, None, brats)["left_out"].iloc[0]
+    assert reason in measure_slices("P", labels, rows, None, brats)["left_out"].iloc[0]
     assert centre_of_slices(labels > 0, rows) is None
 
 

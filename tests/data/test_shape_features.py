@@ -3,7 +3,7 @@ from math import pi
 import numpy as np
 import pytest
 
-from brain_tumor.data.shape_features import FEATURES, find_pieces, measure_tumour, smooth_border, surface_area
+from brain_tumor.data.shape_features import FEATURES, find_pieces, measure_tumour, require_targets, smooth_border, surface_area
 
 TARGETS = {"NCR": (1,), "ED": (2,), "ET": (3,), "WT": (1, 2, 3), "TC": (1, 3)}
 GRIDS = [(1.0, 1.0, 1.0), (1.875, 1.875, 1.2109375), (2.0, 1.0, 1.5), (1.0, 1.0, 5.0)]
@@ -135,3 +135,10 @@ def test_smoothing_takes_the_roughness_off(rng):
 
 def test_every_feature_is_measured():
     assert set(measure_tumour(*lumpy((2.0, 2.0, 2.0)), CENTRE, TARGETS)) == {feature.name for feature in FEATURES}
+
+
+def test_a_data_set_of_other_tissues_is_refused_by_name():
+    targets = {"NCR": [1], "ED": [2], "ET": [3], "TC": [1, 3], "WT": [1, 2, 3]}
+    require_targets(targets)
+    with pytest.raises(ValueError, match="but the data set declares no NCR, TC; declare them under `data_segmentation"):
+        require_targets({name: labels for name, labels in targets.items() if name not in ("NCR", "TC")})

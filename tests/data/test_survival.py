@@ -47,7 +47,7 @@ def measured(*patients, left_out=""):
     ).assign(simulated=False, **dict.fromkeys(SHAPE, 1.0))
 
 
-def test_patients_are_joined_and_the_odd_ones_set_aside(tmp_path):
+def test_patients_are_joined_and_the_odd_ones_set_aside(tmp_path, brats):
     survival = [
         ("fine", "60.4", "289", "GTR"),
         ("fine", "60.4", "289", "GTR"),  # the same row again does no harm
@@ -65,7 +65,7 @@ def test_patients_are_joined_and_the_odd_ones_set_aside(tmp_path):
     features = pd.concat(
         [measured("fine", "old_alive", "ageless", "text", "twice", "unmapped", "unknown", "low"), measured("empty", left_out="the mask is empty")]
     )
-    table = join_patients(features, tables(tmp_path, survival, grades)).set_index("patient")
+    table = join_patients(features, tables(tmp_path, survival, grades), brats).set_index("patient")
     assert len(table) == 10
     assert table["left_out"].to_dict() == {
         "fine": "",
@@ -86,10 +86,10 @@ def test_patients_are_joined_and_the_odd_ones_set_aside(tmp_path):
     assert table.loc["fine", ["grade", "resection", "note"]].tolist() == ["HGG", "GTR", ""]
 
 
-def test_one_person_under_two_names_is_one_patient(tmp_path):
+def test_one_person_under_two_names_is_one_patient(tmp_path, brats):
     rows = tables(tmp_path, [("fine", "60.4", "289", "GTR"), ("other", "50", "100", "GTR")], dict.fromkeys(["fine", "other"], "HGG"))
     features = pd.concat([measured("fine", "old_fine", "old_other"), measured("other", left_out="the mask is empty")])
-    left_out = join_patients(features, rows).set_index("patient")["left_out"].to_dict()
+    left_out = join_patients(features, rows, brats).set_index("patient")["left_out"].to_dict()
     assert left_out == {
         "fine": "",
         "old_fine": "the same person as fine, who is used; keep one mask",
@@ -98,10 +98,28 @@ def test_one_person_under_two_names_is_one_patient(tmp_path):
     }
 
 
-def test_one_table_alone_will_do(tmp_path):
+def test_visits_of_one_person_are_one_patient(tmp_path, brats):
+    """The visit whose survival is listed is used, wherever it stands; masks that can't be measured are none."""
+    rows = tables(tmp_path, [("BraTS-GLI-00001-001", "60", "289", "GTR"), ("BraTS-GLI-00002-000", "50", "100", "GTR")], {})
+    features = pd.concat([measured("BraTS-GLI-00001-000", "BraTS-GLI-00001-001", "BraTS-GLI-00002-001"), measured("BraTS-GLI-00002-000", left_out="empty")])
+    left_out = join_patients(features, rows, brats).set_index("patient")["left_out"].to_dict()
+    assert left_out == {
+        "BraTS-GLI-00001-000": "the same person as BraTS-GLI-00001-001, who is used; keep one mask",
+        "BraTS-GLI-00001-001": "",
+        "BraTS-GLI-00002-000": "empty",
+        "BraTS-GLI-00002-001": "not in survival_info.csv",
+    }
+
+
+def test_empty_rows_of_a_spreadsheet_are_nobody(tmp_path, brats):
+    rows = tables(tmp_path, [("a", "50", "100", "GTR"), ("", "", "", "")], {"a": "HGG"})
+    assert join_patients(measured("a"), rows, brats)["patient"].tolist() == ["a"]
+
+
+def test_one_table_alone_will_do(tmp_path, brats):
     rows = tables(tmp_path, [("a", "50", "100", "GTR")], {"a": "HGG"})
     (tmp_path / "name_mapping.csv").unlink()
-    table = join_patients(measured("a"), read_clinical_rows(tmp_path))
+    table = join_patients(measured("a"), read_clinical_rows(tmp_path), brats)
     assert table[["days", "left_out"]].to_numpy().tolist() == [[100, ""]]
     assert "grade not known" in table["note"].item()
     assert rows["mapped"].all()

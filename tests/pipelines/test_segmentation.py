@@ -444,8 +444,6 @@ def test_a_network_that_learned_from_a_test_patient_is_refused(finished, project
     splits.loc[splits["patient"] == learned, "split"] = "test"
     splits.to_csv(path, index=False)
     with pytest.raises(ValueError, match=rf"attention_unet learned from 1 of the 2 test patients \({learned}\): the sets were drawn anew"):
- the sets were drawn anew since; train it again"
-    ):
         run(project, node_names=[f"segmentation.attention_unet.{node}"])
 
 

@@ -17,7 +17,7 @@ from brain_tumor.models.survival import MODELS
 from brain_tumor.networks import networks_of
 from brain_tumor.pipelines.survival.card import MODELS as CARD_MODELS
 from brain_tumor.pipelines.survival.report import compose_report
-from brain_tumor.pipelines.survival.tables import Results
+from brain_tumor.pipelines.survival.tables import Results, write_answer
 
 EXPECTED = pd.DataFrame(columns=["cohort", "features", "patient", "days", "observed", "expected"])
 
@@ -257,6 +257,15 @@ def test_the_answer_follows_its_rule(gain, low, high, fold_low, p, said):
     importances = pd.DataFrame({"cohort": ["all patients"], "feature": ["age"], "loss": [0.1], "low": [0.0], "high": [0.2]})
     report = compose_report(Results(patients, scores, gains, importances), ProtocolSettings(), {}, EXPECTED)
     assert said in report.split('class="answer">')[1].split("</p>")[0]
+
+
+def test_a_network_whose_patients_have_no_volume_changes_nothing_that_is_known():
+    change = {"feature": "WT_ml", "patients": 0, "network": "classic_unet", "bias": np.nan, "expert": np.nan, "low": np.nan, "high": np.nan}
+    patients = pd.DataFrame({"left_out": ["slice 58 alone"], "observed": False, "age": 50.0, "simulated": False})
+    results = Results(patients, pd.DataFrame({"cohort": []}), pd.DataFrame(), pd.DataFrame(), pd.DataFrame([change]))
+    answer = write_answer(results, ProtocolSettings())
+    assert answer.startswith("No patient's slices make a volume, so what the masks of classic_unet change in the features is not known")
+    assert "nan" not in answer
 
 
 def test_real_masks_go_through_to_the_report(project):

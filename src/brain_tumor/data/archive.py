@@ -3,6 +3,7 @@
 import hashlib
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -39,7 +40,7 @@ def expanded_size(archive: Path) -> int:
 
 def _check(member: zipfile.ZipInfo, archive: Path) -> None:
     path = PurePosixPath(member.filename.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+    if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
         raise ValueError(f"{archive} holds a member outside its folder, refused: {member.filename}")
     if stat.S_ISLNK(member.external_attr >> 16):
         raise ValueError(f"{archive} holds a link, refused: {member.filename}")
@@ -82,7 +83,7 @@ def _blocks(content: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path) ->
                 if read > member.file_size:
                     raise ValueError(f"{archive}: {member.filename} is larger than the archive says, refused")
                 yield block
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{archive} is damaged at {member.filename} ({error}); delete it and run again") from error
 
 

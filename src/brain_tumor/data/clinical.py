@@ -51,6 +51,7 @@ def read_clinical_rows(source: Path) -> pd.DataFrame:
         survival = pd.DataFrame(columns=list(SURVIVAL_COLUMNS), dtype=str)
     _require(survival, set(SURVIVAL_COLUMNS), "survival_info.csv")
     survival = survival.rename(columns=SURVIVAL_COLUMNS)[list(SURVIVAL_COLUMNS.values())].rename(columns={"patient": "own"})
+    survival = survival[survival["own"] != ""]  # of rows that a spreadsheet leaves empty
     table = table.assign(mapped=True).merge(survival.assign(listed=True), "outer", on="own", sort=False)
     table["patient"] = table["patient"].fillna(table["own"])
     table[["mapped", "listed"]] = table[["mapped", "listed"]].notna()
@@ -86,5 +87,7 @@ def _read(source: Path, name: str) -> pd.DataFrame | None:
     files = [file for file in list_files(source) if file.name == name]
     if not files:
         return None
+    if len(files) > 1:
+        logger.warning("%s holds %d tables called %s; the first is used: %s", source, len(files), name, ", ".join(map(str, files)))
     table = read_table(files[0])
     return table.apply(lambda column: column.str.strip()).replace("NA", "")

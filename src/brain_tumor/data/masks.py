@@ -11,7 +11,7 @@ from nibabel.affines import apply_affine, voxel_sizes
 
 from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.files import list_files
-from brain_tumor.data.nifti_volumes import find_masks, name_mask, read_mask, read_volume, write_mask
+from brain_tumor.data.nifti_volumes import find_masks, lie_together, name_mask, read_mask, read_volume, write_mask
 from brain_tumor.data.shape_features import FEATURES, measure_tumour
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,12 @@ TOLERANCE = 2.0
 
 MOST_BRAIN = 0.6
 """Part of a scan that differs from its background in a skull-stripped one, at most."""
+
+FEWEST_SLICES = 3
+"""With which slices make a volume: two lie evenly, however far apart."""
+
+FARTHEST_SLICES = 15.0
+"""Millimetres from slice to slice with which slices still make a volume: a tumour of a few centimetres would lie in two of them."""
 
 IMAGE, BRATS, UNKNOWN = "scan", "BraTS space", ""
 """Where a brain's centre was taken from."""
@@ -110,10 +116,14 @@ def affine_of_slices(rows: pd.DataFrame) -> Float[np.ndarray, "4 4"]:
     """
     numbers = np.sort(rows["slice"].to_numpy().astype(int))
     gaps = np.diff(numbers)
-    if not gaps.size or gaps.min() != gaps.max() or gaps.min() == 0:
-        shown = ", ".join(map(str, numbers[:6])) + (", ..." if len(numbers) > 6 else "")
-        raise ValueError(f"slices {shown} are not evenly spaced, so they make no volume; add the slices between them")
+    shown = f"slice{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:6]))}{', ...' * (len(numbers) > 6)}"
+    if len(numbers) < FEWEST_SLICES:
+        raise ValueError(f"{shown} alone: {FEWEST_SLICES} make a volume; add the slices beside")
+    if gaps.min() != gaps.max() or gaps.min() == 0:
+        raise ValueError(f"{shown} are not evenly spaced, so they make no volume; add the slices between them")
     row_mm, column_mm, slice_mm = (float(rows[name].iloc[0]) for name in ("row_mm", "column_mm", "slice_mm"))
+    if slice_mm * gaps[0] > FARTHEST_SLICES:
+        raise ValueError(f"{shown} lie {slice_mm * gaps[0]:g} mm apart, too far to make a volume; add the slices between them")
     affine = np.diag([-row_mm, -column_mm, slice_mm * gaps[0], 1.0])
     affine[2, 3] = slice_mm * numbers[0]
     return affine
@@ -133,6 +143,9 @@ def _centre_of_file(shape: tuple[int, ...], affine: np.ndarray, scan: Path | Non
         volume = read_volume(scan) if scan else None
     except ValueError as error:
         logger.warning("the brain's centre is not taken from the scan beside a mask: %s", error)
+        volume = None
+    if volume and not lie_together(shape, affine, volume[0].shape, volume[1]):
+        logger.warning("the brain's centre is not taken from %s, which lies elsewhere than the mask beside it", scan)
         volume = None
     if volume:
         voxels, scan_affine = volume

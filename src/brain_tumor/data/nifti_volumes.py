@@ -142,6 +142,14 @@ def _read_volumes(files: tuple[Path, ...]) -> tuple[list[np.ndarray], tuple[floa
     return [voxels for voxels, _ in read], (row, column, depth)
 
 
+def lie_together(shape: tuple[int, ...], affine: np.ndarray, other: tuple[int, ...], other_affine: np.ndarray) -> bool:
+    """Whether two volumes span the same place, whatever their voxels: no outer edge lies farther from the other's than a voxel."""
+    edges = [nib.affines.apply_affine(a, [(-0.5,) * 3, np.subtract(s, 0.5)]) for s, a in ((shape, affine), (other, other_affine))]
+    spans = [np.sort(edge, axis=0) for edge in edges]
+    voxel = np.maximum(*(nib.affines.voxel_sizes(a) for a in (affine, other_affine))).max()
+    return bool((np.abs(spans[0] - spans[1]) <= max(voxel, GEOMETRY_TOLERANCE)).all())
+
+
 def _corners(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Where the eight outer voxels lie, in millimetres."""
     return nib.affines.apply_affine(affine, list(product(*((0, side - 1) for side in voxels.shape))))

@@ -93,6 +93,20 @@ def measure_tumour(
     return result | _place(inside["WT"], [part.start for part in box], affine, brain_centre)
 
 
+def require_targets(targets: Mapping[str, Sequence[int]]) -> None:
+    """Refuse a data set whose tumours can't be described by FEATURES.
+
+    Raises:
+        ValueError: naming what it lacks.
+    """
+    missing = [name for name in ("NCR", "ED", "ET", "TC", "WT") if name not in targets]
+    if missing:
+        raise ValueError(
+            f"survival is modelled on the tissues and regions of BraTS, but the data set declares no {', '.join(missing)}; declare them under "
+            "`data_segmentation.data_set`, or leave survival out"
+        )
+
+
 def _volume_ml(inside: Bool[np.ndarray, "h w d"], spacing: np.ndarray) -> float:
     return float(np.count_nonzero(inside) * prod(spacing) / 1000)
 

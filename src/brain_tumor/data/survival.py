@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from brain_tumor.data.clinical import FACTS
+from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.shape_features import FEATURES
 
 GTR = "GTR"
@@ -56,20 +57,26 @@ def _number(text: str) -> float:
         return np.nan
 
 
-def join_patients(features: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+def join_patients(features: pd.DataFrame, rows: pd.DataFrame, data_set: DataSet) -> pd.DataFrame:
     """A row for each patient who has a mask or a survival: facts, features, and `left_out` with the reason or `note` with a caution.
+
+    Of several visits of a person, or several names, the first that can be used is: one whose survival is listed, if there is.
 
     Args:
         features: as `brain_tumor.data.masks` measures them.
         rows: as `read_clinical_rows` gives them.
+        data_set: says which names are visits of one person.
     """
     aliases = dict(zip(rows["patient"], rows["own"], strict=True))
     known = dict(iter(rows.drop_duplicates(["own", "mapped", "listed", *FACTS]).groupby("own")))
     measured = features.set_index("patient")
-    persons = pd.Series([aliases.get(patient, patient) for patient in measured.index], measured.index)
-    first = {person: patient for patient, person in persons[measured["left_out"] == ""].drop_duplicates().items()}
-    unmeasured = sorted(own for own, found in known.items() if found["listed"].any() and own not in set(persons))
-    entries = [_facts(patient, known.get(person), _say_same(patient, first.get(person, patient))) for patient, person in persons.items()]
+    owns = pd.Series([aliases.get(patient, patient) for patient in measured.index], measured.index, dtype=object)
+    persons = owns.map(data_set.find_person)
+    listed = owns.map(lambda own: own in known and bool(known[own]["listed"].any())).astype(bool)
+    usable = persons[measured["left_out"] == ""]
+    first = {person: patient for patient, person in pd.concat([usable[listed], usable[~listed]]).drop_duplicates().items()}
+    unmeasured = sorted(own for own, found in known.items() if found["listed"].any() and own not in set(owns))
+    entries = [_facts(patient, known.get(own), _say_same(patient, first.get(persons[patient], patient))) for patient, own in owns.items()]
     entries += [_facts(own, known[own], "no mask of this patient") for own in unmeasured]
     table = pd.DataFrame(entries).merge(features.rename(columns={"left_out": "problem"}), "left", on="patient")
     problem = table.pop("problem").fillna("")

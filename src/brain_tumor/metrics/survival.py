@@ -114,7 +114,9 @@ def corrected_interval(differences: Float[np.ndarray, "r k"]) -> tuple[float, fl
     """
     from scipy.stats import t
 
-    values = differences.ravel()
+    values = differences[np.isfinite(differences)]  # in a fold in which too few died nothing is ordered
+    if len(values) < 2:
+        return np.nan, np.nan, np.nan
     mean, error = values.mean(), values.std(ddof=1) * np.sqrt(1 / len(values) + 1 / (differences.shape[1] - 1))
     half = t.ppf(0.975, len(values) - 1) * error
     return float(mean), float(mean - half), float(mean + half)

@@ -14,7 +14,7 @@ from brain_tumor.data.files import is_simulated
 from brain_tumor.data.masks import centre_of_slices, find, measure_file, measure_slices
 from brain_tumor.data.origin import Origin
 from brain_tumor.data.parallel import WorkerSettings, for_each
-from brain_tumor.data.shape_features import FEATURES
+from brain_tumor.data.shape_features import FEATURES, require_targets
 from brain_tumor.data.store import Store, require_made_from
 from brain_tumor.metrics.agreement import compare_measurements
 from brain_tumor.models.settings import ProtocolSettings
@@ -37,7 +37,12 @@ GAINS = ["cohort", "model", "features", "metric", "gain", "low", "high", "fold_g
 
 
 def measure_masks(source: Path, data_set: DataSet, workers: WorkerSettings) -> pd.DataFrame:
-    """FEATURES of every mask below the source, or why it can't be measured."""
+    """FEATURES of every mask below the source, or why it can't be measured.
+
+    Raises:
+        ValueError: if the data set has other tissues or regions than features are made of.
+    """
+    require_targets(data_set.targets)
     tasks = [(*mask, data_set, source) for mask in find(source, data_set)]
     features = pd.concat(for_each(measure_file, tasks, workers, "measuring"), ignore_index=True)
     features["simulated"] = is_simulated(source)
@@ -50,6 +55,7 @@ def measure_masks(source: Path, data_set: DataSet, workers: WorkerSettings) -> p
 def measure_predictions(predictions: Store, slices: Store, data_set: DataSet) -> tuple[pd.DataFrame, pd.DataFrame]:
     """FEATURES of every patient of a network's predictions, and those of the expert masks of the same slices."""
     require_made_from(predictions, slices)
+    require_targets(data_set.targets)
     predicted, expert = [], []
     table = slices.rows
     for patient, found in predictions.rows.groupby("patient"):
@@ -78,21 +84,21 @@ def compare_masks(features: pd.DataFrame, expert_features: pd.DataFrame, predict
     return changes.rename(columns={"first": "expert", "second": "predicted"}).assign(network=predictions.description["network"])
 
 
-def join_patients(features: pd.DataFrame, tables: Path, protocol: ProtocolSettings) -> pd.DataFrame:
+def join_patients(features: pd.DataFrame, tables: Path, data_set: DataSet, protocol: ProtocolSettings) -> pd.DataFrame:
     """A row for each patient with a mask or a survival: facts, features, and why he is left out.
 
     Raises:
         FileNotFoundError: if no survival is known of anybody.
     """
-    patients = join_predicted_patients(features, tables, protocol)
+    patients = join_predicted_patients(features, tables, data_set, protocol)
     if patients["days"].isna().all():
         raise FileNotFoundError(f"{tables} holds no survival_info.csv with known days; give the folder of the tables with `--params survival_tables=PATH`")
     return patients
 
 
-def join_predicted_patients(features: pd.DataFrame, tables: Path, protocol: ProtocolSettings) -> pd.DataFrame:
+def join_predicted_patients(features: pd.DataFrame, tables: Path, data_set: DataSet, protocol: ProtocolSettings) -> pd.DataFrame:
     """The same for predicted masks, whose features can be compared with those of expert masks without tables too."""
-    patients = survival.join_patients(features, read_clinical_rows(tables))
+    patients = survival.join_patients(features, read_clinical_rows(tables), data_set)
     patients["simulated"] |= is_simulated(tables)
     used = patients[patients["left_out"] == ""]
     logger.info("%d patients are modelled, %d of them known only to be alive; %d left out", len(used), (~used["observed"]).sum(), len(patients) - len(used))

@@ -62,7 +62,7 @@ def _create_models(join: Callable[..., pd.DataFrame], also_reported: list[str]) 
     carded = ["patients", *results, "importances", "params:protocol", "params:data_set", "params:origin"]
     return Pipeline(
         [
-            Node(join, ["features", "tables", "params:protocol"], "patients", name=join.__name__),
+            Node(join, ["features", "tables", "params:data_set", "params:protocol"], "patients", name=join.__name__),
             Node(cross_validate, ["patients", "params:protocol", "params:workers"], ["estimates", "importances"], name="cross_validate"),
             Node(permute_shapes, [*known, "params:protocol", "params:workers"], "chance", name="permute_shapes"),
             Node(score_models, [*known, "chance", "params:protocol"], results, name="score_models"),

@@ -72,6 +72,8 @@ def _change(results: Results) -> str:
     """What a network's mask does to the volume of the whole tumour."""
     assert results.changes is not None
     change = results.changes.set_index("feature").loc["WT_ml"]
+    if not change["patients"]:
+        return f"no patient's slices make a volume, so what the masks of {change['network']} change in the features is not known"
     size = f"{change['patients']}{' simulated' if results.simulated else ''} patients it was not trained on"
     limits = f" (95 in 100 single patients: {change['low']:+.1f} to {change['high']:+.1f} ml)" if pd.notna(change["low"]) else ""
     return f"on {size}, {change['network']} changes the volume of the whole tumour by {change['bias']:+.1f} ml of {change['expert']:.1f} ml{limits}"
