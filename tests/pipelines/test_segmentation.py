@@ -161,6 +161,8 @@ def test_report_needs_nothing_else_and_says_simulated(finished):
     assert report.count('<svg class="plot"') == 2 + 4
     assert 'data-name="BraTS20_Training_' in report
     assert "1 simulated test patient" in report
+    sections = {name: report.split(f">Attention of {name}</h2>")[1].split("<h2")[0] for name in ("attention_unet", "residual_attention_unet")}
+    assert ["The gates were taught to show the tumour" in text for text in sections.values()] == [True, False]
 
 
 def test_model_card_has_the_numbers_of_the_tables(finished):

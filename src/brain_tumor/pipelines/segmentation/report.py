@@ -170,7 +170,8 @@ def _network(name: str, scores: pd.DataFrame, figures: Mapping[str, bytes]) -> S
 def _attention(summary: pd.DataFrame, figures: Mapping[str, bytes], networks: Sequence[TrainedNetwork]) -> Section:
     name = summary["network"].iloc[0]
     (network,) = [each for each in networks if each.name == name]
-    text = ATTENTION + TAUGHT * (network.description["recipe"].get("attention_weight", 0) > 0) + FIRST * (len(network.members) > 1)
+    taught = network.description["recipe"].get("attention_weight", 0) > 0 and any(name.startswith("gates.") for name in summary["map"])
+    text = ATTENTION + TAUGHT * taught + FIRST * (len(network.members) > 1)
     shown = with_intervals(summary, "mean", ["map"], across="metric").fillna("")
     return Section(f"Attention of {name}", text, [("What each map means", shown)], [Picture(png, WORDS[figure], name) for figure, png in figures.items()])
 
