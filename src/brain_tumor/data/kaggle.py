@@ -75,17 +75,14 @@ def _fetch(slug: str, archive: Path, parameter: str) -> None:
                 download_file(response, str(archive), handle)
                 return
         except requests.HTTPError as error:
-            if error.response is not None and (error.response.status_code == 429 or error.response.status_code >= 500):
-                logger.warning("%s: the server can't answer now (attempt %d of %d): %s", slug, attempt, ATTEMPTS, error)
-                if attempt < ATTEMPTS:
-                    time.sleep(SECONDS_BETWEEN)
-                continue
-            raise ConnectionError(f"Kaggle refuses {slug}: {error}; is the token valid, and are the terms of the data set accepted?") from error
+            if error.response is None or (error.response.status_code != 429 and error.response.status_code < 500):
+                raise ConnectionError(f"Kaggle refuses {slug}: {error}; is the token valid, and are the terms of the data set accepted?") from error
+            logger.warning("%s: the server can't answer now (attempt %d of %d): %s", slug, attempt, ATTEMPTS, error)
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError, requests.Timeout, DataCorruptionError) as error:
             have = archive.stat().st_size if archive.is_file() else 0
             logger.warning("%s: the connection broke at %s bytes (attempt %d of %d): %s", slug, f"{have:,}", attempt, ATTEMPTS, error)
-            if attempt < ATTEMPTS:
-                time.sleep(SECONDS_BETWEEN)
+        if attempt < ATTEMPTS:
+            time.sleep(SECONDS_BETWEEN)
     raise ConnectionError(f"{slug} could not be downloaded in {ATTEMPTS} attempts; what has come is kept in {archive}, run again to go on")
 
 

@@ -13,6 +13,9 @@ from nibabel.affines import apply_affine, voxel_sizes
 
 from brain_tumor.data.pieces import label_pieces
 
+MEASURED = ("NCR", "ED", "ET", "TC", "WT")
+"""Tissues and regions of BraTS that features are made of."""
+
 SMALLEST_PIECE_ML = 0.1
 """Pieces of a region below this volume are not counted, and don't make it longer: single voxels come and go when a mask is resampled, and networks
 find some far away."""
@@ -33,7 +36,7 @@ class Feature:
 
 
 FEATURES = (
-    *(Feature(f"{region}_ml", "ml", f"voxels of {region} x volume of a voxel / 1000", "volume") for region in ("NCR", "ED", "ET", "TC", "WT")),
+    *(Feature(f"{region}_ml", "ml", f"voxels of {region} x volume of a voxel / 1000", "volume") for region in MEASURED),
     Feature("ED_of_WT", "1", "ED_ml / WT_ml", "ratio"),
     Feature("ET_of_WT", "1", "ET_ml / WT_ml", "ratio"),
     Feature("ET_of_TC", "1", "ET_ml / TC_ml", "ratio"),
@@ -78,7 +81,7 @@ def measure_tumour(
     box = scipy.ndimage.find_objects((labels > 0).astype(np.uint8))[0]
     spacing = voxel_sizes(affine)
     inside = {name: np.isin(labels[box], parts) for name, parts in targets.items()}
-    result = {f"{name}_ml": _volume_ml(inside[name], spacing) for name in ("NCR", "ED", "ET", "TC", "WT")}
+    result = {f"{name}_ml": _volume_ml(inside[name], spacing) for name in MEASURED}
     for part, whole in (("ED", "WT"), ("ET", "WT"), ("ET", "TC")):
         result[f"{part}_of_{whole}"] = result[f"{part}_ml"] / result[f"{whole}_ml"] if result[f"{whole}_ml"] else np.nan
     for region in ("TC", "WT"):
@@ -99,7 +102,7 @@ def require_targets(targets: Mapping[str, Sequence[int]]) -> None:
     Raises:
         ValueError: naming what it lacks.
     """
-    missing = [name for name in ("NCR", "ED", "ET", "TC", "WT") if name not in targets]
+    missing = [name for name in MEASURED if name not in targets]
     if missing:
         raise ValueError(
             f"survival is modelled on the tissues and regions of BraTS, but the data set declares no {', '.join(missing)}; declare them under "
