@@ -1,8 +1,9 @@
 """Settings of the Kedro project."""
 
 from brain_tumor.hooks import Parameters, RunSummary, Tracking
+from brain_tumor.run_locks import RunLocks
 
-HOOKS = (Tracking(), RunSummary(), Parameters())  # the last one is called first
+HOOKS = (Tracking(), RunSummary(), RunLocks(), Parameters())  # the last one is called first
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

@@ -23,7 +23,7 @@ def test_finds_hdf5_slices_by_patient(sample, brats):
 def nifti(tmp_path, rng):
     """Two patients in the names of two years."""
     volumes = rng.integers(1, 100, (4, 16, 20, 6)).astype(np.int16)
-    mask = rng.choice([0, 1, 2, 4], (16, 20, 6))
+    mask = rng.choice([0, 1, 2, 4], (16, 20, 6), p=[0.7, 0.1, 0.1, 0.1])  # a tumour is smaller than the brain
     save_patient(tmp_path / "a", "BraTS20_Training_009", volumes, mask)
     save_patient(tmp_path / "b", "x", volumes, np.where(mask == 4, 3, mask))
     for old, new in (("flair", "t2f"), ("t1", "t1n"), ("t1ce", "t1c"), ("t2", "t2w"), ("seg", "seg")):
@@ -143,11 +143,11 @@ def break_label(file):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (break_text, "unreadable HDF5 slice"),
-        (break_truncate, "unreadable HDF5 slice"),
-        (break_key, "mask"),
+        (break_text, "is text, not HDF5"),
+        (break_truncate, "it is damaged or cut off; fetch it again"),
+        (break_key, "has no 'mask'; it holds image, masks"),
         (break_shape, "4 modalities), got (240, 240, 3)"),
-        (break_size, "got (120, 240, 3)"),
+        (break_size, "of one size, got (240, 240) and (120, 240)"),
         (break_nan, "NaN"),
         (break_label, "one tissue at most"),
     ],
@@ -197,7 +197,7 @@ def test_masks_go_out_as_they_came(nifti, brats, tmp_path):
     for like, turn in ((folder / "a" / "BraTS20_Training_009_t1.nii.gz", lambda x: x), (folder / "turned.nii.gz", nib.as_closest_canonical)):
         nib.save(turn(nib.load(folder / "a" / "BraTS20_Training_009_t1.nii.gz")), like)
         labels = np.stack([s.labels for s in read_slices(find_scans(folder / "a", brats)[0], brats)], -1)
-        write_mask(tmp_path / "out.nii.gz", labels, like, brats)
+        write_mask(tmp_path / "out.nii.gz", labels, like, brats.tissues)
         written, original = nib.load(tmp_path / "out.nii.gz"), nib.load(like)
         assert np.allclose(written.affine, original.affine)
         assert nib.aff2axcodes(written.affine) == nib.aff2axcodes(original.affine)
@@ -216,14 +216,15 @@ def test_undeclared_labels_and_other_sizes_leave_a_nifti_patient_out(nifti, brat
     for shape, affine in (((16, 20, 5), np.diag([-1, -1, 1, 1])), ((16, 20, 6), shifted), ((16, 20, 6), np.diag([-2, -1, 1, 1]))):
         nib.save(nib.Nifti1Image(np.zeros(shape, np.uint8), affine), seg)
         (only,) = read_slices(find_scans(folder / "a", brats)[0], brats)
-        assert "register them first" in only.problem
+        assert "register them to one grid first" in only.problem
 
 
 def test_a_truncated_volume_leaves_a_nifti_patient_out(nifti, brats):
     file = nifti[0] / "a" / "BraTS20_Training_009_t2.nii.gz"
     file.write_bytes(file.read_bytes()[:900])
     (only,) = read_slices(find_scans(nifti[0] / "a", brats)[0], brats)
-    assert "unreadable NIfTI patient" in only.problem
+    assert "BraTS20_Training_009_t2.nii.gz can't be read" in only.problem
+    assert "damaged or cut off; fetch it again" in only.problem
 
 
 def test_real_slices_and_volumes_lie_the_same_way(brats):

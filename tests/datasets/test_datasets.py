@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from support import save_patient
 
+from brain_tumor.data.atomic import replacing
 from brain_tumor.data.masks import Mask
 from brain_tumor.data.store import StoreContent
 from brain_tumor.datasets import FiguresDataset, FolderDataset, InspectionsDataset, MasksDataset, NetworkDataset, SimulatedDataset, StoreDataset
-from brain_tumor.datasets.atomic import replacing
 from brain_tumor.figures.segmentation_data import Animation
 from brain_tumor.networks import build
 from brain_tumor.networks.trained import TrainedNetwork
