@@ -177,12 +177,12 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
         """Each modality, then `mask` > the endings of its NIfTI files."""
         return {modality.name: modality.endings for modality in self.modalities} | {MASK: self.mask}
 
-    @cached_property
+    @property
     def kind_of_ending(self) -> dict[str, str]:
         """Ending of a NIfTI file's name, in lower case > its modality, or `mask`."""
         return {ending.lower(): kind for kind, endings in self.volume_endings.items() for ending in endings}
 
-    @cached_property
+    @property
     def kind_of_folder(self) -> dict[str, str]:
         """Name of a folder that holds one modality, or the masks, in lower case > which."""
         names = {name.lower(): name for name in self.modality_names}

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,37 +56,38 @@ def group_files(files: Iterable[Path], data_set: DataSet) -> list[PatientFiles]:
 def _parse_all(files: Iterable[Path], data_set: DataSet) -> dict[Path, tuple[str, str]]:
     """File > modality or mask, and patient; files that are none are left out."""
     parsed, bare = {}, {}
+    endings = dict(sorted(data_set.kind_of_ending.items(), key=lambda item: len(item[0]), reverse=True))  # the longest first
+    folders = data_set.kind_of_folder
     for file in files:
-        kind, patient = _parse(file, data_set)
+        kind, patient = _parse(file, endings, folders)
         if kind and patient:
             parsed[file] = kind, patient
         elif kind:
             bare[file] = kind
-    names = _name_folders({_home(file, data_set) for file in bare})
+    names = _name_folders({_home(file, folders) for file in bare})
     # in the order of the files, which decides who of two goes first
-    return {file: parsed.get(file) or (bare[file], names[_home(file, data_set)]) for file in files if file in parsed or file in bare}
+    return {file: parsed.get(file) or (bare[file], names[_home(file, folders)]) for file in files if file in parsed or file in bare}
 
 
-def _parse(file: Path, data_set: DataSet) -> tuple[str, str]:
+def _parse(file: Path, endings: Mapping[str, str], folders: Mapping[str, str]) -> tuple[str, str]:
     """("T1ce", "BraTS20_Training_001") from "BraTS20_Training_001_t1ce.nii.gz"; ("T1ce", "") from "t1ce.nii.gz"; ("", "") if it is no declared volume."""
     suffix = next((suffix for suffix in SUFFIXES if file.name.lower().endswith(suffix)), "")
     stem = file.name[: -len(suffix)] if suffix else ""
     if not stem:
         return "", ""
-    by_length = sorted(data_set.kind_of_ending.items(), key=lambda item: len(item[0]), reverse=True)
-    for ending, kind in by_length:
+    for ending, kind in endings.items():
         if stem.lower().endswith((f"_{ending}", f"-{ending}")):
             return kind, stem[: -len(ending) - 1]
-    if stem.lower() in data_set.kind_of_ending:
-        return data_set.kind_of_ending[stem.lower()], ""
-    kind = data_set.kind_of_folder.get(file.parent.name.lower(), "")
+    if stem.lower() in endings:
+        return endings[stem.lower()], ""
+    kind = folders.get(file.parent.name.lower(), "")
     return kind, stem if kind else ""
 
 
-def _home(file: Path, data_set: DataSet) -> Path:
+def _home(file: Path, folders: Mapping[str, str]) -> Path:
     """The folder that a file named by its modality alone is named after: the one above `t1ce/t1ce.nii.gz`."""
     folder = file.parent
-    return folder.parent if folder.name.lower() in data_set.kind_of_folder else folder
+    return folder.parent if folder.name.lower() in folders else folder
 
 
 def _name_folders(folders: Iterable[Path]) -> dict[Path, str]:
