@@ -190,6 +190,8 @@ def _damaged(file: Path, error: Exception) -> str:
     """What is wrong with a file that could not be opened: another format, or damage."""
     if isinstance(error, OSError) and error.strerror:
         return f"{file.name} can't be read ({error.strerror}); check that the file is there and that you may read it"
+    if isinstance(error, nib.spatialimages.HeaderDataError):
+        return f"{file.name} has a header that contradicts itself ({error}); correct it, or export the file again"
     other = explain(file, TO_NIFTI)
     return f"{file.name} {other}" if other else f"{file.name} can't be read ({error}): it is damaged or cut off; fetch it again"
 
@@ -240,11 +242,13 @@ def write_mask(file: Path, labels: UInt8[np.ndarray, "h w d"], like: Path, tissu
     header.set_slope_inter(1, 0)
     header.set_intent("label", name="tumour")
     header["cal_min"] = header["cal_max"] = 0
-    header["descrip"] = header["aux_file"] = header["db_name"] = b""  # free text, which may name a person
+    for text in ("descrip", "aux_file", "db_name"):  # free text, which may name a person
+        if text in header:
+            header[text] = b""
     header.extensions.clear()
     back = ornt_transform(axcodes2ornt(ORIENTATION), io_orientation(original.affine))
     voxels = apply_orientation(_values(tissues)[labels], back)
-    nib.nifti1.save(type(original)(voxels, original.affine, header), file)
+    nib.save(type(original)(voxels, original.affine, header), file)
 
 
 def write_new_mask(file: Path, labels: UInt8[np.ndarray, "h w d"], affine: Float[np.ndarray, "4 4"], tissues: tuple[Tissue, ...]) -> None:

@@ -46,9 +46,9 @@ def find_scans(folder: Path, data_set: DataSet, *, parameter: str = "segmentatio
     if scans:
         _log_notes({scan.patient: scan.note for scan in scans if scan.note})
         return sorted(scans, key=lambda scan: scan.patient)
-    endings = _patterns(data_set, [modality.name for modality in data_set.modalities])
+    endings = ", ".join(f"*_{modality.endings[0]}.nii.gz" for modality in data_set.modalities)
     needed = f"neither HDF5 slices named {data_set.slice_file} nor NIfTI volumes named {endings}"
-    raise FileNotFoundError(f"{folder} holds {_summarise(files)}, but {needed}; {_remedy_for(files) or remedy}")
+    raise FileNotFoundError(f"{folder} holds {_summarise(files)}, but {needed}; {_add_conversion(remedy, files)}")
 
 
 def find_masks(folder: Path, data_set: DataSet) -> list[PatientFiles]:
@@ -62,7 +62,7 @@ def find_masks(folder: Path, data_set: DataSet) -> list[PatientFiles]:
     masks = nifti_volumes.find_masks(files, data_set)
     if not masks:
         endings = ", ".join(f"*_{ending}.nii.gz" for ending in data_set.mask)
-        raise FileNotFoundError(f"{folder} holds {_summarise(files)}, but no masks named {endings}; {_remedy_for(files) or remedy}")
+        raise FileNotFoundError(f"{folder} holds {_summarise(files)}, but no masks named {endings}; {_add_conversion(remedy, files)}")
     _log_notes({found.patient: "; ".join(found.notes) for found in masks if found.notes})
     return sorted(masks, key=lambda found: (found.patient, str(found.mask)))
 
@@ -92,10 +92,6 @@ def _log_notes(notes: dict[str, str]) -> None:
         logger.info("%s: %s", shown, note)
 
 
-def _patterns(data_set: DataSet, kinds: list[str]) -> str:
-    return ", ".join(f"*_{ending}.nii.gz" for kind in kinds for ending in data_set.volume_endings[kind])
-
-
 def _kinds(files: list[Path]) -> Counter[str]:
     """How many files are of each kind, taking those of one ending for alike."""
     kinds: Counter[str] = Counter()
@@ -114,12 +110,15 @@ def _summarise(files: list[Path]) -> str:
     return f"{len(files):,} file{'s' * (len(files) > 1)}" + (f" ({listed})" if listed else "")
 
 
-def _remedy_for(files: list[Path]) -> str:
-    """What turns the most frequent convertible kind among the files into what is needed; empty if they are NIfTI or of no known kind."""
+def _add_conversion(remedy: str, files: list[Path]) -> str:
+    """The remedy, or how to turn the most frequent known kind among the files into what is needed."""
     kinds = [kind for kind, _ in _kinds(files).most_common() if kind in KINDS and kind != "text"]
-    if kinds and kinds[0] == nifti_volumes.NIFTI:
-        return "rename the files so, or declare their endings under `data_segmentation.data_set.modalities`"
-    return TO_NIFTI.get(kinds[0], "") if kinds else ""
+    kind = kinds[0] if kinds else ""
+    if kind in ("png", "jpeg"):
+        return f"{remedy}; single images are classified by `kedro run --pipelines inference_classification`"
+    if kind == nifti_volumes.NIFTI:
+        return f"{remedy}, or declare the endings of your names under `data_segmentation.data_set.modalities`"
+    return f"{TO_NIFTI[kind]}; or {remedy}" if kind in TO_NIFTI else remedy
 
 
 def read_slices(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) -> Iterator[Slice | Unreadable]:
