@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from processor import needs_training_in_bf16
 from squares import CPU, digest, job, save_squares
 from torch.nn.functional import adaptive_max_pool2d
 
@@ -49,6 +50,7 @@ def test_streamed_is_resident_to_the_bit(store, tmp_path, workers):
     assert digest(fit(job(store, tmp_path / "streamed", SHORT, streamed))) == digest(fit(job(store, tmp_path / "resident", SHORT)))
 
 
+@needs_training_in_bf16
 def test_clipping_works_in_bf16(store, tmp_path):
     recipe = SHORT.model_copy(update={"epochs": 1, "gradient_clip": 1e-12, "weight_decay": 1e-9, "ema": 0.0})
     made = job(store, tmp_path, recipe, CPU.model_copy(update={"precision": "bf16"}))

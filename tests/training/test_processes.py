@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from squares import CPU, job, save_squares
+from squares import CPU, assert_gradients_agree, gradient_of_a_step, job, save_squares
 from support import sees_processes, wait_until
 
 from brain_tumor.training.fit import fit
@@ -15,6 +14,7 @@ from brain_tumor.training.settings import Augmentation, SegmentationRecipe
 
 RECIPE = SegmentationRecipe(epochs=2, batch_size=4, epoch_steps=4, augmentation=Augmentation(warp=0.5, intensity=0.5), gradient_clip=1.0, deep_supervision=0.5)
 TWO = CPU.model_copy(update={"devices": 2})
+ENGINES = {"one": CPU, "two": TWO}
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +23,12 @@ def store(tmp_path_factory):
 
 
 def test_two_processes_agree_with_one(store, tmp_path):
-    """The same loss over the same batches, but sums are taken in another order: rounding in fp32 (3e-7 when written), grown by eight steps of Adam."""
-    one, two = fit(job(store, tmp_path / "one", RECIPE)), fit(job(store, tmp_path / "two", RECIPE, TWO))
-    for name, value in one.weights.items():
-        assert torch.allclose(value, two.weights[name], atol=1e-5), name
-    assert one.log.drop(columns="seconds").to_numpy() == pytest.approx(two.log.drop(columns="seconds").to_numpy(), abs=1e-5)
+    """The gradient of a whole batch, taken in two parts; then the losses of eight steps."""
+    step = RECIPE.model_copy(update={"epochs": 1, "epoch_steps": 1, "batch_size": 11})
+    gradients = {name: gradient_of_a_step(job(store, tmp_path / name, step, engine)) for name, engine in ENGINES.items()}
+    assert_gradients_agree(gradients["one"], gradients["two"])
+    one, two = (fit(job(store, tmp_path / f"{name}_more", RECIPE, engine)) for name, engine in ENGINES.items())
+    assert_logs_agree(one, two)
 
 
 @sees_processes
@@ -64,7 +65,17 @@ def test_two_machines_train_together_and_one_goes_on(store, tmp_path):
     assert [machine.returncode for machine in machines] == [0, 0], results
     assert sorted(bool(output) for output, _ in results) == [False, True]
     two, one = fit(job(store, tmp_path / "both", RECIPE)), fit(job(store, tmp_path / "one", RECIPE))
-    assert all(torch.allclose(value, two.weights[name], atol=1e-5) for name, value in one.weights.items())
+    assert_logs_agree(one, two)
+
+
+def assert_logs_agree(one, two):
+    """Of few steps of Adam, which grow a rounding: they divide by the gradient's size, so a weight whose gradient is next to nothing may go either way.
+
+    What the loss has of such weights is as little. Dice has steps: a pixel more or less of 1,600 that are tumour is 3e-4.
+    """
+    assert one.log["epoch"].tolist() == two.log["epoch"].tolist()
+    for name in one.log.columns.drop(["epoch", "seconds"]):
+        assert one.log[name].to_numpy() == pytest.approx(two.log[name].to_numpy(), abs=0.01 if "dice" in name else 1e-3), name
 
 
 def _children(pid: int) -> list[int]:
