@@ -19,7 +19,7 @@ from brain_tumor.data.declaration import DataSet
 @pytest.fixture(scope="session")
 def brats() -> DataSet:
     """BraTS as the project declares it."""
-    parameters = yaml.safe_load((ROOT / "conf/base/parameters_data_segmentation.yml").read_text())
+    parameters = yaml.safe_load((ROOT / "conf/base/parameters_data_segmentation.yml").read_text(encoding="utf-8"))
     return DataSet.model_validate(parameters["data_segmentation"]["data_set"])
 
 

@@ -89,7 +89,7 @@ class _Simulated(FolderDataset):
         """The folder, simulated first if it isn't there or was made with other settings."""
         mark = self._folder / SIMULATED_MARK
         settings = f"Settings: {self._settings}\n"
-        if self._own or (mark.is_file() and settings in mark.read_text()):
+        if self._own or (mark.is_file() and settings in mark.read_text(encoding="utf-8")):
             return self._folder
         if not mark.is_file() and self._folder.is_dir() and any(self._folder.iterdir()):
             raise DatasetError(
@@ -100,7 +100,7 @@ class _Simulated(FolderDataset):
         draft = self._folder.with_name(f".{self._folder.name}.draft")
         shutil.rmtree(draft, ignore_errors=True)
         self._simulate(draft, **self._settings)
-        with (draft / SIMULATED_MARK).open("a") as file:
+        with (draft / SIMULATED_MARK).open("a", encoding="utf-8") as file:
             file.write(settings)
         shutil.rmtree(self._folder, ignore_errors=True)
         draft.rename(self._folder)
