@@ -1,4 +1,4 @@
-"""The tests in places that one machine can play: lesser processors, few cores, other locales, users, folders and Pythons.
+"""The tests in places that one machine can play: lesser processors, few cores, other locales, users, Pythons.
 
     make test-anywhere                           # all of them, an hour and more on two cores
     make test-anywhere PLACES="one-core latin-1"
@@ -22,7 +22,8 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = ROOT / ".venv-anywhere"
 NUMBERS = ("tests/training", "tests/networks", "tests/metrics", "tests/models", "tests/data/test_preparation.py")
-FILES = ("tests/data", "tests/datasets", "tests/figures", "tests/pipelines/test_data_segmentation.py", "tests/pipelines/test_survival.py")
+PIPELINES = ("tests/pipelines/test_data_segmentation.py", "tests/pipelines/test_survival.py")
+FILES = ("tests/data", "tests/datasets", "tests/figures", *PIPELINES)
 SIDE_BY_SIDE = ("-n", "auto", "--dist", "loadscope")
 CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
 Setting: TypeAlias = dict[str, str]
@@ -39,7 +40,8 @@ class Place:
     Attributes:
         environment: variables that are set; an empty value unsets one.
         wrapper: command that starts the place's Python.
-        prepare: looks whether this machine can play the place, makes what it needs in a temporary folder, gives more variables.
+        prepare: looks whether this machine can play the place, makes what it needs in a temporary folder,
+            gives more variables.
         python: the interpreter, found or made.
     """
 
@@ -81,7 +83,7 @@ def make_latin(folder: Path) -> Setting:
     name = "de_DE.ISO-8859-1"
     if not shutil.which("localedef"):
         raise NotHereError("there is no `localedef`")
-    subprocess.run(["localedef", "-i", "de_DE", "-f", "ISO-8859-1", str(folder / name)], check=False, capture_output=True)  # noqa: S603, S607
+    succeeds(["localedef", "-i", "de_DE", "-f", "ISO-8859-1", str(folder / name)])
     environment = {"LOCPATH": str(folder), "LC_ALL": name}
     if ask(sys.executable, "import locale; print(locale.getpreferredencoding(False))", environment) != "ISO-8859-1":
         raise NotHereError("the system has no sources of locales (Debian's package `locales`)")
@@ -90,7 +92,7 @@ def make_latin(folder: Path) -> Setting:
 
 def leave_root(folder: Path) -> Setting:
     """Nobody may do what root may; files stay the user's own."""
-    if os.getuid() == 0 and subprocess.run([*NOBODY, "true"], check=False, capture_output=True).returncode:  # noqa: S603
+    if os.getuid() == 0 and not succeeds([*NOBODY, "true"]):
         raise NotHereError("this user is root and may make no user namespace")
     return {}
 
@@ -117,14 +119,15 @@ def make_python(version: str) -> str:
         return python
     found = find_python(version)
     install = [python, "-m", "pip", "install", "--quiet"]
-    source = ["--index-url", CPU_BUILDS] if sys.platform == "linux" else []  # what PyPI has for Linux is a CUDA build of several GB
+    # What PyPI has for Linux is a CUDA build of several GB.
+    source = ["--index-url", CPU_BUILDS] if sys.platform == "linux" else []
     steps = {
         "no environment can be made": [found, "-m", "venv", "--clear", str(folder)],
         f"no CPU build of torch is to be had ({CPU_BUILDS})": [*install, "torch", *source],
         "the project can't be installed": [*install, "--editable", f"{ROOT}[dev,docs]"],
     }
     for failure, command in steps.items():
-        if subprocess.run(command, check=False).returncode:  # noqa: S603
+        if not succeeds(command):
             raise NotHereError(failure)
     (folder / "installed").touch()
     return python
@@ -133,7 +136,8 @@ def make_python(version: str) -> str:
 def find_python(version: str) -> str:
     """An interpreter that runs: pyenv puts names on the path whose versions aren't chosen."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    for python in [shutil.which(f"python{version}"), *sorted(pyenv.glob(f"versions/{version}*/bin/python"), reverse=True)]:
+    of_pyenv = sorted(pyenv.glob(f"versions/{version}*/bin/python"), reverse=True)
+    for python in (shutil.which(f"python{version}"), *of_pyenv):
         if python and ask(str(python), "import sys; print('%d.%d' % sys.version_info[:2])") == version:
             return str(python)
     raise NotHereError(f"there is no Python {version}")
@@ -141,8 +145,14 @@ def find_python(version: str) -> str:
 
 def ask(python: str, program: str, environment: Setting | None = None) -> str:
     """What a line of Python prints; nothing if it fails."""
-    asked = subprocess.run([python, "-c", program], env=os.environ | (environment or {}), check=False, capture_output=True, text=True)  # noqa: S603
+    variables = os.environ | (environment or {})
+    asked = subprocess.run([python, "-c", program], env=variables, check=False, capture_output=True, text=True)  # noqa: S603
     return asked.stdout.strip()
+
+
+def succeeds(command: list[str]) -> bool:
+    """Whether a command ends well; what it prints is passed over."""
+    return not subprocess.run(command, check=False, capture_output=True).returncode  # noqa: S603
 
 
 NOBODY = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
@@ -174,9 +184,10 @@ def play(place: Place) -> Outcome:
         except NotHereError as reason:
             return Outcome(remark=f"not here: {reason}")
         report = folder / "report.xml"
-        settings = {"OMP_NUM_THREADS": "1", "DO_NOT_TRACK": "1", "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": name}
+        settings = {"OMP_NUM_THREADS": "1", "DO_NOT_TRACK": "1", "PYTHONPATH": str(ROOT / "src"), "TMPDIR": name}
         variables = {key: value for key, value in (os.environ | settings | environment).items() if value}
-        command = [*place.wrapper, python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *place.options, *place.tests]
+        pytest = ["pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+        command = [*place.wrapper, python, "-m", *pytest, *place.options, *place.tests]
         code = subprocess.run(command, cwd=ROOT, env=variables, check=False).returncode  # noqa: S603
         return count(report, code, perf_counter() - start)
 

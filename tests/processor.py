@@ -8,7 +8,8 @@ from brain_tumor.networks.cpu import computes_bf16
 
 
 def _convolves_in_bf16() -> bool:
-    x, weight = (torch.ones(shape, dtype=torch.bfloat16, requires_grad=True) for shape in ((1, 16, 4, 4), (16, 16, 3, 3)))
+    x = torch.ones(1, 16, 4, 4, dtype=torch.bfloat16, requires_grad=True)
+    weight = torch.ones(16, 16, 3, 3, dtype=torch.bfloat16, requires_grad=True)
     try:
         torch.autograd.grad(conv2d(x, weight, padding=1).sum(), [x, weight])
     except RuntimeError:

@@ -71,9 +71,9 @@ def gradient_of_a_step(job: Job) -> dict[str, Tensor]:
 
 
 def assert_gradients_agree(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
-    """Taken as sums in another order: of up to 10^5 products, whose rounding of 6e-8 each is 2e-5 in all if it is random, 6e-3 at its worst.
+    """Taken as sums in another order: of up to 10^5 products, whose rounding of 6e-8 each is random: 2e-5 in all.
 
-    Some gradients are nothing but rounding, so what counts is also measured by the largest.
+    Some gradients are nothing but rounding, so they are also measured by the largest.
     """
     assert one.keys() == other.keys()
     largest = max(value.norm() for value in one.values())

@@ -49,7 +49,8 @@ def test_two_processes_agree_with_one_where_a_class_is_rare(shapes, tmp_path):
     one, two = (gradient_of_a_step(each) for each in made.values())
     assert_gradients_agree(one, two)
     losses = [fit(each).log[["train_loss", "validation_loss"]].to_numpy() for each in made.values()]
-    assert losses[0] == pytest.approx(losses[1], abs=1e-3)  # the second after a step of Adam, which takes whole steps along gradients that are rounding
+    # The second is that after a step of Adam, which takes whole steps along gradients that are nothing but rounding.
+    assert losses[0] == pytest.approx(losses[1], abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["cnn", "vit"])

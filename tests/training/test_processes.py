@@ -1,5 +1,4 @@
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -45,11 +44,13 @@ def test_killed_parent_leaves_no_process_behind(store, tmp_path):
     recipe = RECIPE.model_copy(update={"epochs": 500, "patience": 500})
     command = [sys.executable, str(program), str(store.path), str(tmp_path), recipe.model_dump_json(), TWO.model_dump_json()]
     parent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
-    wait_until(lambda: list(tmp_path.glob("epoch_*.ckpt")))
-    children = _children(parent.pid)
-    assert len(children) >= 2
-    os.kill(parent.pid, signal.SIGKILL)
-    parent.wait()
+    try:
+        wait_until(lambda: list(tmp_path.glob("epoch_*.ckpt")))
+        children = _children(parent.pid)
+        assert len(children) >= 2
+    finally:
+        parent.kill()
+        parent.wait()
     wait_until(lambda: not any(_alive(child) for child in children))
 
 
@@ -69,13 +70,14 @@ def test_two_machines_train_together_and_one_goes_on(store, tmp_path):
 
 
 def assert_logs_agree(one, two):
-    """Of few steps of Adam, which grow a rounding: they divide by the gradient's size, so a weight whose gradient is next to nothing may go either way.
+    """Of few steps of Adam, which divides by the gradient's size: a weight whose gradient is rounding may go either way.
 
-    What the loss has of such weights is as little. Dice has steps: a pixel more or less of 1,600 that are tumour is 3e-4.
+    The loss has next to nothing of such weights. Dice has steps: a pixel more or less of 1,600 of tumour is 3e-4.
     """
     assert one.log["epoch"].tolist() == two.log["epoch"].tolist()
     for name in one.log.columns.drop(["epoch", "seconds"]):
-        assert one.log[name].to_numpy() == pytest.approx(two.log[name].to_numpy(), abs=0.01 if "dice" in name else 1e-3), name
+        bound = 0.01 if "dice" in name else 1e-3
+        assert one.log[name].to_numpy() == pytest.approx(two.log[name].to_numpy(), abs=bound), name
 
 
 def _children(pid: int) -> list[int]:

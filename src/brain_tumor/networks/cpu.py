@@ -1,6 +1,7 @@
-"""All that is for CPUs alone: what they compute in, how their memory is kept, and layers that take less time in bf16 there.
+"""What only CPUs need: whether they compute bf16, memory that is kept, layers that take less time in bf16.
 
-Layers compute the same as torch's; elsewhere they are torch's. docs/training.md says how much each gains, and what else was tried.
+Layers compute the same as torch's; elsewhere they are torch's. docs/training.md has what each gains, and what else
+was tried.
 """
 
 import ctypes
@@ -23,12 +24,12 @@ CACHED = 1 << 16
 def computes_bf16() -> bool:
     """Whether oneDNN computes convolutions and their gradients in bf16 here, natively or by fp32 within its kernels.
 
-    Found by trying: what a processor has and what oneDNN takes are two things (`ONEDNN_MAX_CPU_ISA`). Where it takes no bf16, torch's own
-    convolution takes five times as long as in fp32, or there is none.
+    Found by trying: what a processor has and what oneDNN takes are two things (`ONEDNN_MAX_CPU_ISA`). Where it takes
+    no bf16, torch's own convolution takes five times as long as in fp32, or there is none.
     """
 
     def convolve() -> None:
-        x, weight = (torch.ones(shape, dtype=torch.bfloat16, device="cpu", requires_grad=True) for shape in ((1, 16, 4, 4), (16, 16, 3, 3)))
+        x, weight = _ones(1, 16, 4, 4).requires_grad_(), _ones(16, 16, 3, 3).requires_grad_()
         y = torch.mkldnn_convolution(x, weight, None, [1, 1], [1, 1], [1, 1], 1)
         torch.autograd.grad(y.sum(), [x, weight])
 
@@ -43,18 +44,25 @@ def has_bf16_units() -> bool:
 
 @cache
 def _fuses_relu() -> bool:
-    """Whether torch has the convolution that it keeps for its compiler, private and free to change, and oneDNN computes it in bf16 here."""
+    """Whether torch has the convolution that it keeps for its compiler, and oneDNN computes it in bf16 here.
+
+    It is private: another version of torch may not have it, or want other arguments.
+    """
 
     def convolve() -> None:
-        x, weight, bias = (torch.ones(shape, dtype=torch.bfloat16, device="cpu") for shape in ((1, 16, 4, 4), (16, 16, 1, 1), (16,)))
-        _convolve_relu(x, weight, bias)
+        _convolve_relu(_ones(1, 16, 4, 4), _ones(16, 16, 1, 1), _ones(16))
 
     return _runs(convolve)
 
 
+def _ones(*shape: int) -> Tensor:
+    return torch.ones(shape, dtype=torch.bfloat16, device="cpu")
+
+
 def _runs(attempt: Callable[[], None]) -> bool:
     try:
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):  # whatever the caller is in the middle of
+        # Whatever the caller is in the middle of.
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
             attempt()
     except (AttributeError, RuntimeError, TypeError):
         return False
@@ -62,7 +70,7 @@ def _runs(attempt: Callable[[], None]) -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep what is freed: it would give large blocks back and fetch them anew, page by page, in every step."""
+    """Have the C library keep what is freed: it would fetch large blocks anew, page by page, in every step."""
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(-4, 0)  # M_MMAP_MAX: no block gets a mapping of its own

@@ -2,5 +2,7 @@
 
 import os
 
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # on CPUs, huge pages for large tensors; torch looks at it once, when it first allocates
-os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # what torch lacks on Apple's GPUs is computed on the CPU
+# On CPUs, huge pages for large tensors; torch looks at it once, when it first allocates.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+# What torch lacks on Apple's GPUs is computed on the CPU.
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")

@@ -143,7 +143,7 @@ def load(rows: Rows, order: BatchOrder, device: torch.device, resident_gb: float
         sampler=order,
         batch_size=None,
         num_workers=workers,
-        collate_fn=hand_over,
+        collate_fn=hand_over,  # type: ignore[arg-type]  # without a batch size it gets what the data set gives
         persistent_workers=workers > 0,
         pin_memory=device.type == "cuda",
     )
@@ -155,7 +155,7 @@ def count_workers(asked: int, processes: int) -> int:
 
 
 class Piped:
-    """A tensor on its way to another process through the pipe between them, which copies it, instead of in memory that both share."""
+    """A tensor on its way to another process through the pipe between them, instead of in memory that both share."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.array = tensor.numpy()
@@ -167,13 +167,15 @@ class Piped:
 def hand_over(batch: Batch) -> dict[str, Tensor | Piped]:
     """A batch as a worker gives it to the process that trains: in shared memory if that has room, else through a pipe.
 
-    torch would look for room only when the batch is on its way, where a failure is told to nobody: the process that trains would wait for ever.
+    torch would look for room only when the batch is on its way, where a failure is told to nobody: the process that
+    trains would wait for ever.
     """
     return {name: tensor if get_worker_info() is None else _share(tensor) for name, tensor in batch.items()}
 
 
 def _share(tensor: Tensor) -> Tensor | Piped:
-    if not SHARED_MEMORY.is_dir() or disk_usage(SHARED_MEMORY).free > 2 * tensor.nbytes:  # a failure leaves an empty file behind
+    # Looked at first, because a failure leaves an empty file behind.
+    if not SHARED_MEMORY.is_dir() or disk_usage(SHARED_MEMORY).free > 2 * tensor.nbytes:
         try:
             return tensor.share_memory_()
         except (OSError, RuntimeError):  # other processes were quicker
@@ -186,7 +188,7 @@ def _share(tensor: Tensor) -> Tensor | Piped:
 def _warn_of_full_memory() -> None:
     """Once in each worker."""
     logger.warning(
-        "%s has no room for a batch, which goes through a pipe instead and takes longer; to make room: docker run --shm-size=1g, "
-        "or set training.loader_workers to 0",
+        "%s has no room for a batch, which goes through a pipe instead and takes longer; to make room: "
+        "docker run --shm-size=1g, or set training.loader_workers to 0",
         SHARED_MEMORY,
     )

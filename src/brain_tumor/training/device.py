@@ -44,7 +44,10 @@ class Device:
 
 
 def layout_on(accelerator: str) -> torch.memory_format:
-    """How images lie in memory: channels last, as fast convolutions want them; on Apple's GPUs torch is surest without."""
+    """How images lie in memory: channels last, as fast convolutions want them; plainly on Apple's GPUs.
+
+    There torch had wrong results with channels last.
+    """
     return torch.contiguous_format if accelerator == "mps" else torch.channels_last
 
 
@@ -52,7 +55,8 @@ def choose_device(settings: EngineSettings) -> Device:
     """What `auto` means here.
 
     Raises:
-        ValueError: if the device that is asked for isn't here, or fewer than asked for, or computes no bf16 though that is asked for.
+        ValueError: if the device that is asked for isn't here, or fewer than asked for, or computes no bf16 though that
+            is asked for.
     """
     accelerator = _choose_accelerator(settings)
     if accelerator == "cpu":
@@ -70,15 +74,16 @@ def what_is_computed(settings: EngineSettings) -> tuple[str, int]:
 
 
 def _choose_accelerator(settings: EngineSettings) -> Accelerator:
-    has_cuda, has_mps, several = torch.cuda.is_available(), torch.backends.mps.is_available(), settings.devices * settings.nodes > 1
+    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    several = settings.devices * settings.nodes > 1
     if settings.device == "cuda" and not has_cuda:
         raise ValueError("training.device is 'cuda', but torch finds no CUDA device; set it to 'auto' or 'cpu', or install a CUDA build of torch")
     if settings.device == "mps" and not has_mps:
         raise ValueError("training.device is 'mps', but torch finds no Apple GPU; set it to 'auto' or 'cpu'")
     if settings.device == "mps" and several:
         raise ValueError(
-            f"training.device is 'mps', on which one process trains, but training.devices is {settings.devices} and training.nodes {settings.nodes}; "
-            "set both to 1, or training.device to 'cpu'"
+            f"training.device is 'mps', on which one process trains, but training.devices is {settings.devices} and "
+            f"training.nodes {settings.nodes}; set both to 1, or training.device to 'cpu'"
         )
     if settings.device == "cuda" or (settings.device == "auto" and has_cuda):
         if settings.devices > torch.cuda.device_count():
