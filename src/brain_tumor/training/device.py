@@ -46,7 +46,7 @@ class Device:
 def layout_on(accelerator: str) -> torch.memory_format:
     """How images lie in memory: channels last, as fast convolutions want them; plainly on Apple's GPUs.
 
-    There torch had wrong results with channels last.
+    There BatchNorm and convolutions of views with channels last were wrong without a word (pytorch#174345, #180984).
     """
     return torch.contiguous_format if accelerator == "mps" else torch.channels_last
 
