@@ -22,8 +22,7 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = ROOT / ".venv-anywhere"
 NUMBERS = ("tests/training", "tests/networks", "tests/metrics", "tests/models", "tests/data/test_preparation.py")
-PIPELINES = ("tests/pipelines/test_data_segmentation.py", "tests/pipelines/test_survival.py")
-FILES = ("tests/data", "tests/datasets", "tests/figures", *PIPELINES)
+FILES = ("tests/data", "tests/datasets", "tests/figures", "tests/test_text.py", "tests/pipelines/test_data_segmentation.py")
 SIDE_BY_SIDE = ("-n", "auto", "--dist", "loadscope")
 CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
 Setting: TypeAlias = dict[str, str]

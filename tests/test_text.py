@@ -1,10 +1,15 @@
 """Text is UTF-8 whatever the locale: Python takes the locale's encoding unless it is told."""
 
 import ast
+import locale
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import yaml
 from support import ROOT
+
+from brain_tumor.datasets import ReportDataset, TableDataset
 
 FILES = sorted((ROOT / "src").rglob("*.py"))
 
@@ -51,3 +56,27 @@ def test_guesses_are_found():
         ]
     )
     assert guesses(source) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.fixture
+def in_ascii():
+    before = locale.setlocale(locale.LC_CTYPE)
+    locale.setlocale(locale.LC_CTYPE, "C")
+    yield
+    locale.setlocale(locale.LC_CTYPE, before)
+
+
+def test_tables_and_reports_are_utf8(tmp_path, in_ascii):
+    table, report = TableDataset(filepath=str(tmp_path / "a.csv")), ReportDataset(filepath=str(tmp_path / "a.md"))
+    table.save(pd.DataFrame({"patient": ["Müller 王"]}))
+    report.save("5–7 ml")
+    assert "Müller 王" in (tmp_path / "a.csv").read_text(encoding="utf-8")
+    assert table.load()["patient"].tolist() == ["Müller 王"]
+    assert (tmp_path / "a.md").read_text(encoding="utf-8") == report.load() == "5–7 ml"
+
+
+def test_no_entry_of_the_catalog_is_written_in_the_encoding_of_the_locale():
+    """Kedro's own formats of text are."""
+    catalogs = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in (ROOT / "conf").rglob("catalog*.yml")]
+    kinds = {entry["type"] for catalog in catalogs for entry in catalog.values() if "type" in entry}
+    assert {kind for kind in kinds if not kind.startswith("brain_tumor.")} == set()
