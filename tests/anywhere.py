@@ -70,8 +70,8 @@ def need_avx512(folder: Path) -> Setting:
     return {}
 
 
-def need_two_cores(folder: Path) -> Setting:
-    """One of them is taken away."""
+def need_taskset(folder: Path) -> Setting:
+    """Which takes all cores but one away."""
     if not shutil.which("taskset"):
         raise NotHereError("there is no `taskset`")
     return {}
@@ -160,7 +160,7 @@ PLACES = {
     "avx512": Place(NUMBERS, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}, prepare=need_avx512),
     "avx2": Place(NUMBERS, {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}),
     "sse41": Place(NUMBERS, {"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default"}),
-    "one-core": Place(NUMBERS, {"ONEDNN_MAX_CPU_ISA": "AVX2"}, ("taskset", "-c", "0"), (), need_two_cores),
+    "one-core": Place(NUMBERS, {"ONEDNN_MAX_CPU_ISA": "AVX2"}, ("taskset", "-c", "0"), (), need_taskset),
     "four-threads": Place(NUMBERS, {"OMP_NUM_THREADS": "4"}, options=()),
     "c-locale": Place(FILES, {"LC_ALL": "C"}),
     "latin-1": Place(FILES, prepare=make_latin),
