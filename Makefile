@@ -5,9 +5,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo test lint types docs docs-serve viz viz-build clean
+.PHONY: help demo test test-anywhere lint types docs docs-serve viz viz-build clean
 help:                     ## what there is
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 $(VENV)/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +20,9 @@ demo: $(VENV)/installed   ## train and evaluate on the embedded sample; the last
 
 test: lint types          ## lint, type check, import contracts and tests: what CI runs
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadscope
+
+test-anywhere: $(VENV)/installed  ## the tests on lesser processors, in other locales, for other users: PLACES="one-core latin-1", or all
+	$(BIN)/python tests/anywhere.py $(PLACES)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -94,7 +94,7 @@ def open_browser(folder: Path) -> Iterator[Page]:
 def _find_page(file: Path) -> str:
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        with suppress(OSError, IndexError, StopIteration), urlopen(f"http://127.0.0.1:{file.read_text().split()[0]}/json") as answer:
+        with suppress(OSError, IndexError, StopIteration), urlopen(f"http://127.0.0.1:{file.read_text(encoding='utf-8').split()[0]}/json") as answer:
             return next(target["webSocketDebuggerUrl"] for target in json.load(answer) if target["type"] == "page")
         time.sleep(0.1)
     raise AssertionError("Chromium didn't start within a minute")

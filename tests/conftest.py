@@ -1,6 +1,7 @@
 """What tests share: a tiny simulated source, a project of its own for whole runs, the real data where it is."""
 
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks lose by a second thread
 os.environ["DO_NOT_TRACK"] = "1"
@@ -16,10 +17,17 @@ from support import ROOT, copy_project
 from brain_tumor.data.declaration import DataSet
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """torch draws the same numbers in a test, whatever ran before it."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def brats() -> DataSet:
     """BraTS as the project declares it."""
-    parameters = yaml.safe_load((ROOT / "conf/base/parameters_data_segmentation.yml").read_text())
+    parameters = yaml.safe_load((ROOT / "conf/base/parameters_data_segmentation.yml").read_text(encoding="utf-8"))
     return DataSet.model_validate(parameters["data_segmentation"]["data_set"])
 
 

@@ -50,7 +50,7 @@ class NotACommandError(AssertionError):
 
 def tokens(page: Path) -> Iterator[tuple[str, str, str]]:
     """Kind, language and text of each piece of code on a page, those in tables and running text too."""
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     for token in MarkdownIt().enable("table").parse(text if page.suffix == ".md" else ast.get_docstring(ast.parse(text))):
         if token.type in ("fence", "code_block"):
             yield "block", token.info.split()[0] if token.info else "", token.content
@@ -155,7 +155,7 @@ def check_make(words: list[str]) -> None:
 
 
 def check_pip(words: list[str]) -> None:
-    about = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = Requirement(words[-1].replace(".[", f"{about['name']}["))
     assert words[:-1] in (["install"], ["install", "-e"])
     assert wanted.name == about["name"]
@@ -243,7 +243,7 @@ def test_misspelt_command_is_found(command, check):
 
 def test_line_that_is_no_command_is_found(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("Text.\n\n    kedr run --pipelines segmentation\n")
+    page.write_text("Text.\n\n    kedr run --pipelines segmentation\n", encoding="utf-8")
     with pytest.raises(NotACommandError, match="kedr run"):
         list(commands(page))
 
@@ -279,12 +279,12 @@ def test_added_network_is_trained(project, sample, monkeypatch, tmp_path):
     page = ROOT / ADDED
     file, line, counts = python_of(page)
     (block,) = (text for _, language, text in tokens(page) if language == "yaml")
-    (tmp_path / "added_unet.py").write_text(file)
+    (tmp_path / "added_unet.py").write_text(file, encoding="utf-8")
     monkeypatch.setattr(networks, "__path__", [*networks.__path__, str(tmp_path)])
     monkeypatch.setattr(networks, "NETWORKS", networks.NETWORKS | ast.literal_eval(f"{{{line.strip()}}}"))
     parameters = project / "conf/base/parameters_segmentation.yml"
-    before = parameters.read_text()
-    parameters.write_text(before + block)
+    before = parameters.read_text(encoding="utf-8")
+    parameters.write_text(before + block, encoding="utf-8")
     (expected,) = ast.literal_eval(f"{{{counts.strip()}}}").values()
     assert {n: sum(p.numel() for p in networks.build("added_unet", n_filters=n).parameters()) for n in expected} == expected
     bootstrap_project(project)
@@ -296,7 +296,7 @@ def test_added_network_is_trained(project, sample, monkeypatch, tmp_path):
     run_small("kedro run --pipelines segmentation --to-outputs segmentation.slices,segmentation.splits", "--params", given)
     run_small(alone, "--params", given)
     assert read_network(project / "data/06_models/segmentation/added_unet/network.safetensors").name == "added_unet"
-    parameters.write_text(before)
+    parameters.write_text(before, encoding="utf-8")
 
 
 def python_of(page: Path) -> list[str]:
@@ -305,8 +305,8 @@ def python_of(page: Path) -> list[str]:
 
 def test_files_named_are_there():
     """Files of the project and figures, by the names that pages give them."""
-    source = "".join(file.read_text() for file in (ROOT / "src/brain_tumor").rglob("*.py"))
-    written = "".join(file.read_text() for file in (ROOT / "conf").rglob("catalog*.yml"))
+    source = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "src/brain_tumor").rglob("*.py"))
+    written = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "conf").rglob("catalog*.yml"))
     lost = []
     for page in PAGES:
         for _, _, text in tokens(page):

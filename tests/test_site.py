@@ -11,8 +11,12 @@ def test_site_is_built_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)  # noqa: S603
     assert result.returncode == 0, result.stderr
-    assert "AttentionUNet" in (tmp_path / "reference/api/networks.html").read_text()
-    assert "segmentation.comparison" in (tmp_path / "reference/catalog.html").read_text()
-    assert "--executor" in (tmp_path / "reference/command_line.html").read_text()
-    elsewhere = [page.name for page in tmp_path.rglob("*.html") if '<script src="http' in page.read_text() or "fonts.googleapis" in page.read_text()]
+    assert "AttentionUNet" in (tmp_path / "reference/api/networks.html").read_text(encoding="utf-8")
+    assert "segmentation.comparison" in (tmp_path / "reference/catalog.html").read_text(encoding="utf-8")
+    assert "--executor" in (tmp_path / "reference/command_line.html").read_text(encoding="utf-8")
+    elsewhere = [
+        page.name
+        for page in tmp_path.rglob("*.html")
+        if '<script src="http' in page.read_text(encoding="utf-8") or "fonts.googleapis" in page.read_text(encoding="utf-8")
+    ]
     assert elsewhere == []

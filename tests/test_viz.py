@@ -44,14 +44,14 @@ def site(tmp_path_factory, sample):
 
 @pytest.fixture(scope="module")
 def graph(site):
-    return json.loads((site / "api/main").read_text())
+    return json.loads((site / "api/main").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
 def previews(site, graph):
     """What is shown of each entry."""
     names = {node["id"]: node["name"] for node in graph["nodes"] if node["type"] == "data"}
-    return {name: json.loads((site / "api/nodes" / key).read_text()) for key, name in names.items()}
+    return {name: json.loads((site / "api/nodes" / key).read_text(encoding="utf-8")) for key, name in names.items()}
 
 
 def test_every_entry_has_a_layer_and_layers_follow_each_other(graph):

@@ -24,13 +24,13 @@ def test_file_describes_itself_and_stands_in_a_card(path):
     assert network.name == path.stem
     assert path in CLASSIFIERS + SEGMENTERS
     assert network.description["simulated"] is False
-    assert f"`{path.name}`" in (ROOT / "weights/README.md").read_text()
-    assert f"| {path.name} |" in (ROOT / f"weights/{'classification' if path in CLASSIFIERS else 'segmentation'}.md").read_text()
+    assert f"`{path.name}`" in (ROOT / "weights/README.md").read_text(encoding="utf-8")
+    assert f"| {path.name} |" in (ROOT / f"weights/{'classification' if path in CLASSIFIERS else 'segmentation'}.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", CLASSIFIERS, ids=lambda path: path.stem)
 def test_card_has_the_scores_of_a_classifier(path):
-    network, card = read_network(path), (ROOT / "weights/classification.md").read_text()
+    network, card = read_network(path), (ROOT / "weights/classification.md").read_text(encoding="utf-8")
     scores = pd.DataFrame(network.description["scores"]).set_index(["test_set", "metric"])
     for test_set, images in (("deduplicated", 957), ("official", 1311)):
         row = scores.loc[(test_set, "accuracy")]
@@ -43,7 +43,7 @@ def test_card_has_the_scores_of_a_classifier(path):
 
 @pytest.mark.parametrize("path", CLASSIFIERS, ids=lambda path: path.stem)
 def test_card_says_where_a_classifier_looks_beside_a_map_that_knows_nothing(path):
-    about, card = read_network(path).description, (ROOT / "weights/classification.md").read_text()
+    about, card = read_network(path).description, (ROOT / "weights/classification.md").read_text(encoding="utf-8")
     inside, flat = about["looks_inside"], about["looks_inside_flat"]
     assert 0.5 < flat < 1
     assert f"{path.stem} has {inside:.0%} of its heat inside the head, where a map that is the same everywhere would have {flat:.0%}:" in card
@@ -88,7 +88,7 @@ def test_real_images_are_classified_about_as_well_as_the_file_says(path, project
 
 @pytest.mark.parametrize("path", SEGMENTERS, ids=lambda path: path.stem)
 def test_card_has_the_scores_of_a_network_for_masks(path):
-    network, card = read_network(path), (ROOT / "weights/segmentation.md").read_text()
+    network, card = read_network(path), (ROOT / "weights/segmentation.md").read_text(encoding="utf-8")
     scores = pd.DataFrame(network.description["scores"]).set_index(["of", "metric", "target"])
     patients, everybody = network.description["dice"], sum(map(len, network.description["validation_patients"]))
     for of, count in (("whole volumes", len(patients)), ("single slices with tumour", everybody - len(patients))):
@@ -118,10 +118,10 @@ def test_a_real_scan_is_segmented_as_well_as_the_file_says(path, project, tmp_pa
 def test_networks_that_are_used_unless_another_is_given_are_here(project, images, tmp_path, monkeypatch):
     monkeypatch.chdir(project)
     run(project, "inference_classification", inference_source=str(images / "Testing" / "glioma"))
-    assert "cnn finds" in (project / "data/08_reporting/inference/classification_report.html").read_text()
+    assert "cnn finds" in (project / "data/08_reporting/inference/classification_report.html").read_text(encoding="utf-8")
     save_patient(tmp_path / "mine", "mine", np.random.default_rng(0).integers(100, 200, (4, 32, 32, 3), np.int16), np.zeros((32, 32, 3)))
     run(project, "inference_segmentation", inference_source=str(tmp_path))
-    report = (project / "data/08_reporting/inference/segmentation_report.html").read_text()
+    report = (project / "data/08_reporting/inference/segmentation_report.html").read_text(encoding="utf-8")
     assert "residual_attention_unet finds" in report
     assert "3 networks that answer together" in report
     assert "as its file says" in report

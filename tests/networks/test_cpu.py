@@ -2,11 +2,14 @@ import math
 
 import pytest
 import torch
+from processor import needs_bf16
 from torch import nn
 
+from brain_tumor.networks import cpu
 from brain_tumor.networks.cpu import DepthwiseConv2d, GroupNorm, Mish, Perceptron, weigh
 
 
+@needs_bf16
 @pytest.mark.parametrize("channels", [4, 16, 24])
 @pytest.mark.parametrize("make", [lambda n: DepthwiseConv2d(n, 7), lambda n: Perceptron(nn.Conv2d(n, 40, 1), nn.ReLU(), nn.Conv2d(40, 8, 1))])
 def test_fast_gradients_are_the_plain_ones(make, channels):
@@ -80,3 +83,28 @@ def test_a_batch_may_be_empty():
     norm = GroupNorm(2, 4)
     with torch.autocast("cpu", torch.bfloat16):
         assert norm(torch.zeros(0, 4, 32, 32, dtype=torch.bfloat16)).shape == (0, 4, 32, 32)
+
+
+def test_what_a_processor_computes_is_found_wherever_it_is_asked(monkeypatch):
+    for found in (cpu.computes_bf16, cpu._fuses_relu):
+        plain = found.__wrapped__()
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), torch.device("meta"):
+            assert found.__wrapped__() == plain
+
+    def refuse(*_):
+        raise RuntimeError("mkldnn_convolution: bf16 path needs the cpu support avx_ne_convert or avx512bw, avx512vl and avx512dq")
+
+    monkeypatch.setattr(torch, "mkldnn_convolution", refuse)
+    monkeypatch.setattr(cpu, "_convolve_relu", refuse)
+    assert not cpu.computes_bf16.__wrapped__()
+    assert not cpu._fuses_relu.__wrapped__()
+
+
+@needs_bf16
+def test_without_a_private_operator_layers_are_torchs(monkeypatch):
+    torch.manual_seed(0)
+    fast = Perceptron(nn.Conv2d(4, 40, 1), nn.ReLU(), nn.Conv2d(40, 8, 1))
+    x = torch.randn(2, 4, 6, 5)
+    monkeypatch.setattr(cpu, "_fuses_relu", lambda: False)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(fast(x), nn.Sequential(*fast)(x))

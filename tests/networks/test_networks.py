@@ -1,12 +1,12 @@
 import pytest
 import torch
+from processor import needs_bf16
 
 from brain_tumor.networks import NETWORKS, build, networks_of
 from brain_tumor.networks.blocks import upsample
 from brain_tumor.networks.residual_attention_unet import ResidualBlock
 from brain_tumor.networks.trained import TrainedNetwork
-from brain_tumor.training.device import choose_device
-from brain_tumor.training.settings import EngineSettings
+from brain_tumor.training.device import Device
 
 PARAMETERS = {
     "classic_unet": {8: 344_227, 16: 1_375_043, 32: 5_496_451, 64: 21_978_371},
@@ -94,14 +94,15 @@ def test_upsampling_is_torchs():
     plain = torch.nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
     assert torch.equal(upsample(x), plain)
     gradient = torch.randn_like(plain)
-    assert torch.equal(torch.autograd.grad(upsample(x), x, gradient)[0], torch.autograd.grad(plain, x, gradient)[0])
+    found, expected = (torch.autograd.grad(y, x, gradient)[0] for y in (upsample(x), plain))
+    assert torch.allclose(found, expected, atol=1e-5)  # sums of up to nine products, in another order where channels come last
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=needs_bf16)])
 @pytest.mark.parametrize("name", SEGMENTATION)
 def test_narrow_networks_learn_from_large_slices(name, precision):
     """torch 2.13's gradient of a 1x1 convolution with stride 2 and fewer than 16 channels corrupts memory: the process dies at 64 x 64."""
-    device = choose_device(EngineSettings(device="cpu", precision=precision))
+    device = Device("cpu", {"fp32": "32-true", "bf16": "bf16-mixed"}[precision])
     network = device.place(build(name, n_filters=8))
     for _ in range(3):
         with device.autocast():

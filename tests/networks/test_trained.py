@@ -32,6 +32,6 @@ def test_file_holds_every_member(tmp_path):
 def test_what_is_no_network_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no network at .*nothing\.safetensors; train one"):
         read_network(tmp_path / "nothing.safetensors")
-    (tmp_path / "text.safetensors").write_text("hello")
+    (tmp_path / "text.safetensors").write_text("hello", encoding="utf-8")
     with pytest.raises(ValueError, match=r"text\.safetensors isn't a network that this project wrote"):
         read_network(tmp_path / "text.safetensors")

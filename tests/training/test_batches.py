@@ -1,5 +1,7 @@
+import pickle
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from squares import save_squares
 
 from brain_tumor.data.box import Box
 from brain_tumor.data.store import Store
-from brain_tumor.training.batches import BatchOrder, ResidentRows, Rows, StreamedRows, load
+from brain_tumor.training.batches import BatchOrder, Piped, ResidentRows, Rows, StreamedRows, count_workers, load
 
 CPU = torch.device("cpu")
 
@@ -95,3 +97,36 @@ def test_budget_decides_where_rows_are_kept(tmp_path, brain, pixels):
     order = BatchOrder(rows, 4)
     assert isinstance(load(rows, order, CPU, rows.size / 1e9, 0).dataset, ResidentRows)
     assert isinstance(load(rows, order, CPU, (rows.size - 1) / 1e9, 0).dataset, StreamedRows)
+
+
+def test_no_more_workers_than_cores(monkeypatch):
+    monkeypatch.setattr("joblib.cpu_count", lambda: 3)
+    assert [count_workers(asked, 1) for asked in (0, 2, 8)] == [0, 2, 3]
+    assert [count_workers(8, processes) for processes in (2, 3, 4)] == [1, 1, 0]
+
+
+def full(*_):
+    return SimpleNamespace(free=100)
+
+
+def refuse(self):
+    raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)")
+
+
+@pytest.mark.parametrize(("where", "what"), [("brain_tumor.training.batches.disk_usage", full), ("torch.Tensor.share_memory_", refuse)])
+def test_batches_without_room_in_shared_memory_go_through_a_pipe(tmp_path, monkeypatch, where, what):
+    """Where torch would let the process that trains wait for ever. Workers are forked on Linux, so it is full for them too."""
+    rows = Rows(save_squares(tmp_path), np.arange(12))
+    resident = list(load(rows, BatchOrder(rows, 5), CPU, 1.0, 0))
+    monkeypatch.setattr(where, what)
+    streamed = list(load(rows, BatchOrder(rows, 5), CPU, 0.0, 1))
+    for one, other in zip(resident, streamed, strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_tensor_through_a_pipe_is_the_same_and_may_be_written_to():
+    tensor = torch.randn(3, 4).half()
+    found = pickle.loads(pickle.dumps(Piped(tensor)))  # noqa: S301
+    assert torch.equal(found, tensor)
+    found += 1

@@ -90,10 +90,10 @@ def test_other_code_has_another_state(monkeypatch, tmp_path):
         shutil.copytree(Path(brain_tumor.__file__).parent / folder, tmp_path / folder)
     monkeypatch.setattr(brain_tumor, "__file__", str(tmp_path / "__init__.py"))
     before = code_state()
-    (tmp_path / "figures/plot.py").write_text("")
+    (tmp_path / "figures/plot.py").write_text("", encoding="utf-8")
     assert code_state() == before
     for name in ("networks/cnn.py", "training/losses.py"):
-        with (tmp_path / name).open("a") as file:
+        with (tmp_path / name).open("a", encoding="utf-8") as file:
             file.write("# another line\n")
         before, last = code_state(), before
         assert before != last

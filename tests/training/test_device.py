@@ -2,17 +2,78 @@ import pytest
 import torch
 from squares import job, save_squares
 
-from brain_tumor.training.device import choose_device
+from brain_tumor.training import device
+from brain_tumor.training.device import choose_device, layout_on
 from brain_tumor.training.fit import fit
 from brain_tumor.training.settings import Augmentation, EngineSettings, SegmentationRecipe
 
 
-def test_asking_for_cuda_without_one_is_refused(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="torch finds no CUDA device"):
-        choose_device(EngineSettings(device="cuda"))
-    assert choose_device(EngineSettings(precision="fp32")).accelerator == "cpu"
-    assert choose_device(EngineSettings(precision="bf16")).precision == "bf16-mixed"
+@pytest.fixture
+def machine(monkeypatch):
+    """Says what torch finds on a machine."""
+
+    def have(cuda=False, mps=False, bf16=False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda))
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: bf16)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a Tesla P4")
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+        monkeypatch.setattr(device, "computes_bf16", lambda: bf16)
+        monkeypatch.setattr(device, "has_bf16_units", lambda: bf16)
+
+    return have
+
+
+@pytest.mark.parametrize(
+    ("here", "settings", "found"),
+    [
+        ({}, {}, ("cpu", "32-true")),
+        ({"bf16": True}, {}, ("cpu", "bf16-mixed")),
+        ({"bf16": True}, {"precision": "fp32"}, ("cpu", "32-true")),
+        ({"bf16": True}, {"precision": "bf16"}, ("cpu", "bf16-mixed")),
+        ({"mps": True, "bf16": True}, {}, ("mps", "32-true")),
+        ({"mps": True, "bf16": True}, {"device": "cpu"}, ("cpu", "bf16-mixed")),
+        ({"mps": True}, {"devices": 2}, ("cpu", "32-true")),
+        ({"mps": True, "cuda": True, "bf16": True}, {}, ("cuda", "bf16-mixed")),
+        ({"mps": True, "cuda": True}, {}, ("cuda", "32-true")),
+        ({"mps": True, "cuda": True}, {"device": "mps"}, ("mps", "32-true")),
+        ({"mps": True, "cuda": True}, {"device": "cpu"}, ("cpu", "32-true")),
+    ],
+)
+def test_auto_takes_the_fastest_device_in_the_precision_it_has(machine, here, settings, found):
+    machine(**here)
+    chosen = choose_device(EngineSettings(**settings))
+    assert (chosen.accelerator, chosen.precision) == found
+
+
+@pytest.mark.parametrize(
+    ("here", "settings", "message"),
+    [
+        ({}, {"device": "cuda"}, "is 'cuda', but torch finds no CUDA device; set it to 'auto' or 'cpu'"),
+        ({"cuda": True}, {"devices": 2}, "training.devices is 2, but this machine has 1 CUDA devices"),
+        ({"cuda": True}, {"device": "mps"}, "is 'mps', but torch finds no Apple GPU; set it to 'auto' or 'cpu'"),
+        ({"mps": True}, {"device": "mps", "devices": 2}, "training.devices is 2 and training.nodes 1; set both to 1"),
+        ({}, {"precision": "bf16"}, "is 'bf16', but torch doesn't compute it on this processor .*; set it to 'auto' or 'fp32'"),
+        ({"cuda": True}, {"precision": "bf16"}, "is 'bf16', but a Tesla P4 doesn't compute it; set it to 'auto' or 'fp32'"),
+        ({"mps": True, "bf16": True}, {"precision": "bf16"}, "is 'bf16', but on 'mps' networks are trained in fp32"),
+    ],
+)
+def test_what_is_not_here_is_refused(machine, here, settings, message):
+    machine(**here)
+    with pytest.raises(ValueError, match=message):
+        choose_device(EngineSettings(**settings))
+
+
+def test_bf16_is_refused_before_training_where_the_processor_has_none(machine, tmp_path):
+    machine()
+    with pytest.raises(ValueError, match=r"training\.precision is 'bf16'"):
+        fit(job(save_squares(tmp_path), tmp_path / "made", SegmentationRecipe(), EngineSettings(precision="bf16")))
+    assert not (tmp_path / "made").exists()
+
+
+def test_images_lie_as_the_device_wants_them():
+    assert layout_on("mps") == torch.contiguous_format
+    assert layout_on("cpu") == layout_on("cuda") == torch.channels_last
 
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")

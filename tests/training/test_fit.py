@@ -3,11 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from processor import needs_training_in_bf16
 from squares import CPU, digest, job, save_squares
 from torch.nn.functional import adaptive_max_pool2d
 
 from brain_tumor.networks import build, networks_of
 from brain_tumor.networks.attention import outputs, watch
+from brain_tumor.training import tasks
 from brain_tumor.training.batches import ResidentRows
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.fit import MovingAverage, fit, read_fitted
@@ -49,6 +51,7 @@ def test_streamed_is_resident_to_the_bit(store, tmp_path, workers):
     assert digest(fit(job(store, tmp_path / "streamed", SHORT, streamed))) == digest(fit(job(store, tmp_path / "resident", SHORT)))
 
 
+@needs_training_in_bf16
 def test_clipping_works_in_bf16(store, tmp_path):
     recipe = SHORT.model_copy(update={"epochs": 1, "gradient_clip": 1e-12, "weight_decay": 1e-9, "ema": 0.0})
     made = job(store, tmp_path, recipe, CPU.model_copy(update={"precision": "bf16"}))
@@ -58,13 +61,16 @@ def test_clipping_works_in_bf16(store, tmp_path):
     assert moved < 1e-5  # a gradient far below AdamW's epsilon moves nothing
 
 
-def test_keeps_the_best_or_the_last_epoch(store, tmp_path):
-    """With a rate that soon ruins the network the last epoch isn't the best."""
-    recipe = SegmentationRecipe(epochs=6, batch_size=4, epoch_steps=6, learning_rate=0.3, schedule="exponential")
+def test_keeps_the_best_or_the_last_epoch(store, tmp_path, monkeypatch):
+    """Scores are given: which epoch of a training is its best is chance."""
+    scores = iter([0.2, 0.6, 0.4])
+    monkeypatch.setattr(tasks, "dice_of_pairs", lambda *_: {"WT": torch.tensor(next(scores))})
+    recipe = SegmentationRecipe(epochs=3, batch_size=4, epoch_steps=2)
     made = job(store, tmp_path, recipe)
     best = fit(made)
     last = read_fitted(made.checkpoints.newest()[1], replace(made, recipe=recipe.model_copy(update={"keep": "last"})))
-    assert best.kept["epoch"] == best.log.loc[best.log[MONITOR].idxmax(), "epoch"] < last.kept["epoch"] == 6
+    assert best.log[MONITOR].tolist() == pytest.approx([0.2, 0.6, 0.4])
+    assert (best.kept["epoch"], last.kept["epoch"]) == (2, 3)
     assert any(not torch.equal(value, last.weights[name]) for name, value in best.weights.items())
 
 
@@ -155,7 +161,10 @@ def test_batches_too_small_to_share_are_refused(store, tmp_path):
 
 
 def test_golden_loss_of_thirty_steps(store, tmp_path):
-    """What thirty steps on the squares gave when this was written: a change that is not meant to change training must not change them."""
+    """What thirty steps on the squares gave when this was written: a change that is not meant to change training must not change them.
+
+    Between instruction sets they differ by 1e-6, which is rounding; the bound leaves room for how other versions of torch sum.
+    """
     recipe = SegmentationRecipe(epochs=6, batch_size=4, epoch_steps=5, augmentation=BUSY)
     golden = [0.790401, 0.680204, 0.632269, 0.612499, 0.602497, 0.600653]
     assert fit(job(store, tmp_path, recipe)).log["train_loss"].tolist() == pytest.approx(golden, rel=2e-3)

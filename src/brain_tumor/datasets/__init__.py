@@ -8,6 +8,7 @@ from brain_tumor.datasets.network import NetworkDataset
 from brain_tumor.datasets.report import ReportDataset
 from brain_tumor.datasets.source import FolderDataset, KaggleDataset, SimulatedDataset, SimulatedImagesDataset, SimulatedMasksDataset
 from brain_tumor.datasets.store import StoreDataset
+from brain_tumor.datasets.table import TableDataset
 
 __all__ = [
     "CheckpointsDataset",
@@ -22,4 +23,5 @@ __all__ = [
     "SimulatedImagesDataset",
     "SimulatedMasksDataset",
     "StoreDataset",
+    "TableDataset",
 ]

@@ -31,7 +31,7 @@ def inverted_bottleneck(in_channels: int, middle: int, out_channels: int) -> nn.
 def upsample(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 2*h 2*w"]:
     """Twice the size, bilinearly, corners aligned."""
     x = interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
-    if x.requires_grad:
+    if x.requires_grad and x.device.type != "mps":
         # Behind a concatenation the gradient is a slice with gaps in memory, for which torch takes five times as long.
         x.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
     return x

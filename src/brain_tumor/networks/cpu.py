@@ -1,8 +1,13 @@
-"""Layers of torch's that take less time in bf16 on a CPU, and compute the same; elsewhere they are torch's.
+"""What only CPUs need: whether they compute bf16, memory that is kept, layers that take less time in bf16.
 
-docs/training.md says how much each gains, and what else was tried.
+Layers compute the same as torch's; elsewhere they are torch's. docs/training.md has what each gains, and what else
+was tried.
 """
 
+import ctypes
+import platform
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,6 +20,63 @@ CACHED = 1 << 16
 """Numbers whose fp32 values, with those computed from them, fit the second-level cache of a core."""
 
 
+@cache
+def computes_bf16() -> bool:
+    """Whether oneDNN computes convolutions and their gradients in bf16 here, natively or by fp32 within its kernels.
+
+    Found by trying: what a processor has and what oneDNN takes are two things (`ONEDNN_MAX_CPU_ISA`). Where it takes
+    no bf16, torch's own convolution takes five times as long as in fp32, or there is none.
+    """
+
+    def convolve() -> None:
+        x, weight = _ones(1, 16, 4, 4).requires_grad_(), _ones(16, 16, 3, 3).requires_grad_()
+        y = torch.mkldnn_convolution(x, weight, None, [1, 1], [1, 1], [1, 1], 1)
+        torch.autograd.grad(y.sum(), [x, weight])
+
+    return _runs(convolve)
+
+
+@cache
+def has_bf16_units() -> bool:
+    """Whether bf16 is faster than fp32: the processor computes it natively, and oneDNN makes use of that."""
+    return torch.cpu._is_avx512_bf16_supported() and computes_bf16()
+
+
+@cache
+def _fuses_relu() -> bool:
+    """Whether torch has the convolution that it keeps for its compiler, and oneDNN computes it in bf16 here.
+
+    It is private: another version of torch may not have it, or want other arguments.
+    """
+
+    def convolve() -> None:
+        _convolve_relu(_ones(1, 16, 4, 4), _ones(16, 16, 1, 1), _ones(16))
+
+    return _runs(convolve)
+
+
+def _ones(*shape: int) -> Tensor:
+    return torch.ones(shape, dtype=torch.bfloat16, device="cpu")
+
+
+def _runs(attempt: Callable[[], None]) -> bool:
+    try:
+        # Whatever the caller is in the middle of.
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+            attempt()
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return True
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep what is freed: it would fetch large blocks anew, page by page, in every step."""
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-4, 0)  # M_MMAP_MAX: no block gets a mapping of its own
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: free memory at the end of the heap stays
+
+
 def in_bf16_on_cpu(x: Tensor) -> bool:
     """Whether autocast would have oneDNN compute what comes of this in bf16: some of its gradients take far longer than they need to."""
     return x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and torch.backends.mkldnn.is_available()
@@ -25,7 +87,7 @@ class Perceptron(nn.Sequential):
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:  # noqa: A002  # the name in nn.Sequential
         """The map of as many channels as the last convolution gives."""
-        if not in_bf16_on_cpu(input):
+        if not in_bf16_on_cpu(input) or not _fuses_relu():
             return super().forward(input)
         return _Perceptron.apply(input.to(torch.get_autocast_dtype("cpu")), self[0].weight, self[0].bias, self[2].weight, self[2].bias)
 
@@ -36,7 +98,7 @@ class _Perceptron(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, expand: Tensor, of_middle: Tensor, project: Tensor, of_output: Tensor) -> Tensor:
         expand, of_middle, project, of_output = (parameter.to(x.dtype) for parameter in (expand, of_middle, project, of_output))
-        middle = torch.ops.mkldnn._convolution_pointwise(x, expand, of_middle, [0, 0], [1, 1], [1, 1], 1, "relu", [], "")
+        middle = _convolve_relu(x, expand, of_middle)
         ctx.save_for_backward(x, middle, expand, project)
         return conv2d(middle, project, of_output)
 
@@ -47,6 +109,11 @@ class _Perceptron(torch.autograd.Function):
         torch.ops.aten.threshold_backward.grad_input(gradient, middle, 0, grad_input=gradient)
         of_x, of_expand, of_middle = _gradients(gradient, x, expand)
         return of_x, of_expand.float(), of_middle.float(), of_project.float(), of_output.float()
+
+
+def _convolve_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """ReLU of a 1x1 convolution, in one pass."""
+    return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, [0, 0], [1, 1], [1, 1], 1, "relu", [], "")
 
 
 def _gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:

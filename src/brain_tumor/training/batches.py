@@ -1,21 +1,28 @@
 """Batches of a store's rows: kept in memory or streamed, in an order that is a function of seed and epoch."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from math import ceil
+from pathlib import Path
+from shutil import disk_usage
+from typing import Any
 
+import joblib
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from brain_tumor.data.box import Box
 from brain_tumor.data.store import Store
 from brain_tumor.data.window import find_window
 
 logger = logging.getLogger(__name__)
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
+"""Where Linux keeps memory that processes share; docker gives it 64 MB."""
 
 Batch = dict[str, Tensor]
 """Arrays of the store at some rows, as stored, and `row`: which rows."""
@@ -131,4 +138,57 @@ def load(rows: Rows, order: BatchOrder, device: torch.device, resident_gb: float
     if rows.size <= resident_gb * 1e9:
         return DataLoader(ResidentRows(rows, device), sampler=order, batch_size=None)
     logger.info("%d rows take %.1f GB, more than training.resident_gb: streaming them from %s", len(rows), rows.size / 1e9, rows.store.path)
-    return DataLoader(StreamedRows(rows), sampler=order, batch_size=None, num_workers=workers, persistent_workers=workers > 0, pin_memory=device.type == "cuda")
+    return DataLoader(
+        StreamedRows(rows),
+        sampler=order,
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=hand_over,  # type: ignore[arg-type]  # without a batch size it gets what the data set gives
+        persistent_workers=workers > 0,
+        pin_memory=device.type == "cuda",
+    )
+
+
+def count_workers(asked: int, processes: int) -> int:
+    """Loader workers of each of several processes on this machine: no more in all than it has cores for them."""
+    return min(asked, joblib.cpu_count() // processes)
+
+
+class Piped:
+    """A tensor on its way to another process through the pipe between them, instead of in memory that both share."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.array = tensor.numpy()
+
+    def __reduce__(self) -> tuple[Callable[[Any], Tensor], tuple[np.ndarray]]:
+        return torch.from_numpy, (self.array,)
+
+
+def hand_over(batch: Batch) -> dict[str, Tensor | Piped]:
+    """A batch as a worker gives it to the process that trains: in shared memory if that has room, else through a pipe.
+
+    torch would look for room only when the batch is on its way, where a failure is told to nobody: the process that
+    trains would wait for ever.
+    """
+    return {name: tensor if get_worker_info() is None else _share(tensor) for name, tensor in batch.items()}
+
+
+def _share(tensor: Tensor) -> Tensor | Piped:
+    # Looked at first, because a failure leaves an empty file behind.
+    if not SHARED_MEMORY.is_dir() or disk_usage(SHARED_MEMORY).free > 2 * tensor.nbytes:
+        try:
+            return tensor.share_memory_()
+        except (OSError, RuntimeError):  # other processes were quicker
+            pass
+    _warn_of_full_memory()
+    return Piped(tensor)
+
+
+@cache
+def _warn_of_full_memory() -> None:
+    """Once in each worker."""
+    logger.warning(
+        "%s has no room for a batch, which goes through a pipe instead and takes longer; to make room: "
+        "docker run --shm-size=1g, or set training.loader_workers to 0",
+        SHARED_MEMORY,
+    )

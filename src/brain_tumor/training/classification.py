@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import affine_grid, cross_entropy, grid_sample, one_hot
 
 from brain_tumor.training.batches import Batch
+from brain_tumor.training.device import layout_on
 from brain_tumor.training.losses import over_processes
 from brain_tumor.training.settings import ClassificationRecipe, ImageAugmentation
 from brain_tumor.training.tasks import Task
@@ -28,7 +29,7 @@ MIDDLE, SPREAD = 64.0, 64.0
 
 def to_input(grey: Float[Tensor, "b 1 h w"], channels: int) -> Float[Tensor, "b c h w"]:
     """Grey levels from 0 to 255 as a network wants them, the same in each of its channels."""
-    return ((grey - MIDDLE) / SPREAD).expand(-1, channels, -1, -1).contiguous(memory_format=torch.channels_last)
+    return ((grey - MIDDLE) / SPREAD).expand(-1, channels, -1, -1).contiguous(memory_format=layout_on(grey.device.type))
 
 
 class ClassificationTask(Task):

@@ -1,7 +1,5 @@
 """Where to compute, and in which precision: the only place that asks what the machine has."""
 
-import ctypes
-import platform
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,52 +7,63 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from brain_tumor.networks.cpu import computes_bf16, has_bf16_units, keep_freed_memory
 from brain_tumor.training.settings import EngineSettings
+
+Accelerator = Literal["cuda", "mps", "cpu"]
 
 
 @dataclass(frozen=True)
 class Device:
     """A resolved choice, in the words of Lightning: `accelerator` and `precision`."""
 
-    accelerator: Literal["cuda", "cpu"]
+    accelerator: Accelerator
     precision: Literal["bf16-mixed", "32-true"]
 
     def of(self, number: int) -> torch.device:
         """The device of one of several processes on this machine."""
-        return torch.device("cuda", number) if self.accelerator == "cuda" else torch.device("cpu")
+        return torch.device("cpu") if self.accelerator == "cpu" else torch.device(self.accelerator, number)
 
     def autocast(self) -> torch.autocast:
         """The context in which a network computes in this precision."""
         return torch.autocast(self.accelerator, torch.bfloat16, enabled=self.precision == "bf16-mixed")
 
     def place(self, network: nn.Module, number: int = 0) -> nn.Module:
-        """The network moved to one of the devices here, with channels last in memory: the layout that fast convolutions want."""
-        return network.to(self.of(number)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        """The network moved to one of the devices here, in the layout of `layout_on`."""
+        return network.to(self.of(number)).to(memory_format=layout_on(self.accelerator))  # type: ignore[call-overload]
 
     def place_batch(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """A batch of images moved here, in the layout of `place`."""
-        return image.to(self.accelerator, torch.float32, memory_format=torch.channels_last)
+        return image.to(self.accelerator, torch.float32, memory_format=layout_on(self.accelerator))
 
     def __str__(self) -> str:
-        where = torch.cuda.get_device_name() if self.accelerator == "cuda" else f"CPU, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
+        threads = torch.get_num_threads()
+        elsewhere = {"mps": "Apple GPU", "cpu": f"CPU, {threads} thread{'s' * (threads > 1)}"}
+        where = elsewhere.get(self.accelerator) or torch.cuda.get_device_name()
         return f"{where}, {'bf16' if self.precision == 'bf16-mixed' else 'fp32'}"
+
+
+def layout_on(accelerator: str) -> torch.memory_format:
+    """How images lie in memory: channels last, as fast convolutions want them; plainly on Apple's GPUs.
+
+    There BatchNorm and convolutions of views with channels last were wrong without a word (pytorch#174345, #180984).
+    """
+    return torch.contiguous_format if accelerator == "mps" else torch.channels_last
 
 
 def choose_device(settings: EngineSettings) -> Device:
     """What `auto` means here.
 
     Raises:
-        ValueError: if CUDA is asked for and there is none, or fewer devices than asked for.
+        ValueError: if the device that is asked for isn't here, or fewer than asked for, or computes no bf16 though that
+            is asked for.
     """
-    has_cuda = torch.cuda.is_available()
-    if settings.device == "cuda" and not has_cuda:
-        raise ValueError("training.device is 'cuda', but torch finds no CUDA device; set it to 'auto' or 'cpu', or install a CUDA build of torch")
-    accelerator: Literal["cuda", "cpu"] = "cuda" if has_cuda and settings.device != "cpu" else "cpu"
-    if accelerator == "cuda" and settings.devices > torch.cuda.device_count():
-        raise ValueError(f"training.devices is {settings.devices}, but this machine has {torch.cuda.device_count()} CUDA devices")
+    accelerator = _choose_accelerator(settings)
     if accelerator == "cpu":
-        _keep_freed_memory()
-    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and _has_bf16(accelerator))
+        keep_freed_memory()
+    if settings.precision == "bf16":
+        _require_bf16(accelerator)
+    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and _is_fast_in_bf16(accelerator))
     return Device(accelerator, "bf16-mixed" if bf16 else "32-true")
 
 
@@ -64,15 +73,42 @@ def what_is_computed(settings: EngineSettings) -> tuple[str, int]:
     return device.precision, settings.devices * settings.nodes if device.accelerator == "cpu" else 1
 
 
-def _keep_freed_memory() -> None:
-    """Have the C library keep what is freed: it would give large blocks back and fetch them anew, page by page, in every step."""
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(-4, 0)  # M_MMAP_MAX: no block gets a mapping of its own
-        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: free memory at the end of the heap stays
+def _choose_accelerator(settings: EngineSettings) -> Accelerator:
+    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    several = settings.devices * settings.nodes > 1
+    if settings.device == "cuda" and not has_cuda:
+        raise ValueError("training.device is 'cuda', but torch finds no CUDA device; set it to 'auto' or 'cpu', or install a CUDA build of torch")
+    if settings.device == "mps" and not has_mps:
+        raise ValueError("training.device is 'mps', but torch finds no Apple GPU; set it to 'auto' or 'cpu'")
+    if settings.device == "mps" and several:
+        raise ValueError(
+            f"training.device is 'mps', on which one process trains, but training.devices is {settings.devices} and "
+            f"training.nodes {settings.nodes}; set both to 1, or training.device to 'cpu'"
+        )
+    if settings.device == "cuda" or (settings.device == "auto" and has_cuda):
+        if settings.devices > torch.cuda.device_count():
+            raise ValueError(f"training.devices is {settings.devices}, but this machine has {torch.cuda.device_count()} CUDA devices")
+        return "cuda"
+    if settings.device == "mps" or (settings.device == "auto" and has_mps and not several):
+        return "mps"
+    return "cpu"
 
 
-def _has_bf16(accelerator: str) -> bool:
+def _require_bf16(accelerator: Accelerator) -> None:
+    """Refuse a device that networks can't be trained on in bf16."""
+    if accelerator == "cuda" and not torch.cuda.is_bf16_supported():
+        missing = f"{torch.cuda.get_device_name()} doesn't compute it"
+    elif accelerator == "mps":
+        missing = "on 'mps' networks are trained in fp32"
+    elif accelerator == "cpu" and not computes_bf16():
+        missing = "torch doesn't compute it on this processor (on x86 it needs AVX-512)"
+    else:
+        return
+    raise ValueError(f"training.precision is 'bf16', but {missing}; set it to 'auto' or 'fp32'")
+
+
+def _is_fast_in_bf16(accelerator: Accelerator) -> bool:
+    """Whether it is computed natively: emulated, it is slower than fp32."""
     if accelerator == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported()  # emulated bf16 is slower than fp32
+    return accelerator == "cpu" and has_bf16_units()

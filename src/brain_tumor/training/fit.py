@@ -21,7 +21,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment, TorchEl
 from torch import Tensor
 
 from brain_tumor.data.parallel import shows_progress
-from brain_tumor.training.batches import BatchOrder, Rows, load
+from brain_tumor.training.batches import BatchOrder, Rows, count_workers, load
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.device import Device, choose_device
 from brain_tumor.training.processes import launch
@@ -129,8 +129,9 @@ def train(job: Job, resume: tuple[Path, int] | None, rank: int) -> None:
     train_order = BatchOrder(job.train, recipe.batch_size, engine.seed, recipe.epoch_steps, rank, ranks)
     validation_order = BatchOrder(job.validation, max(32, ranks), rank=rank, ranks=ranks)
     here = device.of(rank % engine.devices)
-    train_loader = load(job.train, train_order, here, engine.resident_gb, engine.loader_workers)
-    validation_loader = load(job.validation, validation_order, here, engine.resident_gb, engine.loader_workers)
+    workers = count_workers(engine.loader_workers, engine.devices)
+    train_loader = load(job.train, train_order, here, engine.resident_gb, workers)
+    validation_loader = load(job.validation, validation_order, here, engine.resident_gb, workers)
     checkpoint, done = resume or (None, 0)
     train_order.set_epoch(done)  # Lightning makes the first iterator before it says which epoch it is
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # Lightning sets INFO when it is imported
@@ -174,13 +175,13 @@ def tracker(job: Job) -> MLFlowLogger | None:
         raise ImportError("training.mlflow needs MLflow: pip install 'brain-tumor-mri[mlflow]'")
     mark = job.checkpoints.folder.name
     note = job.checkpoints.folder / "mlflow_run"
-    known = note.read_text() if note.is_file() else None
+    known = note.read_text(encoding="utf-8") if note.is_file() else None
     tags = {"experiment": job.name, "fingerprint": mark}
     made = MLFlowLogger(experiment_name="brain-tumour-mri", run_name=job.name, tracking_uri=job.engine.mlflow, tags=tags, run_id=known)
     if not known and made.run_id:
         made.log_hyperparams({**job.recipe.model_dump(), "seed": job.engine.seed, "precision": job.engine.precision})
         note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(made.run_id)
+        note.write_text(made.run_id, encoding="utf-8")
     return made
 
 

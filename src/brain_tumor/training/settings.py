@@ -14,18 +14,18 @@ class EngineSettings(BaseModel, frozen=True, extra="forbid"):
     """How the machine is used. Only `seed` and `precision` change what is learned, and on CPUs the number of processes, where a network has BatchNorm.
 
     Attributes:
-        device: "auto" is CUDA where there is one, else the CPU.
-        precision: "auto" is bf16 autocast where the device computes it natively, else fp32.
+        device: "auto" is CUDA where there is one, else Apple's GPU ("mps") where one process trains, else the CPU.
+        precision: "auto" is bf16 autocast where the device computes it natively, else fp32; on "mps" fp32.
         seed: of the first weights, the order of the data and the augmentation.
         resident_gb: slices are kept in the device's memory up to this size (10^9 bytes), streamed from the store above it.
-        loader_workers: processes that read the store when it is streamed.
+        loader_workers: processes that read the store when it is streamed; with those of all `devices` no more than cores.
         devices: processes that train together on this machine, each with a share of every batch.
         nodes: machines that train together; each runs the same command.
         rendezvous: `host:port` where machines meet; the host is one of them.
         mlflow: where to track experiments, such as `sqlite:///mlflow.db`; nothing is tracked without.
     """
 
-    device: Literal["auto", "cuda", "cpu"] = "auto"
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     seed: int = 0
     resident_gb: float = Field(4, ge=0)

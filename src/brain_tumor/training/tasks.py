@@ -16,6 +16,7 @@ from brain_tumor.networks.attention import attentions, outputs, watch
 from brain_tumor.networks.attention_unet import AttentionGate
 from brain_tumor.training.augment import augment, draw_chances
 from brain_tumor.training.batches import Batch, Rows
+from brain_tumor.training.device import layout_on
 from brain_tumor.training.losses import OverlapEntropy, attention_loss, over_processes
 from brain_tumor.training.settings import Recipe, SegmentationRecipe
 
@@ -39,8 +40,8 @@ class Task(LightningModule):
         self.snapshots: list[dict[str, Tensor]] = []
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Images as networks want them: fp32, channels last in memory."""
-        return batch | {"image": batch["image"].float().contiguous(memory_format=torch.channels_last)}
+        """Images as networks want them: fp32, in the layout that the device is fast with."""
+        return batch | {"image": batch["image"].float().contiguous(memory_format=layout_on(self.device.type))}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient; Lightning refuses to with a fused optimiser, for reasons of fp16."""
