@@ -1,8 +1,8 @@
 """Settings of the Kedro project."""
 
-from brain_tumor.hooks import Parameters, RunSummary, Tracking
+from brain_tumor.hooks import Failures, Parameters, RunSummary, Tracking
 
-HOOKS = (Tracking(), RunSummary(), Parameters())  # the last one is called first
+HOOKS = (Failures(), Tracking(), RunSummary(), Parameters())  # the last one is called first
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
