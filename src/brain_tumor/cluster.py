@@ -88,7 +88,7 @@ def _require_settings(project: Path, env: str | None, params: dict[str, Any]) ->
     from kedro.framework.session import KedroSession
 
     with KedroSession.create(project, env=env, runtime_params=params) as session:
-        session.load_context()
+        session.load_context()  # type: ignore[attr-defined]  # Kedro declares less than it gives
 
 
 def _explain_failure(name: str, report: str, log: Path) -> str:

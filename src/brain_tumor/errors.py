@@ -18,7 +18,7 @@ from kedro.io import DatasetError
 from kedro.validation.exceptions import DataValidationError, ParameterValidationError
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
-from yaml import YAMLError
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from brain_tumor.parameters import explain_values
 from brain_tumor.training.processes import OtherMachineGoesOn, TrainingStopped

@@ -20,6 +20,9 @@ from brain_tumor.parameters import check_values, list_known, list_settings, put,
 
 logger = logging.getLogger(__name__)
 
+SCORES = (("segmentation", "summary"), ("classification", "scores"))
+"""Tasks, and their tables of a network's test scores."""
+
 
 class Parameters:
     """A misspelt parameter or a wrong value is an error before anything runs, not a run with the defaults. A path means the same wherever it is given."""
@@ -115,21 +118,19 @@ class Tracking:
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Log the scores that this run wrote. Here and not when they are saved: processes that save them may have no hooks."""
-        if not self.address:
+        tables = {name: name.split(".") for name in sorted(pipeline.all_outputs()) if name.endswith((".summary", ".scores"))}
+        tables = {name: parts for name, parts in tables.items() if (parts[0], parts[-1]) in SCORES and catalog.exists(name)}
+        if not self.address or not tables:
             return
         from mlflow import MlflowClient
 
         client = MlflowClient(self.address)
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        for name in sorted(pipeline.all_outputs()):
-            task, _, entry = name.partition(".")
-            network, _, table = entry.partition(".")
-            if (task, table) not in (("segmentation", "summary"), ("classification", "scores")):
-                continue
-            trained = catalog.load(f"{task}.{network}.network").description.get("checkpoints", [])
-            for run in [run for mark in trained for run in client.search_runs(experiments, f"tags.fingerprint = '{mark}'", max_results=1)]:
-                for metric, value in _list_scores(task, catalog.load(name)):
-                    client.log_metric(run.info.run_id, metric, value)
+        for name, (task, network, _) in tables.items():
+            for mark in catalog.load(f"{task}.{network}.network").description.get("checkpoints", []):  # none in files of earlier versions
+                for run in client.search_runs(experiments, f"tags.fingerprint = '{mark}'", max_results=1):
+                    for metric, value in _list_scores(task, catalog.load(name)):
+                        client.log_metric(run.info.run_id, metric, value)
 
 
 def _list_scores(task: str, table: pd.DataFrame) -> Iterator[tuple[str, float]]:

@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import Executor, ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 
 from kedro import runner
@@ -13,9 +14,11 @@ class ParallelRunner(runner.ParallelRunner):
 
     def _get_executor(self, max_workers: int) -> Executor:
         context = get_context(os.environ.get("KEDRO_MP_CONTEXT"))
-        return ProcessPoolExecutor(max_workers, context, initializer=_configure, initargs=(project.PACKAGE_NAME,))
+        return ProcessPoolExecutor(max_workers, context, initializer=partial(_configure, str(project.PACKAGE_NAME)))
 
 
 def _configure(package: str) -> None:
-    if project.PACKAGE_NAME is None:  # a forked process has all that the first one has
-        project.configure_project(package)
+    """Give a spawned process settings and logging. Not by `configure_project`, after which Kedro nests its logging in itself, once for each node."""
+    if project.PACKAGE_NAME is None:  # a forked process has what the first one has
+        project.settings.configure(f"{package}.settings")
+        project.LOGGING.set_project_logging(package)
