@@ -59,10 +59,12 @@ def split_params(context: click.Context, option: click.Parameter, value: Any) ->
     for item in items:
         name, equals, given = (part.strip() for part in item.partition("="))
         if not equals or (given.startswith(("[", "{")) and not given.endswith(("]", "}"))):
-            raise click.ClickException(f"--params is split at commas, got '{item}'; a list, or a path with a comma, goes into conf/local/parameters.yml")
+            remedy = "a list, or a path with a comma, goes into conf/local/parameters.yml"
+            raise click.ClickException(f"--params is split at commas, got '{item}'; {remedy}")
         if not given:
             what = PATHS.get(name, "a value")
-            raise click.ClickException(f"{name} is empty; give {what}, or null for none, and check that the shell variable in it is set")
+            remedy = f"give {what}, or null for none, and check that the shell variable in it is set"
+            raise click.ClickException(f"{name} is empty; {remedy}")
     parameters: dict[str, Any] = _split_params(context, option, ",".join(items))
     for item in items:
         name, _, given = (part.strip() for part in item.partition("="))
@@ -85,7 +87,8 @@ def _run(**given: Any) -> Any:
     from kedro.framework.project import pipelines
 
     if given["pipeline"] and given["pipelines"]:
-        raise click.ClickException("--pipeline and --pipelines can't both be given; name all of them in --pipelines, separated by commas")
+        remedy = "name all of them in --pipelines, separated by commas"
+        raise click.ClickException(f"--pipeline and --pipelines can't both be given; {remedy}")
     require_names(given, pipelines)
     if given["runner"] == "ParallelRunner":
         given["runner"] = "brain_tumor.runner.ParallelRunner"
@@ -118,9 +121,17 @@ cli.add_command(run)
 @click.option("--logs", type=click.Path(path_type=Path), default=Path("logs"), show_default=True, help="Folder of the jobs' logs.")
 @click.pass_obj
 def submit(
-    project: ProjectMetadata, pipeline: str, env: str | None, params: dict[str, Any], networks: str | None, executor: str, logs: Path, **limits: Any
+    project: ProjectMetadata,
+    pipeline: str,
+    env: str | None,
+    params: dict[str, Any],
+    networks: str | None,
+    executor: str,
+    logs: Path,
+    **limits: Any,
 ) -> None:
     """Run a pipeline as cluster jobs: data, then one job for each experiment, then their comparison."""
     from brain_tumor.cluster import submit_jobs
 
-    submit_jobs(project.project_path, pipeline, env, params, networks.split(",") if networks else None, executor, logs, limits)
+    chosen = networks.split(",") if networks else None
+    submit_jobs(project.project_path, pipeline, env, params, chosen, executor, logs, limits)

@@ -47,7 +47,14 @@ class KedroRun:
 
 
 def submit_jobs(
-    project: Path, pipeline: str, env: str | None, params: dict[str, Any], networks: list[str] | None, executor: str, logs: Path, limits: dict[str, Any]
+    project: Path,
+    pipeline: str,
+    env: str | None,
+    params: dict[str, Any],
+    networks: list[str] | None,
+    executor: str,
+    logs: Path,
+    limits: dict[str, Any],
 ) -> None:
     """Queue the jobs, or run one after another on this machine.
 
@@ -62,8 +69,10 @@ def submit_jobs(
     before, experiments, after = split_pipeline(pipeline, networks)
     _require_settings(project, env, params)
     if executor == "slurm" and not shutil.which("srun"):
-        raise click.ClickException("this machine has no SLURM (there is no srun); --executor local runs the jobs here, one after another")
-    queue = submitit.AutoExecutor(folder=logs / "%j", cluster=executor, **({"slurm_max_num_timeout": 100} if executor == "slurm" else {}))
+        remedy = "--executor local runs the jobs here, one after another"
+        raise click.ClickException(f"this machine has no SLURM (there is no srun); {remedy}")
+    requeued = {"slurm_max_num_timeout": 100} if executor == "slurm" else {}
+    queue = submitit.AutoExecutor(folder=logs / "%j", cluster=executor, **requeued)
 
     def start(name: str, nodes: list[str], waits_for: Iterable[Any], gpus: int) -> Any:
         queue.update_parameters(**_resources(executor, name, list(waits_for), gpus, limits))

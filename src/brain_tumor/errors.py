@@ -76,7 +76,8 @@ def plain_errors(*, show_traceback: bool = False) -> Iterator[None]:
 def describe(error: Exception) -> str | None:
     """What was wrong, in the fewest words; None for what isn't a user's to mend."""
     if isinstance(error, BrokenExecutor):
-        return "a process ended before its node was done, most often because memory ran out; fewer at a time need less: --runner-params max_workers=1"
+        remedy = "fewer at a time need less: --runner-params max_workers=1"
+        return f"a process ended before its node was done, most often because memory ran out; {remedy}"
     if not isinstance(error, MENDABLE):
         return None
     if isinstance(error, ValidationError):
@@ -93,7 +94,8 @@ def describe(error: Exception) -> str | None:
 def _describe_table(error: DataValidationError) -> str:
     failures = [f"{failure.column or 'table'}: {failure.check or failure.message}" for failure in error.failures]
     shown = "; ".join(failures[:SHOWN]) or error.message
-    return f"{error.dataset_name or 'a table'} doesn't hold what it should ({shown}); run the pipeline that writes it again"
+    name = error.dataset_name or "a table"
+    return f"{name} doesn't hold what it should ({shown}); run the pipeline that writes it again"
 
 
 def _keep_traceback(error: Exception) -> str:

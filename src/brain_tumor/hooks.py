@@ -1,4 +1,4 @@
-"""What happens around every run: parameters and inputs are checked, scores are tracked, and the last line says where the report is."""
+"""What happens around every run: parameters and inputs are checked, scores are tracked, the last line names the report."""
 
 import logging
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol, DataCatalog, DatasetError
 from kedro.pipeline import Node, Pipeline
 
+from brain_tumor.data.split import TEST
 from brain_tumor.inputs import require_inputs, require_paths
 from brain_tumor.names import explain_unknown
 from brain_tumor.parameters import check_values, list_known, list_settings, put, require_known, resolve_paths
@@ -25,11 +26,16 @@ SCORES = (("segmentation", "summary"), ("classification", "scores"))
 
 
 class Parameters:
-    """A misspelt parameter or a wrong value is an error before anything runs, not a run with the defaults. A path means the same wherever it is given."""
+    """A misspelt parameter or a wrong value is an error before anything runs, not a run with the defaults.
+
+    A path means the same wherever it is given.
+    """
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Check environment, names and values; let the catalog, which sees run parameters only, see those of the files too, paths written out.
+        """Check environment, names and values; write paths out.
+
+        The catalog sees run parameters only, so those of the files become run parameters too.
 
         Raises:
             ValueError: naming the key, the rule and what was got.
@@ -41,7 +47,8 @@ class Parameters:
         known = list_known(base, settings)
         for name in written:
             if "." in name:
-                raise ValueError(f"'{name}' in a parameters file is one name with a dot in it; write it as a block in a block")
+                rule = "is one name with a dot in it; write it as a block in a block"
+                raise ValueError(f"'{name}' in a parameters file {rule}")
         require_known(written, known, f"in conf/{loader.env or loader.default_run_env}/parameters*.yml")
         require_known(given, known, "in --params")
         merged = loader["parameters"]
@@ -54,14 +61,15 @@ class Parameters:
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Refuse a run whose inputs aren't there. Report sources and settings that are given to a run which doesn't use them."""
+        """Refuse a run whose inputs aren't there. Report sources and settings that it is given and doesn't use."""
         given = run_params["runtime_params"] or {}
         unused = {name for name in require_paths(self.paths, pipeline, catalog) if name in given}
         at_work = {(node.namespace or "").split(".")[0] for node in pipeline.nodes}
         for task in ("segmentation", "classification"):
             late = [name for name in given if name in (f"{task}_source", f"data_{task}")]
             if late and task in at_work and f"data_{task}" not in at_work:
-                logger.warning("this run prepares no data, so %s is not used: it takes what is prepared in data/", " and ".join(late))
+                words = "this run prepares no data, so %s is not used: it takes what is prepared in data/"
+                logger.warning(words, " and ".join(late))
                 unused -= {*late}
         if unused:
             logger.warning("this run doesn't use %s", " and ".join(sorted(unused)))
@@ -69,10 +77,13 @@ class Parameters:
 
 
 def _read(loader: OmegaConfigLoader, env: str | None = None) -> dict[str, Any]:
-    """What the parameters files hold without those of the run; of one environment alone, or of base and the run's together."""
-    base = env or loader.base_env
+    """What the parameters files hold: those of one environment, or those of base and of the run's together."""
     return OmegaConfigLoader(
-        loader.conf_source, env or loader.env, base_env=base, default_run_env=loader.default_run_env, merge_strategy=loader.merge_strategy
+        loader.conf_source,
+        env or loader.env,
+        base_env=env or loader.base_env,
+        default_run_env=loader.default_run_env,
+        merge_strategy=loader.merge_strategy,
     )["parameters"]
 
 
@@ -104,7 +115,8 @@ class Failures:
         for name in sorted(pipeline.datasets()):
             before, found, reason = str(error).partition(f" dataset {catalog.get(name)!s}.\n")
             if found:
-                raise DatasetError(f"{name} can't be {'read' if 'loading' in before else 'written'}: {reason}") from error
+                action = "read" if "loading" in before else "written"
+                raise DatasetError(f"{name} can't be {action}: {reason}") from error
 
 
 class Tracking:
@@ -117,9 +129,13 @@ class Tracking:
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Log the scores that this run wrote. Here and not when they are saved: processes that save them may have no hooks."""
-        tables = {name: name.split(".") for name in sorted(pipeline.all_outputs()) if name.endswith((".summary", ".scores"))}
-        tables = {name: parts for name, parts in tables.items() if (parts[0], parts[-1]) in SCORES and catalog.exists(name)}
+        """Log the scores that this run wrote.
+
+        Here and not when they are saved: a process that saves them may have no hooks.
+        """
+        written = {name: name.split(".") for name in sorted(pipeline.all_outputs())}
+        scores = {name: parts for name, parts in written.items() if (parts[0], parts[-1]) in SCORES}
+        tables = {name: parts for name, parts in scores.items() if catalog.exists(name)}
         if not self.address or not tables:
             return
         from mlflow import MlflowClient
@@ -127,18 +143,21 @@ class Tracking:
         client = MlflowClient(self.address)
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         for name, (task, network, _) in tables.items():
-            for mark in catalog.load(f"{task}.{network}.network").description.get("checkpoints", []):  # none in files of earlier versions
+            trained = catalog.load(f"{task}.{network}.network").description
+            for mark in trained.get("checkpoints", []):  # none in files of earlier versions
                 for run in client.search_runs(experiments, f"tags.fingerprint = '{mark}'", max_results=1):
                     for metric, value in _list_scores(task, catalog.load(name)):
                         client.log_metric(run.info.run_id, metric, value)
 
 
 def _list_scores(task: str, table: pd.DataFrame) -> Iterator[tuple[str, float]]:
-    """Means of a network's metrics over the test patients, or its scores on each set of test images."""
+    """Means of a network's metrics over the test patients, volume by volume, or its scores on each set of test images."""
     if task == "segmentation":
+        table = table[(table["set"] == TEST) & (table["protocol"] == "volume")]
         yield from ((f"test_{row.metric}_{row.target}", row.mean) for row in table.itertuples())
     else:
-        yield from ((f"{row.test_set}_test_{row.metric}", row.value) for row in table.dropna(subset="value").itertuples())
+        table = table.dropna(subset="value")
+        yield from ((f"{row.test_set}_test_{row.metric}", row.value) for row in table.itertuples())
 
 
 class RunSummary:
@@ -151,7 +170,8 @@ class RunSummary:
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
         """Start the clock, number the nodes."""
         self.start = perf_counter()
-        self.places = {node.name: f"{place}/{len(pipeline.nodes)} " for place, node in enumerate(pipeline.nodes, start=1)}
+        nodes = pipeline.nodes
+        self.places = {node.name: f"{place}/{len(nodes)} " for place, node in enumerate(nodes, start=1)}
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:

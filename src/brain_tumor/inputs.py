@@ -13,7 +13,12 @@ SHOWN = 3
 
 
 def require_inputs(
-    pipeline: Pipeline, catalog: CatalogProtocol, registered: Mapping[str, Pipeline], env: str | None = None, *, with_params: bool = False
+    pipeline: Pipeline,
+    catalog: CatalogProtocol,
+    registered: Mapping[str, Pipeline],
+    env: str | None = None,
+    *,
+    with_params: bool = False,
 ) -> None:
     """Refuse a part of a pipeline whose inputs nobody has written, with the command that writes them.
 
@@ -35,10 +40,11 @@ def require_inputs(
         raise FileNotFoundError(f"{_and(unkept)}: not kept between runs; run {makers} too")
     missing = [name for name in kept if not catalog.exists(name)]
     if missing:
-        one, more = len(missing) == 1, " with the same --params" if with_params else ""
-        where = f" ({_show(catalog, missing[0])})" if one else ""
-        command = _command(missing, registered, env)
-        raise FileNotFoundError(f"{_and(missing)} {'is' if one else 'are'}n't there{where}; write {'it' if one else 'them'} first{more}: {command}")
+        gap = f"{_and(missing)} aren't there; write them first"
+        if len(missing) == 1:
+            gap = f"{missing[0]} isn't there ({_show(catalog, missing[0])}); write it first"
+        more = " with the same --params" if with_params else ""
+        raise FileNotFoundError(f"{gap}{more}: {_command(missing, registered, env)}")
 
 
 def require_paths(paths: Mapping[str, str], pipeline: Pipeline, catalog: CatalogProtocol) -> list[str]:

@@ -12,7 +12,9 @@ LISTED = 12
 
 
 def nearest(word: str, names: Iterable[str]) -> list[str]:
-    """Names that a word may stand for: those that end in it, that it abbreviates (`lr`), that are spelled nearly so, or that it is a part of.
+    """Names that a word may stand for.
+
+    They end in it, or it abbreviates them (`lr`), or they are spelled nearly so, or it is a part of them; in this order.
 
     >>> nearest("lr", ["epochs", "learning_rate"])
     ['learning_rate']
@@ -40,5 +42,7 @@ def explain_unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """That there is nothing of that name, what was probably meant, and what there is unless that is much."""
     names = sorted(other for other in known if not other.startswith(("_", ".")))
     question = did_you_mean(nearest(name, names))
-    listed = f"{kind}s are {', '.join(names)}" if len(names) <= LISTED else "" if question else f"none of the {len(names)} {kind}s has a name like it"
+    listed = f"{kind}s are {', '.join(names)}"
+    if len(names) > LISTED:
+        listed = "" if question else f"none of the {len(names)} {kind}s has a name like it"
     return f"there is no {kind} '{name}'; {' '.join(filter(None, [question, listed]))}"

@@ -1,4 +1,4 @@
-"""Parameters: which there are, what a misspelt one was meant to be, which values they take, and the paths among them."""
+"""Parameters: which there are, what a misspelt one was meant to be, which values they take; paths among them."""
 
 import os
 import re
@@ -34,12 +34,16 @@ LONGEST = 60
 
 
 def list_settings(pipelines: Mapping[str, Pipeline]) -> dict[str, Any]:
-    """Each parameter that a node takes, as `segmentation.recipe`, and the type it is taken as. Whole tasks, which reports show, are left out."""
+    """Each parameter that a node takes, as `segmentation.recipe`, and the type it is taken as.
+
+    Whole tasks, which reports show, are left out.
+    """
     nodes = {node.name: node for pipeline in pipelines.values() for node in pipeline.nodes}
     settings = {}
     for node in nodes.values():
         hints = get_type_hints(node.func)
-        for argument, name in zip(signature(node.func).parameters, node.inputs, strict=False):  # of *results there are more
+        arguments = signature(node.func).parameters
+        for argument, name in zip(arguments, node.inputs, strict=False):  # of *results there are more
             kind = hints.get(argument)
             if name.startswith("params:") and kind is not None and get_origin(kind) is not dict:
                 settings[name.removeprefix("params:")] = kind
@@ -180,23 +184,29 @@ def explain_values(error: ValidationError, path: str = "", value: Any = MISSING,
 
     Args:
         path: name of the block that was checked, if it has one.
-        value: that block; pydantic names the members of a union among the names of keys, which can be told apart only by it.
+        value: that block, which tells names of keys from those of a union's members, which pydantic puts among them.
         known: all parameters, for a suggestion where a name is misspelt.
     """
     rules: dict[tuple[str, str], list[str]] = {}
     for problem in error.errors(include_url=False):
-        steps = problem["loc"] if value is MISSING or problem["type"] == "missing" else _steps_within(problem["loc"], value)
+        steps = problem["loc"]
+        if value is not MISSING and problem["type"] != "missing":
+            steps = _steps_within(steps, value)
         key = ".".join(filter(None, [path, *map(str, steps)])) or error.title
         if problem["type"] == "extra_forbidden":
-            rule = explain_unknown(key, known, "in conf/base/parameters*.yml") if known else f"there is no setting '{key}'"
-            rules[key, ""] = [rule]
+            where = "in conf/base/parameters*.yml"
+            rules[key, ""] = [explain_unknown(key, known, where) if known else f"there is no setting '{key}'"]
         elif problem["type"] == "missing":
             rules[key, ""] = [f"{key} is missing; give it"]
         elif problem["type"] == "value_error":
             rules[key, ""] = [f"{key}: {problem['msg'].removeprefix('Value error, ')}"]
         else:
             rules.setdefault((key, _show(problem["input"])), []).append(_put_plainly(problem["msg"]))
-    return [rule[0] if not got else f"{key} must be {' or '.join(dict.fromkeys(rule))}, got {got}" for (key, got), rule in rules.items()]
+    explained = []
+    for (key, got), rule in rules.items():
+        either = " or ".join(dict.fromkeys(rule))
+        explained.append(f"{key} must be {either}, got {got}" if got else either)
+    return explained
 
 
 def _steps_within(steps: tuple[int | str, ...], value: Any) -> tuple[int | str, ...]:
@@ -229,10 +239,12 @@ def resolve_paths(parameters: Mapping[str, Any]) -> dict[str, str]:
         value = look_up(parameters, name)
         if value is None or value is MISSING:
             continue
-        if isinstance(value, bool) or not isinstance(value, str | int | float | os.PathLike):  # a folder named 2023 comes as a number
+        # a folder named 2023 comes as a number
+        if isinstance(value, bool) or not isinstance(value, str | int | float | os.PathLike):
             raise ValueError(f"{name} must be a path, got {_show(value)}; give {what}")
         if not str(value).strip():
-            raise ValueError(f"{name} is empty: a path was expected; give {what}, and check that the shell variable in it is set (null: none)")
+            remedy = f"give {what}, or null for none, and check that the shell variable in it is set"
+            raise ValueError(f"{name} is empty; {remedy}")
         try:
             resolved[name] = str(Path(str(value)).expanduser().absolute())
         except RuntimeError as error:

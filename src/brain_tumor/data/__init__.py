@@ -2,5 +2,6 @@
 
 import logging
 
-# nibabel remarks on every odd header, in each process that reads one. What keeps a file from being used is in the index.
+# nibabel remarks on every odd header, in each process that reads one.
+# What keeps a file from being used is in the index.
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)

@@ -26,7 +26,8 @@ def launch(train: Callable[[int], None], name: str, engine: EngineSettings) -> N
     stopped and its error is raised here.
 
     Raises:
-        OtherMachineGoesOn: on all machines but the first, when training is done: nothing else is to be computed or written there.
+        OtherMachineGoesOn: on all machines but the first, when training is done; nothing else is to be computed or
+            written there.
         TrainingStopped: if a process failed for what it was given.
         RuntimeError: if it failed otherwise.
     """
@@ -52,7 +53,8 @@ def launch(train: Callable[[int], None], name: str, engine: EngineSettings) -> N
         rank, failure = error.get_first_failure()
         kind = getattr(builtins, failure.message.partition(":")[0], None)
         given = isinstance(kind, type) and issubclass(kind, ValueError | OSError)
-        raise (TrainingStopped if given else RuntimeError)(f"training stopped in process {rank}: {failure.message}") from error
+        stopped = TrainingStopped if given else RuntimeError
+        raise stopped(f"training stopped in process {rank}: {failure.message}") from error
     if 0 not in ranks.values():
         raise OtherMachineGoesOn("trained; the first machine goes on with the result")
 
