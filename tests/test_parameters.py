@@ -7,8 +7,10 @@ import pytest
 import yaml
 from support import ROOT
 
-from brain_tumor.parameters import check_values, find, list_known, list_settings, put, require_known, resolve_paths
+from brain_tumor.parameters import find, list_known, list_settings, put, require_known
+from brain_tumor.paths import resolve_paths
 from brain_tumor.pipeline_registry import register_pipelines
+from brain_tumor.values import check_values
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +109,16 @@ def test_files_need_no_placeholders(base, known):
             "data_segmentation.data_set.regions",
             [{"name": "WT", "tissues": ["NCR", "EDEMA"]}],
             r"data_segmentation.data_set: region WT is made of \['EDEMA'\], which are not tissues; tissues are \['NCR', 'ED', 'ET'\]",
+        ),
+        (
+            "data_segmentation.data_set.modalities",
+            [{"endings": ["flair"]}],
+            r"data_segmentation.data_set.modalities.0.name is missing; give it",
+        ),
+        (
+            "data_segmentation.data_set.modalities",
+            [{"name": "FLAIR", "endings": ["flair"], "ending": "t2f"}],
+            r"there is no parameter 'data_segmentation.data_set.modalities.0.ending'; did you mean .*0.endings'",
         ),
         ("data_segmentation.preparation.slice_size", 100, "data_segmentation.preparation.slice_size.*multiple of 16"),
     ],

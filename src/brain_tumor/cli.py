@@ -12,7 +12,8 @@ from kedro.framework.cli.utils import _split_params
 from kedro.framework.startup import ProjectMetadata
 
 from brain_tumor.errors import SWITCH, plain_errors
-from brain_tumor.parameters import PATHS, put
+from brain_tumor.parameters import put
+from brain_tumor.paths import PATHS
 from brain_tumor.selection import require_names
 
 

@@ -20,8 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from brain_tumor.parameters import explain_values
 from brain_tumor.training.processes import OtherMachineGoesOn, TrainingStopped
+from brain_tumor.values import explain_values
 
 logger = logging.getLogger(__name__)
 

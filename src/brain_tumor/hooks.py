@@ -1,12 +1,10 @@
-"""What happens around every run: parameters and inputs are checked, scores are tracked, the last line names the report."""
+"""What happens around every run: parameters and inputs are checked, the last line names the report."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import Any, cast
 
-import pandas as pd
 from kedro.config import OmegaConfigLoader
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
@@ -14,15 +12,13 @@ from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol, DataCatalog, DatasetError
 from kedro.pipeline import Node, Pipeline
 
-from brain_tumor.data.split import TEST
 from brain_tumor.inputs import require_inputs, require_paths
 from brain_tumor.names import explain_unknown
-from brain_tumor.parameters import check_values, list_known, list_settings, put, require_known, resolve_paths
+from brain_tumor.parameters import list_known, list_settings, put, require_known
+from brain_tumor.paths import resolve_paths
+from brain_tumor.values import check_values
 
 logger = logging.getLogger(__name__)
-
-SCORES = (("segmentation", "summary"), ("classification", "scores"))
-"""Tasks, and their tables of a network's test scores."""
 
 
 class Parameters:
@@ -117,47 +113,6 @@ class Failures:
             if found:
                 action = "read" if "loading" in before else "written"
                 raise DatasetError(f"{name} can't be {action}: {reason}") from error
-
-
-class Tracking:
-    """With `training.mlflow` set, test scores join the run of the training they belong to."""
-
-    @hook_impl
-    def after_context_created(self, context: KedroContext) -> None:
-        """Remember where experiments are tracked."""
-        self.address = context.config_loader["parameters"].get("training", {}).get("mlflow")
-
-    @hook_impl
-    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Log the scores that this run wrote.
-
-        Here and not when they are saved: a process that saves them may have no hooks.
-        """
-        written = {name: name.split(".") for name in sorted(pipeline.all_outputs())}
-        scores = {name: parts for name, parts in written.items() if (parts[0], parts[-1]) in SCORES}
-        tables = {name: parts for name, parts in scores.items() if catalog.exists(name)}
-        if not self.address or not tables:
-            return
-        from mlflow import MlflowClient
-
-        client = MlflowClient(self.address)
-        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        for name, (task, network, _) in tables.items():
-            trained = catalog.load(f"{task}.{network}.network").description
-            for mark in trained.get("checkpoints", []):  # none in files of earlier versions
-                for run in client.search_runs(experiments, f"tags.fingerprint = '{mark}'", max_results=1):
-                    for metric, value in _list_scores(task, catalog.load(name)):
-                        client.log_metric(run.info.run_id, metric, value)
-
-
-def _list_scores(task: str, table: pd.DataFrame) -> Iterator[tuple[str, float]]:
-    """Means of a network's metrics over the test patients, volume by volume, or its scores on each set of test images."""
-    if task == "segmentation":
-        table = table[(table["set"] == TEST) & (table["protocol"] == "volume")]
-        yield from ((f"test_{row.metric}_{row.target}", row.mean) for row in table.itertuples())
-    else:
-        table = table.dropna(subset="value")
-        yield from ((f"{row.test_set}_test_{row.metric}", row.value) for row in table.itertuples())
 
 
 class RunSummary:

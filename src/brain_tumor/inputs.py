@@ -6,7 +6,7 @@ from pathlib import Path
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
-from brain_tumor.parameters import require_there
+from brain_tumor.paths import require_there
 
 SHOWN = 3
 """Missing entries that are named."""

@@ -1,14 +1,11 @@
-"""Parameters: which there are, what a misspelt one was meant to be, which values they take; paths among them."""
+"""Parameters: which there are, and what a misspelt one was meant to be."""
 
-import os
-import re
 from collections.abc import Iterator, Mapping
 from inspect import signature
-from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from kedro.pipeline import Pipeline
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel
 
 from brain_tumor.names import did_you_mean, nearest
 
@@ -18,19 +15,8 @@ Known = dict[str, "Known | None"]
 ANY = "*"
 """In a block that takes names of the user's own: what each of them holds."""
 
-PATHS = {
-    "segmentation_source": "a folder of scans",
-    "classification_source": "a folder with Training and Testing in it",
-    "survival_source": "a folder of masks",
-    "survival_tables": "a folder with survival_info.csv",
-    "inference_source": "a folder of scans or images",
-    "inference_network": "a .safetensors file",
-    "segmentation.initial_weights": "a .safetensors file",
-}
-"""Parameters that are paths, and what each is."""
-
-LONGEST = 60
-"""Characters of a value that are shown."""
+MISSING = object()
+"""In place of a value that isn't given."""
 
 
 def list_settings(pipelines: Mapping[str, Pipeline]) -> dict[str, Any]:
@@ -79,6 +65,8 @@ def _fields(kind: Any) -> Known | None:
         return {name: _fields(field.annotation) for name, field in kind.model_fields.items()}
     if get_origin(kind) is dict:
         return {ANY: _fields(get_args(kind)[1])}
+    if get_origin(kind) is tuple and _fields(get_args(kind)[0]):
+        return {ANY: _fields(get_args(kind)[0])}  # a list of blocks; their names are numbers
     return None
 
 
@@ -134,39 +122,10 @@ def explain_unknown(path: str, known: Known, where: str) -> str:
         return f"there is no parameter '{path}'; {block} is a single value, not a block"
     beside = [child for child in inside if child != ANY]
     prefix = f"{block}." if block else ""
-    deeper = [child for child in list_paths(inside) if not child.endswith(ANY)]
+    deeper = [child for child in list_paths(inside) if ANY not in child.split(".")]
     question = did_you_mean([prefix + child for child in nearest(name, beside) or nearest(name, deeper)])
     rest = [f"{block} has {', '.join(beside)}"] if block else []
     return " ".join([f"there is no parameter '{path}';", *[question] * bool(question), *rest, f"({where})"])
-
-
-def check_values(parameters: Mapping[str, Any], settings: Mapping[str, Any], known: Known) -> None:
-    """Refuse values that the settings don't take.
-
-    Args:
-        parameters: of the files and of the run together.
-        settings: of `list_settings`.
-        known: of `list_known`.
-
-    Raises:
-        ValueError: a line for each of the first two.
-    """
-    problems: list[str] = []
-    for path, kind in settings.items():
-        value = look_up(parameters, path)
-        if value is MISSING:
-            continue
-        checked = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-        try:
-            TypeAdapter(kind).validate_python(value, strict=checked is None)
-        except ValidationError as error:
-            problems += explain_values(error, path, value, known)
-    if problems:
-        more = f" (and {len(problems) - 2} more)" if len(problems) > 2 else ""
-        raise ValueError("\n".join(problems[:2]) + more)
-
-
-MISSING = object()
 
 
 def look_up(parameters: Mapping[str, Any], path: str) -> Any:
@@ -179,92 +138,9 @@ def look_up(parameters: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def explain_values(error: ValidationError, path: str = "", value: Any = MISSING, known: Known | None = None) -> list[str]:
-    """What is wrong with each value that pydantic refused: name, rule, what was got.
-
-    Args:
-        path: name of the block that was checked, if it has one.
-        value: that block, which tells names of keys from those of a union's members, which pydantic puts among them.
-        known: all parameters, for a suggestion where a name is misspelt.
-    """
-    rules: dict[tuple[str, str], list[str]] = {}
-    for problem in error.errors(include_url=False):
-        steps = problem["loc"]
-        if value is not MISSING and problem["type"] != "missing":
-            steps = _steps_within(steps, value)
-        key = ".".join(filter(None, [path, *map(str, steps)])) or error.title
-        if problem["type"] == "extra_forbidden":
-            where = "in conf/base/parameters*.yml"
-            rules[key, ""] = [explain_unknown(key, known, where) if known else f"there is no setting '{key}'"]
-        elif problem["type"] == "missing":
-            rules[key, ""] = [f"{key} is missing; give it"]
-        elif problem["type"] == "value_error":
-            rules[key, ""] = [f"{key}: {problem['msg'].removeprefix('Value error, ')}"]
-        else:
-            rules.setdefault((key, _show(problem["input"])), []).append(_put_plainly(problem["msg"]))
-    explained = []
-    for (key, got), rule in rules.items():
-        either = " or ".join(dict.fromkeys(rule))
-        explained.append(f"{key} must be {either}, got {got}" if got else either)
-    return explained
-
-
-def _steps_within(steps: tuple[int | str, ...], value: Any) -> tuple[int | str, ...]:
-    for count, step in enumerate(steps):
-        if not isinstance(value, Mapping | list | tuple) or (isinstance(value, Mapping) and step not in value):
-            return steps[:count]
-        value = value[step]  # type: ignore[index]  # a number where it is a list
-    return steps
-
-
-def _put_plainly(rule: str) -> str:
-    """`Input should be a valid integer, unable to parse string as an integer`: `a valid integer`."""
-    plain = re.sub(r"^\w+ should (be )?", "", rule).split(", unable to")[0]
-    return "a block of settings" if "dictionary" in plain else plain
-
-
-def _show(value: Any) -> str:
-    shown = "null" if value is None else repr(value)
-    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}..."
-
-
-def resolve_paths(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Each path that is given, whole: `~` is the home folder, and what is relative starts at the working directory.
-
-    Raises:
-        ValueError: if one is empty or can't be a path.
-    """
-    resolved = {}
-    for name, what in PATHS.items():
-        value = look_up(parameters, name)
-        if value is None or value is MISSING:
-            continue
-        # a folder named 2023 comes as a number
-        if isinstance(value, bool) or not isinstance(value, str | int | float | os.PathLike):
-            raise ValueError(f"{name} must be a path, got {_show(value)}; give {what}")
-        if not str(value).strip():
-            remedy = f"give {what}, or null for none, and check that the shell variable in it is set"
-            raise ValueError(f"{name} is empty; {remedy}")
-        try:
-            resolved[name] = str(Path(str(value)).expanduser().absolute())
-        except RuntimeError as error:
-            raise ValueError(f"{name} is {value}, but there is no such home folder; write it out") from error
-    return resolved
-
-
 def put(parameters: dict[str, Any], path: str, value: Any) -> None:
     """Set the value under a name such as `training.seed`, in place."""
     *blocks, last = path.split(".")
     for block in blocks:
         parameters = parameters.setdefault(block, {})
     parameters[last] = value
-
-
-def require_there(name: str, path: str) -> None:
-    """Refuse a path that leads nowhere.
-
-    Raises:
-        FileNotFoundError: naming parameter and path.
-    """
-    if not Path(path).exists():
-        raise FileNotFoundError(f"{name} is {path}, which isn't there; give {PATHS[name]}")

@@ -1,6 +1,7 @@
 """Settings of the Kedro project."""
 
-from brain_tumor.hooks import Failures, Parameters, RunSummary, Tracking
+from brain_tumor.hooks import Failures, Parameters, RunSummary
+from brain_tumor.tracking import Tracking
 
 HOOKS = (Failures(), Tracking(), RunSummary(), Parameters())  # the last one is called first
 CONFIG_LOADER_ARGS = {
