@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from brain_tumor import pipeline_registry
 from brain_tumor.cli import cli, run, submit
 from brain_tumor.errors import describe
-from brain_tumor.training.processes import OtherMachineGoesOn
+from brain_tumor.training.processes import OtherMachineGoesOn, _explain
 
 
 @pytest.fixture
@@ -260,3 +260,12 @@ def test_odd_headers_do_not_flood_the_terminal(tmp_path):
 
 def _stderr(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr  # noqa: S603
+
+
+def test_what_stopped_one_of_several_processes_is_one_line():
+    failure = {"message": "ValueError: the loss is nan", "extraInfo": {"py_callstack": "Traceback: a, b, c"}}
+    assert describe(_explain(1, failure)) == "training stopped in process 1: the loss is nan"
+    fault = _explain(0, failure | {"message": "KeyError: 'a'"})
+    assert describe(fault) is None
+    assert str(fault) == "training stopped in process 0: KeyError: 'a'\nTraceback: a, b, c"
+    assert str(_explain(0, "Signal 9 (SIGKILL)")).strip() == "training stopped in process 0: Signal 9 (SIGKILL)"

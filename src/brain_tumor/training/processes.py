@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable
 from copy import deepcopy
+from typing import Any
 
 from brain_tumor.training.settings import EngineSettings
 
@@ -51,12 +52,20 @@ def launch(train: Callable[[int], None], name: str, engine: EngineSettings) -> N
         ranks = elastic_launch(config, _run)(train)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        kind = getattr(builtins, failure.message.partition(":")[0], None)
-        given = isinstance(kind, type) and issubclass(kind, ValueError | OSError)
-        stopped = TrainingStopped if given else RuntimeError
-        raise stopped(f"training stopped in process {rank}: {failure.message}") from error
+        raise _explain(rank, failure.message) from error
     if 0 not in ranks.values():
         raise OtherMachineGoesOn("trained; the first machine goes on with the result")
+
+
+def _explain(rank: int, message: Any) -> RuntimeError:
+    """An error in the words of a process's own; of a fault of the program with its traceback."""
+    words, traceback = str(message), ""
+    if isinstance(message, dict):  # of an exception; of a signal it is text
+        words, traceback = message["message"], message["extraInfo"]["py_callstack"]
+    kind = getattr(builtins, words.partition(":")[0], None)
+    if isinstance(kind, type) and issubclass(kind, ValueError | OSError):
+        return TrainingStopped(f"training stopped in process {rank}: {words.partition(':')[2].strip()}")
+    return RuntimeError(f"training stopped in process {rank}: {words}\n{traceback}")
 
 
 def _run(train: Callable[[int], None]) -> int:
