@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from brain_tumor.run_locks import AnotherRunError
 from brain_tumor.training.processes import OtherMachineGoesOn, TrainingStopped
 from brain_tumor.values import explain_values
 
@@ -41,6 +42,7 @@ MENDABLE = (
     OmegaConfBaseException,
     YAMLError,
     TrainingStopped,
+    AnotherRunError,
 )
 """Kinds of errors that are about what a user gave. Others are faults of the program and show where they happened."""
 

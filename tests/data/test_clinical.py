@@ -56,3 +56,21 @@ def test_a_table_that_cannot_be_used_leaves_the_facts_empty(tmp_path, caplog, co
     assert "survival_info.csv" in caplog.text
     with pytest.raises(ValueError, match=r"survival_info\.csv"):
         read_clinical_rows(tmp_path)
+
+
+def test_two_tables_of_one_name_must_be_the_same(tmp_path, caplog):
+    for folder in ("a", "b", "__MACOSX"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "survival_info.csv").write_text("Brats20ID,Age,Survival_days,Extent_of_Resection\nP1,60,289,GTR\n")
+    assert read_clinical_rows(tmp_path)["age"].tolist() == ["60"]
+    (tmp_path / "b" / "survival_info.csv").write_text("Brats20ID,Age,Survival_days,Extent_of_Resection\nP1,70,289,GTR\n")
+    with pytest.raises(ValueError, match=r"a/survival_info.csv and .*b/survival_info.csv differ; keep the table"):
+        read_clinical_rows(tmp_path)
+    assert read_clinical(tmp_path).empty
+    assert "are left empty" in caplog.text
+
+
+def test_a_spreadsheet_named_csv_is_named_for_what_it_is(tmp_path):
+    (tmp_path / "survival_info.csv").write_bytes(b"PK\x03\x04" + bytes(range(128, 255)) * 20)
+    with pytest.raises(ValueError, match="is a zip archive: it may be a spreadsheet: save it as CSV in UTF-8"):
+        read_clinical_rows(tmp_path)

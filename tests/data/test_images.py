@@ -1,8 +1,10 @@
 import re
+import shutil
+import struct
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from brain_tumor.data.image_index import inspect_images
 from brain_tumor.data.images import ImageFile, ImageSet, find_images, read_image
@@ -103,7 +105,7 @@ BAD = {
     "broken": (_break, "damaged image .*broken data stream.*; fetch the file again"),
     "truncated": (_truncate, "damaged image .*truncated.*; fetch the file again"),
     "empty": (lambda path, _: path.write_bytes(b""), "0 bytes"),
-    "text": (lambda path, _: path.write_text("not an image"), "not an image in any known format; remove it or fetch it again"),
+    "text": (lambda path, _: path.write_text("not an image"), "not an image: it is text: remove it"),
     "huge": (lambda path, _: Image.new("1", (10_000, 10_000)).save(path, "PNG"), r"it has more than 89,\d+,\d+ pixels; make it smaller"),
     "constant": (lambda path, _: Image.new("L", (40, 40), 7).save(path), "every pixel has the same value"),
 }
@@ -146,7 +148,7 @@ def test_absent_folders_and_classes_stop_the_run(source):
     (source / "Testing/dog").rmdir()
     with pytest.raises(ValueError, match="no image of dog in Testing"):
         find_images(source, CLASSES)
-    with pytest.raises(FileNotFoundError, match=r"no folder Training; give the folder .* `--params classification_source=PATH`"):
+    with pytest.raises(FileNotFoundError, match=r"no folder Training and no folder Testing; give the folder .* `--params classification_source=PATH`"):
         find_images(source / "Testing", CLASSES)
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         find_images(source / "nowhere", CLASSES)
@@ -164,3 +166,70 @@ def test_state_changes_with_the_file(source, grey):
     before = ImageFile(file, "Training", "cat").state
     Image.fromarray(255 - grey).save(file)
     assert ImageFile(file, "Training", "cat").state != before
+
+
+def photograph(path):
+    levels = np.indices((60, 80)).sum(0).astype(np.uint8)
+    Image.fromarray(np.stack([levels, 255 - levels, levels // 2], -1)).save(path)
+
+
+def test_a_colour_photograph_is_left_out_and_coloured_marks_are_noted(source, grey):
+    photograph(source / "Training/cat/photo.png")
+    marked = np.stack([grey] * 3, -1)
+    marked[: grey.shape[0] // 5, : grey.shape[1] // 5] = (250, 30, 30)
+    Image.fromarray(marked).save(source / "Training/cat/marked.png")
+    rows, _ = inspect_images(find_images(source, CLASSES), source)
+    table = rows.set_index("file")
+    assert "of its pixels have colour: no MRI slice; remove it" in table.loc["Training/cat/photo.png", "left_out"]
+    assert table.loc["Training/cat/marked.png", "left_out"] == ""
+    assert table.loc["Training/cat/marked.png", "note"] == "4% of its pixels have colour"
+
+
+def test_exif_that_pillow_cannot_write_again_costs_no_image(tmp_path, grey):
+    """Pillow's exif_transpose raises struct.error on a signed rational of (-1, 0)."""
+    upright, odd = tmp_path / "upright.jpg", tmp_path / "odd.jpg"
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A] = 6, TiffImagePlugin.IFDRational(72, 1)
+    Image.fromarray(grey).save(upright, exif=exif, quality=95)
+    content = bytearray(upright.read_bytes())
+    value, tag = content.find(struct.pack(">II", 72, 1)), content.find(struct.pack(">HHI", 0x011A, 5, 1))
+    content[value : value + 8], content[tag : tag + 8] = struct.pack(">iI", -1, 0), struct.pack(">HHI", 0x011A, 10, 1)
+    odd.write_bytes(content)
+    assert read_image(odd).grey.shape == grey.shape[::-1]
+    assert np.array_equal(read_image(odd).grey, read_image(upright).grey)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_is_turned_as_pillow_does(tmp_path, grey, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(grey).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        assert np.array_equal(read_image(tmp_path / "a.png").grey, np.asarray(ImageOps.exif_transpose(image)))
+
+
+def test_training_and_testing_lie_side_by_side(source, tmp_path_factory, caplog):
+    data = tmp_path_factory.mktemp("data")
+    shutil.copytree(source, data / "set")
+    shutil.copytree(source / "Training", data / "augmented/Training")
+    found = find_images(data, CLASSES)
+    assert {image.path.relative_to(data).parts[0] for image in found} == {"set"}
+    assert "augmented, which holds folders of the same names, is not used" in caplog.text
+    shutil.rmtree(data / "set/Training")
+    with pytest.raises(FileNotFoundError, match=r"Training in .*augmented and Testing in .*set don't lie side by side"):
+        find_images(data, CLASSES)
+    shutil.copytree(source, data / "one")
+    shutil.copytree(source, data / "two")
+    with pytest.raises(ValueError, match=r"holds two data sets, .*one and .*two; give the folder"):
+        find_images(data, CLASSES)
+
+
+def test_files_of_the_operating_system_are_no_images(source):
+    before = find_images(source, CLASSES)
+    for name in ("._a.png", "Thumbs.db", ".DS_Store", "desktop.ini"):
+        (source / "Training/cat" / name).write_bytes(b"x")
+    for folder in ("__MACOSX", "@eaDir", ".ipynb_checkpoints"):
+        shutil.copytree(source / "Training", source / folder / "Training")
+        (source / "Training/cat" / folder).mkdir()
+        (source / "Training/cat" / folder / "a.png").write_bytes(b"x")
+    assert find_images(source, CLASSES) == before

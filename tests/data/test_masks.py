@@ -8,8 +8,11 @@ import pytest
 from nibabel.orientations import axcodes2ornt, ornt_transform
 from support import real
 
-from brain_tumor.data.masks import BRATS, BRATS_CENTRE, IMAGE, affine_of_slices, centre_of_slices, find, measure_file, measure_slices
+from brain_tumor.data.declaration import MASK
+from brain_tumor.data.masks import BRATS, BRATS_CENTRE, IMAGE, affine_of_slices, centre_of_slices, measure_file, measure_slices
+from brain_tumor.data.patient_files import PatientFiles
 from brain_tumor.data.preparation import find_brain
+from brain_tumor.data.scans import find_masks
 from brain_tumor.data.shape_features import FEATURES
 
 NAMES = [feature.name for feature in FEATURES]
@@ -33,8 +36,8 @@ def save(folder, image, name="P_1_seg.nii.gz") -> Path:
 
 
 def measure(folder, brats):
-    ((patient, mask, scan),) = find(folder, brats)
-    return measure_file(patient, mask, scan, brats, folder).iloc[0]
+    (found,) = find_masks(folder, brats)
+    return measure_file(found, brats, folder).iloc[0]
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LAS", "SPL", "ARI", "IPR"])
@@ -139,18 +142,21 @@ def test_masks_that_cannot_be_measured_say_why(tmp_path, brats):
     (tmp_path / "text").mkdir()
     (tmp_path / "text/P_1_seg.nii.gz").write_text("no NIfTI")
     reasons = {folder.name: measure(folder, brats)["left_out"] for folder in tmp_path.iterdir()}
-    assert reasons["empty"] == "the mask is empty: there is no tumour to measure; mend or remove the mask"
-    assert "holds labels [7], declared are" in reasons["label"]
+    assert reasons["empty"] == "the mask is empty: there is no tumour to measure; check or remove it"
+    assert "holds labels [7], declared for files of such names are NCR 1, ED 2, ET 4 or 3" in reasons["label"]
     assert "NaN" in reasons["nan"]
     assert "has 2 axes" in reasons["flat"]
     assert all(reasons.values())
 
 
 def test_a_folder_without_masks_is_refused(tmp_path, brats):
-    with pytest.raises(FileNotFoundError, match=r"holds no masks named \*_seg.nii.gz, .* survival_source=PATH"):
-        find(tmp_path, brats)
+    with pytest.raises(FileNotFoundError, match=r"is empty; .* survival_source=PATH"):
+        find_masks(tmp_path, brats)
+    (tmp_path / "notes.txt").write_text("no mask")
+    with pytest.raises(FileNotFoundError, match=r"holds 1 file \(1 text\), but no masks named \*_seg.nii.gz, .* survival_source=PATH"):
+        find_masks(tmp_path, brats)
     with pytest.raises(FileNotFoundError, match="is not a folder"):
-        find(tmp_path / "nowhere", brats)
+        find_masks(tmp_path / "nowhere", brats)
 
 
 def slices_of(image, every):
@@ -196,7 +202,7 @@ def test_centre_of_slices_is_that_of_the_brain_they_show(brats):
         ([71, 124], "slices 71, 124 alone"),
         ([41, 77, 80], "are not evenly spaced"),
         ([5, 5, 5], "are not evenly spaced"),
-        ([1, 21, 41], "lie 20 mm apart, too far to make a volume"),
+        ([1, 21, 41], "lie 20 mm apart, more than 15: they make no volume"),
     ],
 )
 def test_slices_that_make_no_volume_are_left_out(numbers, reason, brats):
@@ -210,7 +216,7 @@ def test_slices_that_make_no_volume_are_left_out(numbers, reason, brats):
 def test_real_masks_measure_the_same_at_two_resolutions(brats, native, resampled):
     """240x240x155 of 1 mm, its centre from the scan; 128³ of 1.9 mm, its centre from the space of BraTS."""
     folder, coarse = real("brats-nifti") / native, real("brats2020-masks-128") / f"BraTS20_Training_{resampled}_seg.nii.gz"
-    one, other = measure(folder, brats), measure_file("P", coarse, None, brats, coarse.parent).iloc[0]
+    one, other = measure(folder, brats), measure_file(PatientFiles("P", {MASK: coarse}), brats, coarse.parent).iloc[0]
     assert (one["centre_from"], other["centre_from"]) == (IMAGE, BRATS)
     for feature in FEATURES:
         slack = 2.0 if feature.unit == "mm" else 0

@@ -101,3 +101,10 @@ def assert_same_values(nifti, hdf5, brats):
             (image, labels), (other_image, other_labels) = prepare_slice(one.image, one.labels, size), prepare_slice(other.image, other.labels, size)
             assert np.array_equal(image, other_image)
             assert np.array_equal(labels, other_labels)
+
+
+def test_a_brain_that_touches_three_sides_is_told_from_its_background(rng):
+    """As where the field of view was cut: the background is then a quarter of the border."""
+    image = np.full((2, 20, 20), -0.4)
+    image[:, :15] = rng.normal(1, 0.2, (2, 15, 20))
+    assert find_brain(image).mean() == pytest.approx(0.75)

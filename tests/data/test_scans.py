@@ -1,3 +1,4 @@
+import gzip
 import shutil
 
 import h5py
@@ -7,7 +8,7 @@ import pytest
 from support import real, save_patient
 
 from brain_tumor.data.index import count_missing, inspect_scan
-from brain_tumor.data.nifti_volumes import read_volume, write_mask
+from brain_tumor.data.nifti_volumes import read_mask, read_volume, write_mask
 from brain_tumor.data.scan import Unreadable
 from brain_tumor.data.scans import find_scans, read_slices
 
@@ -23,7 +24,7 @@ def test_finds_hdf5_slices_by_patient(sample, brats):
 def nifti(tmp_path, rng):
     """Two patients in the names of two years."""
     volumes = rng.integers(1, 100, (4, 16, 20, 6)).astype(np.int16)
-    mask = rng.choice([0, 1, 2, 4], (16, 20, 6))
+    mask = rng.choice([0, 1, 2, 4], (16, 20, 6), p=[0.7, 0.1, 0.1, 0.1])  # a tumour is smaller than the brain
     save_patient(tmp_path / "a", "BraTS20_Training_009", volumes, mask)
     save_patient(tmp_path / "b", "x", volumes, np.where(mask == 4, 3, mask))
     for old, new in (("flair", "t2f"), ("t1", "t1n"), ("t1ce", "t1c"), ("t2", "t2w"), ("seg", "seg")):
@@ -143,11 +144,11 @@ def break_label(file):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (break_text, "unreadable HDF5 slice"),
-        (break_truncate, "unreadable HDF5 slice"),
-        (break_key, "mask"),
+        (break_text, "is text, not HDF5"),
+        (break_truncate, "it is damaged or cut off; fetch it again"),
+        (break_key, "has no 'mask'; it holds image, masks"),
         (break_shape, "4 modalities), got (240, 240, 3)"),
-        (break_size, "got (120, 240, 3)"),
+        (break_size, "of one size, got (240, 240) and (120, 240)"),
         (break_nan, "NaN"),
         (break_label, "one tissue at most"),
     ],
@@ -197,12 +198,136 @@ def test_masks_go_out_as_they_came(nifti, brats, tmp_path):
     for like, turn in ((folder / "a" / "BraTS20_Training_009_t1.nii.gz", lambda x: x), (folder / "turned.nii.gz", nib.as_closest_canonical)):
         nib.save(turn(nib.load(folder / "a" / "BraTS20_Training_009_t1.nii.gz")), like)
         labels = np.stack([s.labels for s in read_slices(find_scans(folder / "a", brats)[0], brats)], -1)
-        write_mask(tmp_path / "out.nii.gz", labels, like, brats)
+        write_mask(tmp_path / "out.nii.gz", labels, like, brats.tissues)
         written, original = nib.load(tmp_path / "out.nii.gz"), nib.load(like)
         assert np.allclose(written.affine, original.affine)
         assert nib.aff2axcodes(written.affine) == nib.aff2axcodes(original.affine)
         back = np.asarray(written.dataobj)
         assert np.array_equal(back if like.parent.name == "a" else back[::-1, ::-1], mask)
+
+
+def test_a_mask_keeps_the_geometry_of_its_scan_in_every_readers_words(brats, rng, tmp_path):
+    """qform, sform, their codes and the unit: ITK takes the qform where the sform is sheared, nibabel the sform."""
+    sheared = np.array([[-0.95, 0.27, 0.05, 10], [-0.28, -0.95, 0, 239], [0.02, 0.03, 1, -5], [0, 0, 0, 1]])
+    cosine, sine = np.cos(0.3), np.sin(0.3)
+    turned = np.array([[-cosine, sine, 0, 10], [-sine, -cosine, 0, 239], [0, 0, 1, -5], [0, 0, 0, 1]])
+    scan = nib.Nifti1Image(rng.normal(300, 40, (12, 10, 6)).astype(np.float32), sheared)
+    scan.set_sform(sheared, 4)
+    scan.set_qform(turned, 2)
+    scan.header.set_xyzt_units("mm", "sec")
+    scan.header["descrip"] = b"Jane Doe"
+    scan.header.set_slope_inter(2, 1)
+    scan.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"Jane Doe"))
+    labels = rng.integers(0, 4, (12, 10, 6)).astype(np.uint8)
+    for original, kind in ((scan, nib.Nifti1Image), (nib.Nifti2Image.from_image(scan), nib.Nifti2Image)):
+        nib.save(original, tmp_path / "scan.nii.gz")
+        write_mask(tmp_path / "mask.nii.gz", labels, tmp_path / "scan.nii.gz", brats.tissues)
+        mask, read = nib.load(tmp_path / "mask.nii.gz"), nib.load(tmp_path / "scan.nii.gz")
+        assert type(mask) is kind
+        for entry in ("qform_code", "sform_code", "xyzt_units", "quatern_b", "qoffset_x", "srow_x", "srow_y", "srow_z", "pixdim"):
+            np.testing.assert_array_equal(mask.header[entry], read.header[entry], entry)
+        assert b"Jane Doe" not in (gzip.decompress((tmp_path / "mask.nii.gz").read_bytes()))
+        assert np.array_equal(read_mask(tmp_path / "mask.nii.gz", brats)[0], labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("BraTS-GLI-00001-000-t1n.nii.gz", 3), ("P1-t1n.nii.gz", 3), ("P1_t1ce.nii.gz", 4), ("BraTS20_Training_001_t1.nii.gz", 4)]
+)
+def test_enhancing_tumour_is_3_beside_names_of_2023_and_4_beside_older_ones(brats, name, value):
+    assert brats.tissues_of([name])[2].labels[0] == value
+
+
+def test_4_beside_names_of_2023_is_no_enhancing_tumour(nifti, brats):
+    seg = nifti[0] / "b" / "BraTS-GLI-00009-000-seg.nii.gz"
+    image = nib.load(seg)
+    nib.save(nib.Nifti1Image(np.where(np.asarray(image.dataobj) == 3, 4, np.asarray(image.dataobj)), image.affine), seg)
+    (only,) = read_slices(find_scans(nifti[0] / "b", brats)[0], brats)
+    assert "holds labels [4], declared for files of such names are NCR 1, ED 2, ET 3; relabel" in only.problem
+
+
+def test_two_labels_of_one_tissue_are_refused(nifti, brats):
+    seg = nifti[0] / "a" / "BraTS20_Training_009_seg.nii.gz"
+    image = nib.load(seg)
+    voxels = np.asarray(image.dataobj).copy()
+    voxels[0, 0, :2] = 3, 4
+    nib.save(nib.Nifti1Image(voxels, image.affine), seg)
+    (only,) = read_slices(find_scans(nifti[0] / "a", brats)[0], brats)
+    assert "holds labels 3 and 4, which both stand for ET" in only.problem
+
+
+def write_volume(file, voxels, affine=None, unit="mm"):
+    image = nib.Nifti1Image(voxels, np.diag([-1, -1, 1, 1]) if affine is None else affine)
+    image.header.set_xyzt_units(unit)
+    nib.save(image, file)
+
+
+def zero_affine(file):
+    write_volume(file, np.ones((4, 5, 6), np.int16))
+    image = nib.load(file)
+    content = bytearray(gzip.decompress(file.read_bytes()))
+    content[280:328] = bytes(48)  # srow_x, srow_y, srow_z
+    content[252:256] = (0).to_bytes(2, "little") + (2).to_bytes(2, "little")
+    assert image.shape == (4, 5, 6)
+    file.write_bytes(gzip.compress(bytes(content)))
+
+
+def write_odd_slope(file):
+    write_volume(file, np.ones((4, 5, 6), np.int16))
+    content = bytearray(gzip.decompress(file.read_bytes()))
+    content[112:120] = np.array([2, np.nan], np.float32).tobytes()  # scl_slope, scl_inter
+    file.write_bytes(gzip.compress(bytes(content)))
+
+
+REFUSED = {
+    "colours": (lambda f: write_volume(f, np.zeros((4, 5, 6), [("R", "u1"), ("G", "u1"), ("B", "u1")])), "holds colours (RGB), not intensities"),
+    "complex": (lambda f: write_volume(f, np.ones((4, 5, 6), np.complex64)), "holds complex numbers; write their magnitude"),
+    "no affine": (zero_affine, "an affine that lays all voxels in one plane, such as all zeros; set sform and qform"),
+    "four axes": (lambda f: write_volume(f, np.ones((4, 5, 6, 2), np.int16)), "has 4 axes (4x5x6x2), a volume has three; write a file for each modality"),
+    "metres": (lambda f: write_volume(f, np.ones((4, 5, 6), np.int16), np.diag([1e-3, 1e-3, 1e-3, 1]), "meter"), "counts in meters, not in millimetres"),
+    "unnamed metres": (lambda f: write_volume(f, np.ones((4, 5, 6), np.int16), np.diag([1e-3, 1e-3, 1e-3, 1]), "unknown"), "which no scanner gives"),
+    "centimetres": (lambda f: write_volume(f, np.ones((4, 5, 6), np.int16), np.diag([0.1, 0.1, 0.1, 1])), "which no scanner gives"),
+    "microns": (lambda f: write_volume(f, np.ones((4, 5, 6), np.int16), np.diag([1e3, 1e3, 1e3, 1])), "which no scanner gives"),
+    "a bore of 2 m": (lambda f: write_volume(f, np.ones((200, 5, 6), np.int16), np.diag([10, 1, 1, 1])), "over 2e+03 x 5 x 6 mm"),
+    "NaN": (lambda f: write_volume(f, np.full((4, 5, 6), np.nan, np.float32)), "holds NaN or infinity; replace them"),
+    "HDF5": (lambda f: h5py.File(f, "w").close(), "is HDF5: slices are read by the names"),
+    "DICOM": (lambda f: f.write_bytes(bytes(128) + b"DICM"), "is DICOM: convert the series with `dcm2niix"),
+    "an odd slope": (lambda f: write_odd_slope(f), "has a header that contradicts itself (Valid slope but invalid intercept nan)"),
+    "packed twice": (
+        lambda f: (write_volume(f, np.ones((4, 5, 6), np.int16)), f.write_bytes(gzip.compress(f.read_bytes()))),
+        "is compressed twice: decompress it once",
+    ),
+    "a page": (lambda f: f.write_text("<html>Please sign in</html>"), "is a web page: download the file itself"),
+    "a pointer": (
+        lambda f: f.write_text("version https://git-lfs.github.com/spec/v1\n"),
+        "is a Git LFS pointer, not the data: fetch the data with `git lfs pull`",
+    ),
+    "cut": (lambda f: (write_volume(f, np.ones((40, 50, 6), np.int16)), f.write_bytes(f.read_bytes()[:60])), "it is damaged or cut off; fetch it again"),
+    "gone": (lambda f: f.unlink(missing_ok=True), "No such file or directory"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_file_that_cannot_be_used_is_named_for_what_it_is(tmp_path, what):
+    write, words = REFUSED[what]
+    file = tmp_path / "P1_t1.nii.gz"
+    write(file)
+    with pytest.raises(ValueError, match=r"P1_t1\.nii\.gz") as error:
+        read_volume(file)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_odd_but_sound_is_read(tmp_path, rng):
+    """A fourth axis of length 1, and names that are wrong about compression."""
+    voxels = rng.integers(0, 99, (4, 5, 6)).astype(np.int16)
+    write_volume(tmp_path / "a.nii.gz", voxels[..., None])
+    write_volume(tmp_path / "b.nii.gz", voxels)
+    (tmp_path / "packed.nii").write_bytes((tmp_path / "b.nii.gz").read_bytes())
+    (tmp_path / "plain.nii.gz").write_bytes(gzip.decompress((tmp_path / "b.nii.gz").read_bytes()))
+    nib.save(nib.Nifti2Image(voxels, np.diag([-1, -1, 1, 1])), tmp_path / "second.nii.gz")
+    (tmp_path / "second.nii").write_bytes((tmp_path / "second.nii.gz").read_bytes())
+    for name in ("a.nii.gz", "packed.nii", "plain.nii.gz", "second.nii"):
+        assert np.array_equal(read_volume(tmp_path / name)[0], voxels), name
 
 
 def test_undeclared_labels_and_other_sizes_leave_a_nifti_patient_out(nifti, brats, rng):
@@ -216,14 +341,15 @@ def test_undeclared_labels_and_other_sizes_leave_a_nifti_patient_out(nifti, brat
     for shape, affine in (((16, 20, 5), np.diag([-1, -1, 1, 1])), ((16, 20, 6), shifted), ((16, 20, 6), np.diag([-2, -1, 1, 1]))):
         nib.save(nib.Nifti1Image(np.zeros(shape, np.uint8), affine), seg)
         (only,) = read_slices(find_scans(folder / "a", brats)[0], brats)
-        assert "register them first" in only.problem
+        assert "register them to one grid first" in only.problem
 
 
 def test_a_truncated_volume_leaves_a_nifti_patient_out(nifti, brats):
     file = nifti[0] / "a" / "BraTS20_Training_009_t2.nii.gz"
     file.write_bytes(file.read_bytes()[:900])
     (only,) = read_slices(find_scans(nifti[0] / "a", brats)[0], brats)
-    assert "unreadable NIfTI patient" in only.problem
+    assert "BraTS20_Training_009_t2.nii.gz can't be read" in only.problem
+    assert "damaged or cut off; fetch it again" in only.problem
 
 
 def test_real_slices_and_volumes_lie_the_same_way(brats):

@@ -1,4 +1,5 @@
 import io
+import os
 import pickle
 import subprocess
 import sys
@@ -12,10 +13,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from support import save_patient
 
+from brain_tumor.data.atomic import _host, replacing
 from brain_tumor.data.masks import Mask
 from brain_tumor.data.store import StoreContent
 from brain_tumor.datasets import FiguresDataset, FolderDataset, InspectionsDataset, MasksDataset, NetworkDataset, SimulatedDataset, StoreDataset
-from brain_tumor.datasets.atomic import replacing
 from brain_tumor.figures.segmentation_data import Animation
 from brain_tumor.networks import build
 from brain_tumor.networks.trained import TrainedNetwork
@@ -75,10 +76,29 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [f.name for f in tmp_path.iterdir()] == ["store.h5"]
 
 
-def test_a_draft_of_a_killed_run_is_written_over(tmp_path):
-    (tmp_path / ".store.h5.draft").write_bytes(b"half")
+def test_the_draft_of_a_killed_process_goes_and_that_of_a_running_one_stays(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for process in (gone.pid, os.getpid()):
+        (tmp_path / f".store.h5.{_host()}.{process}.0123abcd.draft").write_bytes(b"half")
     StoreDataset(filepath=str(tmp_path / "store.h5")).save(content(1, "a"))
-    assert [f.name for f in tmp_path.iterdir()] == ["store.h5"]
+    assert sorted(f.name for f in tmp_path.iterdir()) == [f".store.h5.{_host()}.{os.getpid()}.0123abcd.draft", "store.h5"]
+
+
+def test_two_who_write_one_file_do_not_meet(tmp_path):
+    with replacing(tmp_path / "file") as one, replacing(tmp_path / "file") as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert (tmp_path / "file").read_text() == "one"  # the last to finish
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    for content in ("a", "b"):
+        with replacing(tmp_path / "folder") as draft:
+            draft.mkdir()
+            (draft / content).touch()
+    assert [file.name for file in (tmp_path / "folder").iterdir()] == ["b"]
 
 
 def test_replacing_keeps_the_old_file_on_an_error(tmp_path):
@@ -158,7 +178,7 @@ def test_masks_are_whole_or_not_there_and_other_files_stay(tmp_path, brats, monk
     labels = np.zeros((5, 6, 3), np.uint8)
     labels[1, 2, 1] = 3
     dataset = MasksDataset(filepath=str(folder))
-    dataset.save(Mask(name, labels, like, brats) for name in ("p1", "p2"))
+    dataset.save(Mask(name, f"{name}_seg.nii.gz", labels, brats.tissues, np.eye(4), like) for name in ("p1", "p2"))
     assert sorted(path.name for path in dataset.load().iterdir()) == ["p1_seg.nii.gz", "p2_seg.nii.gz"]
     assert np.asarray(nib.load(folder / "p2_seg.nii.gz").dataobj)[1, 2, 1] == 4
     before = (folder / "p1_seg.nii.gz").read_bytes()
@@ -169,7 +189,7 @@ def test_masks_are_whole_or_not_there_and_other_files_stay(tmp_path, brats, monk
 
     monkeypatch.setattr(Mask, "write", fill_the_disk)
     with pytest.raises(DatasetError, match="disk full"):
-        dataset.save(Mask(name, labels, like, brats) for name in ("p1", "p3"))
+        dataset.save(Mask(name, f"{name}_seg.nii.gz", labels, brats.tissues, np.eye(4), like) for name in ("p1", "p3"))
     assert sorted(path.name for path in folder.iterdir()) == ["p1_seg.nii.gz", "p2_seg.nii.gz"]
     assert (folder / "p1_seg.nii.gz").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["masks", "scan"]

@@ -15,10 +15,12 @@ from support import copy_project, run, save_patient
 from torch.nn.functional import interpolate
 
 from brain_tumor.data.preparation import prepare_slice
+from brain_tumor.data.scans import find_scans, read_image, read_labels
 from brain_tumor.data.store import Store
 from brain_tumor.metrics.surfaces import score_surfaces
 from brain_tumor.networks import build
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
+from brain_tumor.pipelines.inference.report import compose_images_report, compose_scans_report
 from brain_tumor.training.classification import to_input
 
 CLASSES = ["glioma", "meningioma", "notumor", "pituitary"]
@@ -164,10 +166,10 @@ def segmented(tmp_path_factory, brats):
     """A project in which scans were segmented; `plain` and `turned`, the same in another orientation, have an expert's mask.
 
     One lacks a modality, one is damaged; `twice` is there three times: without a modality, with a mask of unknown labels, without a mask. Voxels are
-    of 2 x 1 x 3 mm. Beside `lonely` lies a mask of somebody else, the mask of `moved` lies elsewhere than its scan.
+    of 2 x 1 x 3 mm. The mask of `adopted` has another name, and is alone with the scan; the mask of `moved` lies elsewhere than its scan.
     """
     folder, new = copy_project(tmp_path_factory.mktemp("project")), tmp_path_factory.mktemp("scans")
-    names = {name: name for name in ("plain", "turned", "lacking", "damaged", "lonely", "moved")} | {"a": "twice", "b": "twice", "c": "twice"}
+    names = {name: name for name in ("plain", "turned", "lacking", "damaged", "adopted", "moved")} | {"a": "twice", "b": "twice", "c": "twice"}
     expert = np.zeros((40, 36, 8), np.uint8)
     expert[10:30, 10:25, 3:6], expert[15:20, 12:18, 4] = 2, 4
     for place, name in names.items():
@@ -175,9 +177,9 @@ def segmented(tmp_path_factory, brats):
         for file in (new / place).iterdir():
             shift = 9 if file.name == "moved_seg.nii.gz" else 0
             nib.save(nib.Nifti1Image(np.asarray(nib.load(file).dataobj), np.diag([-2, -1, 3, 1]) + shift * np.eye(4, k=3)), file)
-        if place not in ("plain", "turned", "b", "lonely", "moved"):
+        if place not in ("plain", "turned", "b", "adopted", "moved"):
             (new / place / f"{name}_seg.nii.gz").unlink()
-    (new / "lonely" / "lonely_seg.nii.gz").rename(new / "lonely" / "another_seg.nii.gz")
+    (new / "adopted" / "adopted_seg.nii.gz").rename(new / "adopted" / "W39_1998.09.19_Segm.nii.gz")
     for file in (new / "turned").iterdir():
         nib.save(nib.load(file).as_reoriented(TURN), file)
     for file in ("lacking/lacking_t2.nii.gz", "a/twice_t1.nii.gz"):
@@ -229,10 +231,10 @@ def test_volumes_are_those_of_the_masks(segmented):
         for target, labels in {"NCR": [1], "ED": [2], "ET": [4], "WT": [1, 2, 4], "TC": [1, 4]}.items():
             assert table.loc[patient, f"{target}_ml"] == pytest.approx(np.isin(mask, labels).sum() * 6 / 1000, abs=2e-3)
     assert "no T2 volume" in table.loc["lacking", "left_out"]
-    assert "unreadable NIfTI patient" in table.loc["damaged", "left_out"]
+    assert "damaged_t1.nii.gz can't be read" in table.loc["damaged", "left_out"]
     assert "no T1 volume" in table.loc["a", "left_out"]
     assert pd.isna(table.loc["b", "left_out"])
-    assert "another patient of that name" in table.loc["c", "left_out"]
+    assert "a patient of that name is in" in table.loc["c", "left_out"]
     assert table.loc[["lacking", "damaged", "a", "c"], "WT_ml"].isna().all()
     assert (table.loc[["plain", "turned", "b"], "WT_ml"] == table.loc["plain", "WT_ml"]).all()
 
@@ -255,7 +257,8 @@ def test_scores_are_those_of_the_mask_against_the_expert(segmented):
     assert scores.loc[("plain", "WT"), "hd95_mm"] == pytest.approx(surfaces["hd95_mm"])
     assert scores.loc[("plain", "WT"), "surface_dice"] == pytest.approx(surfaces["surface_dice"], abs=1e-6)
     np.testing.assert_allclose(scores.loc["turned"], scores.loc["plain"])
-    assert set(scores.index.get_level_values("patient")) == {"plain", "turned"}
+    np.testing.assert_allclose(scores.loc["adopted"], scores.loc["plain"])
+    assert set(scores.index.get_level_values("patient")) == {"plain", "turned", "adopted"}
 
 
 def test_a_mask_that_cannot_be_compared_with_is_reported(segmented):
@@ -263,12 +266,15 @@ def test_a_mask_that_cannot_be_compared_with_is_reported(segmented):
     table = pd.read_csv(folder / "data/07_model_output/inference/volumes.csv").set_index("folder")
     assert "twice_seg.nii.gz holds labels [18, 36]" in table.loc["b", "not_compared"]
     assert "moved_seg.nii.gz (40x36x8 voxels of 2x1x3 mm from 9x0x0) lies elsewhere than" in table.loc["moved", "not_compared"]
-    assert table["expert_mask"].dropna().to_dict() == {"plain": "plain/plain_seg.nii.gz", "turned": "turned/turned_seg.nii.gz"}
+    compared = {"plain": "plain/plain_seg.nii.gz", "turned": "turned/turned_seg.nii.gz", "adopted": "adopted/W39_1998.09.19_Segm.nii.gz"}
+    assert table["expert_mask"].dropna().to_dict() == compared
 
 
 def test_only_volumes_are_scored_by_their_surfaces(project, brats):
     for name, depth in (("thin", 2), ("thick", 3)):
-        save_patient(project / "scans" / name, name, draw_scan((40, 36, 8))[..., 2 : 2 + depth], np.full((40, 36, depth), 2))
+        mask = np.zeros((40, 36, depth))
+        mask[12:20, 12:20] = 2
+        save_patient(project / "scans" / name, name, draw_scan((40, 36, 8))[..., 2 : 2 + depth], mask)
     save_segmenter(project / "network.safetensors", brats)
     run(project, "inference_segmentation", inference_source=str(project / "scans"), inference_network=str(project / "network.safetensors"))
     scores = pd.read_csv(project / "data/07_model_output/inference/scores.csv")
@@ -287,7 +293,7 @@ def test_report_on_scans(segmented):
     assert report.count("data:image/png;base64,") == 1
     assert all(patient in report for patient in ("plain", "turned", "lacking", "damaged"))
     dice = read_scores(folder)["dice"].xs("WT", level="target").mean()
-    assert f"Against experts' masks of 2 patients its mean Dice for WT is {dice:.3f}." in report.replace("&#39;", "'")
+    assert f"Against experts' masks of 3 patients its mean Dice for WT is {dice:.3f}." in report.replace("&#39;", "'")
     assert "Masks that could not be compared with" in report
 
 
@@ -318,7 +324,13 @@ def test_a_classifier_is_refused_for_scans(project, segmented):
         run(project, "inference_segmentation", inference_source=str(segmented[1]), inference_network=str(project / "network.safetensors"))
 
 
-@pytest.mark.parametrize(("place", "words"), [(".", r"no NIfTI volumes named \*_flair.nii.gz.*inference_source"), ("nowhere", "is not a folder; give")])
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        (".", r"holds 78 files \(76 JPEG image, 2 text\), but neither .*NIfTI volumes named \*_flair.nii.gz.*inference_source.*inference_classification"),
+        ("nowhere", "is not a folder; give"),
+    ],
+)
 def test_no_scans(project, brats, images, place, words):
     save_segmenter(project / "network.safetensors", brats)
     with pytest.raises(FileNotFoundError, match=words):
@@ -334,7 +346,7 @@ def test_a_scan_that_fills_its_field_is_segmented_with_a_warning(project, brats,
     assert "100% of the scan differ from its background" in table.loc["whole", "note"]
     assert pd.isna(table.loc["plain", "note"])
     assert "whole: 100% of the scan" in caplog.text
-    assert "if it still shows the skull" in (project / "data/08_reporting/inference/segmentation_report.html").read_text()
+    assert "if the skull is still there, remove it first" in (project / "data/08_reporting/inference/segmentation_report.html").read_text()
 
 
 def test_numbers_for_names_stay_names(project, brats):
@@ -368,3 +380,77 @@ def test_paths_in_a_parameters_file_count_and_those_of_the_run_come_first(projec
     assert set(pd.read_csv(table)["file"]) == {path.name for path in (images / "Testing" / "glioma").iterdir()}
     run(project, "inference_classification", inference_source=str(images / "Testing" / "notumor"))
     assert set(pd.read_csv(table)["file"]) == {path.name for path in (images / "Testing" / "notumor").iterdir()}
+
+
+def test_published_slices_are_segmented_and_compared_with_the_masks_in_them(project, brats, sample):
+    """As from NIfTI: the labels of a slice don't depend on the file that it comes from."""
+    save_segmenter(project / "network.safetensors", brats)
+    run(project, "inference_segmentation", inference_source=str(sample), inference_network=str(project / "network.safetensors"))
+    table = pd.read_csv(project / "data/07_model_output/inference/volumes.csv").set_index("patient")
+    assert table["left_out"].isna().all()
+    assert table["spacing_mm"].unique().tolist() == ["1 x 1 x 12"]
+    mask = nib.load(project / "data/07_model_output/inference/masks/BraTS20_Training_001_seg.nii.gz")
+    assert mask.shape == (240, 240, 5)
+    assert mask.header.get_xyzt_units()[0] == "mm"
+    np.testing.assert_array_equal(mask.affine, [[-1, 0, 0, 0], [0, -1, 0, 239], [0, 0, 12, 50], [0, 0, 0, 1]])  # the space of BraTS
+    (scan,) = find_scans(sample, brats)[:1]
+    nifti = project / "as_nifti"
+    save_patient(nifti, "P", read_image(scan, brats).image, np.array([0, 1, 2, 4])[read_labels(scan, brats)])
+    first = table.loc["BraTS20_Training_001"]
+    scores = pd.read_csv(project / "data/07_model_output/inference/scores.csv").query("patient == 'BraTS20_Training_001'")
+    assert set(scores["metric"]) >= {"dice", "hd95_mm"}
+    run(project, "inference_segmentation", inference_source=str(nifti), inference_network=str(project / "network.safetensors"))
+    again = pd.read_csv(project / "data/07_model_output/inference/volumes.csv").iloc[0]
+    assert 12 * again["WT_ml"] == pytest.approx(first["WT_ml"], rel=0.01, abs=0.02)  # small components are dropped by volume
+
+
+@pytest.mark.parametrize(("names", "label"), [("BraTS-GLI-00009-000-{}", 3), ("P_{}", 4)])
+def test_labels_are_written_in_the_convention_of_the_names(project, brats, names, label):
+    endings = ("t2f", "t1n", "t1c", "t2w", "seg") if label == 3 else ("flair", "t1", "t1ce", "t2", "seg")
+    save_patient(project / "scans", "x", draw_scan((40, 36, 8)), np.zeros((40, 36, 8)))
+    for old, new in zip(("flair", "t1", "t1ce", "t2", "seg"), endings, strict=True):
+        (project / "scans" / f"x_{old}.nii.gz").rename(project / "scans" / f"{names.format(new)}.nii.gz")
+    save_segmenter(project / "network.safetensors", brats)
+    run(project, "inference_segmentation", inference_source=str(project / "scans"), inference_network=str(project / "network.safetensors"))
+    table = pd.read_csv(project / "data/07_model_output/inference/volumes.csv").iloc[0]
+    (mask,) = (project / "data/07_model_output/inference/masks").iterdir()
+    assert table["labels"] == f"NCR 1, ED 2, ET {label}"
+    voxels = np.asarray(nib.load(mask).dataobj)
+    assert set(np.unique(voxels)) <= {0, 1, 2, label}
+    assert table["ET_ml"] == pytest.approx((voxels == label).sum() / 1000, abs=1e-3)
+
+
+def test_what_excludes_itself_is_left_out_or_not_compared_with(project, brats):
+    scan, mask = draw_scan((40, 36, 8)), np.zeros((40, 36, 8))
+    mask[10:20, 10:20, 3:5] = 2
+    whole, both = np.where(scan[0] > 0, 4, 0), mask.copy()
+    both[12:14, 12:14, 3], both[15, 15, 3] = 3, 4
+    zero, same = scan.copy(), scan.copy()
+    zero[2], same[2] = 0, same[1]
+    for name, (image, drawn) in {"whole": (scan, whole), "both": (scan, both), "zero": (zero, mask), "same": (same, mask)}.items():
+        save_patient(project / "scans" / name, name, image, drawn)
+    save_segmenter(project / "network.safetensors", brats)
+    run(project, "inference_segmentation", inference_source=str(project / "scans"), inference_network=str(project / "network.safetensors"))
+    table = pd.read_csv(project / "data/07_model_output/inference/volumes.csv").set_index("patient")
+    assert table.loc["whole", "not_compared"].startswith("the mask takes 100% of the brain")
+    assert "holds labels 3 and 4, which both stand for ET" in table.loc["both", "not_compared"]
+    assert table.loc["zero", "left_out"].startswith("T1ce is constant")
+    assert table.loc["same", "left_out"].startswith("T1 and T1ce are the same image")
+
+
+def test_reports_are_the_same_from_memory_and_from_a_csv_file(segmented, finished, brats):
+    """What is nothing in a table is "" in memory and NaN in a file."""
+    folder, _ = segmented
+    network = read_network(folder / "network.safetensors")
+    tables = [pd.read_csv(folder / f"data/07_model_output/inference/{name}.csv", dtype={"patient": str}) for name in ("volumes", "scores")]
+    texts = ["note", "expert_mask", "not_compared", "left_out", "labels", "voxels", "spacing_mm"]
+    memory = [tables[0].astype(dict.fromkeys(texts, object)).fillna(dict.fromkeys(texts, "")), tables[1]]
+    from_file, from_memory = (compose_scans_report(network, *each, {}, {}) for each in (tables, memory))
+    assert "of 5 patients; 4 are left out" in from_memory
+    assert from_memory == from_file
+    classifier = read_network(finished / "network.safetensors")
+    classes = pd.read_csv(finished / "data/07_model_output/inference/classes.csv")
+    filled = classes.astype({"note": object, "left_out": object}).fillna({"note": "", "left_out": ""})
+    pages = [compose_images_report(classifier, table, {}, {}, simulated=False) for table in (classes, filled)]
+    assert "4 files are left out" in pages[0]
+    assert pages[0] == pages[1]

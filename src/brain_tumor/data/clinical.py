@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from brain_tumor.data.file_kinds import TO_TABLE, explain
 from brain_tumor.data.files import list_files
 
 logger = logging.getLogger(__name__)
@@ -80,14 +81,22 @@ def read_table(file: Path) -> pd.DataFrame:
     try:
         return pd.read_csv(file, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{file} can't be read ({error}); it must be a table of comma-separated values in UTF-8") from error
+        other = explain(file, TO_TABLE)
+        what = other or f"can't be read ({error}); it must be a table of comma-separated values in UTF-8"
+        raise ValueError(f"{file} {what}") from error
 
 
 def _read(source: Path, name: str) -> pd.DataFrame | None:
-    files = [file for file in list_files(source) if file.name == name]
-    if not files:
+    """The table of this name below the source; None if there is none.
+
+    Raises:
+        ValueError: if there are several that differ, or it can't be read.
+    """
+    files = [file for file in list_files(source) if file.name.lower() == name]
+    tables = [read_table(file).apply(lambda column: column.str.strip()).replace("NA", "") for file in files]
+    if not tables:
         return None
-    if len(files) > 1:
-        logger.warning("%s holds %d tables called %s; the first is used: %s", source, len(files), name, ", ".join(map(str, files)))
-    table = read_table(files[0])
-    return table.apply(lambda column: column.str.strip()).replace("NA", "")
+    for file, table in zip(files[1:], tables[1:], strict=True):
+        if not table.equals(tables[0]):
+            raise ValueError(f"{files[0]} and {file} differ; keep the table that belongs to these patients")
+    return tables[0]

@@ -1,6 +1,7 @@
 """What a data set declares of itself: modalities, tissues, regions, and how its files are named."""
 
 import re
+from collections.abc import Iterable
 from functools import cached_property
 
 from pydantic import BaseModel, Field, model_validator
@@ -9,6 +10,9 @@ MASK = "mask"
 
 MOST_LABEL = 255
 """The largest value in a mask that is written."""
+
+FINEST_MM, COARSEST_MM = 0.2, 20.0
+"""Spacing that scanners have: voxels finer than the first are in another unit (1 mm is 0.1 cm), coarser ones too."""
 
 RESERVED = {"brain", "tumour"}
 """Names in tables beside those of the tissues."""
@@ -28,6 +32,18 @@ class Tissue(BaseModel, frozen=True, extra="forbid"):
     labels: tuple[int, ...] = Field(min_length=1)
 
 
+class Naming(BaseModel, frozen=True, extra="forbid"):
+    """Labels that go with a way to name files: publishers changed both at once.
+
+    Attributes:
+        files: a regular expression; a patient one of whose files' whole names it matches is named so.
+        labels: name of a tissue > its one value in the masks of these patients.
+    """
+
+    files: str
+    labels: dict[str, int]
+
+
 class Region(BaseModel, frozen=True, extra="forbid"):
     """Tissues taken together."""
 
@@ -45,6 +61,7 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
         slice_file: name of an HDF5 slice, with `{volume}` and `{slice}` where the numbers stand.
         slice_patient: the patient that volume belongs to, as a format of `volume`.
         person: a pattern of patients' names whose first group is the person, where a name is one visit of several; empty: each patient is a person.
+        naming: labels that differ by how files are named; the first that matches counts. Other patients have the labels in `tissues`.
         spacing: millimetres of an HDF5 slice, (row, column, slice); NIfTI files carry their own.
     """
 
@@ -56,6 +73,7 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
     slice_file: str = "volume_{volume}_slice_{slice}.h5"
     slice_patient: str = "{volume:03d}"
     person: str = ""
+    naming: tuple[Naming, ...] = ()
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     @model_validator(mode="after")
@@ -74,6 +92,35 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
         labels = [label for tissue in self.tissues for label in tissue.labels]
         if len(set(labels)) < len(labels) or min(labels) < 1 or max(labels) > MOST_LABEL:
             raise ValueError(f"labels of tissues must be different numbers from 1 to {MOST_LABEL} (0 is background), got {labels}")
+        return self
+
+    @model_validator(mode="after")
+    def _endings_must_differ(self) -> "DataSet":
+        endings = [ending.lower() for several in self.volume_endings.values() for ending in several]
+        twice = sorted({ending for ending in endings if endings.count(ending) > 1})
+        if twice:
+            raise ValueError(f"the endings {', '.join(twice)} are declared twice; one ending can't stand for two modalities, or for a modality and the mask")
+        return self
+
+    @model_validator(mode="after")
+    def _naming_must_match(self) -> "DataSet":
+        for naming in self.naming:
+            try:
+                re.compile(naming.files)
+            except re.error as error:
+                raise ValueError(f"naming.files must be a regular expression, got '{naming.files}' ({error})") from error
+            unknown = sorted(set(naming.labels) - set(self.tissue_names))
+            if unknown:
+                raise ValueError(f"naming gives labels to {', '.join(unknown)}, which are not tissues; tissues are {self.tissue_names}")
+            labels = [label for tissue in self._with_labels(naming) for label in tissue.labels]
+            if len(set(labels)) < len(labels) or min(labels) < 1 or max(labels) > MOST_LABEL:
+                raise ValueError(f"labels of files named {naming.files} must be different numbers from 1 to {MOST_LABEL}, got {labels}")
+        return self
+
+    @model_validator(mode="after")
+    def _spacing_must_be_millimetres(self) -> "DataSet":
+        if not all(FINEST_MM <= step <= COARSEST_MM for step in self.spacing):
+            raise ValueError(f"spacing must be {FINEST_MM} to {COARSEST_MM} mm in each direction, got {list(self.spacing)}")
         return self
 
     @model_validator(mode="after")
@@ -110,10 +157,36 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
         """In the order of their labels in a store: 1, 2, ..."""
         return [tissue.name for tissue in self.tissues]
 
+    def tissues_of(self, names: Iterable[str]) -> tuple[Tissue, ...]:
+        """The tissues with the labels that a patient's masks have.
+
+        Args:
+            names: of the patient's files.
+        """
+        names = list(names)
+        for naming in self.naming:
+            if any(re.fullmatch(naming.files, name) for name in names):
+                return self._with_labels(naming)
+        return self.tissues
+
+    def _with_labels(self, naming: Naming) -> tuple[Tissue, ...]:
+        return tuple(Tissue(name=tissue.name, labels=(naming.labels[tissue.name],)) if tissue.name in naming.labels else tissue for tissue in self.tissues)
+
     @property
     def volume_endings(self) -> dict[str, tuple[str, ...]]:
         """Each modality, then `mask` > the endings of its NIfTI files."""
         return {modality.name: modality.endings for modality in self.modalities} | {MASK: self.mask}
+
+    @property
+    def kind_of_ending(self) -> dict[str, str]:
+        """Ending of a NIfTI file's name, in lower case > its modality, or `mask`."""
+        return {ending.lower(): kind for kind, endings in self.volume_endings.items() for ending in endings}
+
+    @property
+    def kind_of_folder(self) -> dict[str, str]:
+        """Name of a folder that holds one modality, or the masks, in lower case > which."""
+        names = {name.lower(): name for name in self.modality_names}
+        return {"mask": MASK, "masks": MASK} | names | self.kind_of_ending
 
     @cached_property
     def slice_pattern(self) -> re.Pattern[str]:

@@ -8,13 +8,32 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 SIMULATED_MARK = "SIMULATED.txt"
-"""A file of this name in a folder says that what is in it was simulated."""
+"""A file of this name in a folder marks what is in it as simulated."""
+
+SYSTEM_NAMES = frozenset(
+    {
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),  # Windows
+        *("__macosx", "icon\r"),  # macOS
+        *("@eadir", "@recycle", "#recycle", "lost+found"),  # network drives, Linux
+    }
+)
+"""Files and folders that operating systems and network drives leave beside data, in lower case. Hidden ones start with a dot."""
+
+
+def is_system_name(name: str) -> bool:
+    """Whether a file or folder of this name belongs to the operating system, an editor or a notebook server: it is no data.
+
+    >>> [is_system_name(name) for name in ("._P1_t1.nii.gz", "Thumbs.db", ".ipynb_checkpoints", "P1_t1.nii.gz")]
+    [True, True, True, False]
+    """
+    return name.startswith((".", "~$")) or name.lower() in SYSTEM_NAMES
 
 
 def list_files(folder: Path) -> list[Path]:
-    """Every file below a folder, sorted; links that lead nowhere are among them, to be reported by who opens them.
+    """Every file below a folder, sorted; broken links are among them, to be reported by who opens them.
 
-    A folder that can't be listed, and a file whose name isn't UTF-8 and can't be written in a table, are left out with a warning.
+    What belongs to the operating system is passed over (`is_system_name`). A folder that can't be listed, and a file whose name isn't UTF-8 and can't be
+    written in a table, are left out with a warning.
     """
     files = [parent / name for parent, _, names in _walk(folder) for name in names]
     unwritable = [file for file in files if not _is_utf8(file)]
@@ -43,7 +62,7 @@ def is_simulated(path: Path) -> bool:
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """As `os.walk`, through links, but no folder is entered twice."""
+    """As `os.walk`, through links, without system files; no folder is entered twice."""
     if not folder.is_dir():
         return
     entered = {folder.resolve()}
@@ -51,10 +70,10 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
         known, folders[:] = sorted(folders), []
         for name in known:
             real = (Path(parent) / name).resolve()
-            if real not in entered:
+            if real not in entered and not is_system_name(name):
                 entered.add(real)
                 folders.append(name)
-        yield Path(parent), folders, files
+        yield Path(parent), folders, [name for name in files if not is_system_name(name)]
 
 
 def _warn(error: OSError) -> None:

@@ -11,9 +11,9 @@ from jaxtyping import UInt8
 from brain_tumor.data.borders import ImagePreparation, cut, find_box
 from brain_tumor.data.box import Box
 from brain_tumor.data.copies import VIEW, perceptual_hash
-from brain_tumor.data.images import ImageFile, Picture, read_image
+from brain_tumor.data.images import MOST_COLOURED, SOME_COLOURED, ImageFile, Picture, read_image
 
-INSPECTION = 3
+INSPECTION = 4
 """Raised when the same files would be described in another way: what is remembered of older inspections is then not used."""
 
 USUAL_SUFFIXES = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "TIFF": (".tif", ".tiff")}
@@ -39,6 +39,8 @@ def _inspect(image: ImageFile, source: Path) -> tuple[dict, UInt8[np.ndarray, "s
     row |= {"width": width, "height": height, "mode": picture.mode, "format": picture.format, "hash": pixel_hash(picture.grey)}
     if picture.grey.min() == picture.grey.max():
         return row | {"left_out": "every pixel has the same value; remove the file or fetch it again"}, view
+    if picture.coloured > MOST_COLOURED:
+        return row | {"left_out": f"{picture.coloured:.0%} of its pixels have colour: no MRI slice; remove it, or export the slice in grey"}, view
     box = find_box(picture.grey)
     view = cut(picture.grey, box, VIEW)
     whole = Box(0, height, 0, width)
@@ -64,6 +66,8 @@ def _note(path: Path, picture: Picture, box: Box | None) -> str:
         notes.append(f"{picture.format} named {path.suffix}")
     if picture.frames > 1:
         notes.append(f"the first of {picture.frames} frames")
+    if picture.coloured > SOME_COLOURED:
+        notes.append(f"{picture.coloured:.0%} of its pixels have colour")
     if box is None:
         notes.append("too dark to find borders: kept whole")
     return "; ".join(notes)

@@ -45,7 +45,7 @@ def simulate_images(folder: Path, *, training: int, testing: int, copies: int, s
     pd.DataFrame(planted, columns=["file", "copy_of", "how"]).to_csv(folder / PLANTED, index=False)
     count = len(tasks) + len(planted)
     text = f"{count} images SIMULATED by brain-tumor-mri (seed {seed}): phantoms, no scans of people. For trying and testing the project only.\n"
-    (folder / SIMULATED_MARK).write_text(text)
+    (folder / SIMULATED_MARK).write_text(text, encoding="utf-8")
 
 
 def _file(folder: str, kind: str, number: int) -> Path:

@@ -1,6 +1,7 @@
 """Published images in folders: found by folder and class, read as grey levels whatever their format."""
 
 import io
+import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,15 +10,38 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, Field
 
+from brain_tumor.data.file_kinds import TO_IMAGE, explain
 from brain_tumor.data.files import file_state, list_files, list_folders
+
+logger = logging.getLogger(__name__)
 
 CANT_BE_READ = "can't be read"
 
 ORIENTATION = 0x0112
 """Number of the EXIF tag."""
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""Value of that tag > how the image becomes upright."""
+
+COLOURED = 20
+"""Levels of 255 between the channels of a pixel from which it has colour: JPEG gives grey pixels up to 19."""
+
+MOST_COLOURED = 0.1
+"""Fraction of coloured pixels that an MRI slice may have: 0.05 at most in 7,023 published ones, of arrows and labels drawn into them."""
+
+SOME_COLOURED = 0.01
+"""Fraction from which colour is noted."""
 
 REMEDY = "give the folder that holds both with `--params classification_source=PATH`"
 
@@ -61,12 +85,17 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as it was read. `mode` and `format` are Pillow's words for what the file really holds; of `frames` it is the first."""
+    """An image as it was read. `mode` and `format` are Pillow's words for what the file really holds; of `frames` it is the first.
+
+    Attributes:
+        coloured: fraction of its pixels that have colour.
+    """
 
     grey: UInt8[np.ndarray, "h w"]
     mode: str
     format: str
     frames: int = 1
+    coloured: float = 0.0
 
 
 def find_images(source: Path, data_set: ImageSet) -> list[ImageFile]:
@@ -78,25 +107,40 @@ def find_images(source: Path, data_set: ImageSet) -> list[ImageFile]:
     """
     if not source.is_dir():
         raise FileNotFoundError(f"{source} is not a folder; {REMEDY}")
-    found = [image for name in (data_set.training, data_set.testing) for image in _in_folder(_find_folder(source, name), name, data_set)]
+    folders = _find_folders(source, (data_set.training, data_set.testing))
+    found = [image for name, folder in folders.items() for image in _in_folder(folder, name, data_set)]
     for folder in (data_set.training, data_set.testing):
         absent = set(data_set.classes) - {image.kind for image in found if image.folder == folder}
         if absent:
             there = sorted({image.kind for image in found if image.folder == folder and image.kind})
-            folders = ", ".join(there) or "none"
             raise ValueError(
-                f"{source} has no image of {', '.join(sorted(absent))} in {folder}, where the folders are {folders}; every class needs images in both folders: "
+                f"{source} has no image of {', '.join(sorted(absent))} in {folder}, where the folders are {', '.join(there) or 'none'}; "
+                "every class needs images in both folders: "
                 f"{REMEDY}, or name its folders under `data_classification.data_set.classes`"
             )
     return found
 
 
-def _find_folder(source: Path, name: str) -> Path:
-    """The folder of that name nearest to the top: archives often hold everything in one more folder."""
-    matches = [path for path in list_folders(source) if path.name.casefold() == name.casefold()]
-    if not matches:
-        raise FileNotFoundError(f"{source} has no folder {name}; {REMEDY}")
-    return min(matches, key=lambda path: (len(path.parts), path))
+def _find_folders(source: Path, names: tuple[str, ...]) -> dict[str, Path]:
+    """The folders of these names that lie side by side, nearest to the top: archives often hold everything in one more folder."""
+    matches = {name: [path for path in list_folders(source) if path.name.casefold() == name.casefold()] for name in names}
+    missing = [name for name, paths in matches.items() if not paths]
+    if missing:
+        raise FileNotFoundError(f"{source} has no folder {' and no folder '.join(missing)}; {REMEDY}")
+    parents = set.intersection(*({path.parent for path in paths} for paths in matches.values()))
+    if not parents:
+        apart = " and ".join(f"{name} in {paths[0].parent}" for name, paths in matches.items())
+        raise FileNotFoundError(f"{apart} don't lie side by side, so they may be of two data sets; {REMEDY}")
+    depth = min(len(parent.parts) for parent in parents)
+    nearest = sorted(parent for parent in parents if len(parent.parts) == depth)
+    chosen = {name: [path for path in paths if path.parent == nearest[0]] for name, paths in matches.items()}
+    twice = nearest if len(nearest) > 1 else next((paths for paths in chosen.values() if len(paths) > 1), None)
+    if twice:
+        raise ValueError(f"{source} holds two data sets, {twice[0]} and {twice[1]}; {REMEDY}")
+    unused = sorted({path.parent for paths in matches.values() for path in paths} - {nearest[0]})
+    if unused:
+        logger.warning("images are taken from %s; %s, which holds folders of the same names, is not used", nearest[0], unused[0])
+    return {name: paths[0] for name, paths in chosen.items()}
 
 
 def _in_folder(folder: Path, name: str, data_set: ImageSet) -> Iterator[ImageFile]:
@@ -133,14 +177,37 @@ def read_image(path: Path) -> Picture:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content)) as image:
                 mode, kind, frames = image.mode, image.format or "", getattr(image, "n_frames", 1)
-                turned = image.getexif().get(ORIENTATION, 1) != 1
-                return Picture(_to_grey(ImageOps.exif_transpose(image) if turned else image), mode, kind, frames)
+                return Picture(_to_grey(_turn(image)), mode, kind, frames, _measure_colour(content))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ValueError(f"it has more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from error
     except UnidentifiedImageError as error:
-        raise ValueError("not an image in any known format; remove it or fetch it again") from error
+        what = explain(path, TO_IMAGE)
+        raise ValueError(f"not an image: it {what}" if what else "not an image in any known format; remove it or fetch it again") from error
     except Exception as error:  # a damaged file fails in many ways
         raise ValueError(f"damaged image ({error}); fetch the file again") from error
+
+
+def _turn(image: Image.Image) -> Image.Image:
+    """The image as its EXIF orientation shows it. `ImageOps.exif_transpose` writes the EXIF anew, which fails on entries that don't matter here."""
+    try:
+        orientation = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # Pillow refuses odd EXIF in many ways; the pixels are whole without it
+        orientation = 1
+    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
+
+
+def _measure_colour(content: bytes) -> float:
+    """Fraction of the pixels whose channels differ, as an MRI's don't, of a copy of about 128 pixels a side.
+
+    It is decoded apart: the grey levels of a JPEG are read without its colours.
+    """
+    with Image.open(io.BytesIO(content)) as image:
+        if image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I"):
+            return 0.0
+        image.draft("RGB", (128, 128))
+        small = image.convert("RGBA" if image.mode in ("P", "PA") else "RGB").convert("RGB")
+    small.thumbnail((128, 128), Image.Resampling.NEAREST)
+    return float((np.ptp(np.asarray(small, np.int16), axis=-1) > COLOURED).mean())
 
 
 def _to_grey(image: Image.Image) -> UInt8[np.ndarray, "h w"]:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from brain_tumor.data.archive import expanded_size, unpack
+from brain_tumor.data.atomic import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +38,8 @@ def download(slug: str, folder: Path, parameter: str) -> None:
     archive.parent.mkdir(parents=True, exist_ok=True)
     _fetch(slug, archive, parameter)
     _require_room(archive.parent, expanded_size(archive), f"unpacking {archive.name}")
-    draft = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
+    with replacing(folder) as draft:
         manifest = unpack(archive, draft)
-        draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     archive.unlink()
     logger.info("%s: %s files, %s bytes in %s", slug, f"{len(manifest):,}", f"{manifest['bytes'].sum():,}", folder)
 

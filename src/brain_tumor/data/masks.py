@@ -9,10 +9,12 @@ import pandas as pd
 from jaxtyping import Bool, Float, UInt8
 from nibabel.affines import apply_affine, voxel_sizes
 
-from brain_tumor.data.declaration import DataSet
-from brain_tumor.data.files import list_files
-from brain_tumor.data.nifti_volumes import find_masks, lie_together, name_mask, read_mask, read_volume, write_mask
+from brain_tumor.data.declaration import MASK, DataSet, Tissue
+from brain_tumor.data.nifti_volumes import lie_together, read_mask, read_volume, write_mask, write_new_mask
+from brain_tumor.data.patient_files import PatientFiles
+from brain_tumor.data.plausibility import MOST_BRAIN, MOST_TUMOUR_ML, explain_size
 from brain_tumor.data.shape_features import FEATURES, measure_tumour
+from brain_tumor.data.slice_spacing import FARTHEST_MM, FEWEST_SLICES, find_step
 
 logger = logging.getLogger(__name__)
 
@@ -27,15 +29,6 @@ of 104 real slices (deviation 1.0 mm between slices), y and z are those of the b
 TOLERANCE = 2.0
 """Millimetres by which a resampled mask's field may differ; where voxels are longer, one voxel."""
 
-MOST_BRAIN = 0.6
-"""Part of a scan that differs from its background in a skull-stripped one, at most."""
-
-FEWEST_SLICES = 3
-"""With which slices make a volume: two lie evenly, however far apart."""
-
-FARTHEST_SLICES = 15.0
-"""Millimetres from slice to slice with which slices still make a volume: a tumour of a few centimetres would lie in two of them."""
-
 IMAGE, BRATS, UNKNOWN = "scan", "BraTS space", ""
 """Where a brain's centre was taken from."""
 
@@ -44,52 +37,56 @@ EMPTY = "the mask is empty: there is no tumour to measure"
 
 @dataclass(frozen=True)
 class Mask:
-    """What was found in a patient's scan, to be written beside it.
+    """A predicted mask of one patient, to be written as a NIfTI file.
 
     Attributes:
-        labels: as in a prepared store, k for the k-th tissue declared; axes L, P, S.
-        like: a volume of the patient, whose orientation and geometry the mask gets.
+        file: name to write it under.
+        labels: as in a prepared store, k for the k-th tissue; axes L, P, S.
+        tissues: in the order of the labels; their first labels are written.
+        affine: from indices of `labels` to millimetres.
+        like: a NIfTI volume of the patient, whose orientation and header the mask gets; None if there is none.
     """
 
     patient: str
+    file: str
     labels: UInt8[np.ndarray, "h w d"]
-    like: Path
-    data_set: DataSet
-
-    @property
-    def file(self) -> str:
-        """Name of its file."""
-        return name_mask(self.patient, self.data_set)
+    tissues: tuple[Tissue, ...]
+    affine: Float[np.ndarray, "4 4"]
+    like: Path | None = None
 
     def write(self, path: Path) -> None:
         """Write the NIfTI file."""
-        write_mask(path, self.labels, self.like, self.data_set)
+        if self.like:
+            write_mask(path, self.labels, self.like, self.tissues)
+        else:
+            write_new_mask(path, self.labels, self.affine, self.tissues)
 
 
-def find(folder: Path, data_set: DataSet) -> list[tuple[str, Path, Path | None]]:
-    """Patient, mask, and a scan beside it, for each mask below a folder.
-
-    Raises:
-        FileNotFoundError: if the folder isn't there or holds no mask.
-    """
-    remedy = "give the folder of the masks with `--params survival_source=PATH`"
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder; {remedy}")
-    masks = find_masks(list_files(folder), data_set)
-    if not masks:
-        raise FileNotFoundError(f"{folder} holds no masks named {', '.join(f'*_{ending}.nii.gz' for ending in data_set.mask)}; {remedy}")
-    return sorted(masks)
-
-
-def measure_file(patient: str, mask: Path, scan: Path | None, data_set: DataSet, source: Path) -> pd.DataFrame:
-    """One row of the table of features, measured from a NIfTI mask; one that can't be measured says why in `left_out`."""
+def measure_file(found: PatientFiles, data_set: DataSet, source: Path) -> pd.DataFrame:
+    """One row of the table of features, measured from a NIfTI mask; one that can't be measured carries the reason in `left_out`."""
+    mask, scan = found.volumes[MASK], next((found.volumes[name] for name in data_set.modality_names if name in found.volumes), None)
+    patient, file = found.patient, str(mask.relative_to(source))
+    if MASK in found.conflicts:
+        return _left_out(patient, file, found.conflicts[MASK])
     try:
-        labels, affine = read_mask(mask, data_set)
-        centre, centre_from = _centre_of_file(labels.shape, affine, scan)
-        row = _row(patient, str(mask.relative_to(source)), labels, affine, centre, centre_from, data_set)
-        return row if labels.any() else row.assign(left_out=f"{EMPTY}; mend or remove the mask")
+        labels, affine = read_mask(mask, data_set, [volume.name for volume in found.volumes.values()])
+        brain = _read_brain(labels.shape, affine, scan) if scan else None
+        centre, centre_from = _find_centre(labels.shape, affine, brain)
+        row = _row(patient, file, labels, affine, centre, centre_from, data_set)
     except ValueError as error:
-        return _left_out(patient, str(mask.relative_to(source)), f"{error}; mend or remove the mask")
+        return _left_out(patient, file, str(error))
+    problem = f"{EMPTY}; check or remove it" if not labels.any() else _explain_size(labels, affine, brain)
+    return _left_out(patient, file, problem) if problem else row
+
+
+def _explain_size(labels: UInt8[np.ndarray, "h w d"], affine: np.ndarray, brain: tuple[np.ndarray, np.ndarray] | None) -> str:
+    """Why a mask is too large to be a tumour; empty if it isn't."""
+    tumour_ml = np.count_nonzero(labels) * np.prod(voxel_sizes(affine)) / 1000
+    if brain:
+        return explain_size(tumour_ml, np.count_nonzero(brain[0]) * np.prod(voxel_sizes(brain[1])) / 1000)
+    if tumour_ml > MOST_TUMOUR_ML:
+        return f"the mask has {tumour_ml:,.0f} ml, as much as a brain: a brain mask, or a label that means something else; check it on the scan"
+    return ""
 
 
 def measure_slices(patient: str, labels: UInt8[np.ndarray, "n h w"], rows: pd.DataFrame, centre: np.ndarray | None, data_set: DataSet) -> pd.DataFrame:
@@ -115,16 +112,17 @@ def affine_of_slices(rows: pd.DataFrame) -> Float[np.ndarray, "4 4"]:
         ValueError: if the slices don't make a volume.
     """
     numbers = np.sort(rows["slice"].to_numpy().astype(int))
+    row_mm, column_mm, slice_mm = (float(rows[name].iloc[0]) for name in ("row_mm", "column_mm", "slice_mm"))
     gaps = np.diff(numbers)
     shown = f"slice{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:6]))}{', ...' * (len(numbers) > 6)}"
     if len(numbers) < FEWEST_SLICES:
         raise ValueError(f"{shown} alone: {FEWEST_SLICES} make a volume; add the slices beside")
     if gaps.min() != gaps.max() or gaps.min() == 0:
         raise ValueError(f"{shown} are not evenly spaced, so they make no volume; add the slices between them")
-    row_mm, column_mm, slice_mm = (float(rows[name].iloc[0]) for name in ("row_mm", "column_mm", "slice_mm"))
-    if slice_mm * gaps[0] > FARTHEST_SLICES:
-        raise ValueError(f"{shown} lie {slice_mm * gaps[0]:g} mm apart, too far to make a volume; add the slices between them")
-    affine = np.diag([-row_mm, -column_mm, slice_mm * gaps[0], 1.0])
+    step = find_step(numbers, slice_mm)
+    if step is None:
+        raise ValueError(f"{shown} lie {slice_mm * gaps[0]:g} mm apart, more than {FARTHEST_MM:g}: they make no volume; add the slices between them")
+    affine = np.diag([-row_mm, -column_mm, slice_mm * step, 1.0])
     affine[2, 3] = slice_mm * numbers[0]
     return affine
 
@@ -137,22 +135,25 @@ def centre_of_slices(brain: Bool[np.ndarray, "n h w"], rows: pd.DataFrame) -> Fl
         return None
 
 
-def _centre_of_file(shape: tuple[int, ...], affine: np.ndarray, scan: Path | None) -> tuple[np.ndarray | None, str]:
-    """The scan's own brain where there is a skull-stripped scan, else the atlas's where the mask lies in the space of BraTS."""
+def _read_brain(shape: tuple[int, ...], affine: np.ndarray, scan: Path) -> tuple[Bool[np.ndarray, "h w d"], Float[np.ndarray, "4 4"]] | None:
+    """Where a scan beside a mask shows brain, and its affine; None if it isn't skull-stripped, lies elsewhere or can't be read."""
     try:
-        volume = read_volume(scan) if scan else None
+        voxels, scan_affine = read_volume(scan)
     except ValueError as error:
         logger.warning("the brain's centre is not taken from the scan beside a mask: %s", error)
-        volume = None
-    if volume and not lie_together(shape, affine, volume[0].shape, volume[1]):
+        return None
+    if not lie_together(shape, affine, voxels.shape, scan_affine):
         logger.warning("the brain's centre is not taken from %s, which lies elsewhere than the mask beside it", scan)
-        volume = None
-    if volume:
-        voxels, scan_affine = volume
-        shell = np.concatenate([np.take(voxels, side, axis).ravel() for axis in range(3) for side in (0, -1)])
-        brain = voxels != np.sort(shell)[shell.size // 2]
-        if 0 < brain.mean() < MOST_BRAIN:
-            return _centre(brain, scan_affine), IMAGE
+        return None
+    shell = np.concatenate([np.take(voxels, side, axis).ravel() for axis in range(3) for side in (0, -1)])
+    brain = voxels != np.sort(shell)[shell.size // 2]
+    return (brain, scan_affine) if 0 < brain.mean() < MOST_BRAIN else None
+
+
+def _find_centre(shape: tuple[int, ...], affine: np.ndarray, brain: tuple[np.ndarray, np.ndarray] | None) -> tuple[np.ndarray | None, str]:
+    """The centre of the scan's own brain, else that of the atlas where the mask lies in the space of BraTS."""
+    if brain:
+        return _centre(*brain), IMAGE
     return (np.array(BRATS_CENTRE), BRATS) if _is_in_brats_space(shape, affine) else (None, UNKNOWN)
 
 

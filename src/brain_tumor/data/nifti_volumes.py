@@ -1,7 +1,6 @@
-"""Patients as NIfTI volumes: one file for each modality and one mask, named by their endings."""
+"""Patients as NIfTI volumes: one file for each modality and one mask. `brain_tumor.data.patient_files` tells which file is whose."""
 
-import logging
-from collections import defaultdict
+import gzip
 from collections.abc import Collection, Iterator
 from itertools import product
 from pathlib import Path
@@ -9,127 +8,112 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from jaxtyping import Float, Num, UInt8
-from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
-from brain_tumor.data.declaration import MASK, DataSet
-from brain_tumor.data.scan import WHOLE_PATIENT, Scan, Slice, Unreadable
+from brain_tumor.data.declaration import COARSEST_MM, FINEST_MM, MASK, DataSet, Tissue
+from brain_tumor.data.file_kinds import NIFTI, TO_NIFTI, explain, identify
+from brain_tumor.data.patient_files import PatientFiles, group_files
+from brain_tumor.data.scan import WHOLE_PATIENT, Scan, Slice, Unreadable, Volume
 
 ORIENTATION = ("L", "P", "S")
 """Axes of every volume once read: the published HDF5 slices have it too."""
 
-logger = logging.getLogger(__name__)
-
-SUFFIXES = (".nii.gz", ".nii")
-
 GEOMETRY_TOLERANCE = 0.5
 """Millimetres by which a corner of one volume of a patient may lie from that of another."""
 
-
-def find(files: list[Path], data_set: DataSet, *, masks: bool = True) -> list[Scan]:
-    """The patients whose volumes are among the files; one that lacks a volume carries the problem. `masks`: without, none is looked for."""
-    patients: dict[tuple[Path, str], dict[str, Path]] = defaultdict(dict)
-    for file in files:
-        kind, patient = _parse(file.name, data_set)
-        if kind and (masks or kind != MASK):
-            first = patients[file.parent, patient].setdefault(kind, file)
-            if first != file:
-                logger.warning("%s is used for %s of %s; %s beside it is not", first, kind, patient, file.name)
-    _adopt_masks(patients)
-    kinds = tuple(kind for kind in data_set.volume_endings if masks or kind != MASK)
-    return [_scan(patient, volumes, kinds, data_set) for (_, patient), volumes in patients.items()]
+LARGEST_FIELD_MM = 600.0
+"""No scanner's bore is wider: a volume that spans more has its spacing in another unit."""
 
 
-def _adopt_masks(patients: dict[tuple[Path, str], dict[str, Path]]) -> None:
-    """A mask under another name belongs to the patient whose volumes are alone with it in a folder (so is patient 355 of BraTS 2020 published)."""
-    for folder, name in [key for key, volumes in patients.items() if set(volumes) == {MASK}]:
-        others = [key for key in patients if key[0] == folder and key[1] != name]
-        if len(others) == 1 and MASK not in patients[others[0]]:
-            mask = patients.pop((folder, name))[MASK]
-            logger.info("%s is taken for the mask of %s, whose scans are alone with it in their folder", mask, others[0][1])
-            patients[others[0]][MASK] = mask
+def find(files: list[Path], data_set: DataSet, *, need_mask: bool = True) -> list[Scan]:
+    """The patients whose volumes are among the files; one that lacks a volume carries the problem.
+
+    Args:
+        need_mask: a patient without a mask, or with a conflict of masks, has a problem; else such a mask is only not used.
+    """
+    patients = group_files(files, data_set)
+    return [_scan(found, data_set, need_mask=need_mask) for found in patients if need_mask or set(found.volumes) != {MASK}]
 
 
-def _parse(name: str, data_set: DataSet) -> tuple[str, str]:
-    """("T1ce", "BraTS20_Training_001") from "BraTS20_Training_001_t1ce.nii.gz"; empty if it isn't a declared volume."""
-    for suffix in SUFFIXES:
-        stem = name[: -len(suffix)] if name.lower().endswith(suffix) else name
-        for kind, endings in data_set.volume_endings.items():
-            for ending in endings:
-                for separator in "_-":
-                    if stem != name and stem.lower().endswith(separator + ending.lower()):
-                        return kind, stem[: -len(ending) - 1]
-    return "", ""
+def _scan(found: PatientFiles, data_set: DataSet, *, need_mask: bool) -> Scan:
+    needed = [kind for kind in data_set.volume_endings if need_mask or kind != MASK]
+    problems = [found.conflicts.get(kind, "") if kind in found.volumes else _missing(kind, data_set) for kind in needed]
+    mask_problem = found.conflicts.get(MASK, "")
+    kinds = [kind for kind in data_set.volume_endings if kind in found.volumes and (kind != MASK or need_mask or not mask_problem)]
+    return Scan.from_files(
+        found.patient,
+        "nifti",
+        [found.volumes[kind] for kind in kinds],
+        problem="; ".join(problem for problem in problems if problem),
+        note="; ".join(found.notes),
+        mask=None if mask_problem else found.mask,
+        mask_problem=mask_problem,
+    )
 
 
-def _scan(patient: str, volumes: dict[str, Path], kinds: tuple[str, ...], data_set: DataSet) -> Scan:
-    problems = [
-        f"no {kind} volume (a file ending in {' or '.join('_' + ending for ending in data_set.volume_endings[kind])}.nii.gz); add it"
-        for kind in kinds
-        if kind not in volumes
-    ]
-    return Scan.of(patient, "nifti", [volumes[kind] for kind in kinds if kind in volumes], "; ".join(problems))
+def _missing(kind: str, data_set: DataSet) -> str:
+    endings = " or ".join("_" + ending for ending in data_set.volume_endings[kind])
+    return f"no {kind} volume (a file ending in {endings}.nii.gz); add it"
 
 
-def find_masks(files: list[Path], data_set: DataSet) -> list[tuple[str, Path, Path | None]]:
-    """Each mask among the files: its patient, its file, and a scan of the same patient beside it if there is one."""
-    parsed = [(file, *_parse(file.name, data_set)) for file in files]
-    scans = {(file.parent, patient): file for file, kind, patient in reversed(parsed) if kind not in ("", MASK)}
-    return [(patient, file, scans.get((file.parent, patient))) for file, kind, patient in parsed if kind == MASK]
+def find_masks(files: list[Path], data_set: DataSet) -> list[PatientFiles]:
+    """The patients who have a mask among the files."""
+    return [found for found in group_files(files, data_set) if found.mask]
 
 
-def read_mask(file: Path, data_set: DataSet) -> tuple[UInt8[np.ndarray, "h w d"], Float[np.ndarray, "4 4"]]:
+def read_mask(file: Path, data_set: DataSet, names: Collection[str] = ()) -> tuple[UInt8[np.ndarray, "h w d"], Float[np.ndarray, "4 4"]]:
     """Labels of a NIfTI mask (0 background, k for the k-th tissue declared) turned to L, P, S, and the affine to millimetres.
 
+    Args:
+        names: of the other files of the patient; with the mask's own they decide which labels it may hold.
+
     Raises:
-        ValueError: as `read_volume`, or if it holds a label that the data set doesn't declare.
+        ValueError: as `read_volume`, or if it holds a label that is no tissue's, or two of one tissue.
     """
     voxels, affine = read_volume(file)
-    return _labels(voxels, file, data_set), affine
+    return _labels(voxels, file, data_set.tissues_of({file.name, *names})), affine
 
 
 def read(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) -> Iterator[Slice | Unreadable]:
     """The slices of one patient; see `brain_tumor.data.scans.read_slices`."""
     folder = scan.files[0].parent
     try:
-        volumes, spacing = _read_volumes(scan.files)
-        labels = _labels(volumes.pop(), scan.files[-1], data_set)
+        volumes, affine = _read_volumes(scan.files)
+        labels = _labels(volumes.pop(), scan.files[-1], data_set.tissues_of(file.name for file in scan.files))
     except ValueError as error:
-        yield Unreadable(WHOLE_PATIENT, folder, f"unreadable NIfTI patient ({error}); fetch or mend the file")
+        yield Unreadable(WHOLE_PATIENT, folder, str(error))
         return
+    row_mm, column_mm, slice_mm = nib.affines.voxel_sizes(affine).tolist()
     for number in range(labels.shape[-1]):
         if numbers is None or number in numbers:
             image = np.stack([volume[:, :, number] for volume in volumes])
-            yield Slice(number, folder, image, labels[:, :, number], spacing)
+            yield Slice(number, folder, image, labels[:, :, number], (row_mm, column_mm, slice_mm))
 
 
-def read_image(scan: Scan) -> tuple[Num[np.ndarray, "m h w d"], tuple[float, float, float]]:
-    """The volumes of a patient without a mask, turned to L, P, S, and the spacing in millimetres.
+def read_image(scan: Scan, data_set: DataSet) -> Volume:  # noqa: ARG001  # the same for every layout
+    """The volumes of a patient without a mask, turned to L, P, S.
 
     Raises:
         ValueError: if one can't be read, or lies elsewhere than the first.
     """
-    try:
-        volumes, spacing = _read_volumes(scan.files)
-    except ValueError as error:
-        raise ValueError(f"unreadable NIfTI patient ({error}); fetch or mend the file") from error
-    return np.stack(volumes), spacing
+    volumes, affine = _read_volumes(scan.volumes)
+    return Volume(np.stack(volumes), affine)
 
 
-def require_labels(mask: Path, scan: Scan, data_set: DataSet) -> None:
-    """Refuse a mask that says nothing of a scan.
+def read_labels(scan: Scan, data_set: DataSet) -> UInt8[np.ndarray, "h w d"] | None:
+    """Labels of the mask beside a scan, on its grid, turned to L, P, S; None if there is none.
 
     Raises:
-        ValueError: if it can't be read, lies elsewhere than the scan, or holds a label that the data set doesn't declare.
+        ValueError: if it can't be read, lies elsewhere than the scan, or holds a label that is no tissue's.
     """
-    try:
-        (_, voxels), _ = _read_volumes((scan.files[0], mask))
-        _labels(voxels, mask, data_set)
-    except ValueError as error:
-        raise ValueError(f"unusable mask ({error})") from error
+    if scan.mask is None:
+        return None
+    (_, voxels), _ = _read_volumes((scan.volumes[0], scan.mask))
+    return _labels(voxels, scan.mask, data_set.tissues_of(file.name for file in scan.files))
 
 
-def _read_volumes(files: tuple[Path, ...]) -> tuple[list[np.ndarray], tuple[float, float, float]]:
-    """Voxels of each file in the project's orientation, and the spacing in millimetres."""
+def _read_volumes(files: tuple[Path, ...]) -> tuple[list[np.ndarray], Float[np.ndarray, "4 4"]]:
+    """Voxels of each file in the project's orientation, and the affine of the first."""
     read = [read_volume(file) for file in files]
     first, affine = read[0]
     for file, (voxels, own) in zip(files, read, strict=True):
@@ -137,9 +121,8 @@ def _read_volumes(files: tuple[Path, ...]) -> tuple[list[np.ndarray], tuple[floa
         if voxels.shape != first.shape or not apart <= GEOMETRY_TOLERANCE:
             shift = f", a corner {apart:.2g} mm" if voxels.shape == first.shape else ""
             here, there = _geometry(voxels, own), _geometry(first, affine)
-            raise ValueError(f"{file.name} ({here}) lies elsewhere than {files[0].name} ({there}){shift}; register them first")
-    row, column, depth = nib.affines.voxel_sizes(affine).tolist()
-    return [voxels for voxels, _ in read], (row, column, depth)
+            raise ValueError(f"{file.name} ({here}) lies elsewhere than {files[0].name} ({there}){shift}; register them to one grid first")
+    return [voxels for voxels, _ in read], affine
 
 
 def lie_together(shape: tuple[int, ...], affine: np.ndarray, other: tuple[int, ...], other_affine: np.ndarray) -> bool:
@@ -164,30 +147,80 @@ def read_volume(file: Path) -> tuple[Num[np.ndarray, "h w d"], Float[np.ndarray,
     """Voxels of a NIfTI file turned to L, P, S, and the affine from their indices to millimetres.
 
     Raises:
-        ValueError: if it can't be read, isn't one volume of three axes, or holds NaN or infinity.
+        ValueError: if it can't be read, isn't one volume of numbers in three axes with a spacing that scanners have, or holds NaN or infinity.
     """
+    image = _load(file)
     try:
-        image = _load(file)
-        axes = len(image.shape)
-        if axes == 3:
-            image = reoriented(image)
-            voxels = np.asarray(image.dataobj)
-            finite = np.isfinite(voxels).all()
+        turned = reoriented(image)
+        voxels = np.asarray(turned.dataobj)
     except Exception as error:  # a damaged file fails in many ways
-        raise ValueError(f"{file.name}: {error}") from error
-    if axes != 3:
-        raise ValueError(f"{file.name} has {axes} axes, a volume has three")
-    if not finite:
-        raise ValueError(f"{file.name} holds NaN or infinity")
-    return voxels, image.affine
+        raise ValueError(_damaged(file, error)) from error
+    if not np.isfinite(voxels).all():
+        raise ValueError(f"{file.name} holds NaN or infinity; replace them, outside the brain by 0")
+    return voxels, turned.affine
 
 
 def _load(file: Path) -> nib.Nifti1Image:
     """A file of NIfTI-1, or of NIfTI-2, which nibabel derives from it; voxels are read when they are asked for."""
-    image = nib.load(file)
+    try:
+        image = _open(file)
+    except Exception as error:  # nibabel, gzip and the system have errors of their own
+        raise ValueError(_damaged(file, error)) from error
     if not isinstance(image, nib.Nifti1Image):
-        raise ValueError(f"it holds {type(image).__name__}, not NIfTI")
+        raise ValueError(f"{file.name} is {type(image).__name__}, not NIfTI; convert it with nibabel: `nib.save(nib.Nifti1Image.from_image(image), FILE)`")
+    if len(image.shape) > 3 and set(image.shape[3:]) == {1}:
+        image = nib.funcs.squeeze_image(image)  # (240, 240, 155, 1) is a volume
+    _require_volume(file, image)
     return image
+
+
+def _open(file: Path) -> nib.filebasedimages.FileBasedImage:
+    packed = file.name.lower().endswith(".gz")
+    with file.open("rb") as stream:
+        is_gzip = stream.read(2) == b"\x1f\x8b"
+    if is_gzip == packed or identify(file) != NIFTI:
+        return nib.load(file)
+    # the name is wrong about compression, the content is sound
+    content = gzip.decompress(file.read_bytes()) if is_gzip else file.read_bytes()
+    kind = nib.Nifti1Image if int.from_bytes(content[:4], "little") == 348 or content[:4] == b"\x00\x00\x01\x5c" else nib.Nifti2Image
+    return kind.from_bytes(content)
+
+
+def _damaged(file: Path, error: Exception) -> str:
+    """What is wrong with a file that could not be opened: another format, or damage."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{file.name} can't be read ({error.strerror}); check that the file is there and that you may read it"
+    if isinstance(error, nib.spatialimages.HeaderDataError):
+        return f"{file.name} has a header that contradicts itself ({error}); correct it, or export the file again"
+    other = explain(file, TO_NIFTI)
+    return f"{file.name} {other}" if other else f"{file.name} can't be read ({error}): it is damaged or cut off; fetch it again"
+
+
+def _require_volume(file: Path, image: nib.Nifti1Image) -> None:
+    """Refuse what nibabel opens but is no volume of intensities or labels in millimetres."""
+    shape, dtype = "x".join(map(str, image.shape)), image.get_data_dtype()
+    if len(image.shape) != 3:
+        axes = f"{len(image.shape)} axes ({shape})"
+        raise ValueError(f"{file.name} has {axes}, a volume has three; write a file for each modality, as nib.four_to_three gives them")
+    if dtype.fields:
+        raise ValueError(f"{file.name} holds colours (RGB), not intensities; take the series that it was coloured from")
+    if dtype.kind == "c":
+        raise ValueError(f"{file.name} holds complex numbers; write their magnitude (np.abs)")
+    unit = image.header.get_xyzt_units()[0]
+    if unit in ("meter", "micron"):
+        raise ValueError(f"the header of {file.name} counts in {unit}s, not in millimetres; scale its affine and set the unit with header.set_xyzt_units('mm')")
+    affine = image.affine
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        remedy = "set sform and qform from another file of the patient"
+        raise ValueError(f"{file.name} has an affine that lays all voxels in one plane, such as all zeros; {remedy}")
+    spacing = nib.affines.voxel_sizes(affine)
+    field = spacing * image.shape
+    if spacing.min() < FINEST_MM or spacing.max() > COARSEST_MM or field.max() > LARGEST_FIELD_MM:
+        voxel, span = (" x ".join(f"{side:.3g}" for side in sides) for sides in (spacing, field))
+        raise ValueError(
+            f"{file.name} has voxels of {voxel} mm over {span} mm, which no scanner gives ({FINEST_MM} to {COARSEST_MM} mm, {LARGEST_FIELD_MM:g} mm in all); "
+            "its spacing is in another unit: scale its affine"
+        )
 
 
 def name_mask(patient: str, data_set: DataSet) -> str:
@@ -195,18 +228,42 @@ def name_mask(patient: str, data_set: DataSet) -> str:
     return f"{patient}_{data_set.mask[0]}.nii.gz"
 
 
-def write_mask(file: Path, labels: UInt8[np.ndarray, "h w d"], like: Path, data_set: DataSet) -> None:
-    """Labels as a NIfTI mask in the orientation, the geometry and the label values that the data set was published with.
+def write_mask(file: Path, labels: UInt8[np.ndarray, "h w d"], like: Path, tissues: tuple[Tissue, ...]) -> None:
+    """Labels as a NIfTI mask on the grid of a volume, with its qform, sform, their codes and its units: every reader lays it on the scan.
 
     Args:
         labels: as `read_slices` gives them, stacked: L, P, S.
         like: a volume of the same patient.
+        tissues: in the order of their labels in a store; their first labels are written.
     """
     original = _load(like)
-    values = np.array([0, *(tissue.labels[0] for tissue in data_set.tissues)], np.uint8)
-    turned = nib.Nifti1Image(values[labels], reoriented(original).affine)
+    header = original.header.copy()
+    header.set_data_dtype(np.uint8)
+    header.set_slope_inter(1, 0)
+    header.set_intent("label", name="tumour")
+    header["cal_min"] = header["cal_max"] = 0
+    for text in ("descrip", "aux_file", "db_name"):  # free text, which may name a person
+        if text in header:
+            header[text] = b""
+    header.extensions.clear()
     back = ornt_transform(axcodes2ornt(ORIENTATION), io_orientation(original.affine))
-    nib.nifti1.save(turned.as_reoriented(back), file)
+    voxels = apply_orientation(_values(tissues)[labels], back)
+    nib.save(type(original)(voxels, original.affine, header), file)
+
+
+def write_new_mask(file: Path, labels: UInt8[np.ndarray, "h w d"], affine: Float[np.ndarray, "4 4"], tissues: tuple[Tissue, ...]) -> None:
+    """The same where there is no NIfTI volume of the patient: axes stay L, P, S."""
+    image = nib.Nifti1Image(_values(tissues)[labels], affine)
+    image.header.set_xyzt_units("mm")
+    image.header.set_intent("label", name="tumour")
+    image.set_qform(affine, "scanner")
+    image.set_sform(affine, "scanner")
+    nib.nifti1.save(image, file)
+
+
+def _values(tissues: tuple[Tissue, ...]) -> UInt8[np.ndarray, " n"]:
+    """What stands for each label of a store in a mask."""
+    return np.array([0, *(tissue.labels[0] for tissue in tissues)], np.uint8)
 
 
 def reoriented(image: nib.Nifti1Image) -> nib.Nifti1Image:
@@ -214,11 +271,24 @@ def reoriented(image: nib.Nifti1Image) -> nib.Nifti1Image:
     return image.as_reoriented(ornt_transform(io_orientation(image.affine), axcodes2ornt(ORIENTATION)))
 
 
-def _labels(mask: np.ndarray, file: Path, data_set: DataSet) -> UInt8[np.ndarray, "h w d"]:
+def _labels(mask: np.ndarray, file: Path, tissues: tuple[Tissue, ...]) -> UInt8[np.ndarray, "h w d"]:
     labels = np.zeros(mask.shape, np.uint8)
-    for label, tissue in enumerate(data_set.tissues, start=1):
+    present = np.unique(mask)
+    declared = ", ".join(f"{tissue.name} {' or '.join(map(str, tissue.labels))}" for tissue in tissues)
+    for label, tissue in enumerate(tissues, start=1):
+        own = np.intersect1d(tissue.labels, present)
+        if len(own) > 1:
+            values = " and ".join(f"{value:g}" for value in own)
+            raise ValueError(
+                f"{file.name} holds labels {values}, which both stand for {tissue.name}, so one of them is something else "
+                "(from BraTS 2024 on, 4 is a resection cavity); remove it from the mask, or declare it as a tissue of its own "
+                "under `data_segmentation.data_set.tissues`"
+            )
         labels[np.isin(mask, tissue.labels)] = label
-    undeclared = np.setdiff1d(mask[labels == 0], [0])
+    undeclared = np.setdiff1d(present, [0, *(value for tissue in tissues for value in tissue.labels)])
     if undeclared.size:
-        raise ValueError(f"{file.name} holds labels {undeclared[:5].tolist()}, declared are { {tissue.name: tissue.labels for tissue in data_set.tissues} }")
+        raise ValueError(
+            f"{file.name} holds labels {undeclared[:5].tolist()}, declared for files of such names are {declared}; "
+            "relabel the mask, or declare them under `data_segmentation.data_set`"
+        )
     return labels

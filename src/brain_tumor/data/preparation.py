@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from brain_tumor.data.box import Box
 
-PREPARATION = 5
+PREPARATION = 6
 """Raised when the same slice would be prepared in another way: stores of older preparations are then written again."""
 
 
@@ -45,10 +45,20 @@ def _bilinear_weights(side: int, size: int) -> Float[np.ndarray, "t s"]:
 
 
 def find_brain(image: Num[np.ndarray, "m h w"]) -> Bool[np.ndarray, "h w"]:
-    """Where any modality differs from its background, the value that most of the slice's border has."""
+    """Where any modality differs from its background, the most frequent value on the slice's border: a brain may touch three of its sides."""
     border = np.concatenate([image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1]], axis=1)
-    background = np.sort(border, axis=1)[:, border.shape[1] // 2]
+    background = np.array([_most_frequent(values) for values in border])
     return np.any(image != background[:, None, None], axis=0)
+
+
+def _most_frequent(values: Num[np.ndarray, " n"]) -> np.generic:
+    """The median where half of the values are equal, which is quick to check, else the mode."""
+    ordered = np.sort(values)
+    median = ordered[len(ordered) // 2]
+    if np.count_nonzero(values == median) * 2 > len(values):
+        return median
+    found, counts = np.unique(ordered, return_counts=True)
+    return found[counts.argmax()]
 
 
 def standardise(image: Num[np.ndarray, "m h w"]) -> Float[np.ndarray, "m h w"]:

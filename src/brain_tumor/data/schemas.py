@@ -19,6 +19,7 @@ class SliceIndex(pa.DataFrameModel):
         pixels: brain pixels of the slice, and of each tissue.
         simulated: made by the project, not scanned.
         left_out: the reason; empty if the slice is used.
+        note: what is unusual about a patient in use.
     """
 
     patient: Series[str]
@@ -30,6 +31,7 @@ class SliceIndex(pa.DataFrameModel):
     pixels: Series[int] = pa.Field(ge=0, alias=".+_pixels", regex=True)
     simulated: Series[bool]
     left_out: Series[str] = pa.Field(coerce=True)
+    note: Series[str] = pa.Field(coerce=True)
 
     class Config:  # noqa: D106
         coerce = True
@@ -42,13 +44,15 @@ class Patients(pa.DataFrameModel):
 
     Attributes:
         person: the same for all scans of one, which the same files, the published tables or the names say.
-        volumes: of each tissue and of the tumour, over the slices in use.
+        slice_step: slice numbers from one slice in use to the next, the space that each stands for; 0 where they make no volume.
+        volumes: millilitres of each tissue and of the tumour, over the slices in use.
         age: years, as published; empty if not known. So are the other facts.
     """
 
     patient: Series[str] = pa.Field(unique=True)
     person: Series[str]
     slices: Series[int] = pa.Field(gt=0)
+    slice_step: Series[int] = pa.Field(ge=0)
     volumes: Series[float] = pa.Field(ge=0, alias=".+_ml", regex=True)
     grade: Series[str]
     age: Series[str]

@@ -66,7 +66,7 @@ def _name(volume: int) -> str:
 
 def _mark_simulated(folder: Path, patients: int, seed: int) -> None:
     text = f"{patients} patients SIMULATED by brain-tumor-mri (seed {seed}): phantoms, no scans of people. For trying and testing the project only.\n"
-    (folder / SIMULATED_MARK).write_text(text)
+    (folder / SIMULATED_MARK).write_text(text, encoding="utf-8")
 
 
 def _write_patient(content: Path, volume: int, slices: tuple[int, ...], seed: int) -> dict:

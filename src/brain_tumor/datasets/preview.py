@@ -10,6 +10,8 @@ from kedro_datasets._typing import ImagePreview, TablePreview
 from matplotlib.figure import Figure
 from PIL import Image
 
+from brain_tumor.data.files import list_files
+
 
 def show_figure(figure: Figure, dots: int = 90) -> ImagePreview:
     """A figure with so many dots per inch."""
@@ -37,7 +39,7 @@ def show_files(folder: Path) -> TablePreview:
     if not folder.exists():
         raise DatasetError(f"{folder} isn't there; run the pipeline that reads it first")
     files, sizes = Counter[str](), Counter[str]()
-    for file in [folder] if folder.is_file() else folder.rglob("*"):
+    for file in [folder] if folder.is_file() else list_files(folder):
         if file.is_file():
             kind = "".join(file.suffixes[-2:]) if file.suffix == ".gz" else file.suffix or file.name
             files[kind] += 1

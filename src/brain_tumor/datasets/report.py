@@ -2,13 +2,19 @@
 
 import re
 from pathlib import Path
+from typing import Any, ClassVar
 
 from kedro_datasets._typing import HTMLPreview
 from kedro_datasets.text import TextDataset
 
 
 class ReportDataset(TextDataset):
-    """A report as text. Arguments are those of `TextDataset`."""
+    """A report as text, in UTF-8 whatever the locale. Arguments are those of `TextDataset`."""
+
+    DEFAULT_FS_ARGS: ClassVar[dict[str, Any]] = {
+        "open_args_save": {"mode": "w", "encoding": "utf-8"},
+        "open_args_load": {"mode": "r", "encoding": "utf-8"},
+    }
 
     def preview(self) -> HTMLPreview:
         """Markdown as it is; a page without its styles. kedro-viz takes a page's underscores and line breaks for Markdown, so spaces stand for both."""

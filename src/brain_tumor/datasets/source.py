@@ -1,7 +1,6 @@
 """Where raw scans come from: a folder of the user's, Kaggle, or simulated ones."""
 
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import TablePreview
 
 from brain_tumor.data.archive import MANIFEST, check_manifest
+from brain_tumor.data.atomic import replacing
 from brain_tumor.data.files import SIMULATED_MARK
 from brain_tumor.data.image_simulation import simulate_images
 from brain_tumor.data.kaggle import download
@@ -89,7 +89,7 @@ class _Simulated(FolderDataset):
         """The folder, simulated first if it isn't there or was made with other settings."""
         mark = self._folder / SIMULATED_MARK
         settings = f"Settings: {self._settings}\n"
-        if self._own or (mark.is_file() and settings in mark.read_text()):
+        if self._own or (mark.is_file() and settings in mark.read_text(encoding="utf-8")):
             return self._folder
         if not mark.is_file() and self._folder.is_dir() and any(self._folder.iterdir()):
             raise DatasetError(
@@ -97,13 +97,10 @@ class _Simulated(FolderDataset):
                 "scans and images of your own are given with `--params segmentation_source=PATH`, `classification_source=PATH` or `survival_source=PATH`"
             )
         logger.info("simulating into %s: %s", self._folder, ", ".join(f"{name} {value}" for name, value in self._settings.items()))
-        draft = self._folder.with_name(f".{self._folder.name}.draft")
-        shutil.rmtree(draft, ignore_errors=True)
-        self._simulate(draft, **self._settings)
-        with (draft / SIMULATED_MARK).open("a") as file:
-            file.write(settings)
-        shutil.rmtree(self._folder, ignore_errors=True)
-        draft.rename(self._folder)
+        with replacing(self._folder) as draft:
+            self._simulate(draft, **self._settings)
+            with (draft / SIMULATED_MARK).open("a", encoding="utf-8") as file:
+                file.write(settings)
         return self._folder
 
     def _describe(self) -> dict[str, Any]:

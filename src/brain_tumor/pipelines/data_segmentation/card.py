@@ -10,7 +10,7 @@ from brain_tumor.data.origin import Origin, find_origin
 from brain_tumor.data.split import SplitSettings
 from brain_tumor.figures.card import SHEET, render_card, write_list
 from brain_tumor.figures.report import Section
-from brain_tumor.pipelines.data_segmentation.tables import NOTHING, count_left_out, count_sets, write_answer, write_missing
+from brain_tumor.pipelines.data_segmentation.tables import NOTHING, count_left_out, count_sets, explain_volumes, write_answer, write_missing
 
 
 def compose_data_sheet(
@@ -48,12 +48,12 @@ def _composition(patients: pd.DataFrame, used: pd.DataFrame, about: Mapping[str,
     tumour = used[[f"{tissue}_pixels" for tissue in about["tissues"]]].sum(axis=1) > 0
     text = (
         f"Slices of {', '.join(about['modalities'])} with masks of {', '.join(about['tissues'])}. {tumour.sum():,} of {len(used):,} slices show tumour. "
-        f"Slices of a patient: {_span(patients['slices'])}. Volume of a voxel in mm³: {_span(used['voxel_mm3'])}."
+        f"Slices of a patient: {_span(patients['slices'])}. Volume of a voxel in mm³: {_span(used['voxel_mm3'])}. {explain_volumes(patients)}"
     )
     rows = [(name, *patients[f"{name}_ml"].quantile([0.25, 0.5, 0.75]), int((patients[f"{name}_ml"] == 0).sum())) for name in about["tissues"]]
     volumes = pd.DataFrame(rows, columns=["tissue", "25 %", "median", "75 %", "patients without"])
     grades = patients["grade"].replace("", "not known").value_counts().rename_axis("grade").rename("patients").reset_index()
-    return Section("Composition", text, [("Millilitres of each tissue in a patient's slices", volumes), ("Patients of each grade", grades)])
+    return Section("Composition", text, [("Millilitres of each tissue of a patient", volumes), ("Patients of each grade", grades)])
 
 
 def _span(values: pd.Series) -> str:

@@ -21,6 +21,7 @@ from brain_tumor.data.parallel import WorkerSettings, for_each
 from brain_tumor.data.preparation import PREPARATION, PreparationSettings, prepare_slice
 from brain_tumor.data.scan import Scan, Slice, Unreadable
 from brain_tumor.data.scans import find_scans, read_slices
+from brain_tumor.data.slice_spacing import find_step
 from brain_tumor.data.store import Chunk, Store, StoreContent, fingerprint
 from brain_tumor.data.window import locate_brain
 from brain_tumor.figures.segmentation_data import Animation, animate_patient, draw_heights, draw_histograms, draw_montage, draw_patients
@@ -63,8 +64,18 @@ def _report_left_out(index: pd.DataFrame) -> None:
     for row in left_out[left_out["brain_pixels"] == 0].itertuples():
         if not row.left_out.startswith("no brain"):
             logger.warning("left out: %s: %s", row.file, row.left_out)
+    for patient, reason in _patients_with(left_out[left_out["brain_pixels"] > 0], "left_out"):
+        logger.warning("left out: %s: %s", patient, reason)
+    for patient, note in _patients_with(index, "note"):
+        logger.warning("%s: %s", patient, note)
     if len(left_out) == len(index):
         raise ValueError(f"no slice can be used; the first reason is: {index['left_out'].iloc[0]}")
+
+
+def _patients_with(rows: pd.DataFrame, column: str) -> list[tuple[str, str]]:
+    """Each patient and text of a column, once."""
+    chosen = rows.loc[rows[column] != "", ["patient", column]].drop_duplicates()
+    return list(chosen.itertuples(index=False, name=None))
 
 
 def prepare_slices(index: pd.DataFrame, source: Path, data_set: DataSet, preparation: PreparationSettings, workers: WorkerSettings) -> StoreContent:
@@ -124,12 +135,18 @@ def _readable(slice_: Slice | Unreadable) -> Slice:
 
 
 def describe_patients(index: pd.DataFrame, source: Path, data_set: DataSet) -> pd.DataFrame:
-    """A row for each patient in use: slices, tissue volumes in millilitres over them, and what the published tables say of him."""
+    """A row for each patient in use: slices, tissue volumes in millilitres over them, and their entries in the published tables.
+
+    A slice stands for the space up to the next one (`brain_tumor.data.slice_spacing`); where slices make no volume, for itself alone.
+    """
     used = index[index["left_out"] == ""]
-    volumes = pd.DataFrame({f"{tissue}_ml": used[f"{tissue}_pixels"] * used["voxel_mm3"] / 1000 for tissue in data_set.tissue_names})
+    steps = used.groupby("patient")["slice"].agg(lambda numbers: find_step(numbers.to_numpy(), data_set.spacing[2]) or 0)
+    voxel_ml = used["voxel_mm3"] * used["patient"].map(steps).clip(lower=1) / 1000
+    volumes = pd.DataFrame({f"{tissue}_ml": used[f"{tissue}_pixels"] * voxel_ml for tissue in data_set.tissue_names})
     volumes = volumes.groupby(used["patient"]).sum()
     patients = volumes.assign(tumour_ml=volumes.sum(axis=1)).round(3)
     patients.insert(0, "slices", used.groupby("patient").size())
+    patients.insert(1, "slice_step", steps)
     patients = patients.reset_index().merge(read_clinical(source), "left", on="patient")
     named = patients.pop("own").fillna(patients["patient"]).map(data_set.find_person)
     patients.insert(1, "person", split.find_persons(patients["patient"], named, used[["patient", "hash"]]))

@@ -8,7 +8,15 @@ import pandas as pd
 from brain_tumor.figures.cells import mark_title
 from brain_tumor.figures.report import Picture, Section, Words, render_report
 from brain_tumor.figures.settings import describe_settings
-from brain_tumor.pipelines.data_segmentation.tables import NOTHING, count_left_out, count_sets, write_answer, write_missing
+from brain_tumor.pipelines.data_segmentation.tables import (
+    NOTHING,
+    count_left_out,
+    count_notes,
+    count_sets,
+    explain_volumes,
+    write_answer,
+    write_missing,
+)
 
 WORDS = {
     "1_patients": Words(
@@ -56,9 +64,12 @@ def compose_data_report(
     pictures = [Picture(content, WORDS[figure], name) for figure, content in figures.items()]
     left_out = count_left_out(index)
     tables = [("What was left out, and why", left_out)] if len(left_out) else []
+    notes = count_notes(index)
+    noted = [("What is unusual about patients in use", notes)] if len(notes) else []
+    content = f"Modalities {', '.join(about['modalities'])}; {about['standardisation']}. {explain_volumes(patients)}"
     sections = [
-        Section("What was left out", "" if tables else NOTHING, tables),
-        Section("What there is", f"Modalities {', '.join(about['modalities'])}; {about['standardisation']}.", [], pictures),
+        Section("What was left out", "" if tables else NOTHING, tables + noted),
+        Section("What there is", content.rstrip(), [], pictures),
         describe_settings(settings, ()),
     ]
     table = ("Patients in each set; grades and tumour volumes are spread evenly over the sets", count_sets(patients, splits))

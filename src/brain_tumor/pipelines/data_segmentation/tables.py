@@ -38,3 +38,18 @@ def count_left_out(index: pd.DataFrame) -> pd.DataFrame:
     """Rows of the index that are not used, by reason."""
     left_out = index[index["left_out"] != ""].groupby("left_out").agg(rows=("slice", "size"), patients=("patient", "nunique"), example=("file", "first"))
     return left_out.reset_index().rename(columns={"left_out": "reason"})
+
+
+def count_notes(index: pd.DataFrame) -> pd.DataFrame:
+    """What is unusual about patients in use, and how many have it."""
+    noted = index[index["note"] != ""].groupby("note").agg(patients=("patient", "nunique"), example=("patient", "first"))
+    return noted.reset_index()
+
+
+def explain_volumes(patients: pd.DataFrame) -> str:
+    """What millilitres are of; empty where the slices of all patients make volumes."""
+    alone = int((patients["slice_step"] == 0).sum())
+    if not alone:
+        return ""
+    which = f"The slices of {alone:,} of {len(patients):,} patients make no volume (too few, too far apart or not evenly spaced)"
+    return f"{which}: their millilitres are of the slices alone."

@@ -14,6 +14,7 @@ from brain_tumor.data.image_index import cut_images, inspect_images
 from brain_tumor.data.images import ImageFile
 from brain_tumor.data.parallel import WorkerSettings, for_each
 from brain_tumor.data.store import Chunk, Store, StoreContent
+from brain_tumor.data.tables import with_text
 from brain_tumor.figures.cells import mark_title
 from brain_tumor.figures.classification import Looked, draw_looks
 from brain_tumor.metrics.classification import to_probability
@@ -81,7 +82,7 @@ def _prepare(used: pd.DataFrame, root: Path, preparation: ImagePreparation, work
 
 
 def classify_images(network: TrainedNetwork, index: pd.DataFrame, images: Store, engine: EngineSettings) -> pd.DataFrame:
-    """Rows `file`, `found`, `confidence`, the probability of each class, `note`, `left_out`, nothing where there is none; least sure first.
+    """Rows `file`, `found`, `confidence`, the probability of each class, `note`, `left_out`; least sure first.
 
     Probabilities are those at the temperature that fitted validation, where the network's file says which.
     """
@@ -93,7 +94,7 @@ def classify_images(network: TrainedNetwork, index: pd.DataFrame, images: Store,
     probability = to_probability(np.concatenate(list(logits)), network.description.get("temperature", 1.0))
     found = rows[["file"]].assign(found=np.array(classes)[probability.argmax(1)], confidence=probability.max(1))
     found[classes] = probability
-    table = found.merge(index[["file", "note", "left_out"]].replace("", None), "right", on="file")
+    table = found.merge(index[["file", "note", "left_out"]], "right", on="file")
     return table.sort_values(["confidence", "file"], ignore_index=True)
 
 
@@ -102,7 +103,7 @@ def draw_images(network: TrainedNetwork, classes: pd.DataFrame, images: Store, e
     from brain_tumor.training.classify import find_heat
     from brain_tumor.training.device import choose_device
 
-    shown = classes[classes["left_out"].isna()].head(SHOWN)
+    shown = with_text(classes, "left_out").query("left_out == ''").head(SHOWN)
     row = pd.Index(images.rows["file"]).get_indexer(shown["file"])
     found = pd.Index(network.description["classes"]).get_indexer(shown["found"])
     heat = find_heat(network, images, row, found, choose_device(engine))

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from brain_tumor.data.tables import with_text
 from brain_tumor.figures.cells import with_intervals, write_intervals
 from brain_tumor.figures.plot import Plot, draw_strip
 from brain_tumor.figures.report import Picture, Section, Words, render_report
@@ -42,14 +43,14 @@ def compose_images_report(network: TrainedNetwork, classes: pd.DataFrame, figure
     """The page: how many images of each class, then each image, where the network looks, and what is known of the network.
 
     Args:
-        classes: rows `file`, `found`, `confidence`, the probability of each class, `note`, `left_out`.
+        classes: rows `file`, `found`, `confidence`, the probability of each class, `note`, `left_out` ("" for those in use).
         figures: name > PNG.
         settings: block > setting > value.
         simulated: whether the images are.
     """
-    about = network.description
-    used, left_out = (classes[classes["left_out"].isna() == kept] for kept in (True, False))
-    listed = used.drop(columns="left_out").fillna({"note": ""}) if used["note"].notna().any() else used.drop(columns=["left_out", "note"])
+    about, classes = network.description, with_text(classes, "note", "left_out")
+    used, left_out = classes[classes["left_out"] == ""], classes[classes["left_out"] != ""]
+    listed = used.drop(columns="left_out" if (used["note"] != "").any() else ["left_out", "note"])
     counts = used.groupby("found").agg(images=("file", "size"), confidence=("confidence", "median")).reindex(about["classes"])
     counts = counts.fillna({"images": 0}).astype({"images": int}).rename(columns={"confidence": "median confidence"}).reset_index(names="class found")
     sections = [
@@ -101,17 +102,19 @@ def compose_scans_report(
     """The page: the volumes of each patient, what was found, how well that fits experts' masks, and what is known of the network.
 
     Args:
-        volumes: a row for each patient, `left_out` nothing for those in use.
+        volumes: a row for each patient, `left_out` "" for those in use.
         scores: against experts' masks: rows `patient`, `target`, `metric`, `value`.
         figures: name > PNG.
         settings: block > setting > value.
     """
-    used, left_out = (volumes[volumes["left_out"].isna() == kept] for kept in (True, False))
+    volumes = with_text(volumes, "voxels", "spacing_mm", "labels", "note", "expert_mask", "not_compared", "left_out")
+    used, left_out = volumes[volumes["left_out"] == ""], volumes[volumes["left_out"] != ""]
     millilitres = [name for name in volumes if name.endswith("_ml")]
-    table = used[["patient", *millilitres, "voxels", "spacing_mm", "brain_slices", *(["note"] if used["note"].notna().any() else [])]].fillna("")
+    shown = ["patient", *millilitres, "voxels", "spacing_mm", "brain_slices", "labels"]
+    table = used[[*shown, "note"] if (used["note"] != "").any() else shown]
     sections = [
         Section("Masks", MASKS, [], [Picture(png, WORDS[name], network.name) for name, png in figures.items()]),
-        *([_compare(network, scores, used)] if used[["expert_mask", "not_compared"]].notna().any(axis=None) else []),
+        *([_compare(network, scores, used)] if (used[["expert_mask", "not_compared"]] != "").any(axis=None) else []),
         *([Section("Left out", "", [("Patients that could not be segmented", left_out[["patient", "folder", "left_out"]])])] if len(left_out) else []),
         _describe(network),
         describe_settings(settings, TRAINING),
@@ -166,7 +169,7 @@ def _compare(network: TrainedNetwork, scores: pd.DataFrame, used: pd.DataFrame) 
         tables.append(("Means over patients and 95 % intervals", with_intervals(chosen, "mean", ["metric"])))
         dice = scores[scores["metric"] == "dice"]
         tables.append(("Dice of each patient", dice.pivot(index="patient", columns="target", values="value")[dice["target"].unique()].reset_index()))
-    unusable = used[used["not_compared"].notna()]
+    unusable = used[used["not_compared"] != ""]
     if len(unusable):
         tables.append(("Masks that could not be compared with", unusable[["patient", "not_compared"]]))
     return Section(

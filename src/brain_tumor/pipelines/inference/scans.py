@@ -1,4 +1,4 @@
-"""Nodes that segment new scans, and compare with experts' masks where some lie beside them."""
+"""Nodes that segment new scans, and compare with reference masks where some lie beside them."""
 
 import logging
 from collections.abc import Iterator
@@ -12,17 +12,20 @@ from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
 from brain_tumor.data.declaration import DataSet
-from brain_tumor.data.files import is_simulated, list_files
-from brain_tumor.data.masks import MOST_BRAIN, Mask
-from brain_tumor.data.nifti_volumes import find, find_masks, name_mask, read_image, read_mask, require_labels
+from brain_tumor.data.files import is_simulated
+from brain_tumor.data.masks import Mask
+from brain_tumor.data.nifti_volumes import name_mask, read_mask
 from brain_tumor.data.parallel import WorkerSettings, for_each, shows_progress
+from brain_tumor.data.plausibility import PatientCheck
 from brain_tumor.data.preparation import find_brain, standardise
 from brain_tumor.data.scan import Scan
+from brain_tumor.data.scans import find_scans, read_image, read_labels
+from brain_tumor.data.slice_spacing import FEWEST_SLICES
 from brain_tumor.data.window import window_shape
 from brain_tumor.figures.cells import mark_title
 from brain_tumor.figures.segmentation import draw_found
 from brain_tumor.metrics.segmentation import count_slices, score_patients
-from brain_tumor.metrics.surfaces import FEWEST_SLICES, score_surfaces
+from brain_tumor.metrics.surfaces import score_surfaces
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.inference.report import compose_scans_report
 from brain_tumor.training.settings import EngineSettings, PredictionSettings
@@ -35,43 +38,29 @@ SHOWN = 12
 REMEDY = "give the folder of the scans with `--params inference_source=PATH`"
 
 
-def _find_files(source: Path) -> list[Path]:
-    if not source.is_dir():
-        raise FileNotFoundError(f"{source} is not a folder; {REMEDY}")
-    return list_files(source)
-
-
-def _find_scans(files: list[Path], data_set: DataSet) -> list[Scan]:
-    """Patients whose volumes are among the files, in the order of their names; masks are not looked for."""
-    return sorted(find(files, data_set, masks=False), key=lambda scan: scan.patient)
+def _find_scans(source: Path, data_set: DataSet) -> list[Scan]:
+    """Patients whose scans are below the source, in the order of their names; a mask may be missing."""
+    return find_scans(source, data_set, parameter="inference_source", need_mask=False)
 
 
 def index_scans(source: Path, network: TrainedNetwork, data_set: DataSet, workers: WorkerSettings) -> pd.DataFrame:
-    """A row for each patient: voxels, spacing, slices that show brain, or why he is left out, and whether an expert's mask lies beside the scan.
+    """A row for each patient: voxels, spacing, slices that show brain, or why they are left out, and whether a reference mask belongs to the scan.
 
     Raises:
         FileNotFoundError: if there are no scans in the folder.
         ValueError: if the network wasn't made for these modalities and tissues, or no scan can be used.
     """
     _require_match(network, data_set)
-    files = _find_files(source)
-    masks = {(file.parent, patient): file for patient, file, _ in reversed(find_masks(files, data_set))}
-    tasks = [(scan, masks.get((scan.files[0].parent, scan.patient)), source, data_set) for scan in _find_scans(files, data_set)]
-    if not tasks:
-        endings = ", ".join(f"*_{modality.endings[0]}.nii.gz" for modality in data_set.modalities)
-        raise FileNotFoundError(f"there are no NIfTI volumes named {endings} in {source}; {REMEDY}")
+    tasks = [(scan, source, data_set) for scan in _find_scans(source, data_set)]
     index = pd.DataFrame(for_each(_describe, tasks, workers, "reading"))
-    usable = index[index["left_out"] == ""]
-    twice = usable.index[usable.duplicated("patient")]
-    index.loc[twice, "left_out"] = "another patient of that name is used, the first in the order of the folders; name the files differently"
     left_out = index[index["left_out"] != ""]
     logger.info("%d patients are segmented, %d left out", len(index) - len(left_out), len(left_out))
     for row in left_out.itertuples():
         logger.warning("left out: %s: %s", row.patient, row.left_out)
-    index.loc[left_out.index, ["note", "expert_mask", "not_compared"]] = ""
-    for row in index.itertuples():
-        if row.note or row.not_compared:
-            logger.warning("%s: %s", row.patient, row.note or row.not_compared)
+    for row in index.drop(left_out.index).itertuples():
+        for remark in (row.note, row.not_compared):
+            if remark:
+                logger.warning("%s: %s", row.patient, remark)
     if len(left_out) == len(index):
         raise ValueError(f"no scan in {source} can be used; {left_out['patient'].iloc[0]}: {left_out['left_out'].iloc[0]}; {REMEDY}")
     index["simulated"] = is_simulated(source)
@@ -88,13 +77,15 @@ def _require_match(network: TrainedNetwork, data_set: DataSet) -> None:
             raise ValueError(f"{network.name} was trained on {entry} {about[entry]}, declared are {names}; {remedy}")
 
 
-def _describe(scan: Scan, mask: Path | None, source: Path, data_set: DataSet) -> dict:
+def _describe(scan: Scan, source: Path, data_set: DataSet) -> dict:
+    """A row of the index. Reads the scan and its mask once."""
     row = {
         "patient": scan.patient,
         "folder": _folder(scan, source),
         "voxels": "",
         "spacing_mm": "",
         "brain_slices": 0,
+        "labels": "",
         "note": "",
         "expert_mask": "",
         "not_compared": "",
@@ -103,40 +94,48 @@ def _describe(scan: Scan, mask: Path | None, source: Path, data_set: DataSet) ->
     if scan.problem:
         return row
     try:
-        image, spacing = read_image(scan)
+        volume = read_image(scan, data_set)
     except ValueError as error:
         return row | {"left_out": str(error)}
-    filled = np.array([find_brain(image[..., number]).mean() for number in range(image.shape[-1])])
-    row |= {"voxels": " x ".join(map(str, image.shape[1:])), "spacing_mm": " x ".join(f"{step:.3g}" for step in spacing)}
-    row["brain_slices"] = np.count_nonzero(filled)
-    if not filled.any():
-        return row | {"left_out": "every slice is empty; fetch the scan again"}
-    if filled.mean() > MOST_BRAIN:
-        row["note"] = f"{filled.mean():.0%} of the scan differ from its background: if it still shows the skull, remove that first"
-    if mask:
-        row |= _look_at_mask(mask, scan, source, data_set)
-    return row
+    labels, not_compared = _read_reference(scan, data_set)
+    check = PatientCheck(data_set.modality_names)
+    for number in range(volume.image.shape[-1]):
+        image = volume.image[..., number]
+        check.add(image, find_brain(image), None if labels is None else labels[..., number])
+    row |= {"voxels": " x ".join(map(str, volume.image.shape[1:])), "spacing_mm": " x ".join(f"{step:.3g}" for step in volume.spacing)}
+    row["brain_slices"] = check.slices
+    problem = check.find_image_problem() if check.slices else "every slice is empty; check the scan"
+    if problem:
+        return row | {"left_out": problem}
+    tissues = data_set.tissues_of(file.name for file in scan.files)
+    row["labels"] = ", ".join(f"{tissue.name} {tissue.labels[0]}" for tissue in tissues)
+    row["note"] = "; ".join(note for note in (volume.note, check.find_note()) if note)
+    not_compared = not_compared or (check.find_mask_problem() if labels is not None else "")
+    if not_compared:
+        return row | {"not_compared": not_compared}
+    return row | {"expert_mask": "" if labels is None else str((scan.mask or scan.files[0]).relative_to(source))}
 
 
-def _look_at_mask(mask: Path, scan: Scan, source: Path, data_set: DataSet) -> dict[str, str]:
-    """The file of an expert's mask below the source, or why it can't be compared with."""
+def _read_reference(scan: Scan, data_set: DataSet) -> tuple[np.ndarray | None, str]:
+    """Labels of the reference mask of a scan, if there is one, or why it can't be compared with."""
+    if scan.mask_problem:
+        return None, scan.mask_problem
     try:
-        require_labels(mask, scan, data_set)
-        return {"expert_mask": str(mask.relative_to(source))}
+        return read_labels(scan, data_set), ""
     except ValueError as error:
-        return {"not_compared": f"{error}; mend or remove the mask"}
+        return None, str(error)
 
 
 def segment_scans(
     network: TrainedNetwork, index: pd.DataFrame, source: Path, data_set: DataSet, prediction: PredictionSettings, engine: EngineSettings
 ) -> Iterator[Mask]:
-    """A mask for each patient in use, on the grid of his scan."""
+    """A mask for each patient in use, on the grid of the scan."""
     return _segment(network, _in_use(index, source, data_set), data_set, prediction, engine)
 
 
 def _in_use(index: pd.DataFrame, source: Path, data_set: DataSet) -> list[Scan]:
     used = set(index.loc[index["left_out"] == "", ["patient", "folder"]].itertuples(index=False, name=None))
-    return [scan for scan in _find_scans(_find_files(source), data_set) if (scan.patient, _folder(scan, source)) in used]
+    return [scan for scan in _find_scans(source, data_set) if (scan.patient, _folder(scan, source)) in used]
 
 
 def _folder(scan: Scan, source: Path) -> str:
@@ -150,9 +149,12 @@ def _segment(network: TrainedNetwork, scans: list[Scan], data_set: DataSet, pred
     module, device, size = network.module(), choose_device(engine), network.description["slice_size"]
     window = window_shape(network.description)
     for scan in tqdm(scans, desc=f"segmenting with {network.name}", unit="patient", disable=not shows_progress()):
-        image, spacing = read_image(scan)
-        found = segment_volume(module, image, size, window, device, flips=prediction.flips)
-        yield Mask(scan.patient, prediction.tidy(found, prod(spacing) / 1000, data_set.tissue_names), scan.files[0], data_set)
+        volume = read_image(scan, data_set)
+        found = segment_volume(module, volume.image, size, window, device, flips=prediction.flips)
+        labels = prediction.tidy(found, prod(volume.spacing) / 1000, data_set.tissue_names)
+        tissues = data_set.tissues_of(file.name for file in scan.files)
+        like = scan.volumes[0] if scan.layout == "nifti" else None
+        yield Mask(scan.patient, name_mask(scan.patient, data_set), labels, tissues, volume.affine, like)
 
 
 def measure_volumes(masks: Path, index: pd.DataFrame, data_set: DataSet) -> pd.DataFrame:
@@ -168,37 +170,43 @@ def measure_volumes(masks: Path, index: pd.DataFrame, data_set: DataSet) -> pd.D
 
 
 def score_scans(network: TrainedNetwork, masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet) -> pd.DataFrame:
-    """Scores against experts' masks, where they lie beside the scans; rows `network`, `weights`, `patient`, `target`, `metric`, `value`.
+    """Scores against reference masks, where they belong to the scans; rows `network`, `weights`, `patient`, `target`, `metric`, `value`.
 
     On the grid of the scan, over its whole volume; distances between surfaces where it has three slices or more.
     """
     parts = [pd.DataFrame(columns=["patient", "target", "metric", "value"])]
-    for patient, expert in tqdm(list(_find_experts(index).items()), desc="comparing with experts", unit="patient", disable=not shows_progress()):
-        (truth, affine), (found, _) = (read_mask(file, data_set) for file in (source / expert, masks / name_mask(patient, data_set)))
-        truth, found = (np.moveaxis(labels, -1, 0) for labels in (truth, found))
-        parts.append(score_patients(count_slices(truth, found, data_set.targets).assign(patient=patient)))
+    with_reference = _with_reference(index)
+    compared = [scan for scan in _in_use(index, source, data_set) if scan.patient in with_reference]
+    for scan in tqdm(compared, desc="comparing with reference masks", unit="patient", disable=not shows_progress()):
+        found, affine = read_mask(masks / name_mask(scan.patient, data_set), data_set)
+        truth = read_labels(scan, data_set)
+        if truth is None:
+            raise ValueError(f"the mask of {scan.patient} is gone since the scans were read; run again")
+        truth, found = np.moveaxis(truth, -1, 0), np.moveaxis(found, -1, 0)
+        parts.append(score_patients(count_slices(truth, found, data_set.targets).assign(patient=scan.patient)))
         if len(truth) >= FEWEST_SLICES:
             row_mm, column_mm, slice_mm = voxel_sizes(affine).tolist()
-            parts.append(score_surfaces(truth, found, (slice_mm, row_mm, column_mm), data_set.targets).assign(patient=patient))
+            parts.append(score_surfaces(truth, found, (slice_mm, row_mm, column_mm), data_set.targets).assign(patient=scan.patient))
     scores = pd.concat(parts, ignore_index=True)
     return pd.DataFrame({"network": network.name, "weights": network.digest}, index=scores.index).join(scores)
 
 
-def _find_experts(index: pd.DataFrame) -> dict[str, str]:
-    """The file of the expert's mask of each patient who has one."""
-    return dict(index.loc[index["expert_mask"] != "", ["patient", "expert_mask"]].itertuples(index=False, name=None))
+def _with_reference(index: pd.DataFrame) -> set[str]:
+    """Patients with a reference mask that can be compared with."""
+    return set(index.loc[index["expert_mask"] != "", "patient"])
 
 
 def draw_scans(network: TrainedNetwork, masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet) -> dict[str, Figure]:
-    """The slice of each patient in which most tumour was found, or the middle one if none was; with an expert's mask where there is one."""
-    shown, experts = {}, _find_experts(index)
+    """The slice of each patient with the largest predicted tumour, or the middle one if there is none; with a reference mask where there is one."""
+    shown, compared = {}, _with_reference(index)
     for scan in _in_use(index, source, data_set)[:SHOWN]:
-        image, _ = read_image(scan)
+        image = read_image(scan, data_set).image
         labels, _ = read_mask(masks / name_mask(scan.patient, data_set), data_set)
         area = (labels > 0).sum((0, 1))
         number = int(area.argmax()) if area.any() else labels.shape[-1] // 2
-        expert = read_mask(source / experts[scan.patient], data_set)[0][..., number] if scan.patient in experts else None
-        shown[f"{scan.patient}\nslice {number}"] = standardise(image[..., number]), labels[..., number], expert
+        reference = read_labels(scan, data_set) if scan.patient in compared else None
+        own = None if reference is None else reference[..., number]
+        shown[f"{scan.patient}\nslice {number}"] = standardise(image[..., number]), labels[..., number], own
     title = mark_title(f"{network.name}: what it finds in new scans", simulated=bool(index["simulated"].any()))
     return {"1_scans": draw_found(shown, data_set.modality_names, data_set.tissue_names, title)}
 

@@ -11,9 +11,10 @@ from brain_tumor.data import survival
 from brain_tumor.data.clinical import read_clinical_rows
 from brain_tumor.data.declaration import DataSet
 from brain_tumor.data.files import is_simulated
-from brain_tumor.data.masks import centre_of_slices, find, measure_file, measure_slices
+from brain_tumor.data.masks import centre_of_slices, measure_file, measure_slices
 from brain_tumor.data.origin import Origin
 from brain_tumor.data.parallel import WorkerSettings, for_each
+from brain_tumor.data.scans import find_masks
 from brain_tumor.data.shape_features import FEATURES, require_targets
 from brain_tumor.data.store import Store, require_made_from
 from brain_tumor.metrics.agreement import compare_measurements
@@ -43,7 +44,7 @@ def measure_masks(source: Path, data_set: DataSet, workers: WorkerSettings) -> p
         ValueError: if the data set has other tissues or regions than features are made of.
     """
     require_targets(data_set.targets)
-    tasks = [(*mask, data_set, source) for mask in find(source, data_set)]
+    tasks = [(found, data_set, source) for found in find_masks(source, data_set)]
     features = pd.concat(for_each(measure_file, tasks, workers, "measuring"), ignore_index=True)
     features["simulated"] = is_simulated(source)
     files = features.groupby("patient")["file"].transform(" and ".join)
