@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DatasetError
 from kedro.pipeline import Node, Pipeline
+from kedro.validation.exceptions import CheckFailure, DataValidationError
 from pydantic import BaseModel
 
 from brain_tumor import pipeline_registry
@@ -245,6 +246,9 @@ def test_errors_of_libraries_are_put_plainly(tmp_path):
     with pytest.raises(yaml.YAMLError) as garbled:
         yaml.safe_load("a: [1")
     assert "\n" not in describe(garbled.value)
+    failure = CheckFailure("no such column", check="column_in_dataframe", failure_examples=["patient"])
+    table = DataValidationError("refused", dataset_name="segmentation.index", failures=[failure])
+    assert describe(table).startswith("segmentation.index doesn't hold what it should (table: column_in_dataframe, such as patient)")
     assert describe(DatasetError("pears can't be read")) == "pears can't be read"
     assert [describe(fault) for fault in (KeyError("a"), TypeError("a"), AttributeError("a"), AssertionError("a"), RuntimeError("a"))] == [None] * 5
 

@@ -94,7 +94,10 @@ def describe(error: Exception) -> str | None:
 
 
 def _describe_table(error: DataValidationError) -> str:
-    failures = [f"{failure.column or 'table'}: {failure.check or failure.message}" for failure in error.failures]
+    failures = []
+    for failure in error.failures:
+        examples = ", ".join(map(str, failure.failure_examples[:SHOWN]))
+        failures.append(f"{failure.column or 'table'}: {failure.check or failure.message}, such as {examples}")
     shown = "; ".join(failures[:SHOWN]) or error.message
     name = error.dataset_name or "a table"
     return f"{name} doesn't hold what it should ({shown}); run the pipeline that writes it again"
