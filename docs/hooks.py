@@ -5,9 +5,8 @@ from pathlib import Path
 
 import click
 import yaml
-from kedro.framework.cli.project import run
 
-from brain_tumor.cli import submit
+from brain_tumor.cli import run, submit
 from brain_tumor.pipeline_registry import register_pipelines
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,8 @@ from submitit import LocalExecutor
 from submitit.core.utils import DelayedSubmission
 from support import sees_processes, wait_until
 
-from brain_tumor.cli import KedroRun, split_pipeline, submit
+from brain_tumor.cli import submit
+from brain_tumor.cluster import KedroRun, split_pipeline
 from brain_tumor.networks import networks_of
 
 SBATCH = """#!{python}

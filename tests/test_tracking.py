@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from kedro.runner import ParallelRunner
 from support import run
 
 mlflow = pytest.importorskip("mlflow", reason="MLflow is an extra: pip install 'brain-tumor-mri[mlflow]'")
@@ -33,6 +34,29 @@ def test_each_network_has_a_run_with_its_log_and_its_test_scores(project, reques
             assert expected["deduplicated_test_accuracy"] >= 0
         else:
             summary = pd.read_csv(project / f"data/08_reporting/{task}/{name}/summary.csv")
-            expected = {f"test_{row.metric}_{row.target}": row.mean for row in summary.itertuples()}
+            volumes = summary.query("set == 'test' and protocol == 'volume'")
+            expected = {f"test_{row.metric}_{row.target}": row.mean for row in volumes.itertuples()}
         tested = {key: value for key, value in own.data.metrics.items() if "test_" in key}
         assert tested == pytest.approx(expected, nan_ok=True)
+
+
+def test_scores_join_the_training_they_are_of_whatever_runs_the_nodes(project, sample, monkeypatch):
+    """Two trainings of one network, then the first one's again, from its checkpoint; at last in a process without hooks."""
+    address = f"sqlite:///{project}/mlflow.db"
+    preparing = ("index_slices", "prepare_slices", "describe_patients", "split_patients")
+    training = ("train_network", "predict_patients", "count_pixels", "score_patients", "summarise_scores")
+    data, own = [f"data_segmentation.{name}" for name in preparing], [f"segmentation.classic_unet.{name}" for name in training]
+
+    def track(seed, nodes, **options):
+        settings = {"segmentation_source": str(sample), "training": {"mlflow": address, "seed": seed}}
+        run(project, node_names=nodes, **options, **settings)
+
+    track(0, data + own)
+    track(1, own)
+    track(0, own)
+    monkeypatch.setenv("KEDRO_MP_CONTEXT", "spawn")
+    track(0, own[-1:], runner=ParallelRunner(max_workers=1))
+    client = mlflow.MlflowClient(address)
+    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    logged = {run.data.params["seed"]: client.get_metric_history(run.info.run_id, "test_dice_WT") for run in runs}
+    assert {seed: len(values) for seed, values in logged.items()} == {"0": 3, "1": 1}

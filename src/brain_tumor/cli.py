@@ -1,59 +1,117 @@
-"""Commands of the project besides Kedro's own."""
+"""Commands of the project besides Kedro's own, and Kedro's with errors in one or two lines."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-from kedro.framework.cli.project import run as run  # what `python -m brain_tumor` runs
+from kedro.framework.cli.cli import project_commands
+from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import _split_params
 from kedro.framework.startup import ProjectMetadata
 
-if TYPE_CHECKING:
-    import submitit
+from brain_tumor.errors import SWITCH, plain_errors
+from brain_tumor.parameters import put
+from brain_tumor.paths import PATHS
+from brain_tumor.selection import require_names
 
 
-@click.group(name="brain-tumor")
+class PlainCommand(click.Command):
+    """A command whose errors are the words of what was wrong."""
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Read the command line."""
+        with plain_errors():
+            return super().make_context(*args, **options)
+
+    def invoke(self, context: click.Context) -> Any:
+        """Do what it asks for."""
+        with plain_errors(show_traceback=context.params.pop("traceback", False)):
+            return super().invoke(context)
+
+
+class Commands(click.Group):
+    """The project's own commands; those of Kedro are found here too, for their errors."""
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """One of the project's, or else of Kedro's."""
+        own = super().get_command(context, name)
+        return own or _make_plain(project_commands.get_command(context, name))
+
+
+def _make_plain(command: click.Command | None) -> click.Command | None:
+    """The same command, of a class that is plain besides what it was."""
+    plain = copy(command)
+    if plain is not None:
+        plain.__class__ = type("Plain", (PlainCommand, type(plain)), {})
+    return plain
+
+
+def split_params(context: click.Context, option: click.Parameter, value: Any) -> dict[str, Any]:
+    """`--params` as nested settings. Paths are taken as they are written: to YAML `~` is nothing, and 007 is 7.
+
+    Raises:
+        click.ClickException: if an item has no value, or is a part of a list.
+    """
+    if isinstance(value, dict):
+        return value
+    items = [item.strip() for item in value.split(",") if item.strip()]
+    for item in items:
+        name, equals, given = (part.strip() for part in item.partition("="))
+        if not equals or (given.startswith(("[", "{")) and not given.endswith(("]", "}"))):
+            remedy = "a list, or a path with a comma, goes into conf/local/parameters.yml"
+            raise click.ClickException(f"--params is split at commas, got '{item}'; {remedy}")
+        if not given:
+            what = PATHS.get(name, "a value")
+            remedy = f"give {what}, or null for none, and check that the shell variable in it is set"
+            raise click.ClickException(f"{name} is empty; {remedy}")
+    parameters: dict[str, Any] = _split_params(context, option, ",".join(items))
+    for item in items:
+        name, _, given = (part.strip() for part in item.partition("="))
+        if name in PATHS and given != "null":
+            put(parameters, name, given)
+    return parameters
+
+
+def _run_options() -> Iterator[click.Parameter]:
+    """Those of `kedro run`, and a switch."""
+    for option in map(copy, kedro_run.params):
+        if option.name == "params":
+            option.callback = split_params
+        yield option
+    words = "Show the whole traceback of an error, which is else kept in logs/errors.log."
+    yield click.Option(["--traceback", "--verbose", "-v"], is_flag=True, envvar=SWITCH, help=words)
+
+
+def _run(**given: Any) -> Any:
+    from kedro.framework.project import pipelines
+
+    if given["pipeline"] and given["pipelines"]:
+        remedy = "name all of them in --pipelines, separated by commas"
+        raise click.ClickException(f"--pipeline and --pipelines can't both be given; {remedy}")
+    require_names(given, pipelines)
+    if given["runner"] == "ParallelRunner":
+        given["runner"] = "brain_tumor.runner.ParallelRunner"
+    return kedro_run.callback(**given)  # type: ignore[misc]  # a command's function
+
+
+run = PlainCommand("run", callback=_run, params=[*_run_options()], help=kedro_run.help)
+"""`kedro run`, also what `python -m brain_tumor` does."""
+
+
+@click.group(name="brain-tumor", cls=Commands)
 def cli() -> None:
     """The project's own commands."""
 
 
-@dataclass
-class KedroRun:
-    """A part of a pipeline, run in another process; when its time is up it is queued again and goes on from its checkpoint.
-
-    Attributes:
-        parameters: of `--params`.
-        nodes: names of the nodes to run.
-    """
-
-    project: Path
-    env: str | None
-    pipeline: str
-    nodes: list[str]
-    parameters: dict[str, Any] = field(default_factory=dict)
-
-    def __call__(self) -> None:
-        """Run the nodes."""
-        from kedro.framework.session import KedroSession
-        from kedro.framework.startup import bootstrap_project
-
-        bootstrap_project(self.project)
-        with KedroSession.create(self.project, env=self.env, runtime_params=self.parameters) as session:
-            session.run(pipeline_names=[self.pipeline], node_names=self.nodes)  # type: ignore[call-arg]  # Kedro declares less than it gives
-
-    def checkpoint(self) -> "submitit.helpers.DelayedSubmission":
-        """What submitit queues when the time limit is near."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self)
+cli.add_command(run)
 
 
-@cli.command()
+@cli.command(cls=PlainCommand)
 @click.option("--pipeline", default="segmentation", show_default=True, help="What to run.")
 @click.option("--env", "-e", help="Kedro's configuration environment, such as full.")
-@click.option("--params", default="", callback=_split_params, help="Parameters to change, as in kedro run.")
+@click.option("--params", default="", callback=split_params, help="Parameters to change, as in kedro run.")
 @click.option("--networks", help="Only these, separated by commas.")
 @click.option("--executor", type=click.Choice(["slurm", "local"]), default="slurm", show_default=True, help="local: one job after another on this machine.")
 @click.option("--partition", help="SLURM partition.")
@@ -64,66 +122,17 @@ class KedroRun:
 @click.option("--logs", type=click.Path(path_type=Path), default=Path("logs"), show_default=True, help="Folder of the jobs' logs.")
 @click.pass_obj
 def submit(
-    project: ProjectMetadata, pipeline: str, env: str | None, params: dict[str, Any], networks: str | None, executor: str, logs: Path, **resources: Any
+    project: ProjectMetadata,
+    pipeline: str,
+    env: str | None,
+    params: dict[str, Any],
+    networks: str | None,
+    executor: str,
+    logs: Path,
+    **limits: Any,
 ) -> None:
     """Run a pipeline as cluster jobs: data, then one job for each experiment, then their comparison."""
-    try:
-        import submitit
-    except ImportError as error:
-        raise click.ClickException("kedro submit needs submitit: pip install 'brain-tumor-mri[cluster]'") from error
-    before, experiments, after = split_pipeline(pipeline, networks.split(",") if networks else None)
-    queue = submitit.AutoExecutor(folder=logs / "%j", cluster=executor, **({"slurm_max_num_timeout": 100} if executor == "slurm" else {}))
+    from brain_tumor.cluster import submit_jobs
 
-    def start(name: str, nodes: list[str], waits_for: Iterable[Any], gpus: int) -> Any:
-        queue.update_parameters(**_resources(executor, name, list(waits_for), gpus, resources))
-        devices = {"training": {"devices": gpus} | params.get("training", {})} if gpus > 1 and executor == "slurm" else {}
-        job = queue.submit(KedroRun(project.project_path, env, pipeline, nodes, params | devices))
-        click.echo(f"{name}: job {job.job_id}, {len(nodes)} nodes, log {job.paths.stdout}")
-        if executor == "local":
-            job.result()
-        return job
-
-    data = [start("data", before, [], 0)] if before else []
-    trained = [start(name, nodes, data, resources["gpus"]) for name, nodes in experiments.items()]
-    last = start("comparison", after, trained, 0) if after else [*data, *trained][-1]
-    click.echo(last.stderr().splitlines()[-1] if executor == "local" else "Submitted; watch with squeue --me")
-
-
-def split_pipeline(name: str, networks: list[str] | None = None) -> tuple[list[str], dict[str, list[str]], list[str]]:
-    """Nodes before the experiments, of each experiment, and after them. Without all of its networks a pipeline isn't compared.
-
-    Raises:
-        click.ClickException: if there is no such pipeline or network.
-    """
-    from kedro.framework.project import pipelines
-
-    if name not in pipelines:
-        raise click.ClickException(f"there is no pipeline '{name}'; pipelines are {', '.join(pipelines)}")
-    experiments: dict[str, list[str]] = {}
-    for node in pipelines[name].nodes:
-        if node.namespace and "." in node.namespace:
-            experiments.setdefault(node.namespace, []).append(node.name)
-    known = [experiment.split(".")[1] for experiment in experiments]
-    for network in networks or []:
-        if network not in known:
-            raise click.ClickException(f"there is no network '{network}' in {name}; networks are {', '.join(known)}")
-    chosen = {key: nodes for key, nodes in experiments.items() if networks is None or key.split(".")[1] in networks}
-    inside = {node for nodes in experiments.values() for node in nodes}
-    later = {node.name for node in pipelines[name].from_nodes(*inside).nodes} - inside if inside else set()
-    before = [node.name for node in pipelines[name].nodes if node.name not in inside | later]
-    return before, chosen, sorted(later) if len(chosen) == len(experiments) else []
-
-
-def _resources(executor: str, name: str, waits_for: list[Any], gpus: int, limits: dict[str, Any]) -> dict[str, Any]:
-    common = {"name": name, "timeout_min": int(limits["hours"] * 60)}
-    if executor == "local":
-        return common
-    slurm = {"slurm_signal_delay_s": 120, "slurm_cpus_per_task": limits["cpus"], "slurm_mem": f"{limits['memory']}GB", "slurm_gpus_per_node": gpus or None}
-    if limits["partition"]:
-        slurm["slurm_partition"] = limits["partition"]
-    if waits_for:
-        ids = ":".join(job.job_id for job in waits_for)
-        slurm["slurm_additional_parameters"] = {"dependency": f"afterok:{ids}", "kill-on-invalid-dep": "yes"}
-    else:
-        slurm["slurm_additional_parameters"] = {}
-    return common | slurm
+    chosen = networks.split(",") if networks else None
+    submit_jobs(project.project_path, pipeline, env, params, chosen, executor, logs, limits)

@@ -1,9 +1,6 @@
-"""What happens around every run: parameters are checked, and the last line says where the report is."""
+"""What happens around every run: parameters and inputs are checked, the last line names the report."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
-from itertools import product
 from pathlib import Path
 from time import perf_counter
 from typing import Any, cast
@@ -11,119 +8,130 @@ from typing import Any, cast
 from kedro.config import OmegaConfigLoader
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import DataCatalog
+from kedro.framework.project import pipelines
+from kedro.io import CatalogProtocol, DataCatalog, DatasetError
 from kedro.pipeline import Node, Pipeline
-from omegaconf import OmegaConf
+
+from brain_tumor.inputs import require_inputs, require_paths
+from brain_tumor.names import explain_unknown
+from brain_tumor.parameters import list_known, list_settings, put, require_known
+from brain_tumor.paths import resolve_paths
+from brain_tumor.values import check_values
 
 logger = logging.getLogger(__name__)
 
 
 class Parameters:
-    """A misspelt `--params` key is an error, not a run with the defaults; paths in a parameters file reach the catalog as those of `--params` do."""
+    """A misspelt parameter or a wrong value is an error before anything runs, not a run with the defaults.
+
+    A path means the same wherever it is given.
+    """
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Compare the keys given with those in the parameters files; let the catalog, which sees run parameters only, see the files' paths too.
+        """Check environment, names and values; write paths out.
+
+        The catalog sees run parameters only, so those of the files become run parameters too.
 
         Raises:
-            ValueError: naming the key, and the one that was probably meant.
+            ValueError: naming the key, the rule and what was got.
         """
         loader = cast("OmegaConfigLoader", context.config_loader)
-        written = OmegaConfigLoader(
-            loader.conf_source, loader.env, base_env=loader.base_env, default_run_env=loader.default_run_env, merge_strategy=loader.merge_strategy
-        )["parameters"]
-        _require_known(written, loader)
-        known = set(_paths(written))
-        for key in _paths(loader.runtime_params or {}):
-            parents = [key.rsplit(".", n)[0] for n in range(key.count(".") + 1)]
-            if key not in known and not any(_is_leaf(parent, written) for parent in parents):
-                raise _unknown(key, known, "parameters are in conf/*/parameters*.yml")
-        loader.runtime_params = {key: value for key, value in written.items() if isinstance(value, str | int)} | (loader.runtime_params or {})
+        require_environment(loader)
+        settings = list_settings(pipelines)
+        base, written, given = _read(loader, loader.base_env), _read(loader), loader.runtime_params or {}
+        known = list_known(base, settings)
+        for name in written:
+            if "." in name:
+                rule = "is one name with a dot in it; write it as a block in a block"
+                raise ValueError(f"'{name}' in a parameters file {rule}")
+        require_known(written, known, f"in conf/{loader.env or loader.default_run_env}/parameters*.yml")
+        require_known(given, known, "in --params")
+        merged = loader["parameters"]
+        self.paths = resolve_paths(merged)
+        single = {name: value for name, value in merged.items() if isinstance(value, str | int)}
+        loader.runtime_params = single | {name: value for name, value in given.items() if value is not None}
+        for name, path in self.paths.items():
+            put(loader.runtime_params, name, path)
+        check_values(loader["parameters"], settings, known)
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline) -> None:
-        """Say so where a source or a setting of the data is given to a run that takes the data as they were prepared before."""
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Refuse a run whose inputs aren't there. Report sources and settings that it is given and doesn't use."""
+        given = run_params["runtime_params"] or {}
+        unused = {name for name in require_paths(self.paths, pipeline, catalog) if name in given}
         at_work = {(node.namespace or "").split(".")[0] for node in pipeline.nodes}
         for task in ("segmentation", "classification"):
-            given = [key for key in run_params["runtime_params"] or {} if key in (f"{task}_source", f"data_{task}")]
-            if given and task in at_work and f"data_{task}" not in at_work:
-                logger.warning("this run prepares no data, so %s is not used: it takes what is prepared in data/", " and ".join(given))
+            late = [name for name in given if name in (f"{task}_source", f"data_{task}")]
+            if late and task in at_work and f"data_{task}" not in at_work:
+                words = "this run prepares no data, so %s is not used: it takes what is prepared in data/"
+                logger.warning(words, " and ".join(late))
+                unused -= {*late}
+        if unused:
+            logger.warning("this run doesn't use %s", " and ".join(sorted(unused)))
+        require_inputs(pipeline, catalog, pipelines, run_params["env"], with_params=bool(given))
 
 
-def _require_known(written: Mapping[str, Any], loader: OmegaConfigLoader) -> None:
-    """Refuse a name that no file of `conf/base` has: of a parameter, or in a block. What is deeper is checked by the settings that it becomes."""
-    files = sorted((Path(loader.conf_source) / str(loader.base_env)).rglob("parameters*.y*ml"))  # as they stand: only names are asked for
-    known = {path for file in files for path in _paths(cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.load(file)))) if path.count(".") < 2}
-    for key in _paths(written):
-        if key.count(".") < 2 and key not in known and not key.startswith("_"):
-            raise _unknown(key, known, f"it is in conf/{loader.env or loader.default_run_env}/parameters*.yml, and not in conf/{loader.base_env}")
-    for name in written:
-        if "." in name:
-            raise ValueError(f"'{name}' in a parameters file is one name with a dot in it; write it as a block in a block")
+def _read(loader: OmegaConfigLoader, env: str | None = None) -> dict[str, Any]:
+    """What the parameters files hold: those of one environment, or those of base and of the run's together."""
+    return OmegaConfigLoader(
+        loader.conf_source,
+        env or loader.env,
+        base_env=env or loader.base_env,
+        default_run_env=loader.default_run_env,
+        merge_strategy=loader.merge_strategy,
+    )["parameters"]
 
 
-def _unknown(key: str, known: Iterable[str], where: str) -> ValueError:
-    close = get_close_matches(key, known, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ";"
-    return ValueError(f"there is no parameter '{key}'{hint} {where}")
+def require_environment(loader: OmegaConfigLoader) -> None:
+    """Refuse an environment without a folder, wherever the configuration is: in a folder or in an archive.
+
+    Raises:
+        ValueError: naming those that there are.
+    """
+    env = loader.env or loader.default_run_env
+    files, folder = loader._fs, Path(loader._get_conf_env_path(env))  # Kedro has no public way into an archive
+    if not files.isdir(folder.as_posix()):
+        known = [Path(path).name for path in files.ls(folder.parent.as_posix(), detail=False) if files.isdir(path)]
+        raise ValueError(f"{explain_unknown('environment', env, known)} (--env; folders of {loader.conf_source})")
 
 
-def _paths(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in tree.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from _paths(value, f"{prefix}{key}.")
-
-
-def _is_leaf(path: str, tree: Any) -> bool:
-    """Whether the path ends at a value that isn't a block, where a block may be given instead."""
-    for key in path.split("."):
-        if not isinstance(tree, Mapping) or key not in tree:
-            return False
-        tree = tree[key]
-    return not isinstance(tree, Mapping)
-
-
-class Tracking:
-    """With `training.mlflow` set, test scores join the run of the training they belong to."""
+class Failures:
+    """What can't be read or written is called by its name in the catalog."""
 
     @hook_impl
-    def after_context_created(self, context: KedroContext) -> None:
-        """Remember where experiments are tracked."""
-        self.address = dict(context.params.get("training", {})).get("mlflow")  # a mapping, or the settings checked
+    def on_pipeline_error(self, error: Exception, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Put an entry's name in place of its class and all of its arguments.
 
-    @hook_impl
-    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        """Log the means of a network's metrics over the test patients, or its scores on each set of test images."""
-        task, _, entry = dataset_name.partition(".")
-        if not self.address or (task, entry.rpartition(".")[2]) not in (("segmentation", "summary"), ("classification", "scores")):
+        Raises:
+            DatasetError: in place of Kedro's.
+        """
+        if not isinstance(error, DatasetError):
             return
-        from mlflow import MlflowClient
-
-        network = dataset_name.split(".")[1]
-        client = MlflowClient(self.address)
-        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        runs = client.search_runs(experiments, f"tags.experiment = '{network}'", max_results=1)  # the last one; none if it was trained untracked
-        if task == "segmentation":
-            scores = {f"test_{row.metric}_{row.target}": row.mean for row in data.itertuples()}
-        else:
-            scores = {f"{row.test_set}_test_{row.metric}": row.value for row in data.dropna(subset="value").itertuples()}
-        for run, (name, value) in product(runs, scores.items()):
-            client.log_metric(run.info.run_id, name, value)
+        for name in sorted(pipeline.datasets()):
+            before, found, reason = str(error).partition(f" dataset {catalog.get(name)!s}.\n")
+            if found:
+                action = "read" if "loading" in before else "written"
+                raise DatasetError(f"{name} can't be {action}: {reason}") from error
 
 
 class RunSummary:
     """A line for each node, and a last one: which reports the run wrote, or else where its results are, and how long it took."""
 
+    def __init__(self) -> None:
+        self.places: dict[str, str] = {}
+
     @hook_impl
-    def before_pipeline_run(self) -> None:
-        """Start the clock."""
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Start the clock, number the nodes."""
         self.start = perf_counter()
+        nodes = pipeline.nodes
+        self.places = {node.name: f"{place}/{len(nodes)} " for place, node in enumerate(nodes, start=1)}
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
         """Say what is running."""
-        logger.info("> %s", node.name)
+        logger.info("> %s%s", self.places.get(node.name, ""), node.name)  # a spawned process has no numbers
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:

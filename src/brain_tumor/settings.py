@@ -1,9 +1,11 @@
 """Settings of the Kedro project."""
 
-from brain_tumor.hooks import Parameters, RunSummary, Tracking
+from brain_tumor.hooks import Failures, Parameters, RunSummary
 from brain_tumor.run_locks import RunLocks
+from brain_tumor.tracking import Tracking
 
-HOOKS = (Tracking(), RunSummary(), RunLocks(), Parameters())  # the last one is called first
+# The last one is called first. Failures raises, so that nothing is called after it.
+HOOKS = (Failures(), Tracking(), RunSummary(), RunLocks(), Parameters())
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

@@ -7,7 +7,6 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from kedro.pipeline import Pipeline
 from kedro.runner import ParallelRunner
 from support import copy_project, real, rows_of, run
@@ -122,8 +121,7 @@ def test_too_little_of_a_tissue_is_taken_for_another(finished, project):
     tissues, last = ["NCR", "ED", "ET"], int(before.max())
     other = last % 3 + 1
     least = {"ET": {"ml": 0}} | {tissues[last - 1]: {"ml": 1e6, "otherwise": tissues[other - 1]}}
-    (project / "conf/test/parameters_least.yml").write_text(yaml.safe_dump({"segmentation": {"prediction": {"least": least}}}))
-    run(project, node_names=[ONE[1]])
+    run(project, node_names=[ONE[1]], segmentation={"prediction": {"least": least}})
     (after,) = Store(project / data).read(np.arange(5), "found")
     assert last
     assert np.array_equal(after, np.where(before == last, other, before))

@@ -58,7 +58,7 @@ def train_network(
     task = ClassificationTask(build(experiment.network, **sizes), sizes["in_channels"], counts, recipe, engine.seed)
     require_explainable(task.network)
     fitted = fit(Job(task, train, validation, MONITOR, recipe, engine, checkpoints.of(mark)))
-    description = about | {"recipe": recipe.model_dump(), "seed": engine.seed, "kept": fitted.kept, "images": counts}
+    description = about | {"recipe": recipe.model_dump(), "seed": engine.seed, "kept": fitted.kept, "images": counts, "checkpoints": [mark]}
     network = TrainedNetwork(experiment.network, sizes, description, (fitted.weights,))
     logits = np.concatenate(list(find_logits(network, images, validation.rows, choose_device(engine))))
     temperature = metrics.fit_temperature(logits, images.read(validation.rows, "label")[0].astype(int))

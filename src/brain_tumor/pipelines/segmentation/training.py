@@ -59,7 +59,7 @@ def train_network(
         learned.append({"patients": rows["patient"].iloc[train].nunique(), "slices": len(train)})
         marks.append(fingerprint(settings, about, train.tolist(), validation.tolist()))
         fitted.append(_fit(slices, train, validation, experiment.network, sizes, initial, recipe, engine, checkpoints.of(marks[-1])))
-    description = about | {"window": window.shape, "recipe": recipe.model_dump(), "seed": engine.seed, "kept": [f.kept for f in fitted]}
+    description = about | {"window": window.shape, "recipe": recipe.model_dump(), "seed": engine.seed, "kept": [f.kept for f in fitted], "checkpoints": marks}
     before, known = _look_back(initial, about, splits, held_out)
     description |= {"learned_from": learned, "started_from": before, "validation_patients": held_out}
     description["patients"] = sorted({*splits.loc[splits["split"] != TEST, "patient"], *known})

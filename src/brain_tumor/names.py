@@ -1,0 +1,48 @@
+"""What a misspelt name was meant to be."""
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+SHOWN = 4
+"""Names that are suggested, at most."""
+
+LISTED = 12
+"""Names that are all listed, at most."""
+
+
+def nearest(word: str, names: Iterable[str]) -> list[str]:
+    """Names that a word may stand for.
+
+    They end in it, or it abbreviates them (`lr`), or they are spelled nearly so, or it is a part of them; in this order.
+
+    >>> nearest("lr", ["epochs", "learning_rate"])
+    ['learning_rate']
+    >>> nearest("classic_unet", ["segmentation.classic_unet", "segmentation.recipe"])
+    ['segmentation.classic_unet']
+    """
+    last = {name: name.rpartition(".")[2] for name in names}
+    ends = [name for name in last if f".{name}".endswith(f".{word}")]
+    abbreviated = [name for name, end in last.items() if "".join(part[:1] for part in end.split("_")) == word]
+    close = get_close_matches(word, last, n=1)
+    if not close:
+        alike = get_close_matches(word, last.values(), n=1)
+        close = [name for name, end in last.items() if end in alike]
+    parts = [name for name in last if word in re.split(r"[._]", name) or name.startswith(word)]
+    return (ends or abbreviated or close or parts)[:SHOWN]
+
+
+def did_you_mean(suggestions: list[str]) -> str:
+    """The suggestions as a question, empty without any."""
+    *first, last = [f"'{name}'" for name in suggestions] or [""]
+    return f"did you mean {' or '.join([', '.join(first)] * bool(first) + [last])}?" if suggestions else ""
+
+
+def explain_unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """That there is nothing of that name, what was probably meant, and what there is unless that is much."""
+    names = sorted(other for other in known if not other.startswith(("_", ".")))
+    question = did_you_mean(nearest(name, names))
+    listed = f"{kind}s are {', '.join(names)}"
+    if len(names) > LISTED:
+        listed = "" if question else f"none of the {len(names)} {kind}s has a name like it"
+    return f"there is no {kind} '{name}'; {' '.join(filter(None, [question, listed]))}"
