@@ -15,6 +15,8 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Node, Pipeline
 from omegaconf import OmegaConf
 
+from brain_tumor.up_to_date import UpToDate
+
 logger = logging.getLogger(__name__)
 
 
@@ -113,7 +115,14 @@ class Tracking:
 
 
 class RunSummary:
-    """A line for each node, and a last one: which reports the run wrote, or else where its results are, and how long it took."""
+    """A line for each node, and a last one: which reports the run wrote, or else where its results are, and how long it took.
+
+    Args:
+        up_to_date: which nodes were left out.
+    """
+
+    def __init__(self, up_to_date: UpToDate) -> None:
+        self.up_to_date = up_to_date
 
     @hook_impl
     def before_pipeline_run(self) -> None:
@@ -130,6 +139,8 @@ class RunSummary:
         """Say where the reports are, or else the folder that all results are in."""
         minutes, seconds = divmod(round(perf_counter() - self.start), 60)
         took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+        if self.up_to_date.skipped:
+            took += f"; {self.up_to_date.skipped} of {self.up_to_date.total} nodes were up to date"
         paths = {name: catalog[name]._describe().get("filepath") for name in sorted(pipeline.outputs())}
         reports = [str(path or name) for name, path in paths.items() if name.endswith("report")]
         folders = sorted({str(Path(path).parent) for path in paths.values() if path})
