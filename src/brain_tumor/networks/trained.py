@@ -16,6 +16,10 @@ else:
     Weights = dict
 
 
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""What normalisation keeps beside its parameters. A network with other buffers would have to be added here."""
+
+
 @dataclass(frozen=True)
 class TrainedNetwork:
     """Everything needed to use a network, and nothing of how it was trained.
@@ -70,8 +74,8 @@ class TrainedNetwork:
 
     @property
     def parameters(self) -> int:
-        """Number of trainable parameters of one member."""
-        return sum(p.numel() for p in build(self.name, **self.sizes).parameters())
+        """Number of trainable parameters of one member, counted in its weights: building the network to ask it takes a second where it is large."""
+        return sum(value.numel() for name, value in self.members[0].items() if name.rpartition(".")[2] not in STATISTICS)
 
 
 def write_network(path: Path, network: TrainedNetwork) -> None:
