@@ -76,8 +76,8 @@ def compose_report(
     figures: Mapping[str, bytes],
     scores: Mapping[str, pd.DataFrame],
     drawn: Mapping[str, Mapping[str, bytes]],
-    attention: Sequence[tuple[pd.DataFrame, Mapping[str, bytes]]],
-    networks: Sequence[TrainedNetwork],
+    attention: Mapping[str, tuple[pd.DataFrame, Mapping[str, bytes]]],
+    networks: Mapping[str, TrainedNetwork],
 ) -> str:
     """The page of one run: the answer, the comparison, each network, attention, the data, settings and versions.
 
@@ -85,17 +85,17 @@ def compose_report(
         tables: comparison, differences, costs, index, splits.
         about: the description of the prepared store.
         figures: of the comparison, name > PNG.
-        scores: network > rows `set`, `patient`, `target`, `metric`, `value`.
-        drawn: network > name > PNG.
-        attention: of each network that attends, the summary of its maps, and name > PNG or GIF.
-        networks: all of them, for what they say of how they were trained.
+        scores: experiment > rows `set`, `patient`, `target`, `metric`, `value`.
+        drawn: experiment > name > PNG.
+        attention: experiment > the summary of its maps, and name > PNG or GIF; of those whose network attends.
+        networks: experiment > its network, for what it says of how it was trained.
     """
     comparison, differences, costs, index, splits = tables
     best = rank(comparison, about)["network"].iloc[0]
-    sections = [_comparison(comparison, differences, protocol(about, networks), best, scores), _protocols(comparison)]
+    sections = [_comparison(comparison, differences, protocol(about, list(networks.values())), best, scores), _protocols(comparison)]
     sections += [_reference(comparison)] if set(about["tissues"]) == REFERENCE_TISSUES else []
     sections += [_costs(costs, figures), *(_network(name, scores[name], drawn[name]) for name in scores)]
-    sections += [_attention(*each, networks) for each in attention]
+    sections += [_attention(name, *each, networks[name]) for name, each in attention.items()]
     sections += [_data(index, splits, about), describe_settings(settings, TRAINING)]
     title = f"Segmentation of {about['data_set']}"
     table = ("Mean Dice of test patients' volumes, and 95 % interval over patients", score_targets(comparison))
@@ -157,7 +157,9 @@ def _costs(costs: pd.DataFrame, figures: Mapping[str, bytes]) -> Section:
         "(`prediction.flips`), Dice is of that. Operations are counted for a forward pass of one slice; a training step takes about three times as many. "
         "Seconds are of this run on its device, beside whatever else it ran."
     )
-    return Section("What a network costs", text, [("", costs)], [Picture(figures[name], WORDS[name]) for name in ("2_costs", "3_parameters")])
+    return Section(
+        "What a network costs", text, [("", costs)], [Picture(figures[name], WORDS[name]) for name in ("2_costs", "3_parameters") if name in figures]
+    )
 
 
 def _network(name: str, scores: pd.DataFrame, figures: Mapping[str, bytes]) -> Section:
@@ -167,10 +169,8 @@ def _network(name: str, scores: pd.DataFrame, figures: Mapping[str, bytes]) -> S
     return Section(name, "", [("Dice of each test patient's volume", table.reset_index())], pictures, [_patients({name: scores})])
 
 
-def _attention(summary: pd.DataFrame, figures: Mapping[str, bytes], networks: Sequence[TrainedNetwork]) -> Section:
-    name = summary["network"].iloc[0]
-    (network,) = [each for each in networks if each.name == name]
-    taught = network.description["recipe"].get("attention_weight", 0) > 0 and any(name.startswith("gates.") for name in summary["map"])
+def _attention(name: str, summary: pd.DataFrame, figures: Mapping[str, bytes], network: TrainedNetwork) -> Section:
+    taught = network.description["recipe"].get("attention_weight", 0) > 0 and summary["map"].str.startswith("gates.").any()
     text = ATTENTION + TAUGHT * taught + FIRST * (len(network.members) > 1)
     shown = with_intervals(summary, "mean", ["map"], across="metric").fillna("")
     return Section(f"Attention of {name}", text, [("What each map means", shown)], [Picture(png, WORDS[figure], name) for figure, png in figures.items()])

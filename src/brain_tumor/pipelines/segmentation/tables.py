@@ -34,10 +34,12 @@ def _say_start(network: TrainedNetwork) -> str:
     if not before:
         return ""
     if before.get("scored") is None:
-        return f"{network.name} started from weights whose file doesn't say whom they learned from: its scores may flatter."
+        return f"{network.experiment} started from weights whose file doesn't say whom they learned from: its scores may flatter."
     if before["scored"]:
-        return f"{network.name} started from weights that had learned from patients who are scored here ({', '.join(before['scored'])}): its scores flatter."
-    return f"{network.name} started from weights that had learned from none of these patients, by their names."
+        return (
+            f"{network.experiment} started from weights that had learned from patients who are scored here ({', '.join(before['scored'])}): its scores flatter."
+        )
+    return f"{network.experiment} started from weights that had learned from none of these patients, by their names."
 
 
 def of_test(comparison: pd.DataFrame, protocol: str = VOLUME) -> pd.DataFrame:
