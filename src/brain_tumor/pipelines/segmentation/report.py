@@ -157,9 +157,8 @@ def _costs(costs: pd.DataFrame, figures: Mapping[str, bytes]) -> Section:
         "(`prediction.flips`), Dice is of that. Operations are counted for a forward pass of one slice; a training step takes about three times as many. "
         "Seconds are of this run on its device, beside whatever else it ran."
     )
-    return Section(
-        "What a network costs", text, [("", costs)], [Picture(figures[name], WORDS[name]) for name in ("2_costs", "3_parameters") if name in figures]
-    )
+    pictures = [Picture(figures[name], WORDS[name]) for name in ("2_costs", "3_parameters") if name in figures]
+    return Section("What a network costs", text, [("", costs)], pictures)
 
 
 def _network(name: str, scores: pd.DataFrame, figures: Mapping[str, bytes]) -> Section:
