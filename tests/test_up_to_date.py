@@ -63,6 +63,12 @@ def remember(chopped, cache):
     return chopped
 
 
+def soil(frozen):
+    note("soil")
+    (DIARY.parent / "frozen.txt").write_text(frozen + "!")
+    return frozen
+
+
 def spill(carrot):
     note("spill")
     (DIARY.parent / "carrot.txt").write_text(carrot + "!")
@@ -74,8 +80,8 @@ EVERYTHING = {"freeze", "chop", "serve"}
 class Kitchen:
     """A project of three nodes, carrot > frozen > chopped > dish, with a parameter and a shelf of files."""
 
-    def __init__(self, folder, runner):
-        self.folder, self.runner = folder, runner
+    def __init__(self, folder, runner, monkeypatch):
+        self.folder, self.runner, self.monkeypatch = folder, runner, monkeypatch
         for name, text in {"__init__.py": "", "knife.py": KNIFE, "cook.py": COOK}.items():
             self.write(f"kitchen/{name}", text)
         self.write("carrot.txt", "carrot")
@@ -114,6 +120,7 @@ class Kitchen:
             "train": Node(cook.train, ["chopped", "params:engine"], "trained", name="train"),
             "remember": Node(cook.remember, ["chopped", "cache"], "remembered", name="remember"),
             "spill": Node(cook.spill, "carrot", "spilt", name="spill"),
+            "soil": Node(cook.soil, "frozen", "remembered", name="soil"),
             "taste": Node(cook.cut, "frozen", "taste", name="taste"),  # kept in memory
             "tell": Node(cook.freeze, "taste", "trained", name="tell"),
             "inference": Node(cook.freeze, "carrot", "trained", name="freeze", namespace="inference_segmentation"),
@@ -127,6 +134,7 @@ class Kitchen:
         diary.unlink(missing_ok=True)
         pipeline, catalog, hooks = pipeline or self.pipeline, self.catalog, _create_hook_manager()
         hooks.register(hook := UpToDate())
+        self.monkeypatch.setattr("kedro.runner.task.settings", Mock(HOOKS=[hook], DISABLE_HOOKS_FOR_PLUGINS=()))  # of forked processes
         hook.after_context_created(Mock(spec=KedroContext, project_path=self.folder))
         about = {"run_params": {"run_id": str(id(hook)), "node_names": None} | run_params, "pipeline": pipeline, "catalog": catalog}
         whole = pipeline.nodes
@@ -149,7 +157,7 @@ class Kitchen:
 def kitchen(request, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(code_digest, "STARTED", float("inf"))  # the toy is written by this process
-    yield Kitchen(tmp_path, request.param)
+    yield Kitchen(tmp_path, request.param, monkeypatch)
     for name in ("kitchen", "kitchen.cook", "kitchen.knife"):
         sys.modules.pop(name, None)
 
@@ -308,7 +316,36 @@ def test_a_cache_is_no_input_and_is_filled_again_when_it_was_emptied(kitchen):
 
 
 def test_an_input_that_changed_during_the_run_is_not_what_outputs_were_made_from(kitchen):
-    kitchen.extra = ["spill"]
+    kitchen.extra = ["spill", "soil"]
     kitchen.run()
-    assert not (kitchen.folder / "data/.provenance/spill.json").exists()
-    assert "spill" in kitchen.run()
+    records = {file.stem for file in (kitchen.folder / "data/.provenance").iterdir()}
+    assert not records & {"spill", "soil"}, "neither the one that edits an input of all, nor the one that edits what another made"
+    assert {"spill", "soil"} <= kitchen.run()
+
+
+def test_a_runner_that_runs_nothing_makes_nothing_up_to_date(kitchen):
+    kitchen.run()
+    kitchen.salt = 2
+    whole, kitchen.runner = kitchen.runner, DryRunner
+    assert kitchen.run() == set()
+    kitchen.runner = whole
+    assert kitchen.run() == {"chop", "serve"}
+
+
+class DryRunner(SequentialRunner):
+    def _run(self, *args, **kwargs):
+        pass
+
+
+def test_processes_that_are_spawned_are_told_of_the_run(kitchen):
+    """Their hooks are new ones, which nobody has told where records are."""
+    pipeline, catalog = kitchen.pipeline, kitchen.catalog
+    first, other = UpToDate(), UpToDate()
+    first.after_context_created(Mock(spec=KedroContext, project_path=kitchen.folder))
+    first.before_pipeline_run({"run_id": "now"}, pipeline, catalog)
+    (freeze, *_) = pipeline.nodes
+    other.before_node_run(freeze, catalog)
+    kitchen.write("frozen.txt", "CARROT")
+    other.after_dataset_saved("frozen", freeze)
+    first.on_pipeline_error(pipeline)
+    assert kitchen.run() == {"chop", "serve"}

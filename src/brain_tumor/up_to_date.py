@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 RUN_ALL = "BRAIN_TUMOR_RUN_ALL"
 """A variable of the environment: if it is set, every node runs."""
 
+RUN = "BRAIN_TUMOR_RUN"
+"""A variable of the environment that tells the processes of a run of it."""
+
 FOLDER = Path("data/.provenance")
 
 ALWAYS = ("inference_segmentation", "inference_classification")
@@ -54,13 +57,11 @@ class Provenance:
         code: of the node's function, of what it imports, and versions of libraries.
         inputs: of each input and parameter.
         outputs: of each output, and of the caches that the node fills.
-        run: when the run began in which they were made.
     """
 
     code: str
     inputs: dict[str, str]
     outputs: dict[str, str]
-    run: str
 
     def changes(self, now: "Provenance") -> list[str]:
         """Names of what isn't the same any more."""
@@ -73,6 +74,23 @@ class NotComparableError(Exception):
     """What a node is made from can't be compared with what it was made from: it always runs."""
 
 
+@dataclass(frozen=True)
+class Run:
+    """What processes that run nodes have to know of the run.
+
+    Attributes:
+        id: when it began.
+        folder: of the records.
+        before: digests of parameters and of other inputs of the pipeline, when the run began.
+        makers: output > the node of the run that makes it.
+    """
+
+    id: str
+    folder: str
+    before: dict[str, str]
+    makers: dict[str, str]
+
+
 class UpToDate:
     """Leaves the nodes that are up to date out of a run, and writes down what the others made their outputs from.
 
@@ -83,7 +101,9 @@ class UpToDate:
 
     def __init__(self) -> None:
         self.total = self.skipped = 0
-        self._catalog: DataCatalog | None = None  # of the run in progress; None in a process that was spawned
+        self._run: Run | None = None
+        self._entries: dict[str, tuple[DataCatalog, dict[str, str]]] = {}
+        self._saved: dict[str, set[str]] = defaultdict(set)
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -93,12 +113,11 @@ class UpToDate:
     @hook_impl(trylast=True)  # other hooks see the whole pipeline
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Take the nodes that are up to date out of the pipeline. Nodes that were asked for by name run."""
-        self._catalog, self._run, self._whole = catalog, run_params["run_id"], dict(vars(pipeline))
-        self._maker = {output: node.name for node in pipeline.nodes for output in node.outputs}
-        self._saved: dict[str, set[str]] = defaultdict(set)
-        self._loaded: dict[str, dict[str, str]] = {}
-        entries = Entries(catalog)
-        self._before = {name: state for name in pipeline.inputs() if (state := entries.try_state(name))}
+        entries, self._whole = Entries(catalog), dict(vars(pipeline))
+        before = {name: state for name in pipeline.inputs() if (state := entries.try_state(name))}
+        makers = {output: node.name for node in pipeline.nodes for output in node.outputs}
+        self._run = Run(run_params["run_id"], str(self._folder), before, makers)
+        os.environ[RUN] = json.dumps(asdict(self._run))  # processes that are spawned have this, and hooks that know nothing
         named = run_params.get("node_names") or run_params.get("only_missing_outputs")
         stale = pipeline.nodes if named or os.environ.get(RUN_ALL) else self._find_stale(pipeline, entries)
         self.total, self.skipped = len(pipeline.nodes), len(pipeline.nodes) - len(stale)
@@ -116,7 +135,7 @@ class UpToDate:
         return [node for node in pipeline.nodes if node in stale]
 
     def _is_up_to_date(self, node: Node, entries: "Entries") -> bool:
-        was = self._read(node.name)
+        was = _read(self._folder, node.name)
         if was is None or (node.namespace or "").split(".")[0] in ALWAYS:
             return False
         try:
@@ -128,29 +147,27 @@ class UpToDate:
         return not changed
 
     @hook_impl
-    def before_node_run(self, node: Node) -> None:
+    def before_node_run(self, node: Node, catalog: DataCatalog) -> None:
         """Remember what was loaded that no node of this run makes: simulated and downloaded sources are written when they are loaded."""
-        if self._catalog is not None:
-            entries = Entries(self._catalog)
-            outside = [name for name in node.inputs if name in self._before and not _is_parameter(name)]
-            self._loaded[node.name] = {name: state for name in outside if (state := entries.try_state(name))}
+        if self._run is None and RUN in os.environ:
+            self._run = Run(**json.loads(os.environ[RUN]))
+        if self._run is not None:
+            entries = Entries(catalog)
+            outside = [name for name in node.inputs if name not in self._run.makers and not _is_parameter(name)]
+            loaded = {name: state for name in outside if (state := entries.try_state(name))}
+            self._entries[node.name] = catalog, self._run.before | loaded
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
         """When all outputs of a node are saved, write down what they were made from."""
-        if self._catalog is None:
-            return
-        self._saved[node.name].add(dataset_name)
-        if self._saved[node.name] == set(node.outputs):
-            self._write(node)
+        if self._run is not None:
+            self._saved[node.name].add(dataset_name)
+            if self._saved[node.name] == set(node.outputs):
+                self._write(node, self._run)
 
     @hook_impl(tryfirst=True)  # other hooks see the whole pipeline
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog, run_result: dict[str, Any]) -> None:
-        """Write down what nodes did in processes where no hook is called; hand the pipeline back as it was, with all of its outputs."""
-        for node in pipeline.nodes:
-            was = self._read(node.name)
-            if was is None or was.run != self._run:
-                self._write(node)
+        """Hand the pipeline back as it was, with all of its outputs."""
         self._end(pipeline)
         run_result |= {name: catalog[name] for name in pipeline.outputs()}
 
@@ -161,35 +178,36 @@ class UpToDate:
 
     def _end(self, pipeline: Pipeline) -> None:
         _become(pipeline, self._whole)
-        self._catalog = None
+        self._run = None
+        os.environ.pop(RUN, None)
 
-    def _write(self, node: Node) -> None:
+    def _write(self, node: Node, run: Run) -> None:
         """Write the record of a node that has run, unless one of its inputs was changed meanwhile by somebody else."""
         from brain_tumor.datasets.atomic import replacing
 
-        assert self._catalog is not None
-        parameters = {name: state for name, state in self._before.items() if _is_parameter(name)}
+        catalog, loaded = self._entries[node.name]
+        parameters = {name: state for name, state in loaded.items() if _is_parameter(name)}
         try:
-            now = Entries(self._catalog, parameters).find_provenance(node, self._run)
+            now = Entries(catalog, parameters).find_provenance(node)
         except NotComparableError:
             return
-        if all(self._is_as_used(node, name, state) for name, state in now.inputs.items()):
-            with replacing(self._folder / f"{node.name}.json") as draft:
+        used = loaded | self._read_makers(node, run)
+        if all(used.get(name) == state for name, state in now.inputs.items()):
+            with replacing(Path(run.folder) / f"{node.name}.json") as draft:
                 draft.write_text(json.dumps(asdict(now), indent=1), encoding="utf-8")
 
-    def _is_as_used(self, node: Node, name: str, state: str) -> bool:
-        """Whether an input is as the node of this run left it that makes it; as it was when loaded, if none does."""
-        if name in self._maker:
-            maker = self._read(self._maker[name])
-            return maker is not None and maker.outputs.get(name) == state
-        loaded = self._loaded.get(node.name, {}).get(name)
-        return state == loaded if loaded else self._before.get(name) in (ABSENT, state)
+    def _read_makers(self, node: Node, run: Run) -> dict[str, str]:
+        """Digests of a node's inputs as nodes of this run left them."""
+        made = {name: _read(Path(run.folder), run.makers[name]) for name in node.inputs if name in run.makers}
+        return {name: record.outputs.get(name, "") if record else "" for name, record in made.items()}
 
-    def _read(self, node: str) -> Provenance | None:
-        try:
-            return Provenance(**json.loads((self._folder / f"{node}.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return None
+
+def _read(folder: Path, node: str) -> Provenance | None:
+    """The record of a node; None if there is none that can be read."""
+    try:
+        return Provenance(**json.loads((folder / f"{node}.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _become(pipeline: Pipeline, attributes: Mapping[str, Any]) -> None:
@@ -204,7 +222,7 @@ class Entries:
         self._catalog = catalog
         self._states = dict(states or {})
 
-    def find_provenance(self, node: Node, run: str = "") -> Provenance:
+    def find_provenance(self, node: Node) -> Provenance:
         """What a node's outputs are made from, and the outputs.
 
         Raises:
@@ -218,7 +236,7 @@ class Entries:
         if ABSENT in (outputs[name] for name in node.outputs):
             raise NotComparableError
         classes = {type(self._catalog[name]) for name in (*node.outputs, *inputs) if not _is_parameter(name)}
-        return Provenance(_digest(str(node), _digest_function(node), sorted(map(_digest_class, classes)), versions()), inputs, outputs, run)
+        return Provenance(_digest(str(node), _digest_function(node), sorted(map(_digest_class, classes)), versions()), inputs, outputs)
 
     def find_state(self, name: str) -> str:
         """Digest of a parameter, or of how an entry is kept and of its files."""

@@ -136,7 +136,8 @@ def _protocols(comparison: pd.DataFrame) -> Section:
         ("Protocol “slice”: mean over test slices that show tumour", of_test(comparison, SLICE).pivot_table(index=index, **options)),
     ]
     text = (
-        "fpr and fnr: rates of false positives and of misses. hd95_mm: 95th percentile of the distance between surfaces in millimetres, 373.13 where one "
+        "fpr and fnr: rates of false positives and of misses. A rate of nothing is left out: recall and misses where a tissue isn't there, precision where "
+        "none is found. hd95_mm: 95th percentile of the distance between surfaces in millimetres, 373.13 where one "
         f"mask is empty; surface_dice: share of the surfaces within {TOLERANCE:g} mm. Distances need a volume: they are missing where a patient's slices don't "
         "lie at equal distances."
     )
