@@ -11,7 +11,6 @@ import logging
 import os
 import platform
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -103,7 +102,7 @@ class UpToDate:
         self.total = self.skipped = 0
         self._run: Run | None = None
         self._entries: dict[str, tuple[DataCatalog, dict[str, str]]] = {}
-        self._saved: dict[str, set[str]] = defaultdict(set)
+        self._saved: dict[str, set[str]] = {}
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -155,7 +154,7 @@ class UpToDate:
             entries = Entries(catalog)
             outside = [name for name in node.inputs if name not in self._run.makers and not _is_parameter(name)]
             loaded = {name: state for name in outside if (state := entries.try_state(name))}
-            self._entries[node.name] = catalog, self._run.before | loaded
+            self._entries[node.name], self._saved[node.name] = (catalog, self._run.before | loaded), set()
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:

@@ -170,7 +170,8 @@ def _network(name: str, scores: pd.DataFrame, figures: Mapping[str, bytes]) -> S
 
 
 def _attention(name: str, summary: pd.DataFrame, figures: Mapping[str, bytes], network: TrainedNetwork) -> Section:
-    taught = network.description["recipe"].get("attention_weight", 0) > 0 and summary["map"].str.startswith("gates.").any()
+    gated = bool(summary["map"].str.startswith("gates.").any())
+    taught = gated and network.description["recipe"].get("attention_weight", 0) > 0
     text = ATTENTION + TAUGHT * taught + FIRST * (len(network.members) > 1)
     shown = with_intervals(summary, "mean", ["map"], across="metric").fillna("")
     return Section(f"Attention of {name}", text, [("What each map means", shown)], [Picture(png, WORDS[figure], name) for figure, png in figures.items()])
