@@ -48,6 +48,15 @@ def run(project: Path, pipeline: str = "segmentation", node_names: list[str] | N
         return session.run(pipeline_names=[pipeline], node_names=node_names, runner=runner)
 
 
+def read_code_again() -> None:
+    """What a new process does: no digest of code is remembered."""
+    from brain_tumor import code_digest
+
+    for function in vars(code_digest).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
+
+
 def ask_who_works(workers: int) -> tuple[int, set[int]]:
     """This process, and those that do work for it. Here and not in a test, for processes to find it."""
     from brain_tumor.data.parallel import WorkerSettings, for_each  # whose annotations are checked with what is defined here

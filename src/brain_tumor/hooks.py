@@ -16,6 +16,7 @@ from brain_tumor.inputs import require_inputs, require_paths
 from brain_tumor.names import explain_unknown
 from brain_tumor.parameters import list_known, list_settings, put, require_known
 from brain_tumor.paths import resolve_paths
+from brain_tumor.up_to_date import UpToDate
 from brain_tumor.values import check_values
 
 logger = logging.getLogger(__name__)
@@ -116,9 +117,14 @@ class Failures:
 
 
 class RunSummary:
-    """A line for each node, and a last one: which reports the run wrote, or else where its results are, and how long it took."""
+    """A line for each node, and a last one: which reports the run wrote, or else where its results are, and how long it took.
 
-    def __init__(self) -> None:
+    Args:
+        up_to_date: which nodes were left out.
+    """
+
+    def __init__(self, up_to_date: UpToDate) -> None:
+        self.up_to_date = up_to_date
         self.places: dict[str, str] = {}
 
     @hook_impl
@@ -138,6 +144,8 @@ class RunSummary:
         """Say where the reports are, or else the folder that all results are in."""
         minutes, seconds = divmod(round(perf_counter() - self.start), 60)
         took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+        if self.up_to_date.skipped:
+            took += f"; {self.up_to_date.skipped} of {self.up_to_date.total} nodes were up to date"
         paths = {name: catalog[name]._describe().get("filepath") for name in sorted(pipeline.outputs())}
         reports = [str(path or name) for name, path in paths.items() if name.endswith("report")]
         folders = sorted({str(Path(path).parent) for path in paths.values() if path})

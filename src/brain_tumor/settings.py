@@ -3,9 +3,11 @@
 from brain_tumor.hooks import Failures, Parameters, RunSummary
 from brain_tumor.run_locks import RunLocks
 from brain_tumor.tracking import Tracking
+from brain_tumor.up_to_date import UpToDate
 
+_up_to_date = UpToDate()
 # The last one is called first. Failures raises, so that nothing is called after it.
-HOOKS = (Failures(), Tracking(), RunSummary(), RunLocks(), Parameters())
+HOOKS = (Failures(), Tracking(), RunSummary(_up_to_date), _up_to_date, RunLocks(), Parameters())
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

@@ -128,6 +128,39 @@ def test_figures_round_trip_and_old_ones_go(tmp_path):
     dataset.save({"b": Figure()})
     assert list(dataset.load()) == ["b"]
     assert dataset.load()["b"].startswith(b"\x89PNG")
+    assert not (tmp_path / "figures/a.png").exists()
+
+
+def test_figures_of_somebody_else_stay_and_are_not_shown(tmp_path):
+    dataset = FiguresDataset(filepath=str(tmp_path))
+    (tmp_path / "my_thesis.png").write_bytes(b"mine")
+    (tmp_path / ".b.png.draft").write_bytes(b"half")
+    dataset.save({"a": Figure(), "b": Figure()})
+    dataset.save({"b": Figure()})
+    assert (tmp_path / "my_thesis.png").read_bytes() == b"mine"
+    assert list(dataset.load()) == ["b"]
+    (tmp_path / ".figures.json").unlink()  # as in a folder that an earlier version wrote
+    assert list(dataset.load()) == ["b", "my_thesis"]
+    dataset.save({"b": Figure()})
+    assert (tmp_path / "my_thesis.png").exists()
+
+
+def test_figures_of_a_run_that_was_killed_while_it_wrote_go_too(tmp_path, monkeypatch):
+    dataset = FiguresDataset(filepath=str(tmp_path))
+    monkeypatch.setattr(dataset, "_render", lambda figure: figure.savefig(io.BytesIO()) or b"png" if figure.get_suptitle() else 1 / 0)
+    with pytest.raises(DatasetError, match="division"):
+        dataset.save({"a": Figure(), "b": Figure()} | {"a": _titled("a")})
+    assert (tmp_path / "a.png").exists()
+    monkeypatch.undo()
+    dataset.save({"b": Figure()})
+    assert sorted(dataset.load()) == ["b"]
+    assert not (tmp_path / "a.png").exists()
+
+
+def _titled(title):
+    figure = Figure()
+    figure.suptitle(title)
+    return figure
 
 
 def test_animations_are_gifs_of_all_frames(tmp_path, rng):

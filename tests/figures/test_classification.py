@@ -14,7 +14,7 @@ def save(figure):
 def test_figures_show_what_is_there(rng):
     log = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.5], "validation_loss": [1.1, 0.7]})
     log = log.assign(validation_accuracy=[0.4, 0.8], validation_macro_f1=[0.3, 0.8], validation_likelihood=[0.3, 0.5])
-    save(figures.draw_curves(log, "t"))
+    save(figures.draw_curves(log, 1, "t"))
     confusion = figures.draw_confusion({"one": np.array([[3, 1], [0, 0]]), "two": np.array([[1, 0], [0, 1]])}, ["a", "b"], "t")
     assert [text.get_text() for text in confusion.axes[0].texts] == ["3", "1", "0", "0"]
     save(confusion)

@@ -17,6 +17,7 @@ from brain_tumor.metrics.segmentation import (
     to_labels,
 )
 
+NAN = float("nan")
 TARGETS = {"NCR": (1,), "ED": (2,), "ET": (3,), "WT": (1, 2, 3), "TC": (1, 3)}
 
 
@@ -30,16 +31,16 @@ def counts_of(truth, found, patients):
     [
         ((6, 2, 4, 8), 12 / 18, 6 / 12, 14 / 20, 2 / 10, 4 / 10, 6 / 8, 6 / 10),  # worked by hand
         ((5, 0, 0, 15), 1, 1, 1, 0, 0, 1, 1),
-        ((5, 0, 0, 0), 1, 1, 1, 0, 0, 1, 1),
-        ((0, 0, 0, 20), 1, 1, 1, 0, 0, 1, 1),  # nothing there, nothing found
-        ((0, 7, 0, 13), 0, 0, 13 / 20, 7 / 20, 1, 0, 0),  # nothing there, something found
-        ((0, 0, 7, 13), 0, 0, 13 / 20, 0, 1, 0, 0),  # something there, nothing found
+        ((5, 0, 0, 0), 1, 1, 1, NAN, 0, 1, 1),  # nothing but tumour
+        ((0, 0, 0, 20), 1, 1, 1, 0, NAN, NAN, NAN),  # nothing there, nothing found
+        ((0, 7, 0, 13), 0, 0, 13 / 20, 7 / 20, NAN, 0, NAN),  # nothing there, something found
+        ((0, 0, 7, 13), 0, 0, 13 / 20, 0, 1, NAN, 0),  # something there, nothing found
         ((0, 3, 7, 10), 0, 0, 10 / 20, 3 / 13, 1, 0, 0),
     ],
 )
 def test_scores_by_hand(counts, dice, iou, accuracy, fpr, fnr, precision, recall):
     expected = {"dice": dice, "iou": iou, "accuracy": accuracy, "fpr": fpr, "fnr": fnr, "precision": precision, "recall": recall}
-    assert score(pd.DataFrame([counts], columns=COUNTS)).loc[0].to_dict() == pytest.approx(expected)
+    assert score(pd.DataFrame([counts], columns=COUNTS)).loc[0].to_dict() == pytest.approx(expected, nan_ok=True)
 
 
 def test_counts_by_hand():
@@ -120,3 +121,24 @@ def test_comparison_is_paired():
 def test_labels_from_probabilities():
     probability = np.array([[[[255, 127, 130]], [[200, 127, 131]], [[0, 0, 255]]]], np.uint8)
     assert to_labels(probability).tolist() == [[[1, 0, 3]]]
+
+
+def test_a_rate_that_is_not_defined_is_left_out_of_the_mean():
+    """Of two patients one has no ET, and one false pixel of it: he has no recall, and doesn't pull the mean to a half."""
+    counts = pd.DataFrame({"patient": ["a", "b"], "slice": 0, "target": "ET", "tp": [8, 0], "fp": [0, 1], "fn": [2, 0], "tn": [10, 19]})
+    summary = summarise_patients(score_patients(counts)).set_index("metric")
+    assert summary.loc["recall", ["mean", "patients"]].tolist() == [0.8, 1]
+    assert summary.loc["fnr", ["mean", "patients"]].tolist() == pytest.approx([0.2, 1])
+    assert summary.loc["precision", ["mean", "patients"]].tolist() == [0.5, 2]
+    assert summary.loc["dice", "patients"] == 2
+    slices = summarise_slices(counts.assign(tp=[8, 0], fn=[2, 0]), ["ET"]).set_index("metric")
+    assert slices.loc["recall", "mean"] == 0.8
+
+
+def test_slices_that_show_another_tissue_have_no_recall_of_this_one():
+    """Two patients with oedema, one without ET: recall of ET is the other's."""
+    rows = [("a", "ED", 5, 0, 0), ("a", "ET", 3, 0, 1), ("b", "ED", 5, 0, 0), ("b", "ET", 0, 2, 0)]
+    counts = pd.DataFrame(rows, columns=["patient", "target", "tp", "fp", "fn"]).assign(slice=0, tn=10)
+    summary = summarise_slices(counts, ["ED", "ET"]).set_index(["target", "metric"])
+    assert summary.loc[("ET", "recall"), ["mean", "patients"]].tolist() == [0.75, 1]
+    assert summary.loc[("ED", "recall"), ["mean", "patients"]].tolist() == [1, 2]

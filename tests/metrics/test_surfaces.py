@@ -50,3 +50,9 @@ def test_slices_that_make_a_volume_and_those_that_do_not():
     many = np.zeros((19, 2, 2), np.uint8) + 7
     volume, step = to_volume(many, np.delete(np.arange(20), 4))
     assert (step, volume[:, 0, 0].tolist()) == (1, [7] * 4 + [0] + [7] * 15)
+
+
+def test_slices_of_one_number_make_no_volume():
+    assert to_volume(np.zeros((4, 8, 8), np.uint8), np.array([3, 3, 3, 3])) is None
+    assert to_volume(np.zeros((4, 8, 8), np.uint8), np.array([3, 4, 4, 5])) is None
+    assert to_volume(np.zeros((3, 8, 8), np.uint8), np.array([5, 3, 4])) is not None

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from brain_tumor.networks import build
+from brain_tumor.networks import NETWORKS, build
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
 
 SIZES = {"n_filters": 4}
@@ -17,6 +17,14 @@ def test_several_members_answer_with_the_mean_of_their_probabilities():
         torch.testing.assert_close(trained.module()(x).sigmoid(), expected, atol=1e-5, rtol=0)
         assert torch.equal(trained.member(1)(x), networks[1](x))
     assert trained.parameters == sum(p.numel() for p in networks[0].parameters())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_parameters_are_counted_in_the_weights(name, monkeypatch):
+    network = build(name)
+    trained = TrainedNetwork(name, {}, {}, (network.state_dict(),))
+    monkeypatch.setattr("brain_tumor.networks.trained.build", None)
+    assert trained.parameters == sum(p.numel() for p in network.parameters())
 
 
 def test_file_holds_every_member(tmp_path):

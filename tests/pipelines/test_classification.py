@@ -1,5 +1,10 @@
+import json
+import logging
 import re
+import shutil
+from dataclasses import replace
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,9 +13,12 @@ from support import copy_project, rows_of, run
 
 from brain_tumor.data.store import Store
 from brain_tumor.datasets import NetworkDataset
+from brain_tumor.figures.classification import draw_curves
 from brain_tumor.metrics.classification import fit_temperature
 from brain_tumor.networks import networks_of
-from brain_tumor.pipelines.classification.nodes import choose_explained, train_network
+from brain_tumor.networks.trained import read_network, write_network
+from brain_tumor.pipeline_registry import register_pipelines
+from brain_tumor.pipelines.classification.nodes import choose_explained, require_unseen, train_network
 from brain_tumor.pipelines.classification.report import _elsewhere
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.classify import find_logits
@@ -162,6 +170,90 @@ def test_test_images_that_all_have_a_copy_are_refused_before_training(finished, 
         train_network(images, splits, Checkpoints(tmp_path), ExperimentSettings(network="cnn"), ClassificationRecipe(), EngineSettings())
 
 
+def test_a_network_that_learned_from_other_sets_is_refused(finished, project, images):
+    """As when the policy changes, and only what comes after training is run."""
+    shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
+    run(project, "data_engineering", classification_source=str(images), data_classification={"split": {"policy": "official"}})
+    with pytest.raises(ValueError, match="cnn learned from other images than the sets name now, perhaps from copies of test images; train it again"):
+        run(project, "classification", node_names=["classification.cnn.predict_images"])
+
+
+def read_splits(project):
+    return pd.read_csv(project / "data/05_model_input/classification/splits.csv", keep_default_na=False)
+
+
+def test_a_network_of_other_images_is_refused(finished):
+    data = finished / "data"
+    network = NetworkDataset(filepath=str(data / "06_models/classification/cnn/network.safetensors")).load()
+    store, splits = Store(data / "03_primary/classification/images.h5"), read_splits(finished)
+    require_unseen(network, store, splits)
+    require_unseen(network, store, splits.replace({"split": {"validation": "train"}}))  # it knows both
+    stretched = replace(network, description=network.description | {"fit": "stretch"})
+    with pytest.raises(ValueError, match="cnn learned from images whose fit was stretch, but it is pad now; train it again"):
+        require_unseen(stretched, store, splits)
+    about = {key: value for key, value in network.description.items() if key != "learned_images"}
+    with pytest.raises(ValueError, match="the file of cnn doesn't say which images it learned from"):
+        require_unseen(replace(network, description=about), store, splits)
+
+
+@pytest.mark.parametrize("node", ["cnn.explain_images", "cnn.draw_results", "compare_networks"])
+def test_predictions_of_images_that_have_been_replaced_are_refused(finished, project, node):
+    """As when the images are prepared again in another order: each heat would be another image's."""
+    shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
+    with h5py.File(project / "data/03_primary/classification/images.h5", "a") as file:
+        file.attrs["description"] = json.dumps(json.loads(file.attrs["description"]) | {"fingerprint": "another"})
+    with pytest.raises(ValueError, match=r"predictions\.h5 was not made from the rows that .*images\.h5 holds now"):
+        run(project, "classification", node_names=[f"classification.{node}"])
+
+
+@pytest.mark.parametrize("node", ["score_images", "explain_images", "draw_results"])
+def test_predictions_of_weights_that_have_been_replaced_are_refused(finished, project, node):
+    shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
+    path = project / "data/06_models/classification/cnn/network.safetensors"
+    network = read_network(path)
+    write_network(path, replace(network, members=({name: value * 0.5 for name, value in network.members[0].items()},)))
+    with pytest.raises(ValueError, match=r"predictions\.h5 was not made by the weights that cnn has now"):
+        run(project, "classification", node_names=[f"classification.cnn.{node}"])
+
+
+def test_predictions_of_other_test_images_are_refused(finished, project):
+    shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
+    splits = read_splits(project)
+    first = splits.index[splits["split"] == "test"][0]
+    splits.loc[first, "split"] = ""
+    splits.to_csv(project / "data/05_model_input/classification/splits.csv", index=False)
+    with pytest.raises(ValueError, match=r"has predictions of 28 images, which aren't the 27 test images of the sets; predict again"):
+        run(project, "classification", node_names=["classification.cnn.score_images"])
+
+
+def test_second_run_runs_nothing(finished, images, caplog):
+    with caplog.at_level(logging.INFO):
+        run(finished, "classification", classification_source=str(images))
+    assert "31 of 31 nodes are up to date" in caplog.text
+    assert not [message for message in caplog.messages if message.startswith("> ")]
+
+
+def test_two_experiments_on_one_network_are_compared(finished, project):
+    shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
+    nodes = [node.name for node in register_pipelines()["classification"].nodes]
+    compared = [name for name in nodes if name.startswith("classification.") and name.count(".") == 1]
+    again = [name for name in nodes if name.startswith("classification.alexnet.")] + compared
+    run(project, "classification", node_names=again, classification={"alexnet": {"network": "cnn"}})
+    folder = project / "data/08_reporting/classification"
+    assert list(pd.read_csv(folder / "comparison.csv")["network"].unique()) == NETWORKS
+    assert len(pd.read_csv(folder / "differences.csv")) == 6
+    assert {row[0] for row in rows_of((folder / "model_card.md").read_text(), "Networks")[1:]} == set(NETWORKS)
+
+
+def test_the_epoch_whose_weights_were_kept_is_marked():
+    """The last one, where the recipe keeps it, though another one validates better."""
+    scores = [f"validation_{name}" for name in ("loss", "accuracy", "macro_f1", "likelihood")]
+    log = pd.DataFrame({"epoch": [1, 2, 3], "train_loss": 1.0} | {name: [0.1, 0.9, 0.5] for name in scores})
+    lines = [line for axes in draw_curves(log, 3, "").axes for line in axes.lines if line.get_linestyle() == ":"]
+    assert [line.get_xdata()[0] for line in lines] == [3]
+    assert lines[0].get_label() == "epoch kept: 3"
+
+
 def test_notebook_runs_on_the_finished_project(finished, execute_notebook):
     cells = execute_notebook("classification", finished)
     assert all(cell["outputs"] or cell["source"].startswith("%load_ext") for cell in cells)
@@ -169,8 +261,6 @@ def test_notebook_runs_on_the_finished_project(finished, execute_notebook):
 
 
 def test_registered_pipelines():
-    from brain_tumor.pipeline_registry import register_pipelines
-
     nodes = register_pipelines()["classification"].nodes
     assert {node.namespace.split(".")[0] for node in nodes} == {"data_classification", "classification"}
     assert {node.namespace for node in nodes} >= {f"classification.{name}" for name in NETWORKS}

@@ -1,6 +1,9 @@
 import json
 import logging
+import re
 import shutil
+import sys
+import types
 from dataclasses import replace
 
 import h5py
@@ -16,8 +19,9 @@ from brain_tumor.data.store import Store
 from brain_tumor.data.window import find_window
 from brain_tumor.datasets import NetworkDataset
 from brain_tumor.metrics.segmentation import METRICS
-from brain_tumor.networks import networks_of
+from brain_tumor.networks import NETWORKS, build, networks_of
 from brain_tumor.networks.trained import read_network, write_network
+from brain_tumor.pipeline_registry import register_pipelines
 from brain_tumor.pipelines.segmentation.card import _limits
 from brain_tumor.pipelines.segmentation.comparison import compare_networks
 from brain_tumor.pipelines.segmentation.evaluation import require_unseen
@@ -26,6 +30,7 @@ from brain_tumor.pipelines.segmentation.training import train_network
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.fit import fit
 from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
+from brain_tumor.up_to_date import RUN_ALL
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +221,9 @@ def test_notebook_runs_on_what_the_pipeline_wrote(finished, execute_notebook):
     assert "gates.3" in shown
 
 
-def test_second_run_prepares_nothing(finished, sample, caplog):
+def test_second_run_prepares_nothing(finished, sample, caplog, monkeypatch):
+    """Nor do nodes that run again for another reason."""
+    monkeypatch.setenv(RUN_ALL, "1")
     store = finished / "data/03_primary/segmentation/slices.h5"
     before = store.stat().st_mtime_ns
     with caplog.at_level(logging.INFO):
@@ -224,6 +231,52 @@ def test_second_run_prepares_nothing(finished, sample, caplog):
     assert store.stat().st_mtime_ns == before
     assert "0 new or changed since the last run" in caplog.text
     assert "same files, same settings" in caplog.text
+
+
+def test_second_run_runs_nothing_and_says_where_the_report_is(finished, sample, caplog):
+    reports = [finished / "data/08_reporting/segmentation" / name for name in ("report.html", "attention_unet/attention_summary.csv")]
+    before = [report.stat().st_mtime_ns for report in reports]
+    with caplog.at_level(logging.INFO):
+        results = run(finished, segmentation_source=str(sample))
+    assert [report.stat().st_mtime_ns for report in reports] == before
+    assert results["segmentation.report"].load().startswith("<!")
+    assert "44 of 44 nodes are up to date" in caplog.text
+    assert re.fullmatch(r"Report: .*segmentation/report\.html \(\d+ s; 44 of 44 nodes were up to date\)", caplog.messages[-1])
+
+
+def nodes_run(caplog):
+    return {message.removeprefix("> ") for message in caplog.messages if message.startswith("> ")}
+
+
+def test_what_changed_and_all_that_is_made_from_it_runs_again(finished, sample, caplog):
+    """Files that were lost, edited or replaced, a checkpoint deleted, a setting; never what isn't made from them."""
+    every = {node.name for node in register_pipelines()["segmentation"].nodes}
+    network = {name for name in every if name.startswith("segmentation.attention_unet.")}
+    compared = {f"segmentation.{name}" for name in ("compare_networks", "write_report", "write_model_card")}
+    data = finished / "data"
+
+    def run_again(**params):
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            run(finished, segmentation_source=str(sample), **params)
+        return nodes_run(caplog)
+
+    (data / "08_reporting/segmentation/model_card.md").unlink()
+    assert run_again() == {"segmentation.write_model_card"}
+    (data / "08_reporting/segmentation/attention_unet/attention_figures/1_maps.png").write_bytes(b"edited")
+    assert run_again() == {"segmentation.attention_unet.draw_attention", "segmentation.write_report"}
+    given = data / "06_models/segmentation/attention_unet/network.safetensors"
+    given.write_bytes(given.read_bytes() + b" ")  # as if replaced; written again from its checkpoint
+    assert run_again() == network | compared
+    assert run_again() == set()
+    shutil.rmtree(next((data / "06_models/segmentation/attention_unet/checkpoints").iterdir()))
+    assert run_again() == network | compared
+    assert "attention_unet: training" in caplog.text
+    predicted = run_again(segmentation={"prediction": {"flips": False}})
+    assert predicted >= {f"segmentation.{name}.predict_patients" for name in networks_of("segmentation")}
+    assert not [name for name in predicted if name.startswith("data_segmentation.") or name.endswith("train_network")]
+    run_again()
+    assert run_again() == set()
 
 
 def test_networks_see_the_window_that_holds_every_brain(project, sample, caplog):
@@ -313,7 +366,8 @@ def test_store_that_does_not_match_the_network_is_refused(finished, tmp_path):
         train_network(slices, splits, Checkpoints(tmp_path), experiment, SegmentationRecipe(), EngineSettings(), 1, None)
 
 
-def test_trained_network_is_taken_from_its_checkpoint(finished, sample, caplog):
+def test_trained_network_is_taken_from_its_checkpoint(finished, sample, caplog, monkeypatch):
+    monkeypatch.setenv(RUN_ALL, "1")
     file = NetworkDataset(filepath=str(finished / "data/06_models/segmentation/classic_unet/network.safetensors"))
     before = file.load()
     with caplog.at_level(logging.INFO):
@@ -467,14 +521,77 @@ def test_maps_of_slices_that_have_been_replaced_are_refused(finished, project):
         run(project, node_names=["segmentation.attention_unet.draw_attention"])
 
 
+def test_two_experiments_on_one_network_are_compared(finished, project):
+    """Their names tell them apart in tables, reports and cards; attention that isn't there is refused before training."""
+    shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
+    nodes = [node.name for node in register_pipelines()["segmentation"].nodes]
+    compared = [name for name in nodes if name.startswith("segmentation.") and name.count(".") == 1]
+    again = [name for name in nodes if name.startswith("segmentation.improved_unet.")] + compared
+    run(project, node_names=again, segmentation={"improved_unet": {"network": "classic_unet", "sizes": {"n_filters": 6}, "epochs": 1}})
+    folder = project / "data/08_reporting/segmentation"
+    comparison = pd.read_csv(folder / "comparison.csv")
+    counts = comparison.groupby("network", sort=False)["parameters"].first()
+    assert list(counts.index) == networks_of("segmentation")
+    assert counts["improved_unet"] == sum(p.numel() for p in build("classic_unet", n_filters=6).parameters())
+    assert len(pd.read_csv(folder / "differences.csv")) == 4 * 3 * 5
+    card = (folder / "model_card.md").read_text()
+    assert {row[0]: row[3] for row in rows_of(card, "Networks")[1:]}["improved_unet"] == "in_channels 4, out_channels 3, n_filters 6"
+    assert ">improved_unet</h2>" in (folder / "report.html").read_text()
+    with pytest.raises(ValueError, match=r"the attention of segmentation\.attention_unet is examined, but classic_unet has none"):
+        run(project, node_names=["segmentation.attention_unet.train_network"], segmentation={"attention_unet": {"network": "classic_unet"}})
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """A network whose size isn't a number of filters."""
+    import torch
+
+    class Tiny(torch.nn.Conv2d):
+        def __init__(self, *, in_channels=4, out_channels=3, width=3):
+            super().__init__(in_channels, out_channels, width, padding=width // 2)
+
+    module = types.ModuleType("brain_tumor.networks.tiny", "One convolution.")
+    module.Tiny = Tiny
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(NETWORKS, "tiny", ("segmentation", "Tiny"))
+
+
+def test_a_network_without_filters_is_compared_too(finished, tiny):
+    folder, names = finished / "data", [name for name in networks_of("segmentation") if name != "tiny"]
+    networks = {f"{name}.network": read_network(folder / f"06_models/segmentation/{name}/network.safetensors") for name in names}
+    networks["classic_unet.network"] = replace(networks["classic_unet.network"], name="tiny", sizes={"width": 5})
+    tables = {
+        f"{name}.{table}": pd.read_csv(folder / f"08_reporting/segmentation/{name}/{table}.csv")
+        for table in ("summary", "patient_scores", "cost")
+        for name in names
+    }
+    slices = Store(folder / "03_primary/segmentation/slices.h5")
+    *_, figures = compare_networks(slices, **tables, **networks)
+    (axes,) = figures["3_parameters"].axes
+    assert [line.get_label() for line in axes.lines] == ["improved_unet", "attention_unet", "residual_attention_unet"]
+    alone = {name: entry for name, entry in (networks | tables).items() if name.startswith("classic_unet.")}
+    *_, figures = compare_networks(slices, **alone)
+    assert list(figures) == ["1_targets", "2_costs"]
+
+
+def test_answers_of_weights_that_have_been_replaced_are_refused(finished, project):
+    shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
+    path = project / "data/06_models/segmentation/attention_unet/network.safetensors"
+    network = read_network(path)
+    write_network(path, replace(network, members=({name: value * 0.5 for name, value in network.members[0].items()},)))
+    for node, store in (("draw_results", "predictions"), ("draw_attention", "attention_maps")):
+        with pytest.raises(ValueError, match=rf"{store}\.h5 was not made by the weights that attention_unet has now; run what makes it again"):
+            run(project, node_names=[f"segmentation.attention_unet.{node}"])
+
+
 def test_networks_tested_on_different_patients_are_not_compared(finished):
     folder, slices = finished / "data/08_reporting/segmentation", Store(finished / "data/03_primary/segmentation/slices.h5")
     names = networks_of("segmentation")[:2]
-    tables = [pd.read_csv(folder / name / f"{table}.csv") for table in ("summary", "patient_scores", "cost") for name in names]
-    compare_networks(slices, *tables)
-    tables[3]["patient"] = "another"
+    tables = {f"{name}.{table}": pd.read_csv(folder / name / f"{table}.csv") for table in ("summary", "patient_scores", "cost") for name in names}
+    compare_networks(slices, **tables)
+    tables[f"{names[1]}.patient_scores"]["patient"] = "another"
     with pytest.raises(ValueError, match=f"{names[0]} and {names[1]} were tested on different patients"):
-        compare_networks(slices, *tables)
+        compare_networks(slices, **tables)
 
 
 def test_other_settings_have_checkpoints_of_their_own(finished, tmp_path):
@@ -484,7 +601,7 @@ def test_other_settings_have_checkpoints_of_their_own(finished, tmp_path):
     cases.append({"engine": EngineSettings(device="cpu", precision="fp32", seed=1)})
     for case in [*cases, {}]:
         train(finished, tmp_path, **{"recipe": short} | case)
-    assert len(list(tmp_path.iterdir())) == len(cases)
+    assert len(list((tmp_path / "classic_unet/checkpoints").iterdir())) == len(cases)
 
 
 def test_nobody_to_validate_with_is_said(finished, tmp_path):
@@ -515,12 +632,12 @@ def train(finished, folder, *, recipe=None, sizes=None, folds=1, initial_weights
     splits = pd.read_csv(finished / "data/05_model_input/segmentation/splits.csv") if splits is None else splits
     experiment = ExperimentSettings(network="classic_unet", sizes=sizes or {"n_filters": 4})
     engine = engine or EngineSettings(device="cpu", precision="fp32")
-    return train_network(store, splits, Checkpoints(folder), experiment, recipe or SegmentationRecipe(), engine, folds, initial_weights)
+    return train_network(
+        store, splits, Checkpoints(folder / "classic_unet/checkpoints"), experiment, recipe or SegmentationRecipe(), engine, folds, initial_weights
+    )
 
 
 def test_registered_pipelines():
-    from brain_tumor.pipeline_registry import register_pipelines
-
     pipelines = register_pipelines()
     assert isinstance(pipelines["segmentation"], Pipeline)
     assert {"data_engineering", "segmentation", "__default__"} <= set(pipelines)

@@ -1,6 +1,7 @@
 """Figures as PNG files and animations as GIF files in one folder."""
 
 import io
+import json
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from brain_tumor.datasets.preview import show_image
 from brain_tumor.figures.segmentation_data import Animation
 
 SUFFIXES = (".png", ".gif")
+
+WRITTEN = ".figures.json"
+"""A file in the folder with the names of those that were written there: others are somebody else's."""
 
 
 class FiguresDataset(AbstractDataset[dict[str, Figure | Animation], dict[str, bytes]]):
@@ -35,15 +39,27 @@ class FiguresDataset(AbstractDataset[dict[str, Figure | Animation], dict[str, by
         return {file.stem: file.read_bytes() for file in self._files()}
 
     def save(self, data: dict[str, Figure | Animation]) -> None:
-        """Write the figures; files of figures that are no longer drawn go."""
-        written = set()
-        for name, figure in data.items():
-            path = self._folder / f"{name}{'.gif' if isinstance(figure, Animation) else '.png'}"
-            with replacing(path) as draft:
+        """Write the figures; of those that were written before, the ones that are no longer drawn go."""
+        files = {f"{name}{'.gif' if isinstance(figure, Animation) else '.png'}": figure for name, figure in data.items()}
+        before = self._written() or set()
+        self._note(before | set(files))  # if the run ends here, none of them is taken for somebody else's
+        for name, figure in files.items():
+            with replacing(self._folder / name) as draft:
                 draft.write_bytes(self._render(figure))
-            written.add(path)
-        for file in set(self._files()) - written:
-            file.unlink()
+        for name in before - set(files):
+            (self._folder / name).unlink(missing_ok=True)
+        self._note(set(files))
+
+    def _note(self, names: set[str]) -> None:
+        with replacing(self._folder / WRITTEN) as draft:
+            draft.write_text(json.dumps(sorted(names)), encoding="utf-8")
+
+    def _written(self) -> set[str] | None:
+        """Names of the files that were written here; None if that isn't known, as of folders of earlier versions."""
+        try:
+            return set(json.loads((self._folder / WRITTEN).read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return None
 
     def preview(self, width: int = 800) -> ImagePreview:
         """All of them on one sheet, each `width` pixels wide; of an animation its last frame.
@@ -56,7 +72,9 @@ class FiguresDataset(AbstractDataset[dict[str, Figure | Animation], dict[str, by
         return show_image(_lay_out([_open(file) for file in self._files()], width))
 
     def _files(self) -> list[Path]:
-        return sorted(file for file in self._folder.glob("*") if file.suffix in SUFFIXES)
+        written = self._written()
+        files = [file for file in self._folder.glob("*") if file.suffix in SUFFIXES and not file.name.startswith(".")]
+        return sorted(file for file in files if written is None or file.name in written)
 
     def _render(self, figure: Figure | Animation) -> bytes:
         content = io.BytesIO()

@@ -20,8 +20,8 @@ class Looked:
     heat: Float[np.ndarray, "s s"]
 
 
-def draw_curves(log: pd.DataFrame, title: str) -> Figure:
-    """Losses and validation scores over the epochs; the epoch that is kept marked."""
+def draw_curves(log: pd.DataFrame, kept: float, title: str) -> Figure:
+    """Losses and validation scores over the epochs; the epoch whose weights are `kept` marked."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     losses, scores = figure.subplots(1, 2)
     for name in ("train_loss", "validation_loss"):
@@ -30,8 +30,7 @@ def draw_curves(log: pd.DataFrame, title: str) -> Figure:
     losses.legend(frameon=False)
     for name in ("validation_accuracy", "validation_macro_f1", "validation_likelihood"):
         scores.plot(log["epoch"], log[name], marker=".", label=name.removeprefix("validation_").replace("_", " "))
-    best = log.loc[log["validation_likelihood"].idxmax(), "epoch"]
-    scores.axvline(best, color="0.6", linestyle=":", label=f"highest likelihood: {best:.0f}")
+    scores.axvline(kept, color="0.6", linestyle=":", label=f"epoch kept: {kept:.0f}")
     scores.set(xlabel="epoch", ylabel="on validation images", ylim=(0, 1.02))
     scores.legend(frameon=False, fontsize="small")
     return _finish(figure, title)

@@ -78,7 +78,7 @@ def draw_examples(examples: Sequence[Example], modalities: Sequence[str], tissue
     figure = Figure(figsize=(1.75 * len(columns), 1.95 * len(examples) + 0.8), layout="constrained")
     grid = figure.subplots(len(examples), len(columns), squeeze=False)
     for row, example in zip(grid, examples, strict=True):
-        for axes, plane in zip(row, example.image, strict=False):
+        for axes, plane in zip(row[: len(modalities)], example.image, strict=True):
             show(axes, grey(plane))
         scan = example.image[0]
         pictures = [paint(scan, example.truth), _heat(example.probability.max(0)), paint(scan, example.predicted), _errors(example)]

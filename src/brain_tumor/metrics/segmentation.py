@@ -48,21 +48,21 @@ def count_slices(truth: UInt8[np.ndarray, "n h w"], predicted: UInt8[np.ndarray,
 def score(counts: pd.DataFrame) -> pd.DataFrame:
     """A column for each of METRICS, from columns of COUNTS.
 
-    Rule of BraTS 2020 for empty masks: nothing there and nothing found is right (Dice, IoU, precision, recall 1); nothing there and
-    something found, or something there and nothing found, is wrong (0). The rate of misses is 1 - recall throughout.
+    Rule of BraTS 2020 for empty masks: nothing there and nothing found is right (Dice and IoU 1), one of them empty is wrong (0). A rate of nothing is
+    not defined (NaN): without tumour there is no recall and no rate of misses, where nothing is found there is no precision.
     """
     tp, fp, fn, tn = (counts[name].to_numpy(float) for name in COUNTS)
-    right = tp + fp + fn == 0
+    empty = tp + fp + fn == 0
 
     def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-        return np.where(right, 1.0, np.divide(part, whole, out=np.zeros_like(part), where=whole > 0))
+        return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
 
     recall = ratio(tp, tp + fn)
     columns = {
-        "dice": ratio(2 * tp, 2 * tp + fp + fn),
-        "iou": ratio(tp, tp + fp + fn),
-        "accuracy": (tp + tn) / (tp + fp + fn + tn),
-        "fpr": np.divide(fp, fp + tn, out=np.zeros_like(fp), where=fp + tn > 0),
+        "dice": np.where(empty, 1.0, ratio(2 * tp, 2 * tp + fp + fn)),
+        "iou": np.where(empty, 1.0, ratio(tp, tp + fp + fn)),
+        "accuracy": ratio(tp + tn, tp + fp + fn + tn),
+        "fpr": ratio(fp, fp + tn),
         "fnr": 1 - recall,
         "precision": ratio(tp, tp + fp),
         "recall": recall,
@@ -76,11 +76,14 @@ def score_patients(counts: pd.DataFrame) -> pd.DataFrame:
     Args:
         counts: `patient`, `target` and COUNTS of each slice.
     """
-    return score(counts.groupby(["patient", "target"], sort=False)[COUNTS].sum()).rename_axis("metric", axis=1).stack().rename("value").reset_index()
+    scores = score(counts.groupby(["patient", "target"], sort=False)[COUNTS].sum()).rename_axis("metric", axis=1)
+    return scores.stack(future_stack=True).rename("value").reset_index()  # a score that isn't defined has a row too
 
 
 def summarise_patients(scores: pd.DataFrame) -> pd.DataFrame:
-    """Protocol `volume`: mean, median and 95 % interval over patients for each target and metric. NaN is left out: no volume, no distance.
+    """Protocol `volume`: mean, median and 95 % interval over patients for each target and metric.
+
+    A score that isn't defined (NaN) is left out: no volume, no distance; no tumour, no recall. `patients` are those who have the score.
 
     Args:
         scores: rows `patient`, `target`, `metric`, `value`.
@@ -108,7 +111,8 @@ def summarise_slices(counts: pd.DataFrame, whole: Sequence[str]) -> pd.DataFrame
     rows = []
     for target, group in scores.groupby("target", sort=False):
         for metric in METRICS:
-            patients = group.groupby("patient")[metric].agg(["sum", "count"]).to_numpy(float)
+            defined = group.dropna(subset=metric)
+            patients = defined.groupby("patient")[metric].agg(["sum", "count"]).to_numpy(float)
             rows.append((SLICE, target, metric, group[metric].mean(), group[metric].median(), *interval_of_ratio(*patients.T), len(patients)))
     return pd.DataFrame(rows, columns=SUMMARY)
 

@@ -20,9 +20,9 @@ FARTHEST = 373.13
 def to_volume(slices: UInt8[np.ndarray, "n h w"], numbers: Int[np.ndarray, " n"]) -> tuple[UInt8[np.ndarray, "d h w"], int] | None:
     """Slices at their heights, and how many slice numbers lie between two of them; None if they make no volume.
 
-    They do if there are at least three at equal distances, of which at most one in ten is missing; a missing one is empty.
+    They do if there are at least three at equal distances, each once, of which at most one in ten is missing; a missing one is empty.
     """
-    if len(numbers) < FEWEST_SLICES:
+    if len(numbers) < FEWEST_SLICES or len(np.unique(numbers)) < len(numbers):
         return None
     step = int(np.gcd.reduce(np.diff(numbers)))
     heights = (numbers - numbers.min()) // step

@@ -2,6 +2,7 @@
 
 from difflib import get_close_matches
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,8 +38,17 @@ def build(name: str, **sizes: float) -> "nn.Module":
         close = get_close_matches(name, NETWORKS, n=1)
         hint = f"did you mean '{close[0]}'? " if close else ""
         raise ValueError(f"there is no network '{name}'; {hint}networks are {', '.join(NETWORKS)}")
+    return _find_class(name)(**sizes)
+
+
+def takes(name: str, size: str) -> bool:
+    """Whether a network has a size of this name."""
+    return size in signature(_find_class(name)).parameters
+
+
+def _find_class(name: str) -> "type[nn.Module]":
     _, class_name = NETWORKS[name]
-    return getattr(import_module(f"brain_tumor.networks.{name}"), class_name)(**sizes)
+    return getattr(import_module(f"brain_tumor.networks.{name}"), class_name)
 
 
 def networks_of(task: str) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brain_tumor.data.store import Store
 from brain_tumor.networks import build
 
 if TYPE_CHECKING:
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     Weights = dict[str, Tensor]
 else:
     Weights = dict
+
+
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""What normalisation keeps beside its parameters. A network with other buffers would have to be added here."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,11 @@ class TrainedNetwork:
     sizes: dict[str, Any]
     description: dict[str, Any]
     members: tuple[Weights, ...]
+
+    @property
+    def experiment(self) -> str:
+        """The experiment that it was trained in, by which it is told from others of its kind; in earlier files the name of the network."""
+        return self.description.get("experiment", self.name)
 
     def module(self) -> "nn.Module":
         """The network with its weights, in evaluation mode; the mean of its members where there are several."""
@@ -70,8 +80,18 @@ class TrainedNetwork:
 
     @property
     def parameters(self) -> int:
-        """Number of trainable parameters of one member."""
-        return sum(p.numel() for p in build(self.name, **self.sizes).parameters())
+        """Number of trainable parameters of one member, counted in its weights: building the network to ask it takes a second where it is large."""
+        return sum(value.numel() for name, value in self.members[0].items() if name.rpartition(".")[2] not in STATISTICS)
+
+
+def require_made_by(made: Store, network: TrainedNetwork) -> None:
+    """Refuse a store of what a network answered, if the network has been replaced since.
+
+    Raises:
+        ValueError: if the answers are of other weights.
+    """
+    if made.description.get("weights") != network.digest:
+        raise ValueError(f"{made.path} was not made by the weights that {network.experiment} has now; run what makes it again, such as the whole pipeline")
 
 
 def write_network(path: Path, network: TrainedNetwork) -> None:

@@ -26,6 +26,11 @@ class Checkpoints:
 
     folder: Path
 
+    @property
+    def experiment(self) -> str:
+        """The experiment whose networks are trained here: the folder is `{experiment}/checkpoints`."""
+        return self.folder.absolute().parent.name
+
     def of(self, fingerprint: str) -> "Checkpoints":
         """The part that belongs to these settings and data."""
         return Checkpoints(self.folder / fingerprint)

@@ -59,12 +59,12 @@ def compose_model_card(
 
 
 def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Section:
-    rows = [(network.name, network.parameters, write_sizes(network.sizes), f"{network.description['kept']['epoch']:.0f}") for network in networks]
+    rows = [(network.experiment, network.parameters, write_sizes(network.sizes), f"{network.description['kept']['epoch']:.0f}") for network in networks]
     text = (
         f"{len(networks)} networks that give the probability of each class ({', '.join(about['classes'])}) of a single image of "
         f"{about['image_size']} x {about['image_size']} pixels.\n\n"
     )
-    text += write_list(f"**{network.name}**: {describe(network.name)}" for network in networks)
+    text += write_list(f"**{network.experiment}**: {describe(network.name)}" for network in networks)
     return Section("What it is", text, [("Networks", pd.DataFrame(rows, columns=["network", "parameters", "sizes", "epoch kept"]))])
 
 
@@ -97,5 +97,5 @@ def _usage(about: Mapping[str, Any], network: TrainedNetwork) -> str:
 
 
 def _settings(networks: Sequence[TrainedNetwork], settings: Mapping[str, Any]) -> Section:
-    own = {network.name: {"recipe": network.description["recipe"], "seed": network.description["seed"], **settings} for network in networks}
+    own = {network.experiment: {"recipe": network.description["recipe"], "seed": network.description["seed"], **settings} for network in networks}
     return describe_settings(merge_settings(own), TRAINING)

@@ -12,14 +12,15 @@ from matplotlib.figure import Figure
 from brain_tumor.data.image_split import DEDUPLICATED, OFFICIAL
 from brain_tumor.data.origin import Origin
 from brain_tumor.data.split import TEST, TRAIN, VALIDATION
-from brain_tumor.data.store import Chunk, Store, StoreContent, fingerprint
+from brain_tumor.data.store import Chunk, Store, StoreContent, fingerprint, require_made_from
 from brain_tumor.figures import classification as figures
 from brain_tumor.metrics import classification as metrics
 from brain_tumor.metrics.looking import REGIONS, mean_shares, share_regions
-from brain_tumor.networks.trained import TrainedNetwork
+from brain_tumor.networks.trained import TrainedNetwork, require_made_by
 from brain_tumor.pipelines.classification.card import compose_model_card
 from brain_tumor.pipelines.classification.report import compose_report
 from brain_tumor.pipelines.classification.tables import EXPLAINED
+from brain_tumor.pipelines.experiments import gather
 from brain_tumor.training.checkpoints import Checkpoints, code_state
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
 
@@ -50,7 +51,7 @@ def train_network(
     _require_test(splits)
     recipe = experiment.adapt(recipe)
     train, validation = (Rows(images, _rows(images, splits, splits["split"] == name), NAMES) for name in (TRAIN, VALIDATION))
-    logger.info("%s: %d images to train on, %d to validate on", experiment.network, len(train), len(validation))
+    logger.info("%s: %d images to train on, %d to validate on", checkpoints.experiment, len(train), len(validation))
     settings = [experiment.network, sizes, recipe.model_dump(), engine.seed, what_is_computed(engine), code_state()]
     mark = fingerprint(settings, about, train.rows.tolist(), validation.rows.tolist())
     counts = np.bincount(images.read(train.rows, "label")[0], minlength=len(about["classes"])).tolist()
@@ -58,7 +59,9 @@ def train_network(
     task = ClassificationTask(build(experiment.network, **sizes), sizes["in_channels"], counts, recipe, engine.seed)
     require_explainable(task.network)
     fitted = fit(Job(task, train, validation, MONITOR, recipe, engine, checkpoints.of(mark)))
-    description = about | {"recipe": recipe.model_dump(), "seed": engine.seed, "kept": fitted.kept, "images": counts, "checkpoints": [mark]}
+    description = about | {"experiment": checkpoints.experiment, "recipe": recipe.model_dump(), "seed": engine.seed, "kept": fitted.kept, "images": counts}
+    description["learned_images"] = _mark_learned(splits)
+    description["checkpoints"] = [mark]
     network = TrainedNetwork(experiment.network, sizes, description, (fitted.weights,))
     logits = np.concatenate(list(find_logits(network, images, validation.rows, choose_device(engine))))
     temperature = metrics.fit_temperature(logits, images.read(validation.rows, "label")[0].astype(int))
@@ -84,9 +87,39 @@ def _rows(images: Store, splits: pd.DataFrame, chosen: pd.Series) -> np.ndarray:
     return np.flatnonzero(images.rows["file"].isin(splits.loc[chosen, "file"]))
 
 
+def _mark_learned(splits: pd.DataFrame) -> str:
+    """Digest of the names of all images that are learned from or validated on."""
+    return fingerprint(sorted(splits.loc[splits["split"].isin([TRAIN, VALIDATION]), "file"]))
+
+
+def require_unseen(network: TrainedNetwork, images: Store, splits: pd.DataFrame) -> None:
+    """Refuse a network of an earlier preparation or earlier sets: copies of the images that it is tested on may be what it learned from.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    about, name = network.description, network.experiment
+    again = "train it again, such as with `kedro run --pipelines classification`"
+    for entry in ("classes", "image_size", "fit"):
+        was, now = about.get(entry), images.description[entry]
+        if was != now:
+            raise ValueError(f"{name} learned from images whose {entry} was {was}, but it is {now} now; {again}")
+    if "learned_images" not in about:
+        raise ValueError(f"the file of {name} doesn't say which images it learned from, so it can't be tested here; {again}")
+    if about["learned_images"] != _mark_learned(splits):
+        raise ValueError(f"{name} learned from other images than the sets name now, perhaps from copies of test images; {again}")
+
+
 def predict_images(network: TrainedNetwork, images: Store, splits: pd.DataFrame, engine: EngineSettings) -> StoreContent:
-    """Logits of each class for the images of both test sets."""
-    description = {"network": network.name, "classes": images.description["classes"], "simulated": images.description["simulated"]}
+    """Logits of each class for the images of both test sets.
+
+    Raises:
+        ValueError: if the network learned from other sets or from images of another kind.
+    """
+    require_unseen(network, images, splits)
+    about = images.description
+    description = {"network": network.experiment, "classes": about["classes"], "simulated": about["simulated"]}
+    description |= {"made_from": about["fingerprint"], "weights": network.digest}
     return StoreContent(description, _predict(network, images, _rows(images, splits, splits["split"] == TEST), engine))
 
 
@@ -102,13 +135,22 @@ def _predict(network: TrainedNetwork, images: Store, rows: np.ndarray, engine: E
 
 
 def _load_predictions(predictions: Store, splits: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
-    """A row for each prediction with its set and group, and the logits."""
-    table = predictions.rows.merge(splits[["file", "class", "group", "split", "official_test", "deduplicated_test"]], on="file", validate="one_to_one")
+    """A row for each prediction with its set and group, and the logits.
+
+    Raises:
+        ValueError: if other images are predicted than those that the sets have for testing.
+    """
+    rows, tested = predictions.rows, splits.loc[splits["split"] == TEST, "file"]
+    if set(rows["file"]) != set(tested):
+        words = f"{predictions.path} has predictions of {len(rows)} images, which aren't the {len(tested)} test images of the sets"
+        raise ValueError(f"{words}; predict again, such as with `kedro run --pipelines classification`")
+    table = rows.merge(splits[["file", "class", "group", "split", "official_test", "deduplicated_test"]], "left", on="file", validate="one_to_one")
     return table.astype({"label": int}), predictions.read(np.arange(len(table)), "logits")[0]
 
 
 def score_images(network: TrainedNetwork, predictions: Store, splits: pd.DataFrame) -> pd.DataFrame:
     """Rows `test_set`, `metric`, `value`, `low`, `high`, `images`; metrics that end in `_scaled` are those at the temperature that fits validation."""
+    require_made_by(predictions, network)
     table, logits = _load_predictions(predictions, splits)
     classes = predictions.description["classes"]
     temperature = network.description["temperature"]
@@ -121,7 +163,7 @@ def score_images(network: TrainedNetwork, predictions: Store, splits: pd.DataFra
         scaled = scaled[scaled["metric"].isin(["confidence", "calibration_error"])].assign(metric=lambda rows: rows["metric"] + "_scaled")
         fitted = pd.DataFrame({"metric": ["temperature"], "value": [temperature]})
         parts.append(pd.concat([scores, scaled, fitted], ignore_index=True).assign(test_set=test_set, images=int(chosen.sum())))
-    scores = pd.concat(parts, ignore_index=True).assign(network=network.name, parameters=network.parameters)
+    scores = pd.concat(parts, ignore_index=True).assign(network=network.experiment, parameters=network.parameters)
     return scores[["network", "parameters", "test_set", "metric", "value", "low", "high", "images"]]
 
 
@@ -135,6 +177,8 @@ def explain_images(
     from brain_tumor.training.classify import find_heat, flat_heat
     from brain_tumor.training.device import choose_device
 
+    require_made_from(predictions, images)
+    require_made_by(predictions, network)
     table, logits = _load_predictions(predictions, splits)
     table = table.assign(found=logits.argmax(1), confidence=metrics.to_probability(logits).max(1))[table["deduplicated_test"]]
     chosen, weight = choose_explained((table["found"] != table["label"]).to_numpy())
@@ -147,7 +191,9 @@ def explain_images(
     looks = table[["file", "class", "row", "confidence", "weight"]].assign(found=found, **pd.DataFrame(shares, index=table.index))
     strength = heat / np.maximum(heat.max((1, 2), keepdims=True), 1e-12)
     chunk = {"heat": np.rint(255 * strength).astype(np.uint8), "row": table["row"].to_numpy(), "file": table["file"].to_numpy(object)}
-    return StoreContent({"network": network.name, "simulated": images.description["simulated"]}, iter([chunk])), looks.reset_index(drop=True)
+    about = images.description
+    made = {"network": network.experiment, "simulated": about["simulated"], "made_from": about["fingerprint"], "weights": network.digest}
+    return StoreContent(made, iter([chunk])), looks.reset_index(drop=True)
 
 
 def choose_explained(wrong: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -171,8 +217,11 @@ def draw_results(
     """Learning curves, confusion, reliability, first kernels, where the network looks, and its most confident mistakes."""
     from brain_tumor.training.classify import first_kernels
 
+    for made in (predictions, explanations):
+        require_made_from(made, images)
+        require_made_by(made, network)
     about = images.description
-    title = f"{network.name}{', SIMULATED' if about['simulated'] else ''}"
+    title = f"{network.experiment}{', SIMULATED' if about['simulated'] else ''}"
     table, logits = _load_predictions(predictions, splits)
     temperature = network.description["temperature"]
     label, tested = table["label"].to_numpy(), {name: table[f"{name}_test"].to_numpy() for name in TEST_SETS}
@@ -183,7 +232,7 @@ def draw_results(
     pairs = {name: metrics.count_pairs(plain[chosen], label[chosen]) for name, chosen in tested.items()}
     right, wrong = _looks(table, explanations, images)
     drawn = {
-        "1_curves": figures.draw_curves(training_log, f"{title}: training"),
+        "1_curves": figures.draw_curves(training_log, network.description["kept"]["epoch"], f"{title}: training"),
         "2_confusion": figures.draw_confusion(pairs, about["classes"], f"{title}: test images"),
         "3_reliability": figures.draw_reliability(reliability, f"{title}: deduplicated test set"),
         "4_kernels": figures.draw_kernels(first_kernels(network.module()), f"{title}: kernels of the first layer"),
@@ -207,15 +256,19 @@ def _looks(table: pd.DataFrame, explanations: Store, images: Store) -> tuple[lis
     return looks[0], looks[1]
 
 
-def compare_networks(images: Store, splits: pd.DataFrame, *results: pd.DataFrame | Store) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Figure]]:
-    """All scores in one tidy table, McNemar's test of each pair of networks, and a figure. `results`: scores of each network, then predictions of each."""
-    half = len(results) // 2
-    comparison = pd.concat(results[:half], ignore_index=True)
+def compare_networks(images: Store, splits: pd.DataFrame, **results: Any) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Figure]]:
+    """All scores in one tidy table, McNemar's test of each pair of experiments, and a figure.
+
+    Args:
+        results: `<experiment>.scores` and `<experiment>.predictions` of each experiment.
+    """
+    comparison = pd.concat([table.assign(network=name) for name, table in gather(results, "scores").items()], ignore_index=True)
     correct = {}
-    for store in results[half:]:
+    for name, store in gather(results, "predictions").items():
+        require_made_from(store, images)
         table, logits = _load_predictions(store, splits)
         chosen = table["deduplicated_test"].to_numpy()
-        correct[store.description["network"]] = logits[chosen].argmax(1) == table.loc[chosen, "label"].to_numpy()
+        correct[name] = logits[chosen].argmax(1) == table.loc[chosen, "label"].to_numpy()
     differences = metrics.compare(correct).assign(test_set=DEDUPLICATED, images=len(next(iter(correct.values()))))
     title = f"{images.description['data_set']}{', SIMULATED' if images.description['simulated'] else ''}: test images, 95 % intervals"
     return comparison, differences, {"1_comparison": figures.draw_comparison(comparison, title)}
@@ -229,21 +282,19 @@ def write_report(
     duplicates: pd.DataFrame,
     task: dict[str, Any],
     engine: EngineSettings,
-    *results: pd.DataFrame | dict[str, bytes],
+    **results: Any,
 ) -> str:
     """The report as one HTML page.
 
     Args:
         task: the task's block of the parameters: recipe, and each experiment.
-        results: where each network looks, then the figures of each.
+        results: `<experiment>.looks` and `<experiment>.figures` of each experiment.
     """
-    networks = list(comparison["network"].unique())
-    looks, drawn = dict(zip(networks, results, strict=False)), dict(zip(networks, results[len(networks) :], strict=True))
-    settings = task | {"training": engine}
+    looks, drawn, settings = gather(results, "looks"), gather(results, "figures"), task | {"training": engine}
     return compose_report(comparison, differences, images.description, splits, duplicates, looks, drawn, settings)
 
 
-def write_model_card(comparison: pd.DataFrame, images: Store, splits: pd.DataFrame, origin: Origin, engine: EngineSettings, *networks: TrainedNetwork) -> str:
-    """The model card of all networks of the task."""
+def write_model_card(comparison: pd.DataFrame, images: Store, splits: pd.DataFrame, origin: Origin, engine: EngineSettings, **results: TrainedNetwork) -> str:
+    """The model card of all networks of the task. `results`: `<experiment>.network` of each."""
     settings = {"training": engine.model_dump(exclude_none=True)}
-    return compose_model_card(comparison, images.description, splits, origin, settings, networks)
+    return compose_model_card(comparison, images.description, splits, origin, settings, list(gather(results, "network").values()))

@@ -13,6 +13,7 @@ from brain_tumor.pipelines.classification.nodes import (
     write_model_card,
     write_report,
 )
+from brain_tumor.pipelines.experiments import name_entries
 
 TASK = "classification"
 
@@ -38,22 +39,18 @@ def create_experiment(network: str) -> Pipeline:
 def create_pipeline() -> Pipeline:
     """Every network of the task, then what compares them."""
     networks = networks_of(TASK)
-    entries = {entry: [f"{name}_{entry}" for name in networks] for entry in ("scores", "predictions", "looks", "figures", "network")}
-    known = ["comparison", "images", "splits"]
-    report = ["comparison", "differences", "images", "splits", "duplicates", "params:task", "params:training", *entries["looks"], *entries["figures"]]
+    known = {name: name for name in ("images", "splits")}
+    compared, shown, carded = (name_entries(networks, entries) for entries in (("scores", "predictions"), ("looks", "figures"), ("network",)))
+    report = known | {name: name for name in ("comparison", "differences", "duplicates")} | {"task": "params:task", "engine": "params:training"}
+    card = known | {"comparison": "comparison", "origin": "params:origin", "engine": "params:training"}
     comparison = Pipeline(
         [
-            Node(
-                compare_networks,
-                ["images", "splits", *entries["scores"], *entries["predictions"]],
-                ["comparison", "differences", "comparison_figures"],
-                name="compare_networks",
-            ),
-            Node(write_report, report, "report", name="write_report"),
-            Node(write_model_card, [*known, "params:origin", "params:training", *entries["network"]], "model_card", name="write_model_card"),
+            Node(compare_networks, known | compared, ["comparison", "differences", "comparison_figures"], name="compare_networks"),
+            Node(write_report, report | shown, "report", name="write_report"),
+            Node(write_model_card, card | carded, "model_card", name="write_model_card"),
         ],
         namespace=TASK,
-        inputs={f"{name}_{entry}": f"{TASK}.{name}.{entry}" for name in networks for entry in entries},
+        inputs={inner: f"{TASK}.{entry}" for entry, inner in (compared | shown | carded).items()},
         parameters={"task": TASK, "training": "training", "origin": "data_classification.origin"},
     )
     return sum((create_experiment(network) for network in networks), comparison)

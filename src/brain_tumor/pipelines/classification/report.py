@@ -16,7 +16,7 @@ from brain_tumor.pipelines.classification.tables import EXPLAINED, PROTOCOL, cou
 
 WORDS = {
     "1_curves": Words(
-        "Loss and validation scores over the epochs; the dotted line is the epoch with the highest likelihood.",
+        "Loss and validation scores over the epochs; the dotted line is the epoch whose weights were kept.",
         "two line charts over the epochs: the loss of training and of validation; accuracy, macro-F1 and likelihood on validation images",
     ),
     "2_confusion": Words(

@@ -11,7 +11,7 @@ from brain_tumor.figures.attention import animate_history, draw_maps, draw_meani
 from brain_tumor.figures.segmentation_data import Animation
 from brain_tumor.metrics import segmentation as metrics
 from brain_tumor.metrics.attention import score_map
-from brain_tumor.networks.trained import TrainedNetwork
+from brain_tumor.networks.trained import TrainedNetwork, require_made_by
 from brain_tumor.pipelines.segmentation.evaluation import require_unseen
 from brain_tumor.training.settings import EngineSettings
 
@@ -59,7 +59,8 @@ def examine_attention(network: TrainedNetwork, slices: Store, splits: pd.DataFra
                 rows += dice(name)
     scores = pd.DataFrame(rows, columns=["patient", "map", "metric", "value"])
     columns = {name: np.array([row[name] for row in kept], dtype=object if name == "patient" else None) for name in kept[0]}
-    made = {"network": network.name, "names": names, "simulated": about["simulated"], "made_from": about["fingerprint"]}
+    made = {"network": network.experiment, "names": names, "simulated": about["simulated"]}
+    made |= {"made_from": about["fingerprint"], "weights": network.digest}
     return scores, StoreContent(made, iter([columns]))
 
 
@@ -76,7 +77,7 @@ def summarise_attention(attention_scores: pd.DataFrame, slices: Store, network: 
     summary = metrics.summarise_patients(table).drop(columns="protocol").rename(columns={"target": "map"})
     order = [name for name in attention_scores["map"].unique() if name != "none"]
     summary = summary.sort_values("map", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)
-    summary.insert(0, "network", network.name)
+    summary.insert(0, "network", network.experiment)
     return summary.assign(simulated=slices.description["simulated"])
 
 
@@ -86,8 +87,9 @@ def draw_attention(
     """Maps over the scans of some test patients, what they mean, and how they came about over the epochs."""
     for made in (attention_maps, history):
         require_made_from(made, slices)
+    require_made_by(attention_maps, network)
     about, table = slices.description, attention_maps.rows
-    title = f"{network.name}{', SIMULATED' if about['simulated'] else ''}"
+    title = f"{network.experiment}{', SIMULATED' if about['simulated'] else ''}"
     chosen = np.arange(min(SHOWN, len(table)))
     (maps,) = attention_maps.read(chosen, "maps")
     image, labels = slices.read(table["row"].to_numpy()[chosen], "image", "labels")

@@ -67,14 +67,14 @@ def compose_model_card(
 
 
 def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Section:
-    rows = [(network.name, network.parameters, len(network.members), write_sizes(network.sizes), _list_epochs(network)) for network in networks]
+    rows = [(network.experiment, network.parameters, len(network.members), write_sizes(network.sizes), _list_epochs(network)) for network in networks]
     height, width = window_shape(networks[0].description)
     text = (
         f"{len(networks)} networks that give the probability of each tissue ({', '.join(about['tissues'])}) in every pixel of a slice of "
         f"{', '.join(about['modalities'])}. Each sees one slice at a time: of its "
         f"{about['slice_size']} x {about['slice_size']} pixels the {height} x {width} that hold every brain.\n\n"
     )
-    text += write_list(f"**{network.name}**: {describe(network.name)}" for network in networks)
+    text += write_list(f"**{network.experiment}**: {describe(network.name)}" for network in networks)
     return Section("What it is", text, [("Networks", pd.DataFrame(rows, columns=["network", "parameters", "members", "sizes", "epoch kept"]))])
 
 
@@ -132,5 +132,5 @@ def _usage(about: Mapping[str, Any], window: tuple[int, int]) -> str:
 
 
 def _settings(networks: Sequence[TrainedNetwork], settings: Mapping[str, Any]) -> Section:
-    own = {network.name: {"recipe": network.description["recipe"], "seed": network.description["seed"], **settings} for network in networks}
+    own = {network.experiment: {"recipe": network.description["recipe"], "seed": network.description["seed"], **settings} for network in networks}
     return describe_settings(merge_settings(own), TRAINING)

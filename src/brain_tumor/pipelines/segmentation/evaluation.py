@@ -15,7 +15,7 @@ from brain_tumor.data.window import find_window
 from brain_tumor.figures.segmentation import Example, choose_patients, draw_curves, draw_examples, draw_scores
 from brain_tumor.metrics import segmentation as metrics
 from brain_tumor.metrics.surfaces import score_surfaces, to_volume
-from brain_tumor.networks.trained import TrainedNetwork
+from brain_tumor.networks.trained import TrainedNetwork, require_made_by
 from brain_tumor.training.settings import EngineSettings, PredictionSettings
 
 CROSS_VALIDATION = "cross-validation"
@@ -32,7 +32,8 @@ def predict_patients(network: TrainedNetwork, slices: Store, splits: pd.DataFram
     """
     require_unseen(network, slices, splits)
     about = slices.description
-    description = {"network": network.name, "tissues": about["tissues"], "simulated": about["simulated"], "made_from": about["fingerprint"]}
+    description = {"network": network.experiment, "tissues": about["tissues"], "simulated": about["simulated"]}
+    description |= {"made_from": about["fingerprint"], "weights": network.digest}
     return StoreContent(description | prediction.model_dump(), _predict(network, slices, splits, prediction, engine))
 
 
@@ -48,13 +49,13 @@ def require_unseen(network: TrainedNetwork, slices: Store, splits: pd.DataFrame)
     again = "train it again, such as with `kedro run --pipelines segmentation`"
     for entry in ("modalities", "tissues", "slice_size"):
         if about[entry] != slices.description[entry]:
-            raise ValueError(f"{network.name} learned from slices whose {entry} was {about[entry]}, but it is {slices.description[entry]} now; {again}")
+            raise ValueError(f"{network.experiment} learned from slices whose {entry} was {about[entry]}, but it is {slices.description[entry]} now; {again}")
     reported = (about.get("started_from") or {}).get("scored") or []
     tested = set(splits.loc[splits["split"] == TEST, "patient"])
     met = sorted(tested & set(about.get("patients", [])) - set(reported)) if about["simulated"] == slices.description["simulated"] else []
     if met:
         names = ", ".join(met[:5]) + (", ..." if len(met) > 5 else "")
-        raise ValueError(f"{network.name} learned from {len(met)} of the {len(tested)} test patients ({names}): the sets were drawn anew since; {again}")
+        raise ValueError(f"{network.experiment} learned from {len(met)} of the {len(tested)} test patients ({names}): the sets were drawn anew since; {again}")
 
 
 def _predict(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, prediction: PredictionSettings, engine: EngineSettings) -> Iterator[Chunk]:
@@ -67,7 +68,7 @@ def _predict(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, predi
         parts += [(CROSS_VALIDATION, network.member(k), patients) for k, patients in enumerate(network.description["validation_patients"])]
     for name, module, patients in parts:
         groups = table[table["patient"].isin(patients)].groupby("patient", sort=False).groups
-        for patient, rows in tqdm(groups.items(), desc=f"predicting with {network.name}", unit="patient", disable=not shows_progress()):
+        for patient, rows in tqdm(groups.items(), desc=f"predicting with {network.experiment}", unit="patient", disable=not shows_progress()):
             own = table.loc[rows]
             probability = np.concatenate(list(find_probabilities(module, slices, rows.to_numpy(), device, flips=prediction.flips)))
             found = _tidy(metrics.to_labels(probability), own, prediction, tissues)
@@ -132,7 +133,7 @@ def summarise_scores(patient_scores: pd.DataFrame, pixel_counts: pd.DataFrame, s
         tables = [metrics.summarise_patients(scores), metrics.summarise_slices(counts, tissues), metrics.summarise_batches(counts, tissues)]
         parts.append(pd.concat([table for table in tables if len(table)], ignore_index=True).assign(set=kind))
     summary = pd.concat(parts, ignore_index=True)
-    return summary.assign(network=network.name, parameters=network.parameters)[["network", "parameters", "set", *metrics.SUMMARY]]
+    return summary.assign(network=network.experiment, parameters=network.parameters)[["network", "parameters", "set", *metrics.SUMMARY]]
 
 
 def measure_cost(network: TrainedNetwork, slices: Store, training_log: pd.DataFrame, engine: EngineSettings) -> pd.DataFrame:
@@ -153,7 +154,7 @@ def measure_cost(network: TrainedNetwork, slices: Store, training_log: pd.DataFr
         for _ in find_probabilities(module, slices, rows, device, flips=False):
             pass
         seconds.append(perf_counter() - start)
-    row = {"network": network.name, "parameters": network.parameters, "gflops_a_slice": counter.get_total_flops() / 1e9}
+    row = {"network": network.experiment, "parameters": network.parameters, "gflops_a_slice": counter.get_total_flops() / 1e9}
     row |= {"slices_a_second": len(rows) / min(seconds), "training_seconds": training_log["seconds"].sum(), "device": str(device)}
     return pd.DataFrame([row])
 
@@ -162,7 +163,8 @@ def draw_results(network: TrainedNetwork, predictions: Store, slices: Store, pat
     """Learning curves, scores by patient, and the best, the median and the worst patient."""
     about = slices.description
     require_made_from(predictions, slices)
-    title = f"{network.name}{', SIMULATED' if about['simulated'] else ''}"
+    require_made_by(predictions, network)
+    title = f"{network.experiment}{', SIMULATED' if about['simulated'] else ''}"
     scores = patient_scores[patient_scores["set"] == TEST]
     ranking = _ranking(scores)
     chosen = choose_patients(ranking.to_dict())

@@ -3,15 +3,13 @@
 from kedro.pipeline import Node, Pipeline
 
 from brain_tumor.networks import networks_of
+from brain_tumor.pipelines.experiments import name_entries
 from brain_tumor.pipelines.segmentation.attention import draw_attention, examine_attention, summarise_attention
 from brain_tumor.pipelines.segmentation.comparison import compare_networks, write_model_card, write_report
 from brain_tumor.pipelines.segmentation.evaluation import count_pixels, draw_results, measure_cost, predict_patients, score_patients, summarise_scores
-from brain_tumor.pipelines.segmentation.training import train_network
+from brain_tumor.pipelines.segmentation.training import ATTENDING, train_network
 
 TASK = "segmentation"
-ATTENDING = ("attention_unet", "residual_attention_unet")
-"""Networks with maps to examine."""
-
 SHARED = {
     "inputs": {name: f"{TASK}.{name}" for name in ("slices", "splits")},
     "parameters": {name: f"{TASK}.{name}" for name in ("recipe", "prediction", "folds", "initial_weights")} | {"training": "training"},
@@ -44,26 +42,19 @@ def create_experiment(network: str) -> Pipeline:
 def create_pipeline() -> Pipeline:
     """Every network of the task, then what compares them."""
     networks = networks_of(TASK)
-    entries = ("summary", "patient_scores", "cost", "figures", "network")
-    summaries, scores, costs, figures, trained = ([f"{name}_{entry}" for name in networks] for entry in entries)
-    attention = [f"{name}_{entry}" for name in ATTENDING for entry in ("attention_summary", "attention_figures")]
-    compared = ["comparison", "differences", "costs"]
-    report = [*compared, "index", "splits", "slices", "params:task", "params:training", "comparison_figures", *scores, *figures, *attention, *trained]
-    card = ["comparison", "index", "splits", "slices", "params:prediction", "params:origin", "params:training", *trained]
+    compared, known = ["comparison", "differences", "costs"], ["index", "splits", "slices"]
+    results = name_entries(networks, ("summary", "patient_scores", "cost", "network"))
+    shown = name_entries(networks, ("patient_scores", "figures", "network")) | name_entries(ATTENDING, ("attention_summary", "attention_figures"))
+    report = {name: name for name in (*compared, *known)} | {"task": "params:task", "engine": "params:training", "figures": "comparison_figures"}
+    card = {name: name for name in ("comparison", *known)} | {name: f"params:{name}" for name in ("prediction", "origin")} | {"engine": "params:training"}
     comparison = Pipeline(
         [
-            Node(compare_networks, ["slices", *summaries, *scores, *costs], [*compared, "comparison_figures"], name="compare_networks"),
-            Node(write_report, report, "report", name="write_report"),
-            Node(write_model_card, card, "model_card", name="write_model_card"),
+            Node(compare_networks, {"slices": "slices"} | results, [*compared, "comparison_figures"], name="compare_networks"),
+            Node(write_report, report | shown, "report", name="write_report"),
+            Node(write_model_card, card | name_entries(networks, ["network"]), "model_card", name="write_model_card"),
         ],
         namespace=TASK,
-        inputs={name: _entry(name, networks) for name in (*summaries, *scores, *costs, *figures, *trained, *attention)},
+        inputs={inner: f"{TASK}.{entry}" for entry, inner in (results | shown).items()},
         parameters={"task": TASK, "training": "training", "origin": "data_segmentation.origin"},
     )
     return sum((create_experiment(network) for network in networks), comparison)
-
-
-def _entry(name: str, networks: list[str]) -> str:
-    """`attention_unet_summary` as the catalog calls it: `segmentation.attention_unet.summary`."""
-    network = max((network for network in networks if name.startswith(f"{network}_")), key=len)
-    return f"{TASK}.{network}.{name.removeprefix(f'{network}_')}"

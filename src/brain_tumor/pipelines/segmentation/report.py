@@ -76,8 +76,8 @@ def compose_report(
     figures: Mapping[str, bytes],
     scores: Mapping[str, pd.DataFrame],
     drawn: Mapping[str, Mapping[str, bytes]],
-    attention: Sequence[tuple[pd.DataFrame, Mapping[str, bytes]]],
-    networks: Sequence[TrainedNetwork],
+    attention: Mapping[str, tuple[pd.DataFrame, Mapping[str, bytes]]],
+    networks: Mapping[str, TrainedNetwork],
 ) -> str:
     """The page of one run: the answer, the comparison, each network, attention, the data, settings and versions.
 
@@ -85,17 +85,17 @@ def compose_report(
         tables: comparison, differences, costs, index, splits.
         about: the description of the prepared store.
         figures: of the comparison, name > PNG.
-        scores: network > rows `set`, `patient`, `target`, `metric`, `value`.
-        drawn: network > name > PNG.
-        attention: of each network that attends, the summary of its maps, and name > PNG or GIF.
-        networks: all of them, for what they say of how they were trained.
+        scores: experiment > rows `set`, `patient`, `target`, `metric`, `value`.
+        drawn: experiment > name > PNG.
+        attention: experiment > the summary of its maps, and name > PNG or GIF; of those whose network attends.
+        networks: experiment > its network, for what it says of how it was trained.
     """
     comparison, differences, costs, index, splits = tables
     best = rank(comparison, about)["network"].iloc[0]
-    sections = [_comparison(comparison, differences, protocol(about, networks), best, scores), _protocols(comparison)]
+    sections = [_comparison(comparison, differences, protocol(about, list(networks.values())), best, scores), _protocols(comparison)]
     sections += [_reference(comparison)] if set(about["tissues"]) == REFERENCE_TISSUES else []
     sections += [_costs(costs, figures), *(_network(name, scores[name], drawn[name]) for name in scores)]
-    sections += [_attention(*each, networks) for each in attention]
+    sections += [_attention(name, *each, networks[name]) for name, each in attention.items()]
     sections += [_data(index, splits, about), describe_settings(settings, TRAINING)]
     title = f"Segmentation of {about['data_set']}"
     table = ("Mean Dice of test patients' volumes, and 95 % interval over patients", score_targets(comparison))
@@ -136,7 +136,8 @@ def _protocols(comparison: pd.DataFrame) -> Section:
         ("Protocol “slice”: mean over test slices that show tumour", of_test(comparison, SLICE).pivot_table(index=index, **options)),
     ]
     text = (
-        "fpr and fnr: rates of false positives and of misses. hd95_mm: 95th percentile of the distance between surfaces in millimetres, 373.13 where one "
+        "fpr and fnr: rates of false positives and of misses. A rate of nothing is left out: recall and misses where a tissue isn't there, precision where "
+        "none is found. hd95_mm: 95th percentile of the distance between surfaces in millimetres, 373.13 where one "
         f"mask is empty; surface_dice: share of the surfaces within {TOLERANCE:g} mm. Distances need a volume: they are missing where a patient's slices don't "
         "lie at equal distances."
     )
@@ -157,7 +158,8 @@ def _costs(costs: pd.DataFrame, figures: Mapping[str, bytes]) -> Section:
         "(`prediction.flips`), Dice is of that. Operations are counted for a forward pass of one slice; a training step takes about three times as many. "
         "Seconds are of this run on its device, beside whatever else it ran."
     )
-    return Section("What a network costs", text, [("", costs)], [Picture(figures[name], WORDS[name]) for name in ("2_costs", "3_parameters")])
+    pictures = [Picture(figures[name], WORDS[name]) for name in ("2_costs", "3_parameters") if name in figures]
+    return Section("What a network costs", text, [("", costs)], pictures)
 
 
 def _network(name: str, scores: pd.DataFrame, figures: Mapping[str, bytes]) -> Section:
@@ -167,10 +169,9 @@ def _network(name: str, scores: pd.DataFrame, figures: Mapping[str, bytes]) -> S
     return Section(name, "", [("Dice of each test patient's volume", table.reset_index())], pictures, [_patients({name: scores})])
 
 
-def _attention(summary: pd.DataFrame, figures: Mapping[str, bytes], networks: Sequence[TrainedNetwork]) -> Section:
-    name = summary["network"].iloc[0]
-    (network,) = [each for each in networks if each.name == name]
-    taught = network.description["recipe"].get("attention_weight", 0) > 0 and any(name.startswith("gates.") for name in summary["map"])
+def _attention(name: str, summary: pd.DataFrame, figures: Mapping[str, bytes], network: TrainedNetwork) -> Section:
+    gated = bool(summary["map"].str.startswith("gates.").any())
+    taught = gated and network.description["recipe"].get("attention_weight", 0) > 0
     text = ATTENTION + TAUGHT * taught + FIRST * (len(network.members) > 1)
     shown = with_intervals(summary, "mean", ["map"], across="metric").fillna("")
     return Section(f"Attention of {name}", text, [("What each map means", shown)], [Picture(png, WORDS[figure], name) for figure, png in figures.items()])

@@ -30,14 +30,15 @@ def protocol(about: Mapping[str, Any], networks: Sequence[TrainedNetwork]) -> st
 
 def _say_start(network: TrainedNetwork) -> str:
     """What the weights that a network started from mean for its scores."""
-    before = network.description.get("started_from")
+    before, name = network.description.get("started_from"), network.experiment
     if not before:
         return ""
     if before.get("scored") is None:
-        return f"{network.name} started from weights whose file doesn't say whom they learned from: its scores may flatter."
+        return f"{name} started from weights whose file doesn't say whom they learned from: its scores may flatter."
     if before["scored"]:
-        return f"{network.name} started from weights that had learned from patients who are scored here ({', '.join(before['scored'])}): its scores flatter."
-    return f"{network.name} started from weights that had learned from none of these patients, by their names."
+        known = ", ".join(before["scored"])
+        return f"{name} started from weights that had learned from patients who are scored here ({known}): its scores flatter."
+    return f"{name} started from weights that had learned from none of these patients, by their names."
 
 
 def of_test(comparison: pd.DataFrame, protocol: str = VOLUME) -> pd.DataFrame:

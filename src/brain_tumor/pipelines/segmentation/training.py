@@ -17,9 +17,14 @@ from brain_tumor.training.checkpoints import Checkpoints, code_state
 from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from brain_tumor.training.fit import Fitted
 
 logger = logging.getLogger(__name__)
+
+ATTENDING = ("attention_unet", "residual_attention_unet")
+"""Experiments whose networks have attention maps, which are examined."""
 
 
 def train_network(
@@ -47,7 +52,8 @@ def train_network(
     start = hashlib.blake2b(Path(initial_weights).read_bytes()).hexdigest() if initial and initial_weights else None
     recipe = experiment.adapt(recipe)
     window = find_window(slices)
-    logger.info("%s sees %d x %d of the %d x %d pixels of a slice, which hold every brain", experiment.network, *window.shape, *[about["slice_size"]] * 2)
+    name = checkpoints.experiment
+    logger.info("%s sees %d x %d of the %d x %d pixels of a slice, which hold every brain", name, *window.shape, *[about["slice_size"]] * 2)
     settings = [experiment.network, sizes, recipe.model_dump(), engine.seed, what_is_computed(engine), start, window, code_state()]
     fitted, marks, learned, held_out = [], [], [], _validation_patients(splits, folds)
     for number, patients in enumerate(held_out):
@@ -55,11 +61,12 @@ def train_network(
         validation = np.flatnonzero(rows["patient"].isin(patients))
         _require_tumour(rows, train, validation)
         words = f", fold {number + 1} of {folds}" if folds > 1 else ""
-        logger.info("%s%s: %d slices to train on, %d to validate on", experiment.network, words, len(train), len(validation))
+        logger.info("%s%s: %d slices to train on, %d to validate on", name, words, len(train), len(validation))
         learned.append({"patients": rows["patient"].iloc[train].nunique(), "slices": len(train)})
         marks.append(fingerprint(settings, about, train.tolist(), validation.tolist()))
         fitted.append(_fit(slices, train, validation, experiment.network, sizes, initial, recipe, engine, checkpoints.of(marks[-1])))
-    description = about | {"window": window.shape, "recipe": recipe.model_dump(), "seed": engine.seed, "kept": [f.kept for f in fitted], "checkpoints": marks}
+    description = about | {"experiment": name, "window": window.shape, "recipe": recipe.model_dump(), "seed": engine.seed, "kept": [f.kept for f in fitted]}
+    description["checkpoints"] = marks
     before, known = _look_back(initial, about, splits, held_out)
     description |= {"learned_from": learned, "started_from": before, "validation_patients": held_out}
     description["patients"] = sorted({*splits.loc[splits["split"] != TEST, "patient"], *known})
@@ -90,12 +97,20 @@ def _fit(
     about = slices.description
     lightning.seed_everything(engine.seed, verbose=False)
     network = build(name, **sizes)
+    _require_attention(network, name, checkpoints.folder.parents[1].name)
     if initial:
         network.load_state_dict(initial.members[0])
     watched = Rows(slices, validation)
     example = watched.read(np.array([_fullest(slices.rows, validation)]))["image"][0].float()
     task = SegmentationTask(network, about["targets"], len(about["tissues"]), recipe, engine.seed, example)
     return fit(Job(task, rows_to_learn(slices, train, recipe), watched, MONITOR, recipe, engine, checkpoints))
+
+
+def _require_attention(network: "nn.Module", name: str, experiment: str) -> None:
+    from brain_tumor.networks.attention import attentions
+
+    if experiment in ATTENDING and not attentions(network):
+        raise ValueError(f"the attention of segmentation.{experiment} is examined, but {name} has none; set segmentation.{experiment}.network to another")
 
 
 def _require_match(sizes: dict[str, Any], about: dict[str, Any]) -> None:

@@ -1,0 +1,15 @@
+"""What nodes that compare experiments are given: entries of each, by name, so that none can be taken for another's."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def name_entries(experiments: Iterable[str], entries: Iterable[str]) -> dict[str, str]:
+    """Inputs of a node that takes `**results`: `<experiment>.<entry>` > the name of the entry inside the pipeline."""
+    experiments = list(experiments)
+    return {f"{experiment}.{entry}": f"{experiment}_{entry}" for entry in entries for experiment in experiments}
+
+
+def gather(results: Mapping[str, Any], entry: str) -> dict[str, Any]:
+    """Experiment > its entry, of the keyword arguments `<experiment>.<entry>`."""
+    return {name.rpartition(".")[0]: value for name, value in results.items() if name.rpartition(".")[2] == entry}
