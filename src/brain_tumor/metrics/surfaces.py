@@ -7,27 +7,27 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int, UInt8
 
+from brain_tumor.data.slice_spacing import find_step
+
 TOLERANCE = 2.0
 """Millimetres: surfaces closer than this agree. About one pixel of a slice of 128 x 128."""
-
-FEWEST_SLICES = 3
-"""Fewer make no volume: every voxel would be surface."""
 
 FARTHEST = 373.13
 """Millimetres: the distance where one of the masks is empty, the diagonal of a BraTS scan. Source: BraTS 2020 evaluation."""
 
 
-def to_volume(slices: UInt8[np.ndarray, "n h w"], numbers: Int[np.ndarray, " n"]) -> tuple[UInt8[np.ndarray, "d h w"], int] | None:
-    """Slices at their heights, and how many slice numbers lie between two of them; None if they make no volume.
+def to_volume(
+    slices: UInt8[np.ndarray, "n h w"], numbers: Int[np.ndarray, " n"], slice_mm: float = 1.0
+) -> tuple[UInt8[np.ndarray, "d h w"], int] | None:
+    """Slices at their heights, and how many slice numbers lie between two of them; None if they make no volume (`find_step`). A missing one is empty.
 
-    They do if there are at least three at equal distances, each once, of which at most one in ten is missing; a missing one is empty.
+    Args:
+        slice_mm: millimetres from number to number.
     """
-    if len(numbers) < FEWEST_SLICES or len(np.unique(numbers)) < len(numbers):
+    step = find_step(numbers, slice_mm)
+    if step is None:
         return None
-    step = int(np.gcd.reduce(np.diff(numbers)))
     heights = (numbers - numbers.min()) // step
-    if len(numbers) < 0.9 * (heights.max() + 1):
-        return None
     volume = np.zeros((heights.max() + 1, *slices.shape[1:]), slices.dtype)
     volume[heights] = slices
     return volume, step

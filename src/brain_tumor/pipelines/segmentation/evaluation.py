@@ -79,10 +79,10 @@ def _predict(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, predi
 def _tidy(found: np.ndarray, rows: pd.DataFrame, prediction: PredictionSettings, tissues: list[str]) -> np.ndarray:
     """The labels of a patient's slices, tidied where the slices make a volume."""
     numbers = rows["slice"].to_numpy()
-    volume = to_volume(found, numbers)
+    row_mm, column_mm, slice_mm = (float(rows[name].iloc[0]) for name in ("row_mm", "column_mm", "slice_mm"))
+    volume = to_volume(found, numbers, slice_mm)
     if volume is None:
         return found
-    row_mm, column_mm, slice_mm = (float(rows[name].iloc[0]) for name in ("row_mm", "column_mm", "slice_mm"))
     tidied = prediction.tidy(volume[0], row_mm * column_mm * slice_mm * volume[1] / 1000, tissues)
     return tidied[(numbers - numbers.min()) // volume[1]]
 
@@ -116,11 +116,11 @@ def _patients(predictions: Store, slices: Store) -> Iterator[tuple[str, str, pd.
 
 def _score_surfaces(table: pd.DataFrame, labels: np.ndarray, predicted: np.ndarray, slices: Store) -> pd.DataFrame:
     targets, numbers = slices.description["targets"], table["slice"].to_numpy()
-    truth, found = to_volume(labels, numbers), to_volume(predicted, numbers)
+    slice_mm, row_mm, column_mm = slices.rows.loc[table["row"].iloc[0], ["slice_mm", "row_mm", "column_mm"]].astype(float)
+    truth, found = to_volume(labels, numbers, slice_mm), to_volume(predicted, numbers, slice_mm)
     if truth is None or found is None:
         rows = [(target, metric, np.nan) for target in targets for metric in ("hd95_mm", "surface_dice")]
         return pd.DataFrame(rows, columns=["target", "metric", "value"])
-    slice_mm, row_mm, column_mm = slices.rows.loc[table["row"].iloc[0], ["slice_mm", "row_mm", "column_mm"]].astype(float)
     return score_surfaces(truth[0], found[0], (slice_mm * truth[1], row_mm, column_mm), targets)
 
 
