@@ -7,6 +7,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline
 from support import copy_project, real, rows_of, run, save_masks
 
 from brain_tumor.data.shape_features import FEATURES
@@ -286,10 +288,14 @@ def test_scores_of_survival_are_not_tracked_as_those_of_images(tmp_path, monkeyp
     tracking, mlflow = Tracking(), MagicMock()
     tracking.address = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setitem(sys.modules, "mlflow", mlflow)
-    tracking.after_pipeline_run(MagicMock(**{"all_outputs.return_value": {"survival.expert.scores"}}), MagicMock())
+    catalog = MagicMock(spec=DataCatalog)
+    catalog.load.return_value.description = {}
+    pipeline = MagicMock(spec=Pipeline)
+    pipeline.all_outputs.return_value = {"survival.expert.scores"}
+    tracking.after_pipeline_run(pipeline, catalog)
     mlflow.MlflowClient.assert_not_called()
-    catalog = MagicMock(**{"load.return_value.description": {}})
-    tracking.after_pipeline_run(MagicMock(**{"all_outputs.return_value": {"classification.cnn.scores"}}), catalog)
+    pipeline.all_outputs.return_value = {"classification.cnn.scores"}
+    tracking.after_pipeline_run(pipeline, catalog)
     mlflow.MlflowClient.assert_called_once_with(tracking.address)
 
 
