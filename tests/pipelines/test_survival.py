@@ -7,17 +7,19 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline
 from support import copy_project, real, rows_of, run, save_masks
 
 from brain_tumor.data.shape_features import FEATURES
 from brain_tumor.data.survival import SHAPE
-from brain_tumor.hooks import Tracking
 from brain_tumor.models.settings import ProtocolSettings
 from brain_tumor.models.survival import MODELS
 from brain_tumor.networks import networks_of
 from brain_tumor.pipelines.survival.card import MODELS as CARD_MODELS
 from brain_tumor.pipelines.survival.report import compose_report
 from brain_tumor.pipelines.survival.tables import Results, write_answer
+from brain_tumor.tracking import Tracking
 
 EXPECTED = pd.DataFrame(columns=["cohort", "features", "patient", "days", "observed", "expected"])
 
@@ -283,13 +285,17 @@ def test_real_masks_go_through_to_the_report(project):
 
 
 def test_scores_of_survival_are_not_tracked_as_those_of_images(tmp_path, monkeypatch):
-    tracking, scores = Tracking(), pd.DataFrame({"test_set": ["official"], "metric": ["accuracy"], "value": [0.6]})
+    tracking, mlflow = Tracking(), MagicMock()
     tracking.address = f"sqlite:///{tmp_path}/mlflow.db"
-    mlflow = MagicMock()
     monkeypatch.setitem(sys.modules, "mlflow", mlflow)
-    tracking.after_dataset_saved("survival.expert.scores", scores.drop(columns="test_set"))
+    catalog = MagicMock(spec=DataCatalog)
+    catalog.load.return_value.description = {}
+    pipeline = MagicMock(spec=Pipeline)
+    pipeline.all_outputs.return_value = {"survival.expert.scores"}
+    tracking.after_pipeline_run(pipeline, catalog)
     mlflow.MlflowClient.assert_not_called()
-    tracking.after_dataset_saved("classification.cnn.scores", scores)
+    pipeline.all_outputs.return_value = {"classification.cnn.scores"}
+    tracking.after_pipeline_run(pipeline, catalog)
     mlflow.MlflowClient.assert_called_once_with(tracking.address)
 
 
