@@ -11,6 +11,7 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 
 from brain_tumor.run_locks import AnotherRunError, RunLocks
+from brain_tumor.training.settings import EngineSettings
 
 
 def cook(x: int) -> int:
@@ -29,10 +30,10 @@ PIPELINES = {"prepare": prepare("task"), "train": train("net"), "train another":
 ENTRIES = ("source", "task.slices", "task.net.network", "task.other.network", "else.slices")
 
 
-def start(folder: Path, name: str) -> RunLocks:
+def start(folder: Path, name: str, also: dict[str, MemoryDataset] | None = None) -> RunLocks:
     locks = RunLocks()
     locks.after_context_created(Mock(spec=KedroContext, project_path=folder))
-    locks.before_pipeline_run({}, PIPELINES[name], DataCatalog({entry: MemoryDataset(0) for entry in ENTRIES}))
+    locks.before_pipeline_run({}, PIPELINES[name], DataCatalog({entry: MemoryDataset(0) for entry in ENTRIES} | (also or {})))
     return locks
 
 
@@ -89,3 +90,10 @@ def test_the_holder_is_named_and_a_killed_run_holds_nothing(tmp_path):
         other.kill()
         other.communicate()
     start(tmp_path, "prepare").after_pipeline_run()
+
+
+def test_machines_that_train_together_are_one_run(tmp_path):
+    """Each runs the same command in one shared folder."""
+    training = {"params:training": MemoryDataset(EngineSettings(nodes=2))}
+    for _ in range(2):
+        start(tmp_path, "train", training)

@@ -45,7 +45,7 @@ class RunLocks:
             AnotherRunError: if another run has one of them.
         """
         self.held: list[TextIOWrapper] = []
-        if fcntl is None:
+        if fcntl is None or _trains_on_several_machines(catalog):
             return
         written = _groups(name for name in pipeline.all_outputs() if name in catalog)
         read = _groups(name for name in pipeline.inputs() if name in catalog and not name.startswith(("params:", "parameters"))) - written
@@ -70,6 +70,12 @@ class RunLocks:
         for file in self.held:
             file.close()
         self.held = []
+
+
+def _trains_on_several_machines(catalog: DataCatalog) -> bool:
+    """Whether each of several machines runs the same command, which is no second run: all but the first stop after training."""
+    training = catalog.load("params:training") if "params:training" in catalog else None
+    return getattr(training, "nodes", 1) > 1
 
 
 def _groups(names: Iterable[str]) -> set[str]:

@@ -16,9 +16,7 @@ FARTHEST = 373.13
 """Millimetres: the distance where one of the masks is empty, the diagonal of a BraTS scan. Source: BraTS 2020 evaluation."""
 
 
-def to_volume(
-    slices: UInt8[np.ndarray, "n h w"], numbers: Int[np.ndarray, " n"], slice_mm: float = 1.0
-) -> tuple[UInt8[np.ndarray, "d h w"], int] | None:
+def to_volume(slices: UInt8[np.ndarray, "n h w"], numbers: Int[np.ndarray, " n"], slice_mm: float = 1.0) -> tuple[UInt8[np.ndarray, "d h w"], int] | None:
     """Slices at their heights, and how many slice numbers lie between two of them; None if they make no volume (`find_step`). A missing one is empty.
 
     Args:
