@@ -318,7 +318,7 @@ def test_a_cache_is_no_input_and_is_filled_again_when_it_was_emptied(kitchen):
 def test_an_input_that_changed_during_the_run_is_not_what_outputs_were_made_from(kitchen):
     kitchen.extra = ["spill", "soil"]
     kitchen.run()
-    records = {file.stem for file in (kitchen.folder / "data/.provenance").iterdir()}
+    records = {file.stem for file in (kitchen.folder / "data").glob(".provenance/*.json")}  # none, where all nodes ran side by side
     assert not records & {"spill", "soil"}, "neither the one that edits an input of all, nor the one that edits what another made"
     assert {"spill", "soil"} <= kitchen.run()
 

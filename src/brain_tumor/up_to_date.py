@@ -324,9 +324,9 @@ def _where(value: Any) -> list[str]:
 def describe_machine() -> str:
     """Digest of the processor, the GPUs, the cores to use and what the environment says of them; asked without torch, which mustn't be asked before a fork."""
     cpu, driver = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/gpus")
-    lines = cpu.read_text().split("\n\n")[0].splitlines() if cpu.is_file() else []
+    lines = cpu.read_text(encoding="utf-8").split("\n\n")[0].splitlines() if cpu.is_file() else []
     processor = [line for line in lines if line.startswith(("model name", "flags", "Features"))] or [platform.processor()]
-    gpus = [file.read_text() for file in sorted(driver.glob("*/information"))]
+    gpus = [file.read_text(encoding="utf-8") for file in sorted(driver.glob("*/information"))]
     gpus += sorted(str(device) for device in Path("/dev").glob("nvidia[0-9]*"))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return _digest(platform.system(), platform.machine(), processor, gpus, cores, [os.environ.get(name) for name in MACHINE])

@@ -119,7 +119,7 @@ def test_one_file_is_enough(project, images):
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
-        (Path.rmdir, "is not there; give the images with"),
+        (Path.rmdir, "which isn't there; give a folder of scans or images"),
         (Path.exists, "there is no image in .*inference_source"),
         (lambda folder: (folder / "empty.jpg").touch(), "none of the 1 files in .* can be used; empty.jpg: the file is empty"),
     ],

@@ -37,7 +37,7 @@ class Naming(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         files: a regular expression; a patient one of whose files' whole names it matches is named so.
-        labels: name of a tissue > its one value in the masks of these patients.
+        labels: name of a tissue > its one value in the masks of these patients; of a tissue that isn't declared it means nothing.
     """
 
     files: str
@@ -109,9 +109,6 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
                 re.compile(naming.files)
             except re.error as error:
                 raise ValueError(f"naming.files must be a regular expression, got '{naming.files}' ({error})") from error
-            unknown = sorted(set(naming.labels) - set(self.tissue_names))
-            if unknown:
-                raise ValueError(f"naming gives labels to {', '.join(unknown)}, which are not tissues; tissues are {self.tissue_names}")
             labels = [label for tissue in self._with_labels(naming) for label in tissue.labels]
             if len(set(labels)) < len(labels) or min(labels) < 1 or max(labels) > MOST_LABEL:
                 raise ValueError(f"labels of files named {naming.files} must be different numbers from 1 to {MOST_LABEL}, got {labels}")

@@ -39,7 +39,7 @@ def draw_patients(patients: pd.DataFrame, tissues: Sequence[str], title: str) ->
         volume = patients[f"{tissue}_ml"]
         right.scatter(k + rng.uniform(-0.25, 0.25, len(volume)), volume, s=12, alpha=0.6, color=TISSUE_COLOURS[k % len(TISSUE_COLOURS)])
         right.hlines(volume.median(), k - 0.35, k + 0.35, color="0.2")
-    right.set(xticks=range(len(tissues)), xticklabels=tissues, ylabel="millilitres in a patient's slices")
+    right.set(xticks=range(len(tissues)), xticklabels=tissues, ylabel="millilitres")
     right.set_yscale("symlog", linthresh=1)
     right.set_ylim(-0.2, None)
     right.margins(y=0.1)
