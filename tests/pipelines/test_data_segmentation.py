@@ -56,7 +56,8 @@ def test_numbers_are_names_of_patients(project, tmp_path, rng):
     for name in names:
         volumes, mask = np.zeros((4, 16, 20, 6)), np.zeros((16, 20, 6))
         volumes[:, 3:13, 3:17] = rng.uniform(50, 100, (4, 10, 14, 6))
-        mask[5:9, 5:10] = rng.choice([1, 2, 4], (4, 5, 6))
+        enhancing = 3 if name.startswith("BraTS-") else 4  # as the names have it
+        mask[5:9, 5:10] = rng.choice([1, 2, enhancing], (4, 5, 6))
         save_patient(tmp_path / "scans" / name, name, volumes.astype(np.int16), mask)
     run(project, segmentation_source=str(tmp_path / "scans"))
     store = Store(project / "data/03_primary/segmentation/slices.h5")
@@ -133,10 +134,10 @@ def test_data_report_says_what_was_left_out(project, sample, tmp_path):
     report = (project / "data/08_reporting/segmentation/data_report.html").read_text()
     assert "23 slices of 5 patients are in use; 1 are left out;" in report
     assert "names 25 slices, of which 1 are not in this copy" in report
-    assert "fetch the file again" in report
+    assert "is text, not HDF5; fetch it again or remove it" in report
     sheet = (project / "data/08_reporting/segmentation/data_sheet.md").read_text()
     assert "names 25 slices, of which 1 are not in this copy" in sheet
-    assert "fetch the file again" in sheet
+    assert "is text, not HDF5; fetch it again or remove it" in sheet
     assert report.count("data:image/png") == 4
     assert report.count("data:image/gif") == 1
     assert "SIMULATED" in report.split("</title>")[0]

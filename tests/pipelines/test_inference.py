@@ -328,7 +328,7 @@ def test_a_classifier_is_refused_for_scans(project, segmented):
     ("place", "words"),
     [
         (".", r"holds 78 files \(76 JPEG image, 2 text\), but neither .*NIfTI volumes named \*_flair.nii.gz.*inference_source.*inference_classification"),
-        ("nowhere", "is not a folder; give"),
+        ("nowhere", "which isn.t there; give a folder of scans"),
     ],
 )
 def test_no_scans(project, brats, images, place, words):
