@@ -12,7 +12,7 @@ def keep_in_memory(project):
     entries = {}
     for file in sorted((project / "conf/base").glob("catalog*.yml")):
         for name, entry in yaml.safe_load(file.read_text()).items():
-            if entry["type"] == "pandas.CSVDataset":
+            if entry["type"] == "brain_tumor.datasets.TableDataset":
                 entries[name] = {"type": "MemoryDataset"}
     (project / "conf/test/catalog_memory.yml").write_text(yaml.safe_dump(entries))
     return entries
