@@ -18,10 +18,10 @@ import cv2
 import joblib
 import numpy as np
 
-from brain_tumor.data.borders import cut, find_box
-from brain_tumor.data.box import Box
-from brain_tumor.data.images import read_image
-from brain_tumor.data.store import StoreContent, write_store
+from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.store import StoreContent, write_store
+from brain_tumor.data.images.borders import cut, find_box
+from brain_tumor.data.images.class_folders import read_image
 
 SIZE, PART = 256, 64
 

@@ -27,9 +27,9 @@ import pandas as pd
 import yaml
 from recipes import Work, make_parser, override, train_all
 
-from brain_tumor.data.image_split import OFFICIAL, ImageSplitSettings, split_images
-from brain_tumor.data.images import ImageSet
-from brain_tumor.data.store import Store, fingerprint
+from brain_tumor.data.common.store import Store, fingerprint
+from brain_tumor.data.images.class_folders import ImageSet
+from brain_tumor.data.images.split import OFFICIAL, ImageSplitSettings, split_images
 from brain_tumor.networks import build, networks_of
 from brain_tumor.networks.trained import TrainedNetwork, write_network
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
@@ -65,7 +65,7 @@ def train(work: Work, epochs: int) -> tuple[dict[str, TrainedNetwork], int, floa
 
     from brain_tumor.training.batches import Rows
     from brain_tumor.training.checkpoints import Checkpoints
-    from brain_tumor.training.classification import MONITOR, NAMES, ClassificationTask
+    from brain_tumor.training.classification.task import MONITOR, NAMES, ClassificationTask
     from brain_tumor.training.fit import Job, fit, read_fitted
 
     torch.set_num_threads(1)
@@ -99,7 +99,7 @@ def measure_pace(work: Work) -> float:
 def train_and_score(work: Work) -> pd.DataFrame:
     """One training, scored on the images held out; a row for each set of images."""
     from brain_tumor.metrics.classification import score, to_probability
-    from brain_tumor.training.classify import find_logits
+    from brain_tumor.training.classification.prediction import find_logits
     from brain_tumor.training.device import choose_device
 
     networks, epochs, minutes = train(work, work["epochs"])

@@ -24,14 +24,14 @@ from PIL import Image, ImageEnhance
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
-from brain_tumor.data.borders import cut, find_box
-from brain_tumor.data.image_simulation import CLASSES
-from brain_tumor.data.images import ImageSet, find_images, read_image
-from brain_tumor.data.store import Store, StoreContent, write_store
+from brain_tumor.data.common.store import Store, StoreContent, write_store
+from brain_tumor.data.images.borders import cut, find_box
+from brain_tumor.data.images.class_folders import ImageSet, find_images, read_image
+from brain_tumor.data.simulation.images import CLASSES
 from brain_tumor.networks import build
 from brain_tumor.training.batches import Rows
 from brain_tumor.training.checkpoints import Checkpoints
-from brain_tumor.training.classification import MONITOR, NAMES, ClassificationTask
+from brain_tumor.training.classification.task import MONITOR, NAMES, ClassificationTask
 from brain_tumor.training.fit import Job, fit
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ImageAugmentation
 

@@ -26,12 +26,12 @@ import torch
 import yaml
 from torch.utils.data import DataLoader
 
-from brain_tumor.data.declaration import DataSet
-from brain_tumor.data.preparation import prepare_slice
-from brain_tumor.data.scan import Scan
-from brain_tumor.data.scans import find_scans, read_slices
-from brain_tumor.data.store import Store, StoreContent, write_store
-from brain_tumor.data.window import locate_brain
+from brain_tumor.data.common.store import Store, StoreContent, write_store
+from brain_tumor.data.scans.brain_crop import locate_brain
+from brain_tumor.data.scans.data_set import DataSet
+from brain_tumor.data.scans.find_scans import find_scans, read_slices
+from brain_tumor.data.scans.preparation import prepare_slice
+from brain_tumor.data.scans.scan import Scan
 from brain_tumor.training.batches import BatchOrder, Rows, load
 
 SIZE = 128

@@ -30,8 +30,8 @@ import yaml
 from matplotlib.figure import Figure
 from recipes import Work, make_parser, override, train_all
 
-from brain_tumor.data.store import Store
-from brain_tumor.data.window import find_window
+from brain_tumor.data.common.store import Store
+from brain_tumor.data.scans.brain_crop import find_window
 from brain_tumor.networks import build, networks_of
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
 from brain_tumor.training.settings import EngineSettings, SegmentationRecipe
@@ -65,7 +65,7 @@ def train(work: Work, epochs: int, slices: int = EPOCH) -> tuple[dict[str, Any],
     from brain_tumor.training.batches import Rows
     from brain_tumor.training.checkpoints import Checkpoints
     from brain_tumor.training.fit import Job, fit, read_fitted
-    from brain_tumor.training.tasks import MONITOR, SegmentationTask, rows_to_learn
+    from brain_tumor.training.segmentation.task import MONITOR, SegmentationTask, rows_to_learn
 
     torch.set_num_threads(1)
     logging.getLogger("brain_tumor").setLevel(logging.WARNING)
@@ -99,8 +99,8 @@ def train_and_score(work: Work) -> pd.DataFrame:
     """One training, scored on the patients held out; rows `patient`, `target`, `dice` and what was trained."""
     from brain_tumor.metrics.segmentation import count_slices, score_patients, to_labels
     from brain_tumor.training.device import choose_device
-    from brain_tumor.training.predict import find_probabilities
-    from brain_tumor.training.tasks import MONITOR
+    from brain_tumor.training.segmentation.prediction import find_probabilities
+    from brain_tumor.training.segmentation.task import MONITOR
 
     fitted, minutes = train(work, work["epochs"])
     store = Store(Path(work["store"]))

@@ -19,10 +19,10 @@ from time import perf_counter
 import joblib
 import yaml
 
-from brain_tumor.data.declaration import DataSet
-from brain_tumor.data.parallel import WorkerSettings
-from brain_tumor.data.preparation import PreparationSettings
-from brain_tumor.data.store import write_store
+from brain_tumor.data.common.parallel import WorkerSettings
+from brain_tumor.data.common.store import write_store
+from brain_tumor.data.scans.data_set import DataSet
+from brain_tumor.data.scans.preparation import PreparationSettings
 from brain_tumor.pipelines.data_segmentation.nodes import index_slices, prepare_slices
 
 SLICES_OF_A_PATIENT = 155

@@ -33,17 +33,17 @@ from segmentation_data import BRATS, read_plainly, write_slices
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from brain_tumor.data.box import Box
-from brain_tumor.data.scans import find_scans
-from brain_tumor.data.store import Store
-from brain_tumor.data.window import find_window
+from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.store import Store
+from brain_tumor.data.scans.brain_crop import find_window
+from brain_tumor.data.scans.find_scans import find_scans
 from brain_tumor.networks import build, networks_of
 from brain_tumor.training.batches import Rows
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.fit import Job, fit
-from brain_tumor.training.losses import OverlapEntropy
+from brain_tumor.training.segmentation.losses import OverlapEntropy
+from brain_tumor.training.segmentation.task import MONITOR, SegmentationTask, to_channels
 from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
-from brain_tumor.training.tasks import MONITOR, SegmentationTask, to_channels
 
 BATCH, OUR_BATCH, FILTERS, TRAIN, VALIDATION = 32, 16, 16, 96, 16
 LONGER = 4  # our epoch holds as many times the slices: 24 batches, as the recipe has; the plain way costs nothing for an epoch

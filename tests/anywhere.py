@@ -21,7 +21,7 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = ROOT / ".venv-anywhere"
-NUMBERS = ("tests/training", "tests/networks", "tests/metrics", "tests/models", "tests/data/test_preparation.py")
+NUMBERS = ("tests/training", "tests/networks", "tests/metrics", "tests/survival", "tests/data/scans/test_preparation.py")
 FILES = ("tests/data", "tests/datasets", "tests/figures", "tests/test_text.py", "tests/pipelines/test_data_segmentation.py")
 SIDE_BY_SIDE = ("-n", "auto", "--dist", "loadscope")
 CPU_BUILDS = "https://download.pytorch.org/whl/cpu"

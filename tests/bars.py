@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from brain_tumor.data.store import Store, StoreContent, write_store
+from brain_tumor.data.common.store import Store, StoreContent, write_store
 
 SIZE = 80
 SMALL = {

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from support import ROOT, copy_project
 
-from brain_tumor.data.declaration import DataSet
+from brain_tumor.data.scans.data_set import DataSet
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def brats() -> DataSet:
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five simulated patients of five slices each."""
-    from brain_tumor.data.simulation import simulate_data_set
+    from brain_tumor.data.simulation.scans import simulate_data_set
 
     folder = tmp_path_factory.mktemp("raw") / "sample"
     simulate_data_set(folder, patients=5, slices=range(50, 110, 12), seed=0, workers=1)
@@ -44,7 +44,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """76 simulated images of four classes, 32 of them planted copies."""
-    from brain_tumor.data.image_simulation import simulate_images
+    from brain_tumor.data.simulation.images import simulate_images
 
     folder = tmp_path_factory.mktemp("raw") / "images"
     simulate_images(folder, training=8, testing=3, copies=8, seed=0, workers=1)

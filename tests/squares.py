@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brain_tumor.data.box import Box
-from brain_tumor.data.store import Store, StoreContent, write_store
-from brain_tumor.data.window import BRAIN
+from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.store import Store, StoreContent, write_store
+from brain_tumor.data.scans.brain_crop import BRAIN
 from brain_tumor.networks import build
 from brain_tumor.training.batches import Rows
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.fit import Fitted, Job, fit
 from brain_tumor.training.processes import OtherMachineGoesOn
+from brain_tumor.training.segmentation.task import MONITOR, SegmentationTask
 from brain_tumor.training.settings import EngineSettings, SegmentationRecipe
-from brain_tumor.training.tasks import MONITOR, SegmentationTask
 
 TARGETS = {"NCR": (1,), "ED": (2,), "ET": (3,), "WT": (1, 2, 3), "TC": (1, 3)}
 CPU = EngineSettings(device="cpu", precision="fp32")

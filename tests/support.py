@@ -59,7 +59,7 @@ def read_code_again() -> None:
 
 def ask_who_works(workers: int) -> tuple[int, set[int]]:
     """This process, and those that do work for it. Here and not in a test, for processes to find it."""
-    from brain_tumor.data.parallel import WorkerSettings, for_each  # whose annotations are checked with what is defined here
+    from brain_tumor.data.common.parallel import WorkerSettings, for_each  # whose annotations are checked with what is defined here
 
     return os.getpid(), set(for_each(os.getpid, [()] * 4, WorkerSettings(workers=workers), "asking"))
 

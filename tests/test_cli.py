@@ -17,8 +17,8 @@ from submitit.core.utils import DelayedSubmission
 from support import sees_processes, wait_until
 
 from brain_tumor.cli import submit
-from brain_tumor.cluster import KedroRun, split_pipeline
 from brain_tumor.networks import networks_of
+from brain_tumor.project.cluster import KedroRun, split_pipeline
 
 SBATCH = """#!{python}
 import sys

@@ -29,9 +29,9 @@ from support import ROOT, copy_project, save_patient
 from brain_tumor import networks
 from brain_tumor.cli import run as kedro_run
 from brain_tumor.cli import submit
-from brain_tumor.cluster import split_pipeline
-from brain_tumor.figures.settings import flatten
 from brain_tumor.networks.trained import read_network
+from brain_tumor.project.cluster import split_pipeline
+from brain_tumor.reporting.settings_table import flatten
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "weights").glob("*.md")), ROOT / "weights/collect.py"]
 PAGES += [*sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "benchmarks").glob("*.py"))]

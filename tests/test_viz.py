@@ -16,8 +16,8 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from support import ROOT, copy_project, run
 
-from brain_tumor.cluster import split_pipeline
 from brain_tumor.pipeline_registry import register_pipelines
+from brain_tumor.project.cluster import split_pipeline
 
 LAYERS = ["01_raw", "02_intermediate", "03_primary", "05_model_input", "06_models", "07_model_output", "08_reporting"]
 

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brain_tumor.data.image_split import DEDUPLICATED, OFFICIAL
-from brain_tumor.figures.card import render_card, write_list
-from brain_tumor.figures.cells import tell_interval, with_intervals, write_sizes
-from brain_tumor.figures.report import Section
+from brain_tumor.data.images.split import DEDUPLICATED, OFFICIAL
 from brain_tumor.networks import describe
 from brain_tumor.networks.trained import TrainedNetwork
-from brain_tumor.pipelines.classification.card import USE
-from brain_tumor.pipelines.classification.tables import PROTOCOL
+from brain_tumor.reporting.classification.model_card import USE
+from brain_tumor.reporting.classification.tables import PROTOCOL
+from brain_tumor.reporting.formatting import tell_interval, with_intervals, write_sizes
+from brain_tumor.reporting.markdown import render_card, write_list
+from brain_tumor.reporting.page import Section
 
 TASK = "classification"
 METRICS = ("accuracy", "macro_f1", "calibration_error", "calibration_error_scaled")

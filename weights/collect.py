@@ -17,7 +17,7 @@ from pathlib import Path
 import classifiers
 import segmenters
 
-from brain_tumor.data.atomic import replacing
+from brain_tumor.data.common.atomic import replacing
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
 
 HERE = Path(__file__).parent

@@ -7,16 +7,16 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from brain_tumor.figures.card import render_card, write_list
-from brain_tumor.figures.cells import with_intervals, write_sizes
-from brain_tumor.figures.report import Section
 from brain_tumor.metrics.segmentation import choose_headline, summarise_patients
 from brain_tumor.networks import describe
 from brain_tumor.networks.trained import TrainedNetwork, read_network
-from brain_tumor.pipelines.inference.report import SHOWN_METRICS
-from brain_tumor.pipelines.segmentation.card import USE
 from brain_tumor.pipelines.segmentation.evaluation import CROSS_VALIDATION
-from brain_tumor.pipelines.segmentation.tables import RULES
+from brain_tumor.reporting.formatting import with_intervals, write_sizes
+from brain_tumor.reporting.inference.report import SHOWN_METRICS
+from brain_tumor.reporting.markdown import render_card, write_list
+from brain_tumor.reporting.page import Section
+from brain_tumor.reporting.segmentation.model_card import USE
+from brain_tumor.reporting.segmentation.tables import RULES
 
 TASK = "segmentation"
 WHOLE, SINGLE = "whole volumes", "single slices with tumour"

@@ -11,10 +11,10 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import _split_params
 from kedro.framework.startup import ProjectMetadata
 
-from brain_tumor.errors import SWITCH, plain_errors
-from brain_tumor.parameters import put
-from brain_tumor.paths import PATHS
-from brain_tumor.selection import require_names
+from brain_tumor.project.errors import SWITCH, plain_errors
+from brain_tumor.project.parameters import put
+from brain_tumor.project.paths import PATHS
+from brain_tumor.project.selection import require_names
 
 
 class PlainCommand(click.Command):
@@ -92,7 +92,7 @@ def _run(**given: Any) -> Any:
         raise click.ClickException(f"--pipeline and --pipelines can't both be given; {remedy}")
     require_names(given, pipelines)
     if given["runner"] == "ParallelRunner":
-        given["runner"] = "brain_tumor.runner.ParallelRunner"
+        given["runner"] = "brain_tumor.project.runner.ParallelRunner"
     return kedro_run.callback(**given)  # type: ignore[misc]  # a command's function
 
 
@@ -132,7 +132,7 @@ def submit(
     **limits: Any,
 ) -> None:
     """Run a pipeline as cluster jobs: data, then one job for each experiment, then their comparison."""
-    from brain_tumor.cluster import submit_jobs
+    from brain_tumor.project.cluster import submit_jobs
 
     chosen = networks.split(",") if networks else None
     submit_jobs(project.project_path, pipeline, env, params, chosen, executor, logs, limits)

@@ -1,9 +1,9 @@
 """Settings of the Kedro project."""
 
-from brain_tumor.hooks import Failures, Parameters, RunSummary
-from brain_tumor.run_locks import RunLocks
-from brain_tumor.tracking import Tracking
-from brain_tumor.up_to_date import UpToDate
+from brain_tumor.project.hooks import Failures, Parameters, RunSummary
+from brain_tumor.project.run_locks import RunLocks
+from brain_tumor.project.tracking import Tracking
+from brain_tumor.project.up_to_date import UpToDate
 
 _up_to_date = UpToDate()
 # The last one is called first. Failures raises, so that nothing is called after it.

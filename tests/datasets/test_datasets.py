@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from support import save_patient
 
-from brain_tumor.data.atomic import _host, replacing
-from brain_tumor.data.masks import Mask
-from brain_tumor.data.store import StoreContent
+from brain_tumor.data.common.atomic import _host, replacing
+from brain_tumor.data.common.store import StoreContent
+from brain_tumor.data.survival.tumour_masks import Mask
 from brain_tumor.datasets import FiguresDataset, FolderDataset, InspectionsDataset, MasksDataset, NetworkDataset, SimulatedDataset, StoreDataset
 from brain_tumor.figures.segmentation_data import Animation
 from brain_tumor.networks import build
@@ -54,7 +54,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 FULL_DISK = """
 import resource, signal, sys
 import numpy as np
-from brain_tumor.data.store import StoreContent
+from brain_tumor.data.common.store import StoreContent
 from brain_tumor.datasets import StoreDataset
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

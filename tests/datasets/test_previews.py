@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from brain_tumor import datasets
-from brain_tumor.data.store import StoreContent
+from brain_tumor.data.common.store import StoreContent
 from brain_tumor.datasets import (
     CheckpointsDataset,
     FiguresDataset,

@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import accuracy_score
 from support import copy_project, rows_of, run
 
-from brain_tumor.data.store import Store
+from brain_tumor.data.common.store import Store
 from brain_tumor.datasets import NetworkDataset
 from brain_tumor.figures.classification import draw_curves
 from brain_tumor.metrics.classification import fit_temperature
@@ -19,9 +19,9 @@ from brain_tumor.networks import networks_of
 from brain_tumor.networks.trained import read_network, write_network
 from brain_tumor.pipeline_registry import register_pipelines
 from brain_tumor.pipelines.classification.nodes import choose_explained, require_unseen, train_network
-from brain_tumor.pipelines.classification.report import _elsewhere
+from brain_tumor.reporting.classification.report import _elsewhere
 from brain_tumor.training.checkpoints import Checkpoints
-from brain_tumor.training.classify import find_logits
+from brain_tumor.training.classification.prediction import find_logits
 from brain_tumor.training.device import choose_device
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
 

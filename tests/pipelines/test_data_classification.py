@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 from support import copy_project, rows_of, run
 
-from brain_tumor.data.copies import CopySettings
-from brain_tumor.data.image_simulation import PLANTED
-from brain_tumor.data.images import ImageSet
-from brain_tumor.data.store import Store
-from brain_tumor.pipelines.data_classification.report import _neighbours, count_planted
+from brain_tumor.data.common.store import Store
+from brain_tumor.data.images.class_folders import ImageSet
+from brain_tumor.data.images.duplicates import CopySettings
+from brain_tumor.data.simulation.images import PLANTED
+from brain_tumor.reporting.data_classification.report import _neighbours, count_planted
 
 STEPS = ("index_images", "compare_images", "group_copies", "prepare_images", "split_images", "draw_data", "write_data_report", "write_data_sheet")
 NODES = [f"data_classification.{name}" for name in STEPS]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from support import run, save_patient
 
-from brain_tumor.data.store import Store
+from brain_tumor.data.common.store import Store
 
 STROKE = """
 data_segmentation:

@@ -14,14 +14,14 @@ from PIL import Image
 from support import copy_project, run, save_patient
 from torch.nn.functional import interpolate
 
-from brain_tumor.data.preparation import prepare_slice
-from brain_tumor.data.scans import find_scans, read_image, read_labels
-from brain_tumor.data.store import Store
+from brain_tumor.data.common.store import Store
+from brain_tumor.data.scans.find_scans import find_scans, read_image, read_labels
+from brain_tumor.data.scans.preparation import prepare_slice
 from brain_tumor.metrics.surfaces import score_surfaces
 from brain_tumor.networks import build
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
-from brain_tumor.pipelines.inference.report import compose_images_report, compose_scans_report
-from brain_tumor.training.classification import to_input
+from brain_tumor.reporting.inference.report import compose_images_report, compose_scans_report
+from brain_tumor.training.classification.task import to_input
 
 CLASSES = ["glioma", "meningioma", "notumor", "pituitary"]
 SIZES = {"in_channels": 1, "out_channels": 4, "image_size": 96, "n_filters": 6}

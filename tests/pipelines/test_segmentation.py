@@ -14,23 +14,23 @@ from kedro.pipeline import Pipeline
 from kedro.runner import ParallelRunner
 from support import copy_project, real, rows_of, run
 
-from brain_tumor.data.pieces import label_pieces
-from brain_tumor.data.store import Store
-from brain_tumor.data.window import find_window
+from brain_tumor.data.common.store import Store
+from brain_tumor.data.scans.brain_crop import find_window
+from brain_tumor.data.scans.components import label_pieces
 from brain_tumor.datasets import NetworkDataset
 from brain_tumor.metrics.segmentation import METRICS
 from brain_tumor.networks import NETWORKS, build, networks_of
 from brain_tumor.networks.trained import read_network, write_network
 from brain_tumor.pipeline_registry import register_pipelines
-from brain_tumor.pipelines.segmentation.card import _limits
 from brain_tumor.pipelines.segmentation.comparison import compare_networks
 from brain_tumor.pipelines.segmentation.evaluation import require_unseen
-from brain_tumor.pipelines.segmentation.tables import protocol
 from brain_tumor.pipelines.segmentation.training import train_network
+from brain_tumor.project.up_to_date import RUN_ALL
+from brain_tumor.reporting.segmentation.model_card import _limits
+from brain_tumor.reporting.segmentation.tables import protocol
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.fit import fit
 from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
-from brain_tumor.up_to_date import RUN_ALL
 
 
 @pytest.fixture(scope="module")

@@ -11,15 +11,15 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from support import copy_project, real, rows_of, run, save_masks
 
-from brain_tumor.data.shape_features import FEATURES
-from brain_tumor.data.survival import SHAPE
-from brain_tumor.models.settings import ProtocolSettings
-from brain_tumor.models.survival import MODELS
+from brain_tumor.data.survival.cohort import SHAPE
+from brain_tumor.data.survival.shape_features import FEATURES
 from brain_tumor.networks import networks_of
-from brain_tumor.pipelines.survival.card import MODELS as CARD_MODELS
-from brain_tumor.pipelines.survival.report import compose_report
-from brain_tumor.pipelines.survival.tables import Results, write_answer
-from brain_tumor.tracking import Tracking
+from brain_tumor.project.tracking import Tracking
+from brain_tumor.reporting.survival.model_card import MODELS as CARD_MODELS
+from brain_tumor.reporting.survival.report import compose_report
+from brain_tumor.reporting.survival.tables import Results, write_answer
+from brain_tumor.survival.models import MODELS
+from brain_tumor.survival.settings import ProtocolSettings
 
 EXPECTED = pd.DataFrame(columns=["cohort", "features", "patient", "days", "observed", "expected"])
 

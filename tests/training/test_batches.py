@@ -8,8 +8,8 @@ import pytest
 import torch
 from squares import save_squares
 
-from brain_tumor.data.box import Box
-from brain_tumor.data.store import Store
+from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.store import Store
 from brain_tumor.training.batches import BatchOrder, Piped, ResidentRows, Rows, StreamedRows, count_workers, load
 
 CPU = torch.device("cpu")

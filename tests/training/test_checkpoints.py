@@ -19,7 +19,7 @@ SQUARES = Path(__file__).parents[1] / "squares.py"
 KILLER = """
 import os, runpy, signal, sys
 import brain_tumor.training.checkpoints as checkpoints, torch
-from brain_tumor.training.tasks import SegmentationTask
+from brain_tumor.training.segmentation.task import SegmentationTask
 where, when = sys.argv.pop(1), int(sys.argv.pop(1))
 calls = 0
 def deadly(function):
@@ -90,9 +90,9 @@ def test_other_code_has_another_state(monkeypatch, tmp_path):
         shutil.copytree(Path(brain_tumor.__file__).parent / folder, tmp_path / folder)
     monkeypatch.setattr(brain_tumor, "__file__", str(tmp_path / "__init__.py"))
     before = code_state()
-    (tmp_path / "figures/plot.py").write_text("", encoding="utf-8")
+    (tmp_path / "reporting/interactive_plot.py").write_text("", encoding="utf-8")
     assert code_state() == before
-    for name in ("networks/cnn.py", "training/losses.py"):
+    for name in ("networks/cnn.py", "training/segmentation/losses.py"):
         with (tmp_path / name).open("a", encoding="utf-8") as file:
             file.write("# another line\n")
         before, last = code_state(), before

@@ -9,12 +9,12 @@ from torch.nn.functional import adaptive_max_pool2d
 
 from brain_tumor.networks import build, networks_of
 from brain_tumor.networks.attention import outputs, watch
-from brain_tumor.training import tasks
 from brain_tumor.training.batches import ResidentRows
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.fit import MovingAverage, fit, read_fitted
+from brain_tumor.training.segmentation import task as tasks
+from brain_tumor.training.segmentation.task import MONITOR, SegmentationTask, to_channels, to_labels
 from brain_tumor.training.settings import Augmentation, SegmentationRecipe
-from brain_tumor.training.tasks import MONITOR, SegmentationTask, to_channels, to_labels
 
 BUSY = Augmentation(warp=0.5, intensity=0.5)
 SHORT = SegmentationRecipe(epochs=3, batch_size=4, epoch_steps=4, augmentation=BUSY, ema=0.9, gradient_clip=1.0)

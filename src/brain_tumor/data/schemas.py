@@ -4,9 +4,9 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.typing import Series
 
-from brain_tumor.data.scan import WHOLE_PATIENT
-from brain_tumor.data.shape_features import FEATURES
-from brain_tumor.data.split import TEST, TRAIN, VALIDATION
+from brain_tumor.data.common.sets import TEST, TRAIN, VALIDATION
+from brain_tumor.data.scans.scan import WHOLE_PATIENT
+from brain_tumor.data.survival.shape_features import FEATURES
 
 
 class SliceIndex(pa.DataFrameModel):

@@ -11,7 +11,7 @@ from kedro_datasets._typing import ImagePreview
 from matplotlib.figure import Figure
 from PIL import Image
 
-from brain_tumor.data.atomic import replacing
+from brain_tumor.data.common.atomic import replacing
 from brain_tumor.datasets.preview import show_image
 from brain_tumor.figures.segmentation_data import Animation
 

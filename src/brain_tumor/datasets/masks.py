@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from kedro.io import DatasetError
 
-from brain_tumor.data.masks import Mask
+from brain_tumor.data.survival.tumour_masks import Mask
 from brain_tumor.datasets.source import FolderDataset
 
 logger = logging.getLogger(__name__)

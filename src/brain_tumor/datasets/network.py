@@ -6,9 +6,9 @@ from typing import Any
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import TablePreview
 
-from brain_tumor.data.atomic import replacing
-from brain_tumor.figures.settings import flatten
+from brain_tumor.data.common.atomic import replacing
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
+from brain_tumor.reporting.settings_table import flatten
 
 
 class NetworkDataset(AbstractDataset[TrainedNetwork, TrainedNetwork]):

@@ -10,7 +10,7 @@ from kedro_datasets._typing import ImagePreview, TablePreview
 from matplotlib.figure import Figure
 from PIL import Image
 
-from brain_tumor.data.files import list_files
+from brain_tumor.data.common.files import list_files
 
 
 def show_figure(figure: Figure, dots: int = 90) -> ImagePreview:

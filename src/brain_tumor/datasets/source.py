@@ -8,12 +8,12 @@ from typing import Any
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import TablePreview
 
-from brain_tumor.data.archive import MANIFEST, check_manifest
-from brain_tumor.data.atomic import replacing
-from brain_tumor.data.files import SIMULATED_MARK
-from brain_tumor.data.image_simulation import simulate_images
-from brain_tumor.data.kaggle import download
-from brain_tumor.data.simulation import simulate_data_set, simulate_masks
+from brain_tumor.data.common.archive import MANIFEST, check_manifest
+from brain_tumor.data.common.atomic import replacing
+from brain_tumor.data.common.files import SIMULATED_MARK
+from brain_tumor.data.common.kaggle import download
+from brain_tumor.data.simulation.images import simulate_images
+from brain_tumor.data.simulation.scans import simulate_data_set, simulate_masks
 from brain_tumor.datasets.preview import show_files
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from typing import Any
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import ImagePreview
 
-from brain_tumor.data.atomic import replacing
-from brain_tumor.data.store import Store, StoreContent, write_store
+from brain_tumor.data.common.atomic import replacing
+from brain_tumor.data.common.store import Store, StoreContent, write_store
 from brain_tumor.datasets.preview import show_figure
 
 logger = logging.getLogger(__name__)

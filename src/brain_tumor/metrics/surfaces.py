@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int, UInt8
 
-from brain_tumor.data.slice_spacing import find_step
+from brain_tumor.data.scans.slice_spacing import find_step
 
 TOLERANCE = 2.0
 """Millimetres: surfaces closer than this agree. About one pixel of a slice of 128 x 128."""

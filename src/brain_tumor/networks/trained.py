@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brain_tumor.data.store import Store
+from brain_tumor.data.common.store import Store
 from brain_tumor.networks import build
 
 if TYPE_CHECKING:

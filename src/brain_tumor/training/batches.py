@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from brain_tumor.data.box import Box
-from brain_tumor.data.store import Store
-from brain_tumor.data.window import find_window
+from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.store import Store
+from brain_tumor.data.scans.brain_crop import find_window
 
 logger = logging.getLogger(__name__)
 

@@ -73,5 +73,5 @@ def _read(path: Path) -> dict[str, Any]:
 def code_state() -> str:
     """Digest of what decides how a network is computed and trained: other code never goes on from a checkpoint."""
     package = Path(brain_tumor.__file__).parent
-    files = sorted(file for folder in ("networks", "training") for file in (package / folder).glob("*.py"))
+    files = sorted(file for folder in ("networks", "training") for file in (package / folder).rglob("*.py"))
     return hashlib.blake2b(b"".join(file.read_bytes() for file in files) + version("torch").encode(), digest_size=8).hexdigest()

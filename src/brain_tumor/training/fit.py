@@ -20,13 +20,13 @@ from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from torch import Tensor
 
-from brain_tumor.data.parallel import shows_progress
+from brain_tumor.data.common.parallel import shows_progress
 from brain_tumor.training.batches import BatchOrder, Rows, count_workers, load
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.device import Device, choose_device
 from brain_tumor.training.processes import launch
 from brain_tumor.training.settings import EngineSettings, Recipe
-from brain_tumor.training.tasks import Task
+from brain_tumor.training.task import Task
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from pydantic import AfterValidator, BaseModel, Field
 
-from brain_tumor.data.pieces import drop_small, replace_little
+from brain_tumor.data.scans.components import drop_small, replace_little
 
 
 class EngineSettings(BaseModel, frozen=True, extra="forbid"):

@@ -9,18 +9,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from brain_tumor.data.image_split import DEDUPLICATED, OFFICIAL
-from brain_tumor.data.origin import Origin
-from brain_tumor.data.split import TEST, TRAIN, VALIDATION
-from brain_tumor.data.store import Chunk, Store, StoreContent, fingerprint, require_made_from
+from brain_tumor.data.common.provenance import Origin
+from brain_tumor.data.common.sets import TEST, TRAIN, VALIDATION
+from brain_tumor.data.common.store import Chunk, Store, StoreContent, fingerprint, require_made_from
+from brain_tumor.data.images.split import DEDUPLICATED, OFFICIAL
 from brain_tumor.figures import classification as figures
 from brain_tumor.metrics import classification as metrics
-from brain_tumor.metrics.looking import REGIONS, mean_shares, share_regions
+from brain_tumor.metrics.saliency import REGIONS, mean_shares, share_regions
 from brain_tumor.networks.trained import TrainedNetwork, require_made_by
-from brain_tumor.pipelines.classification.card import compose_model_card
-from brain_tumor.pipelines.classification.report import compose_report
-from brain_tumor.pipelines.classification.tables import EXPLAINED
 from brain_tumor.pipelines.experiments import gather
+from brain_tumor.reporting.classification.model_card import compose_model_card
+from brain_tumor.reporting.classification.report import compose_report
+from brain_tumor.reporting.classification.tables import EXPLAINED
 from brain_tumor.training.checkpoints import Checkpoints, code_state
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
 
@@ -40,8 +40,9 @@ def train_network(
 
     from brain_tumor.networks import build
     from brain_tumor.training.batches import Rows
-    from brain_tumor.training.classification import MONITOR, NAMES, ClassificationTask
-    from brain_tumor.training.classify import find_logits, require_explainable
+    from brain_tumor.training.classification.prediction import find_logits
+    from brain_tumor.training.classification.saliency import require_explainable
+    from brain_tumor.training.classification.task import MONITOR, NAMES, ClassificationTask
     from brain_tumor.training.device import choose_device, what_is_computed
     from brain_tumor.training.fit import Job, fit
 
@@ -124,7 +125,7 @@ def predict_images(network: TrainedNetwork, images: Store, splits: pd.DataFrame,
 
 
 def _predict(network: TrainedNetwork, images: Store, rows: np.ndarray, engine: EngineSettings) -> Iterator[Chunk]:
-    from brain_tumor.training.classify import find_logits
+    from brain_tumor.training.classification.prediction import find_logits
     from brain_tumor.training.device import choose_device
 
     table, start = images.rows, 0
@@ -174,7 +175,7 @@ def explain_images(
 
     `weight` is how many images of the test set one stands for: mistakes are looked at first.
     """
-    from brain_tumor.training.classify import find_heat, flat_heat
+    from brain_tumor.training.classification.saliency import find_heat, flat_heat
     from brain_tumor.training.device import choose_device
 
     require_made_from(predictions, images)
@@ -215,7 +216,7 @@ def draw_results(
     training_log: pd.DataFrame,
 ) -> dict[str, Figure]:
     """Learning curves, confusion, reliability, first kernels, where the network looks, and its most confident mistakes."""
-    from brain_tumor.training.classify import first_kernels
+    from brain_tumor.training.classification.saliency import first_kernels
 
     for made in (predictions, explanations):
         require_made_from(made, images)

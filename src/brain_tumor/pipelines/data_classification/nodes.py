@@ -11,20 +11,21 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from brain_tumor.data import image_split
-from brain_tumor.data.borders import ImagePreparation, cut
-from brain_tumor.data.box import Box
-from brain_tumor.data.copies import FLIPS, VIEW, CopySettings, find_copies, flipped, join_groups
-from brain_tumor.data.files import is_simulated
-from brain_tumor.data.image_index import INSPECTION, cut_images, inspect_images
-from brain_tumor.data.image_simulation import PLANTED
-from brain_tumor.data.images import CANT_BE_READ, ImageFile, ImageSet, find_images, read_image
-from brain_tumor.data.origin import Origin
-from brain_tumor.data.parallel import WorkerSettings, for_each
-from brain_tumor.data.store import Chunk, Store, StoreContent, fingerprint
+from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.files import is_simulated
+from brain_tumor.data.common.parallel import WorkerSettings, for_each
+from brain_tumor.data.common.provenance import Origin
+from brain_tumor.data.common.sets import join_groups
+from brain_tumor.data.common.store import Chunk, Store, StoreContent, fingerprint
+from brain_tumor.data.images import split as image_split
+from brain_tumor.data.images.borders import ImagePreparation, cut
+from brain_tumor.data.images.class_folders import CANT_BE_READ, ImageFile, ImageSet, find_images, read_image
+from brain_tumor.data.images.duplicates import FLIPS, VIEW, CopySettings, find_copies, flipped
+from brain_tumor.data.images.image_index import INSPECTION, cut_images, inspect_images
+from brain_tumor.data.simulation.images import PLANTED
 from brain_tumor.figures.classification_data import Cut, choose_borders, choose_pairs, draw_borders, draw_counts, draw_pairs, draw_similarity
-from brain_tumor.pipelines.data_classification.card import compose_data_sheet
-from brain_tumor.pipelines.data_classification.report import compose_data_report, count_planted
+from brain_tumor.reporting.data_classification.data_sheet import compose_data_sheet
+from brain_tumor.reporting.data_classification.report import compose_data_report, count_planted
 
 logger = logging.getLogger(__name__)
 

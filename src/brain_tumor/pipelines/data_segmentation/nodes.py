@@ -11,22 +11,22 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from brain_tumor.data import split
-from brain_tumor.data.clinical import FACTS, read_clinical
-from brain_tumor.data.declaration import DataSet
-from brain_tumor.data.files import is_simulated
-from brain_tumor.data.index import INSPECTION, count_missing, inspect_scan
-from brain_tumor.data.origin import Origin
-from brain_tumor.data.parallel import WorkerSettings, for_each
-from brain_tumor.data.preparation import PREPARATION, PreparationSettings, prepare_slice
-from brain_tumor.data.scan import Scan, Slice, Unreadable
-from brain_tumor.data.scans import find_scans, read_slices
-from brain_tumor.data.slice_spacing import find_step
-from brain_tumor.data.store import Chunk, Store, StoreContent, fingerprint
-from brain_tumor.data.window import locate_brain
+from brain_tumor.data.common.files import is_simulated
+from brain_tumor.data.common.parallel import WorkerSettings, for_each
+from brain_tumor.data.common.provenance import Origin
+from brain_tumor.data.common.store import Chunk, Store, StoreContent, fingerprint
+from brain_tumor.data.scans import split
+from brain_tumor.data.scans.brain_crop import locate_brain
+from brain_tumor.data.scans.clinical_tables import FACTS, read_clinical
+from brain_tumor.data.scans.data_set import DataSet
+from brain_tumor.data.scans.find_scans import find_scans, read_slices
+from brain_tumor.data.scans.preparation import PREPARATION, PreparationSettings, prepare_slice
+from brain_tumor.data.scans.scan import Scan, Slice, Unreadable
+from brain_tumor.data.scans.slice_index import INSPECTION, count_missing, inspect_scan
+from brain_tumor.data.scans.slice_spacing import find_step
 from brain_tumor.figures.segmentation_data import Animation, animate_patient, draw_heights, draw_histograms, draw_montage, draw_patients
-from brain_tumor.pipelines.data_segmentation.card import compose_data_sheet
-from brain_tumor.pipelines.data_segmentation.report import compose_data_report
+from brain_tumor.reporting.data_segmentation.data_sheet import compose_data_sheet
+from brain_tumor.reporting.data_segmentation.report import compose_data_report
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ def _readable(slice_: Slice | Unreadable) -> Slice:
 def describe_patients(index: pd.DataFrame, source: Path, data_set: DataSet) -> pd.DataFrame:
     """A row for each patient in use: slices, tissue volumes in millilitres over them, and their entries in the published tables.
 
-    A slice stands for the space up to the next one (`brain_tumor.data.slice_spacing`); where slices make no volume, for itself alone.
+    A slice stands for the space up to the next one (`brain_tumor.data.scans.slice_spacing`); where slices make no volume, for itself alone.
     """
     used = index[index["left_out"] == ""]
     steps = used.groupby("patient")["slice"].agg(lambda numbers: find_step(numbers.to_numpy(), data_set.spacing[2]) or 0)

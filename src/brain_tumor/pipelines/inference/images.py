@@ -8,18 +8,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from brain_tumor.data.borders import ImagePreparation
-from brain_tumor.data.files import SIMULATED_MARK, is_simulated, list_files
-from brain_tumor.data.image_index import cut_images, inspect_images
-from brain_tumor.data.images import ImageFile
-from brain_tumor.data.parallel import WorkerSettings, for_each
-from brain_tumor.data.store import Chunk, Store, StoreContent
-from brain_tumor.data.tables import with_text
-from brain_tumor.figures.cells import mark_title
+from brain_tumor.data.common.files import SIMULATED_MARK, is_simulated, list_files
+from brain_tumor.data.common.parallel import WorkerSettings, for_each
+from brain_tumor.data.common.store import Chunk, Store, StoreContent
+from brain_tumor.data.common.tables import with_text
+from brain_tumor.data.images.borders import ImagePreparation
+from brain_tumor.data.images.class_folders import ImageFile
+from brain_tumor.data.images.image_index import cut_images, inspect_images
 from brain_tumor.figures.classification import Looked, draw_looks
 from brain_tumor.metrics.classification import to_probability
 from brain_tumor.networks.trained import TrainedNetwork
-from brain_tumor.pipelines.inference.report import compose_images_report
+from brain_tumor.reporting.formatting import mark_title
+from brain_tumor.reporting.inference.report import compose_images_report
 from brain_tumor.training.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def classify_images(network: TrainedNetwork, index: pd.DataFrame, images: Store,
 
     Probabilities are those at the temperature that fitted validation, where the network's file says which.
     """
-    from brain_tumor.training.classify import find_logits
+    from brain_tumor.training.classification.prediction import find_logits
     from brain_tumor.training.device import choose_device
 
     classes, rows = network.description["classes"], images.rows
@@ -100,7 +100,7 @@ def classify_images(network: TrainedNetwork, index: pd.DataFrame, images: Store,
 
 def draw_images(network: TrainedNetwork, classes: pd.DataFrame, images: Store, engine: EngineSettings) -> dict[str, Figure]:
     """The images that the network is least sure of, and what in them speaks for the class found."""
-    from brain_tumor.training.classify import find_heat
+    from brain_tumor.training.classification.saliency import find_heat
     from brain_tumor.training.device import choose_device
 
     shown = with_text(classes, "left_out").query("left_out == ''").head(SHOWN)

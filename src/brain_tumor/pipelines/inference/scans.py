@@ -11,23 +11,23 @@ from matplotlib.figure import Figure
 from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
-from brain_tumor.data.declaration import DataSet
-from brain_tumor.data.files import is_simulated
-from brain_tumor.data.masks import Mask
-from brain_tumor.data.nifti_volumes import name_mask, read_mask
-from brain_tumor.data.parallel import WorkerSettings, for_each, shows_progress
-from brain_tumor.data.plausibility import PatientCheck
-from brain_tumor.data.preparation import find_brain, standardise
-from brain_tumor.data.scan import Scan
-from brain_tumor.data.scans import find_scans, read_image, read_labels
-from brain_tumor.data.slice_spacing import FEWEST_SLICES
-from brain_tumor.data.window import window_shape
-from brain_tumor.figures.cells import mark_title
+from brain_tumor.data.common.files import is_simulated
+from brain_tumor.data.common.parallel import WorkerSettings, for_each, shows_progress
+from brain_tumor.data.scans.brain_crop import window_shape
+from brain_tumor.data.scans.data_set import DataSet
+from brain_tumor.data.scans.find_scans import find_scans, read_image, read_labels
+from brain_tumor.data.scans.nifti import name_mask, read_mask
+from brain_tumor.data.scans.plausibility import PatientCheck
+from brain_tumor.data.scans.preparation import find_brain, standardise
+from brain_tumor.data.scans.scan import Scan
+from brain_tumor.data.scans.slice_spacing import FEWEST_SLICES
+from brain_tumor.data.survival.tumour_masks import Mask
 from brain_tumor.figures.segmentation import draw_found
 from brain_tumor.metrics.segmentation import count_slices, score_patients
 from brain_tumor.metrics.surfaces import score_surfaces
 from brain_tumor.networks.trained import TrainedNetwork
-from brain_tumor.pipelines.inference.report import compose_scans_report
+from brain_tumor.reporting.formatting import mark_title
+from brain_tumor.reporting.inference.report import compose_scans_report
 from brain_tumor.training.settings import EngineSettings, PredictionSettings
 
 logger = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ def _folder(scan: Scan, source: Path) -> str:
 
 def _segment(network: TrainedNetwork, scans: list[Scan], data_set: DataSet, prediction: PredictionSettings, engine: EngineSettings) -> Iterator[Mask]:
     from brain_tumor.training.device import choose_device
-    from brain_tumor.training.predict import segment_volume
+    from brain_tumor.training.segmentation.prediction import segment_volume
 
     module, device, size = network.module(), choose_device(engine), network.description["slice_size"]
     window = window_shape(network.description)

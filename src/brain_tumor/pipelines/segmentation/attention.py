@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from brain_tumor.data.split import TEST
-from brain_tumor.data.store import Store, StoreContent, require_made_from
-from brain_tumor.data.window import find_window
+from brain_tumor.data.common.sets import TEST
+from brain_tumor.data.common.store import Store, StoreContent, require_made_from
+from brain_tumor.data.scans.brain_crop import find_window
 from brain_tumor.figures.attention import animate_history, draw_maps, draw_meaning
 from brain_tumor.figures.segmentation_data import Animation
 from brain_tumor.metrics import segmentation as metrics
@@ -30,7 +30,7 @@ def examine_attention(network: TrainedNetwork, slices: Store, splits: pd.DataFra
     """
     from brain_tumor.networks.attention import attentions, levelled
     from brain_tumor.training.device import choose_device
-    from brain_tumor.training.predict import find_attention, find_probabilities
+    from brain_tumor.training.segmentation.prediction import find_attention, find_probabilities
 
     require_unseen(network, slices, splits)
     device, module, about = choose_device(engine), network.member(0), slices.description

@@ -7,15 +7,15 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from brain_tumor.data.origin import Origin
-from brain_tumor.data.split import TEST
-from brain_tumor.data.store import Store
+from brain_tumor.data.common.provenance import Origin
+from brain_tumor.data.common.sets import TEST
+from brain_tumor.data.common.store import Store
 from brain_tumor.figures.segmentation_comparison import draw_costs, draw_parameters, draw_targets
 from brain_tumor.metrics.segmentation import choose_headline, compare_patients
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.experiments import gather
-from brain_tumor.pipelines.segmentation.card import compose_model_card
-from brain_tumor.pipelines.segmentation.report import compose_report
+from brain_tumor.reporting.segmentation.model_card import compose_model_card
+from brain_tumor.reporting.segmentation.report import compose_report
 from brain_tumor.training.settings import EngineSettings, PredictionSettings
 
 

@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from brain_tumor.data.parallel import shows_progress
-from brain_tumor.data.split import TEST
-from brain_tumor.data.store import Chunk, Store, StoreContent, require_made_from
-from brain_tumor.data.window import find_window
+from brain_tumor.data.common.parallel import shows_progress
+from brain_tumor.data.common.sets import TEST
+from brain_tumor.data.common.store import Chunk, Store, StoreContent, require_made_from
+from brain_tumor.data.scans.brain_crop import find_window
 from brain_tumor.figures.segmentation import Example, choose_patients, draw_curves, draw_examples, draw_scores
 from brain_tumor.metrics import segmentation as metrics
 from brain_tumor.metrics.surfaces import score_surfaces, to_volume
@@ -60,7 +60,7 @@ def require_unseen(network: TrainedNetwork, slices: Store, splits: pd.DataFrame)
 
 def _predict(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, prediction: PredictionSettings, engine: EngineSettings) -> Iterator[Chunk]:
     from brain_tumor.training.device import choose_device
-    from brain_tumor.training.predict import find_probabilities
+    from brain_tumor.training.segmentation.prediction import find_probabilities
 
     table, tissues, device = slices.rows, slices.description["tissues"], choose_device(engine)
     parts = [(TEST, network.module(), splits.loc[splits["split"] == TEST, "patient"])]
@@ -142,7 +142,7 @@ def measure_cost(network: TrainedNetwork, slices: Store, training_log: pd.DataFr
     from torch.utils.flop_counter import FlopCounterMode
 
     from brain_tumor.training.device import choose_device
-    from brain_tumor.training.predict import find_probabilities
+    from brain_tumor.training.segmentation.prediction import find_probabilities
 
     device, module = choose_device(engine), network.member(0)
     with FlopCounterMode(display=False) as counter:  # with gradients: without them attention takes a way that isn't counted

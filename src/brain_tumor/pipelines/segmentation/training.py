@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from brain_tumor.data.box import Box
-from brain_tumor.data.split import TEST, VALIDATION
-from brain_tumor.data.store import Store, StoreContent, fingerprint
-from brain_tumor.data.window import find_window
+from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.sets import TEST, VALIDATION
+from brain_tumor.data.common.store import Store, StoreContent, fingerprint
+from brain_tumor.data.scans.brain_crop import find_window
 from brain_tumor.networks.trained import TrainedNetwork, read_network
 from brain_tumor.training.checkpoints import Checkpoints, code_state
 from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
@@ -92,7 +92,7 @@ def _fit(
     from brain_tumor.networks import build
     from brain_tumor.training.batches import Rows
     from brain_tumor.training.fit import Job, fit
-    from brain_tumor.training.tasks import MONITOR, SegmentationTask, rows_to_learn
+    from brain_tumor.training.segmentation.task import MONITOR, SegmentationTask, rows_to_learn
 
     about = slices.description
     lightning.seed_everything(engine.seed, verbose=False)

@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.figure import Figure
 
-from brain_tumor.data import survival
-from brain_tumor.data.clinical import read_clinical_rows
-from brain_tumor.data.declaration import DataSet
-from brain_tumor.data.files import is_simulated
-from brain_tumor.data.masks import centre_of_slices, measure_file, measure_slices
-from brain_tumor.data.origin import Origin
-from brain_tumor.data.parallel import WorkerSettings, for_each
-from brain_tumor.data.scans import find_masks
-from brain_tumor.data.shape_features import FEATURES, require_targets
-from brain_tumor.data.store import Store, require_made_from
+from brain_tumor.data.common.files import is_simulated
+from brain_tumor.data.common.parallel import WorkerSettings, for_each
+from brain_tumor.data.common.provenance import Origin
+from brain_tumor.data.common.store import Store, require_made_from
+from brain_tumor.data.scans.clinical_tables import read_clinical_rows
+from brain_tumor.data.scans.data_set import DataSet
+from brain_tumor.data.scans.find_scans import find_masks
+from brain_tumor.data.survival import cohort as survival
+from brain_tumor.data.survival.shape_features import FEATURES, require_targets
+from brain_tumor.data.survival.tumour_masks import centre_of_slices, measure_file, measure_slices
 from brain_tumor.metrics.agreement import compare_measurements
-from brain_tumor.models.settings import ProtocolSettings
-from brain_tumor.pipelines.survival.card import compose_data_sheet, compose_model_card
-from brain_tumor.pipelines.survival.report import compose_report
-from brain_tumor.pipelines.survival.tables import Results, explain_none
+from brain_tumor.reporting.survival.model_card import compose_data_sheet, compose_model_card
+from brain_tumor.reporting.survival.report import compose_report
+from brain_tumor.reporting.survival.tables import Results, explain_none
+from brain_tumor.survival.settings import ProtocolSettings
 
 if TYPE_CHECKING:
-    from brain_tumor.models.validation import Cohort
+    from brain_tumor.survival.cross_validation import Cohort
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def join_predicted_patients(features: pd.DataFrame, tables: Path, data_set: Data
 
 def _cohorts(patients: pd.DataFrame, protocol: ProtocolSettings) -> list["Cohort"]:
     """All patients in use, and those with gross total resection, where enough of them died and their ages differ."""
-    from brain_tumor.models.validation import Cohort
+    from brain_tumor.survival.cross_validation import Cohort
 
     used = patients[patients["left_out"] == ""].sort_values("patient", ignore_index=True)
     parts = {ALL_PATIENTS: used, survival.GTR: used[used["resection"] == survival.GTR].reset_index(drop=True)}
@@ -125,7 +125,8 @@ def _cohorts(patients: pd.DataFrame, protocol: ProtocolSettings) -> list["Cohort
 
 def cross_validate(patients: pd.DataFrame, protocol: ProtocolSettings, workers: WorkerSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What each model expects of patients it was not fitted to, and what each feature is worth."""
-    from brain_tumor.models import evaluation, validation
+    from brain_tumor.survival import cross_validation as validation
+    from brain_tumor.survival import evaluation
 
     results = [validation.cross_validate(cohort, protocol, workers) for cohort in _cohorts(patients, protocol)]
     importances = [evaluation.summarise_importance(losses) for _, losses in results]
@@ -134,7 +135,8 @@ def cross_validate(patients: pd.DataFrame, protocol: ProtocolSettings, workers: 
 
 def permute_shapes(patients: pd.DataFrame, estimates: pd.DataFrame, protocol: ProtocolSettings, workers: WorkerSettings) -> pd.DataFrame:
     """What the shapes of other patients add to age: the gains that chance gives."""
-    from brain_tumor.models import evaluation, validation
+    from brain_tumor.survival import cross_validation as validation
+    from brain_tumor.survival import evaluation
 
     cohorts = _cohorts(patients, protocol)
     return _table([evaluation.gains_by_chance(c, estimates, validation.permute_shapes(c, protocol, workers)) for c in cohorts], CHANCE)
@@ -142,7 +144,7 @@ def permute_shapes(patients: pd.DataFrame, estimates: pd.DataFrame, protocol: Pr
 
 def score_models(patients: pd.DataFrame, estimates: pd.DataFrame, chance: pd.DataFrame, protocol: ProtocolSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores of every model, and gains over age alone, with intervals."""
-    from brain_tumor.models.evaluation import score_cohort
+    from brain_tumor.survival.evaluation import score_cohort
 
     results = [score_cohort(cohort, estimates, chance, protocol) for cohort in _cohorts(patients, protocol)]
     return _table([scores for scores, _ in results], SCORES), _table([gains for _, gains in results], GAINS)
@@ -163,7 +165,7 @@ def draw_results(
     protocol: ProtocolSettings,
 ) -> dict[str, Figure]:
     """Every figure of the report; none where no cohort is large enough."""
-    from brain_tumor.pipelines.survival.drawing import draw
+    from brain_tumor.reporting.survival.figures import draw
 
     cohorts = _cohorts(patients, protocol)
     simulated = bool(patients["simulated"].any())
@@ -193,7 +195,7 @@ def write_report(
     change_figures: dict[str, bytes] | None = None,
 ) -> str:
     """The report as one HTML page. `changes`: how features differ from those of expert masks, where the masks are a network's."""
-    from brain_tumor.pipelines.survival.drawing import list_expected
+    from brain_tumor.reporting.survival.figures import list_expected
 
     expected = list_expected(_cohorts(patients, protocol), estimates)
     results = Results(patients, scores, gains, importances, changes)

@@ -1,0 +1,1 @@
+"""Files, archives, stores and what else every task reads and writes with."""

@@ -1,0 +1,1 @@
+"""Images of classes: found, cleaned of borders, searched for duplicates, split."""

@@ -1,0 +1,1 @@
+"""MRI scans of patients: found, read, checked, prepared as slices, split by patient."""

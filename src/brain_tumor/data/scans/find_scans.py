@@ -1,0 +1,148 @@
+"""Scans in a folder, in whichever of the published layouts: found, and read slice by slice or whole."""
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from jaxtyping import UInt8
+
+from brain_tumor.data.common.file_kinds import KINDS, TO_NIFTI, identify
+from brain_tumor.data.common.files import list_files
+from brain_tumor.data.scans import hdf5_slices
+from brain_tumor.data.scans import nifti as nifti_volumes
+from brain_tumor.data.scans.data_set import DataSet
+from brain_tumor.data.scans.patient_files import PatientFiles
+from brain_tumor.data.scans.scan import WHOLE_PATIENT, Scan, Slice, Unreadable, Volume
+
+LAYOUTS: dict[str, ModuleType] = {"nifti": nifti_volumes, "hdf5": hdf5_slices}
+"""A patient who is there in both is taken from the first."""
+
+logger = logging.getLogger(__name__)
+
+
+def find_scans(folder: Path, data_set: DataSet, *, parameter: str = "segmentation_source", need_mask: bool = True) -> list[Scan]:
+    """The scans below a folder, in the order of their patients' names. One that is there twice has a problem: the other is used.
+
+    Args:
+        parameter: the run parameter that gave the folder, for messages.
+        need_mask: a NIfTI patient without a mask has a problem.
+
+    Raises:
+        FileNotFoundError: if the folder isn't there, is empty, or holds no scan in a known layout.
+    """
+    remedy = f"give the folder of the scans with `--params {parameter}=PATH`"
+    files = _list_source(folder, remedy)
+    scans: list[Scan] = []
+    used: dict[str, Scan] = {}
+    for layout in LAYOUTS.values():
+        for scan in layout.find(files, data_set, need_mask=need_mask):
+            twice = _explain_twice(scan, used[scan.patient]) if scan.patient in used else ""
+            scans.append(replace(scan, problem=twice or scan.problem))
+            if not scans[-1].problem:
+                used[scan.patient] = scan
+    if scans:
+        _log_notes({scan.patient: scan.note for scan in scans if scan.note})
+        return sorted(scans, key=lambda scan: scan.patient)
+    endings = ", ".join(f"*_{modality.endings[0]}.nii.gz" for modality in data_set.modalities)
+    needed = f"neither HDF5 slices named {data_set.slice_file} nor NIfTI volumes named {endings}"
+    raise FileNotFoundError(f"{folder} holds {_summarise(files)}, but {needed}; {_add_conversion(remedy, files)}")
+
+
+def find_masks(folder: Path, data_set: DataSet) -> list[PatientFiles]:
+    """The NIfTI patients below a folder who have a mask, in the order of their names.
+
+    Raises:
+        FileNotFoundError: if the folder isn't there or holds no mask.
+    """
+    remedy = "give the folder of the masks with `--params survival_source=PATH`"
+    files = _list_source(folder, remedy)
+    masks = nifti_volumes.find_masks(files, data_set)
+    if not masks:
+        endings = ", ".join(f"*_{ending}.nii.gz" for ending in data_set.mask)
+        raise FileNotFoundError(f"{folder} holds {_summarise(files)}, but no masks named {endings}; {_add_conversion(remedy, files)}")
+    _log_notes({found.patient: "; ".join(found.notes) for found in masks if found.notes})
+    return sorted(masks, key=lambda found: (found.patient, str(found.mask)))
+
+
+def _list_source(folder: Path, remedy: str) -> list[Path]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder; {remedy}")
+    files = list_files(folder)
+    if not files:
+        raise FileNotFoundError(f"{folder} is empty; {remedy}")
+    return files
+
+
+def _explain_twice(scan: Scan, first: Scan) -> str:
+    if scan.layout != first.layout:
+        return f"the patient is there in layout {first.layout} too, which goes before {scan.layout}"
+    return f"a patient of that name is in {first.files[0].parent} too, who goes before; if this is another one, give the files another name"
+
+
+def _log_notes(notes: dict[str, str]) -> None:
+    """One line for each note, with the patients that it is about."""
+    patients = defaultdict(list)
+    for patient, note in notes.items():
+        patients[note].append(patient)
+    for note, names in patients.items():
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        logger.info("%s: %s", shown, note)
+
+
+def _kinds(files: list[Path]) -> Counter[str]:
+    """How many files are of each kind, taking those of one ending for alike."""
+    kinds: Counter[str] = Counter()
+    by_suffix: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        by_suffix[file.suffix.lower() if not file.suffix[1:].isdigit() else ""].append(file)
+    for several in by_suffix.values():
+        kinds[identify(several[0])] += len(several)
+    return kinds
+
+
+def _summarise(files: list[Path]) -> str:
+    """How many files there are, and of which kinds, such as `120 files (118 DICOM, 2 text)`."""
+    named = [(KINDS[kind].removeprefix("is ").removeprefix("a "), count) for kind, count in _kinds(files).most_common() if kind in KINDS]
+    listed = ", ".join(f"{count:,} {name}" for name, count in named[:4])
+    return f"{len(files):,} file{'s' * (len(files) > 1)}" + (f" ({listed})" if listed else "")
+
+
+def _add_conversion(remedy: str, files: list[Path]) -> str:
+    """The remedy, or how to turn the most frequent known kind among the files into what is needed."""
+    kinds = [kind for kind, _ in _kinds(files).most_common() if kind in KINDS and kind != "text"]
+    kind = kinds[0] if kinds else ""
+    if kind in ("png", "jpeg"):
+        return f"{remedy}; single images are classified by `kedro run --pipelines inference_classification`"
+    if kind == nifti_volumes.NIFTI:
+        return f"{remedy}, or declare the endings of your names under `data_segmentation.data_set.modalities`"
+    return f"{TO_NIFTI[kind]}; or {remedy}" if kind in TO_NIFTI else remedy
+
+
+def read_slices(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) -> Iterator[Slice | Unreadable]:
+    """The slices of one patient (all, or those numbered), from the feet up; one that can't be used carries the reason."""
+    if scan.problem:
+        yield Unreadable(WHOLE_PATIENT, scan.files[0], scan.problem)
+    else:
+        yield from LAYOUTS[scan.layout].read(scan, data_set, numbers)
+
+
+def read_image(scan: Scan, data_set: DataSet) -> Volume:
+    """All slices of one patient, without a mask.
+
+    Raises:
+        ValueError: if they can't be used.
+    """
+    return LAYOUTS[scan.layout].read_image(scan, data_set)
+
+
+def read_labels(scan: Scan, data_set: DataSet) -> UInt8[np.ndarray, "h w d"] | None:
+    """The labels of a mask that belongs to a scan, on its grid; None if there is none.
+
+    Raises:
+        ValueError: if the mask can't be used.
+    """
+    return LAYOUTS[scan.layout].read_labels(scan, data_set)

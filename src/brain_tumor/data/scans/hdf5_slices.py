@@ -1,0 +1,168 @@
+"""BraTS 2020 as published in HDF5 slices: `image` (row, column, modality) and `mask` (row, column, tissue) in each file."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+from jaxtyping import Num, UInt8
+
+from brain_tumor.data.common.file_kinds import KINDS, identify
+from brain_tumor.data.scans.data_set import DataSet
+from brain_tumor.data.scans.hdf5_chunks import read_whole
+from brain_tumor.data.scans.scan import Scan, Slice, Unreadable, Volume
+from brain_tumor.data.scans.slice_spacing import find_step
+
+
+def find(files: list[Path], data_set: DataSet, *, need_mask: bool = True) -> list[Scan]:  # noqa: ARG001  # slices hold their own
+    """The patients whose slices are among the files."""
+    patients = defaultdict(list)
+    for file in files:
+        if data_set.slice_pattern.match(file.name):
+            patient, number = _parse(file.name, data_set)
+            patients[patient].append((number, file))
+    return [Scan.from_files(patient, "hdf5", [file for _, file in sorted(slices)]) for patient, slices in patients.items()]
+
+
+def _parse(name: str, data_set: DataSet) -> tuple[str, int]:
+    """("BraTS20_Training_041", 70) from "volume_41_slice_70.h5"."""
+    match = data_set.slice_pattern.match(name)
+    assert match, name
+    return data_set.slice_patient.format(volume=int(match["volume"])), int(match["slice"])
+
+
+def read(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) -> Iterator[Slice | Unreadable]:
+    """The slices of one patient; see `brain_tumor.data.scans.find_scans.read_slices`."""
+    seen: dict[int, Path] = {}
+    for file in scan.files:
+        number = _parse(file.name, data_set)[1]
+        first = seen.setdefault(number, file)
+        if numbers is None and first != file:
+            yield Unreadable(number, file, f"second file for slice {number} of {scan.patient}, {first} is used; remove one of them")
+        elif first == file and (numbers is None or number in numbers):
+            yield _read_slice(file, number, data_set)
+
+
+def read_image(scan: Scan, data_set: DataSet) -> Volume:
+    """The slices of a patient stacked from the feet up, whether or not they hold a mask. BraTS's space if they are 240 x 240 at 1 mm.
+
+    Raises:
+        ValueError: if a slice can't be read, or two have one number or different sizes.
+    """
+    numbers, slices = _read_all(scan, data_set, "image")
+    step = find_step(numbers, data_set.spacing[2])
+    row_mm, column_mm, slice_mm = data_set.spacing
+    affine = np.diag([-row_mm, -column_mm, slice_mm * (step or 1), 1.0])
+    affine[1:3, 3] = column_mm * (slices.shape[2] - 1), slice_mm * numbers[0]
+    gaps = step is None or len(numbers) <= np.ptp(numbers) // step
+    note = "its slices are not evenly spaced or too few for a volume: millilitres are those of the slices alone" if gaps else ""
+    return Volume(np.moveaxis(slices, (0, 3), (3, 0)), affine, note)
+
+
+def read_labels(scan: Scan, data_set: DataSet) -> UInt8[np.ndarray, "h w d"] | None:
+    """Labels of the slices, stacked as `read_image` does; None if they hold no masks.
+
+    Raises:
+        ValueError: if some slices hold a mask and others none, or a mask can't be used.
+    """
+    with_mask = [file for file in scan.files if _holds(file, "mask")]
+    if not with_mask:
+        return None
+    if len(with_mask) < len(scan.files):
+        raise ValueError(f"{len(scan.files) - len(with_mask)} of {len(scan.files)} slices hold no mask; add them")
+    _, masks = _read_all(scan, data_set, "mask")
+    return np.stack([_labels(mask) for mask in masks], axis=-1)
+
+
+def _holds(file: Path, name: str) -> bool:
+    try:
+        with h5py.File(file) as datasets:
+            return name in datasets
+    except OSError:
+        return False
+
+
+def _read_all(scan: Scan, data_set: DataSet, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the slices, and one of their arrays, stacked along a new first axis."""
+    numbers = np.array([_parse(file.name, data_set)[1] for file in scan.files])
+    if len(np.unique(numbers)) < len(numbers):
+        twice = numbers[:-1][np.diff(numbers) == 0][0]
+        raise ValueError(f"{scan.patient} has several files for slice {twice}; keep one")
+    check = {"image": _check_image, "mask": _check_mask}[name]
+    arrays = []
+    for file in scan.files:
+        array = _read_array(file, name)
+        check(array, data_set)
+        arrays.append(array)
+    if len({array.shape for array in arrays}) > 1:
+        raise ValueError(f"slices of {scan.patient} have different sizes: {sorted({array.shape[:2] for array in arrays})}; they must be of one scan")
+    return numbers, np.stack(arrays)
+
+
+def _read_array(file: Path, name: str) -> np.ndarray:
+    try:
+        content = memoryview(file.read_bytes())
+        with h5py.File(file) as datasets:
+            if name not in datasets:
+                raise ValueError(f"{file.name} has no '{name}'; it holds {', '.join(datasets) or 'nothing'}")
+            return read_whole(datasets[name], content)
+    except OSError as error:
+        raise ValueError(_damaged(file, error)) from error
+
+
+def _damaged(file: Path, error: OSError) -> str:
+    if error.strerror:
+        return f"{file.name} can't be read ({error.strerror}); check that the file is there and that you may read it"
+    kind = identify(file)
+    if kind in KINDS and kind != "hdf5":
+        return f"{file.name} {KINDS[kind]}, not HDF5; fetch it again or remove it"
+    return f"{file.name} can't be read ({error}): it is damaged or cut off; fetch it again"
+
+
+def _read_slice(file: Path, number: int, data_set: DataSet) -> Slice | Unreadable:
+    try:
+        image, mask = _read_array(file, "image"), _read_array(file, "mask")
+        _check_image(image, data_set)
+        _check_mask(mask, data_set)
+        if image.shape[:2] != mask.shape[:2]:
+            raise ValueError(f"image and mask must be of one size, got {image.shape[:2]} and {mask.shape[:2]}")
+        labels = _labels(mask)
+    except Exception as error:  # a damaged file fails in many ways
+        return Unreadable(number, file, f"unusable HDF5 slice: {error}")
+    return Slice(number, file, np.moveaxis(image, -1, 0), labels, data_set.spacing)
+
+
+def _check_image(image: np.ndarray, data_set: DataSet) -> None:
+    if image.shape != (*image.shape[:2], len(data_set.modalities)):
+        raise ValueError(f"image must be (row, column, {len(data_set.modalities)} modalities), got {image.shape}")
+    if not np.isfinite(image).all():
+        raise ValueError("image holds NaN or infinity; replace them")
+
+
+def _check_mask(mask: np.ndarray, data_set: DataSet) -> None:
+    if mask.shape != (*mask.shape[:2], len(data_set.tissues)):
+        raise ValueError(f"mask must be (row, column, {len(data_set.tissues)} tissues), got {mask.shape}")
+    present = mask == 1
+    if not (present | (mask == 0)).all() or np.count_nonzero(present) != np.count_nonzero(present.any(-1)):
+        raise ValueError("mask must be 0 or 1, one tissue at most for each pixel; relabel it")
+
+
+def _labels(mask: np.ndarray) -> UInt8[np.ndarray, "h w"]:
+    labels = np.zeros(mask.shape[:2], np.uint8)
+    for label in range(1, mask.shape[-1] + 1):
+        labels[mask[..., label - 1] == 1] = label
+    return labels
+
+
+def write_slice(file: Path, image: Num[np.ndarray, "m h w"], labels: UInt8[np.ndarray, "h w"], tissues: int) -> None:
+    """One slice the way the publisher wrote his: each modality standardised over the whole slice, background included."""
+    planes = image.astype(np.float64)
+    deviation = planes.std((1, 2), keepdims=True)
+    planes = (planes - planes.mean((1, 2), keepdims=True)) / np.where(deviation > 0, deviation, 1)
+    mask = np.stack([labels == label for label in range(1, tissues + 1)], axis=-1).astype(np.uint8)
+    rows, columns = (max(1, side // 4) for side in labels.shape)
+    with h5py.File(file, "w") as content:
+        # Level 1 instead of the published 9: the same bytes once read, ten times as fast to write.
+        content.create_dataset("image", data=np.moveaxis(planes, 0, -1), chunks=(rows, columns, 1), compression="gzip", compression_opts=1)
+        content.create_dataset("mask", data=mask, chunks=(rows, columns, min(2, tissues)), compression="gzip", compression_opts=1)

@@ -1,0 +1,294 @@
+"""Patients as NIfTI volumes: one file for each modality and one mask. `brain_tumor.data.scans.patient_files` tells which file is whose."""
+
+import gzip
+from collections.abc import Collection, Iterator
+from itertools import product
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from jaxtyping import Float, Num, UInt8
+from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+
+from brain_tumor.data.common.file_kinds import NIFTI, TO_NIFTI, explain, identify
+from brain_tumor.data.scans.data_set import COARSEST_MM, FINEST_MM, MASK, DataSet, Tissue
+from brain_tumor.data.scans.patient_files import PatientFiles, group_files
+from brain_tumor.data.scans.scan import WHOLE_PATIENT, Scan, Slice, Unreadable, Volume
+
+ORIENTATION = ("L", "P", "S")
+"""Axes of every volume once read: the published HDF5 slices have it too."""
+
+GEOMETRY_TOLERANCE = 0.5
+"""Millimetres by which a corner of one volume of a patient may lie from that of another."""
+
+LARGEST_FIELD_MM = 600.0
+"""No scanner's bore is wider: a volume that spans more has its spacing in another unit."""
+
+
+def find(files: list[Path], data_set: DataSet, *, need_mask: bool = True) -> list[Scan]:
+    """The patients whose volumes are among the files; one that lacks a volume carries the problem.
+
+    Args:
+        need_mask: a patient without a mask, or with a conflict of masks, has a problem; else such a mask is only not used.
+    """
+    patients = group_files(files, data_set)
+    return [_scan(found, data_set, need_mask=need_mask) for found in patients if need_mask or set(found.volumes) != {MASK}]
+
+
+def _scan(found: PatientFiles, data_set: DataSet, *, need_mask: bool) -> Scan:
+    needed = [kind for kind in data_set.volume_endings if need_mask or kind != MASK]
+    problems = [found.conflicts.get(kind, "") if kind in found.volumes else _missing(kind, data_set) for kind in needed]
+    mask_problem = found.conflicts.get(MASK, "")
+    kinds = [kind for kind in data_set.volume_endings if kind in found.volumes and (kind != MASK or need_mask or not mask_problem)]
+    return Scan.from_files(
+        found.patient,
+        "nifti",
+        [found.volumes[kind] for kind in kinds],
+        problem="; ".join(problem for problem in problems if problem),
+        note="; ".join(found.notes),
+        mask=None if mask_problem else found.mask,
+        mask_problem=mask_problem,
+    )
+
+
+def _missing(kind: str, data_set: DataSet) -> str:
+    endings = " or ".join("_" + ending for ending in data_set.volume_endings[kind])
+    return f"no {kind} volume (a file ending in {endings}.nii.gz); add it"
+
+
+def find_masks(files: list[Path], data_set: DataSet) -> list[PatientFiles]:
+    """The patients who have a mask among the files."""
+    return [found for found in group_files(files, data_set) if found.mask]
+
+
+def read_mask(file: Path, data_set: DataSet, names: Collection[str] = ()) -> tuple[UInt8[np.ndarray, "h w d"], Float[np.ndarray, "4 4"]]:
+    """Labels of a NIfTI mask (0 background, k for the k-th tissue declared) turned to L, P, S, and the affine to millimetres.
+
+    Args:
+        names: of the other files of the patient; with the mask's own they decide which labels it may hold.
+
+    Raises:
+        ValueError: as `read_volume`, or if it holds a label that is no tissue's, or two of one tissue.
+    """
+    voxels, affine = read_volume(file)
+    return _labels(voxels, file, data_set.tissues_of({file.name, *names})), affine
+
+
+def read(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) -> Iterator[Slice | Unreadable]:
+    """The slices of one patient; see `brain_tumor.data.scans.find_scans.read_slices`."""
+    folder = scan.files[0].parent
+    try:
+        volumes, affine = _read_volumes(scan.files)
+        labels = _labels(volumes.pop(), scan.files[-1], data_set.tissues_of(file.name for file in scan.files))
+    except ValueError as error:
+        yield Unreadable(WHOLE_PATIENT, folder, str(error))
+        return
+    row_mm, column_mm, slice_mm = nib.affines.voxel_sizes(affine).tolist()
+    for number in range(labels.shape[-1]):
+        if numbers is None or number in numbers:
+            image = np.stack([volume[:, :, number] for volume in volumes])
+            yield Slice(number, folder, image, labels[:, :, number], (row_mm, column_mm, slice_mm))
+
+
+def read_image(scan: Scan, data_set: DataSet) -> Volume:  # noqa: ARG001  # the same for every layout
+    """The volumes of a patient without a mask, turned to L, P, S.
+
+    Raises:
+        ValueError: if one can't be read, or lies elsewhere than the first.
+    """
+    volumes, affine = _read_volumes(scan.volumes)
+    return Volume(np.stack(volumes), affine)
+
+
+def read_labels(scan: Scan, data_set: DataSet) -> UInt8[np.ndarray, "h w d"] | None:
+    """Labels of the mask beside a scan, on its grid, turned to L, P, S; None if there is none.
+
+    Raises:
+        ValueError: if it can't be read, lies elsewhere than the scan, or holds a label that is no tissue's.
+    """
+    if scan.mask is None:
+        return None
+    (_, voxels), _ = _read_volumes((scan.volumes[0], scan.mask))
+    return _labels(voxels, scan.mask, data_set.tissues_of(file.name for file in scan.files))
+
+
+def _read_volumes(files: tuple[Path, ...]) -> tuple[list[np.ndarray], Float[np.ndarray, "4 4"]]:
+    """Voxels of each file in the project's orientation, and the affine of the first."""
+    read = [read_volume(file) for file in files]
+    first, affine = read[0]
+    for file, (voxels, own) in zip(files, read, strict=True):
+        apart = np.linalg.norm(_corners(first, affine) - _corners(first, own), axis=1).max()
+        if voxels.shape != first.shape or not apart <= GEOMETRY_TOLERANCE:
+            shift = f", a corner {apart:.2g} mm" if voxels.shape == first.shape else ""
+            here, there = _geometry(voxels, own), _geometry(first, affine)
+            raise ValueError(f"{file.name} ({here}) lies elsewhere than {files[0].name} ({there}){shift}; register them to one grid first")
+    return [voxels for voxels, _ in read], affine
+
+
+def lie_together(shape: tuple[int, ...], affine: np.ndarray, other: tuple[int, ...], other_affine: np.ndarray) -> bool:
+    """Whether two volumes span the same place, whatever their voxels: no outer edge lies farther from the other's than a voxel."""
+    edges = [nib.affines.apply_affine(a, [(-0.5,) * 3, np.subtract(s, 0.5)]) for s, a in ((shape, affine), (other, other_affine))]
+    spans = [np.sort(edge, axis=0) for edge in edges]
+    voxel = np.maximum(*(nib.affines.voxel_sizes(a) for a in (affine, other_affine))).max()
+    return bool((np.abs(spans[0] - spans[1]) <= max(voxel, GEOMETRY_TOLERANCE)).all())
+
+
+def _corners(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Where the eight outer voxels lie, in millimetres."""
+    return nib.affines.apply_affine(affine, list(product(*((0, side - 1) for side in voxels.shape))))
+
+
+def _geometry(voxels: np.ndarray, affine: np.ndarray) -> str:
+    size, spacing, origin = ("x".join(f"{x:g}" for x in np.round(values, 2)) for values in (voxels.shape, nib.affines.voxel_sizes(affine), affine[:3, 3]))
+    return f"{size} voxels of {spacing} mm from {origin}"
+
+
+def read_volume(file: Path) -> tuple[Num[np.ndarray, "h w d"], Float[np.ndarray, "4 4"]]:
+    """Voxels of a NIfTI file turned to L, P, S, and the affine from their indices to millimetres.
+
+    Raises:
+        ValueError: if it can't be read, isn't one volume of numbers in three axes with a spacing that scanners have, or holds NaN or infinity.
+    """
+    image = _load(file)
+    try:
+        turned = reoriented(image)
+        voxels = np.asarray(turned.dataobj)
+    except Exception as error:  # a damaged file fails in many ways
+        raise ValueError(_damaged(file, error)) from error
+    if not np.isfinite(voxels).all():
+        raise ValueError(f"{file.name} holds NaN or infinity; replace them, outside the brain by 0")
+    return voxels, turned.affine
+
+
+def _load(file: Path) -> nib.Nifti1Image:
+    """A file of NIfTI-1, or of NIfTI-2, which nibabel derives from it; voxels are read when they are asked for."""
+    try:
+        image = _open(file)
+    except Exception as error:  # nibabel, gzip and the system have errors of their own
+        raise ValueError(_damaged(file, error)) from error
+    if not isinstance(image, nib.Nifti1Image):
+        raise ValueError(f"{file.name} is {type(image).__name__}, not NIfTI; convert it with nibabel: `nib.save(nib.Nifti1Image.from_image(image), FILE)`")
+    if len(image.shape) > 3 and set(image.shape[3:]) == {1}:
+        image = nib.funcs.squeeze_image(image)  # (240, 240, 155, 1) is a volume
+    _require_volume(file, image)
+    return image
+
+
+def _open(file: Path) -> nib.filebasedimages.FileBasedImage:
+    packed = file.name.lower().endswith(".gz")
+    with file.open("rb") as stream:
+        is_gzip = stream.read(2) == b"\x1f\x8b"
+    if is_gzip == packed or identify(file) != NIFTI:
+        return nib.load(file)
+    # the name is wrong about compression, the content is sound
+    content = gzip.decompress(file.read_bytes()) if is_gzip else file.read_bytes()
+    kind = nib.Nifti1Image if int.from_bytes(content[:4], "little") == 348 or content[:4] == b"\x00\x00\x01\x5c" else nib.Nifti2Image
+    return kind.from_bytes(content)
+
+
+def _damaged(file: Path, error: Exception) -> str:
+    """What is wrong with a file that could not be opened: another format, or damage."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{file.name} can't be read ({error.strerror}); check that the file is there and that you may read it"
+    if isinstance(error, nib.spatialimages.HeaderDataError):
+        return f"{file.name} has a header that contradicts itself ({error}); correct it, or export the file again"
+    other = explain(file, TO_NIFTI)
+    return f"{file.name} {other}" if other else f"{file.name} can't be read ({error}): it is damaged or cut off; fetch it again"
+
+
+def _require_volume(file: Path, image: nib.Nifti1Image) -> None:
+    """Refuse what nibabel opens but is no volume of intensities or labels in millimetres."""
+    shape, dtype = "x".join(map(str, image.shape)), image.get_data_dtype()
+    if len(image.shape) != 3:
+        axes = f"{len(image.shape)} axes ({shape})"
+        raise ValueError(f"{file.name} has {axes}, a volume has three; write a file for each modality, as nib.four_to_three gives them")
+    if dtype.fields:
+        raise ValueError(f"{file.name} holds colours (RGB), not intensities; take the series that it was coloured from")
+    if dtype.kind == "c":
+        raise ValueError(f"{file.name} holds complex numbers; write their magnitude (np.abs)")
+    unit = image.header.get_xyzt_units()[0]
+    if unit in ("meter", "micron"):
+        raise ValueError(f"the header of {file.name} counts in {unit}s, not in millimetres; scale its affine and set the unit with header.set_xyzt_units('mm')")
+    affine = image.affine
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        remedy = "set sform and qform from another file of the patient"
+        raise ValueError(f"{file.name} has an affine that lays all voxels in one plane, such as all zeros; {remedy}")
+    spacing = nib.affines.voxel_sizes(affine)
+    field = spacing * image.shape
+    if spacing.min() < FINEST_MM or spacing.max() > COARSEST_MM or field.max() > LARGEST_FIELD_MM:
+        voxel, span = (" x ".join(f"{side:.3g}" for side in sides) for sides in (spacing, field))
+        raise ValueError(
+            f"{file.name} has voxels of {voxel} mm over {span} mm, which no scanner gives ({FINEST_MM} to {COARSEST_MM} mm, {LARGEST_FIELD_MM:g} mm in all); "
+            "its spacing is in another unit: scale its affine"
+        )
+
+
+def name_mask(patient: str, data_set: DataSet) -> str:
+    """What a patient's mask is called: the first of the endings declared."""
+    return f"{patient}_{data_set.mask[0]}.nii.gz"
+
+
+def write_mask(file: Path, labels: UInt8[np.ndarray, "h w d"], like: Path, tissues: tuple[Tissue, ...]) -> None:
+    """Labels as a NIfTI mask on the grid of a volume, with its qform, sform, their codes and its units: every reader lays it on the scan.
+
+    Args:
+        labels: as `read_slices` gives them, stacked: L, P, S.
+        like: a volume of the same patient.
+        tissues: in the order of their labels in a store; their first labels are written.
+    """
+    original = _load(like)
+    header = original.header.copy()
+    header.set_data_dtype(np.uint8)
+    header.set_slope_inter(1, 0)
+    header.set_intent("label", name="tumour")
+    header["cal_min"] = header["cal_max"] = 0
+    for text in ("descrip", "aux_file", "db_name"):  # free text, which may name a person
+        if text in header:
+            header[text] = b""
+    header.extensions.clear()
+    back = ornt_transform(axcodes2ornt(ORIENTATION), io_orientation(original.affine))
+    voxels = apply_orientation(_values(tissues)[labels], back)
+    nib.save(type(original)(voxels, original.affine, header), file)
+
+
+def write_new_mask(file: Path, labels: UInt8[np.ndarray, "h w d"], affine: Float[np.ndarray, "4 4"], tissues: tuple[Tissue, ...]) -> None:
+    """The same where there is no NIfTI volume of the patient: axes stay L, P, S."""
+    image = nib.Nifti1Image(_values(tissues)[labels], affine)
+    image.header.set_xyzt_units("mm")
+    image.header.set_intent("label", name="tumour")
+    image.set_qform(affine, "scanner")
+    image.set_sform(affine, "scanner")
+    nib.nifti1.save(image, file)
+
+
+def _values(tissues: tuple[Tissue, ...]) -> UInt8[np.ndarray, " n"]:
+    """What stands for each label of a store in a mask."""
+    return np.array([0, *(tissue.labels[0] for tissue in tissues)], np.uint8)
+
+
+def reoriented(image: nib.Nifti1Image) -> nib.Nifti1Image:
+    """The image with its axes turned to L, P, S."""
+    return image.as_reoriented(ornt_transform(io_orientation(image.affine), axcodes2ornt(ORIENTATION)))
+
+
+def _labels(mask: np.ndarray, file: Path, tissues: tuple[Tissue, ...]) -> UInt8[np.ndarray, "h w d"]:
+    labels = np.zeros(mask.shape, np.uint8)
+    present = np.unique(mask)
+    declared = ", ".join(f"{tissue.name} {' or '.join(map(str, tissue.labels))}" for tissue in tissues)
+    for label, tissue in enumerate(tissues, start=1):
+        own = np.intersect1d(tissue.labels, present)
+        if len(own) > 1:
+            values = " and ".join(f"{value:g}" for value in own)
+            raise ValueError(
+                f"{file.name} holds labels {values}, which both stand for {tissue.name}, so one of them is something else "
+                "(from BraTS 2024 on, 4 is a resection cavity); remove it from the mask, or declare it as a tissue of its own "
+                "under `data_segmentation.data_set.tissues`"
+            )
+        labels[np.isin(mask, tissue.labels)] = label
+    undeclared = np.setdiff1d(present, [0, *(value for tissue in tissues for value in tissue.labels)])
+    if undeclared.size:
+        raise ValueError(
+            f"{file.name} holds labels {undeclared[:5].tolist()}, declared for files of such names are {declared}; "
+            "relabel the mask, or declare them under `data_segmentation.data_set`"
+        )
+    return labels

@@ -1,0 +1,76 @@
+"""The index: one row for each slice of the raw files, with what it holds and why it was left out; `SliceIndex` is its schema."""
+
+import hashlib
+import logging
+from collections.abc import Iterable
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from brain_tumor.data.common.files import list_files
+from brain_tumor.data.scans.clinical_tables import read_table
+from brain_tumor.data.scans.data_set import DataSet
+from brain_tumor.data.scans.find_scans import read_slices
+from brain_tumor.data.scans.plausibility import PatientCheck
+from brain_tumor.data.scans.preparation import find_brain
+from brain_tumor.data.scans.scan import Scan, Slice, Unreadable
+
+logger = logging.getLogger(__name__)
+
+INSPECTION = 3
+"""Raised when the same files would be described in another way: what is remembered of older inspections is then not used."""
+
+
+def inspect_scan(scan: Scan, data_set: DataSet, source: Path) -> pd.DataFrame:
+    """Rows of the index for one patient: every slice is read once."""
+    whole = "" if scan.layout == "hdf5" else _hash(*scan.files)
+    check = PatientCheck(data_set.modality_names)
+    rows = [_describe(scan.patient, slice_, whole or _hash(slice_.file), data_set, source, check) for slice_ in read_slices(scan, data_set)]
+    table = pd.DataFrame(rows)
+    problem = check.find_problem()
+    if problem:
+        table.loc[table["left_out"] == "", "left_out"] = problem
+    notes = [note for note in (scan.note, check.find_note()) if note]
+    return table.assign(note=table["left_out"].map(lambda reason: "" if reason else "; ".join(notes)))
+
+
+def _describe(patient: str, slice_: Slice | Unreadable, file_hash: str, data_set: DataSet, source: Path, check: PatientCheck) -> dict[str, Any]:
+    row: dict[str, Any] = {"patient": patient, "slice": slice_.number, "file": str(slice_.file.relative_to(source)), "hash": file_hash}
+    row |= {"voxel_mm3": 0.0, "brain_pixels": 0}
+    row |= dict.fromkeys((f"{tissue}_pixels" for tissue in data_set.tissue_names), 0)
+    if isinstance(slice_, Unreadable):
+        return row | {"left_out": slice_.problem}
+    brain = find_brain(slice_.image)
+    check.add(slice_.image, brain, slice_.labels)
+    row["voxel_mm3"] = prod(slice_.spacing)
+    row["brain_pixels"] = int(brain.sum())
+    for label, tissue in enumerate(data_set.tissue_names, start=1):
+        row[f"{tissue}_pixels"] = int((slice_.labels == label).sum())
+    return row | {"left_out": "" if row["brain_pixels"] else "no brain in this slice"}
+
+
+def count_missing(index: pd.DataFrame, source: Path) -> tuple[int, int]:
+    """How many slices `meta_data.csv` lists, and how many of them are not in the source: copies are often partial."""
+    names = {Path(path).name for file in list_files(source) if file.name == "meta_data.csv" for path in _list_slices(file)}
+    return len(names), len(names - {Path(file).name for file in index["file"]})
+
+
+def _list_slices(table: Path) -> Iterable[str]:
+    """The slices in a table; none if it is another one of that name."""
+    try:
+        return read_table(table).get("slice_path", [])
+    except ValueError as error:
+        logger.warning("left out: %s", error)
+        return []
+
+
+def _hash(*files: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        for file in files:
+            digest.update(file.read_bytes())
+    except OSError:
+        return ""  # it can't be read, which its row says
+    return digest.hexdigest()

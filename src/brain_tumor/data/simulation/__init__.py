@@ -1,0 +1,1 @@
+"""Simulated scans and images: phantoms from an atlas, in the layout of the published data sets."""

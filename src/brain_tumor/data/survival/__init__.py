@@ -1,0 +1,1 @@
+"""Tumour masks as features of shape, and the patients that survival is predicted for."""

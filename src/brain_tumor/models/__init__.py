@@ -1,1 +1,0 @@
-"""Models that are fitted in seconds, with scikit-learn and lifelines."""

@@ -1,0 +1,152 @@
+"""What happens around every run: parameters and inputs are checked, the last line names the report."""
+
+import logging
+from pathlib import Path
+from time import perf_counter
+from typing import Any, cast
+
+from kedro.config import OmegaConfigLoader
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
+from kedro.io import CatalogProtocol, DataCatalog, DatasetError
+from kedro.pipeline import Node, Pipeline
+
+from brain_tumor.project.inputs import require_inputs, require_paths
+from brain_tumor.project.parameters import list_known, list_settings, put, require_known
+from brain_tumor.project.paths import resolve_paths
+from brain_tumor.project.suggestions import explain_unknown
+from brain_tumor.project.up_to_date import UpToDate
+from brain_tumor.project.values import check_values
+
+logger = logging.getLogger(__name__)
+
+
+class Parameters:
+    """A misspelt parameter or a wrong value is an error before anything runs, not a run with the defaults.
+
+    A path means the same wherever it is given.
+    """
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Check environment, names and values; write paths out.
+
+        The catalog sees run parameters only, so those of the files become run parameters too.
+
+        Raises:
+            ValueError: naming the key, the rule and what was got.
+        """
+        loader = cast("OmegaConfigLoader", context.config_loader)
+        require_environment(loader)
+        settings = list_settings(pipelines)
+        base, written, given = _read(loader, loader.base_env), _read(loader), loader.runtime_params or {}
+        known = list_known(base, settings)
+        for name in written:
+            if "." in name:
+                rule = "is one name with a dot in it; write it as a block in a block"
+                raise ValueError(f"'{name}' in a parameters file {rule}")
+        require_known(written, known, f"in conf/{loader.env or loader.default_run_env}/parameters*.yml")
+        require_known(given, known, "in --params")
+        merged = loader["parameters"]
+        self.paths = resolve_paths(merged)
+        single = {name: value for name, value in merged.items() if isinstance(value, str | int)}
+        loader.runtime_params = single | {name: value for name, value in given.items() if value is not None}
+        for name, path in self.paths.items():
+            put(loader.runtime_params, name, path)
+        check_values(loader["parameters"], settings, known)
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Refuse a run whose inputs aren't there. Report sources and settings that it is given and doesn't use."""
+        given = run_params["runtime_params"] or {}
+        unused = {name for name in require_paths(self.paths, pipeline, catalog) if name in given}
+        at_work = {(node.namespace or "").split(".")[0] for node in pipeline.nodes}
+        for task in ("segmentation", "classification"):
+            late = [name for name in given if name in (f"{task}_source", f"data_{task}")]
+            if late and task in at_work and f"data_{task}" not in at_work:
+                words = "this run prepares no data, so %s is not used: it takes what is prepared in data/"
+                logger.warning(words, " and ".join(late))
+                unused -= {*late}
+        if unused:
+            logger.warning("this run doesn't use %s", " and ".join(sorted(unused)))
+        require_inputs(pipeline, catalog, pipelines, run_params["env"], with_params=bool(given))
+
+
+def _read(loader: OmegaConfigLoader, env: str | None = None) -> dict[str, Any]:
+    """What the parameters files hold: those of one environment, or those of base and of the run's together."""
+    return OmegaConfigLoader(
+        loader.conf_source,
+        env or loader.env,
+        base_env=env or loader.base_env,
+        default_run_env=loader.default_run_env,
+        merge_strategy=loader.merge_strategy,
+    )["parameters"]
+
+
+def require_environment(loader: OmegaConfigLoader) -> None:
+    """Refuse an environment without a folder, wherever the configuration is: in a folder or in an archive.
+
+    Raises:
+        ValueError: naming those that there are.
+    """
+    env = loader.env or loader.default_run_env
+    files, folder = loader._fs, Path(loader._get_conf_env_path(env))  # Kedro has no public way into an archive
+    if not files.isdir(folder.as_posix()):
+        known = [Path(path).name for path in files.ls(folder.parent.as_posix(), detail=False) if files.isdir(path)]
+        raise ValueError(f"{explain_unknown('environment', env, known)} (--env; folders of {loader.conf_source})")
+
+
+class Failures:
+    """What can't be read or written is called by its name in the catalog."""
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Put an entry's name in place of its class and all of its arguments.
+
+        Raises:
+            DatasetError: in place of Kedro's.
+        """
+        if not isinstance(error, DatasetError):
+            return
+        for name in sorted(pipeline.datasets()):
+            before, found, reason = str(error).partition(f" dataset {catalog.get(name)!s}.\n")
+            if found:
+                action = "read" if "loading" in before else "written"
+                raise DatasetError(f"{name} can't be {action}: {reason}") from error
+
+
+class RunSummary:
+    """A line for each node, and a last one: which reports the run wrote, or else where its results are, and how long it took.
+
+    Args:
+        up_to_date: which nodes were left out.
+    """
+
+    def __init__(self, up_to_date: UpToDate) -> None:
+        self.up_to_date = up_to_date
+        self.places: dict[str, str] = {}
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Start the clock, number the nodes."""
+        self.start = perf_counter()
+        nodes = pipeline.nodes
+        self.places = {node.name: f"{place}/{len(nodes)} " for place, node in enumerate(nodes, start=1)}
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Say what is running."""
+        logger.info("> %s%s", self.places.get(node.name, ""), node.name)  # a spawned process has no numbers
+
+    @hook_impl
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Say where the reports are, or else the folder that all results are in."""
+        minutes, seconds = divmod(round(perf_counter() - self.start), 60)
+        took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+        if self.up_to_date.skipped:
+            took += f"; {self.up_to_date.skipped} of {self.up_to_date.total} nodes were up to date"
+        paths = {name: catalog[name]._describe().get("filepath") for name in sorted(pipeline.outputs())}
+        reports = [str(path or name) for name, path in paths.items() if name.endswith("report")]
+        folders = sorted({str(Path(path).parent) for path in paths.values() if path})
+        logger.info("%s (%s)", f"Report: {', '.join(reports)}" if reports else f"Done: {', '.join(folders)}" if folders else "Done", took)

@@ -1,0 +1,87 @@
+"""What a run reads must be there before it starts."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from kedro.io import CatalogProtocol
+from kedro.pipeline import Pipeline
+
+from brain_tumor.project.paths import require_there
+
+SHOWN = 3
+"""Missing entries that are named."""
+
+
+def require_inputs(
+    pipeline: Pipeline,
+    catalog: CatalogProtocol,
+    registered: Mapping[str, Pipeline],
+    env: str | None = None,
+    *,
+    with_params: bool = False,
+) -> None:
+    """Refuse a part of a pipeline whose inputs nobody has written, with the command that writes them.
+
+    Args:
+        pipeline: what is run.
+        registered: all pipelines by name.
+        env: the configuration environment of the run.
+        with_params: whether the run has parameters of its own, which the command must have too.
+
+    Raises:
+        FileNotFoundError: if an entry that another node writes isn't there.
+    """
+    writers = {output: node.name for part in registered.values() for node in part.nodes for output in node.outputs}
+    read = sorted(name for name in pipeline.inputs() if name in writers)
+    kept = [name for name in read if name in catalog]
+    unkept = [name for name in read if name not in catalog]
+    if unkept:
+        makers = ", ".join(dict.fromkeys(writers[name] for name in unkept))
+        raise FileNotFoundError(f"{_and(unkept)}: not kept between runs; run {makers} too")
+    missing = [name for name in kept if not catalog.exists(name)]
+    if missing:
+        gap = f"{_and(missing)} aren't there; write them first"
+        if len(missing) == 1:
+            gap = f"{missing[0]} isn't there ({_show(catalog, missing[0])}); write it first"
+        more = " with the same --params" if with_params else ""
+        raise FileNotFoundError(f"{gap}{more}: {_command(missing, registered, env)}")
+
+
+def require_paths(paths: Mapping[str, str], pipeline: Pipeline, catalog: CatalogProtocol) -> list[str]:
+    """Refuse a path that a run reads and that leads nowhere; gives the names of those that it doesn't read.
+
+    Args:
+        paths: parameter > path.
+
+    Raises:
+        FileNotFoundError: naming parameter and path.
+    """
+    inputs = pipeline.inputs()
+    read = {_path(catalog, name) for name in inputs if name in catalog and not name.startswith("params:")}
+    used = [name for name, path in paths.items() if path in read or f"params:{name}" in inputs]
+    for name in used:
+        require_there(name, paths[name])
+    return [name for name in paths if name not in used]
+
+
+def _command(missing: list[str], registered: Mapping[str, Pipeline], env: str | None) -> str:
+    able = [name for name, part in registered.items() if name != "__default__" and set(missing) <= part.all_outputs()]
+    able.sort(key=lambda name: name != missing[0].split(".")[0])  # the entry's own task first
+    words = ["kedro run", *[f"--pipelines {able[0]}" for _ in able[:1]], *[f"--env {env}" for _ in [env] if env]]
+    return " ".join([*words, f"--to-outputs {','.join(missing)}"] if len(missing) <= SHOWN else words)
+
+
+def _path(catalog: CatalogProtocol, name: str) -> str | None:
+    dataset = catalog.get(name)
+    path = dataset._describe().get("filepath") if dataset is not None else None
+    return str(path) if path else None
+
+
+def _show(catalog: CatalogProtocol, name: str) -> str:
+    path = Path(_path(catalog, name) or name)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _and(names: list[str]) -> str:
+    shown = names if len(names) <= SHOWN else [*names[: SHOWN - 1], f"{len(names) - SHOWN + 1} more"]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

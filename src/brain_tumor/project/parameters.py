@@ -1,0 +1,146 @@
+"""Parameters: which there are, and what a misspelt one was meant to be."""
+
+from collections.abc import Iterator, Mapping
+from inspect import signature
+from typing import Any, get_args, get_origin, get_type_hints
+
+from kedro.pipeline import Pipeline
+from pydantic import BaseModel
+
+from brain_tumor.project.suggestions import did_you_mean, nearest
+
+Known = dict[str, "Known | None"]
+"""Names of parameters; a block has those in it, a value has None."""
+
+ANY = "*"
+"""In a block that takes names of the user's own: what each of them holds."""
+
+MISSING = object()
+"""In place of a value that isn't given."""
+
+
+def list_settings(pipelines: Mapping[str, Pipeline]) -> dict[str, Any]:
+    """Each parameter that a node takes, as `segmentation.recipe`, and the type it is taken as.
+
+    Whole tasks, which reports show, are left out.
+    """
+    nodes = {node.name: node for pipeline in pipelines.values() for node in pipeline.nodes}
+    settings = {}
+    for node in nodes.values():
+        hints = get_type_hints(node.func)
+        arguments = signature(node.func).parameters
+        for argument, name in zip(arguments, node.inputs, strict=False):  # of *results there are more
+            kind = hints.get(argument)
+            if name.startswith("params:") and kind is not None and get_origin(kind) is not dict:
+                settings[name.removeprefix("params:")] = kind
+    return settings
+
+
+def list_known(base: Mapping[str, Any], settings: Mapping[str, Any]) -> Known:
+    """All parameters: those that the files of `conf/base` name, and every field of the settings that nodes take.
+
+    Args:
+        base: what these files hold.
+        settings: of `list_settings`.
+    """
+    known = _names(base)
+    for path, kind in settings.items():
+        *parents, last = path.split(".")
+        block = known
+        for parent in parents:
+            inner = block.get(parent)
+            if inner is None:
+                inner = block[parent] = {}
+            block = inner
+        block[last] = _fields(kind)
+    return known
+
+
+def _names(block: Mapping[str, Any]) -> Known:
+    return {str(key): _names(value) if isinstance(value, Mapping) else None for key, value in block.items()}
+
+
+def _fields(kind: Any) -> Known | None:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return {name: _fields(field.annotation) for name, field in kind.model_fields.items()}
+    if get_origin(kind) is dict:
+        return {ANY: _fields(get_args(kind)[1])}
+    if get_origin(kind) is tuple and _fields(get_args(kind)[0]):
+        return {ANY: _fields(get_args(kind)[0])}  # a list of blocks; their names are numbers
+    return None
+
+
+def require_known(given: Mapping[str, Any], known: Known, where: str) -> None:
+    """Refuse a name that isn't a parameter's.
+
+    Args:
+        where: where it stands; for the message.
+
+    Raises:
+        ValueError: naming the first one, and what was probably meant.
+    """
+    for path in list_paths(given):
+        if not path.startswith("_") and not _is_known(path, known):
+            raise ValueError(explain_unknown(path, known, where))
+
+
+def list_paths(block: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Every name in a block and in the blocks in it, each after its own: `training`, `training.seed`."""
+    for key, value in block.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from list_paths(value, f"{prefix}{key}.")
+
+
+def _is_known(path: str, known: Known) -> bool:
+    try:
+        find(path, known)
+    except KeyError:
+        return False
+    return True
+
+
+def find(path: str, known: Known) -> Known | None:
+    """What is known under a name, None for a value.
+
+    Raises:
+        KeyError: if there is no such name.
+    """
+    place: Known | None = known
+    for name in path.split("."):
+        if place is None:
+            raise KeyError(path)
+        place = place[name if name in place else ANY]
+    return place
+
+
+def explain_unknown(path: str, known: Known, where: str) -> str:
+    """That there is no such parameter, the nearest that there is, and what else is in its block."""
+    block, _, name = path.rpartition(".")
+    inside = find(block, known) if block else known
+    if inside is None:
+        return f"there is no parameter '{path}'; {block} is a single value, not a block"
+    beside = [child for child in inside if child != ANY]
+    prefix = f"{block}." if block else ""
+    deeper = [child for child in list_paths(inside) if ANY not in child.split(".")]
+    question = did_you_mean([prefix + child for child in nearest(name, beside) or nearest(name, deeper)])
+    rest = [f"{block} has {', '.join(beside)}"] if block else []
+    return " ".join([f"there is no parameter '{path}';", *[question] * bool(question), *rest, f"({where})"])
+
+
+def look_up(parameters: Mapping[str, Any], path: str) -> Any:
+    """The value under a name such as `training.seed`, or MISSING."""
+    value: Any = parameters
+    for name in path.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            return MISSING
+        value = value[name]
+    return value
+
+
+def put(parameters: dict[str, Any], path: str, value: Any) -> None:
+    """Set the value under a name such as `training.seed`, in place."""
+    *blocks, last = path.split(".")
+    for block in blocks:
+        parameters = parameters.setdefault(block, {})
+    parameters[last] = value

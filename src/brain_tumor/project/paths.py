@@ -1,0 +1,53 @@
+"""Parameters that are paths mean the same wherever they are given."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from brain_tumor.project.parameters import MISSING, look_up
+
+PATHS = {
+    "segmentation_source": "a folder of scans",
+    "classification_source": "a folder with Training and Testing in it",
+    "survival_source": "a folder of masks",
+    "survival_tables": "a folder with survival_info.csv",
+    "inference_source": "a folder of scans or images",
+    "inference_network": "a .safetensors file",
+    "segmentation.initial_weights": "a .safetensors file",
+}
+"""Parameters that are paths, and what each is."""
+
+
+def resolve_paths(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Each path that is given, whole: `~` is the home folder, and what is relative starts at the working directory.
+
+    Raises:
+        ValueError: if one is empty or can't be a path.
+    """
+    resolved = {}
+    for name, what in PATHS.items():
+        value = look_up(parameters, name)
+        if value is None or value is MISSING:
+            continue
+        # a folder named 2023 comes as a number
+        if isinstance(value, bool) or not isinstance(value, str | int | float | os.PathLike):
+            raise ValueError(f"{name} must be a path, got {value!r}; give {what}")
+        if not str(value).strip():
+            remedy = f"give {what}, or null for none, and check that the shell variable in it is set"
+            raise ValueError(f"{name} is empty; {remedy}")
+        try:
+            resolved[name] = str(Path(str(value)).expanduser().absolute())
+        except RuntimeError as error:
+            raise ValueError(f"{name} is {value}, but there is no such home folder; write it out") from error
+    return resolved
+
+
+def require_there(name: str, path: str) -> None:
+    """Refuse a path that leads nowhere.
+
+    Raises:
+        FileNotFoundError: naming parameter and path.
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{name} is {path}, which isn't there; give {PATHS[name]}")

@@ -1,0 +1,50 @@
+"""What a run is told to run: a misspelt name is refused before anything starts."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+from kedro.pipeline import Pipeline
+
+from brain_tumor.project.suggestions import explain_unknown
+
+RUNNERS = ("SequentialRunner", "ParallelRunner", "ThreadRunner")
+
+
+def require_names(given: Mapping[str, Any], registered: Mapping[str, Pipeline]) -> None:
+    """Look up pipelines, nodes, namespaces, entries, tags and the runner that are options of `kedro run`.
+
+    Args:
+        given: the options.
+        registered: all pipelines by name.
+
+    Raises:
+        click.ClickException: naming the first that there isn't, and what was probably meant.
+    """
+    chosen = given["pipelines"] or [given["pipeline"] or "__default__"]
+    _look_up("pipeline", chosen, registered)
+    if given["runner"] and "." not in given["runner"]:
+        _look_up("runner", [given["runner"]], RUNNERS)
+    pipeline = sum((registered[name] for name in chosen), Pipeline([]))
+    names = {name for option in ("node_names", "from_nodes", "to_nodes") for name in given[option]}
+    elsewhere = {node.name: name for name, other in registered.items() for node in other.nodes}
+    nodes = {node.name for node in pipeline.nodes}
+    for name in sorted(names - nodes):
+        if name in elsewhere:
+            raise click.ClickException(f"node '{name}' is in another pipeline; add --pipelines {elsewhere[name]}")
+    _look_up("node", names, nodes)
+    _look_up("namespace", given["namespaces"], _namespaces(pipeline))
+    _look_up("entry", [*given["from_inputs"], *given["to_outputs"]], pipeline.datasets())
+    _look_up("tag", given["tags"], {tag for node in pipeline.nodes for tag in node.tags})
+
+
+def _look_up(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+    for name in sorted(names):
+        if name not in known:
+            raise click.ClickException(explain_unknown(kind, name, known))
+
+
+def _namespaces(pipeline: Pipeline) -> set[str]:
+    """Each namespace, and those that it is in."""
+    words = [node.namespace.split(".") for node in pipeline.nodes if node.namespace]
+    return {".".join(parts[: count + 1]) for parts in words for count in range(len(parts))}

@@ -1,0 +1,94 @@
+"""Values of parameters: what is wrong with one, in a line."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from brain_tumor.project.parameters import MISSING, Known, explain_unknown, look_up
+
+LONGEST = 60
+"""Characters of a value that are shown."""
+
+
+def check_values(parameters: Mapping[str, Any], settings: Mapping[str, Any], known: Known) -> None:
+    """Refuse values that the settings don't take.
+
+    Args:
+        parameters: of the files and of the run together.
+        settings: of `list_settings`.
+        known: of `list_known`.
+
+    Raises:
+        ValueError: a line for each of the first two.
+    """
+    problems: list[str] = []
+    for path, kind in settings.items():
+        value = look_up(parameters, path)
+        if value is MISSING:
+            continue
+        checked = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        try:
+            TypeAdapter(kind).validate_python(value, strict=checked is None)
+        except ValidationError as error:
+            problems += explain_values(error, path, value, known)
+    if problems:
+        more = f" (and {len(problems) - 2} more)" if len(problems) > 2 else ""
+        raise ValueError("\n".join(problems[:2]) + more)
+
+
+def explain_values(error: ValidationError, path: str = "", value: Any = MISSING, known: Known | None = None) -> list[str]:
+    """What is wrong with each value that pydantic refused: name, rule, what was got.
+
+    Args:
+        path: name of the block that was checked, if it has one.
+        value: that block, which tells names of keys from those of a union's members, which pydantic puts among them.
+        known: all parameters, for a suggestion where a name is misspelt.
+    """
+    rules: dict[tuple[str, str], list[str]] = {}
+    problems = error.errors(include_url=False)
+    for problem in problems:
+        steps = problem["loc"]
+        if problem["type"] == "too_short" and any(_is_inside(other["loc"], steps) for other in problems):
+            continue  # what is in it was refused, and then not counted
+        if value is not MISSING and problem["type"] != "missing":
+            steps = _steps_within(steps, value)
+        key = ".".join(filter(None, [path, *map(str, steps)])) or error.title
+        if problem["type"] == "extra_forbidden":
+            where = "in conf/base/parameters*.yml"
+            rules[key, ""] = [explain_unknown(key, known, where) if known else f"there is no setting '{key}'"]
+        elif problem["type"] == "missing":
+            rules[key, ""] = [f"{key} is missing; give it"]
+        elif problem["type"] == "value_error":
+            rules[key, ""] = [f"{key}: {problem['msg'].removeprefix('Value error, ')}"]
+        else:
+            rules.setdefault((key, _show(problem["input"])), []).append(_put_plainly(problem["msg"]))
+    explained = []
+    for (key, got), rule in rules.items():
+        either = " or ".join(dict.fromkeys(rule)).replace(" or be ", " or ")
+        explained.append(f"{key} must {either}, got {got}" if got else either)
+    return explained
+
+
+def _is_inside(steps: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(steps) > len(outer) and steps[: len(outer)] == outer
+
+
+def _steps_within(steps: tuple[int | str, ...], value: Any) -> tuple[int | str, ...]:
+    for count, step in enumerate(steps):
+        if not isinstance(value, Mapping | list | tuple) or (isinstance(value, Mapping) and step not in value):
+            return steps[:count]
+        value = value[step]  # type: ignore[index]  # a number where it is a list
+    return steps
+
+
+def _put_plainly(rule: str) -> str:
+    """`Input should be a valid integer, unable to parse string as an integer`: `be a valid integer`."""
+    plain = re.sub(r"^\w+ should ", "", rule).split(", unable to")[0]
+    return "be a block of settings" if "dictionary" in plain else plain
+
+
+def _show(value: Any) -> str:
+    shown = "null" if value is None else repr(value)
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}..."

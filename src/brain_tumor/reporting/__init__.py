@@ -1,0 +1,1 @@
+"""HTML reports, model cards, data sheets and their tables."""

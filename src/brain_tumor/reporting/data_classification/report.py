@@ -1,0 +1,158 @@
+"""What the report on classification data says."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from brain_tumor.data.images.class_folders import ImageSet
+from brain_tumor.data.images.duplicates import CopySettings
+from brain_tumor.data.images.split import ImageSplitSettings
+from brain_tumor.reporting.data_classification.tables import (
+    FITS,
+    UNSEEN,
+    count_copies,
+    count_formats,
+    count_not_learned,
+    count_reasons,
+    count_sets,
+    describe_test_sets,
+    find_commonest_size,
+)
+from brain_tumor.reporting.page import Picture, Section, Words, render_report
+from brain_tumor.reporting.settings_table import describe_settings
+
+WORDS = {
+    "1_counts": Words(
+        "Images of each class as published, hatched where an image has copies; and what is left to learn from, validate and test on.",
+        "two bar charts: images of each class in both folders with the part that has copies hatched, and images of each class in each set; the tables have "
+        "the numbers",
+    ),
+    "2_borders": Words(
+        "As published with the box around what is kept, and as the networks see it: images with a note, those that lose most, and some at random.",
+        "a grid of pairs of images: as published with a yellow box around the head, and what is left after the borders are cut away",
+    ),
+    "3_similarity": Words(
+        "Fine detail of the pairs whose hashes are near, identical pairs left out: copies on the right, other slices on the left, few between.",
+        "a histogram of the correlation of fine detail, from 0 to 1, with a red line at the threshold from which pairs count as copies",
+    ),
+    "4_pairs": Words(
+        "Pairs on both sides of the threshold, the second laid like the first. Below it neighbouring slices of one patient, above it copies.",
+        "a grid of pairs of brain images in the order of their similarity, with file names, similarity and how the second one lies",
+    ),
+}
+NEIGHBOUR = 0.6
+"""From this similarity up, two slices that are no copies are probably of one patient."""
+
+
+def compose_data_report(
+    index: pd.DataFrame,
+    pairs: pd.DataFrame,
+    duplicates: pd.DataFrame,
+    splits: pd.DataFrame,
+    about: Mapping[str, Any],
+    figures: Mapping[str, bytes],
+    data_set: ImageSet,
+    copies: CopySettings,
+    policy: ImageSplitSettings,
+    planted: tuple[int, int, int] | None,
+) -> str:
+    """The page: how many copies, what they are, what was cut away, what is left.
+
+    Args:
+        about: the description of the prepared store.
+        figures: name > PNG.
+        planted: copies that the simulated sample holds, how many of them were found, and how many others were taken for copies.
+    """
+    pictures = {name: Picture(content, WORDS[name], data_set.name) for name, content in figures.items()}
+    counts = count_copies(index, duplicates, data_set)
+    preparation = {key: about[key] for key in ("image_size", "fit")}
+    settings = {"copies": copies.model_dump(), "preparation": preparation, "split": policy.model_dump()}
+    sections = [
+        _copies(duplicates, index, copies, planted, [pictures["3_similarity"], pictures["4_pairs"]]),
+        Section("What no audit can see", f"{UNSEEN} {_neighbours(pairs, duplicates, index, data_set, copies)}"),
+        _files(index),
+        Section("Borders", f"Margins, frames and writing are cut away; {FITS[about['fit']]}.", [], [pictures["2_borders"]]),
+        _sets(splits, policy, data_set, [pictures["1_counts"]]),
+        describe_settings(settings, ()),
+    ]
+    table = (f"Images in {data_set.training} and {data_set.testing}, and their copies in the other folder", counts)
+    return render_report(f"Data: {data_set.name}", _answer(counts, data_set), table, sections, simulated=about["simulated"])
+
+
+def _answer(counts: pd.DataFrame, data_set: ImageSet) -> str:
+    total = counts.loc[counts["folder"] == data_set.testing, ["images", "identical in other", "copies in other"]].sum()
+    share = total["copies in other"] / total["images"]
+    return (
+        f"Of {total['images']:,} test images {total['identical in other']:,} are identical to a training image, and {total['copies in other']:,} "
+        f"({share:.0%}) have a copy among them when copies that were saved again, resized, cropped, brightened, sharpened or mirrored count too."
+    )
+
+
+def _copies(
+    duplicates: pd.DataFrame,
+    index: pd.DataFrame,
+    copies: CopySettings,
+    planted: tuple[int, int, int] | None,
+    pictures: list[Picture],
+) -> Section:
+    used = index[index["left_out"] == ""]
+    identical, groups = used["hash"][used.duplicated("hash", keep=False)].nunique(), duplicates["group"].nunique()
+    text = (
+        f"{used['hash'].nunique():,} of {len(used):,} images have pixels of their own; {identical:,} groups are identical, "
+        f"{used.duplicated('hash').sum():,} images too many. With near copies there are {groups:,} groups, and {len(used) - len(duplicates) + groups:,} "
+        f"images of their own. Candidates are pairs whose 64-bit hashes differ in at most {copies.distance} bits or whose thumbnails' local contrast "
+        f"correlates with {copies.correlation} or more, mirrored and turned ones too. They are aligned, and their fine detail is correlated: from "
+        f"{copies.similarity} they count as copies. The threshold was chosen by looking at the pairs below."
+    )
+    if planted:
+        text += f" The sample holds {planted[0]} planted copies: {planted[1]} were found, and {planted[2]} others were taken for copies."
+    conflicts = duplicates[duplicates["conflict"]]
+    tables = [("Copies of different classes: one of the labels must be wrong", conflicts[["group", "file", "class"]])] if len(conflicts) else []
+    return Section("Copies", text, tables, pictures)
+
+
+def _neighbours(pairs: pd.DataFrame, duplicates: pd.DataFrame, index: pd.DataFrame, data_set: ImageSet, copies: CopySettings) -> str:
+    groups = duplicates.set_index("file")["group"]
+    apart = pairs["first"].map(groups) != pairs["second"].map(groups)  # two copies of a third are copies, however they compare
+    near = pairs[apart & (pairs["similarity"] >= NEIGHBOUR) & (pairs["similarity"] < copies.similarity)]
+    folder = index.set_index("file")["folder"]
+    first, second = (folder[near[side]].to_numpy() == data_set.testing for side in ("first", "second"))
+    test = pd.concat([near["first"][first & ~second], near["second"][second & ~first]]).nunique()
+    return (
+        f"Among the pairs compared, {test:,} test images have a training image that is no copy but whose detail correlates with {NEIGHBOUR} to "
+        f"{copies.similarity}, as neighbouring slices do: there are at least about as many leaks of this kind."
+    )
+
+
+def _files(index: pd.DataFrame) -> Section:
+    used = index[index["left_out"] == ""]
+    sizes, most, size = find_commonest_size(used)
+    text = f"{len(used):,} images in {sizes:,} sizes ({most:,} are {size}). {len(index) - len(used):,} files are left out."
+    tables = [("Formats and modes of the pixels", count_formats(used))]
+    for column, caption in (("left_out", "What was left out, and why"), ("note", "What is unusual")):
+        reasons = count_reasons(index, column)
+        if len(reasons):
+            tables.append((caption, reasons))
+    return Section("Files", text, tables)
+
+
+def _sets(splits: pd.DataFrame, policy: ImageSplitSettings, data_set: ImageSet, pictures: list[Picture]) -> Section:
+    reasons = count_not_learned(splits)
+    tables = [("Images of each class", count_sets(splits, data_set))]
+    if len(reasons):
+        tables.append(("Training images that are not learned from", reasons))
+    text = f"Policy {policy.policy}. Validation is drawn from {data_set.training} by group of copies. {describe_test_sets(data_set)}"
+    return Section("Sets", text, tables, pictures)
+
+
+def count_planted(planted: pd.DataFrame, duplicates: pd.DataFrame) -> tuple[int, int, int]:
+    """Copies that the sample holds, how many of them share a group with their original, and how many images, or families of copies, share one with others.
+
+    Args:
+        planted: rows `file`, `copy_of`, as the simulation wrote them.
+    """
+    group = duplicates.set_index("file")["group"]
+    found = sum(group.get(row.file, row.file) == group.get(row.copy_of, row.copy_of) for row in planted.itertuples())
+    family = duplicates["file"].replace(dict(zip(planted["file"], planted["copy_of"], strict=True)))
+    return len(planted), found, int((family.groupby(duplicates["group"]).nunique() - 1).sum())

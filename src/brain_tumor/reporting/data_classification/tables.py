@@ -1,0 +1,70 @@
+"""What reports and cards show of the images: copies, sets, and what was left out."""
+
+import pandas as pd
+
+from brain_tumor.data.common.sets import TRAIN, VALIDATION
+from brain_tumor.data.images.class_folders import ImageSet
+
+UNSEEN = (
+    "The files carry no patient ids. Slices of one patient that lie in both folders are not copies, and no comparison of images can tell them from slices of "
+    "two patients for certain. So the deduplicated test set is free of the copies that the audit finds, not of patients that the networks know: read its "
+    "scores as an upper bound of what a new hospital would see."
+)
+FITS = {"pad": "what is left is padded to a square, so its aspect stays", "stretch": "what is left is stretched to a square"}
+
+
+def count_copies(index: pd.DataFrame, duplicates: pd.DataFrame, data_set: ImageSet) -> pd.DataFrame:
+    """For each folder and class: images, those with copies, and those with a copy in the other folder, identical or any."""
+    used = index[index["left_out"] == ""].merge(duplicates[["file", "group"]], "left", on="file")
+    parts = []
+    for folder in (data_set.training, data_set.testing):
+        part, other = used[used["folder"] == folder], used[used["folder"] != folder]
+        parts.append(part.assign(identical=part["hash"].isin(other["hash"]), copied=part["group"].isin(other["group"].dropna())))
+    table = (
+        pd.concat(parts)
+        .groupby(["folder", "class"], sort=False)
+        .agg(images=("file", "size"), with_copies=("group", "count"), identical=("identical", "sum"), copied=("copied", "sum"))
+    )
+    names = {"with_copies": "with copies", "identical": "identical in other", "copied": "copies in other"}
+    return table.reset_index().rename(columns=names)
+
+
+def count_sets(splits: pd.DataFrame, data_set: ImageSet) -> pd.DataFrame:
+    """Images of each class in each set, and in both test sets."""
+    sets = {name: splits["split"] == name for name in (TRAIN, VALIDATION)}
+    sets |= {"official test": splits["official_test"], "deduplicated test": splits["deduplicated_test"]}
+    counts = pd.DataFrame({name: splits[rows].groupby("class").size() for name, rows in sets.items()}).reindex(data_set.classes).fillna(0).astype(int)
+    return counts.T.assign(all=counts.sum()).rename_axis("set").reset_index()
+
+
+def find_commonest_size(used: pd.DataFrame) -> tuple[int, int, str]:
+    """How many sizes there are, how many images have the commonest of them, and which it is."""
+    sizes = used.groupby(["width", "height"]).size()
+    width, height = sizes.idxmax()
+    return len(sizes), int(sizes.max()), f"{width} x {height}"
+
+
+def count_formats(used: pd.DataFrame) -> pd.DataFrame:
+    """Images by what their files really are."""
+    return used.groupby(["format", "mode"]).size().rename("images").reset_index()
+
+
+def count_not_learned(splits: pd.DataFrame) -> pd.DataFrame:
+    """Training images that are not learned from, by reason and class."""
+    reasons = splits[splits["left_out"] != ""].groupby(["left_out", "class"]).size().rename("images")
+    return reasons.reset_index().rename(columns={"left_out": "reason"})
+
+
+def describe_test_sets(data_set: ImageSet) -> str:
+    """What the two test sets hold."""
+    return (
+        f"The official test set is {data_set.testing} as published; the deduplicated one holds one of each group of "
+        "copies, unless one of the group is learned from."
+    )
+
+
+def count_reasons(index: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Files by the reason why they are left out, or by a note on them."""
+    rows = index[index[column] != ""]
+    counts = rows.groupby(column).agg(files=("file", "size"), example=("file", "first"))
+    return counts.reset_index().rename(columns={column: "reason"})

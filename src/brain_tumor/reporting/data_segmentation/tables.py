@@ -1,0 +1,55 @@
+"""What reports and cards show of the data: sets, and what was left out."""
+
+import pandas as pd
+
+from brain_tumor.data.common.sets import TEST, TRAIN, VALIDATION
+
+NOTHING = "Nothing: every file could be read, and every slice shows brain."
+
+
+def write_answer(patients: pd.DataFrame, index: pd.DataFrame) -> str:
+    """How many slices of how many patients are in use, and how many are left out."""
+    used = int((index["left_out"] == "").sum())
+    return f"{used:,} slices of {len(patients):,} patients are in use; {len(index) - used:,} are left out"
+
+
+def write_missing(missing: tuple[int, int]) -> str:
+    """Slices that the published list names, and how many of them are not there."""
+    return f"the published list names {missing[0]:,} slices, of which {missing[1]:,} are not in this copy"
+
+
+def count_sets(patients: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
+    """Patients, slices, tumour and grades of each set."""
+    table = splits.merge(patients, on="patient")
+    table["grade"] = table["grade"].replace("", "not known")
+    counts = table.groupby("split").agg(patients=("patient", "size"), slices=("slices", "sum"), median_tumour_ml=("tumour_ml", "median"))
+    grades = table.groupby(["split", "grade"]).size().unstack(fill_value=0)
+    return counts.join(grades).reindex([TRAIN, VALIDATION, TEST]).reset_index()
+
+
+def count_used(index: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
+    """Patients and slices in each set, from the index alone."""
+    used = index[index["left_out"] == ""].merge(splits, on="patient")
+    counts = used.groupby("split").agg(patients=("patient", "nunique"), slices=("slice", "size"))
+    return counts.reindex([TRAIN, VALIDATION, TEST], fill_value=0).reset_index()
+
+
+def count_left_out(index: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the index that are not used, by reason."""
+    left_out = index[index["left_out"] != ""].groupby("left_out").agg(rows=("slice", "size"), patients=("patient", "nunique"), example=("file", "first"))
+    return left_out.reset_index().rename(columns={"left_out": "reason"})
+
+
+def count_notes(index: pd.DataFrame) -> pd.DataFrame:
+    """What is unusual about patients in use, and how many have it."""
+    noted = index[index["note"] != ""].groupby("note").agg(patients=("patient", "nunique"), example=("patient", "first"))
+    return noted.reset_index()
+
+
+def explain_volumes(patients: pd.DataFrame) -> str:
+    """What millilitres are of; empty where the slices of all patients make volumes."""
+    alone = int((patients["slice_step"] == 0).sum())
+    if not alone:
+        return ""
+    which = f"The slices of {alone:,} of {len(patients):,} patients make no volume (too few, too far apart or not evenly spaced)"
+    return f"{which}: their millilitres are of the slices alone."

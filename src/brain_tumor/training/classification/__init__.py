@@ -1,0 +1,1 @@
+"""Training and prediction of classification networks, and where they look."""

@@ -1,0 +1,60 @@
+"""What the tasks have in common: how batches reach the network, and the optimiser."""
+
+import math
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+
+from brain_tumor.training.batches import Batch
+from brain_tumor.training.device import layout_on
+from brain_tumor.training.settings import Recipe
+
+
+class Task(LightningModule):
+    """What learning has in common: the network, how batches reach it, and the optimiser.
+
+    Args:
+        seed: of the augmentation.
+
+    Attributes:
+        snapshots: what a task wants to remember of each epoch, for figures; kept in checkpoints.
+    """
+
+    def __init__(self, network: nn.Module, recipe: Recipe, seed: int) -> None:
+        super().__init__()
+        self.network, self.recipe, self.seed = network, recipe, seed
+        self.snapshots: list[dict[str, Tensor]] = []
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Images as networks want them: fp32, in the layout that the device is fast with."""
+        return batch | {"image": batch["image"].float().contiguous(memory_format=layout_on(self.device.type))}
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip the gradient; Lightning refuses to with a fused optimiser, for reasons of fp16."""
+        if self.recipe.gradient_clip:
+            nn.utils.clip_grad_norm_(self.parameters(), self.recipe.gradient_clip)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """The recipe's optimiser, and its learning rate at each step."""
+        recipe = self.recipe
+        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimiser]
+        optimiser = kind(self.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+        steps = int(self.trainer.estimated_stepping_batches)
+        epoch = steps // recipe.epochs
+        factor = {
+            "cosine": lambda step: warm_cosine(step, steps),
+            "exponential": lambda step: 0.9 ** (step // epoch),
+            "halving": lambda step: 0.5 ** (step // epoch // 10),
+        }[recipe.schedule]
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def warm_cosine(step: int, steps: int) -> float:
+    """Factor of the learning rate: rises to 1 over the first tenth of the steps, then falls to 0 along a cosine."""
+    warm = max(1, steps // 10)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm + 1) / max(1, steps - warm)))

@@ -1,0 +1,52 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from brain_tumor.metrics.saliency import REGIONS, find_regions, mean_shares, share_regions
+
+
+@pytest.fixture
+def head():
+    """A disc of radius 40 in an image of 128, dark inside a ring as a skull is."""
+    rows, columns = np.mgrid[:128, :128] - 63.5
+    radius = np.hypot(rows, columns)
+    return np.where(radius < 40, np.where((radius > 30) & (radius < 34), 0, 150), 0).astype(np.uint8), radius
+
+
+def test_regions_are_background_rim_and_inside(head):
+    image, radius = head
+    regions = find_regions(image)
+    assert set(regions[radius < 29].tolist()) == {REGIONS.index("inside")}
+    assert set(regions[(radius > 33) & (radius < 38)].tolist()) == {REGIONS.index("rim")}
+    assert set(regions[radius > 43].tolist()) == {REGIONS.index("outside")}
+
+
+def test_shares_of_heat_and_of_a_flat_map_add_up(head):
+    image, radius = head
+    flat = np.zeros((128, 128))
+    flat[:, 32:96] = 1
+    middle = share_regions((radius < 10).astype(float), image, flat)
+    assert middle["inside"] == 1
+    assert sum(middle[region] for region in REGIONS) == pytest.approx(1)
+    assert middle["inside_flat"] == pytest.approx((find_regions(image)[:, 32:96] == REGIONS.index("inside")).mean())
+    assert sum(middle[f"{region}_flat"] for region in REGIONS) == pytest.approx(1)
+    corner = np.zeros((128, 128))
+    corner[:5, :5] = 3
+    assert share_regions(corner, image, flat)["outside"] == 1
+    none = share_regions(np.zeros((128, 128)), image, flat)
+    assert np.isnan([none[region] for region in REGIONS]).all()
+
+
+def test_image_without_a_head():
+    assert share_regions(np.ones((64, 64)), np.zeros((64, 64), np.uint8), np.ones((64, 64)))["outside"] == 1
+    assert share_regions(np.ones((64, 64)), np.full((64, 64), 200, np.uint8), np.ones((64, 64)))["outside"] == 0
+
+
+def test_means_weigh_an_image_by_how_many_it_stands_for():
+    """Class a: a mistake for itself, a right one for three; the second of b has no heat."""
+    inside = [0.2, 0.8, 0.6, np.nan]
+    shares = {"inside": inside, "rim": 1 - np.array(inside), "outside": [0.0, 0, 0, np.nan], "inside_flat": [0.4, 0.8, 0.1, 0.4]}
+    looks = pd.DataFrame({"class": list("aabb"), "weight": [1.0, 3, 1, 2], **shares, "rim_flat": 0.1, "outside_flat": 0.2})
+    means = mean_shares(looks)
+    assert means["inside"].to_dict() == pytest.approx({"a": (0.2 + 3 * 0.8) / 4, "b": 0.6})
+    assert means["inside_flat"].to_dict() == pytest.approx({"a": (0.4 + 3 * 0.8) / 4, "b": (0.1 + 2 * 0.4) / 3})

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+import torch
+
+from brain_tumor.data.common.store import Store, StoreContent, write_store
+from brain_tumor.training.segmentation.task import dice_of_pairs, rows_to_learn, to_channels, to_labels
+from brain_tumor.training.settings import SegmentationRecipe
+from brain_tumor.training.task import warm_cosine
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10, 400])
+def test_learning_rate_rises_then_falls_to_zero(steps):
+    factors = [warm_cosine(step, steps) for step in range(steps)]
+    assert max(factors) == pytest.approx(1)
+    assert all(0 <= f <= 1 for f in factors)
+    peak = factors.index(max(factors))
+    assert peak == max(1, steps // 10) - 1
+    assert factors[peak:] == sorted(factors[peak:], reverse=True)
+    assert steps < 3 or factors[-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_labels_and_channels_are_inverse():
+    labels = torch.randint(0, 4, (3, 8, 8), dtype=torch.uint8)
+    assert torch.equal(to_labels(to_channels(labels, 3)), labels)
+
+
+def test_dice_of_counted_pairs_by_hand():
+    pairs = torch.tensor([[90, 2, 0, 0], [1, 5, 1, 0], [0, 0, 0, 0], [0, 1, 0, 0]])  # there x found
+    dice = dice_of_pairs(pairs, {"one": [1], "two": [2], "three": [3], "all": [1, 2, 3], "none": []})
+    assert dice["one"].item() == pytest.approx(2 * 5 / (7 + 8))
+    assert dice["two"].item() == 0  # one pixel found, none there
+    assert dice["three"].item() == 0
+    assert dice["all"].item() == pytest.approx(2 * 7 / (8 + 9))
+    assert dice["none"].item() == 1
+
+
+def test_slices_without_tumour_are_learned_from_seldom(tmp_path):
+    pixels = np.array([0, 5, 0, 9, 0])
+    write_store(tmp_path / "a.h5", StoreContent({}, iter([{"tumour_pixels": pixels}])))
+    store, rows = Store(tmp_path / "a.h5"), np.array([1, 2, 4])
+    assert rows_to_learn(store, rows, SegmentationRecipe()).seldom is None
+    some = rows_to_learn(store, rows, SegmentationRecipe(empty_slices=0.25))
+    assert some.seldom.tolist() == [False, True, True]
+    assert some.share == 0.25
