@@ -3,9 +3,10 @@
     python benchmarks/classification_data.py speed FOLDER      # images a second from reading to writing
     python benchmarks/classification_data.py borders FOLDER    # boxes found on images with frames drawn around them
 
-FOLDER holds Training and Testing. The plain way does what the reference does, with OpenCV: grey, 3x3 blur, threshold 45, erode and dilate twice, the largest
-contour, crop to its extreme points, resize to 256 x 256, write a JPEG. Ours reads, finds the borders, cuts, resizes to the same size and writes the store.
-Rounds alternate between the ways; medians are printed.
+FOLDER holds Training and Testing. The plain way does what the reference does, with OpenCV: grey, 3x3 blur, threshold
+45, erode and dilate twice, the largest contour, crop to its extreme points, resize to 256 x 256, write a JPEG. Ours
+reads, finds the borders, cuts, resizes to the same size and writes the store. Rounds alternate between the ways;
+medians are printed.
 """
 
 import argparse
@@ -41,7 +42,9 @@ def clean_plainly(files: list[Path], target: Path) -> None:
     for number, file in enumerate(files):
         image = cv2.imread(str(file))
         box = find_plainly(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
-        cv2.imwrite(str(target / f"{number}.jpg"), cv2.resize(image[box.top : box.bottom, box.left : box.right], (SIZE, SIZE)))
+        cv2.imwrite(
+            str(target / f"{number}.jpg"), cv2.resize(image[box.top : box.bottom, box.left : box.right], (SIZE, SIZE))
+        )
 
 
 def clean(files: list[Path]) -> dict[str, np.ndarray]:
@@ -88,9 +91,14 @@ def overlap(a: Box, b: Box) -> float:
 
 
 def known_box(image: np.ndarray) -> Box | None:
-    """The box of what is not black, where that is beyond doubt: wherever the line is drawn between 8 and 40, it differs by 3 pixels at most."""
+    """The box of what is not black, where that is beyond doubt.
+
+    Wherever the line is drawn between 8 and 40, it differs by 3 pixels at most.
+    """
     bright, faint = ([np.flatnonzero((image > level).sum(axis) >= 3) for axis in (1, 0)] for level in (40, 8))
-    if not all(side.size for side in bright) or any(abs(int(a[end]) - int(b[end])) > 3 for a, b in zip(bright, faint, strict=True) for end in (0, -1)):
+    if not all(side.size for side in bright) or any(
+        abs(int(a[end]) - int(b[end])) > 3 for a, b in zip(bright, faint, strict=True) for end in (0, -1)
+    ):
         return None
     box = Box(int(bright[0][0]), int(bright[0][-1]) + 1, int(bright[1][0]), int(bright[1][-1]) + 1)
     return box if min(box.top, box.left, image.shape[0] - box.bottom, image.shape[1] - box.right) > 6 else None
@@ -98,17 +106,32 @@ def known_box(image: np.ndarray) -> Box | None:
 
 def measure_borders(folder: Path) -> None:
     """Overlap of the box found with the true one, for each kind of frame."""
-    known = [(image, box) for image in (read_image(file).grey for file in sorted(folder.rglob("*.jpg"))[::3]) if (box := known_box(image))]
+    known = [
+        (image, box)
+        for image in (read_image(file).grey for file in sorted(folder.rglob("*.jpg"))[::3])
+        if (box := known_box(image))
+    ]
     print(f"{len(known)} images whose box is known; intersection over union, mean (least)")
-    for name, level, width in (("none", 0, 0), ("white, 5 px", 255, 5), ("white, 50 px", 255, 50), ("grey, 5 px", 128, 5), ("grey, 50 px", 128, 50)):
+    for name, level, width in (
+        ("none", 0, 0),
+        ("white, 5 px", 255, 5),
+        ("white, 50 px", 255, 50),
+        ("grey, 5 px", 128, 5),
+        ("grey, 50 px", 128, 50),
+    ):
         scores: dict[str, list[float]] = {"ours": [], "plain": []}
         for image, box in known:
-            framed = cv2.imencode(".jpg", np.pad(image, width, constant_values=level), [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+            framed = cv2.imencode(".jpg", np.pad(image, width, constant_values=level), [cv2.IMWRITE_JPEG_QUALITY, 85])[
+                1
+            ]
             framed = cv2.imdecode(framed, cv2.IMREAD_GRAYSCALE)
             truth = Box(*(side + width for side in box))
             scores["ours"].append(overlap(find_box(framed) or truth, truth))
             scores["plain"].append(overlap(find_plainly(framed), truth))
-        print(f"{name:14}" + "".join(f"{way:>8} {np.mean(values):.3f} ({np.min(values):.3f})" for way, values in scores.items()))
+        print(
+            f"{name:14}"
+            + "".join(f"{way:>8} {np.mean(values):.3f} ({np.min(values):.3f})" for way, values in scores.items())
+        )
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
 """What training recipes of the classifiers reach in a stated CPU time on the real images.
 
-    kedro run --pipelines data_engineering --params classification_source=FOLDER        # the index, the copies, the prepared images
-    python benchmarks/classification_recipes.py develop --networks cnn --set ema=0.99   # a quarter of what is learned from is scored: to choose recipes
-    python benchmarks/classification_recipes.py test --policy deduplicated --seeds 0 1 2 --out RESULTS.csv --weights FOLDER
-    python benchmarks/classification_recipes.py compare --out RESULTS.csv               # mean and spread over the seeds
+    kedro run --pipelines data_engineering --params classification_source=FOLDER        # the index, the copies, the
+    prepared images python benchmarks/classification_recipes.py develop --networks cnn --set ema=0.99   # a quarter of
+    what is learned from is scored: to choose recipes python benchmarks/classification_recipes.py test --policy
+    deduplicated --seeds 0 1 2 --out RESULTS.csv --weights FOLDER python benchmarks/classification_recipes.py compare
+    --out RESULTS.csv               # mean and spread over the seeds
 
-Recipes: `reference` (Adam 1e-4 with L2 1e-5, halved every ten epochs, batches of 64, mirrored, turned by 10 degrees, contrast and brightness 0.2, fp32, its
-last epoch) and `ours` (conf/full). Each training gets `--minutes` of CPU time on one thread, in a process of its own; how many epochs fit is measured
-first. `test` learns, validates and tests on the sets of the policy; the test sets are scored once, at the end, and no choice depends on them. Under
-`develop` no image of the testing folder is looked at. Temperature is not fitted here: it doesn't change which class is found.
+Recipes: `reference` (Adam 1e-4 with L2 1e-5, halved every ten epochs, batches of 64, mirrored, turned by 10 degrees,
+contrast and brightness 0.2, fp32, its last epoch) and `ours` (conf/full). Each training gets `--minutes` of CPU time on
+one thread, in a process of its own; how many epochs fit is measured first. `test` learns, validates and tests on the
+sets of the policy; the test sets are scored once, at the end, and no choice depends on them. Under
+`develop` no image of the testing folder is looked at. Temperature is not fitted here: it doesn't change which class is
+found.
 """
 
 import argparse
@@ -35,14 +38,39 @@ from brain_tumor.networks.trained import TrainedNetwork, write_network
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
 
 CONF = Path(__file__).parents[1] / "conf"
-BASE, FULL = (yaml.safe_load((CONF / environment / "parameters_classification.yml").read_text())["classification"] for environment in ("base", "full"))
+BASE, FULL = (
+    yaml.safe_load((CONF / environment / "parameters_classification.yml").read_text())["classification"]
+    for environment in ("base", "full")
+)
 DATA = yaml.safe_load((CONF / "base/parameters_data_classification.yml").read_text())["data_classification"]
-OURS = BASE["recipe"] | FULL["recipe"] | {"augmentation": BASE["recipe"]["augmentation"] | FULL["recipe"].get("augmentation", {})}
+OURS = (
+    BASE["recipe"]
+    | FULL["recipe"]
+    | {"augmentation": BASE["recipe"]["augmentation"] | FULL["recipe"].get("augmentation", {})}
+)
 RECIPES: dict[str, tuple[dict[str, Any], str]] = {
     # recipe, precision
     "reference": (
-        {"optimiser": "adam", "learning_rate": 1e-4, "weight_decay": 1e-5, "schedule": "halving", "batch_size": 64, "keep": "last"}
-        | {"augmentation": {"flip": 0.5, "warp": 1, "rotation": 10, "scaling": 0, "shift": 0, "intensity": 1, "contrast": 0.2, "brightness": 0.2}},
+        {
+            "optimiser": "adam",
+            "learning_rate": 1e-4,
+            "weight_decay": 1e-5,
+            "schedule": "halving",
+            "batch_size": 64,
+            "keep": "last",
+        }
+        | {
+            "augmentation": {
+                "flip": 0.5,
+                "warp": 1,
+                "rotation": 10,
+                "scaling": 0,
+                "shift": 0,
+                "intensity": 1,
+                "contrast": 0.2,
+                "brightness": 0.2,
+            }
+        },
         "fp32",
     ),
     "ours": (OURS, "auto"),
@@ -71,15 +99,27 @@ def train(work: Work, epochs: int) -> tuple[dict[str, TrainedNetwork], int, floa
     torch.set_num_threads(1)
     logging.getLogger("brain_tumor").setLevel(logging.WARNING)
     images, splits = Store(Path(work["store"])), work["splits"]
-    rows = {name: np.flatnonzero(images.rows["file"].isin(splits.loc[splits["split"] == name, "file"])) for name in ("train", "validation")}
+    rows = {
+        name: np.flatnonzero(images.rows["file"].isin(splits.loc[splits["split"] == name, "file"]))
+        for name in ("train", "validation")
+    }
     settings = ClassificationRecipe.model_validate(work["settings"] | {"epochs": epochs, "patience": epochs})
     engine = EngineSettings(device="cpu", precision=work["precision"], seed=work["seed"])
     counts = np.bincount(images.read(rows["train"], "label")[0], minlength=4).tolist()
     torch.manual_seed(engine.seed)
-    task = ClassificationTask(build(work["network"], **work["sizes"]), work["sizes"]["in_channels"], counts, settings, engine.seed)
+    task = ClassificationTask(
+        build(work["network"], **work["sizes"]), work["sizes"]["in_channels"], counts, settings, engine.seed
+    )
     with tempfile.TemporaryDirectory() as folder:
         start = process_time()
-        job = Job(task, *(Rows(images, rows[name], NAMES) for name in rows), MONITOR, settings, engine, Checkpoints(Path(folder)))
+        job = Job(
+            task,
+            *(Rows(images, rows[name], NAMES) for name in rows),
+            MONITOR,
+            settings,
+            engine,
+            Checkpoints(Path(folder)),
+        )
         done = len(fit(job).log)
         minutes = (process_time() - start) / 60
         state = job.checkpoints.newest()[1]
@@ -87,7 +127,12 @@ def train(work: Work, epochs: int) -> tuple[dict[str, TrainedNetwork], int, floa
     for keep in ("best", "last"):
         recipe = settings.model_copy(update={"keep": keep})
         fitted = read_fitted(state, replace(job, recipe=recipe))
-        networks[keep] = TrainedNetwork(work["network"], work["sizes"], about | {"recipe": recipe.model_dump(), "kept": fitted.kept}, (fitted.weights,))
+        networks[keep] = TrainedNetwork(
+            work["network"],
+            work["sizes"],
+            about | {"recipe": recipe.model_dump(), "kept": fitted.kept},
+            (fitted.weights,),
+        )
     return networks, done, minutes
 
 
@@ -110,14 +155,29 @@ def train_and_score(work: Work) -> pd.DataFrame:
     for (keep, network), (name, column, value) in product(networks.items(), work["scored"]):
         rows = np.flatnonzero(sets[column].to_numpy() == value)
         logits = np.concatenate(list(find_logits(network, images, rows, device)))
-        scores = score(to_probability(logits), images.read(rows, "label")[0].astype(int), sets["group"].to_numpy()[rows], images.description["classes"])
+        scores = score(
+            to_probability(logits),
+            images.read(rows, "label")[0].astype(int),
+            sets["group"].to_numpy()[rows],
+            images.description["classes"],
+        )
         kept = network.description["kept"]
-        tables.append(scores.assign(set=name, images=len(rows), keep=keep, epoch=int(kept["epoch"]), likelihood=kept["validation_likelihood"]))
+        tables.append(
+            scores.assign(
+                set=name,
+                images=len(rows),
+                keep=keep,
+                epoch=int(kept["epoch"]),
+                likelihood=kept["validation_likelihood"],
+            )
+        )
     names = {"network": work["network"], "recipe": work["recipe"], "policy": work["policy"], "seed": work["seed"]}
     if work["weights"]:
         Path(work["weights"]).mkdir(parents=True, exist_ok=True)
         for keep, network in networks.items():
-            write_network(Path(work["weights"]) / f"{work['network']}-{work['policy']}-{work['seed']}-{keep}.safetensors", network)
+            write_network(
+                Path(work["weights"]) / f"{work['network']}-{work['policy']}-{work['seed']}-{keep}.safetensors", network
+            )
     return pd.concat(tables).assign(**names, minutes=round(minutes, 2), epochs=epochs)
 
 
@@ -125,7 +185,9 @@ def measure(arguments: argparse.Namespace) -> None:
     """Every training that is not measured yet; the table grows as they end."""
     usual = 0.25 if arguments.what == "develop" else DATA["split"]["validation"]
     splits = make_sets(arguments.data, arguments.policy, arguments.validation or usual)
-    works = [make_work(arguments, splits, *each) for each in product(arguments.networks, arguments.recipes, arguments.seeds)]
+    works = [
+        make_work(arguments, splits, *each) for each in product(arguments.networks, arguments.recipes, arguments.seeds)
+    ]
     train_all(arguments, works, ["network", "recipe", "policy", "seed"], measure_pace, train_and_score, say)
 
 
@@ -134,11 +196,19 @@ def say(table: pd.DataFrame) -> None:
     for keep, part in table.groupby("keep"):
         row, values = part.iloc[0], part.set_index(["set", "metric"])["value"]
         words = [f"{name} {values[name, 'accuracy']:.4f}" for name in values.index.unique(0)]
-        print(f"{row.network} | {row.recipe} | {row.policy} | seed {row.seed} | {keep}: {row.epoch} of {row.epochs} epochs, {row.minutes} min,", end=" ")
+        print(
+            (
+                f"{row.network} | {row.recipe} | {row.policy} | seed {row.seed} | {keep}: {row.epoch} of "
+                f"{row.epochs} epochs, {row.minutes} min,"
+            ),
+            end=" ",
+        )
         print(f"likelihood {row.likelihood:.4f} |", *words, flush=True)
 
 
-def make_work(arguments: argparse.Namespace, splits: pd.DataFrame, network: str, name: str, seed: int) -> dict[str, Any]:
+def make_work(
+    arguments: argparse.Namespace, splits: pd.DataFrame, network: str, name: str, seed: int
+) -> dict[str, Any]:
     """All that one training needs, as plain values."""
     recipe, precision = RECIPES[name]
     experiment = ExperimentSettings(**BASE[network] | FULL[network])
@@ -148,16 +218,23 @@ def make_work(arguments: argparse.Namespace, splits: pd.DataFrame, network: str,
     elif network == "vit":
         sizes = sizes | {"dropout": 0.2, "shrink": 1}
     recipe = override(recipe, arguments.set)
-    developed, tested = [("validation", "split", "validation")], [("deduplicated", "deduplicated_test", True), (OFFICIAL, "official_test", True)]
+    developed, tested = (
+        [("validation", "split", "validation")],
+        [("deduplicated", "deduplicated_test", True), (OFFICIAL, "official_test", True)],
+    )
     return {
         "network": network,
         "sizes": {"out_channels": 4, "image_size": DATA["preparation"]["image_size"]} | sizes,
-        "recipe": " ".join([name, *([f"validation={arguments.validation}"] if arguments.validation else []), *arguments.set]),
+        "recipe": " ".join(
+            [name, *([f"validation={arguments.validation}"] if arguments.validation else []), *arguments.set]
+        ),
         "settings": recipe,
         "precision": precision,
         "policy": arguments.policy,
         "seed": seed,
-        "pace": " ".join([network, name, arguments.what, arguments.policy, fingerprint(sizes, recipe, arguments.validation)]),
+        "pace": " ".join(
+            [network, name, arguments.what, arguments.policy, fingerprint(sizes, recipe, arguments.validation)]
+        ),
         "splits": splits,
         "scored": developed if arguments.what == "develop" else developed + tested,
         "weights": arguments.weights and str(arguments.weights),
@@ -168,14 +245,23 @@ def make_work(arguments: argparse.Namespace, splits: pd.DataFrame, network: str,
 def compare(arguments: argparse.Namespace) -> None:
     """Accuracy and macro-F1 on each set: mean, least and most over the seeds."""
     table = pd.read_csv(arguments.out).query("metric in ('accuracy', 'macro_f1')")
-    print(table.groupby(["network", "recipe", "policy", "keep", "set", "metric"])["value"].agg(["mean", "min", "max", "count"]).round(4).to_string())
+    print(
+        table.groupby(["network", "recipe", "policy", "keep", "set", "metric"])["value"]
+        .agg(["mean", "min", "max", "count"])
+        .round(4)
+        .to_string()
+    )
 
 
 if __name__ == "__main__":
     os.environ["OMP_NUM_THREADS"] = "1"
-    parser = make_parser(__doc__, networks_of("classification"), list(RECIPES), ["ours"], "recipes_classification.csv", 30.0)
+    parser = make_parser(
+        __doc__, networks_of("classification"), list(RECIPES), ["ours"], "recipes_classification.csv", 30.0
+    )
     parser.add_argument("--policy", choices=["deduplicated", "official"], default="deduplicated")
-    parser.add_argument("--validation", type=float, help="fraction of what is learned from that is held out; 0.1, to develop 0.25")
+    parser.add_argument(
+        "--validation", type=float, help="fraction of what is learned from that is held out; 0.1, to develop 0.25"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--weights", type=Path, help="a folder to keep the trained networks in")
     arguments = parser.parse_args()

@@ -2,10 +2,11 @@
 
     python benchmarks/classification_training.py FOLDER
 
-FOLDER holds Training and Testing. The plain way: every JPEG of a batch is read, resized to 128 x 128 and augmented (mirrored, turned by up to 10 degrees,
-brightness and contrast by up to 20 %) with Pillow when it is needed, NCHW, fp32, Adam, batches of 64 from a DataLoader without workers. Ours: the
-project's own loop on a store of the same images, its augmentation, a checkpoint and the validation of 32 images after each epoch. Each way trains in a
-process of its own, because ours changes how memory is allocated. Rounds of one epoch alternate between them, medians are printed.
+FOLDER holds Training and Testing. The plain way: every JPEG of a batch is read, resized to 128 x 128 and augmented
+(mirrored, turned by up to 10 degrees, brightness and contrast by up to 20 %) with Pillow when it is needed, NCHW, fp32,
+Adam, batches of 64 from a DataLoader without workers. Ours: the project's own loop on a store of the same images, its
+augmentation, a checkpoint and the validation of 32 images after each epoch. Each way trains in a process of its own,
+because ours changes how memory is allocated. Rounds of one epoch alternate between them, medians are printed.
 """
 
 import argparse
@@ -36,9 +37,13 @@ from brain_tumor.training.fit import Job, fit
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ImageAugmentation
 
 SIZE, BATCH, IMAGES, VALIDATION = 128, 64, 1024, 32
-LONGER = 5  # our epoch passes over the images as often: 80 batches, as the whole training folder has; the plain way costs nothing for an epoch
+# our epoch passes over the images as often: 80 batches, as the whole training folder has; the plain way costs nothing
+# for an epoch
+LONGER = 5
 DATA_SET = ImageSet(name="Brain Tumor MRI Dataset", classes=CLASSES)
-AUGMENTATION = ImageAugmentation(flip=0.5, warp=1, rotation=10, scaling=0, shift=0, intensity=1, contrast=0.2, brightness=0.2)
+AUGMENTATION = ImageAugmentation(
+    flip=0.5, warp=1, rotation=10, scaling=0, shift=0, intensity=1, contrast=0.2, brightness=0.2
+)
 
 
 def choose(folder: Path) -> list[tuple[Path, int]]:
@@ -102,12 +107,28 @@ def train_ours(turn: Connection, files: list[tuple[Path, int]], store: Store, ro
     """Epochs of the project's loop, one at each turn."""
     logging.disable()
     torch.manual_seed(0)
-    recipe = ClassificationRecipe(epochs=rounds, patience=rounds, batch_size=BATCH, epoch_steps=LONGER * IMAGES // BATCH, augmentation=AUGMENTATION)
+    recipe = ClassificationRecipe(
+        epochs=rounds,
+        patience=rounds,
+        batch_size=BATCH,
+        epoch_steps=LONGER * IMAGES // BATCH,
+        augmentation=AUGMENTATION,
+    )
     with tempfile.TemporaryDirectory() as checkpoints:
         task = Timed(build("cnn"), 3, [1] * len(CLASSES), recipe, 0)
         task.turn = turn
         validation = Rows(store, np.arange(VALIDATION), NAMES)
-        fit(Job(task, Rows(store, np.arange(len(files)), NAMES), validation, MONITOR, recipe, EngineSettings(), Checkpoints(Path(checkpoints))))
+        fit(
+            Job(
+                task,
+                Rows(store, np.arange(len(files)), NAMES),
+                validation,
+                MONITOR,
+                recipe,
+                EngineSettings(),
+                Checkpoints(Path(checkpoints)),
+            )
+        )
     turn.send("done")
 
 
@@ -143,7 +164,10 @@ def measure(folder: Path, rounds: int) -> None:
                 pipe.recv()
                 if number:  # the first epoch warms up
                     seconds.setdefault(way, []).append(perf_counter() - start)
-    rate = {way: len(files) * (LONGER if way == "ours" else 1) / statistics.median(values) for way, values in seconds.items()}
+    rate = {
+        way: len(files) * (LONGER if way == "ours" else 1) / statistics.median(values)
+        for way, values in seconds.items()
+    }
     print(f"{torch.get_num_threads()} threads")
     for way, value in rate.items():
         print(f"{way:8}{value:8.0f} images/s{value / rate['plain']:8.2f} x")

@@ -15,7 +15,9 @@ Work = dict[str, Any]
 """All that one training needs, as plain values; `pace` names those whose epochs take equally long."""
 
 
-def make_parser(about: str | None, networks: Iterable[str], recipes: Sequence[str], chosen: Sequence[str], out: str, minutes: float) -> argparse.ArgumentParser:
+def make_parser(
+    about: str | None, networks: Iterable[str], recipes: Sequence[str], chosen: Sequence[str], out: str, minutes: float
+) -> argparse.ArgumentParser:
     """The arguments that every comparison has. `chosen`: recipes, unless others are asked for."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["test", "develop", "compare"])
@@ -23,7 +25,9 @@ def make_parser(about: str | None, networks: Iterable[str], recipes: Sequence[st
     parser.add_argument("--out", type=Path, default=Path(out))
     parser.add_argument("--networks", nargs="+", default=list(networks))
     parser.add_argument("--recipes", nargs="+", default=list(chosen), choices=list(recipes))
-    parser.add_argument("--set", nargs="*", default=[], help="change the recipe, such as ema=0.99 augmentation.warp=0.5")
+    parser.add_argument(
+        "--set", nargs="*", default=[], help="change the recipe, such as ema=0.99 augmentation.warp=0.5"
+    )
     parser.add_argument("--minutes", type=float, default=minutes, help="CPU time of each training")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at once, on one thread each")
     return parser
@@ -37,7 +41,9 @@ def train_all(
     train_and_score: Callable[[Work], pd.DataFrame],
     say: Callable[[pd.DataFrame], None],
 ) -> None:
-    """Every training that is not in the table yet, which grows as they end; first, how many epochs of each fit the time.
+    """Every training that is not in the table yet, which grows as they end.
+
+    First, how many epochs of each fit the time.
 
     Args:
         keys: of a work, and columns of the table, that tell trainings apart.
@@ -56,7 +62,10 @@ def train_all(
             pace[key] = minutes
             print(f"{key}: {60 * minutes:.0f} s of CPU an epoch", flush=True)
         paces.write_text(json.dumps(pace, indent=1))
-        for future in [pool.submit(train_and_score, work | {"epochs": max(1, int(arguments.minutes / pace[work["pace"]]))}) for work in works]:
+        for future in [
+            pool.submit(train_and_score, work | {"epochs": max(1, int(arguments.minutes / pace[work["pace"]]))})
+            for work in works
+        ]:
             table = future.result()
             table.to_csv(arguments.out, mode="a", header=not arguments.out.is_file(), index=False)
             say(table)

@@ -4,8 +4,9 @@
     python benchmarks/segmentation_data.py formats FOLDER    # what the store might be written in: size, speed, error
     python benchmarks/segmentation_data.py feed FOLDER       # batches for training
 
-FOLDER holds HDF5 slices in the published layout. The plain loop does what the reference does: h5py, min-max of each slice in
-float64, bilinear resize (torch, as fast as it goes). Rounds alternate between the candidates; medians are printed.
+FOLDER holds HDF5 slices in the published layout. The plain loop does what the reference does: h5py, min-max of each
+slice in float64, bilinear resize (torch, as fast as it goes). Rounds alternate between the candidates; medians are
+printed.
 """
 
 import argparse
@@ -36,7 +37,9 @@ from brain_tumor.training.batches import BatchOrder, Rows, load
 
 SIZE = 128
 BRATS = DataSet.model_validate(
-    yaml.safe_load((Path(__file__).parents[1] / "conf/base/parameters_data_segmentation.yml").read_text())["data_segmentation"]["data_set"]
+    yaml.safe_load((Path(__file__).parents[1] / "conf/base/parameters_data_segmentation.yml").read_text())[
+        "data_segmentation"
+    ]["data_set"]
 )
 
 
@@ -46,7 +49,9 @@ def read_plainly(file: Path) -> tuple[np.ndarray, np.ndarray]:
         image, mask = np.moveaxis(content["image"][()], -1, 0), np.moveaxis(content["mask"][()], -1, 0)
     low, high = image.min((1, 2), keepdims=True), image.max((1, 2), keepdims=True)
     both = np.concatenate([(image - low) / (high - low + 1e-9), mask]).astype(np.float32)
-    resized = torch.nn.functional.interpolate(torch.from_numpy(both)[None], size=(SIZE, SIZE), mode="bilinear")[0].numpy()
+    resized = torch.nn.functional.interpolate(torch.from_numpy(both)[None], size=(SIZE, SIZE), mode="bilinear")[
+        0
+    ].numpy()
     return resized[: len(image)], resized[len(image) :] > 0.5
 
 
@@ -81,7 +86,11 @@ def write_slices(folder: Path, target: Path, count: int) -> Store:
             file = np.array([f"row {start + k}" for k in range(len(part))], dtype=object)
             brains = pd.DataFrame([locate_brain(image, labels) for image, labels in part]).astype(np.int16)
             arrays = {"image": np.stack([i for i, _ in part]), "labels": np.stack([m for _, m in part])}
-            yield arrays | {"slice": np.arange(len(part)), "file": file} | {name: brains[name].to_numpy() for name in brains}
+            yield (
+                arrays
+                | {"slice": np.arange(len(part)), "file": file}
+                | {name: brains[name].to_numpy() for name in brains}
+            )
 
     write_store(target, StoreContent({}, chunks()))
     return Store(target)
@@ -102,18 +111,26 @@ def benchmark_feed(folder: Path, rounds: int) -> None:
             for batch in loader:
                 batch["image"].float().contiguous(memory_format=torch.channels_last)
 
-        ways = {"plain loop": lambda: [read_plainly(file) for file in files[:64]]} | {way: partial(feed, loader) for way, loader in loaders.items()}
+        ways = {"plain loop": lambda: [read_plainly(file) for file in files[:64]]} | {
+            way: partial(feed, loader) for way, loader in loaders.items()
+        }
         report(ways, {"plain loop": len(files[:64])} | {way: len(rows) for way in loaders}, rounds, "slices/s")
 
 
 def benchmark_formats(folder: Path, rounds: int) -> None:
-    """Size, speed and error of the store's image in several types and compressions; rows are read one by one, shuffled."""
+    """Size, speed and error of the store's image in several types and compressions.
+
+    Rows are read one by one, shuffled.
+    """
     image, _ = prepare_all(folder)
     order = np.random.default_rng(0).permutation(len(image))
     step = 12 / 255
     types = {
         "float16": (image, lambda x: x),
-        "uint8": (np.clip(np.rint(image / step) + 85, 0, 255).astype(np.uint8), lambda x: (x.astype(np.float32) - 85) * step),
+        "uint8": (
+            np.clip(np.rint(image / step) + 85, 0, 255).astype(np.uint8),
+            lambda x: (x.astype(np.float32) - 85) * step,
+        ),
     }
     compressions = {
         "none": {},
@@ -141,7 +158,9 @@ def benchmark_formats(folder: Path, rounds: int) -> None:
                             file["image"][row]
                     reads.append(perf_counter() - start)
                 n, size = len(array), path.stat().st_size / len(array) / 1024
-                print(f"{name:9}{compression:16}{size:10.1f}{n / statistics.median(writes):10.0f}{n / statistics.median(reads):10.0f}{error:15.4f}")
+                print(
+                    f"{name:9}{compression:16}{size:10.1f}{n / statistics.median(writes):10.0f}{n / statistics.median(reads):10.0f}{error:15.4f}"
+                )
 
 
 def prepare_all(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -159,7 +178,9 @@ def report(candidates: dict[str, Callable[[], object]], count: int | dict[str, i
             start = perf_counter()
             work()
             times[name].append(perf_counter() - start)
-    speeds = {name: (count if isinstance(count, int) else count[name]) / statistics.median(t) for name, t in times.items()}
+    speeds = {
+        name: (count if isinstance(count, int) else count[name]) / statistics.median(t) for name, t in times.items()
+    }
     baseline = next(iter(speeds.values()))
     for name, speed in speeds.items():
         print(f"{name:28}{speed:10.0f} {unit}{speed / baseline:8.2f} x")
@@ -171,4 +192,6 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    {"read": benchmark_read, "formats": benchmark_formats, "feed": benchmark_feed}[arguments.what](arguments.folder, arguments.rounds)
+    {"read": benchmark_read, "formats": benchmark_formats, "feed": benchmark_feed}[arguments.what](
+        arguments.folder, arguments.rounds
+    )

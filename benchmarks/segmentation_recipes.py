@@ -1,15 +1,18 @@
 """What training recipes reach in the same CPU time, on the same real patients, tested on patients never seen.
 
     kedro run --pipelines data_engineering --params segmentation_source=FOLDER      # prepares the store and the splits
-    python benchmarks/segmentation_recipes.py test --out RESULTS.csv                # folds 0, 1, 2 are tested in turn; the others train
-    python benchmarks/segmentation_recipes.py develop --set augmentation.warp=0.5   # folds 3, 4 are scored, 0, 1, 2 train: recipes are chosen here
-    python benchmarks/segmentation_recipes.py compare --out RESULTS.csv             # tables of what was measured
+    python benchmarks/segmentation_recipes.py test --out RESULTS.csv                # folds 0, 1, 2 are tested in turn;
+    the others train python benchmarks/segmentation_recipes.py develop --set augmentation.warp=0.5   # folds 3, 4 are
+    scored, 0, 1, 2 train: recipes are chosen here python benchmarks/segmentation_recipes.py compare --out RESULTS.csv
+    # tables of what was measured
 
-Recipes: `reference` (BCE, Adam 2e-3 with L2 1e-2, x0.9 an epoch, batches of 32, no augmentation, fp32), `plain` (Dice and BCE, AdamW 1e-3, no
-augmentation, fp32), `ours` (conf/full, in batches of 16); on request `sample` (conf/base). Each training gets `--minutes` of CPU time on one thread,
-in a process of its own; how many epochs fit is measured first. A tenth of the training patients validate: the weights of the best epoch are scored,
-for all three recipes (`sample` keeps its last). Volume Dice as in the report; BraTS 2020 rule for empty masks. A training that is in RESULTS.csv
-already is not repeated. Networks see the window that holds every brain; in results/segmentation.csv they saw whole slices, but for `ours, window`.
+Recipes: `reference` (BCE, Adam 2e-3 with L2 1e-2, x0.9 an epoch, batches of 32, no augmentation, fp32), `plain` (Dice
+and BCE, AdamW 1e-3, no augmentation, fp32), `ours` (conf/full, in batches of 16); on request `sample` (conf/base). Each
+training gets `--minutes` of CPU time on one thread, in a process of its own; how many epochs fit is measured first. A
+tenth of the training patients validate: the weights of the best epoch are scored, for all three recipes (`sample` keeps
+its last). Volume Dice as in the report; BraTS 2020 rule for empty masks. A training that is in RESULTS.csv already is
+not repeated. Networks see the window that holds every brain; in results/segmentation.csv they saw whole slices, but for
+`ours, window`.
 """
 
 import argparse
@@ -37,15 +40,28 @@ from brain_tumor.networks.trained import TrainedNetwork, read_network, write_net
 from brain_tumor.training.settings import EngineSettings, SegmentationRecipe
 
 BASE, FULL = (
-    yaml.safe_load((Path(__file__).parents[1] / f"conf/{environment}/parameters_segmentation.yml").read_text())["segmentation"]
+    yaml.safe_load((Path(__file__).parents[1] / f"conf/{environment}/parameters_segmentation.yml").read_text())[
+        "segmentation"
+    ]
     for environment in ("base", "full")
 )
-OURS = BASE["recipe"] | FULL["recipe"] | {"batch_size": 16, "augmentation": BASE["recipe"]["augmentation"] | FULL["recipe"]["augmentation"]}
+OURS = (
+    BASE["recipe"]
+    | FULL["recipe"]
+    | {"batch_size": 16, "augmentation": BASE["recipe"]["augmentation"] | FULL["recipe"]["augmentation"]}
+)
 NO_AUGMENTATION = {"flip": 0.0}
 RECIPES: dict[str, tuple[dict[str, Any], str]] = {
     # recipe, precision
     "reference": (
-        {"dice_weight": 0.0, "optimiser": "adam", "learning_rate": 2e-3, "weight_decay": 1e-2, "schedule": "exponential", "batch_size": 32}
+        {
+            "dice_weight": 0.0,
+            "optimiser": "adam",
+            "learning_rate": 2e-3,
+            "weight_decay": 1e-2,
+            "schedule": "exponential",
+            "batch_size": 32,
+        }
         | {"augmentation": NO_AUGMENTATION},
         "fp32",
     ),
@@ -72,7 +88,9 @@ def train(work: Work, epochs: int, slices: int = EPOCH) -> tuple[dict[str, Any],
     store = Store(Path(work["store"]))
     about, rows = store.description, rows_of(store, work["sets"])
     steps = slices // work["settings"]["batch_size"]
-    settings = SegmentationRecipe.model_validate(work["settings"] | {"epochs": epochs, "patience": epochs, "epoch_steps": steps})
+    settings = SegmentationRecipe.model_validate(
+        work["settings"] | {"epochs": epochs, "patience": epochs, "epoch_steps": steps}
+    )
     engine = EngineSettings(device="cpu", precision=work["precision"])
     torch.manual_seed(engine.seed)
     network = build(work["network"], **work["sizes"])
@@ -81,7 +99,15 @@ def train(work: Work, epochs: int, slices: int = EPOCH) -> tuple[dict[str, Any],
     task = SegmentationTask(network, about["targets"], len(about["tissues"]), settings, engine.seed)
     with tempfile.TemporaryDirectory() as folder:
         start = process_time()
-        job = Job(task, rows_to_learn(store, rows["train"], settings), Rows(store, rows["validation"]), MONITOR, settings, engine, Checkpoints(Path(folder)))
+        job = Job(
+            task,
+            rows_to_learn(store, rows["train"], settings),
+            Rows(store, rows["validation"]),
+            MONITOR,
+            settings,
+            engine,
+            Checkpoints(Path(folder)),
+        )
         fit(job)
         minutes = (process_time() - start) / 60
         state = job.checkpoints.newest()[1]
@@ -111,14 +137,28 @@ def train_and_score(work: Work) -> pd.DataFrame:
         network = build(work["network"], **work["sizes"])
         network.load_state_dict(result.weights)
         if work["networks"]:
-            about = store.description | {"window": find_window(store).shape, "recipe": work["settings"], "kept": [result.kept]}
+            about = store.description | {
+                "window": find_window(store).shape,
+                "recipe": work["settings"],
+                "kept": [result.kept],
+            }
             file = Path(work["networks"]) / f"{work['network']} {work['recipe']} {work['fold']} {keep}.safetensors"
-            write_network(file, TrainedNetwork(work["network"], {"in_channels": 4, "out_channels": 3} | work["sizes"], about, (result.weights,)))
+            write_network(
+                file,
+                TrainedNetwork(
+                    work["network"], {"in_channels": 4, "out_channels": 3} | work["sizes"], about, (result.weights,)
+                ),
+            )
         found = np.concatenate(list(find_probabilities(network.eval(), store, chosen, device, flips=work["flips"])))
         counts = count_slices(labels, to_labels(found), store.description["targets"])
         dice = score_patients(counts.assign(patient=patients[chosen][counts["position"]])).query("metric == 'dice'")
         names = {"network": work["network"], "recipe": work["recipe"], "fold": work["fold"], "keep": keep}
-        facts = {"minutes": round(minutes, 2), "epochs": len(result.log), "epoch": int(result.kept["epoch"]), "validation": result.kept[MONITOR]}
+        facts = {
+            "minutes": round(minutes, 2),
+            "epochs": len(result.log),
+            "epoch": int(result.kept["epoch"]),
+            "validation": result.kept[MONITOR],
+        }
         tables.append(dice[["patient", "target", "value"]].rename(columns={"value": "dice"}).assign(**names, **facts))
     return pd.concat(tables)
 
@@ -138,10 +178,19 @@ def divide(splits: pd.DataFrame, held_out: list[int], train: list[int], seed: in
 
 
 def measure(arguments: argparse.Namespace) -> None:
-    """Every training that is not measured yet; the table grows as they end. First, how many epochs of each network and recipe fit the time."""
+    """Every training that is not measured yet; the table grows as they end.
+
+    First, how many epochs of each network and recipe fit the time.
+    """
     splits = pd.read_csv(arguments.data / "05_model_input/segmentation/splits.csv")
-    folds = {0: ([3, 4], [0, 1, 2])} if arguments.what == "develop" else {k: ([k], [f for f in range(5) if f != k]) for k in (0, 1, 2)}
-    works = [make_work(arguments, splits, *each) for each in product(folds.items(), arguments.networks, arguments.recipes)]
+    folds = (
+        {0: ([3, 4], [0, 1, 2])}
+        if arguments.what == "develop"
+        else {k: ([k], [f for f in range(5) if f != k]) for k in (0, 1, 2)}
+    )
+    works = [
+        make_work(arguments, splits, *each) for each in product(folds.items(), arguments.networks, arguments.recipes)
+    ]
     train_all(arguments, works, ["network", "recipe", "fold"], measure_pace, train_and_score, say)
 
 
@@ -149,11 +198,25 @@ def say(table: pd.DataFrame) -> None:
     """A line for each rule of which weights to keep."""
     for keep, part in table.groupby("keep"):
         means, row = part.groupby("target", sort=False)["dice"].mean(), part.iloc[0]
-        print(f"{row.network} | {row.recipe} | fold {row.fold} | {keep}: {row.epoch} of {row.epochs} epochs, {row.minutes} min |", end=" ")
-        print(f"{means[['WT', 'TC', 'ET']].mean():.4f} |", " ".join(f"{k} {v:.3f}" for k, v in means.items()), flush=True)
+        print(
+            (
+                f"{row.network} | {row.recipe} | fold {row.fold} | {keep}: {row.epoch} of {row.epochs} epochs, "
+                f"{row.minutes} min |"
+            ),
+            end=" ",
+        )
+        print(
+            f"{means[['WT', 'TC', 'ET']].mean():.4f} |", " ".join(f"{k} {v:.3f}" for k, v in means.items()), flush=True
+        )
 
 
-def make_work(arguments: argparse.Namespace, splits: pd.DataFrame, fold: tuple[int, tuple[list[int], list[int]]], network: str, name: str) -> dict[str, Any]:
+def make_work(
+    arguments: argparse.Namespace,
+    splits: pd.DataFrame,
+    fold: tuple[int, tuple[list[int], list[int]]],
+    network: str,
+    name: str,
+) -> dict[str, Any]:
     """All that one training needs, as plain values."""
     number, (held_out, learning) = fold
     recipe, precision = RECIPES[name]
@@ -183,33 +246,54 @@ def compare(arguments: argparse.Namespace) -> None:
     table = pd.read_csv(arguments.out, dtype={"patient": str})
     table = table[table["target"].isin(["WT", "TC", "ET"])]
     mean = table.groupby(["network", "recipe", "patient"])["dice"].mean().unstack("patient")
-    print(table.pivot_table(index=["network", "recipe"], columns="target", values="dice").assign(mean=mean.mean(axis=1), patients=mean.count(axis=1)).round(3))
+    print(
+        table.pivot_table(index=["network", "recipe"], columns="target", values="dice")
+        .assign(mean=mean.mean(axis=1), patients=mean.count(axis=1))
+        .round(3)
+    )
     print(table.pivot_table(index=["network", "recipe"], columns="fold", values="dice").round(3))
 
     def difference(name: str, ours: pd.Series, theirs: pd.Series) -> None:
         values = (ours - theirs).dropna().to_numpy()
         low, high = interval(values)
-        print(f"{name}: {values.mean():+.3f} ({low:+.3f} to {high:+.3f}) over {len(values)} patients, {np.mean(values > 0):.0%} of them better")
+        print(
+            f"{name}: {values.mean():+.3f} ({low:+.3f} to {high:+.3f}) over {len(values)} patients, "
+            f"{np.mean(values > 0):.0%} of them better"
+        )
 
     scores = mean.mean(axis=1)
     scores = scores[scores.index.isin(COMPARED, level="recipe")]
-    pairs = {network: scores[network].drop("ours").idxmax() for network in scores.index.unique("network") if {"ours", "plain"} <= set(scores[network].index)}
+    pairs = {
+        network: scores[network].drop("ours").idxmax()
+        for network in scores.index.unique("network")
+        if {"ours", "plain"} <= set(scores[network].index)
+    }
     for network, best in pairs.items():
         difference(f"{network}: ours - {best}", mean.loc[(network, "ours")], mean.loc[(network, best)])
     complete = scores[mean.loc[scores.index].notna().all(axis=1)]  # a mean over other patients is no better or worse
     ours, theirs = complete.xs("ours", level=1).idxmax(), complete.drop("ours", level=1).idxmax()
     difference(f"best: {ours} ours - {' '.join(theirs)}", mean.loc[(ours, "ours")], mean.loc[theirs])
     if arguments.figure:
-        draw_patients({network: (mean.loc[(network, best)], mean.loc[(network, "ours")]) for network, best in pairs.items()}, arguments.figure)
+        draw_patients(
+            {network: (mean.loc[(network, best)], mean.loc[(network, "ours")]) for network, best in pairs.items()},
+            arguments.figure,
+        )
 
 
 def draw_patients(pairs: Mapping[str, tuple[pd.Series, pd.Series]], path: Path) -> None:
-    """Every patient's score under the better baseline and under ours, a panel for each network; above the line ours is better."""
+    """Every patient's score under the better baseline and under ours, a panel for each network.
+
+    Above the line ours is better.
+    """
     figure = Figure(figsize=(3.2 * len(pairs), 4.2), layout="constrained")
-    for axes, (network, (theirs, ours)) in zip(figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0], pairs.items(), strict=True):
+    for axes, (network, (theirs, ours)) in zip(
+        figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0], pairs.items(), strict=True
+    ):
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
         axes.scatter(theirs, ours.reindex(theirs.index), s=16, alpha=0.7)
-        axes.plot(theirs.mean(), ours.mean(), "k+", markersize=12, label=f"mean: {theirs.mean():.3f} > {ours.mean():.3f}")
+        axes.plot(
+            theirs.mean(), ours.mean(), "k+", markersize=12, label=f"mean: {theirs.mean():.3f} > {ours.mean():.3f}"
+        )
         axes.set(title=network, xlabel=theirs.name[1], xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axes.legend(frameon=False, fontsize="small", loc="upper left")
     figure.axes[0].set_ylabel("ours")

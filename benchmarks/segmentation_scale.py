@@ -2,8 +2,9 @@
 
     python benchmarks/segmentation_scale.py FOLDER --slices 5000 57195
 
-FOLDER holds HDF5 slices in the published layout; they are repeated by hard links until there are as many as asked for, 155 to a
-patient. Each size runs in a process of its own. Memory is the sum of the peaks of that process and of its workers.
+FOLDER holds HDF5 slices in the published layout; they are repeated by hard links until there are as many as asked for,
+155 to a patient. Each size runs in a process of its own. Memory is the sum of the peaks of that process and of its
+workers.
 """
 
 import argparse
@@ -61,11 +62,16 @@ def measure(folder: Path, count: int) -> None:
             index = index_slices(source, memory, data_set, workers)
             seconds.append(perf_counter() - start)
         start = perf_counter()
-        rows = write_store(Path(scratch) / "store.h5", prepare_slices(index, source, data_set, PreparationSettings(), workers))
+        rows = write_store(
+            Path(scratch) / "store.h5", prepare_slices(index, source, data_set, PreparationSettings(), workers)
+        )
         seconds.append(perf_counter() - start)
         peaks = peaks_mib()
         size = (Path(scratch) / "store.h5").stat().st_size / 2**30
-        print(f"{rows:9,}{seconds[0]:10.1f}{seconds[1]:12.1f}{seconds[2]:12.1f}{rows / seconds[2]:11.0f}{sum(peaks):11}{size:11.2f}  {peaks}", flush=True)
+        print(
+            f"{rows:9,}{seconds[0]:10.1f}{seconds[1]:12.1f}{seconds[2]:12.1f}{rows / seconds[2]:11.0f}{sum(peaks):11}{size:11.2f}  {peaks}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
@@ -76,6 +82,9 @@ if __name__ == "__main__":
     if len(arguments.slices) == 1:
         measure(arguments.folder, arguments.slices[0])
     else:
-        print(f"{'slices':>9}{'index s':>10}{'again s':>12}{'prepare s':>12}{'slices/s':>11}{'peak MiB':>11}{'store GiB':>11}  of each process", flush=True)
+        print(
+            f"{'slices':>9}{'index s':>10}{'again s':>12}{'prepare s':>12}{'slices/s':>11}{'peak MiB':>11}{'store GiB':>11}  of each process",
+            flush=True,
+        )
         for count in arguments.slices:
-            subprocess.run([sys.executable, __file__, str(arguments.folder), "--slices", str(count)], check=True)  # noqa: S603
+            subprocess.run([sys.executable, __file__, str(arguments.folder), "--slices", str(count)], check=True)

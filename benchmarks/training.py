@@ -1,13 +1,15 @@
 """How fast networks are trained, against the same network trained the plain way in the same run.
 
-    python benchmarks/training.py speed FOLDER       # slices a second, validation included; overhead of the loop; share of the machine's peak
-    python benchmarks/training.py accuracy FOLDER    # bf16 against fp32: validation Dice after the same epochs
-    python benchmarks/training.py memory FOLDER      # peak memory when slices are streamed, by their number
+    python benchmarks/training.py speed FOLDER       # slices a second, validation included; overhead of the loop; share
+    of the machine's peak python benchmarks/training.py accuracy FOLDER    # bf16 against fp32: validation Dice after
+    the same epochs python benchmarks/training.py memory FOLDER      # peak memory when slices are streamed, by their
+    number
 
-FOLDER holds HDF5 slices in the published layout. The plain way: NCHW, fp32, AdamW, batches of 32 slices of 128 x 128 from a DataLoader without
-workers, seven metrics on each batch; once reading published files as the reference does, once reading our store. Each way trains in a process of
-its own, because ours changes how memory is allocated; it takes batches of 16, and of each slice the window that holds every brain. Rounds of one
-epoch alternate between them, medians are printed.
+FOLDER holds HDF5 slices in the published layout. The plain way: NCHW, fp32, AdamW, batches of 32 slices of 128 x 128
+from a DataLoader without workers, seven metrics on each batch; once reading published files as the reference does, once
+reading our store. Each way trains in a process of its own, because ours changes how memory is allocated; it takes
+batches of 16, and of each slice the window that holds every brain. Rounds of one epoch alternate between them, medians
+are printed.
 """
 
 import argparse
@@ -46,17 +48,33 @@ from brain_tumor.training.segmentation.task import MONITOR, SegmentationTask, to
 from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
 
 BATCH, OUR_BATCH, FILTERS, TRAIN, VALIDATION = 32, 16, 16, 96, 16
-LONGER = 4  # our epoch holds as many times the slices: 24 batches, as the recipe has; the plain way costs nothing for an epoch
+# our epoch holds as many times the slices: 24 batches, as the recipe has; the plain way costs nothing for an epoch
+LONGER = 4
 TARGETS = {name: list(labels) for name, labels in BRATS.targets.items()}
 
 
 def make_job(
-    name: str, store: Store, folder: Path, recipe: SegmentationRecipe, engine: EngineSettings, train: int, validation: int, filters: int = FILTERS
+    name: str,
+    store: Store,
+    folder: Path,
+    recipe: SegmentationRecipe,
+    engine: EngineSettings,
+    train: int,
+    validation: int,
+    filters: int = FILTERS,
 ) -> Job:
     """Our way: the project's own loop."""
     torch.manual_seed(engine.seed)
     task = SegmentationTask(build(name, n_filters=filters), TARGETS, 3, recipe, engine.seed)
-    return Job(task, Rows(store, np.arange(train)), Rows(store, np.arange(train, train + validation)), MONITOR, recipe, engine, Checkpoints(folder))
+    return Job(
+        task,
+        Rows(store, np.arange(train)),
+        Rows(store, np.arange(train, train + validation)),
+        MONITOR,
+        recipe,
+        engine,
+        Checkpoints(folder),
+    )
 
 
 class Timed(SegmentationTask):
@@ -128,7 +146,9 @@ class PlainSlices(Dataset):
 def seven_metrics(logits: torch.Tensor, truth: torch.Tensor) -> list[torch.Tensor]:
     """Dice, IoU, accuracy, false positive and negative rate, precision, recall of each channel."""
     found, there = logits.detach().sigmoid() > 0.5, truth > 0.5
-    hit, false, missed, empty = ((a & b).sum((0, 2, 3)).float() for a, b in ((found, there), (found, ~there), (~found, there), (~found, ~there)))
+    hit, false, missed, empty = (
+        (a & b).sum((0, 2, 3)).float() for a, b in ((found, there), (found, ~there), (~found, there), (~found, ~there))
+    )
     ratio = lambda a, b: a / (b + 1e-9)  # noqa: E731
     return [
         ratio(2 * hit, 2 * hit + false + missed),
@@ -171,8 +191,12 @@ def measure_speed(folder: Path, names: list[str], rounds: int) -> None:
     """Slices a second of each way, in alternation."""
     context = get_context("spawn")
     peak = matrix_peak()
-    print(f"peak of a bf16 matrix product on this machine: {peak / 1e12:.2f} TFLOP/s; {torch.get_num_threads()} threads")
-    print(f"{'network':16}{'plain, files':>14}{'plain, store':>14}{'ours':>8}{'against files':>15}{'against store':>15}{'overhead':>10}{'of peak':>9}")
+    print(
+        f"peak of a bf16 matrix product on this machine: {peak / 1e12:.2f} TFLOP/s; {torch.get_num_threads()} threads"
+    )
+    print(
+        f"{'network':16}{'plain, files':>14}{'plain, store':>14}{'ours':>8}{'against files':>15}{'against store':>15}{'overhead':>10}{'of peak':>9}"
+    )
     with tempfile.TemporaryDirectory() as scratch:
         store = write_slices(folder, Path(scratch) / "slices.h5", LONGER * (TRAIN + VALIDATION))
         window = find_window(store)
@@ -196,7 +220,9 @@ def measure_speed(folder: Path, names: list[str], rounds: int) -> None:
                         seconds[way].append(took)
                         busy += [worked / took] if way == "ours" else []
             medians = {way: statistics.median(values) for way, values in seconds.items()}
-            rate = {way: (TRAIN + VALIDATION) * (LONGER if way == "ours" else 1) / value for way, value in medians.items()}
+            rate = {
+                way: (TRAIN + VALIDATION) * (LONGER if way == "ours" else 1) / value for way, value in medians.items()
+            }
             share = LONGER * epoch_flops(name, window) / medians["ours"] / peak
             files, kept, ours = rate.values()
             print(f"{name:16}{files:14.1f}{kept:14.1f}{ours:8.1f}{ours / files:13.2f} x{ours / kept:13.2f} x", end="")
@@ -204,8 +230,13 @@ def measure_speed(folder: Path, names: list[str], rounds: int) -> None:
 
 
 def epoch_flops(name: str, window: Box) -> float:
-    """Floating-point operations of the epoch that is timed: a training step does a forward pass and twice that in the backward pass."""
-    with FlopCounterMode(display=False) as counter:  # with gradients: without them attention takes a way that is not counted
+    """Floating-point operations of the epoch that is timed.
+
+    A training step does a forward pass and twice that in the backward pass.
+    """
+    with FlopCounterMode(
+        display=False
+    ) as counter:  # with gradients: without them attention takes a way that is not counted
         build(name, n_filters=FILTERS).eval()(torch.zeros(1, 4, *window.shape))
     return counter.get_total_flops() * (3 * TRAIN + VALIDATION)
 
@@ -222,9 +253,14 @@ def matrix_peak() -> float:
 
 
 def measure_accuracy(folder: Path, names: list[str], epochs: int, seeds: int, filters: int) -> None:
-    """Best validation Dice after the same epochs in bf16 and fp32, for each seed; the recipe of the sample, the last quarter of the slices validates."""
+    """Best validation Dice after the same epochs in bf16 and fp32, for each seed.
+
+    The recipe of the sample, the last quarter of the slices validates.
+    """
     logging.disable()
-    settings = yaml.safe_load((Path(__file__).parents[1] / "conf/base/parameters_segmentation.yml").read_text())["segmentation"]
+    settings = yaml.safe_load((Path(__file__).parents[1] / "conf/base/parameters_segmentation.yml").read_text())[
+        "segmentation"
+    ]
     with tempfile.TemporaryDirectory() as scratch:
         count = sum(len(scan.files) for scan in find_scans(folder, BRATS))
         store = write_slices(folder, Path(scratch) / "slices.h5", count)
@@ -234,18 +270,40 @@ def measure_accuracy(folder: Path, names: list[str], epochs: int, seeds: int, fi
             best: dict[str, list[float]] = {"fp32": [], "bf16": []}
             for seed, precision in product(range(seeds), best):
                 engine = EngineSettings(precision=precision, seed=seed)
-                job = make_job(name, store, Path(scratch) / f"{name}-{precision}-{seed}", recipe, engine, count * 3 // 4, count // 4, filters)
+                job = make_job(
+                    name,
+                    store,
+                    Path(scratch) / f"{name}-{precision}-{seed}",
+                    recipe,
+                    engine,
+                    count * 3 // 4,
+                    count // 4,
+                    filters,
+                )
                 best[precision].append(fit(job).log[MONITOR].max())
                 print(f"{name:24} seed {seed} {precision} {best[precision][-1]:.4f}", flush=True)
             fp32, bf16 = (np.array(values) for values in best.values())
-            spread = f"; between seeds, fp32 spreads by {fp32.std(ddof=1):.4f}, the difference by {(bf16 - fp32).std(ddof=1):.4f}" if seeds > 1 else ""
-            print(f"{name:24} {seeds} seeds: fp32 {fp32.mean():.4f}, bf16 {bf16.mean():.4f}, difference {(bf16 - fp32).mean():+.4f}{spread}", flush=True)
+            spread = (
+                (
+                    f"; between seeds, fp32 spreads by {fp32.std(ddof=1):.4f}, the difference by "
+                    f"{(bf16 - fp32).std(ddof=1):.4f}"
+                )
+                if seeds > 1
+                else ""
+            )
+            print(
+                (
+                    f"{name:24} {seeds} seeds: fp32 {fp32.mean():.4f}, bf16 {bf16.mean():.4f}, difference "
+                    f"{(bf16 - fp32).mean():+.4f}{spread}"
+                ),
+                flush=True,
+            )
 
 
 def measure_memory(folder: Path, counts: list[int]) -> None:
     """Peak memory of streamed training, each size in a process of its own."""
     for count in counts:
-        subprocess.run([sys.executable, __file__, "stream", str(folder), "--count", str(count)], check=True)  # noqa: S603
+        subprocess.run([sys.executable, __file__, "stream", str(folder), "--count", str(count)], check=True)
 
 
 def stream(folder: Path, count: int) -> None:
@@ -254,8 +312,13 @@ def stream(folder: Path, count: int) -> None:
     recipe = SegmentationRecipe(epochs=1, batch_size=BATCH, epoch_steps=1)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "slices.h5"
-        subprocess.run([sys.executable, __file__, "write", str(folder), "--count", str(count + VALIDATION), "--target", str(path)], check=True)  # noqa: S603
-        job = make_job("classic_unet", Store(path), Path(scratch), recipe, EngineSettings(resident_gb=0), count, VALIDATION)
+        subprocess.run(
+            [sys.executable, __file__, "write", str(folder), "--count", str(count + VALIDATION), "--target", str(path)],
+            check=True,
+        )
+        job = make_job(
+            "classic_unet", Store(path), Path(scratch), recipe, EngineSettings(resident_gb=0), count, VALIDATION
+        )
         fit(dataclasses.replace(job, task=SegmentationTask(build("classic_unet", n_filters=4), TARGETS, 3, recipe, 0)))
     peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) // 1024
     print(f"{count:8,} slices streamed: peak {peak} MiB", flush=True)

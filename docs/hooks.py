@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[1]
 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """The page with what its comments ask for."""
-    return re.sub(r"^<!-- (\w+)(?:: (.+))? -->$", lambda match: FILLED[match[1]](match[2]), markdown, flags=re.MULTILINE)
+    return re.sub(
+        r"^<!-- (\w+)(?:: (.+))? -->$", lambda match: FILLED[match[1]](match[2]), markdown, flags=re.MULTILINE
+    )
 
 
 def list_entries(path: str) -> str:
@@ -30,7 +32,10 @@ def list_pipelines(_: None) -> str:
     rows = ["| pipeline | nodes | experiments |", "|---|---|---|"]
     for name, pipeline in register_pipelines().items():
         experiments = sorted({node.namespace for node in pipeline.nodes if node.namespace and "." in node.namespace})
-        rows.append(f"| `{name}` | {len(pipeline.nodes)} | {', '.join(f'`{experiment}`' for experiment in experiments) or '–'} |")
+        rows.append(
+            f"| `{name}` | {len(pipeline.nodes)} | "
+            f"{', '.join(f'`{experiment}`' for experiment in experiments) or '–'} |"
+        )
     return "\n".join(rows)
 
 

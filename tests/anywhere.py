@@ -21,8 +21,20 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = ROOT / ".venv-anywhere"
-NUMBERS = ("tests/training", "tests/networks", "tests/metrics", "tests/survival", "tests/data/scans/test_preparation.py")
-FILES = ("tests/data", "tests/datasets", "tests/figures", "tests/test_text.py", "tests/pipelines/test_data_segmentation.py")
+NUMBERS = (
+    "tests/training",
+    "tests/networks",
+    "tests/metrics",
+    "tests/survival",
+    "tests/data/scans/test_preparation.py",
+)
+FILES = (
+    "tests/data",
+    "tests/datasets",
+    "tests/figures",
+    "tests/test_text.py",
+    "tests/pipelines/test_data_segmentation.py",
+)
 SIDE_BY_SIDE = ("-n", "auto", "--dist", "loadscope")
 CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
 Setting: TypeAlias = dict[str, str]
@@ -48,7 +60,7 @@ class Place:
     environment: Setting = field(default_factory=dict)
     wrapper: tuple[str, ...] = ()
     options: tuple[str, ...] = SIDE_BY_SIDE
-    prepare: Callable[[Path], Setting] = lambda folder: {}  # noqa: ARG005
+    prepare: Callable[[Path], Setting] = lambda folder: {}
     python: Callable[[], str] = lambda: sys.executable
 
 
@@ -145,13 +157,13 @@ def find_python(version: str) -> str:
 def ask(python: str, program: str, environment: Setting | None = None) -> str:
     """What a line of Python prints; nothing if it fails."""
     variables = os.environ | (environment or {})
-    asked = subprocess.run([python, "-c", program], env=variables, check=False, capture_output=True, text=True)  # noqa: S603
+    asked = subprocess.run([python, "-c", program], env=variables, check=False, capture_output=True, text=True)
     return asked.stdout.strip()
 
 
 def succeeds(command: list[str]) -> bool:
     """Whether a command ends well; what it prints is passed over."""
-    return not subprocess.run(command, check=False, capture_output=True).returncode  # noqa: S603
+    return not subprocess.run(command, check=False, capture_output=True).returncode
 
 
 NOBODY = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
@@ -188,7 +200,7 @@ def play(place: Place) -> Outcome:
         variables = {key: value for key, value in (os.environ | settings | environment).items() if value}
         pytest = ["pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
         command = [*place.wrapper, python, "-m", *pytest, *place.options, *place.tests]
-        code = subprocess.run(command, cwd=ROOT, env=variables, check=False).returncode  # noqa: S603
+        code = subprocess.run(command, cwd=ROOT, env=variables, check=False).returncode
         return count(report, code, perf_counter() - start)
 
 
@@ -196,7 +208,7 @@ def count(report: Path, code: int, seconds: float) -> Outcome:
     """What a report of pytest's adds up to; a run that left none has failed."""
     if not report.is_file():
         return Outcome(failed=1, seconds=seconds, remark=f"pytest ended with {code} and no report")
-    (suite,) = ElementTree.parse(report).getroot()  # noqa: S314
+    (suite,) = ElementTree.parse(report).getroot()
     tests, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
     failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
     if code and not failed:
@@ -222,10 +234,10 @@ def main() -> int:
         parser.error(f"there is no place '{unknown[0]}'; places are {', '.join(PLACES)}")
     outcomes: dict[str, Outcome] = {}
     for name in asked:
-        print(f"\n== {name}", flush=True)  # noqa: T201
+        print(f"\n== {name}", flush=True)
         outcomes[name] = play(PLACES[name])
-        print(tell({name: outcomes[name]}), flush=True)  # noqa: T201
-    print(f"\n{tell(outcomes)}")  # noqa: T201
+        print(tell({name: outcomes[name]}), flush=True)
+    print(f"\n{tell(outcomes)}")
     return int(any(outcome.failed for outcome in outcomes.values()))
 
 

@@ -20,7 +20,9 @@ def save_bars(folder, side, count=24):
     label = np.arange(count, dtype=np.uint8) % 2
     for k in range(count):
         place, edge = rng.integers(side // 4, side // 2), side // 8
-        window = np.s_[k, 0, place : place + edge, edge:-edge] if label[k] else np.s_[k, 0, edge:-edge, place : place + edge]
+        window = (
+            np.s_[k, 0, place : place + edge, edge:-edge] if label[k] else np.s_[k, 0, edge:-edge, place : place + edge]
+        )
         image[window] = 200
     file = np.array([f"bar_{k}.jpg" for k in range(count)], dtype=object)
     write_store(folder / "bars.h5", StoreContent({}, iter([{"image": image, "label": label, "file": file}])))

@@ -59,8 +59,14 @@ class Page:
         found = []
         for event in self._events:
             kind, said = event["method"], event["params"]
-            thrown = kind == "Runtime.exceptionThrown" or (kind == "Runtime.consoleAPICalled" and said["type"] == "error")
-            logged = kind == "Log.entryAdded" and said["entry"]["level"] == "error" and said["entry"].get("url", site).startswith(site)
+            thrown = kind == "Runtime.exceptionThrown" or (
+                kind == "Runtime.consoleAPICalled" and said["type"] == "error"
+            )
+            logged = (
+                kind == "Log.entryAdded"
+                and said["entry"]["level"] == "error"
+                and said["entry"].get("url", site).startswith(site)
+            )
             found += [json.dumps(said)[:500]] if thrown or logged else []
         return found
 
@@ -82,7 +88,9 @@ def open_browser(folder: Path) -> Iterator[Page]:
     program = next(filter(None, map(shutil.which, names)), None)
     if program is None:
         pytest.skip(f"there is no browser here (looked on the PATH for {', '.join(names)})")
-    process = subprocess.Popen([program, *OPTIONS, f"--user-data-dir={folder}", "about:blank"], stderr=subprocess.DEVNULL)  # noqa: S603
+    process = subprocess.Popen(
+        [program, *OPTIONS, f"--user-data-dir={folder}", "about:blank"], stderr=subprocess.DEVNULL
+    )
     try:
         with connect(_find_page(folder / "DevToolsActivePort"), max_size=None) as socket:
             yield Page(socket)
@@ -94,7 +102,10 @@ def open_browser(folder: Path) -> Iterator[Page]:
 def _find_page(file: Path) -> str:
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        with suppress(OSError, IndexError, StopIteration), urlopen(f"http://127.0.0.1:{file.read_text(encoding='utf-8').split()[0]}/json") as answer:
+        with (
+            suppress(OSError, IndexError, StopIteration),
+            urlopen(f"http://127.0.0.1:{file.read_text(encoding='utf-8').split()[0]}/json") as answer,
+        ):
             return next(target["webSocketDebuggerUrl"] for target in json.load(answer) if target["type"] == "page")
         time.sleep(0.1)
     raise AssertionError("Chromium didn't start within a minute")

@@ -17,6 +17,7 @@ def _convolves_in_bf16() -> bool:
     return True
 
 
-# Without AVX-512 torch has slow convolutions of its own; oneDNN that is told of a lesser processor than there is has none.
+# Without AVX-512 torch has slow convolutions of its own; oneDNN that is told of a lesser processor than there is has
+# none.
 needs_bf16 = pytest.mark.skipif(not _convolves_in_bf16(), reason="torch convolves nothing in bf16 on this processor")
 needs_training_in_bf16 = pytest.mark.skipif(not computes_bf16(), reason="training in bf16 is refused on this processor")

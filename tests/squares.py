@@ -1,4 +1,7 @@
-"""A tiny data set that networks learn in seconds: bright squares in noise. Run as a program, it trains on them and prints a digest of the weights."""
+"""A tiny data set that networks learn in seconds: bright squares in noise.
+
+Run as a program, it trains on them and prints a digest of the weights.
+"""
 
 import hashlib
 import logging
@@ -48,7 +51,9 @@ def save_squares(folder: Path, count: int = 12, brain: Box | None = None) -> Sto
     return Store(folder / "squares.h5")
 
 
-def job(store: Store, folder: Path, recipe: SegmentationRecipe, engine: EngineSettings = CPU, network: str = "classic_unet") -> Job:
+def job(
+    store: Store, folder: Path, recipe: SegmentationRecipe, engine: EngineSettings = CPU, network: str = "classic_unet"
+) -> Job:
     """Training on all squares, validated on the same."""
     torch.manual_seed(engine.seed)
     example = torch.from_numpy(store.read(np.array([0]), "image")[0][0]).float()
@@ -86,6 +91,11 @@ def assert_gradients_agree(one: dict[str, Tensor], other: dict[str, Tensor]) -> 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     store, folder, recipe, engine = sys.argv[1:]
-    made = job(Store(Path(store)), Path(folder), SegmentationRecipe.model_validate_json(recipe), EngineSettings.model_validate_json(engine))
+    made = job(
+        Store(Path(store)),
+        Path(folder),
+        SegmentationRecipe.model_validate_json(recipe),
+        EngineSettings.model_validate_json(engine),
+    )
     with suppress(OtherMachineGoesOn):
-        print(digest(fit(made)))  # noqa: T201
+        print(digest(fit(made)))

@@ -30,7 +30,9 @@ def real(name: str) -> Path:
     return folder
 
 
-sees_processes = pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds processes in /proc, which this system does not have")
+sees_processes = pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="finds processes in /proc, which this system does not have"
+)
 
 
 def copy_project(folder: Path) -> Path:
@@ -41,7 +43,13 @@ def copy_project(folder: Path) -> Path:
     return folder
 
 
-def run(project: Path, pipeline: str = "segmentation", node_names: list[str] | None = None, runner: AbstractRunner | None = None, **params: object) -> dict:
+def run(
+    project: Path,
+    pipeline: str = "segmentation",
+    node_names: list[str] | None = None,
+    runner: AbstractRunner | None = None,
+    **params: object,
+) -> dict:
     """`kedro run --env test` in a project, or some of its nodes."""
     bootstrap_project(project)
     with KedroSession.create(project, env="test", runtime_params=params) as session:
@@ -59,7 +67,10 @@ def read_code_again() -> None:
 
 def ask_who_works(workers: int) -> tuple[int, set[int]]:
     """This process, and those that do work for it. Here and not in a test, for processes to find it."""
-    from brain_tumor.data.common.parallel import WorkerSettings, for_each  # whose annotations are checked with what is defined here
+    from brain_tumor.data.common.parallel import (
+        WorkerSettings,
+        for_each,
+    )  # whose annotations are checked with what is defined here
 
     return os.getpid(), set(for_each(os.getpid, [()] * 4, WorkerSettings(workers=workers), "asking"))
 

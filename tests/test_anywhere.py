@@ -31,7 +31,14 @@ def test_a_place_that_is_not_here_is_skipped_with_the_reason():
         raise NotHereError("the processor has no AVX-512")
 
     outcome = play(Place((), prepare=refuse))
-    assert tell({"avx512": outcome}).splitlines()[1].split(maxsplit=5) == ["avx512", "0", "0", "0", "0", "not here: the processor has no AVX-512"]
+    assert tell({"avx512": outcome}).splitlines()[1].split(maxsplit=5) == [
+        "avx512",
+        "0",
+        "0",
+        "0",
+        "0",
+        "not here: the processor has no AVX-512",
+    ]
     with pytest.raises(NotHereError, match="there is no Python 2\\.5"):
         find_python("2.5")
 
@@ -45,7 +52,11 @@ def test_a_place_that_nobody_knows_is_refused(monkeypatch, capsys):
 
 def test_a_place_sets_its_environment_and_a_failure_counts(tmp_path):
     test = tmp_path / "test_place.py"
-    lines = ["import os", "def test_told(): assert os.environ['WHERE'] == 'there' and 'HOME' not in os.environ", "def test_wrong(): assert False"]
+    lines = [
+        "import os",
+        "def test_told(): assert os.environ['WHERE'] == 'there' and 'HOME' not in os.environ",
+        "def test_wrong(): assert False",
+    ]
     test.write_text("\n".join(lines), encoding="utf-8")
     outcome = play(Place((str(test),), {"WHERE": "there", "HOME": ""}, options=("-c", str(ROOT / "pyproject.toml"))))
     assert (outcome.passed, outcome.failed) == (1, 1)

@@ -1,4 +1,7 @@
-"""`kedro submit`, on a SLURM that only takes notes, and with a time limit on this machine; and what starting the program costs."""
+"""`kedro submit`, on a SLURM that only takes notes, and with a time limit on this machine.
+
+And what starting the program costs.
+"""
 
 import os
 import signal
@@ -45,7 +48,18 @@ def slurm(tmp_path, monkeypatch):
 
 
 def test_one_slurm_job_for_each_experiment_waits_for_the_data(project, slurm, tmp_path):
-    arguments = ["--env", "full", "--hours", "2", "--partition", "gpu", "--logs", str(tmp_path / "logs"), "--params", "training.seed=7"]
+    arguments = [
+        "--env",
+        "full",
+        "--hours",
+        "2",
+        "--partition",
+        "gpu",
+        "--logs",
+        str(tmp_path / "logs"),
+        "--params",
+        "training.seed=7",
+    ]
     result = CliRunner().invoke(submit, arguments, obj=bootstrap_project(project), catch_exceptions=False)
     assert result.exit_code == 0, result.output
     scripts = [(slurm / f"{k}.sh").read_text() for k in range(1, len(networks_of("segmentation")) + 3)]
@@ -68,12 +82,20 @@ def test_one_slurm_job_for_each_experiment_waits_for_the_data(project, slurm, tm
 
 def test_training_jobs_use_all_the_gpus_that_they_are_given(project, slurm, tmp_path):
     def settings(*more):
-        result = CliRunner().invoke(submit, ["--logs", str(tmp_path / "logs"), *more], obj=bootstrap_project(project), catch_exceptions=False)
+        result = CliRunner().invoke(
+            submit, ["--logs", str(tmp_path / "logs"), *more], obj=bootstrap_project(project), catch_exceptions=False
+        )
         assert result.exit_code == 0, result.output
         numbers = [line.split("job ")[1].split(",")[0] for line in result.output.splitlines() if ": job " in line]
-        return [DelayedSubmission.load(tmp_path / f"logs/{number}/{number}_submitted.pkl").function.parameters for number in numbers[:2]]
+        return [
+            DelayedSubmission.load(tmp_path / f"logs/{number}/{number}_submitted.pkl").function.parameters
+            for number in numbers[:2]
+        ]
 
-    assert settings("--gpus", "4", "--params", "training.seed=7") == [{"training": {"seed": 7}}, {"training": {"seed": 7, "devices": 4}}]
+    assert settings("--gpus", "4", "--params", "training.seed=7") == [
+        {"training": {"seed": 7}},
+        {"training": {"seed": 7, "devices": 4}},
+    ]
     assert settings("--gpus", "4", "--params", "training.devices=2")[1] == {"training": {"devices": 2}}
     assert settings() == [{}, {}]
 
@@ -93,8 +115,25 @@ def test_pipeline_is_split_around_its_experiments(project):
 
 
 def test_the_package_runs_as_a_program(project):
-    command = [sys.executable, "-m", "brain_tumor", "--env", "test", "--pipelines", "data_engineering", "--to-nodes", "data_segmentation.index_slices"]
-    result = subprocess.run(command, cwd=project, env=os.environ | {"PYTHONPATH": str(project / "src")}, capture_output=True, text=True, check=True)  # noqa: S603
+    command = [
+        sys.executable,
+        "-m",
+        "brain_tumor",
+        "--env",
+        "test",
+        "--pipelines",
+        "data_engineering",
+        "--to-nodes",
+        "data_segmentation.index_slices",
+    ]
+    result = subprocess.run(
+        command,
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": str(project / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "Done: " in result.stderr + result.stdout
 
 
@@ -106,7 +145,9 @@ def test_job_out_of_time_goes_on_from_its_checkpoint(project, sample, tmp_path):
     KedroRun(project, "test", "segmentation", before, parameters)()
     executor = LocalExecutor(folder=tmp_path / "logs")
     executor.update_parameters(timeout_min=10)
-    job = executor.submit(KedroRun(project, "test", "segmentation", experiments["segmentation.classic_unet"], parameters))
+    job = executor.submit(
+        KedroRun(project, "test", "segmentation", experiments["segmentation.classic_unet"], parameters)
+    )
     checkpoints = project / "data/06_models/segmentation/classic_unet/checkpoints"
     wait_until(lambda: list(checkpoints.glob("*/epoch_*.ckpt")))
     (task,) = _processes("submitit.core._submit", job.paths.folder)
@@ -131,6 +172,22 @@ def _processes(program, folder):
 
 
 def test_nothing_that_takes_long_to_import_is_imported_before_a_node_runs():
-    slow = ["torch", "lightning", "monai", "sklearn", "lifelines", "scipy.special", "scipy.stats", "scipy.ndimage", "kagglehub", "mlflow"]
-    code = f"import sys; from brain_tumor.pipeline_registry import register_pipelines; register_pipelines(); print([n for n in {slow} if n in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"  # noqa: S603
+    slow = [
+        "torch",
+        "lightning",
+        "monai",
+        "sklearn",
+        "lifelines",
+        "scipy.special",
+        "scipy.stats",
+        "scipy.ndimage",
+        "kagglehub",
+        "mlflow",
+    ]
+    code = (
+        "import sys; from brain_tumor.pipeline_registry import register_pipelines; register_pipelines(); "
+        f"print([n for n in {slow} if n in sys.modules])"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )

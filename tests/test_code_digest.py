@@ -9,13 +9,18 @@ from brain_tumor.code_digest import digest_code
 
 PACKAGE = {
     "__init__.py": "",
-    "top.py": "from os import path\nfrom pack.middle import half\n\n\ndef run(x):\n    from . import late\n    return half(x) + late.add\n",
+    "top.py": (
+        "from os import path\nfrom pack.middle import half\n\n\ndef run(x):\n    from . import late\n    "
+        "return half(x) + late.add\n"
+    ),
     "middle.py": "def half(x):\n    return x / 2\n",
     "late.py": "add = 1\n",
     "other.py": "unused = 1\n",
     "inner/__init__.py": "from pack import other\n",
     "inner/leaf.py": "value = 1\n",
-    "named/__init__.py": "from importlib import import_module\n\n\ndef get(name):\n    return import_module(f'pack.named.{name}')\n",
+    "named/__init__.py": (
+        "from importlib import import_module\n\n\ndef get(name):\n    return import_module(f'pack.named.{name}')\n"
+    ),
     "named/one.py": '"""One."""\n',
     "shown.py": "from pack.named import get\n\n\ndef describe(name):\n    return get(name).__doc__\n",
     "drawn.py": "def fill():\n    return 'page.jinja'\n",

@@ -1,4 +1,7 @@
-"""Every command of README.md, docs/ and the benchmarks is run, or resolved by the program that would run it; what can't be says why."""
+"""Every command of README.md, docs/ and the benchmarks is run, or resolved by the program that would run it.
+
+What can't be says why.
+"""
 
 import ast
 import re
@@ -33,7 +36,12 @@ from brain_tumor.networks.trained import read_network
 from brain_tumor.project.cluster import split_pipeline
 from brain_tumor.reporting.settings_table import flatten
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "weights").glob("*.md")), ROOT / "weights/collect.py"]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "weights").glob("*.md")),
+    ROOT / "weights/collect.py",
+]
 PAGES += [*sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "benchmarks").glob("*.py"))]
 ADDED = "docs/how_to/add_a_network.md"
 EXEMPT = {
@@ -55,7 +63,9 @@ class NotACommandError(AssertionError):
 def tokens(page: Path) -> Iterator[tuple[str, str, str]]:
     """Kind, language and text of each piece of code on a page, those in tables and running text too."""
     text = page.read_text(encoding="utf-8")
-    for token in MarkdownIt().enable("table").parse(text if page.suffix == ".md" else ast.get_docstring(ast.parse(text))):
+    for token in (
+        MarkdownIt().enable("table").parse(text if page.suffix == ".md" else ast.get_docstring(ast.parse(text)))
+    ):
         if token.type in ("fence", "code_block"):
             yield "block", token.info.split()[0] if token.info else "", token.content
         for child in token.children or []:
@@ -77,7 +87,10 @@ def commands(page: Path) -> Iterator[str]:
             for line in text.replace("\\\n", "").splitlines():
                 words = shlex.split(line, comments=True)
                 if words and words[0] not in PROGRAMS:
-                    raise NotACommandError(f"{page.name}: '{line}' is neither a command nor parameters; name the block's language (text, yaml, python)")
+                    raise NotACommandError(
+                        f"{page.name}: '{line}' is neither a command nor parameters; name the block's "
+                        "language (text, yaml, python)"
+                    )
                 if words:
                     yield shlex.join(words)
 
@@ -90,7 +103,9 @@ def read_block(text: str) -> Any:
         return None
 
 
-ALL = sorted({command for page in PAGES if str(page.relative_to(ROOT)) != ADDED for command in commands(page)} - EXEMPT.keys())
+ALL = sorted(
+    {command for page in PAGES if str(page.relative_to(ROOT)) != ADDED for command in commands(page)} - EXEMPT.keys()
+)
 SETTINGS = [
     (page.name, block)
     for page in PAGES
@@ -111,13 +126,21 @@ def project(tmp_path_factory):
 def check(project, monkeypatch):
     """Resolves a command as far as the program that runs it can without doing the work."""
     monkeypatch.chdir(project)
-    checks = {"kedro": check_kedro, "make": check_make, "pip": check_pip, "python": check_python, "pytest": check_files, "jupyter": check_files}
+    checks = {
+        "kedro": check_kedro,
+        "make": check_make,
+        "pip": check_pip,
+        "python": check_python,
+        "pytest": check_files,
+        "jupyter": check_files,
+    }
 
     def resolve(command: str) -> None:
         program, *words = shlex.split(command)
         if program not in checks:
             raise NotACommandError(
-                f"'{command}': {program} is not among {', '.join(checks)}; run the command in a test and say so in RUN, or why it can't be in EXEMPT"
+                f"'{command}': {program} is not among {', '.join(checks)}; run the command in a test and "
+                "say so in RUN, or why it can't be in EXEMPT"
             )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(AbstractRunner, "run", resolve_pipeline)
@@ -156,7 +179,7 @@ def check_kedro(words: list[str]) -> None:
 
 
 def check_make(words: list[str]) -> None:
-    result = subprocess.run(["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True)  # noqa: S603, S607
+    result = subprocess.run(["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 
 
@@ -191,9 +214,15 @@ def check_files(words: list[str]) -> None:
 # Commands that are run for real by the tests below
 RUN = {
     "cp data/06_models/segmentation/classic_unet/network.safetensors pretrained.safetensors",
-    "kedro run --namespaces=segmentation.classic_unet --params segmentation.initial_weights=pretrained.safetensors,segmentation.recipe.learning_rate=0.001",
+    (
+        "kedro run --namespaces=segmentation.classic_unet --params "
+        "segmentation.initial_weights=pretrained.safetensors,segmentation.recipe.learning_rate=0.001"
+    ),
     "kedro run --namespaces=segmentation.classic_unet",
-    "kedro run --pipelines segmentation --to-outputs segmentation.slices,segmentation.splits --params segmentation_source=scans",
+    (
+        "kedro run --pipelines segmentation --to-outputs segmentation.slices,segmentation.splits --params "
+        "segmentation_source=scans"
+    ),
 }
 
 
@@ -227,9 +256,17 @@ def test_exempt_and_run_commands_are_still_there():
         ("kedro run --pipelines segmentaton", AssertionError, "did you mean 'segmentation'"),
         ("kedro run --env ful", AssertionError, "there is no environment 'ful'; did you mean 'full'"),
         ("kedro run --params training.devise=cpu", AssertionError, "did you mean 'training.device'"),
-        ("kedro run --pipelines segmentation --params segmentation.recipe.batch_size=few", AssertionError, "must be a valid integer, got 'few'"),
+        (
+            "kedro run --pipelines segmentation --params segmentation.recipe.batch_size=few",
+            AssertionError,
+            "must be a valid integer, got 'few'",
+        ),
         ("kedro run --namespaces=segmentation.clasic_unet", AssertionError, "did you mean 'segmentation.classic_unet'"),
-        ("kedro run --pipelines segmentation --to-outputs segmentation.split", AssertionError, "did you mean 'segmentation.splits'"),
+        (
+            "kedro run --pipelines segmentation --to-outputs segmentation.split",
+            AssertionError,
+            "did you mean 'segmentation.splits'",
+        ),
         ("kedro submit --networks unet", click.ClickException, "there is no network 'unet' in segmentation"),
         ("kedro submit --params segmentation.recipe.epoch=5", ValueError, "did you mean 'segmentation.recipe.epochs'"),
         ("kedro submit --hour 8", click.NoSuchOption, "--hour"),
@@ -262,7 +299,9 @@ def run_small(command: str, *more: str) -> None:
 def test_four_patients_then_start_from_their_network(project, rng, monkeypatch):
     for name in ("patient_a", "patient_b", "patient_c", "patient_d"):
         mask = rng.choice([0, 1, 2, 4], (32, 32, 3), p=[0.7, 0.1, 0.1, 0.1])
-        save_patient(project / "scans" / name, name, rng.normal(50, 5, (4, 32, 32, 3)) * (rng.random((32, 32, 1)) < 0.9), mask)
+        save_patient(
+            project / "scans" / name, name, rng.normal(50, 5, (4, 32, 32, 3)) * (rng.random((32, 32, 1)) < 0.9), mask
+        )
     monkeypatch.chdir(project)
     tutorial, page = ROOT / "docs/tutorial/own_patients.md", ROOT / "docs/how_to/start_from_weights.md"
     prepare, train = (command for command in commands(tutorial) if command in RUN)
@@ -276,7 +315,7 @@ def test_four_patients_then_start_from_their_network(project, rng, monkeypatch):
     run_small(go_on, "--params", "segmentation.classic_unet.sizes.n_filters=16")
     run_small(start)
     used: dict[str, Any] = {}
-    exec(python_of(page)[0], used)  # noqa: S102
+    exec(python_of(page)[0], used)
     assert used["module"](torch.zeros(1, 4, 32, 32)).shape == (1, 3, 32, 32)
 
 
@@ -292,14 +331,18 @@ def test_added_network_is_trained(project, sample, monkeypatch, tmp_path):
     before = parameters.read_text(encoding="utf-8")
     parameters.write_text(before + block, encoding="utf-8")
     (expected,) = ast.literal_eval(f"{{{counts.strip()}}}").values()
-    assert {n: sum(p.numel() for p in networks.build("added_unet", n_filters=n).parameters()) for n in expected} == expected
+    assert {
+        n: sum(p.numel() for p in networks.build("added_unet", n_filters=n).parameters()) for n in expected
+    } == expected
     bootstrap_project(project)
     assert "segmentation.added_unet.train_network" in [node.name for node in pipelines["segmentation"].nodes]
     monkeypatch.chdir(project)
     alone, _, contract = commands(page)
     assert contract == "pytest tests/networks"
     given = f"segmentation_source={sample},segmentation.added_unet.sizes.n_filters=4"
-    run_small("kedro run --pipelines segmentation --to-outputs segmentation.slices,segmentation.splits", "--params", given)
+    run_small(
+        "kedro run --pipelines segmentation --to-outputs segmentation.slices,segmentation.splits", "--params", given
+    )
     run_small(alone, "--params", given)
     assert read_network(project / "data/06_models/segmentation/added_unet/network.safetensors").name == "added_unet"
     parameters.write_text(before, encoding="utf-8")

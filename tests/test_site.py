@@ -9,7 +9,7 @@ pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
 
 def test_site_is_built_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)  # noqa: S603
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "AttentionUNet" in (tmp_path / "reference/api/networks.html").read_text(encoding="utf-8")
     assert "segmentation.comparison" in (tmp_path / "reference/catalog.html").read_text(encoding="utf-8")
@@ -17,6 +17,7 @@ def test_site_is_built_without_a_warning(tmp_path):
     elsewhere = [
         page.name
         for page in tmp_path.rglob("*.html")
-        if '<script src="http' in page.read_text(encoding="utf-8") or "fonts.googleapis" in page.read_text(encoding="utf-8")
+        if '<script src="http' in page.read_text(encoding="utf-8")
+        or "fonts.googleapis" in page.read_text(encoding="utf-8")
     ]
     assert elsewhere == []

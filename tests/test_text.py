@@ -16,16 +16,25 @@ FILES = sorted((ROOT / "src").rglob("*.py"))
 
 def guesses(source: str) -> list[int]:
     """Lines that read or write text without an encoding."""
-    return [call.lineno for call in ast.walk(ast.parse(source)) if isinstance(call, ast.Call) and _is_text(call) and not _tells(call)]
+    return [
+        call.lineno
+        for call in ast.walk(ast.parse(source))
+        if isinstance(call, ast.Call) and _is_text(call) and not _tells(call)
+    ]
 
 
 def _is_text(call: ast.Call) -> bool:
-    """`read_text`, `write_text`, or an `open` whose mode isn't binary; libraries' own `open` gets a file or a member of an archive."""
+    """`read_text`, `write_text`, or an `open` whose mode isn't binary.
+
+    Libraries' own `open` gets a file or a member of an archive.
+    """
     name = getattr(call.func, "attr", getattr(call.func, "id", ""))
     if name in ("read_text", "write_text"):
         return True
     given = call.args[1:] if isinstance(call.func, ast.Name) else call.args
-    mode = next((keyword.value for keyword in call.keywords if keyword.arg == "mode"), given[0] if given else ast.Constant("r"))
+    mode = next(
+        (keyword.value for keyword in call.keywords if keyword.arg == "mode"), given[0] if given else ast.Constant("r")
+    )
     return name in ("open", "fdopen") and isinstance(mode, ast.Constant) and "b" not in str(mode.value)
 
 

@@ -37,7 +37,9 @@ def site(tmp_path_factory, sample):
     before, experiments, _ = split_pipeline("segmentation")
     run(project, node_names=[*before, *experiments["segmentation.classic_unet"]], segmentation_source=str(sample))
     make = ["make", "-f", ROOT / "Makefile", "-o", ".venv/installed", "viz-build", f"BIN={Path(sys.executable).parent}"]
-    result = subprocess.run(make, cwd=project, env=os.environ | {"KEDRO_ENV": "test"}, capture_output=True, text=True, check=False)  # noqa: S603
+    result = subprocess.run(
+        make, cwd=project, env=os.environ | {"KEDRO_ENV": "test"}, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     return project / "build"
 
@@ -67,7 +69,11 @@ def test_layers_only_lead_on(tmp_path, name):
         catalog = session.load_context().catalog
         for node in register_pipelines()[name].nodes:
             before, after = (
-                [catalog[entry].metadata["kedro-viz"]["layer"] for entry in entries if entry in catalog and not entry.startswith("params:")]
+                [
+                    catalog[entry].metadata["kedro-viz"]["layer"]
+                    for entry in entries
+                    if entry in catalog and not entry.startswith("params:")
+                ]
                 for entries in (node.inputs, node.outputs)
             )
             assert max(before, default="") <= min(after, default="9"), node.name
@@ -100,7 +106,10 @@ def test_what_is_written_is_shown(previews, entry, kind):
 
 
 def test_what_is_not_written_has_no_preview(previews):
-    assert {previews[f"segmentation.improved_unet.{entry}"]["preview"] for entry in ("network", "predictions", "figures", "summary")} == {None}
+    assert {
+        previews[f"segmentation.improved_unet.{entry}"]["preview"]
+        for entry in ("network", "predictions", "figures", "summary")
+    } == {None}
 
 
 def test_graph_and_previews_open_in_a_browser_without_an_error(site, graph, tmp_path):
@@ -112,7 +121,9 @@ def test_graph_and_previews_open_in_a_browser_without_an_error(site, graph, tmp_
             address = f"http://127.0.0.1:{server.server_port}/"
             page.open(address)
             page.wait_for("document.querySelectorAll('.pipeline-node').length > 20")
-            boxes = page.evaluate("[...document.querySelectorAll('.pipeline-node--modularPipeline')].map(node => node.textContent).sort()")
+            boxes = page.evaluate(
+                "[...document.querySelectorAll('.pipeline-node--modularPipeline')].map(node => node.textContent).sort()"
+            )
             assert boxes == ["classification", "data_classification", "data_segmentation", "segmentation", "survival"]
             for entry, shown in (
                 ("slices", "img.pipeline-metadata__plot-image"),
@@ -122,7 +133,9 @@ def test_graph_and_previews_open_in_a_browser_without_an_error(site, graph, tmp_
             ):
                 open_entry(page, f"segmentation.{entry}", ids)
                 page.wait_for(f"document.querySelector('.pipeline-metadata {shown}')")
-            assert page.evaluate("document.querySelector('.html-renderer h1').innerText") == "Data: BraTS 2020 (SIMULATED)"
+            assert (
+                page.evaluate("document.querySelector('.html-renderer h1').innerText") == "Data: BraTS 2020 (SIMULATED)"
+            )
             open_entry(page, "segmentation.report", ids)  # not written
             assert page.evaluate("document.querySelectorAll('.pipeline-metadata__link').length") == 0
             assert page.evaluate("document.querySelectorAll('.pipeline-node').length") > 20
@@ -134,5 +147,8 @@ def test_graph_and_previews_open_in_a_browser_without_an_error(site, graph, tmp_
 
 def open_entry(page, name, ids):
     """Click it, and wait for its panel."""
-    page.evaluate(f"document.querySelector('.pipeline-node[data-id=\"{ids[name]}\"]').dispatchEvent(new MouseEvent('click', {{bubbles: true}}))")
+    page.evaluate(
+        f"document.querySelector('.pipeline-node[data-id=\"{ids[name]}\"]').dispatchEvent(new "
+        f"MouseEvent('click', {{bubbles: true}}))"
+    )
     page.wait_for(f"document.querySelector('.pipeline-metadata__title')?.innerText.trim() === '{name}'")

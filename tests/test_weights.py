@@ -12,7 +12,9 @@ from brain_tumor.networks import networks_of
 from brain_tumor.networks.trained import read_network, write_network
 
 FILES = sorted((ROOT / "weights").glob("*.safetensors"))
-CLASSIFIERS, SEGMENTERS = ([path for path in FILES if path.stem in networks_of(task)] for task in ("classification", "segmentation"))
+CLASSIFIERS, SEGMENTERS = (
+    [path for path in FILES if path.stem in networks_of(task)] for task in ("classification", "segmentation")
+)
 EACH = 20
 """Real test images of each class that are classified."""
 
@@ -25,7 +27,9 @@ def test_file_describes_itself_and_stands_in_a_card(path):
     assert path in CLASSIFIERS + SEGMENTERS
     assert network.description["simulated"] is False
     assert f"`{path.name}`" in (ROOT / "weights/README.md").read_text(encoding="utf-8")
-    assert f"| {path.name} |" in (ROOT / f"weights/{'classification' if path in CLASSIFIERS else 'segmentation'}.md").read_text(encoding="utf-8")
+    assert f"| {path.name} |" in (
+        ROOT / f"weights/{'classification' if path in CLASSIFIERS else 'segmentation'}.md"
+    ).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", CLASSIFIERS, ids=lambda path: path.stem)
@@ -35,7 +39,9 @@ def test_card_has_the_scores_of_a_classifier(path):
     for test_set, images in (("deduplicated", 957), ("official", 1311)):
         row = scores.loc[(test_set, "accuracy")]
         (shown,) = [
-            cells for cells in rows_of(card, f"Scores and 95 % intervals on the {test_set} test set, {images:,} images")[1:] if cells[0] == network.name
+            cells
+            for cells in rows_of(card, f"Scores and 95 % intervals on the {test_set} test set, {images:,} images")[1:]
+            if cells[0] == network.name
         ]
         assert row["images"] == images
         assert shown[1] == f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
@@ -46,9 +52,14 @@ def test_card_says_where_a_classifier_looks_beside_a_map_that_knows_nothing(path
     about, card = read_network(path).description, (ROOT / "weights/classification.md").read_text(encoding="utf-8")
     inside, flat = about["looks_inside"], about["looks_inside_flat"]
     assert 0.5 < flat < 1
-    assert f"{path.stem} has {inside:.0%} of its heat inside the head, where a map that is the same everywhere would have {flat:.0%}:" in card
+    assert (
+        f"{path.stem} has {inside:.0%} of its heat inside the head, where a map that is the same "
+        f"everywhere would have {flat:.0%}:"
+    ) in card
     heading, *rows = rows_of(card, "Scores and 95 % intervals on the deduplicated test set, 957 images")
-    assert all("(" not in cell for row in rows for name, cell in zip(heading, row, strict=True) if "calibration" in name)
+    assert all(
+        "(" not in cell for row in rows for name, cell in zip(heading, row, strict=True) if "calibration" in name
+    )
 
 
 def test_share_of_heat_in_a_new_file_is_that_of_the_test_set(tmp_path, monkeypatch):
@@ -57,8 +68,12 @@ def test_share_of_heat_in_a_new_file_is_that_of_the_test_set(tmp_path, monkeypat
 
     folder = tmp_path / "08_reporting/classification/cnn"
     folder.mkdir(parents=True)
-    pd.DataFrame({"test_set": ["official"], "metric": "accuracy", "value": 0.9, "low": 0.8, "high": 1.0, "images": 4}).to_csv(folder / "scores.csv")
-    pd.DataFrame({"inside": [0.1, 0.9, np.nan], "inside_flat": [0.4, 0.8, 0.1], "weight": [1, 3, 9]}).to_csv(folder / "looks.csv")
+    pd.DataFrame(
+        {"test_set": ["official"], "metric": "accuracy", "value": 0.9, "low": 0.8, "high": 1.0, "images": 4}
+    ).to_csv(folder / "scores.csv")
+    pd.DataFrame({"inside": [0.1, 0.9, np.nan], "inside_flat": [0.4, 0.8, 0.1], "weight": [1, 3, 9]}).to_csv(
+        folder / "looks.csv"
+    )
     measured = classifiers.measure(tmp_path, "cnn")
     assert (measured["looks_inside"], measured["looks_inside_flat"]) == pytest.approx((0.7, 0.7))
 
@@ -80,7 +95,11 @@ def test_real_images_are_classified_about_as_well_as_the_file_says(path, project
     run(project, "inference_classification", inference_source=str(tmp_path), inference_network=f"weights/{path.name}")
     classes = pd.read_csv(project / "data/07_model_output/inference/classes.csv")
     accuracy = np.mean(classes["file"].str.split("-").str[0] == classes["found"])
-    said = pd.DataFrame(read_network(path).description["scores"]).set_index(["test_set", "metric"]).loc[("official", "accuracy"), "value"]
+    said = (
+        pd.DataFrame(read_network(path).description["scores"])
+        .set_index(["test_set", "metric"])
+        .loc[("official", "accuracy"), "value"]
+    )
     error = np.sqrt(said * (1 - said) / (4 * EACH))
     assert len(classes) == 4 * EACH
     assert abs(accuracy - said) < 3 * error
@@ -98,7 +117,9 @@ def test_card_has_the_scores_of_a_network_for_masks(path):
             row = scores.loc[(of, "dice", target)]
             assert shown[target] == f"{row['mean']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
     for target in network.description["targets"]:
-        assert scores.loc[("whole volumes", "dice", target), "mean"] == pytest.approx(np.mean([dice[target] for dice in patients.values()]))
+        assert scores.loc[("whole volumes", "dice", target), "mean"] == pytest.approx(
+            np.mean([dice[target] for dice in patients.values()])
+        )
 
 
 @pytest.mark.parametrize("path", SEGMENTERS, ids=lambda path: path.stem)
@@ -110,16 +131,32 @@ def test_a_real_scan_is_segmented_as_well_as_the_file_says(path, project, tmp_pa
     write_network(tmp_path / "member.safetensors", replace(network, members=(network.members[member],)))
     shutil.copytree(real("brats-nifti") / patient, tmp_path / patient)
     monkeypatch.chdir(project)
-    run(project, "inference_segmentation", inference_source=str(tmp_path), inference_network=str(tmp_path / "member.safetensors"))
-    scores = pd.read_csv(project / "data/07_model_output/inference/scores.csv").query("metric == 'dice'").set_index("target")["value"]
+    run(
+        project,
+        "inference_segmentation",
+        inference_source=str(tmp_path),
+        inference_network=str(tmp_path / "member.safetensors"),
+    )
+    scores = (
+        pd.read_csv(project / "data/07_model_output/inference/scores.csv")
+        .query("metric == 'dice'")
+        .set_index("target")["value"]
+    )
     assert scores.to_dict() == pytest.approx(said, abs=0.05)
 
 
 def test_networks_that_are_used_unless_another_is_given_are_here(project, images, tmp_path, monkeypatch):
     monkeypatch.chdir(project)
     run(project, "inference_classification", inference_source=str(images / "Testing" / "glioma"))
-    assert "cnn finds" in (project / "data/08_reporting/inference/classification_report.html").read_text(encoding="utf-8")
-    save_patient(tmp_path / "mine", "mine", np.random.default_rng(0).integers(100, 200, (4, 32, 32, 3), np.int16), np.zeros((32, 32, 3)))
+    assert "cnn finds" in (project / "data/08_reporting/inference/classification_report.html").read_text(
+        encoding="utf-8"
+    )
+    save_patient(
+        tmp_path / "mine",
+        "mine",
+        np.random.default_rng(0).integers(100, 200, (4, 32, 32, 3), np.int16),
+        np.zeros((32, 32, 3)),
+    )
     run(project, "inference_segmentation", inference_source=str(tmp_path))
     report = (project / "data/08_reporting/inference/segmentation_report.html").read_text(encoding="utf-8")
     assert "residual_attention_unet finds" in report

@@ -22,7 +22,8 @@ TASK = "segmentation"
 WHOLE, SINGLE = "whole volumes", "single slices with tumour"
 """What there is of a patient."""
 PROTOCOL = (
-    f"Protocol “volume”: counts summed over all slices of a patient, then the mean over patients. {RULES} Scores are measured on the grid that slices are "
+    f"Protocol “volume”: counts summed over all slices of a patient, then the mean over patients. {RULES} "
+    "Scores are measured on the grid that slices are "
     "prepared on ({side} x {side} pixels). Each patient was predicted by the one network that did not learn from him."
 )
 USAGE = """\
@@ -48,24 +49,37 @@ First on the embedded sample (SIMULATED), then on real slices from the weights f
     kedro run --pipelines segmentation --env full --to-outputs segmentation.slices,segmentation.splits --params segmentation_source=FOLDER,{DATA}
     kedro run --namespaces=segmentation.{{name}} --env full --params segmentation.initial_weights=pretrained.safetensors,{SETTINGS}
 
-Then `python weights/collect.py segmentation {{name}}`."""  # noqa: E501
-SOURCES = yaml.safe_load((Path(__file__).parents[1] / "conf/base/parameters_data_segmentation.yml").read_text())["data_segmentation"]["origin"]["sources"]
+Then `python weights/collect.py segmentation {{name}}`."""
+SOURCES = yaml.safe_load((Path(__file__).parents[1] / "conf/base/parameters_data_segmentation.yml").read_text())[
+    "data_segmentation"
+]["origin"]["sources"]
 
 
 def measure(data: Path, name: str) -> dict[str, Any]:
-    """What a network reached on patients, each predicted by the one of its members that did not learn from him: in the mean, and of each whole volume."""
-    weights, table = data / f"06_models/segmentation/{name}/network.safetensors", data / f"08_reporting/segmentation/{name}/patient_scores.csv"
+    """What a network reached on patients, each predicted by the one of its members that did not learn from him.
+
+    In the mean, and of each whole volume.
+    """
+    weights, table = (
+        data / f"06_models/segmentation/{name}/network.safetensors",
+        data / f"08_reporting/segmentation/{name}/patient_scores.csv",
+    )
     if table.stat().st_mtime < weights.stat().st_mtime:
         raise ValueError(f"{table} is older than {weights}; run the experiment again, to its end")
     network, scores = read_network(weights), pd.read_csv(table, dtype={"patient": str})
     scores = scores[(scores["set"] == CROSS_VALIDATION) & scores["metric"].isin(SHOWN_METRICS)]
     if len(network.members) == 1 or set(scores["patient"]) != set(_patients(network.description)):
-        raise ValueError(f"patient_scores.csv of {name} isn't of the patients that its members did not learn from; train it with segmentation.folds=3")
+        raise ValueError(
+            f"patient_scores.csv of {name} isn't of the patients that its members did not learn from; "
+            "train it with segmentation.folds=3"
+        )
     whole = set(scores.loc[(scores["metric"] == "hd95_mm") & scores["value"].notna(), "patient"])
     means = []
     for kind, part in scores.groupby(scores["patient"].isin(whole).map({True: WHOLE, False: SINGLE}), sort=False):
         means.append(summarise_patients(part.dropna(subset="value")).assign(of=kind))
-    patients = scores[(scores["metric"] == "dice") & scores["patient"].isin(whole)].pivot(index="patient", columns="target", values="value")
+    patients = scores[(scores["metric"] == "dice") & scores["patient"].isin(whole)].pivot(
+        index="patient", columns="target", values="value"
+    )
     return {
         "scores": pd.concat(means)[["of", "target", "metric", "mean", "low", "high", "patients"]].to_dict("records"),
         "dice": patients[scores["target"].unique()].to_dict("index"),
@@ -80,7 +94,10 @@ def write_card(networks: Sequence[TrainedNetwork]) -> str:
     about, name, members = network.description, network.name, len(network.members)
     scores = pd.DataFrame(about["scores"]).sort_values("of", key=lambda of: of != WHOLE, kind="stable")
     tables = [
-        (f"Means over {part['patients'].max()} patients and 95 % intervals, {kind}", with_intervals(part, "mean", ["metric"]))
+        (
+            f"Means over {part['patients'].max()} patients and 95 % intervals, {kind}",
+            with_intervals(part, "mean", ["metric"]),
+        )
         for kind, part in scores.groupby("of", sort=False)
     ]
     dice = pd.DataFrame.from_dict(about["dice"], orient="index").rename_axis("patient").reset_index()
@@ -89,12 +106,18 @@ def write_card(networks: Sequence[TrainedNetwork]) -> str:
     best = scores[(scores["target"] == headline) & (scores["metric"] == "dice")]
     reached = " and ".join(f"{row.mean:.3f} in {row.of} of {row.patients} patients" for row in best.itertuples())
     summary = (
-        f"{members} networks ({name}) that answer together learned from {len(_patients(about))} real patients, each from those of all folds but one. "
-        f"Cross-validated, each patient segmented by the one network that did not learn from that patient: mean Dice for {headline} {reached}. A start for "
+        f"{members} networks ({name}) that answer together learned from {len(_patients(about))} real "
+        "patients, each from those of all folds but one. "
+        "Cross-validated, each patient segmented by the one network that did not learn from that patient: "
+        f"mean Dice for {headline} {reached}. A start for "
         "fine-tuning, not a finished product."
     )
     sections = [
-        Section("File", "It describes itself: sizes, modalities, preparation, recipe and scores are in its header.", [("Networks", _file(network))]),
+        Section(
+            "File",
+            "It describes itself: sizes, modalities, preparation, recipe and scores are in its header.",
+            [("Networks", _file(network))],
+        ),
         Section("Intended use", f"{USE} Above all to go on from with scans of your own."),
         Section("Figures", PROTOCOL.format(side=about["slice_size"]), tables),
         Section("Known limits", write_list(_limits(network, scores))),
@@ -127,10 +150,20 @@ def _patients(about: dict[str, Any]) -> list[str]:
 def _limits(network: TrainedNetwork, scores: pd.DataFrame) -> list[str]:
     about, patients = network.description, scores.groupby("of")["patients"].max()
     return [
-        f"{len(_patients(about))} patients, of {patients.get(SINGLE, 0)} of whom there were a slice or two: BraTS 2020 has 369, with 155 slices each. Train on "
+        f"{len(_patients(about))} patients, of {patients.get(SINGLE, 0)} of whom there were a slice or "
+        "two: BraTS 2020 has 369, with 155 slices each. Train on "
         "all of it with `--env full`.",
-        f"{patients.get(WHOLE, 0)} whole volumes are few to measure by: the intervals say how few, and not that other hospitals' scans are different.",
+        (
+            f"{patients.get(WHOLE, 0)} whole volumes are few to measure by: the intervals say how few, and not "
+            "that other hospitals' scans are different."
+        ),
         "Network and recipe were chosen on the patients of whom there are single slices: their scores flatter by that.",
-        f"Scores are those of one network alone. All {len(network.members)} together saw all patients but one, so nobody is left to score them by.",
-        f"Slices are seen one by one, at {about['slice_size']} x {about['slice_size']} pixels: nothing makes neighbours agree, and what is finer is lost.",
+        (
+            f"Scores are those of one network alone. All {len(network.members)} together saw all patients but "
+            "one, so nobody is left to score them by."
+        ),
+        (
+            f"Slices are seen one by one, at {about['slice_size']} x {about['slice_size']} pixels: nothing "
+            "makes neighbours agree, and what is finer is lost."
+        ),
     ]

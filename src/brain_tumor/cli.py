@@ -113,13 +113,26 @@ cli.add_command(run)
 @click.option("--env", "-e", help="Kedro's configuration environment, such as full.")
 @click.option("--params", default="", callback=split_params, help="Parameters to change, as in kedro run.")
 @click.option("--networks", help="Only these, separated by commas.")
-@click.option("--executor", type=click.Choice(["slurm", "local"]), default="slurm", show_default=True, help="local: one job after another on this machine.")
+@click.option(
+    "--executor",
+    type=click.Choice(["slurm", "local"]),
+    default="slurm",
+    show_default=True,
+    help="local: one job after another on this machine.",
+)
 @click.option("--partition", help="SLURM partition.")
-@click.option("--hours", default=24.0, show_default=True, help="Time limit of a job; a job that reaches it is queued again and goes on.")
+@click.option(
+    "--hours",
+    default=24.0,
+    show_default=True,
+    help="Time limit of a job; a job that reaches it is queued again and goes on.",
+)
 @click.option("--cpus", default=8, show_default=True, help="Cores of a job.")
 @click.option("--gpus", default=1, show_default=True, help="GPUs of a training job, which trains on all of them.")
 @click.option("--memory", default=32, show_default=True, help="GB of a job.")
-@click.option("--logs", type=click.Path(path_type=Path), default=Path("logs"), show_default=True, help="Folder of the jobs' logs.")
+@click.option(
+    "--logs", type=click.Path(path_type=Path), default=Path("logs"), show_default=True, help="Folder of the jobs' logs."
+)
 @click.pass_obj
 def submit(
     project: ProjectMetadata,

@@ -18,15 +18,17 @@ DYNAMIC = {"import_module", "__import__"}
 def digest_code(module: str, *, imports: bool = True) -> str:
     """Another one when the code of a module changed, or of what it imports from its own top-level package, directly or not.
 
-    Imports inside functions count; comments, docstrings and layout don't. Of a parent package that isn't imported from, only its own `__init__` counts.
-    Where a module names a file of another kind that lies beside it, such as a template, all such files there are code too.
+    Imports inside functions count; comments, docstrings and layout don't. Of a parent package that isn't imported from,
+    only its own `__init__` counts. Where a module names a file of another kind that lies beside it, such as a template,
+    all such files there are code too.
 
     Args:
         module: the name of an imported module.
         imports: whether what it imports counts.
 
     Raises:
-        LookupError: if the source of the module isn't known, such as that of a notebook, or was edited since this process began.
+        LookupError: if the source of the module isn't known, such as that of a notebook, or was edited since this
+            process began.
     """
     reached = _reach(module) if imports else frozenset({module})
     edited = [name for name in reached if _find(name).stat().st_mtime > STARTED]
@@ -90,7 +92,13 @@ def _base(node: ast.ImportFrom, module: str) -> str:
 
 
 def _called(node: ast.Call) -> str:
-    return node.func.id if isinstance(node.func, ast.Name) else node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    return (
+        node.func.id
+        if isinstance(node.func, ast.Name)
+        else node.func.attr
+        if isinstance(node.func, ast.Attribute)
+        else ""
+    )
 
 
 def _siblings(module: str) -> Iterator[str]:
@@ -98,7 +106,9 @@ def _siblings(module: str) -> Iterator[str]:
     file = _find(module)
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     if package:
-        yield from (f"{package}.{sibling.stem}" for sibling in file.parent.glob("*.py") if sibling.name != "__init__.py")
+        yield from (
+            f"{package}.{sibling.stem}" for sibling in file.parent.glob("*.py") if sibling.name != "__init__.py"
+        )
 
 
 def _is_module(name: str) -> bool:
@@ -139,7 +149,10 @@ def _digest_tree(module: str, *, docstring: bool) -> str:
     tree = ast.parse(_find(module).read_bytes())
     said = ast.get_docstring(tree) if docstring else None
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node, clean=False) is not None:
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
             node.body = node.body[1:]
     return hashlib.blake2b(f"{said}\n{ast.dump(tree)}".encode(), digest_size=16).hexdigest()
 

@@ -4,7 +4,14 @@ import warnings
 
 from kedro.pipeline import Pipeline
 
-from brain_tumor.pipelines import classification, data_classification, data_segmentation, inference, segmentation, survival
+from brain_tumor.pipelines import (
+    classification,
+    data_classification,
+    data_segmentation,
+    inference,
+    segmentation,
+    survival,
+)
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -14,7 +21,9 @@ def register_pipelines() -> dict[str, Pipeline]:
     `inference_classification` take new scans and images, and a trained network.
     """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "One or more dataset names contain")  # Kedro wonders at entries named after another namespace
+        warnings.filterwarnings(
+            "ignore", "One or more dataset names contain"
+        )  # Kedro wonders at entries named after another namespace
         scans, images = data_segmentation.create_pipeline(), data_classification.create_pipeline()
         masks, classes = scans + segmentation.create_pipeline(), images + classification.create_pipeline()
         expert, predicted = survival.create_pipeline(), survival.create_predicted_pipeline()

@@ -16,7 +16,15 @@ from support import save_patient
 from brain_tumor.data.common.atomic import _host, replacing
 from brain_tumor.data.common.store import StoreContent
 from brain_tumor.data.survival.tumour_masks import Mask
-from brain_tumor.datasets import FiguresDataset, FolderDataset, InspectionsDataset, MasksDataset, NetworkDataset, SimulatedDataset, StoreDataset
+from brain_tumor.datasets import (
+    FiguresDataset,
+    FolderDataset,
+    InspectionsDataset,
+    MasksDataset,
+    NetworkDataset,
+    SimulatedDataset,
+    StoreDataset,
+)
 from brain_tumor.figures.segmentation_data import Animation
 from brain_tumor.networks import build
 from brain_tumor.networks.trained import TrainedNetwork
@@ -66,10 +74,15 @@ StoreDataset(filepath=sys.argv[1]).save(StoreContent({}, chunks))
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
-    """A file that may not grow is to the writer what a full disk is. In a process of its own: HDF5 can't end cleanly after that."""
+    """A file that may not grow is to the writer what a full disk is. In a process of its own.
+
+    HDF5 can't end cleanly after that.
+    """
     dataset = StoreDataset(filepath=str(tmp_path / "store.h5"))
     dataset.save(content(1, "a"))
-    result = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path / "store.h5")], capture_output=True, text=True, check=False)  # noqa: S603
+    result = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path / "store.h5")], capture_output=True, text=True, check=False
+    )
     assert result.returncode != 0
     assert "File too large" in result.stderr
     assert dataset.load().read(np.array([0]), "image")[0].max() == 1
@@ -82,7 +95,10 @@ def test_the_draft_of_a_killed_process_goes_and_that_of_a_running_one_stays(tmp_
     for process in (gone.pid, os.getpid()):
         (tmp_path / f".store.h5.{_host()}.{process}.0123abcd.draft").write_bytes(b"half")
     StoreDataset(filepath=str(tmp_path / "store.h5")).save(content(1, "a"))
-    assert sorted(f.name for f in tmp_path.iterdir()) == [f".store.h5.{_host()}.{os.getpid()}.0123abcd.draft", "store.h5"]
+    assert sorted(f.name for f in tmp_path.iterdir()) == [
+        f".store.h5.{_host()}.{os.getpid()}.0123abcd.draft",
+        "store.h5",
+    ]
 
 
 def test_two_who_write_one_file_do_not_meet(tmp_path):
@@ -113,7 +129,9 @@ def test_replacing_keeps_the_old_file_on_an_error(tmp_path):
 
 def test_network_describes_itself(tmp_path):
     network = build("classic_unet", n_filters=4)
-    saved = TrainedNetwork("classic_unet", {"n_filters": 4}, {"modalities": ["FLAIR"], "kept": [{"epoch": 3.0}]}, (network.state_dict(),))
+    saved = TrainedNetwork(
+        "classic_unet", {"n_filters": 4}, {"modalities": ["FLAIR"], "kept": [{"epoch": 3.0}]}, (network.state_dict(),)
+    )
     dataset = NetworkDataset(filepath=str(tmp_path / "network.safetensors"))
     dataset.save(saved)
     loaded = dataset.load()
@@ -147,7 +165,9 @@ def test_figures_of_somebody_else_stay_and_are_not_shown(tmp_path):
 
 def test_figures_of_a_run_that_was_killed_while_it_wrote_go_too(tmp_path, monkeypatch):
     dataset = FiguresDataset(filepath=str(tmp_path))
-    monkeypatch.setattr(dataset, "_render", lambda figure: figure.savefig(io.BytesIO()) or b"png" if figure.get_suptitle() else 1 / 0)
+    monkeypatch.setattr(
+        dataset, "_render", lambda figure: figure.savefig(io.BytesIO()) or b"png" if figure.get_suptitle() else 1 / 0
+    )
     with pytest.raises(DatasetError, match="division"):
         dataset.save({"a": Figure(), "b": Figure()} | {"a": _titled("a")})
     assert (tmp_path / "a.png").exists()
@@ -184,7 +204,9 @@ def test_sample_is_kept_while_its_settings_stand(tmp_path):
 
 
 def test_own_folder_is_taken_instead_and_never_written(tmp_path):
-    dataset = SimulatedDataset(filepath=str(tmp_path / "sample"), patients=1, slices=(60, 61, 1), instead=str(tmp_path / "mine"))
+    dataset = SimulatedDataset(
+        filepath=str(tmp_path / "sample"), patients=1, slices=(60, 61, 1), instead=str(tmp_path / "mine")
+    )
     assert dataset.load() == tmp_path / "mine"
     assert not list(tmp_path.iterdir())
     with pytest.raises(DatasetError, match="nothing is saved"):
@@ -199,10 +221,12 @@ def test_a_folder_that_was_not_simulated_is_never_deleted(tmp_path):
     assert (tmp_path / "p_flair.nii.gz").read_text() == "a scan"
 
 
-@pytest.mark.parametrize("kind", [FiguresDataset, FolderDataset, InspectionsDataset, MasksDataset, NetworkDataset, StoreDataset])
+@pytest.mark.parametrize(
+    "kind", [FiguresDataset, FolderDataset, InspectionsDataset, MasksDataset, NetworkDataset, StoreDataset]
+)
 def test_datasets_can_be_sent_to_another_process(kind, tmp_path):
     dataset = kind(filepath=str(tmp_path / "x"))
-    assert pickle.loads(pickle.dumps(dataset))._describe() == dataset._describe()  # noqa: S301
+    assert pickle.loads(pickle.dumps(dataset))._describe() == dataset._describe()
 
 
 def test_masks_are_whole_or_not_there_and_other_files_stay(tmp_path, brats, monkeypatch):

@@ -38,10 +38,25 @@ def fill(colour, width, height):
 
 @pytest.mark.parametrize("name", datasets.__all__)
 def test_every_dataset_says_of_which_type_its_preview_is(name):
-    assert inspect.signature(getattr(datasets, name).preview).return_annotation.__name__ in {"ImagePreview", "TablePreview", "HTMLPreview"}
+    assert inspect.signature(getattr(datasets, name).preview).return_annotation.__name__ in {
+        "ImagePreview",
+        "TablePreview",
+        "HTMLPreview",
+    }
 
 
-@pytest.mark.parametrize("kind", [CheckpointsDataset, FiguresDataset, FolderDataset, InspectionsDataset, NetworkDataset, ReportDataset, StoreDataset])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        CheckpointsDataset,
+        FiguresDataset,
+        FolderDataset,
+        InspectionsDataset,
+        NetworkDataset,
+        ReportDataset,
+        StoreDataset,
+    ],
+)
 def test_what_is_not_written_raises_which_kedro_viz_takes_for_no_preview(kind, tmp_path):
     with pytest.raises((DatasetError, FileNotFoundError)):
         kind(filepath=str(tmp_path / "nothing")).preview()
@@ -61,13 +76,24 @@ def test_figures_are_on_one_sheet(tmp_path):
 
 def test_a_store_is_a_picture_of_rows_spread_over_it(tmp_path):
     dataset = StoreDataset(filepath=str(tmp_path / "store.h5"))
-    chunks = ({"image": np.full((10, 1, 8, 8), 25 * k, np.uint8), "file": np.array(["x"] * 10, dtype=object)} for k in range(10))
+    chunks = (
+        {"image": np.full((10, 1, 8, 8), 25 * k, np.uint8), "file": np.array(["x"] * 10, dtype=object)}
+        for k in range(10)
+    )
     dataset.save(StoreContent({}, chunks))
     greys = {colour[0] for _, colour in picture(dataset.preview(rows=6)).getcolors(1 << 20)}
     assert {0, 225} <= greys
 
 
-@pytest.mark.parametrize("content", [{}, {"numbers": np.zeros((3, 2))}, {"odd": np.full((2, 2, 2, 4, 4), np.nan)}, {"one": np.array(["a", "b"], dtype=object)}])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"numbers": np.zeros((3, 2))},
+        {"odd": np.full((2, 2, 2, 4, 4), np.nan)},
+        {"one": np.array(["a", "b"], dtype=object)},
+    ],
+)
 def test_any_store_has_a_preview(tmp_path, content):
     dataset = StoreDataset(filepath=str(tmp_path / "store.h5"))
     dataset.save(StoreContent({}, iter([content] if content else [])))
@@ -76,7 +102,12 @@ def test_any_store_has_a_preview(tmp_path, content):
 
 
 def test_a_network_is_a_table_of_what_it_is(tmp_path):
-    description = {"data_set": "BraTS 2020", "simulated": True, "modalities": ["FLAIR", "T1"], "kept": [{"epoch": 3.0, "validation_dice": float("nan")}]}
+    description = {
+        "data_set": "BraTS 2020",
+        "simulated": True,
+        "modalities": ["FLAIR", "T1"],
+        "kept": [{"epoch": 3.0, "validation_dice": float("nan")}],
+    }
     weights = build("classic_unet", n_filters=4).state_dict()
     dataset = NetworkDataset(filepath=str(tmp_path / "network.safetensors"))
     dataset.save(TrainedNetwork("classic_unet", {"n_filters": 4}, description, (weights,)))
@@ -98,7 +129,11 @@ def test_a_folder_is_a_table_of_its_files_by_kind(tmp_path):
     (tmp_path / "a/b").mkdir(parents=True)
     for name in ("a/1.nii.gz", "a/b/2.nii.gz", "note.v1.txt", "README"):
         (tmp_path / name).write_bytes(b"x" * 500_000)
-    assert FolderDataset(filepath=str(tmp_path)).preview()["data"] == [[".nii.gz", "2", "1.0"], [".txt", "1", "0.5"], ["README", "1", "0.5"]]
+    assert FolderDataset(filepath=str(tmp_path)).preview()["data"] == [
+        [".nii.gz", "2", "1.0"],
+        [".txt", "1", "0.5"],
+        ["README", "1", "0.5"],
+    ]
 
 
 def test_a_report_keeps_its_words_where_kedro_viz_reads_markdown(tmp_path):

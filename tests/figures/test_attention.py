@@ -16,5 +16,7 @@ def test_the_range_below_a_map_is_that_of_the_window(rng):
     maps = np.full((1, 1, 16, 16), np.nan, np.float32)
     maps[..., 4:, :] = 0.25
     maps[..., 8, 8] = 0.75
-    figure = draw_maps(rng.random((1, 16, 16)).astype(np.float32), np.zeros((1, 16, 16), np.uint8), maps, ["a"], ["gates.0"], "x")
+    figure = draw_maps(
+        rng.random((1, 16, 16)).astype(np.float32), np.zeros((1, 16, 16), np.uint8), maps, ["a"], ["gates.0"], "x"
+    )
     assert figure.axes[1].get_xlabel() == "0.25 to 0.75"

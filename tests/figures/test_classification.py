@@ -15,7 +15,9 @@ def test_figures_show_what_is_there(rng):
     log = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.5], "validation_loss": [1.1, 0.7]})
     log = log.assign(validation_accuracy=[0.4, 0.8], validation_macro_f1=[0.3, 0.8], validation_likelihood=[0.3, 0.5])
     save(figures.draw_curves(log, 1, "t"))
-    confusion = figures.draw_confusion({"one": np.array([[3, 1], [0, 0]]), "two": np.array([[1, 0], [0, 1]])}, ["a", "b"], "t")
+    confusion = figures.draw_confusion(
+        {"one": np.array([[3, 1], [0, 0]]), "two": np.array([[1, 0], [0, 1]])}, ["a", "b"], "t"
+    )
     assert [text.get_text() for text in confusion.axes[0].texts] == ["3", "1", "0", "0"]
     save(confusion)
     save(figures.draw_reliability({"x": pd.DataFrame({"confidence": [0.5], "accuracy": [0.4], "images": [9]})}, "t"))
@@ -33,8 +35,15 @@ def test_figures_show_what_is_there(rng):
 
 
 def test_comparison_has_a_point_for_each_network_and_test_set():
-    rows = [(n, s, m, 0.5, 0.4, 0.6, 10) for n in ("a", "b") for s in ("official", "deduplicated") for m in ("accuracy", "macro_f1")]
-    figure = figures.draw_comparison(pd.DataFrame(rows, columns=["network", "test_set", "metric", "value", "low", "high", "images"]), "t")
+    rows = [
+        (n, s, m, 0.5, 0.4, 0.6, 10)
+        for n in ("a", "b")
+        for s in ("official", "deduplicated")
+        for m in ("accuracy", "macro_f1")
+    ]
+    figure = figures.draw_comparison(
+        pd.DataFrame(rows, columns=["network", "test_set", "metric", "value", "low", "high", "images"]), "t"
+    )
     assert [len(axes.containers) for axes in figure.axes] == [2, 2]
     save(figure)
 

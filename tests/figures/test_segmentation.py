@@ -40,7 +40,15 @@ def test_figures_can_be_drawn_with_nothing_found(rng):
 
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_curves_and_scores(epochs):
-    log = pd.DataFrame({"epoch": range(1, epochs + 1), "train_loss": 0.5, "validation_loss": 0.6, "validation_dice": 0.1, "validation_dice_WT": 0.2})
+    log = pd.DataFrame(
+        {
+            "epoch": range(1, epochs + 1),
+            "train_loss": 0.5,
+            "validation_loss": 0.6,
+            "validation_dice": 0.1,
+            "validation_dice_WT": 0.2,
+        }
+    )
     figure = draw_curves(log, [epochs], "title")
     assert png(figure)
     assert [line.get_label() for line in figure.axes[1].lines] == ["WT", f"kept: {epochs}"]

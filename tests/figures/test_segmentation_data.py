@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brain_tumor.figures.segmentation_data import BAND, animate_patient, draw_heights, draw_histograms, draw_montage, draw_patients
+from brain_tumor.figures.segmentation_data import (
+    BAND,
+    animate_patient,
+    draw_heights,
+    draw_histograms,
+    draw_montage,
+    draw_patients,
+)
 
 
 @pytest.fixture
@@ -17,7 +24,15 @@ def slices(rng):
 def test_figures_show_what_is_there_and_survive_what_is_not(slices):
     """A tissue without a pixel, patients of unknown grade."""
     patients = pd.DataFrame({"grade": ["HGG", ""], "A_ml": [0.0, 30.0], "B_ml": [2.0, 400.0], "C_ml": [0.0, 0.0]})
-    index = pd.DataFrame({"slice": [3, 4, 4, 9], "left_out": ["", "", "", "no brain"], "A_pixels": [0, 5, 7, 0], "B_pixels": [1, 0, 0, 0], "C_pixels": 0})
+    index = pd.DataFrame(
+        {
+            "slice": [3, 4, 4, 9],
+            "left_out": ["", "", "", "no brain"],
+            "A_pixels": [0, 5, 7, 0],
+            "B_pixels": [1, 0, 0, 0],
+            "C_pixels": 0,
+        }
+    )
     image, labels = slices
     tissues = ["A", "B", "C"]
     heights = draw_heights(index, tissues, "t")
@@ -25,7 +40,12 @@ def test_figures_show_what_is_there_and_survive_what_is_not(slices):
     assert drawn == {"A": [0, 2], "B": [1, 0], "C": [0, 0]}
     grades = draw_patients(patients, tissues, "t")
     assert [text.get_text() for text in grades.axes[0].get_xticklabels()] == ["HGG", "not known"]
-    for figure in (heights, grades, draw_histograms(image, labels, list("wxyz"), tissues, "t"), draw_montage(image, labels, list("abcde"), "t")):
+    for figure in (
+        heights,
+        grades,
+        draw_histograms(image, labels, list("wxyz"), tissues, "t"),
+        draw_montage(image, labels, list("abcde"), "t"),
+    ):
         figure.savefig(io.BytesIO(), dpi=30)
 
 

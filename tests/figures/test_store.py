@@ -20,7 +20,12 @@ def test_slices_show_every_modality_and_their_labels(rng):
     labels = np.zeros((2, 6, 6), np.uint8)
     labels[1, 5, 0] = 2
     arrays = {"image": rng.normal(size=(2, 2, 6, 6)).astype(np.float16), "labels": labels}
-    description = {"data_set": "BraTS 2020", "modalities": ["FLAIR", "T1"], "tissues": ["NCR", "ED", "ET"], "simulated": True}
+    description = {
+        "data_set": "BraTS 2020",
+        "modalities": ["FLAIR", "T1"],
+        "tissues": ["NCR", "ED", "ET"],
+        "simulated": True,
+    }
     figure = draw_store(rows, arrays, description)
     assert figure.get_suptitle() == "BraTS 2020, SIMULATED"
     assert words(figure) == ({"FLAIR", "T1", "labels"}, {"p1\nslice 7", "p2\nslice 8"})
@@ -45,7 +50,9 @@ def test_probabilities_are_black_for_nothing_and_nearly_white_for_one():
 
 def test_numbers_are_written_under_the_names_of_their_classes():
     figure = draw_store(
-        pd.DataFrame({"file": ["Testing/glioma/a.jpg"]}), {"logits": np.array([[0.5, -2.0]])}, {"network": "cnn", "classes": ["glioma", "notumor"]}
+        pd.DataFrame({"file": ["Testing/glioma/a.jpg"]}),
+        {"logits": np.array([[0.5, -2.0]])},
+        {"network": "cnn", "classes": ["glioma", "notumor"]},
     )
     (axes,) = figure.axes
     assert [text.get_text() for text in axes.texts] == ["0.5", "-2"]

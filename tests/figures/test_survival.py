@@ -26,13 +26,27 @@ def png(figure):
 
 
 def curve(label, days, alive):
-    steps = pd.DataFrame({"day": [0.0, *days], "alive": [1.0, *alive], "low": [1.0, *(0.8 * np.array(alive))], "high": 1.0})
+    steps = pd.DataFrame(
+        {"day": [0.0, *days], "alive": [1.0, *alive], "low": [1.0, *(0.8 * np.array(alive))], "high": 1.0}
+    )
     return Curve(label, steps, np.array(days), np.array([True] * (len(days) - 1) + [False]))
 
 
 def test_curves_count_who_is_at_risk_and_say_the_median():
-    low, middle, high = curve("low", [200.0, 400.0], [0.9, 0.8]), curve("middle", [100.0, 300.0], [0.6, 0.5]), curve("high", [50.0, 90.0], [0.4, 0.0])
-    figure = png(draw_curves({"all": {"age": [low, middle, high], "shape": [low, middle, high]}, "GTR": {"age": [low, middle, high], "shape": [low] * 3}}, "t"))
+    low, middle, high = (
+        curve("low", [200.0, 400.0], [0.9, 0.8]),
+        curve("middle", [100.0, 300.0], [0.6, 0.5]),
+        curve("high", [50.0, 90.0], [0.4, 0.0]),
+    )
+    figure = png(
+        draw_curves(
+            {
+                "all": {"age": [low, middle, high], "shape": [low, middle, high]},
+                "GTR": {"age": [low, middle, high], "shape": [low] * 3},
+            },
+            "t",
+        )
+    )
     legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert legend == ["low: median not reached", "middle: median 300 days", "high: median 50 days"]
     at_risk = [text.get_text() for text in figure.axes[2].texts]
@@ -41,7 +55,10 @@ def test_curves_count_who_is_at_risk_and_say_the_median():
 
 def test_expected_days_of_the_dead_and_the_living(rng):
     days, expected = rng.uniform(20, 900, 12), rng.uniform(100, 500, 12)
-    all_dead, some = Scatter(expected, days, np.ones(12, bool), "Cox"), Scatter(expected, days, np.arange(12) > 3, "linear")
+    all_dead, some = (
+        Scatter(expected, days, np.ones(12, bool), "Cox"),
+        Scatter(expected, days, np.arange(12) > 3, "linear"),
+    )
     figure = png(draw_expected({"all": {"a": all_dead, "b": some}}, (300, 450), "t"))
     assert [len(axes.collections) for axes in figure.axes] == [1, 2]
     assert [len(c.get_offsets()) for c in figure.axes[1].collections] == [8, 4]
@@ -49,18 +66,40 @@ def test_expected_days_of_the_dead_and_the_living(rng):
 
 def test_models_chance_and_importances():
     rows = [
-        {"cohort": c, "model": m, "features": f, "metric": metric, "value": 0.6, "low": 0.5, "high": 0.7, "patients": 40}
+        {
+            "cohort": c,
+            "model": m,
+            "features": f,
+            "metric": metric,
+            "value": 0.6,
+            "low": 0.5,
+            "high": 0.7,
+            "patients": 40,
+        }
         for c in ("all", "GTR")
         for m, f in (("median", "nothing"), ("linear", "age"), ("Cox", "age + shape"))
         for metric in LABELS
     ]
     figure = png(draw_models(pd.DataFrame(rows), LABELS, ("linear", "age"), "t"))
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["Cox, age + shape", "linear, age"]
-    chance = pd.DataFrame({"cohort": "all", "metric": ["concordance", "spearman"] * 5, "gain": np.linspace(-0.1, 0.02, 10)})
+    chance = pd.DataFrame(
+        {"cohort": "all", "metric": ["concordance", "spearman"] * 5, "gain": np.linspace(-0.1, 0.02, 10)}
+    )
     gains = pd.DataFrame({"cohort": "all", "metric": list(LABELS), "gain": [0.03, -0.01], "p": [0.01, 0.4]})
     figure = png(draw_chance(chance, gains, LABELS, "t"))
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["5 permutations", "true shapes: +0.030, p = 0.010"]
-    importances = pd.DataFrame({"cohort": "all", "feature": list("abcdefghijklmn"), "loss": np.linspace(0.1, -0.01, 14), "low": -0.02, "high": 0.2})
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == [
+        "5 permutations",
+        "true shapes: +0.030, p = 0.010",
+    ]
+    importances = pd.DataFrame(
+        {
+            "cohort": "all",
+            "feature": list("abcdefghijklmn"),
+            "loss": np.linspace(0.1, -0.01, 14),
+            "low": -0.02,
+            "high": 0.2,
+        }
+    )
     assert len(png(draw_importances(importances, "t")).axes[0].get_yticklabels()) == 12
 
 
@@ -72,6 +111,8 @@ def test_calibration():
 
 @pytest.mark.parametrize("count", [0, 3])
 def test_changes_have_a_panel_for_each_feature(count):
-    pairs = pd.DataFrame({"feature": ["a"] * count, "expert": np.arange(count, dtype=float), "predicted": np.arange(count) + 1.0})
+    pairs = pd.DataFrame(
+        {"feature": ["a"] * count, "expert": np.arange(count, dtype=float), "predicted": np.arange(count) + 1.0}
+    )
     figure = png(draw_changes(pairs, {"a": "ml", "b": "cm²"}, "t"))
     assert [axes.get_title() for axes in figure.axes[:2]] == ["a", "b, cm²"]

@@ -30,9 +30,13 @@ def test_a_dead_map_says_nothing(scan):
 def test_what_lies_outside_the_window_does_not_count(scan, rng):
     brain, tumour = scan
     attention = np.where(np.arange(16) < 1, np.nan, brain + rng.normal(0, 2, brain.shape))
-    assert score_map(attention, tumour, brain) == pytest.approx(score_map(attention[..., 1:], tumour[..., 1:], brain[..., 1:]))
+    assert score_map(attention, tumour, brain) == pytest.approx(
+        score_map(attention[..., 1:], tumour[..., 1:], brain[..., 1:])
+    )
     constant = np.where(np.isnan(attention), np.nan, 0.7)
-    assert score_map(constant, tumour, brain) == pytest.approx({"auc_tumour": 0.5, "auc_brain": 0.5, "spread": 0}, abs=1e-6)
+    assert score_map(constant, tumour, brain) == pytest.approx(
+        {"auc_tumour": 0.5, "auc_brain": 0.5, "spread": 0}, abs=1e-6
+    )
 
 
 def test_by_hand():

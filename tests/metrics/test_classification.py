@@ -3,7 +3,15 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sklearn
 
-from brain_tumor.metrics.classification import BINS, calibrate, compare, count_pairs, fit_temperature, score, to_probability
+from brain_tumor.metrics.classification import (
+    BINS,
+    calibrate,
+    compare,
+    count_pairs,
+    fit_temperature,
+    score,
+    to_probability,
+)
 
 CLASSES = ["a", "b", "c", "d"]
 
@@ -27,8 +35,12 @@ def test_scores_are_sklearns(answers):
     assert value["accuracy"] == pytest.approx(sklearn.accuracy_score(label, found))
     assert value["macro_f1"] == pytest.approx(sklearn.f1_score(label, found, average="macro"))
     assert value["roc_auc"] == pytest.approx(sklearn.roc_auc_score(label, probability, multi_class="ovr"))
-    assert value[[f"precision_{name}" for name in CLASSES]].tolist() == pytest.approx(sklearn.precision_score(label, found, average=None))
-    assert value[[f"recall_{name}" for name in CLASSES]].tolist() == pytest.approx(sklearn.recall_score(label, found, average=None))
+    assert value[[f"precision_{name}" for name in CLASSES]].tolist() == pytest.approx(
+        sklearn.precision_score(label, found, average=None)
+    )
+    assert value[[f"recall_{name}" for name in CLASSES]].tolist() == pytest.approx(
+        sklearn.recall_score(label, found, average=None)
+    )
     assert value["confidence"] == pytest.approx(probability.max(1).mean())
     assert (count_pairs(probability, label) == sklearn.confusion_matrix(label, found)).all()
 
@@ -46,7 +58,9 @@ def test_a_class_without_images_is_not_in_the_mean_however_often_it_is_found():
 def test_area_counts_ties_half(answers):
     logits, label = answers
     probability = to_probability(np.round(logits))
-    assert values(probability, label)["value"]["roc_auc"] == pytest.approx(sklearn.roc_auc_score(label, probability, multi_class="ovr"))
+    assert values(probability, label)["value"]["roc_auc"] == pytest.approx(
+        sklearn.roc_auc_score(label, probability, multi_class="ovr")
+    )
 
 
 def test_calibration_error_by_hand():
@@ -70,7 +84,9 @@ def test_intervals_hold_the_value_and_copies_widen_them(answers):
     assert (inner["low"] <= inner["value"]).all()
     assert (inner["value"] <= inner["high"]).all()
     p = table["value"]["accuracy"]
-    assert table["high"]["accuracy"] - table["low"]["accuracy"] == pytest.approx(2 * 1.96 * np.sqrt(p * (1 - p) / 300), rel=0.15)
+    assert table["high"]["accuracy"] - table["low"]["accuracy"] == pytest.approx(
+        2 * 1.96 * np.sqrt(p * (1 - p) / 300), rel=0.15
+    )
     copied = values(np.repeat(probability, 4, axis=0), np.repeat(label, 4), np.repeat(np.arange(300), 4))
     assert copied["value"].to_numpy() == pytest.approx(table["value"].to_numpy())
     assert copied["low"]["accuracy"] == pytest.approx(table["low"]["accuracy"], abs=0.01)
@@ -105,7 +121,10 @@ def test_temperature_of_a_network_that_is_always_right(rng):
 
 
 def test_temperature_by_hand():
-    """Right on two of two images of two classes: each label counts 3/4, so the probability at the temperature is 3/4."""
+    """Right on two of two images of two classes.
+
+    Each label counts 3/4, so the probability at the temperature is 3/4.
+    """
     logits = np.array([[2.0, 0.0], [0.0, 2.0]])
     assert fit_temperature(logits, np.array([0, 1])) == pytest.approx(2 / np.log(3), rel=1e-3)
 

@@ -15,7 +15,9 @@ def test_interval_covers_the_mean_as_often_as_it_says(rng, patients, least):
 def test_interval_is_scipys_with_expanded_percentiles(rng):
     values = rng.random(30)
     level = 1 - 2 * norm.cdf(-np.sqrt(30 / 29) * t.ppf(0.975, 29))
-    theirs = bootstrap((values,), np.mean, confidence_level=level, method="percentile", n_resamples=20_000, rng=rng).confidence_interval
+    theirs = bootstrap(
+        (values,), np.mean, confidence_level=level, method="percentile", n_resamples=20_000, rng=rng
+    ).confidence_interval
     assert interval(values) == pytest.approx((theirs.low, theirs.high), abs=0.006)
 
 

@@ -45,8 +45,15 @@ def test_image_without_a_head():
 def test_means_weigh_an_image_by_how_many_it_stands_for():
     """Class a: a mistake for itself, a right one for three; the second of b has no heat."""
     inside = [0.2, 0.8, 0.6, np.nan]
-    shares = {"inside": inside, "rim": 1 - np.array(inside), "outside": [0.0, 0, 0, np.nan], "inside_flat": [0.4, 0.8, 0.1, 0.4]}
-    looks = pd.DataFrame({"class": list("aabb"), "weight": [1.0, 3, 1, 2], **shares, "rim_flat": 0.1, "outside_flat": 0.2})
+    shares = {
+        "inside": inside,
+        "rim": 1 - np.array(inside),
+        "outside": [0.0, 0, 0, np.nan],
+        "inside_flat": [0.4, 0.8, 0.1, 0.4],
+    }
+    looks = pd.DataFrame(
+        {"class": list("aabb"), "weight": [1.0, 3, 1, 2], **shares, "rim_flat": 0.1, "outside_flat": 0.2}
+    )
     means = mean_shares(looks)
     assert means["inside"].to_dict() == pytest.approx({"a": (0.2 + 3 * 0.8) / 4, "b": 0.6})
     assert means["inside_flat"].to_dict() == pytest.approx({"a": (0.4 + 3 * 0.8) / 4, "b": (0.1 + 2 * 0.4) / 3})

@@ -39,7 +39,15 @@ def counts_of(truth, found, patients):
     ],
 )
 def test_scores_by_hand(counts, dice, iou, accuracy, fpr, fnr, precision, recall):
-    expected = {"dice": dice, "iou": iou, "accuracy": accuracy, "fpr": fpr, "fnr": fnr, "precision": precision, "recall": recall}
+    expected = {
+        "dice": dice,
+        "iou": iou,
+        "accuracy": accuracy,
+        "fpr": fpr,
+        "fnr": fnr,
+        "precision": precision,
+        "recall": recall,
+    }
     assert score(pd.DataFrame([counts], columns=COUNTS)).loc[0].to_dict() == pytest.approx(expected, nan_ok=True)
 
 
@@ -74,7 +82,9 @@ def test_scores_do_not_depend_on_order_or_side(rng):
 
 
 def test_volume_has_mean_median_and_interval_over_patients():
-    scores = pd.DataFrame({"patient": list("abcde"), "target": "WT", "metric": "dice", "value": [0.2, 0.8, 0.9, 0.9, np.nan]})
+    scores = pd.DataFrame(
+        {"patient": list("abcde"), "target": "WT", "metric": "dice", "value": [0.2, 0.8, 0.9, 0.9, np.nan]}
+    )
     (row,) = summarise_patients(scores).to_dict("records")
     assert row["mean"] == pytest.approx(0.7)
     assert row["median"] == pytest.approx(0.85)
@@ -91,7 +101,9 @@ def test_slices_are_averaged_where_there_is_tumour():
     truth[1], found[1] = [[2, 2, 0, 0]], [[2, 0, 0, 0]]  # ED 2/3
     found[2] = [[2, 2, 2, 2]]  # no tumour there: not in the mean
     truth[3], found[3] = [[0, 0, 0, 3]], [[0, 0, 0, 3]]  # tumour, but no ED, and none found: 1
-    summary = summarise_slices(counts_of(truth, found, list("aabb")), ["NCR", "ED", "ET"]).set_index(["target", "metric"])
+    summary = summarise_slices(counts_of(truth, found, list("aabb")), ["NCR", "ED", "ET"]).set_index(
+        ["target", "metric"]
+    )
     assert summary.loc[("ED", "dice"), "mean"] == pytest.approx((1 + 2 / 3 + 1) / 3)
     assert summary.loc[("ED", "dice"), "median"] == 1
     assert summary.loc[("ED", "dice"), "patients"] == 2
@@ -101,10 +113,14 @@ def test_slices_are_averaged_where_there_is_tumour():
 def test_batches_pool_slices_of_patients():
     truth, found = np.zeros((2, 3, 1, 4), np.uint8)
     truth[:2], found[0] = [[2, 2, 0, 0]], [[2, 2, 0, 0]]  # pooled: 2 * 2 / (4 + 2)
-    summary = summarise_batches(counts_of(truth, found, list("abc")), ["NCR", "ED", "ET"]).set_index(["target", "metric"])["mean"]
+    summary = summarise_batches(counts_of(truth, found, list("abc")), ["NCR", "ED", "ET"]).set_index(
+        ["target", "metric"]
+    )["mean"]
     assert summary["ED", "dice"] == pytest.approx(2 / 3)
     assert summary[MEAN, "dice"] == pytest.approx((1 + 2 / 3 + 1) / 3)
-    alone = summarise_batches(counts_of(truth, found, list("abc")), ["NCR", "ED", "ET"], size=1).set_index(["target", "metric"])["mean"]
+    alone = summarise_batches(counts_of(truth, found, list("abc")), ["NCR", "ED", "ET"], size=1).set_index(
+        ["target", "metric"]
+    )["mean"]
     assert alone["ED", "dice"] == pytest.approx((1 + 0 + 1) / 3)
 
 
@@ -112,7 +128,9 @@ def test_comparison_is_paired():
     """A difference that holds in every patient is sure, however much patients differ."""
     values = np.linspace(0.1, 0.9, 20)
     better = values + 0.05 + 0.001 * (-1) ** np.arange(20)
-    one, other = (pd.DataFrame({"patient": range(20), "target": "WT", "metric": "dice", "value": v}) for v in (better, values))
+    one, other = (
+        pd.DataFrame({"patient": range(20), "target": "WT", "metric": "dice", "value": v}) for v in (better, values)
+    )
     (row,) = compare_patients(one, other).to_dict("records")
     assert (row["difference"], row["low"], row["high"]) == pytest.approx((0.05, 0.05, 0.05), abs=0.001)
     assert (row["better"], row["patients"]) == (1, 20)
@@ -124,8 +142,13 @@ def test_labels_from_probabilities():
 
 
 def test_a_rate_that_is_not_defined_is_left_out_of_the_mean():
-    """Of two patients one has no ET, and one false pixel of it: he has no recall, and doesn't pull the mean to a half."""
-    counts = pd.DataFrame({"patient": ["a", "b"], "slice": 0, "target": "ET", "tp": [8, 0], "fp": [0, 1], "fn": [2, 0], "tn": [10, 19]})
+    """Of two patients one has no ET, and one false pixel of it.
+
+    He has no recall, and doesn't pull the mean to a half.
+    """
+    counts = pd.DataFrame(
+        {"patient": ["a", "b"], "slice": 0, "target": "ET", "tp": [8, 0], "fp": [0, 1], "fn": [2, 0], "tn": [10, 19]}
+    )
     summary = summarise_patients(score_patients(counts)).set_index("metric")
     assert summary.loc["recall", ["mean", "patients"]].tolist() == [0.8, 1]
     assert summary.loc["fnr", ["mean", "patients"]].tolist() == pytest.approx([0.2, 1])

@@ -29,7 +29,9 @@ ONCE = np.ones((1, 5))
 
 def expected(days, observed, guess, risk=None):
     guess = np.atleast_2d(np.asarray(guess, float))
-    return Expected(np.asarray(days, float), np.asarray(observed, bool), guess, -guess if risk is None else np.atleast_2d(risk))
+    return Expected(
+        np.asarray(days, float), np.asarray(observed, bool), guess, -guess if risk is None else np.atleast_2d(risk)
+    )
 
 
 @pytest.fixture
@@ -103,7 +105,9 @@ def test_bootstrap_interval_covers_the_truth_as_often_as_it_says(rng):
     for _ in range(120):
         risk = rng.normal(size=80)
         days = np.exp(-r * risk + np.sqrt(1 - r**2) * rng.normal(size=80))
-        low, high = percentiles(score(Expected(days, np.ones(80, bool), days[None], risk[None]), 300)["concordance"].to_numpy()[1:], 80)
+        low, high = percentiles(
+            score(Expected(days, np.ones(80, bool), days[None], risk[None]), 300)["concordance"].to_numpy()[1:], 80
+        )
         covered.append(low <= 0.5 + np.arcsin(r) / np.pi <= high)
     assert 0.88 <= np.mean(covered) <= 1
 
@@ -113,7 +117,9 @@ def test_corrected_interval_by_hand():
     mean, low, high = corrected_interval(differences)
     half = stats.t.ppf(0.975, 5) * np.std(differences, ddof=1) * np.sqrt(1 / 6 + 1 / 2)
     assert (mean, low, high) == pytest.approx((2.5, 2.5 - half, 2.5 + half))
-    assert corrected_interval(np.array([[1.0, np.nan, 3], [2, 3, 4]]))[0] == pytest.approx(2.6)  # a fold in which nothing is ordered says nothing
+    assert corrected_interval(np.array([[1.0, np.nan, 3], [2, 3, 4]]))[0] == pytest.approx(
+        2.6
+    )  # a fold in which nothing is ordered says nothing
     assert np.isnan(corrected_interval(np.full((2, 3), np.nan))).all()
 
 
@@ -143,7 +149,9 @@ def test_calibration_sees_what_is_too_hopeful(rng):
     groups = calibrate(true, days, observed, 365, 5)
     assert groups["patients"].tolist() == [120] * 5
     assert ((groups["low"] <= groups["expected"]) & (groups["expected"] <= groups["high"])).sum() >= 4
-    assert (calibrate(hopeful, days, observed, 365, 5)["high"] < calibrate(hopeful, days, observed, 365, 5)["expected"]).all()
+    assert (
+        calibrate(hopeful, days, observed, 365, 5)["high"] < calibrate(hopeful, days, observed, 365, 5)["expected"]
+    ).all()
 
 
 def test_d_calibration(rng):

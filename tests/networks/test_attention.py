@@ -5,7 +5,10 @@ from brain_tumor.networks import build
 from brain_tumor.networks.attention import attentions, levelled, outputs, watch
 from brain_tumor.networks.residual_attention_unet import SelfAttention
 
-SIZES = {"attention_unet": [8, 16, 32, 64], "residual_attention_unet": [32, 16, 8, 16, 32]}  # of a slice of 64 x 64, in the order of definition
+SIZES = {
+    "attention_unet": [8, 16, 32, 64],
+    "residual_attention_unet": [32, 16, 8, 16, 32],
+}  # of a slice of 64 x 64, in the order of definition
 
 
 @pytest.fixture(params=SIZES)
@@ -74,7 +77,9 @@ def test_cells_stay_in_their_places_where_a_side_is_no_multiple():
     small, block = torch.randn(1, 2, 3, 4), SelfAttention(8)
     whole, cut = (block._spread(small, torch.zeros(1, 2, 12, width)) for width in (16, 14))
     assert torch.equal(cut, whole[..., :14])
-    assert torch.equal(whole, torch.nn.functional.interpolate(small, size=(12, 16), mode="bilinear", align_corners=False))
+    assert torch.equal(
+        whole, torch.nn.functional.interpolate(small, size=(12, 16), mode="bilinear", align_corners=False)
+    )
 
 
 def test_cells_at_the_edge_of_sides_that_are_no_multiple():

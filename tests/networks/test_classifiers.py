@@ -55,12 +55,20 @@ def test_evaluation_does_not_mix_a_batch_and_drops_nothing(network):
 
 
 def test_images_of_another_size_are_refused(network):
-    with pytest.raises(ValueError, match="built for images of 96x96, got 128x96; build it with image_size=128, or prepare images of 96"):
+    with pytest.raises(
+        ValueError, match="built for images of 96x96, got 128x96; build it with image_size=128, or prepare images of 96"
+    ):
         network(torch.randn(1, 1, 128, 96))
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("cnn", "at least 69, got 60"), ("alexnet", "at least 69"), ("vgg16", "multiple of 32"), ("vit", "multiple of patch")]
+    ("name", "words"),
+    [
+        ("cnn", "at least 69, got 60"),
+        ("alexnet", "at least 69"),
+        ("vgg16", "multiple of 32"),
+        ("vit", "multiple of patch"),
+    ],
 )
 def test_sizes_that_cannot_be_built_are_refused(name, words):
     with pytest.raises(ValueError, match=words):
@@ -69,7 +77,9 @@ def test_sizes_that_cannot_be_built_are_refused(name, words):
 
 def test_trained_network_gives_back_its_logits(name, network, tmp_path):
     sizes = {"in_channels": 1, "image_size": 96, **SMALL[name]}
-    write_network(tmp_path / "a.safetensors", TrainedNetwork(name, sizes, {"classes": ["cat"]}, (network.state_dict(),)))
+    write_network(
+        tmp_path / "a.safetensors", TrainedNetwork(name, sizes, {"classes": ["cat"]}, (network.state_dict(),))
+    )
     x = torch.randn(2, 1, 96, 96)
     assert torch.equal(read_network(tmp_path / "a.safetensors").module()(x), network.eval()(x))
 
@@ -84,9 +94,14 @@ def test_attention_of_the_transformer_is_a_share_of_every_token():
     first = network.layers[0]
     z = network.norm(network.embed(x))
     query, key = (
-        torch.nn.functional.linear(z, w, b) for w, b in zip(first.self_attn.in_proj_weight.chunk(3)[:2], first.self_attn.in_proj_bias.chunk(3)[:2], strict=True)
+        torch.nn.functional.linear(z, w, b)
+        for w, b in zip(
+            first.self_attn.in_proj_weight.chunk(3)[:2], first.self_attn.in_proj_bias.chunk(3)[:2], strict=True
+        )
     )
-    by_hand = torch.stack([(q @ k.mT / 8**0.5).softmax(-1) for q, k in zip(query.split(8, -1), key.split(8, -1), strict=True)]).mean(0)
+    by_hand = torch.stack(
+        [(q @ k.mT / 8**0.5).softmax(-1) for q, k in zip(query.split(8, -1), key.split(8, -1), strict=True)]
+    ).mean(0)
     assert torch.allclose(maps[:, 0], by_hand, atol=1e-5)
 
 

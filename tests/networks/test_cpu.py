@@ -11,12 +11,18 @@ from brain_tumor.networks.cpu import DepthwiseConv2d, GroupNorm, Mish, Perceptro
 
 @needs_bf16
 @pytest.mark.parametrize("channels", [4, 16, 24])
-@pytest.mark.parametrize("make", [lambda n: DepthwiseConv2d(n, 7), lambda n: Perceptron(nn.Conv2d(n, 40, 1), nn.ReLU(), nn.Conv2d(40, 8, 1))])
+@pytest.mark.parametrize(
+    "make", [lambda n: DepthwiseConv2d(n, 7), lambda n: Perceptron(nn.Conv2d(n, 40, 1), nn.ReLU(), nn.Conv2d(40, 8, 1))]
+)
 def test_fast_gradients_are_the_plain_ones(make, channels):
     """In bf16, no further from fp32 than torch's own bf16 is, but for chance; in fp32 they are torch's."""
     torch.manual_seed(0)
     fast = make(channels)
-    plain = nn.Sequential(*fast) if isinstance(fast, Perceptron) else nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
+    plain = (
+        nn.Sequential(*fast)
+        if isinstance(fast, Perceptron)
+        else nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
+    )
     plain.load_state_dict(fast.state_dict())
     x = torch.randn(3, channels, 20, 12).contiguous(memory_format=torch.channels_last).requires_grad_()
     gradient = torch.randn(3, 8 if isinstance(fast, Perceptron) else channels, 20, 12)
@@ -37,7 +43,12 @@ def test_fast_gradients_are_the_plain_ones(make, channels):
 def test_fast_group_norm_is_group_norm(channels, groups, mean):
     """Off fp64 by what bf16 rounds; in fp32 it is torch's."""
     torch.manual_seed(0)
-    x = (mean + 2 * torch.randn(3, channels, 40, 24)).bfloat16().contiguous(memory_format=torch.channels_last).requires_grad_()
+    x = (
+        (mean + 2 * torch.randn(3, channels, 40, 24))
+        .bfloat16()
+        .contiguous(memory_format=torch.channels_last)
+        .requires_grad_()
+    )
     gradient = torch.randn_like(x)
     fast = GroupNorm(groups, channels)
     for parameter in fast.parameters():
@@ -50,7 +61,9 @@ def test_fast_group_norm_is_group_norm(channels, groups, mean):
         found = fast(x)
     assert "_GroupNorm" in type(found.grad_fn).__name__
     expected = torch.autograd.grad(truth, [at, *exact.parameters()], gradient.double())
-    for one, other in zip((found, *torch.autograd.grad(found, [x, *fast.parameters()], gradient)), (truth, *expected), strict=True):
+    for one, other in zip(
+        (found, *torch.autograd.grad(found, [x, *fast.parameters()], gradient)), (truth, *expected), strict=True
+    ):
         assert (one.double() - other).norm() < 0.01 * other.norm()
     assert torch.equal(fast(x.float()), nn.functional.group_norm(x.float(), groups, fast.weight, fast.bias))
 
@@ -74,7 +87,9 @@ def test_fast_mish_is_mish(shape):
 def test_weighing_is_a_product(channels):
     x, weight = torch.randn(2, channels, 6, 4, requires_grad=True), torch.rand(2, 1, 6, 4, requires_grad=True)
     gradient = torch.randn_like(x)
-    for one, other in zip(*([y, *torch.autograd.grad(y, [x, weight], gradient)] for y in (weigh(x, weight), x * weight)), strict=True):
+    for one, other in zip(
+        *([y, *torch.autograd.grad(y, [x, weight], gradient)] for y in (weigh(x, weight), x * weight)), strict=True
+    ):
         assert torch.allclose(one, other, atol=1e-6)
 
 
@@ -92,7 +107,9 @@ def test_what_a_processor_computes_is_found_wherever_it_is_asked(monkeypatch):
             assert found.__wrapped__() == plain
 
     def refuse(*_):
-        raise RuntimeError("mkldnn_convolution: bf16 path needs the cpu support avx_ne_convert or avx512bw, avx512vl and avx512dq")
+        raise RuntimeError(
+            "mkldnn_convolution: bf16 path needs the cpu support avx_ne_convert or avx512bw, avx512vl and avx512dq"
+        )
 
     monkeypatch.setattr(torch, "mkldnn_convolution", refuse)
     monkeypatch.setattr(cpu, "_convolve_relu", refuse)

@@ -23,7 +23,9 @@ def network(request):
     return build(request.param, n_filters=8)
 
 
-@pytest.mark.parametrize(("name", "n_filters", "count"), [(n, f, c) for n, counts in PARAMETERS.items() for f, c in counts.items()])
+@pytest.mark.parametrize(
+    ("name", "n_filters", "count"), [(n, f, c) for n, counts in PARAMETERS.items() for f, c in counts.items()]
+)
 def test_parameter_counts_are_the_references(name, n_filters, count):
     assert sum(p.numel() for p in build(name, n_filters=n_filters).parameters()) == count
 
@@ -51,7 +53,12 @@ def test_gives_logits_of_the_inputs_size(network):
 
 def test_channels_follow_the_data_set():
     for name in SEGMENTATION:
-        assert build(name, in_channels=3, out_channels=1, n_filters=8)(torch.randn(1, 3, 32, 32)).shape == (1, 1, 32, 32)
+        assert build(name, in_channels=3, out_channels=1, n_filters=8)(torch.randn(1, 3, 32, 32)).shape == (
+            1,
+            1,
+            32,
+            32,
+        )
 
 
 def test_every_parameter_gets_a_gradient(network):
@@ -95,13 +102,18 @@ def test_upsampling_is_torchs():
     assert torch.equal(upsample(x), plain)
     gradient = torch.randn_like(plain)
     found, expected = (torch.autograd.grad(y, x, gradient)[0] for y in (upsample(x), plain))
-    assert torch.allclose(found, expected, atol=1e-5)  # sums of up to nine products, in another order where channels come last
+    assert torch.allclose(
+        found, expected, atol=1e-5
+    )  # sums of up to nine products, in another order where channels come last
 
 
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=needs_bf16)])
 @pytest.mark.parametrize("name", SEGMENTATION)
 def test_narrow_networks_learn_from_large_slices(name, precision):
-    """torch 2.13's gradient of a 1x1 convolution with stride 2 and fewer than 16 channels corrupts memory: the process dies at 64 x 64."""
+    """torch 2.13's gradient of a 1x1 convolution with stride 2 and fewer than 16 channels corrupts memory.
+
+    The process dies at 64 x 64.
+    """
     device = Device("cpu", {"fp32": "32-true", "bf16": "bf16-mixed"}[precision])
     network = device.place(build(name, n_filters=8))
     for _ in range(3):

@@ -41,8 +41,21 @@ def test_comparison_is_tidy_and_holds_every_score(finished):
     assert list(table.columns) == ["network", "parameters", "test_set", "metric", "value", "low", "high", "images"]
     assert list(table["network"].unique()) == NETWORKS
     assert table.groupby("test_set")["images"].unique().to_dict() == {"official": [28], "deduplicated": [28]}
-    wanted = {"accuracy", "macro_f1", "roc_auc", "confidence", "calibration_error", "temperature", "confidence_scaled", "calibration_error_scaled"}
-    wanted |= {f"{metric}_{name}" for metric in ("precision", "recall") for name in ("glioma", "meningioma", "notumor", "pituitary")}
+    wanted = {
+        "accuracy",
+        "macro_f1",
+        "roc_auc",
+        "confidence",
+        "calibration_error",
+        "temperature",
+        "confidence_scaled",
+        "calibration_error_scaled",
+    }
+    wanted |= {
+        f"{metric}_{name}"
+        for metric in ("precision", "recall")
+        for name in ("glioma", "meningioma", "notumor", "pituitary")
+    }
     assert (table.groupby(["network", "test_set"])["metric"].agg(set) == wanted).all()
     differences = pd.read_csv(finished / "data/08_reporting/classification/differences.csv")
     assert len(differences) == 6
@@ -65,7 +78,9 @@ def test_scores_are_those_of_the_predictions_on_disk(finished, name):
 
 
 def test_looks_are_of_test_images_without_copies(finished):
-    splits = pd.read_csv(finished / "data/05_model_input/classification/splits.csv", keep_default_na=False).set_index("file")
+    splits = pd.read_csv(finished / "data/05_model_input/classification/splits.csv", keep_default_na=False).set_index(
+        "file"
+    )
     for name in NETWORKS:
         looks = pd.read_csv(finished / f"data/08_reporting/classification/{name}/looks.csv")
         assert splits.loc[looks["file"], "deduplicated_test"].all()
@@ -92,8 +107,19 @@ def test_explained_images_stand_for_the_test_set(rng, mistakes, kept):
 
 def test_report_weighs_right_and_wrong_images_as_the_test_set_does():
     """A mistake with more heat outside than a flat map stands for itself, right images for nine each, one of them without heat."""
-    looks = pd.DataFrame({"class": "a", "found": list("baaa"), "weight": [1.0, 9, 9, 9], "inside": [0.7, 0.9, 0.9, np.nan], "inside_flat": 0.8})
-    assert _elsewhere({"cnn": looks}) == "cnn has less of its heat inside the head than a flat map in 3.6% of the test images, and none anywhere in 32.1%."
+    looks = pd.DataFrame(
+        {
+            "class": "a",
+            "found": list("baaa"),
+            "weight": [1.0, 9, 9, 9],
+            "inside": [0.7, 0.9, 0.9, np.nan],
+            "inside_flat": 0.8,
+        }
+    )
+    assert _elsewhere({"cnn": looks}) == (
+        "cnn has less of its heat inside the head than a flat map in 3.6% of the test images, and none "
+        "anywhere in 32.1%."
+    )
 
 
 def test_network_file_says_what_it_needs(finished):
@@ -111,9 +137,14 @@ def test_temperature_is_fitted_to_what_the_pipeline_answers_on_validation_images
     temperature = network.description["temperature"]
     scores = pd.read_csv(data / "08_reporting/classification/cnn/scores.csv")
     assert scores.loc[scores["metric"] == "temperature", "value"].tolist() == pytest.approx([temperature] * 2)
-    images, splits = Store(data / "03_primary/classification/images.h5"), pd.read_csv(data / "05_model_input/classification/splits.csv")
+    images, splits = (
+        Store(data / "03_primary/classification/images.h5"),
+        pd.read_csv(data / "05_model_input/classification/splits.csv"),
+    )
     rows = np.flatnonzero(images.rows["file"].isin(splits.loc[splits["split"] == "validation", "file"]))
-    logits = np.concatenate(list(find_logits(network, images, rows, choose_device(EngineSettings(device="cpu", precision="fp32")))))
+    logits = np.concatenate(
+        list(find_logits(network, images, rows, choose_device(EngineSettings(device="cpu", precision="fp32"))))
+    )
     assert temperature == pytest.approx(fit_temperature(logits, images.read(rows, "label")[0].astype(int)), rel=1e-3)
     assert abs(temperature - 1) > 0.01
 
@@ -124,8 +155,17 @@ def test_report_needs_nothing_else_and_says_simulated(finished):
     pictures = report.count("data:image/png;base64,")
     assert pictures == report.count('alt="') >= 6 * len(NETWORKS)
     assert report.count('<svg class="plot"') == 1 + len(NETWORKS)
-    settings = dict(re.findall(r"<tr><td[^>]*>([\w.]+)</td><td[^>]*>([^<]*)</td></tr>", report.split('id="settings-and-versions"')[1]))
-    assert {"recipe.epochs": "2", "recipe.augmentation.flip": "0.5", "cnn.sizes.n_filters": "6", "vgg16.sizes.hidden": "16"}.items() <= settings.items()
+    settings = dict(
+        re.findall(
+            r"<tr><td[^>]*>([\w.]+)</td><td[^>]*>([^<]*)</td></tr>", report.split('id="settings-and-versions"')[1]
+        )
+    )
+    assert {
+        "recipe.epochs": "2",
+        "recipe.augmentation.flip": "0.5",
+        "cnn.sizes.n_filters": "6",
+        "vgg16.sizes.hidden": "16",
+    }.items() <= settings.items()
     assert "cnn.epochs" not in settings
     assert 'src="http' not in report
     assert "28 simulated test images without copies" in report
@@ -137,13 +177,19 @@ def test_model_card_has_the_numbers_of_the_tables(finished):
     card = (reporting / "model_card.md").read_text()
     scores = pd.read_csv(reporting / "comparison.csv").set_index(["test_set", "network", "metric"]).sort_index()
     for test_set in ("official", "deduplicated"):
-        for name, parameters, *shown in rows_of(card, f"Scores and 95 % intervals on the {test_set} test set, 28 images")[1:]:
+        for name, parameters, *shown in rows_of(
+            card, f"Scores and 95 % intervals on the {test_set} test set, 28 images"
+        )[1:]:
             own = scores.loc[(test_set, name)].loc[["accuracy", "macro_f1", "roc_auc"]]
             assert parameters == f"{own['parameters'].iloc[0]:,}"
-            interval = {name: f" ({row['low']:.3f} to {row['high']:.3f})" for name, row in own.dropna(subset="low").iterrows()}
+            interval = {
+                name: f" ({row['low']:.3f} to {row['high']:.3f})" for name, row in own.dropna(subset="low").iterrows()
+            }
             assert shown == [f"{row['value']:.3f}{interval.get(name, '')}" for name, row in own.iterrows()]
     for name in NETWORKS:
-        for kind, _, recall in rows_of(card, f"{name}: precision and recall of each class on the deduplicated test set")[1:]:
+        for kind, _, recall in rows_of(
+            card, f"{name}: precision and recall of each class on the deduplicated test set"
+        )[1:]:
             assert recall.startswith(f"{scores.loc[('deduplicated', name, f'recall_{kind}'), 'value']:.3f}")
     splits = pd.read_csv(finished / "data/05_model_input/classification/splits.csv", keep_default_na=False)
     sets = {row[0]: sum(map(int, row[1:])) for row in rows_of(card, "Images of each class in each set")[1:]}
@@ -165,16 +211,38 @@ def test_settings_that_do_not_match_the_store_are_refused(finished, tmp_path):
 
 def test_test_images_that_all_have_a_copy_are_refused_before_training(finished, tmp_path):
     images = Store(finished / "data/03_primary/classification/images.h5")
-    splits = pd.read_csv(finished / "data/05_model_input/classification/splits.csv", keep_default_na=False).assign(deduplicated_test=False)
-    with pytest.raises(ValueError, match=r"no copy is learned from, got none of 28; set `data_classification\.split\.policy` to deduplicated"):
-        train_network(images, splits, Checkpoints(tmp_path), ExperimentSettings(network="cnn"), ClassificationRecipe(), EngineSettings())
+    splits = pd.read_csv(finished / "data/05_model_input/classification/splits.csv", keep_default_na=False).assign(
+        deduplicated_test=False
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"no copy is learned from, got none of 28; set `data_classification\.split\.policy` to deduplicated",
+    ):
+        train_network(
+            images,
+            splits,
+            Checkpoints(tmp_path),
+            ExperimentSettings(network="cnn"),
+            ClassificationRecipe(),
+            EngineSettings(),
+        )
 
 
 def test_a_network_that_learned_from_other_sets_is_refused(finished, project, images):
     """As when the policy changes, and only what comes after training is run."""
     shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
-    run(project, "data_engineering", classification_source=str(images), data_classification={"split": {"policy": "official"}})
-    with pytest.raises(ValueError, match="cnn learned from other images than the sets name now, perhaps from copies of test images; train it again"):
+    run(
+        project,
+        "data_engineering",
+        classification_source=str(images),
+        data_classification={"split": {"policy": "official"}},
+    )
+    with pytest.raises(
+        ValueError,
+        match=(
+            "cnn learned from other images than the sets name now, perhaps from copies of test images; train it again"
+        ),
+    ):
         run(project, "classification", node_names=["classification.cnn.predict_images"])
 
 
@@ -189,7 +257,9 @@ def test_a_network_of_other_images_is_refused(finished):
     require_unseen(network, store, splits)
     require_unseen(network, store, splits.replace({"split": {"validation": "train"}}))  # it knows both
     stretched = replace(network, description=network.description | {"fit": "stretch"})
-    with pytest.raises(ValueError, match="cnn learned from images whose fit was stretch, but it is pad now; train it again"):
+    with pytest.raises(
+        ValueError, match="cnn learned from images whose fit was stretch, but it is pad now; train it again"
+    ):
         require_unseen(stretched, store, splits)
     about = {key: value for key, value in network.description.items() if key != "learned_images"}
     with pytest.raises(ValueError, match="the file of cnn doesn't say which images it learned from"):
@@ -222,7 +292,9 @@ def test_predictions_of_other_test_images_are_refused(finished, project):
     first = splits.index[splits["split"] == "test"][0]
     splits.loc[first, "split"] = ""
     splits.to_csv(project / "data/05_model_input/classification/splits.csv", index=False)
-    with pytest.raises(ValueError, match=r"has predictions of 28 images, which aren't the 27 test images of the sets; predict again"):
+    with pytest.raises(
+        ValueError, match=r"has predictions of 28 images, which aren't the 27 test images of the sets; predict again"
+    ):
         run(project, "classification", node_names=["classification.cnn.score_images"])
 
 

@@ -13,7 +13,16 @@ from brain_tumor.data.images.duplicates import CopySettings
 from brain_tumor.data.simulation.images import PLANTED
 from brain_tumor.reporting.data_classification.report import _neighbours, count_planted
 
-STEPS = ("index_images", "compare_images", "group_copies", "prepare_images", "split_images", "draw_data", "write_data_report", "write_data_sheet")
+STEPS = (
+    "index_images",
+    "compare_images",
+    "group_copies",
+    "prepare_images",
+    "split_images",
+    "draw_data",
+    "write_data_report",
+    "write_data_sheet",
+)
 NODES = [f"data_classification.{name}" for name in STEPS]
 
 
@@ -38,7 +47,9 @@ def test_audit_finds_every_planted_copy_and_nothing_else(finished, images):
     assert set(duplicates["file"]) == {*planted["file"], *planted["copy_of"]}
     assert duplicates["group"].nunique() == planted["copy_of"].nunique()
     assert not duplicates["conflict"].any()
-    assert set(duplicates.loc[duplicates["identical"], "file"]) == set(planted.loc[planted["how"] == "identical", ["file", "copy_of"]].to_numpy().ravel())
+    assert set(duplicates.loc[duplicates["identical"], "file"]) == set(
+        planted.loc[planted["how"] == "identical", ["file", "copy_of"]].to_numpy().ravel()
+    )
 
 
 def test_report_says_what_the_audit_found(finished):
@@ -71,7 +82,10 @@ def test_data_sheet_has_the_numbers_of_the_tables(finished):
     splits = pd.read_csv(finished / "data/05_model_input/classification/splits.csv", keep_default_na=False)
     index = pd.read_csv(finished / "data/02_intermediate/classification/index.csv", keep_default_na=False)
     duplicates = pd.read_csv(finished / "data/08_reporting/classification/duplicates.csv")
-    assert f"{len(index)} images of 4 classes are in use; 0 files are left out; {len(duplicates)} images have copies." in sheet
+    assert (
+        f"{len(index)} images of 4 classes are in use; 0 files are left out; {len(duplicates)} images have copies."
+        in sheet
+    )
     sets = {row[0]: int(row[-1]) for row in rows_of(sheet, "Images of each class")[1:]}
     assert sets["train"] == (splits["split"] == "train").sum()
     assert sets["deduplicated test"] == splits["deduplicated_test"].sum()
@@ -96,7 +110,9 @@ def test_store_holds_what_a_network_sees(finished):
 def test_second_run_reads_nothing(finished, images, caplog, monkeypatch):
     store = finished / "data/03_primary/classification/images.h5"
     before = store.stat().st_mtime_ns
-    monkeypatch.setattr("brain_tumor.pipelines.data_classification.nodes.find_copies", None)  # would fail if it were called
+    monkeypatch.setattr(
+        "brain_tumor.pipelines.data_classification.nodes.find_copies", None
+    )  # would fail if it were called
     with caplog.at_level(logging.INFO):
         engineer(finished, images)
     assert store.stat().st_mtime_ns == before
@@ -113,7 +129,9 @@ def test_bad_files_are_left_out_and_the_rest_is_used(project, images, tmp_path, 
     (source / "Testing/glioblastoma").mkdir()
     Image.new("L", (30, 30)).save(source / "Testing/glioblastoma/a.jpg")
     engineer(project, source)
-    index = pd.read_csv(project / "data/02_intermediate/classification/index.csv", keep_default_na=False).set_index("file")
+    index = pd.read_csv(project / "data/02_intermediate/classification/index.csv", keep_default_na=False).set_index(
+        "file"
+    )
     left_out = index.loc[index["left_out"] != "", "left_out"]
     assert len(left_out) == 3
     assert "fetch the file again" in left_out["Training/glioma/Tr-gl_0001.jpg"]
@@ -128,12 +146,18 @@ def test_a_class_of_which_nothing_can_be_used_stops_the_run(project, images, tmp
     source = shutil.copytree(images, tmp_path / "source")
     for file in (source / "Testing/pituitary").iterdir():
         file.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"no image of pituitary in Testing can be used; the first reason is: the file is empty"):
+    with pytest.raises(
+        ValueError, match=r"no image of pituitary in Testing can be used; the first reason is: the file is empty"
+    ):
         engineer(project, source)
 
 
 def test_stretched_images_of_another_size_and_the_official_policy(project, images):
-    engineer(project, images, data_classification={"preparation": {"image_size": 256, "fit": "stretch"}, "split": {"policy": "official"}})
+    engineer(
+        project,
+        images,
+        data_classification={"preparation": {"image_size": 256, "fit": "stretch"}, "split": {"policy": "official"}},
+    )
     store = Store(project / "data/03_primary/classification/images.h5")
     image = store.read(np.arange(8), "image")[0]
     assert image.shape == (8, 1, 256, 256)

@@ -35,7 +35,10 @@ def test_another_data_set_needs_yaml_only(project, tmp_path, rng):
         brain[5:35, 5:30] = 1
         for ending in ("dwi", "adc", "flair"):
             volume = brain * (100 + 10 * rng.random(mask.shape) + mask / 2)
-            nib.save(nib.Nifti1Image(volume.astype(np.float32), np.diag([-2, -2, 5, 1])), source / f"{patient}-{ending}.nii.gz")
+            nib.save(
+                nib.Nifti1Image(volume.astype(np.float32), np.diag([-2, -2, 5, 1])),
+                source / f"{patient}-{ending}.nii.gz",
+            )
         nib.save(nib.Nifti1Image(mask, np.diag([-2, -2, 5, 1])), source / f"{patient}-lesion.nii.gz")
     (project / "conf/test/parameters_data_segmentation.yml").write_text(STROKE + "  preparation: {slice_size: 32}\n")
     run(project, segmentation_source=str(source))
@@ -66,7 +69,9 @@ def test_numbers_are_names_of_patients(project, tmp_path, rng):
     assert splits["patient"].tolist() == names
     assert splits["person"].tolist() == [*names[:5], "BraTS-GLI-00001", "BraTS-GLI-00001"]
     tested = splits.loc[splits["split"] == "test", "patient"].tolist()
-    scores = pd.read_csv(project / "data/08_reporting/segmentation/classic_unet/patient_scores.csv", dtype={"patient": str})
+    scores = pd.read_csv(
+        project / "data/08_reporting/segmentation/classic_unet/patient_scores.csv", dtype={"patient": str}
+    )
     assert sorted(scores["patient"].unique()) == tested
 
 
@@ -81,10 +86,14 @@ def test_what_could_not_be_opened_is_looked_at_again(project, sample, monkeypatc
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
     nodes = ["data_segmentation.index_slices"]
-    index = run(project, "data_engineering", node_names=nodes, segmentation_source=str(sample), preparation={"workers": 1})["segmentation.index"].load()
+    index = run(
+        project, "data_engineering", node_names=nodes, segmentation_source=str(sample), preparation={"workers": 1}
+    )["segmentation.index"].load()
     assert index.loc[index["left_out"] != "", "slice"].tolist() == [74]
     monkeypatch.undo()
-    index = run(project, "data_engineering", node_names=nodes, segmentation_source=str(sample), preparation={"workers": 1})["segmentation.index"].load()
+    index = run(
+        project, "data_engineering", node_names=nodes, segmentation_source=str(sample), preparation={"workers": 1}
+    )["segmentation.index"].load()
     assert (index["left_out"] == "").all()
 
 
@@ -92,7 +101,12 @@ def test_a_person_declared_later_changes_no_slice(project, sample):
     run(project, "data_engineering", segmentation_source=str(sample))
     store = project / "data/03_primary/segmentation/slices.h5"
     before = store.stat().st_mtime_ns
-    run(project, "data_engineering", segmentation_source=str(sample), data_segmentation={"data_set": {"person": "(.*_00)[12]"}})
+    run(
+        project,
+        "data_engineering",
+        segmentation_source=str(sample),
+        data_segmentation={"data_set": {"person": "(.*_00)[12]"}},
+    )
     assert store.stat().st_mtime_ns == before
     persons = pd.read_csv(project / "data/02_intermediate/segmentation/patients.csv", dtype=str)["person"]
     assert persons.tolist() == ["BraTS20_Training_00"] * 2 + [f"BraTS20_Training_00{k}" for k in (3, 4, 5)]
@@ -111,7 +125,13 @@ def test_order_of_files_changes_nothing(project, sample, tmp_path):
     for folder in (sample, source):
         run(project, "data_engineering", segmentation_source=str(folder))
         store = Store(project / "data/03_primary/segmentation/slices.h5")
-        written.append((pd.read_csv(project / "data/05_model_input/segmentation/splits.csv"), store.rows, store.read(np.arange(25), "image")[0]))
+        written.append(
+            (
+                pd.read_csv(project / "data/05_model_input/segmentation/splits.csv"),
+                store.rows,
+                store.read(np.arange(25), "image")[0],
+            )
+        )
     (splits, rows, image), (other_splits, other_rows, other_image) = written
     assert splits.equals(other_splits)
     assert rows.equals(other_rows)
@@ -123,7 +143,9 @@ def test_patients_carry_grade_and_survival(project, sample):
     patients = pd.read_csv(project / "data/02_intermediate/segmentation/patients.csv", keep_default_na=False)
     assert set(patients["grade"]) <= {"HGG", "LGG"}
     assert (patients["survival_days"] != "").equals(patients["grade"] == "HGG")
-    assert patients["tumour_ml"].tolist() == pytest.approx((patients["NCR_ml"] + patients["ED_ml"] + patients["ET_ml"]).tolist(), abs=2e-3)
+    assert patients["tumour_ml"].tolist() == pytest.approx(
+        (patients["NCR_ml"] + patients["ED_ml"] + patients["ET_ml"]).tolist(), abs=2e-3
+    )
 
 
 def test_data_report_says_what_was_left_out(project, sample, tmp_path):
@@ -147,6 +169,8 @@ def test_a_patient_in_two_sets_stops_the_run(project, sample):
     run(project, "data_engineering", segmentation_source=str(sample))
     file = project / "data/05_model_input/segmentation/splits.csv"
     splits = pd.read_csv(file)
-    pd.concat([splits, splits.tail(1).assign(split="train" if splits["split"].iloc[-1] != "train" else "test")]).to_csv(file, index=False)
+    pd.concat([splits, splits.tail(1).assign(split="train" if splits["split"].iloc[-1] != "train" else "test")]).to_csv(
+        file, index=False
+    )
     with pytest.raises(Exception, match="patient: field_uniqueness"):
         run(project, "segmentation", node_names=["segmentation.classic_unet.train_network"])

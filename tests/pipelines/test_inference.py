@@ -30,7 +30,15 @@ SCORES = [{"test_set": "deduplicated", "metric": "accuracy", "value": 0.9, "low"
 
 def save_network(path, **description):
     torch.manual_seed(0)
-    about = {"data_set": "Somewhere", "classes": CLASSES, "image_size": 96, "fit": "pad", "simulated": True, "images": [3, 4, 5, 6], "temperature": 0.5}
+    about = {
+        "data_set": "Somewhere",
+        "classes": CLASSES,
+        "image_size": 96,
+        "fit": "pad",
+        "simulated": True,
+        "images": [3, 4, 5, 6],
+        "temperature": 0.5,
+    }
     write_network(path, TrainedNetwork("cnn", SIZES, about | description, (build("cnn", **SIZES).state_dict(),)))
 
 
@@ -49,7 +57,12 @@ def finished(tmp_path_factory, images):
     (new / "gone.png").symlink_to(new / "nowhere.png")
     shutil.copy(damaged, new / "000001")  # no ending, a number for a name
     save_network(folder / "network.safetensors", scores=SCORES)
-    run(folder, "inference_classification", inference_source=str(new), inference_network=str(folder / "network.safetensors"))
+    run(
+        folder,
+        "inference_classification",
+        inference_source=str(new),
+        inference_network=str(folder / "network.safetensors"),
+    )
     return folder
 
 
@@ -66,7 +79,9 @@ def test_every_file_is_classified_or_left_out_with_a_reason(classes, images):
     assert "0 bytes" in left_out["empty.jpg"]
     assert "not an image" in left_out["notes.txt"]
     used = classes[classes["left_out"].isna()]
-    names = {f"ward/{path.name}" for path in (images / "Testing" / "glioma").iterdir()} | {path.name for path in (images / "Testing" / "notumor").iterdir()}
+    names = {f"ward/{path.name}" for path in (images / "Testing" / "glioma").iterdir()} | {
+        path.name for path in (images / "Testing" / "notumor").iterdir()
+    }
     assert set(used["file"]) == names | {"thin.png", "000001"}
     assert used["confidence"].is_monotonic_increasing
 
@@ -84,14 +99,24 @@ def test_probabilities_are_those_of_the_network_at_its_temperature(finished, cla
 
 def test_images_are_prepared_as_those_that_were_learned_from(finished, images, tmp_path):
     project = copy_project(tmp_path)
-    run(project, "data_engineering", [f"data_classification.{name}" for name in ("index_images", "prepare_images")], classification_source=str(images))
-    learned, new = Store(project / "data/03_primary/classification/images.h5"), Store(finished / "data/07_model_output/inference/images.h5")
+    run(
+        project,
+        "data_engineering",
+        [f"data_classification.{name}" for name in ("index_images", "prepare_images")],
+        classification_source=str(images),
+    )
+    learned, new = (
+        Store(project / "data/03_primary/classification/images.h5"),
+        Store(finished / "data/07_model_output/inference/images.h5"),
+    )
     rows = pd.Series(range(len(learned.rows)), learned.rows["file"].str.rsplit("/", n=1).str[-1])
     names = new.rows["file"].str.rsplit("/", n=1).str[-1]
     both = np.flatnonzero(names.isin(rows.index))
     same = rows[names[both]].to_numpy()
     assert len(same) == len(names) - 2
-    np.testing.assert_array_equal(new.read(both, "image")[0], np.concatenate([learned.read(np.array([row]), "image")[0] for row in same]))
+    np.testing.assert_array_equal(
+        new.read(both, "image")[0], np.concatenate([learned.read(np.array([row]), "image")[0] for row in same])
+    )
 
 
 def test_report_says_what_was_found_and_what_is_known_of_the_network(finished, classes):
@@ -110,7 +135,12 @@ def test_report_says_what_was_found_and_what_is_known_of_the_network(finished, c
 def test_one_file_is_enough(project, images):
     save_network(project / "network.safetensors")
     path = next((images / "Testing" / "pituitary").iterdir())
-    run(project, "inference_classification", inference_source=str(path), inference_network=str(project / "network.safetensors"))
+    run(
+        project,
+        "inference_classification",
+        inference_source=str(path),
+        inference_network=str(project / "network.safetensors"),
+    )
     table = pd.read_csv(project / "data/07_model_output/inference/classes.csv")
     assert table["file"].tolist() == [path.name]
     assert table["found"].item() in CLASSES
@@ -121,7 +151,10 @@ def test_one_file_is_enough(project, images):
     [
         (Path.rmdir, "which isn't there; give a folder of scans or images"),
         (Path.exists, "there is no image in .*inference_source"),
-        (lambda folder: (folder / "empty.jpg").touch(), "none of the 1 files in .* can be used; empty.jpg: the file is empty"),
+        (
+            lambda folder: (folder / "empty.jpg").touch(),
+            "none of the 1 files in .* can be used; empty.jpg: the file is empty",
+        ),
     ],
 )
 def test_nothing_to_classify(project, tmp_path_factory, prepare, words, caplog):
@@ -129,15 +162,28 @@ def test_nothing_to_classify(project, tmp_path_factory, prepare, words, caplog):
     prepare(folder)
     save_network(project / "network.safetensors")
     with caplog.at_level(logging.CRITICAL), pytest.raises((FileNotFoundError, ValueError), match=words):
-        run(project, "inference_classification", inference_source=str(folder), inference_network=str(project / "network.safetensors"))
+        run(
+            project,
+            "inference_classification",
+            inference_source=str(folder),
+            inference_network=str(project / "network.safetensors"),
+        )
 
 
 def test_a_network_for_masks_is_refused(project, images):
     sizes = {"in_channels": 4, "out_channels": 3, "n_filters": 2}
     about = {"tissues": ["NCR", "ED", "ET"], "simulated": True}
-    write_network(project / "network.safetensors", TrainedNetwork("classic_unet", sizes, about, (build("classic_unet", **sizes).state_dict(),)))
+    write_network(
+        project / "network.safetensors",
+        TrainedNetwork("classic_unet", sizes, about, (build("classic_unet", **sizes).state_dict(),)),
+    )
     with pytest.raises(ValueError, match="classic_unet finds NCR, ED, ET, no classes"):
-        run(project, "inference_classification", inference_source=str(images), inference_network=str(project / "network.safetensors"))
+        run(
+            project,
+            "inference_classification",
+            inference_source=str(images),
+            inference_network=str(project / "network.safetensors"),
+        )
 
 
 TURN = np.array([[2, 1], [0, -1], [1, 1]])
@@ -149,7 +195,14 @@ SEGMENTING = {"in_channels": 4, "out_channels": 3, "n_filters": 2}
 def save_segmenter(path, brats):
     torch.manual_seed(0)
     network = build("classic_unet", **SEGMENTING)
-    about = {"data_set": brats.name, "modalities": brats.modality_names, "tissues": brats.tissue_names, "slice_size": 32, "window": [16, 32], "simulated": True}
+    about = {
+        "data_set": brats.name,
+        "modalities": brats.modality_names,
+        "tissues": brats.tissue_names,
+        "slice_size": 32,
+        "window": [16, 32],
+        "simulated": True,
+    }
     write_network(path, TrainedNetwork("classic_unet", SEGMENTING, about, (network.state_dict(),)))
 
 
@@ -165,18 +218,26 @@ def draw_scan(shape):
 def segmented(tmp_path_factory, brats):
     """A project in which scans were segmented; `plain` and `turned`, the same in another orientation, have an expert's mask.
 
-    One lacks a modality, one is damaged; `twice` is there three times: without a modality, with a mask of unknown labels, without a mask. Voxels are
-    of 2 x 1 x 3 mm. The mask of `adopted` has another name, and is alone with the scan; the mask of `moved` lies elsewhere than its scan.
+    One lacks a modality, one is damaged; `twice` is there three times: without a modality, with a mask of unknown
+    labels, without a mask. Voxels are of 2 x 1 x 3 mm. The mask of `adopted` has another name, and is alone with the
+    scan; the mask of `moved` lies elsewhere than its scan.
     """
     folder, new = copy_project(tmp_path_factory.mktemp("project")), tmp_path_factory.mktemp("scans")
-    names = {name: name for name in ("plain", "turned", "lacking", "damaged", "adopted", "moved")} | {"a": "twice", "b": "twice", "c": "twice"}
+    names = {name: name for name in ("plain", "turned", "lacking", "damaged", "adopted", "moved")} | {
+        "a": "twice",
+        "b": "twice",
+        "c": "twice",
+    }
     expert = np.zeros((40, 36, 8), np.uint8)
     expert[10:30, 10:25, 3:6], expert[15:20, 12:18, 4] = 2, 4
     for place, name in names.items():
         save_patient(new / place, name, draw_scan((40, 36, 8)), 9 * expert if place == "b" else expert)
         for file in (new / place).iterdir():
             shift = 9 if file.name == "moved_seg.nii.gz" else 0
-            nib.save(nib.Nifti1Image(np.asarray(nib.load(file).dataobj), np.diag([-2, -1, 3, 1]) + shift * np.eye(4, k=3)), file)
+            nib.save(
+                nib.Nifti1Image(np.asarray(nib.load(file).dataobj), np.diag([-2, -1, 3, 1]) + shift * np.eye(4, k=3)),
+                file,
+            )
         if place not in ("plain", "turned", "b", "adopted", "moved"):
             (new / place / f"{name}_seg.nii.gz").unlink()
     (new / "adopted" / "adopted_seg.nii.gz").rename(new / "adopted" / "W39_1998.09.19_Segm.nii.gz")
@@ -186,14 +247,22 @@ def segmented(tmp_path_factory, brats):
         (new / file).unlink()
     (new / "damaged" / "damaged_t1.nii.gz").write_bytes((new / "damaged" / "damaged_t1.nii.gz").read_bytes()[:200])
     save_segmenter(folder / "network.safetensors", brats)
-    run(folder, "inference_segmentation", inference_source=str(new), inference_network=str(folder / "network.safetensors"))
+    run(
+        folder,
+        "inference_segmentation",
+        inference_source=str(new),
+        inference_network=str(folder / "network.safetensors"),
+    )
     return folder, new
 
 
 @pytest.mark.parametrize("patient", ["plain", "turned"])
 def test_mask_lies_on_the_grid_of_its_scan(segmented, patient):
     folder, new = segmented
-    scan, mask = nib.load(new / patient / f"{patient}_flair.nii.gz"), nib.load(folder / f"data/07_model_output/inference/masks/{patient}_seg.nii.gz")
+    scan, mask = (
+        nib.load(new / patient / f"{patient}_flair.nii.gz"),
+        nib.load(folder / f"data/07_model_output/inference/masks/{patient}_seg.nii.gz"),
+    )
     assert mask.shape == scan.shape
     np.testing.assert_allclose(mask.affine, scan.affine)
     assert set(np.unique(mask.dataobj)) <= {0, 1, 2, 4}
@@ -201,7 +270,10 @@ def test_mask_lies_on_the_grid_of_its_scan(segmented, patient):
 
 
 def test_a_scan_in_another_orientation_gets_the_same_mask(segmented):
-    plain, turned = (nib.load(segmented[0] / f"data/07_model_output/inference/masks/{name}_seg.nii.gz") for name in ("plain", "turned"))
+    plain, turned = (
+        nib.load(segmented[0] / f"data/07_model_output/inference/masks/{name}_seg.nii.gz")
+        for name in ("plain", "turned")
+    )
     expected = np.asarray(plain.as_reoriented(TURN).dataobj)
     assert len(np.unique(expected)) > 1
     np.testing.assert_array_equal(np.asarray(turned.dataobj), expected)
@@ -211,7 +283,9 @@ def test_mask_is_what_the_network_finds_in_each_slice(segmented, brats):
     """Upright scan of 40 x 36: padded to 40, resized to 32, brought back."""
     folder, new = segmented
     network = read_network(folder / "network.safetensors").module()
-    volumes = np.stack([np.asarray(nib.load(new / "plain" / f"plain_{name}.nii.gz").dataobj) for name in ("flair", "t1", "t1ce", "t2")])
+    volumes = np.stack(
+        [np.asarray(nib.load(new / "plain" / f"plain_{name}.nii.gz").dataobj) for name in ("flair", "t1", "t1ce", "t2")]
+    )
     mask = np.asarray(nib.load(folder / "data/07_model_output/inference/masks/plain_seg.nii.gz").dataobj)
     image = torch.from_numpy(prepare_slice(volumes[..., 4], np.zeros((40, 36), np.uint8), 32)[0]).float()[None]
     with torch.inference_mode():
@@ -240,7 +314,9 @@ def test_volumes_are_those_of_the_masks(segmented):
 
 
 def read_scores(folder):
-    return pd.read_csv(folder / "data/07_model_output/inference/scores.csv").pivot(index=["patient", "target"], columns="metric", values="value")
+    return pd.read_csv(folder / "data/07_model_output/inference/scores.csv").pivot(
+        index=["patient", "target"], columns="metric", values="value"
+    )
 
 
 def test_scores_are_those_of_the_mask_against_the_expert(segmented):
@@ -250,7 +326,9 @@ def test_scores_are_those_of_the_mask_against_the_expert(segmented):
     scores = read_scores(folder)
     for target, labels in {"NCR": [1], "ED": [2], "ET": [4], "WT": [1, 2, 4], "TC": [1, 4]}.items():
         there, seen = np.isin(drawn, labels), np.isin(found, labels)
-        assert scores.loc[("plain", target), "dice"] == pytest.approx(2 * (there & seen).sum() / max(1, there.sum() + seen.sum()))
+        assert scores.loc[("plain", target), "dice"] == pytest.approx(
+            2 * (there & seen).sum() / max(1, there.sum() + seen.sum())
+        )
     assert 0 < scores.loc[("plain", "WT"), "dice"] < 1
     whole = ((labels > 0).astype(np.uint8) for labels in (drawn, found))
     surfaces = score_surfaces(*whole, (2.0, 1.0, 3.0), {"WT": [1]}).set_index("metric")["value"]  # in the file's axes
@@ -265,8 +343,15 @@ def test_a_mask_that_cannot_be_compared_with_is_reported(segmented):
     folder, _ = segmented
     table = pd.read_csv(folder / "data/07_model_output/inference/volumes.csv").set_index("folder")
     assert "twice_seg.nii.gz holds labels [18, 36]" in table.loc["b", "not_compared"]
-    assert "moved_seg.nii.gz (40x36x8 voxels of 2x1x3 mm from 9x0x0) lies elsewhere than" in table.loc["moved", "not_compared"]
-    compared = {"plain": "plain/plain_seg.nii.gz", "turned": "turned/turned_seg.nii.gz", "adopted": "adopted/W39_1998.09.19_Segm.nii.gz"}
+    assert (
+        "moved_seg.nii.gz (40x36x8 voxels of 2x1x3 mm from 9x0x0) lies elsewhere than"
+        in table.loc["moved", "not_compared"]
+    )
+    compared = {
+        "plain": "plain/plain_seg.nii.gz",
+        "turned": "turned/turned_seg.nii.gz",
+        "adopted": "adopted/W39_1998.09.19_Segm.nii.gz",
+    }
     assert table["expert_mask"].dropna().to_dict() == compared
 
 
@@ -276,7 +361,12 @@ def test_only_volumes_are_scored_by_their_surfaces(project, brats):
         mask[12:20, 12:20] = 2
         save_patient(project / "scans" / name, name, draw_scan((40, 36, 8))[..., 2 : 2 + depth], mask)
     save_segmenter(project / "network.safetensors", brats)
-    run(project, "inference_segmentation", inference_source=str(project / "scans"), inference_network=str(project / "network.safetensors"))
+    run(
+        project,
+        "inference_segmentation",
+        inference_source=str(project / "scans"),
+        inference_network=str(project / "network.safetensors"),
+    )
     scores = pd.read_csv(project / "data/07_model_output/inference/scores.csv")
     assert set(scores.loc[scores["metric"] == "hd95_mm", "patient"]) == {"thick"}
     assert set(scores.loc[scores["metric"] == "dice", "patient"]) == {"thin", "thick"}
@@ -302,10 +392,17 @@ def test_report_says_whom_several_networks_learned_from(project, brats, segmente
     network = read_network(project / "network.safetensors")
     twin = {name: value.clone() for name, value in network.members[0].items()}
     several = replace(
-        network, members=(*network.members, twin), description=network.description | {"simulated": False, "validation_patients": [["plain"], ["nobody"]]}
+        network,
+        members=(*network.members, twin),
+        description=network.description | {"simulated": False, "validation_patients": [["plain"], ["nobody"]]},
     )
     write_network(project / "network.safetensors", several)
-    run(project, "inference_segmentation", inference_source=str(segmented[1]), inference_network=str(project / "network.safetensors"))
+    run(
+        project,
+        "inference_segmentation",
+        inference_source=str(segmented[1]),
+        inference_network=str(project / "network.safetensors"),
+    )
     report = (project / "data/08_reporting/inference/segmentation_report.html").read_text()
     assert "By their names it learned from plain: these scores flatter." in report.split("</table>")[0]
     assert "By their names" not in (segmented[0] / "data/08_reporting/inference/segmentation_report.html").read_text()
@@ -315,38 +412,72 @@ def test_scans_that_the_network_was_not_made_for_are_refused(project, brats, seg
     _, new = segmented
     save_segmenter(project / "network.safetensors", brats.model_copy(update={"modalities": brats.modalities[::-1]}))
     with pytest.raises(ValueError, match=r"was trained on modalities .*'T2', 'T1ce', 'T1', 'FLAIR'.*declared are"):
-        run(project, "inference_segmentation", inference_source=str(new), inference_network=str(project / "network.safetensors"))
+        run(
+            project,
+            "inference_segmentation",
+            inference_source=str(new),
+            inference_network=str(project / "network.safetensors"),
+        )
 
 
 def test_a_classifier_is_refused_for_scans(project, segmented):
     save_network(project / "network.safetensors")
     with pytest.raises(ValueError, match=r"cnn finds no tissues, it classifies images; .*inference_network"):
-        run(project, "inference_segmentation", inference_source=str(segmented[1]), inference_network=str(project / "network.safetensors"))
+        run(
+            project,
+            "inference_segmentation",
+            inference_source=str(segmented[1]),
+            inference_network=str(project / "network.safetensors"),
+        )
 
 
 @pytest.mark.parametrize(
     ("place", "words"),
     [
-        (".", r"holds 78 files \(76 JPEG image, 2 text\), but neither .*NIfTI volumes named \*_flair.nii.gz.*inference_source.*inference_classification"),
+        (
+            ".",
+            (
+                r"holds 78 files \(76 JPEG image, 2 text\), but neither .*NIfTI volumes named "
+                r"\*_flair.nii.gz.*inference_source.*inference_classification"
+            ),
+        ),
         ("nowhere", "which isn.t there; give a folder of scans"),
     ],
 )
 def test_no_scans(project, brats, images, place, words):
     save_segmenter(project / "network.safetensors", brats)
     with pytest.raises(FileNotFoundError, match=words):
-        run(project, "inference_segmentation", inference_source=str(images / place), inference_network=str(project / "network.safetensors"))
+        run(
+            project,
+            "inference_segmentation",
+            inference_source=str(images / place),
+            inference_network=str(project / "network.safetensors"),
+        )
 
 
 def test_a_scan_that_fills_its_field_is_segmented_with_a_warning(project, brats, rng, caplog):
-    save_patient(project / "scans" / "whole", "whole", rng.integers(100, 200, (4, 40, 36, 8)).astype(np.int16), np.zeros((40, 36, 8)))
+    save_patient(
+        project / "scans" / "whole",
+        "whole",
+        rng.integers(100, 200, (4, 40, 36, 8)).astype(np.int16),
+        np.zeros((40, 36, 8)),
+    )
     save_patient(project / "scans" / "plain", "plain", draw_scan((40, 36, 8)), np.zeros((40, 36, 8)))
     save_segmenter(project / "network.safetensors", brats)
-    run(project, "inference_segmentation", inference_source=str(project / "scans"), inference_network=str(project / "network.safetensors"))
+    run(
+        project,
+        "inference_segmentation",
+        inference_source=str(project / "scans"),
+        inference_network=str(project / "network.safetensors"),
+    )
     table = pd.read_csv(project / "data/07_model_output/inference/volumes.csv").set_index("patient")
     assert "100% of the scan differ from its background" in table.loc["whole", "note"]
     assert pd.isna(table.loc["plain", "note"])
     assert "whole: 100% of the scan" in caplog.text
-    assert "if the skull is still there, remove it first" in (project / "data/08_reporting/inference/segmentation_report.html").read_text()
+    assert (
+        "if the skull is still there, remove it first"
+        in (project / "data/08_reporting/inference/segmentation_report.html").read_text()
+    )
 
 
 def test_numbers_for_names_stay_names(project, brats):
@@ -354,7 +485,12 @@ def test_numbers_for_names_stay_names(project, brats):
     for file in sorted((project / "scans" / "001").iterdir()):
         file.rename(file.with_name(file.name.replace(".nii.gz", ".NII.GZ")))
     save_segmenter(project / "network.safetensors", brats)
-    run(project, "inference_segmentation", inference_source=str(project / "scans"), inference_network=str(project / "network.safetensors"))
+    run(
+        project,
+        "inference_segmentation",
+        inference_source=str(project / "scans"),
+        inference_network=str(project / "network.safetensors"),
+    )
     assert [path.name for path in (project / "data/07_model_output/inference/masks").iterdir()] == ["001_seg.nii.gz"]
     report = (project / "data/08_reporting/inference/segmentation_report.html").read_text()
     assert re.search(r"<td[^>]*>001</td>", report)
@@ -366,14 +502,22 @@ def test_without_experts_nothing_is_compared(project, brats):
     save_patient(project / "scans", "mine", draw_scan((40, 36, 8)), np.zeros((40, 36, 8)))
     (project / "scans" / "mine_seg.nii.gz").unlink()
     save_segmenter(project / "network.safetensors", brats)
-    run(project, "inference_segmentation", inference_source=str(project / "scans"), inference_network=str(project / "network.safetensors"))
+    run(
+        project,
+        "inference_segmentation",
+        inference_source=str(project / "scans"),
+        inference_network=str(project / "network.safetensors"),
+    )
     assert "Against experts" not in (project / "data/08_reporting/inference/segmentation_report.html").read_text()
     assert pd.read_csv(project / "data/07_model_output/inference/scores.csv").empty
 
 
 def test_paths_in_a_parameters_file_count_and_those_of_the_run_come_first(project, images):
     save_network(project / "network.safetensors")
-    given = {"inference_source": str(images / "Testing" / "glioma"), "inference_network": str(project / "network.safetensors")}
+    given = {
+        "inference_source": str(images / "Testing" / "glioma"),
+        "inference_network": str(project / "network.safetensors"),
+    }
     (project / "conf/test/parameters_mine.yml").write_text(yaml.safe_dump(given))
     table = project / "data/07_model_output/inference/classes.csv"
     run(project, "inference_classification")
@@ -385,23 +529,39 @@ def test_paths_in_a_parameters_file_count_and_those_of_the_run_come_first(projec
 def test_published_slices_are_segmented_and_compared_with_the_masks_in_them(project, brats, sample):
     """As from NIfTI: the labels of a slice don't depend on the file that it comes from."""
     save_segmenter(project / "network.safetensors", brats)
-    run(project, "inference_segmentation", inference_source=str(sample), inference_network=str(project / "network.safetensors"))
+    run(
+        project,
+        "inference_segmentation",
+        inference_source=str(sample),
+        inference_network=str(project / "network.safetensors"),
+    )
     table = pd.read_csv(project / "data/07_model_output/inference/volumes.csv").set_index("patient")
     assert table["left_out"].isna().all()
     assert table["spacing_mm"].unique().tolist() == ["1 x 1 x 12"]
     mask = nib.load(project / "data/07_model_output/inference/masks/BraTS20_Training_001_seg.nii.gz")
     assert mask.shape == (240, 240, 5)
     assert mask.header.get_xyzt_units()[0] == "mm"
-    np.testing.assert_array_equal(mask.affine, [[-1, 0, 0, 0], [0, -1, 0, 239], [0, 0, 12, 50], [0, 0, 0, 1]])  # the space of BraTS
+    np.testing.assert_array_equal(
+        mask.affine, [[-1, 0, 0, 0], [0, -1, 0, 239], [0, 0, 12, 50], [0, 0, 0, 1]]
+    )  # the space of BraTS
     (scan,) = find_scans(sample, brats)[:1]
     nifti = project / "as_nifti"
     save_patient(nifti, "P", read_image(scan, brats).image, np.array([0, 1, 2, 4])[read_labels(scan, brats)])
     first = table.loc["BraTS20_Training_001"]
-    scores = pd.read_csv(project / "data/07_model_output/inference/scores.csv").query("patient == 'BraTS20_Training_001'")
+    scores = pd.read_csv(project / "data/07_model_output/inference/scores.csv").query(
+        "patient == 'BraTS20_Training_001'"
+    )
     assert set(scores["metric"]) >= {"dice", "hd95_mm"}
-    run(project, "inference_segmentation", inference_source=str(nifti), inference_network=str(project / "network.safetensors"))
+    run(
+        project,
+        "inference_segmentation",
+        inference_source=str(nifti),
+        inference_network=str(project / "network.safetensors"),
+    )
     again = pd.read_csv(project / "data/07_model_output/inference/volumes.csv").iloc[0]
-    assert 12 * again["WT_ml"] == pytest.approx(first["WT_ml"], rel=0.01, abs=0.02)  # small components are dropped by volume
+    assert 12 * again["WT_ml"] == pytest.approx(
+        first["WT_ml"], rel=0.01, abs=0.02
+    )  # small components are dropped by volume
 
 
 @pytest.mark.parametrize(("names", "label"), [("BraTS-GLI-00009-000-{}", 3), ("P_{}", 4)])
@@ -411,7 +571,12 @@ def test_labels_are_written_in_the_convention_of_the_names(project, brats, names
     for old, new in zip(("flair", "t1", "t1ce", "t2", "seg"), endings, strict=True):
         (project / "scans" / f"x_{old}.nii.gz").rename(project / "scans" / f"{names.format(new)}.nii.gz")
     save_segmenter(project / "network.safetensors", brats)
-    run(project, "inference_segmentation", inference_source=str(project / "scans"), inference_network=str(project / "network.safetensors"))
+    run(
+        project,
+        "inference_segmentation",
+        inference_source=str(project / "scans"),
+        inference_network=str(project / "network.safetensors"),
+    )
     table = pd.read_csv(project / "data/07_model_output/inference/volumes.csv").iloc[0]
     (mask,) = (project / "data/07_model_output/inference/masks").iterdir()
     assert table["labels"] == f"NCR 1, ED 2, ET {label}"
@@ -427,10 +592,20 @@ def test_what_excludes_itself_is_left_out_or_not_compared_with(project, brats):
     both[12:14, 12:14, 3], both[15, 15, 3] = 3, 4
     zero, same = scan.copy(), scan.copy()
     zero[2], same[2] = 0, same[1]
-    for name, (image, drawn) in {"whole": (scan, whole), "both": (scan, both), "zero": (zero, mask), "same": (same, mask)}.items():
+    for name, (image, drawn) in {
+        "whole": (scan, whole),
+        "both": (scan, both),
+        "zero": (zero, mask),
+        "same": (same, mask),
+    }.items():
         save_patient(project / "scans" / name, name, image, drawn)
     save_segmenter(project / "network.safetensors", brats)
-    run(project, "inference_segmentation", inference_source=str(project / "scans"), inference_network=str(project / "network.safetensors"))
+    run(
+        project,
+        "inference_segmentation",
+        inference_source=str(project / "scans"),
+        inference_network=str(project / "network.safetensors"),
+    )
     table = pd.read_csv(project / "data/07_model_output/inference/volumes.csv").set_index("patient")
     assert table.loc["whole", "not_compared"].startswith("the mask takes 100% of the brain")
     assert "holds labels 3 and 4, which both stand for ET" in table.loc["both", "not_compared"]
@@ -442,7 +617,10 @@ def test_reports_are_the_same_from_memory_and_from_a_csv_file(segmented, finishe
     """What is nothing in a table is "" in memory and NaN in a file."""
     folder, _ = segmented
     network = read_network(folder / "network.safetensors")
-    tables = [pd.read_csv(folder / f"data/07_model_output/inference/{name}.csv", dtype={"patient": str}) for name in ("volumes", "scores")]
+    tables = [
+        pd.read_csv(folder / f"data/07_model_output/inference/{name}.csv", dtype={"patient": str})
+        for name in ("volumes", "scores")
+    ]
     texts = ["note", "expert_mask", "not_compared", "left_out", "labels", "voxels", "spacing_mm"]
     memory = [tables[0].astype(dict.fromkeys(texts, object)).fillna(dict.fromkeys(texts, "")), tables[1]]
     from_file, from_memory = (compose_scans_report(network, *each, {}, {}) for each in (tables, memory))

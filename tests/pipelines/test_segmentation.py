@@ -50,13 +50,27 @@ def test_whole_run_writes_every_layer(finished):
     assert len(index) == 25
     assert index["simulated"].all()
     assert set(scores["patient"]) == set(splits.loc[splits["split"] == "test", "patient"])
-    assert list(comparison.columns) == ["network", "parameters", "set", "protocol", "target", "metric", "mean", "median", "low", "high", "patients"]
+    assert list(comparison.columns) == [
+        "network",
+        "parameters",
+        "set",
+        "protocol",
+        "target",
+        "metric",
+        "mean",
+        "median",
+        "low",
+        "high",
+        "patients",
+    ]
     assert list(comparison["network"].unique()) == networks_of("segmentation")
     assert set(comparison["protocol"]) == {"volume", "slice", "reference"}
     assert set(comparison.query("protocol == 'volume'")["target"]) == {"NCR", "ED", "ET", "WT", "TC"}
     assert set(comparison.query("protocol == 'volume'")["metric"]) == {*METRICS, "hd95_mm", "surface_dice"}
     assert comparison.query("metric == 'hd95_mm'")["mean"].notna().all()  # the sample's slices make volumes
-    assert len(pd.read_csv(data / "08_reporting/segmentation/differences.csv")) == 4 * 3 * 5  # pairs of networks, targets
+    assert (
+        len(pd.read_csv(data / "08_reporting/segmentation/differences.csv")) == 4 * 3 * 5
+    )  # pairs of networks, targets
     costs = pd.read_csv(data / "08_reporting/segmentation/costs.csv").set_index("network")
     assert (costs[["gflops_a_slice", "slices_a_second", "training_seconds"]] > 0).all().all()
     history = Store(data / "06_models/segmentation/attention_unet/history.h5")
@@ -65,10 +79,17 @@ def test_whole_run_writes_every_layer(finished):
     assert len(pd.read_csv(data / "06_models/segmentation/classic_unet/training_log.csv")) == 2
 
 
-@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # of Python 3.12; Kedro forks, before torch is imported
+@pytest.mark.filterwarnings(
+    "ignore:.*use of fork:DeprecationWarning"
+)  # of Python 3.12; Kedro forks, before torch is imported
 def test_nodes_side_by_side_find_the_same(finished, project, sample):
-    """As `make demo` runs them, each in a process of its own; one network is trained there, the others are taken from their checkpoints."""
-    shutil.copytree(finished / "data/06_models", project / "data/06_models", ignore=shutil.ignore_patterns("improved_unet"))
+    """As `make demo` runs them, each in a process of its own.
+
+    One network is trained there, the others are taken from their checkpoints.
+    """
+    shutil.copytree(
+        finished / "data/06_models", project / "data/06_models", ignore=shutil.ignore_patterns("improved_unet")
+    )
     run(project, runner=ParallelRunner(max_workers=2), segmentation_source=str(sample))
     for table in ("comparison.csv", "differences.csv", "attention_unet/attention_summary.csv"):
         one, other = (pd.read_csv(folder / "data/08_reporting/segmentation" / table) for folder in (finished, project))
@@ -95,7 +116,9 @@ def test_scores_are_those_of_the_predictions_on_disk(finished):
         mine = (table["patient"] == patient).to_numpy()
         total = found[mine].sum() + truth[mine].sum()
         dice = 2 * (found[mine] & truth[mine]).sum() / total if total else 1.0
-        assert scores.query("patient == @patient and target == 'WT' and metric == 'dice'")["value"].item() == pytest.approx(dice)
+        assert scores.query("patient == @patient and target == 'WT' and metric == 'dice'")[
+            "value"
+        ].item() == pytest.approx(dice)
 
 
 def test_small_pieces_are_dropped_from_what_is_found(finished, project):
@@ -143,7 +166,9 @@ def test_an_epoch_learns_from_the_recipes_share_of_slices_without_tumour(finishe
 
 
 def test_network_file_says_what_it_needs(finished):
-    network = NetworkDataset(filepath=str(finished / "data/06_models/segmentation/classic_unet/network.safetensors")).load()
+    network = NetworkDataset(
+        filepath=str(finished / "data/06_models/segmentation/classic_unet/network.safetensors")
+    ).load()
     assert network.name == "classic_unet"
     assert network.sizes == {"in_channels": 4, "out_channels": 3, "n_filters": 4}
     assert network.description["modalities"] == ["FLAIR", "T1", "T1ce", "T2"]
@@ -164,7 +189,10 @@ def test_report_needs_nothing_else_and_says_simulated(finished):
     assert report.count('<svg class="plot"') == 2 + 4
     assert 'data-name="BraTS20_Training_' in report
     assert "1 simulated test patient" in report
-    sections = {name: report.split(f">Attention of {name}</h2>")[1].split("<h2")[0] for name in ("attention_unet", "residual_attention_unet")}
+    sections = {
+        name: report.split(f">Attention of {name}</h2>")[1].split("<h2")[0]
+        for name in ("attention_unet", "residual_attention_unet")
+    }
     assert ["The gates were taught to show the tumour" in text for text in sections.values()] == [True, False]
 
 
@@ -172,14 +200,21 @@ def test_model_card_has_the_numbers_of_the_tables(finished):
     reporting = finished / "data/08_reporting/segmentation"
     card, comparison = (reporting / "model_card.md").read_text(), pd.read_csv(reporting / "comparison.csv")
     head, *rows = rows_of(card, "Mean Dice over test patients and 95 % interval")
-    dice = comparison.query("protocol == 'volume' and set == 'test' and metric == 'dice'").set_index(["network", "target"])
+    dice = comparison.query("protocol == 'volume' and set == 'test' and metric == 'dice'").set_index(
+        ["network", "target"]
+    )
     for row in rows:
         shown = dict(zip(head, row, strict=True))
         own = dice.loc[shown["network"]]
         assert shown["parameters"] == f"{own['parameters'].iloc[0]:,}"
         assert int(shown["patients"]) == own["patients"].iloc[0]
-        assert [shown[target] for target in own.index] == [f"{mean:.3f}" for mean in own["mean"]]  # one patient: no intervals
-    splits, index = (pd.read_csv(finished / f"data/{name}.csv") for name in ("05_model_input/segmentation/splits", "02_intermediate/segmentation/index"))
+        assert [shown[target] for target in own.index] == [
+            f"{mean:.3f}" for mean in own["mean"]
+        ]  # one patient: no intervals
+    splits, index = (
+        pd.read_csv(finished / f"data/{name}.csv")
+        for name in ("05_model_input/segmentation/splits", "02_intermediate/segmentation/index")
+    )
     for name, patients, slices in rows_of(card, "Patients and slices in each set")[1:]:
         own = splits.loc[splits["split"] == name, "patient"]
         assert (int(patients), int(slices)) == (len(own), index["patient"].isin(own).sum())
@@ -191,10 +226,18 @@ def test_model_card_has_the_numbers_of_the_tables(finished):
 
 def test_card_says_on_whom_the_least_amount_of_a_tissue_was_set():
     comparison = pd.DataFrame({"set": ["test"], "protocol": "volume", "patients": 6})
-    real, rule = {"data_set": "BraTS 2020", "simulated": False, "slice_size": 128}, {"ET": {"ml": 0.2, "otherwise": "NCR"}}
+    real, rule = (
+        {"data_set": "BraTS 2020", "simulated": False, "slice_size": 128},
+        {"ET": {"ml": 0.2, "otherwise": "NCR"}},
+    )
     said = "all 368 patients of BraTS 2020"
     assert said in " ".join(_limits(comparison, real, rule))
-    for about, least in ((real, {}), (real, {"ET": {"ml": 0, "otherwise": "NCR"}}), (real | {"simulated": True}, rule), (real | {"data_set": "mine"}, rule)):
+    for about, least in (
+        (real, {}),
+        (real, {"ET": {"ml": 0, "otherwise": "NCR"}}),
+        (real | {"simulated": True}, rule),
+        (real | {"data_set": "mine"}, rule),
+    ):
         assert said not in " ".join(_limits(comparison, about, least))
 
 
@@ -208,7 +251,9 @@ def test_data_sheet_has_the_numbers_of_the_tables(finished):
     for tissue, _, median, _, without in rows_of(sheet, "Millilitres of each tissue of a patient")[1:]:
         assert float(median) == pytest.approx(patients[f"{tissue}_ml"].median(), abs=6e-4)
         assert int(without) == (patients[f"{tissue}_ml"] == 0).sum()
-    assert dict(rows_of(sheet, "Patients of each grade")[1:]) == {grade: str(n) for grade, n in patients["grade"].value_counts().items()}
+    assert dict(rows_of(sheet, "Patients of each grade")[1:]) == {
+        grade: str(n) for grade, n in patients["grade"].value_counts().items()
+    }
 
 
 def test_notebook_runs_on_what_the_pipeline_wrote(finished, execute_notebook):
@@ -234,14 +279,19 @@ def test_second_run_prepares_nothing(finished, sample, caplog, monkeypatch):
 
 
 def test_second_run_runs_nothing_and_says_where_the_report_is(finished, sample, caplog):
-    reports = [finished / "data/08_reporting/segmentation" / name for name in ("report.html", "attention_unet/attention_summary.csv")]
+    reports = [
+        finished / "data/08_reporting/segmentation" / name
+        for name in ("report.html", "attention_unet/attention_summary.csv")
+    ]
     before = [report.stat().st_mtime_ns for report in reports]
     with caplog.at_level(logging.INFO):
         results = run(finished, segmentation_source=str(sample))
     assert [report.stat().st_mtime_ns for report in reports] == before
     assert results["segmentation.report"].load().startswith("<!")
     assert "44 of 44 nodes are up to date" in caplog.text
-    assert re.fullmatch(r"Report: .*segmentation/report\.html \(\d+ s; 44 of 44 nodes were up to date\)", caplog.messages[-1])
+    assert re.fullmatch(
+        r"Report: .*segmentation/report\.html \(\d+ s; 44 of 44 nodes were up to date\)", caplog.messages[-1]
+    )
 
 
 def nodes_run(caplog):
@@ -280,15 +330,31 @@ def test_what_changed_and_all_that_is_made_from_it_runs_again(finished, sample, 
 
 
 def test_networks_see_the_window_that_holds_every_brain(project, sample, caplog):
-    run(project, "data_engineering", segmentation_source=str(sample), data_segmentation={"preparation": {"slice_size": 64}})
+    run(
+        project,
+        "data_engineering",
+        segmentation_source=str(sample),
+        data_segmentation={"preparation": {"slice_size": 64}},
+    )
     slices = Store(project / "data/03_primary/segmentation/slices.h5")
     brain = (slices.read(np.arange(25), "image")[0] != 0).any((0, 1))
     window = find_window(slices)
     assert window.of(brain).sum() == brain.sum()
     assert window.shape == (48, 64)
     with caplog.at_level(logging.INFO):
-        names = ["train_network", "predict_patients", "examine_attention", "summarise_attention", "draw_attention", "measure_cost"]
-        run(project, node_names=[f"segmentation.attention_unet.{name}" for name in names], segmentation_source=str(sample))
+        names = [
+            "train_network",
+            "predict_patients",
+            "examine_attention",
+            "summarise_attention",
+            "draw_attention",
+            "measure_cost",
+        ]
+        run(
+            project,
+            node_names=[f"segmentation.attention_unet.{name}" for name in names],
+            segmentation_source=str(sample),
+        )
     assert "attention_unet sees 48 x 64 of the 64 x 64 pixels" in caplog.text
     models = project / "data/06_models/segmentation/attention_unet"
     assert read_network(models / "network.safetensors").description["window"] == [48, 64]
@@ -299,14 +365,23 @@ def test_networks_see_the_window_that_holds_every_brain(project, sample, caplog)
     gates = meaning[meaning["map"].str.startswith("gates.") & (meaning["metric"] == "auc_brain")]
     assert len(gates) == 4 * meaning["patient"].nunique()
     assert gates["value"].notna().all()
-    assert (project / "data/08_reporting/segmentation/attention_unet/attention_figures/1_maps.png").stat().st_size > 10_000
-    (probability,) = Store(project / "data/07_model_output/segmentation/attention_unet/predictions.h5").read(np.arange(5), "probability")
+    assert (
+        project / "data/08_reporting/segmentation/attention_unet/attention_figures/1_maps.png"
+    ).stat().st_size > 10_000
+    (probability,) = Store(project / "data/07_model_output/segmentation/attention_unet/predictions.h5").read(
+        np.arange(5), "probability"
+    )
     assert window.of(probability).sum() == probability.sum() > 0
 
 
 def test_changed_setting_prepares_again(project, sample):
     run(project, "data_engineering", segmentation_source=str(sample))
-    run(project, "data_engineering", segmentation_source=str(sample), data_segmentation={"preparation": {"slice_size": 16}})
+    run(
+        project,
+        "data_engineering",
+        segmentation_source=str(sample),
+        data_segmentation={"preparation": {"slice_size": 16}},
+    )
     store = Store(project / "data/03_primary/segmentation/slices.h5")
     assert store.description["slice_size"] == 16
     assert store.read(np.array([0]), "image")[0].shape == (1, 4, 16, 16)
@@ -327,7 +402,7 @@ def test_bad_files_are_left_out_and_the_rest_is_used(project, sample, tmp_path, 
 
 def test_misspelt_parameter_is_refused(project):
     with pytest.raises(ValueError, match="did you mean 'segmentation_source'"):
-        run(project, segmentation_sorce="/tmp")  # noqa: S108
+        run(project, segmentation_sorce="/tmp")
     with pytest.raises(ValueError, match=r"did you mean 'segmentation\.recipe\.epochs'"):
         run(project, segmentation={"recipe": {"epoch": 3}})
 
@@ -335,10 +410,16 @@ def test_misspelt_parameter_is_refused(project):
 @pytest.mark.parametrize(
     ("written", "message"),
     [
-        ("segmentaton_source: /scans", "there is no parameter 'segmentaton_source'; did you mean 'segmentation_source'"),
+        (
+            "segmentaton_source: /scans",
+            "there is no parameter 'segmentaton_source'; did you mean 'segmentation_source'",
+        ),
         ("segmentation: {fold: 5}", r"there is no parameter 'segmentation\.fold'; did you mean 'segmentation\.folds'"),
         ("data_segmentation: {splitt: {test: 0.1}}", r"did you mean 'data_segmentation\.split'"),
-        ("training.seed: 1", r"'training\.seed' in a parameters file is one name with a dot in it; write it as a block in a block"),
+        (
+            "training.seed: 1",
+            r"'training\.seed' in a parameters file is one name with a dot in it; write it as a block in a block",
+        ),
     ],
 )
 def test_a_misspelt_name_in_a_parameters_file_is_refused(project, written, message):
@@ -349,7 +430,12 @@ def test_a_misspelt_name_in_a_parameters_file_is_refused(project, written, messa
 
 def test_a_source_that_is_not_used_is_reported(finished, project, caplog):
     shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
-    run(project, node_names=["segmentation.classic_unet.count_pixels"], segmentation_source="/nowhere", data_segmentation={"preparation": {"slice_size": 64}})
+    run(
+        project,
+        node_names=["segmentation.classic_unet.count_pixels"],
+        segmentation_source="/nowhere",
+        data_segmentation={"preparation": {"slice_size": 64}},
+    )
     assert "this run prepares no data, so segmentation_source and data_segmentation is not used" in caplog.text
 
 
@@ -360,10 +446,21 @@ def test_wrong_value_is_refused_before_anything_runs(project, sample):
 
 
 def test_store_that_does_not_match_the_network_is_refused(finished, tmp_path):
-    slices, splits = Store(finished / "data/03_primary/segmentation/slices.h5"), pd.read_csv(finished / "data/05_model_input/segmentation/splits.csv")
+    slices, splits = (
+        Store(finished / "data/03_primary/segmentation/slices.h5"),
+        pd.read_csv(finished / "data/05_model_input/segmentation/splits.csv"),
+    )
     experiment = ExperimentSettings(network="classic_unet", sizes={"in_channels": 3})
-    with pytest.raises(ValueError, match=r"the store has 4 modalities \(FLAIR, T1, T1ce, T2\), but in_channels is 3; leave in_channels out of sizes"):
-        train_network(slices, splits, Checkpoints(tmp_path), experiment, SegmentationRecipe(), EngineSettings(), 1, None)
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"the store has 4 modalities \(FLAIR, T1, T1ce, T2\), but in_channels is 3; leave in_channels out "
+            r"of sizes"
+        ),
+    ):
+        train_network(
+            slices, splits, Checkpoints(tmp_path), experiment, SegmentationRecipe(), EngineSettings(), 1, None
+        )
 
 
 def test_trained_network_is_taken_from_its_checkpoint(finished, sample, caplog, monkeypatch):
@@ -395,7 +492,10 @@ def test_attention_is_examined_on_test_patients(finished):
     folder = finished / "data/08_reporting/segmentation/attention_unet"
     summary = pd.read_csv(folder / "attention_summary.csv").set_index(["map", "metric"])
     gates = [f"gates.{k}" for k in range(4)]
-    assert list(summary.index.unique("map")) == [*gates, *(f"input {modality}" for modality in ("FLAIR", "T1", "T1ce", "T2"))]
+    assert list(summary.index.unique("map")) == [
+        *gates,
+        *(f"input {modality}" for modality in ("FLAIR", "T1", "T1ce", "T2")),
+    ]
     assert summary.xs("auc_tumour", level="metric")["mean"].between(0, 1).all()
     assert set(summary.xs("dice_loss_WT", level="metric").index) == set(gates)  # an input can't be left out
     scores = pd.read_csv(folder / "attention_scores.csv").set_index(["map", "metric"])["value"]
@@ -405,11 +505,18 @@ def test_attention_is_examined_on_test_patients(finished):
     assert scores["none", "dice_without_WT"].item() == pytest.approx(plain, abs=0.05)  # but for mirrored slices
 
 
-ONE = [f"segmentation.classic_unet.{name}" for name in ("train_network", "predict_patients", "count_pixels", "score_patients", "summarise_scores")]
+ONE = [
+    f"segmentation.classic_unet.{name}"
+    for name in ("train_network", "predict_patients", "count_pixels", "score_patients", "summarise_scores")
+]
 
 
 def test_folds_answer_together_and_each_patient_is_predicted_by_the_one_that_has_not_seen_him(project, sample):
-    settings = {"segmentation_source": str(sample), "data_segmentation": {"split": {"folds": 2}}, "segmentation": {"folds": 2}}
+    settings = {
+        "segmentation_source": str(sample),
+        "data_segmentation": {"split": {"folds": 2}},
+        "segmentation": {"folds": 2},
+    }
     run(project, "data_engineering", **settings)
     run(project, node_names=ONE, **settings)
     data = project / "data"
@@ -417,27 +524,46 @@ def test_folds_answer_together_and_each_patient_is_predicted_by_the_one_that_has
     splits = pd.read_csv(data / "05_model_input/segmentation/splits.csv").set_index("patient")
     learning = splits[splits["split"] != "test"]
     assert len(network.members) == 2
-    assert [set(patients) for patients in network.description["validation_patients"]] == [set(learning.index[learning["fold"] == k]) for k in (0, 1)]
+    assert [set(patients) for patients in network.description["validation_patients"]] == [
+        set(learning.index[learning["fold"] == k]) for k in (0, 1)
+    ]
     scores = pd.read_csv(data / "08_reporting/segmentation/classic_unet/patient_scores.csv")
     assert set(scores.loc[scores["set"] == "cross-validation", "patient"]) == set(learning.index)
     assert set(scores.loc[scores["set"] == "test", "patient"]) == set(splits.index) - set(learning.index)
-    assert set(pd.read_csv(data / "08_reporting/segmentation/classic_unet/summary.csv")["set"]) == {"test", "cross-validation"}
+    assert set(pd.read_csv(data / "08_reporting/segmentation/classic_unet/summary.csv")["set"]) == {
+        "test",
+        "cross-validation",
+    }
 
 
 def test_folds_that_are_not_there_are_refused(finished, tmp_path):
-    with pytest.raises(ValueError, match=r"segmentation\.folds is 4, but patients are divided into . folds; set data_segmentation\.split\.folds to 4 too"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"segmentation\.folds is 4, but patients are divided into . folds; set "
+            r"data_segmentation\.split\.folds to 4 too"
+        ),
+    ):
         train(finished, tmp_path, folds=4)
 
 
 def test_folds_on_several_machines_are_refused(finished, tmp_path):
     engine = EngineSettings(device="cpu", precision="fp32", nodes=2, rendezvous="localhost:1")
-    with pytest.raises(ValueError, match=r"segmentation\.folds is 2 and training\.nodes 2, but a fold is trained on one machine"):
+    with pytest.raises(
+        ValueError, match=r"segmentation\.folds is 2 and training\.nodes 2, but a fold is trained on one machine"
+    ):
         train(finished, tmp_path, folds=2, engine=engine)
 
 
 def test_a_fold_without_a_patient_is_refused(finished, tmp_path):
     """Three patients learn, one is for testing: of five folds one at least is empty."""
-    with pytest.raises(ValueError, match=r"fold \d of 5 has no patient to validate with: \d are not for testing; set segmentation\.folds .* to fewer"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"fold \d of 5 has no patient to validate with: \d are not for testing; set segmentation\.folds .* "
+            r"to fewer"
+        ),
+    ):
         train(finished, tmp_path, folds=5)
 
 
@@ -463,13 +589,25 @@ def test_weights_that_know_patients_to_be_scored_are_reported(finished, tmp_path
     tested, learned = (splits.index[splits["split"] == name][0] for name in ("test", "train"))
     splits.loc[[tested, learned], "split"] = ["train", "test"]
     known = splits.loc[learned, "patient"]
-    network = train(finished, tmp_path, initial_weights=str(given), recipe=SegmentationRecipe(epochs=1, epoch_steps=1), splits=splits)[0]
+    network = train(
+        finished,
+        tmp_path,
+        initial_weights=str(given),
+        recipe=SegmentationRecipe(epochs=1, epoch_steps=1),
+        splits=splits,
+    )[0]
     assert network.description["started_from"]["scored"] == [known]
     assert network.description["patients"] == sorted(splits["patient"]), "those of before are known too"
     assert f"the weights to start from know 1 of the 1 patients to be scored ({known})" in caplog.text
     about = Store(finished / "data/03_primary/segmentation/slices.h5").description
-    assert f"classic_unet started from weights that had learned from patients who are scored here ({known}): its scores flatter." in protocol(about, [network])
-    silent = replace(network, description=network.description | {"started_from": {"data_set": "x", "simulated": True, "scored": None}})
+    assert (
+        f"classic_unet started from weights that had learned from patients who are scored here ({known}): "
+        "its scores flatter."
+    ) in protocol(about, [network])
+    silent = replace(
+        network,
+        description=network.description | {"started_from": {"data_set": "x", "simulated": True, "scored": None}},
+    )
     assert "whose file doesn't say whom they learned from" in protocol(about, [silent])
     assert silent.patients is None, "nor does it know whom those before it knew"
     phantoms = replace(silent, description=silent.description | {"simulated": False})
@@ -497,20 +635,30 @@ def test_a_network_that_learned_from_a_test_patient_is_refused(finished, project
     learned = splits.loc[splits["split"] == "train", "patient"].iloc[0]
     splits.loc[splits["patient"] == learned, "split"] = "test"
     splits.to_csv(path, index=False)
-    with pytest.raises(ValueError, match=rf"attention_unet learned from 1 of the 2 test patients \({learned}\): the sets were drawn anew"):
+    with pytest.raises(
+        ValueError,
+        match=rf"attention_unet learned from 1 of the 2 test patients \({learned}\): the sets were drawn anew",
+    ):
         run(project, node_names=[f"segmentation.attention_unet.{node}"])
 
 
 def test_a_network_of_other_slices_is_refused(finished):
     network = read_network(finished / "data/06_models/segmentation/classic_unet/network.safetensors")
-    store, splits = Store(finished / "data/03_primary/segmentation/slices.h5"), pd.read_csv(finished / "data/05_model_input/segmentation/splits.csv")
+    store, splits = (
+        Store(finished / "data/03_primary/segmentation/slices.h5"),
+        pd.read_csv(finished / "data/05_model_input/segmentation/splits.csv"),
+    )
     require_unseen(network, store, splits)
     turned = replace(network, description=network.description | {"modalities": network.description["modalities"][::-1]})
-    with pytest.raises(ValueError, match=r"classic_unet learned from slices whose modalities was \['T2', .* now; train it again"):
+    with pytest.raises(
+        ValueError, match=r"classic_unet learned from slices whose modalities was \['T2', .* now; train it again"
+    ):
         require_unseen(turned, store, splits)
     known = splits.loc[splits["split"] == "test", "patient"].tolist()
     told = {"patients": known, "started_from": {"data_set": "x", "simulated": True, "scored": known}}
-    require_unseen(replace(network, description=network.description | told), store, splits)  # its scores are said to flatter
+    require_unseen(
+        replace(network, description=network.description | told), store, splits
+    )  # its scores are said to flatter
 
 
 def test_maps_of_slices_that_have_been_replaced_are_refused(finished, project):
@@ -522,12 +670,19 @@ def test_maps_of_slices_that_have_been_replaced_are_refused(finished, project):
 
 
 def test_two_experiments_on_one_network_are_compared(finished, project):
-    """Their names tell them apart in tables, reports and cards; attention that isn't there is refused before training."""
+    """Their names tell them apart in tables, reports and cards.
+
+    Attention that isn't there is refused before training.
+    """
     shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
     nodes = [node.name for node in register_pipelines()["segmentation"].nodes]
     compared = [name for name in nodes if name.startswith("segmentation.") and name.count(".") == 1]
     again = [name for name in nodes if name.startswith("segmentation.improved_unet.")] + compared
-    run(project, node_names=again, segmentation={"improved_unet": {"network": "classic_unet", "sizes": {"n_filters": 6}, "epochs": 1}})
+    run(
+        project,
+        node_names=again,
+        segmentation={"improved_unet": {"network": "classic_unet", "sizes": {"n_filters": 6}, "epochs": 1}},
+    )
     folder = project / "data/08_reporting/segmentation"
     comparison = pd.read_csv(folder / "comparison.csv")
     counts = comparison.groupby("network", sort=False)["parameters"].first()
@@ -535,10 +690,18 @@ def test_two_experiments_on_one_network_are_compared(finished, project):
     assert counts["improved_unet"] == sum(p.numel() for p in build("classic_unet", n_filters=6).parameters())
     assert len(pd.read_csv(folder / "differences.csv")) == 4 * 3 * 5
     card = (folder / "model_card.md").read_text()
-    assert {row[0]: row[3] for row in rows_of(card, "Networks")[1:]}["improved_unet"] == "in_channels 4, out_channels 3, n_filters 6"
+    assert {row[0]: row[3] for row in rows_of(card, "Networks")[1:]}[
+        "improved_unet"
+    ] == "in_channels 4, out_channels 3, n_filters 6"
     assert ">improved_unet</h2>" in (folder / "report.html").read_text()
-    with pytest.raises(ValueError, match=r"the attention of segmentation\.attention_unet is examined, but classic_unet has none"):
-        run(project, node_names=["segmentation.attention_unet.train_network"], segmentation={"attention_unet": {"network": "classic_unet"}})
+    with pytest.raises(
+        ValueError, match=r"the attention of segmentation\.attention_unet is examined, but classic_unet has none"
+    ):
+        run(
+            project,
+            node_names=["segmentation.attention_unet.train_network"],
+            segmentation={"attention_unet": {"network": "classic_unet"}},
+        )
 
 
 @pytest.fixture
@@ -558,7 +721,9 @@ def tiny(monkeypatch):
 
 def test_a_network_without_filters_is_compared_too(finished, tiny):
     folder, names = finished / "data", [name for name in networks_of("segmentation") if name != "tiny"]
-    networks = {f"{name}.network": read_network(folder / f"06_models/segmentation/{name}/network.safetensors") for name in names}
+    networks = {
+        f"{name}.network": read_network(folder / f"06_models/segmentation/{name}/network.safetensors") for name in names
+    }
     networks["classic_unet.network"] = replace(networks["classic_unet.network"], name="tiny", sizes={"width": 5})
     tables = {
         f"{name}.{table}": pd.read_csv(folder / f"08_reporting/segmentation/{name}/{table}.csv")
@@ -580,14 +745,24 @@ def test_answers_of_weights_that_have_been_replaced_are_refused(finished, projec
     network = read_network(path)
     write_network(path, replace(network, members=({name: value * 0.5 for name, value in network.members[0].items()},)))
     for node, store in (("draw_results", "predictions"), ("draw_attention", "attention_maps")):
-        with pytest.raises(ValueError, match=rf"{store}\.h5 was not made by the weights that attention_unet has now; run what makes it again"):
+        with pytest.raises(
+            ValueError,
+            match=rf"{store}\.h5 was not made by the weights that attention_unet has now; run what makes it again",
+        ):
             run(project, node_names=[f"segmentation.attention_unet.{node}"])
 
 
 def test_networks_tested_on_different_patients_are_not_compared(finished):
-    folder, slices = finished / "data/08_reporting/segmentation", Store(finished / "data/03_primary/segmentation/slices.h5")
+    folder, slices = (
+        finished / "data/08_reporting/segmentation",
+        Store(finished / "data/03_primary/segmentation/slices.h5"),
+    )
     names = networks_of("segmentation")[:2]
-    tables = {f"{name}.{table}": pd.read_csv(folder / name / f"{table}.csv") for table in ("summary", "patient_scores", "cost") for name in names}
+    tables = {
+        f"{name}.{table}": pd.read_csv(folder / name / f"{table}.csv")
+        for table in ("summary", "patient_scores", "cost")
+        for name in names
+    }
     compare_networks(slices, **tables)
     tables[f"{names[1]}.patient_scores"]["patient"] = "another"
     with pytest.raises(ValueError, match=f"{names[0]} and {names[1]} were tested on different patients"):
@@ -595,9 +770,17 @@ def test_networks_tested_on_different_patients_are_not_compared(finished):
 
 
 def test_other_settings_have_checkpoints_of_their_own(finished, tmp_path):
-    short, splits = SegmentationRecipe(epochs=1, epoch_steps=1), pd.read_csv(finished / "data/05_model_input/segmentation/splits.csv")
+    short, splits = (
+        SegmentationRecipe(epochs=1, epoch_steps=1),
+        pd.read_csv(finished / "data/05_model_input/segmentation/splits.csv"),
+    )
     other = splits.assign(split=splits["split"].replace({"train": "validation", "validation": "train"}))
-    cases = [{}, {"recipe": short.model_copy(update={"learning_rate": 2e-3})}, {"sizes": {"n_filters": 6}}, {"splits": other}]
+    cases = [
+        {},
+        {"recipe": short.model_copy(update={"learning_rate": 2e-3})},
+        {"sizes": {"n_filters": 6}},
+        {"splits": other},
+    ]
     cases.append({"engine": EngineSettings(device="cpu", precision="fp32", seed=1)})
     for case in [*cases, {}]:
         train(finished, tmp_path, **{"recipe": short} | case)
@@ -606,12 +789,16 @@ def test_other_settings_have_checkpoints_of_their_own(finished, tmp_path):
 
 def test_nobody_to_validate_with_is_said(finished, tmp_path):
     splits = pd.read_csv(finished / "data/05_model_input/segmentation/splits.csv")
-    with pytest.raises(ValueError, match=r"no patient is left to validate with; set data_segmentation\.split\.validation higher"):
+    with pytest.raises(
+        ValueError, match=r"no patient is left to validate with; set data_segmentation\.split\.validation higher"
+    ):
         train(finished, tmp_path, splits=splits.replace({"split": {"validation": "train"}}))
 
 
 def test_other_weights_in_the_same_file_are_trained_from_anew(finished, tmp_path):
-    given = shutil.copy(finished / "data/06_models/segmentation/classic_unet/network.safetensors", tmp_path / "start.safetensors")
+    given = shutil.copy(
+        finished / "data/06_models/segmentation/classic_unet/network.safetensors", tmp_path / "start.safetensors"
+    )
     still = SegmentationRecipe(epochs=1, epoch_steps=1, learning_rate=1e-12)
     before = train(finished, tmp_path, initial_weights=str(given), recipe=still)[0]
     other = replace(before, members=({name: value * 0.5 for name, value in before.members[0].items()},))
@@ -627,13 +814,22 @@ def test_patients_without_tumour_are_nothing_to_learn_from(finished, tmp_path):
         train(finished, tmp_path, slices=tmp_path / "slices.h5")
 
 
-def train(finished, folder, *, recipe=None, sizes=None, folds=1, initial_weights=None, slices=None, splits=None, engine=None):
+def train(
+    finished, folder, *, recipe=None, sizes=None, folds=1, initial_weights=None, slices=None, splits=None, engine=None
+):
     store = Store(slices or finished / "data/03_primary/segmentation/slices.h5")
     splits = pd.read_csv(finished / "data/05_model_input/segmentation/splits.csv") if splits is None else splits
     experiment = ExperimentSettings(network="classic_unet", sizes=sizes or {"n_filters": 4})
     engine = engine or EngineSettings(device="cpu", precision="fp32")
     return train_network(
-        store, splits, Checkpoints(folder / "classic_unet/checkpoints"), experiment, recipe or SegmentationRecipe(), engine, folds, initial_weights
+        store,
+        splits,
+        Checkpoints(folder / "classic_unet/checkpoints"),
+        experiment,
+        recipe or SegmentationRecipe(),
+        engine,
+        folds,
+        initial_weights,
     )
 
 
@@ -641,4 +837,7 @@ def test_registered_pipelines():
     pipelines = register_pipelines()
     assert isinstance(pipelines["segmentation"], Pipeline)
     assert {"data_engineering", "segmentation", "__default__"} <= set(pipelines)
-    assert {node.namespace.split(".")[0] for node in pipelines["segmentation"].nodes} == {"data_segmentation", "segmentation"}
+    assert {node.namespace.split(".")[0] for node in pipelines["segmentation"].nodes} == {
+        "data_segmentation",
+        "segmentation",
+    }

@@ -47,7 +47,13 @@ def test_whole_run_writes_every_layer(finished):
     assert features[SHAPE].notna().all(axis=None)
     used = patients[patients["left_out"] == ""]
     assert set(patients["left_out"]) == {"", "not in survival_info.csv"}
-    assert set(scores["metric"]) == {"accuracy", "mean_squared_error", "median_squared_error", "spearman", "concordance"}
+    assert set(scores["metric"]) == {
+        "accuracy",
+        "mean_squared_error",
+        "median_squared_error",
+        "spearman",
+        "concordance",
+    }
     assert set(scores["patients"]) == {len(used)}
     estimates = table(finished, "07_model_output/survival/expert/estimates.csv")
     assert set(estimates["patient"]) == set(used["patient"])
@@ -60,12 +66,17 @@ def test_model_card_has_the_numbers_of_the_tables(finished):
     scores = table(finished, "08_reporting/survival/expert/scores.csv")
     scores["pair"] = scores["model"] + ": " + scores["features"]
     concordance = scores[scores["metric"] == "concordance"].set_index("pair")
-    caption = "all patients: scores of estimates by models not fitted to the patient, with 95 % bootstrap intervals over patients"
+    caption = (
+        "all patients: scores of estimates by models not fitted to the patient, with 95 % bootstrap intervals "
+        "over patients"
+    )
     rows = rows_of(card, caption)[1:]
     assert len(rows) == len(concordance)
     for name, shown, *_ in rows:
         own = concordance.loc[name]
-        interval = "" if name == "median: nothing" else f" ({own['low']:.2f} to {own['high']:.2f})"  # which orders nobody, in any sample
+        interval = (
+            "" if name == "median: nothing" else f" ({own['low']:.2f} to {own['high']:.2f})"
+        )  # which orders nobody, in any sample
         assert shown == f"{own['value']:.3f}{interval}"
     assert set(MODELS) == set(CARD_MODELS)
 
@@ -75,8 +86,13 @@ def test_data_sheet_has_the_numbers_of_the_tables(finished):
     patients = table(finished, "05_model_input/survival/expert/patients.csv", keep_default_na=False)
     used = patients[patients["left_out"] == ""]
     alive = (~used["observed"]).sum()
-    assert f"{len(used)} patients are in use, {alive} of them known only to be alive; {len(patients) - len(used)} are left out." in sheet
-    counts = {row[0]: (int(row[1]), int(row[2])) for row in rows_of(sheet, "Patients in use; medians and quartiles")[1:]}
+    assert (
+        f"{len(used)} patients are in use, {alive} of them known only to be alive; "
+        f"{len(patients) - len(used)} are left out."
+    ) in sheet
+    counts = {
+        row[0]: (int(row[1]), int(row[2])) for row in rows_of(sheet, "Patients in use; medians and quartiles")[1:]
+    }
     assert counts["all in use"] == (len(used), len(used) - alive)
     assert counts["GTR"] == ((used["resection"] == "GTR").sum(), used.loc[used["resection"] == "GTR", "observed"].sum())
 
@@ -112,7 +128,8 @@ def test_notebook_runs_on_what_the_pipeline_wrote(finished, execute_notebook):
 
 def test_predicted_masks_give_features_and_how_they_change(finished):
     predicted, expert = (
-        table(finished, f"07_model_output/survival/classic_unet/{name}.csv", keep_default_na=False) for name in ("features", "expert_features")
+        table(finished, f"07_model_output/survival/classic_unet/{name}.csv", keep_default_na=False)
+        for name in ("features", "expert_features")
     )
     assert predicted["patient"].tolist() == expert["patient"].tolist()
     changes = table(finished, "08_reporting/survival/classic_unet/changes.csv").set_index("feature")
@@ -169,10 +186,15 @@ def test_bad_patients_are_set_aside_and_the_rest_is_modelled(project, masks, cap
     shutil.copy(masks / "p08_seg.nii.gz", masks / "again")
     with caplog.at_level(logging.INFO):
         run(project, "survival", survival_source=str(masks))
-    patients = table(project, "data/05_model_input/survival/expert/patients.csv", keep_default_na=False).set_index("patient")
+    patients = table(project, "data/05_model_input/survival/expert/patients.csv", keep_default_na=False).set_index(
+        "patient"
+    )
     left_out = patients.loc[patients["left_out"] != "", "left_out"]
     assert sorted(left_out.index) == ["maskless", "p00", "p03", "p04", "p05", "p06", "p08"]
-    assert left_out["p00"] == "days must be a number above 0 or 'ALIVE (N days later)', got 'about a year'; correct survival_info.csv"
+    assert (
+        left_out["p00"]
+        == "days must be a number above 0 or 'ALIVE (N days later)', got 'about a year'; correct survival_info.csv"
+    )
     assert left_out["p03"] == "not in survival_info.csv"
     assert left_out["p04"] == "2 rows that differ in the tables; keep the true one"
     assert left_out["p05"].startswith("the mask is empty")
@@ -191,7 +213,9 @@ def test_tables_may_lie_elsewhere(project, masks, tmp_path):
     (tmp_path / "tables").mkdir()
     for name in ("survival_info.csv", "name_mapping.csv"):
         shutil.move(masks / name, tmp_path / "tables")
-    with pytest.raises(FileNotFoundError, match=r"masks holds no survival_info.csv with known days; give .* survival_tables=PATH"):
+    with pytest.raises(
+        FileNotFoundError, match=r"masks holds no survival_info.csv with known days; give .* survival_tables=PATH"
+    ):
         run(project, "survival", survival_source=str(masks))
     nodes = [f"survival.expert.{name}" for name in ("measure_masks", "join_patients")]
     run(project, "survival", node_names=nodes, survival_source=str(masks), survival_tables=str(tmp_path / "tables"))
@@ -208,7 +232,10 @@ def test_too_few_patients_have_features_alone(project, masks, caplog):
     for k in range(6, 45):
         (masks / f"p{k:02d}_seg.nii.gz").unlink()
     run(project, "survival", survival_source=str(masks))
-    assert "the report has features alone: patients with a mask and a known day of death: 6, too few for survival models" in caplog.text
+    assert (
+        "the report has features alone: patients with a mask and a known day of death: 6, too few for survival models"
+        in caplog.text
+    )
     report = (project / "data/08_reporting/survival/report.html").read_text()
     assert "Patients with a mask and a known day of death: 6, too few for survival models, which need 30." in report
     assert table(project, "data/08_reporting/survival/expert/scores.csv").empty
@@ -224,8 +251,14 @@ def living(survival):
     ("change", "said"),
     [
         (living, "Patients with a mask and a known day of death: 29, too few for survival models, which need 30."),
-        (lambda survival: survival.assign(Age=pd.NA), "No two different ages are known, and survival models are compared with age alone."),
-        (lambda survival: survival.assign(Age="61.5"), "No two different ages are known, and survival models are compared with age alone."),
+        (
+            lambda survival: survival.assign(Age=pd.NA),
+            "No two different ages are known, and survival models are compared with age alone.",
+        ),
+        (
+            lambda survival: survival.assign(Age="61.5"),
+            "No two different ages are known, and survival models are compared with age alone.",
+        ),
     ],
 )
 def test_why_there_is_no_model(project, masks, change, said):
@@ -240,8 +273,22 @@ def test_why_there_is_no_model(project, masks, change, said):
     ("gain", "low", "high", "fold_low", "p", "said"),
     [
         (0.05, 0.01, 0.09, 0.01, 0.005, "The segmentation adds to age on all 40 patients"),
-        (0.05, 0.01, 0.09, -0.01, 0.005, "The segmentation may add to age, but this is not certain, on all 40 patients"),
-        (0.05, -0.01, 0.09, -0.02, 0.005, "The segmentation may add to age, but this is not certain, on all 40 patients"),
+        (
+            0.05,
+            0.01,
+            0.09,
+            -0.01,
+            0.005,
+            "The segmentation may add to age, but this is not certain, on all 40 patients",
+        ),
+        (
+            0.05,
+            -0.01,
+            0.09,
+            -0.02,
+            0.005,
+            "The segmentation may add to age, but this is not certain, on all 40 patients",
+        ),
         (-0.01, -0.05, 0.03, -0.06, 0.005, "No gain from the segmentation over age is shown on all 40 patients"),
         (0.01, -0.03, 0.05, -0.04, 0.3, "No gain from the segmentation over age is shown on all 40 patients"),
         (-0.05, -0.09, -0.01, -0.1, 0.9, "The segmentation makes the prediction from age worse on all 40 patients"),
@@ -251,35 +298,82 @@ def test_the_answer_follows_its_rule(gain, low, high, fold_low, p, said):
     row = {"cohort": "all patients", "patients": 40, "deaths": 38, "low": 0.5, "high": 0.7}
     metrics = ("concordance", "spearman", "accuracy", "mean_squared_error", "median_squared_error")
     pairs = (("linear", "age"), ("Cox", "age + shape"))
-    scores = pd.DataFrame([row | {"model": m, "features": f, "metric": metric, "value": 0.6} for m, f in pairs for metric in metrics])
-    tested = {"cohort": "all patients", "model": "Cox", "features": "age + shape", "gain": gain, "low": low, "high": high, "p": p, "chance": 0.01}
-    gains = pd.DataFrame([tested | {"metric": metric, "fold_gain": gain, "fold_low": fold_low, "fold_high": high} for metric in metrics[:2]])
-    days = pd.DataFrame({"patient": ["a", "b"], "left_out": "", "note": "", "observed": True, "resection": "GTR", "days": [100.0, 500], "simulated": False})
+    scores = pd.DataFrame(
+        [row | {"model": m, "features": f, "metric": metric, "value": 0.6} for m, f in pairs for metric in metrics]
+    )
+    tested = {
+        "cohort": "all patients",
+        "model": "Cox",
+        "features": "age + shape",
+        "gain": gain,
+        "low": low,
+        "high": high,
+        "p": p,
+        "chance": 0.01,
+    }
+    gains = pd.DataFrame(
+        [
+            tested | {"metric": metric, "fold_gain": gain, "fold_low": fold_low, "fold_high": high}
+            for metric in metrics[:2]
+        ]
+    )
+    days = pd.DataFrame(
+        {
+            "patient": ["a", "b"],
+            "left_out": "",
+            "note": "",
+            "observed": True,
+            "resection": "GTR",
+            "days": [100.0, 500],
+            "simulated": False,
+        }
+    )
     patients = days.assign(centre_from="scan", age=[50.0, 60], **dict.fromkeys(SHAPE, 1.0))
-    importances = pd.DataFrame({"cohort": ["all patients"], "feature": ["age"], "loss": [0.1], "low": [0.0], "high": [0.2]})
+    importances = pd.DataFrame(
+        {"cohort": ["all patients"], "feature": ["age"], "loss": [0.1], "low": [0.0], "high": [0.2]}
+    )
     report = compose_report(Results(patients, scores, gains, importances), ProtocolSettings(), {}, EXPECTED)
     assert said in report.split('class="answer">')[1].split("</p>")[0]
 
 
 def test_a_network_whose_patients_have_no_volume_changes_nothing_that_is_known():
-    change = {"feature": "WT_ml", "patients": 0, "network": "classic_unet", "bias": np.nan, "expert": np.nan, "low": np.nan, "high": np.nan}
+    change = {
+        "feature": "WT_ml",
+        "patients": 0,
+        "network": "classic_unet",
+        "bias": np.nan,
+        "expert": np.nan,
+        "low": np.nan,
+        "high": np.nan,
+    }
     patients = pd.DataFrame({"left_out": ["slice 58 alone"], "observed": False, "age": 50.0, "simulated": False})
     results = Results(patients, pd.DataFrame({"cohort": []}), pd.DataFrame(), pd.DataFrame(), pd.DataFrame([change]))
     answer = write_answer(results, ProtocolSettings())
-    assert answer.startswith("No patient's slices make a volume, so what the masks of classic_unet change in the features is not known")
+    assert answer.startswith(
+        "No patient's slices make a volume, so what the masks of classic_unet change in the features is not known"
+    )
     assert "nan" not in answer
 
 
 def test_real_masks_go_through_to_the_report(project):
     quick = {"protocol": {"permutations": 2}}
     tables = str(real("brats2020-training-data"))
-    run(project, "survival", survival_source=str(real("brats2020-masks-128")), survival_tables=tables, survival=quick, preparation={"workers": -1})
+    run(
+        project,
+        "survival",
+        survival_source=str(real("brats2020-masks-128")),
+        survival_tables=tables,
+        survival=quick,
+        preparation={"workers": -1},
+    )
     patients = table(project, "data/05_model_input/survival/expert/patients.csv", keep_default_na=False)
     used = patients[patients["left_out"] == ""]
     assert len(used) == 235
     assert patients.set_index("patient").loc["BraTS20_Training_355", "left_out"] == "no mask of this patient"
     assert set(used["centre_from"]) == {"BraTS space"}
-    scores = table(project, "data/08_reporting/survival/expert/scores.csv").set_index(["cohort", "model", "features", "metric"])["value"]
+    scores = table(project, "data/08_reporting/survival/expert/scores.csv").set_index(
+        ["cohort", "model", "features", "metric"]
+    )["value"]
     assert scores["all patients", "linear", "age", "concordance"] == pytest.approx(0.62, abs=0.02)
     assert scores["GTR", "linear", "age", "concordance"] == pytest.approx(0.64, abs=0.02)
 
@@ -304,5 +398,9 @@ def test_registered_pipelines():
 
     pipelines = register_pipelines()
     assert {node.namespace for node in pipelines["survival"].nodes} == {"survival.expert"}
-    assert {node.namespace for node in pipelines["survival_predicted"].nodes} == {f"survival.{network}" for network in networks_of("segmentation")}
-    assert set(pipelines["survival"].nodes) | set(pipelines["survival_predicted"].nodes) < set(pipelines["__default__"].nodes)
+    assert {node.namespace for node in pipelines["survival_predicted"].nodes} == {
+        f"survival.{network}" for network in networks_of("segmentation")
+    }
+    assert set(pipelines["survival"].nodes) | set(pipelines["survival_predicted"].nodes) < set(
+        pipelines["__default__"].nodes
+    )

@@ -1,4 +1,7 @@
-"""What a user did wrong ends in a line or two on the terminal, whatever runs the nodes; a fault of the program shows where it happened."""
+"""What a user did wrong ends in a line or two on the terminal, whatever runs the nodes.
+
+A fault of the program shows where it happened.
+"""
 
 import logging
 import multiprocessing
@@ -50,10 +53,16 @@ def kedro_run(project, monkeypatch):
         (["--to-outputs", "segmentation.split"], "did you mean 'segmentation.splits'"),
         (["--tags", "data"], "there is no tag 'data'; did you mean 'data_engineering'"),
         (["--runner", "Parallel"], "did you mean 'ParallelRunner'"),
-        (["--env", "ful"], "there is no environment 'ful'; did you mean 'full'? environments are base, full, local, mlflow, test"),
+        (
+            ["--env", "ful"],
+            "there is no environment 'ful'; did you mean 'full'? environments are base, full, local, mlflow, test",
+        ),
         (["--params", "segmentation.recipe.lr=0.1"], "did you mean 'segmentation.recipe.learning_rate'"),
         (["--params", "training.device=tpu"], "training.device must be 'auto', "),
-        (["--params", "segmentation.recipe.learning_rate=[1,2]"], "--params is split at commas, got 'segmentation.recipe.learning_rate=[1'"),
+        (
+            ["--params", "segmentation.recipe.learning_rate=[1,2]"],
+            "--params is split at commas, got 'segmentation.recipe.learning_rate=[1'",
+        ),
         (["--params", "segmentation_source=/a,b"], "--params is split at commas, got 'b'"),
         (["--params", "segmentation_source="], "segmentation_source is empty; give a folder of scans"),
         (["--params", "training.rendezvous="], "training.rendezvous is empty"),
@@ -68,10 +77,15 @@ def test_what_was_wrong_is_one_line(kedro_run, words, said):
 
 
 def test_a_misnamed_tissue_is_one_line(kedro_run, project):
-    (project / "conf/local/parameters.yml").write_text("data_segmentation: {data_set: {regions: [{name: WT, tissues: [NCR, oedema]}]}}")
+    (project / "conf/local/parameters.yml").write_text(
+        "data_segmentation: {data_set: {regions: [{name: WT, tissues: [NCR, oedema]}]}}"
+    )
     status, (line,) = kedro_run("--pipelines", "segmentation")
     assert status == 1
-    assert "data_segmentation.data_set: region WT is made of ['oedema'], which are not tissues; tissues are ['NCR', 'ED', 'ET']" in line
+    assert (
+        "data_segmentation.data_set: region WT is made of ['oedema'], which are not tissues; tissues are "
+        "['NCR', 'ED', 'ET']"
+    ) in line
 
 
 def test_a_file_that_is_no_yaml_is_one_line(kedro_run, project):
@@ -88,7 +102,9 @@ def test_missing_kaggle_credentials_are_three_lines(kedro_run, project, monkeypa
     status, lines = kedro_run("--env", "full", "--pipelines", "segmentation")
     assert status == 1
     assert len(lines) == 3
-    assert lines[0] == "Error: segmentation.source can't be read: Kaggle needs to know who downloads awsaf49/brats2020-training-data:"
+    assert lines[0] == (
+        "Error: segmentation.source can't be read: Kaggle needs to know who downloads awsaf49/brats2020-training-data:"
+    )
     assert lines[1].startswith("1. make a token")
     assert lines[2].startswith("2. run again")
 
@@ -196,7 +212,9 @@ def test_a_job_is_not_sent_with_what_would_stop_it(kedro_run, monkeypatch):
 
 def test_a_job_on_this_machine_fails_in_the_words_of_its_error(kedro_run, project):
     (project / "scans").mkdir()
-    status, lines = kedro_run("--executor", "local", "--env", "test", "--params", "segmentation_source=scans", command=submit)
+    status, lines = kedro_run(
+        "--executor", "local", "--env", "test", "--params", "segmentation_source=scans", command=submit
+    )
     assert status == 1
     assert lines[-1].startswith("Error: data: ")
     assert str(project / "scans") in lines[-1]
@@ -207,11 +225,29 @@ def test_a_job_on_this_machine_fails_in_the_words_of_its_error(kedro_run, projec
 def test_processes_name_their_nodes_however_they_are_started(project, start):
     if start not in multiprocessing.get_all_start_methods():
         pytest.skip(f"this system can't {start} processes")
-    words = ["--env", "test", "--pipelines", "segmentation", "--to-nodes", "data_segmentation.split_patients", "--runner", "ParallelRunner"]
+    words = [
+        "--env",
+        "test",
+        "--pipelines",
+        "segmentation",
+        "--to-nodes",
+        "data_segmentation.split_patients",
+        "--runner",
+        "ParallelRunner",
+    ]
     environment = os.environ | {"KEDRO_MP_CONTEXT": start}
-    done = subprocess.run([sys.executable, "-m", "brain_tumor", *words], cwd=project, env=environment, capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run(
+        [sys.executable, "-m", "brain_tumor", *words],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     lines = [line.split("> ")[1] for line in done.stderr.splitlines() if "> " in line]
-    assert [line.split()[-1] for line in lines] == [f"data_segmentation.{name}" for name in ("index_slices", "describe_patients", "split_patients")]
+    assert [line.split()[-1] for line in lines] == [
+        f"data_segmentation.{name}" for name in ("index_slices", "describe_patients", "split_patients")
+    ]
     assert "Completed" not in done.stderr
     if start == "fork":
         assert [line.split()[0] for line in lines] == ["1/3", "2/3", "3/3"]
@@ -222,7 +258,9 @@ def test_configuration_may_be_an_archive(kedro_run, project, ending):
     shutil.make_archive(project / "settings", {"tar.gz": "gztar", "zip": "zip"}[ending], project, "conf")
     source = ["--conf-source", str(project / f"settings.{ending}")]
     shutil.rmtree(project / "conf")
-    status, lines = kedro_run("--env", "test", "--pipelines", "segmentation", "--to-nodes", "data_segmentation.index_slices", *source)
+    status, lines = kedro_run(
+        "--env", "test", "--pipelines", "segmentation", "--to-nodes", "data_segmentation.index_slices", *source
+    )
     assert status == 0, lines
     assert (project / "data/02_intermediate/segmentation/index.csv").is_file()
     status, (line,) = kedro_run("--env", "tst", *source)
@@ -248,9 +286,14 @@ def test_errors_of_libraries_are_put_plainly(tmp_path):
     assert "\n" not in describe(garbled.value)
     failure = CheckFailure("no such column", check="column_in_dataframe", failure_examples=["patient"])
     table = DataValidationError("refused", dataset_name="segmentation.index", failures=[failure])
-    assert describe(table).startswith("segmentation.index doesn't hold what it should (table: column_in_dataframe, such as patient)")
+    assert describe(table).startswith(
+        "segmentation.index doesn't hold what it should (table: column_in_dataframe, such as patient)"
+    )
     assert describe(DatasetError("pears can't be read")) == "pears can't be read"
-    assert [describe(fault) for fault in (KeyError("a"), TypeError("a"), AttributeError("a"), AssertionError("a"), RuntimeError("a"))] == [None] * 5
+    assert [
+        describe(fault)
+        for fault in (KeyError("a"), TypeError("a"), AttributeError("a"), AssertionError("a"), RuntimeError("a"))
+    ] == [None] * 5
 
 
 def test_odd_headers_do_not_flood_the_terminal(tmp_path):
@@ -263,7 +306,7 @@ def test_odd_headers_do_not_flood_the_terminal(tmp_path):
 
 
 def _stderr(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr  # noqa: S603
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
 
 
 def test_what_stopped_one_of_several_processes_is_one_line():

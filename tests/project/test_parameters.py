@@ -57,7 +57,9 @@ def test_a_misspelt_parameter_gets_the_nearest(known, path, suggested):
 
 
 def test_what_else_is_in_the_block_is_named(known):
-    with pytest.raises(ValueError, match=r"segmentation\.recipe\.augmentation has flip, warp, rotation, .* \(in --params\)"):
+    with pytest.raises(
+        ValueError, match=r"segmentation\.recipe\.augmentation has flip, warp, rotation, .* \(in --params\)"
+    ):
         require_known(nested("segmentation.recipe.augmentation.zoom", 1), known, "in --params")
     with pytest.raises(ValueError, match=r"segmentation\.folds is a single value, not a block"):
         require_known(nested("segmentation.folds.number", 1), known, "in --params")
@@ -79,8 +81,16 @@ def test_what_settings_take_is_known_whether_a_file_names_it_or_not(known, path)
 
 
 def test_files_need_no_placeholders(base, known):
-    """A key is legal because a model has it, so base names those alone that it sets; null is for what has no other value to show."""
-    experiments = [block for task in ("segmentation", "classification") for block in base[task].values() if isinstance(block, dict) and "network" in block]
+    """A key is legal because a model has it, so base names those alone that it sets.
+
+    Null is for what has no other value to show.
+    """
+    experiments = [
+        block
+        for task in ("segmentation", "classification")
+        for block in base[task].values()
+        if isinstance(block, dict) and "network" in block
+    ]
     assert len(experiments) == 8
     assert all(value is not None for block in experiments for value in block.values())
     assert find("segmentation.classic_unet", known) == {
@@ -103,12 +113,19 @@ def test_files_need_no_placeholders(base, known):
         ("segmentation.recipe.epochs", 0, "segmentation.recipe.epochs must be greater than or equal to 1, got 0"),
         ("segmentation.recipe.lr", 0.1, "there is no parameter .* did you mean 'segmentation.recipe.learning_rate'"),
         ("segmentation.recipe", None, "segmentation.recipe must be a block of settings, got null"),
-        ("classification.vit.sizes.patch", "large", "classification.vit.sizes.patch must be a valid integer or a valid number, got 'large'"),
+        (
+            "classification.vit.sizes.patch",
+            "large",
+            "classification.vit.sizes.patch must be a valid integer or a valid number, got 'large'",
+        ),
         ("segmentation.prediction.least.NCR.ml", 1, "segmentation.prediction.least.NCR.otherwise is missing"),
         (
             "data_segmentation.data_set.regions",
             [{"name": "WT", "tissues": ["NCR", "EDEMA"]}],
-            r"data_segmentation.data_set: region WT is made of \['EDEMA'\], which are not tissues; tissues are \['NCR', 'ED', 'ET'\]",
+            (
+                r"data_segmentation.data_set: region WT is made of \['EDEMA'\], which are not tissues; tissues "
+                r"are \['NCR', 'ED', 'ET'\]"
+            ),
         ),
         (
             "data_segmentation.data_set.modalities",
@@ -146,7 +163,12 @@ def test_what_the_files_hold_is_accepted(base, settings, known):
 def test_a_path_means_the_same_everywhere(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    given = {"segmentation_source": "~/scans", "inference_source": "scans", "survival_source": 2023, "survival_tables": None}
+    given = {
+        "segmentation_source": "~/scans",
+        "inference_source": "scans",
+        "survival_source": 2023,
+        "survival_tables": None,
+    }
     assert resolve_paths(given | {"segmentation": {"initial_weights": Path("a.safetensors")}}) == {
         "segmentation_source": str(tmp_path / "home/scans"),
         "inference_source": str(tmp_path / "scans"),

@@ -23,17 +23,26 @@ def prepare(task: str) -> Pipeline:
 
 
 def train(network: str) -> Pipeline:
-    return Pipeline([Node(cook, "slices", "network", name="train")], namespace=f"task.{network}", inputs={"slices": "task.slices"})
+    return Pipeline(
+        [Node(cook, "slices", "network", name="train")], namespace=f"task.{network}", inputs={"slices": "task.slices"}
+    )
 
 
-PIPELINES = {"prepare": prepare("task"), "train": train("net"), "train another": train("other"), "unrelated": prepare("else")}
+PIPELINES = {
+    "prepare": prepare("task"),
+    "train": train("net"),
+    "train another": train("other"),
+    "unrelated": prepare("else"),
+}
 ENTRIES = ("source", "task.slices", "task.net.network", "task.other.network", "else.slices")
 
 
 def start(folder: Path, name: str, also: dict[str, MemoryDataset] | None = None) -> RunLocks:
     locks = RunLocks()
     locks.after_context_created(Mock(spec=KedroContext, project_path=folder))
-    locks.before_pipeline_run({}, PIPELINES[name], DataCatalog({entry: MemoryDataset(0) for entry in ENTRIES} | (also or {})))
+    locks.before_pipeline_run(
+        {}, PIPELINES[name], DataCatalog({entry: MemoryDataset(0) for entry in ENTRIES} | (also or {}))
+    )
     return locks
 
 
@@ -53,7 +62,9 @@ def test_who_may_run_beside_whom(tmp_path, first, second, may):
     if may:
         start(tmp_path, second).after_pipeline_run()
     else:
-        with pytest.raises(AnotherRunError, match=r"another run.* is using task.* in this project; wait until it ends, or stop it"):
+        with pytest.raises(
+            AnotherRunError, match=r"another run.* is using task.* in this project; wait until it ends, or stop it"
+        ):
             start(tmp_path, second)
     running.on_pipeline_error()
     start(tmp_path, second).after_pipeline_run()
@@ -80,7 +91,7 @@ def test_the_holder_is_named_and_a_killed_run_holds_nothing(tmp_path):
         ]
     )
     command = [sys.executable, "-c", program, str(tmp_path), str(Path(__file__).parent)]
-    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"

@@ -17,7 +17,10 @@ def tracked(address):
     return {run.data.tags["experiment"]: run for run in runs}, client
 
 
-@pytest.mark.parametrize(("task", "source", "monitor"), [("segmentation", "sample", "validation_dice"), ("classification", "images", "validation_likelihood")])
+@pytest.mark.parametrize(
+    ("task", "source", "monitor"),
+    [("segmentation", "sample", "validation_dice"), ("classification", "images", "validation_likelihood")],
+)
 def test_each_network_has_a_run_with_its_log_and_its_test_scores(project, request, task, source, monitor):
     address = f"sqlite:///{project}/mlflow.db"
     run(project, task, **{f"{task}_source": str(request.getfixturevalue(source)), "training": {"mlflow": address}})
@@ -27,7 +30,9 @@ def test_each_network_has_a_run_with_its_log_and_its_test_scores(project, reques
     for name, own in runs.items():
         log = pd.read_csv(project / f"data/06_models/{task}/{name}/training_log.csv")
         history = client.get_metric_history(own.info.run_id, monitor)
-        assert [metric.value for metric in sorted(history, key=lambda metric: metric.step)] == pytest.approx(log[monitor].tolist())
+        assert [metric.value for metric in sorted(history, key=lambda metric: metric.step)] == pytest.approx(
+            log[monitor].tolist()
+        )
         if task == "classification":
             scores = pd.read_csv(project / f"data/08_reporting/{task}/{name}/scores.csv").dropna(subset="value")
             expected = {f"{row.test_set}_test_{row.metric}": row.value for row in scores.itertuples()}
@@ -41,11 +46,17 @@ def test_each_network_has_a_run_with_its_log_and_its_test_scores(project, reques
 
 
 def test_scores_join_the_training_they_are_of_whatever_runs_the_nodes(project, sample, monkeypatch):
-    """Two trainings of one network, then the first one's again, from its checkpoint; at last in a process without hooks."""
+    """Two trainings of one network, then the first one's again, from its checkpoint.
+
+    At last in a process without hooks.
+    """
     address = f"sqlite:///{project}/mlflow.db"
     preparing = ("index_slices", "prepare_slices", "describe_patients", "split_patients")
     training = ("train_network", "predict_patients", "count_pixels", "score_patients", "summarise_scores")
-    data, own = [f"data_segmentation.{name}" for name in preparing], [f"segmentation.classic_unet.{name}" for name in training]
+    data, own = (
+        [f"data_segmentation.{name}" for name in preparing],
+        [f"segmentation.classic_unet.{name}" for name in training],
+    )
 
     def track(seed, nodes, **options):
         settings = {"segmentation_source": str(sample), "training": {"mlflow": address, "seed": seed}}

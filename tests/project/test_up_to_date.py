@@ -99,7 +99,10 @@ class Kitchen:
 
     @property
     def catalog(self):
-        files = {name: self.text(f"{name}.txt") for name in ("carrot", "frozen", "chopped", "crumbs", "dish", "trained", "remembered", "spilt")}
+        files = {
+            name: self.text(f"{name}.txt")
+            for name in ("carrot", "frozen", "chopped", "crumbs", "dish", "trained", "remembered", "spilt")
+        }
         rest = {
             "shelf": FolderDataset(filepath=str(self.folder / "shelf")),
             "cache": CheckpointsDataset(filepath=str(self.folder / "cache")),
@@ -135,9 +138,15 @@ class Kitchen:
         diary.unlink(missing_ok=True)
         pipeline, catalog, hooks = pipeline or self.pipeline, self.catalog, _create_hook_manager()
         hooks.register(hook := UpToDate())
-        self.monkeypatch.setattr("kedro.runner.task.settings", Mock(HOOKS=[hook], DISABLE_HOOKS_FOR_PLUGINS=()))  # of forked processes
+        self.monkeypatch.setattr(
+            "kedro.runner.task.settings", Mock(HOOKS=[hook], DISABLE_HOOKS_FOR_PLUGINS=())
+        )  # of forked processes
         hook.after_context_created(Mock(spec=KedroContext, project_path=self.folder))
-        about = {"run_params": {"run_id": str(id(hook)), "node_names": None} | run_params, "pipeline": pipeline, "catalog": catalog}
+        about = {
+            "run_params": {"run_id": str(id(hook)), "node_names": None} | run_params,
+            "pipeline": pipeline,
+            "catalog": catalog,
+        }
         whole = pipeline.nodes
         hooks.hook.before_pipeline_run(**about)
         try:
@@ -182,7 +191,10 @@ CHANGES = {
     "a parameter": (lambda kitchen: setattr(kitchen, "salt", 2), {"chop", "serve"}),
     "the type of a parameter": (lambda kitchen: setattr(kitchen, "salt", "1"), {"chop", "serve"}),
     "code": (lambda kitchen: kitchen.write("kitchen/cook.py", COOK + "\nx = 1\n"), EVERYTHING),
-    "code that is imported": (lambda kitchen: kitchen.write("kitchen/knife.py", KNIFE.replace("' '", "'-'")), EVERYTHING),
+    "code that is imported": (
+        lambda kitchen: kitchen.write("kitchen/knife.py", KNIFE.replace("' '", "'-'")),
+        EVERYTHING,
+    ),
     "a comment": (lambda kitchen: kitchen.write("kitchen/knife.py", "# sharp\n" + KNIFE), set()),
     "a missing output": (lambda kitchen: (kitchen.folder / "dish.txt").unlink(), {"serve"}),
     "one of two outputs": (lambda kitchen: (kitchen.folder / "crumbs.txt").unlink(), {"chop", "serve"}),
@@ -243,7 +255,9 @@ def test_where_networks_are_computed_counts_for_those_who_compute(kitchen, monke
     kitchen.run()
     monkeypatch.setattr(up_to_date, "describe_machine", lambda: "another")
     assert kitchen.run() == {"train"}
-    kitchen.engine = EngineSettings(nodes=2, rendezvous="localhost:1")  # whether all of them train can't be decided by each
+    kitchen.engine = EngineSettings(
+        nodes=2, rendezvous="localhost:1"
+    )  # whether all of them train can't be decided by each
     kitchen.run()
     assert kitchen.run() == {"train"}
 
@@ -288,7 +302,9 @@ def test_parts_of_a_pipeline_know_what_is_up_to_date(kitchen):
     rest = kitchen.pipeline.from_nodes("chop")
     assert kitchen.run(rest) == set()
     kitchen.write("frozen.txt", "PARSNIP")
-    assert kitchen.run(kitchen.pipeline.from_nodes("chop")) == {"chop", "serve"}, "edited by hand, as a table of sets may be"
+    assert kitchen.run(kitchen.pipeline.from_nodes("chop")) == {"chop", "serve"}, (
+        "edited by hand, as a table of sets may be"
+    )
     assert (kitchen.folder / "dish.txt").read_text() == "P A R S N I P11"
     assert kitchen.run(kitchen.pipeline.from_nodes("chop")) == set()
     assert kitchen.run(kitchen.pipeline.to_outputs("frozen")) == {"freeze"}, "what was edited is no more what it makes"
@@ -319,8 +335,12 @@ def test_a_cache_is_no_input_and_is_filled_again_when_it_was_emptied(kitchen):
 def test_an_input_that_changed_during_the_run_is_not_what_outputs_were_made_from(kitchen):
     kitchen.extra = ["spill", "soil"]
     kitchen.run()
-    records = {file.stem for file in (kitchen.folder / "data").glob(".provenance/*.json")}  # none, where all nodes ran side by side
-    assert not records & {"spill", "soil"}, "neither the one that edits an input of all, nor the one that edits what another made"
+    records = {
+        file.stem for file in (kitchen.folder / "data").glob(".provenance/*.json")
+    }  # none, where all nodes ran side by side
+    assert not records & {"spill", "soil"}, (
+        "neither the one that edits an input of all, nor the one that edits what another made"
+    )
     assert {"spill", "soil"} <= kitchen.run()
 
 

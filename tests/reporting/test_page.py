@@ -14,15 +14,24 @@ PNG = b"\x89PNG"
 
 
 def dots(**columns):
-    table = pd.DataFrame({"column": ["WT", "WT", "TC"], "value": [0.2, 0.4, 0.9], "series": ["a", "b", "a"], "name": ["p1", "p1", "p2"]}).assign(
-        says=["x", "y", "<z>"]
-    )
+    table = pd.DataFrame(
+        {"column": ["WT", "WT", "TC"], "value": [0.2, 0.4, 0.9], "series": ["a", "b", "a"], "name": ["p1", "p1", "p2"]}
+    ).assign(says=["x", "y", "<z>"])
     return table.assign(**columns)
 
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(0.12345, "0.123"), (0.00004, "4.0e-05"), (0.0, "0.000"), (12345.6, "12,346"), (1234, "1,234"), (float("nan"), "–"), (True, "yes"), ("a", "a")],
+    [
+        (0.12345, "0.123"),
+        (0.00004, "4.0e-05"),
+        (0.0, "0.000"),
+        (12345.6, "12,346"),
+        (1234, "1,234"),
+        (float("nan"), "–"),
+        (True, "yes"),
+        ("a", "a"),
+    ],
 )
 def test_cells_read_well(value, words):
     assert write_cell(value) == words
@@ -38,8 +47,13 @@ def test_numbers_and_intervals_are_numeric_and_names_are_not():
 def test_page_has_answer_then_table_then_contents_then_sections():
     picture = Picture(PNG, Words("A caption.", "what is in it"), "a network")
     table = pd.DataFrame({"a_b": [0.5], "interval": ["0.5 (0.4 to 0.6)"]})
-    page = render_report("T", "The <answer>.", ("main table", table), [Section("One & two", "text", pictures=[picture])], simulated=False)
-    places = [page.index(words) for words in ("The &lt;answer&gt;.", "main table", 'href="#one-two"', 'id="one-two"', "Not for clinical use")]
+    page = render_report(
+        "T", "The <answer>.", ("main table", table), [Section("One & two", "text", pictures=[picture])], simulated=False
+    )
+    places = [
+        page.index(words)
+        for words in ("The &lt;answer&gt;.", "main table", 'href="#one-two"', 'id="one-two"', "Not for clinical use")
+    ]
     assert places == sorted(places)
     assert 'alt="a network: what is in it"' in page
     assert "a_<wbr>b" in page
@@ -55,7 +69,9 @@ def test_page_asks_for_nothing_from_elsewhere():
 
 
 def test_only_long_tables_scroll():
-    page = [render_report("T", "A.", ("c", pd.DataFrame({"a": range(n)})), [], simulated=False) for n in (LONG, LONG + 1)]
+    page = [
+        render_report("T", "A.", ("c", pd.DataFrame({"a": range(n)})), [], simulated=False) for n in (LONG, LONG + 1)
+    ]
     assert ['class="scroll long"' in text for text in page] == [False, True]
 
 
@@ -109,5 +125,7 @@ def test_settings_that_differ_are_told_for_each_network():
 
 
 def test_names_of_files_in_a_text_are_set_as_code_and_nothing_else_is_markup():
-    page = render_report("Title", "Answer.", None, [Section("Data", "See `a<b>.csv` & `c.csv`, not <b>this</b>.")], simulated=False)
+    page = render_report(
+        "Title", "Answer.", None, [Section("Data", "See `a<b>.csv` & `c.csv`, not <b>this</b>.")], simulated=False
+    )
     assert "<p>See <code>a&lt;b&gt;.csv</code> &amp; <code>c.csv</code>, not &lt;b&gt;this&lt;/b&gt;.</p>" in page

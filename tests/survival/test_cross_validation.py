@@ -6,7 +6,14 @@ from brain_tumor.data.common.parallel import WorkerSettings
 from brain_tumor.data.survival.cohort import FEATURE_SETS, SHAPE
 from brain_tumor.survival import cross_validation as validation
 from brain_tumor.survival import evaluation
-from brain_tumor.survival.cross_validation import COMPARED, EXPLAINED, Cohort, assign_folds, cross_validate, permute_shapes
+from brain_tumor.survival.cross_validation import (
+    COMPARED,
+    EXPLAINED,
+    Cohort,
+    assign_folds,
+    cross_validate,
+    permute_shapes,
+)
 from brain_tumor.survival.settings import BASELINE, HEADLINE, ProtocolSettings
 
 HERE = WorkerSettings(workers=1)
@@ -18,7 +25,9 @@ def cohort(rng, count=100, shape_effect=0.0, age_effect=0.04):
     table = pd.DataFrame(rng.normal(size=(count, len(FEATURE_SETS["all"]))), columns=FEATURE_SETS["all"])
     table["age"] = rng.normal(60, 10, count)
     table[["gtr", "hgg"]] = 1.0
-    days = np.exp(6 - age_effect * (table["age"] - 60) - shape_effect * table["TC_ml"] + rng.normal(0, 0.4, count)).to_numpy()
+    days = np.exp(
+        6 - age_effect * (table["age"] - 60) - shape_effect * table["TC_ml"] + rng.normal(0, 0.4, count)
+    ).to_numpy()
     table = table.mask(pd.DataFrame(rng.random(table.shape) < 0.02, columns=table.columns))
     return Cohort("all patients", [f"p{k:03d}" for k in rng.permutation(count)], table, days, rng.random(count) < 0.9)
 
@@ -37,7 +46,9 @@ def telling():
 
 
 def test_more_patients_than_features_are_asked_for():
-    with pytest.raises(ValueError, match=r"fewer patients than features \(22\): with 3 folds smallest must be 35, got 30"):
+    with pytest.raises(
+        ValueError, match=r"fewer patients than features \(22\): with 3 folds smallest must be 35, got 30"
+    ):
         ProtocolSettings(folds=3)
     assert ProtocolSettings(folds=3, smallest=35)
 
@@ -127,7 +138,9 @@ def test_shape_that_says_nothing_gains_nothing(few):
 
 def test_gain_is_the_difference_of_the_scores(telling):
     made, estimates, _ = telling
-    chance = pd.DataFrame({"cohort": made.name, "permutation": [0, 0], "metric": ["concordance", "spearman"], "gain": 0.0})
+    chance = pd.DataFrame(
+        {"cohort": made.name, "permutation": [0, 0], "metric": ["concordance", "spearman"], "gain": 0.0}
+    )
     scores, gains = evaluation.score_cohort(made, estimates, chance, SETTINGS)
     value = scores.set_index(["model", "features", "metric"])["value"]
     for row in gains.itertuples():

@@ -66,7 +66,9 @@ def test_those_known_to_be_alive_are_used(name, rng):
 def test_regression_has_no_use_for_them(name, patients):
     table, days, observed = patients
     other = np.where(observed, days, 9999.0)
-    assert np.array_equal(MODELS[name]().fit(table, days, observed).days(table), MODELS[name]().fit(table, other, observed).days(table))
+    assert np.array_equal(
+        MODELS[name]().fit(table, days, observed).days(table), MODELS[name]().fit(table, other, observed).days(table)
+    )
 
 
 def test_a_curve_that_stays_high_means_the_longest_seen(rng):

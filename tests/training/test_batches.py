@@ -49,7 +49,9 @@ def test_rows_that_are_seldom_seen_take_turns():
         assert sorted(first)[3:] == sorted(second)[3:] == [6, 7, 8, 9]
         assert set(first) | set(second) == set(range(10))
         assert batches(order) == [first, second]
-    many = BatchOrder(rows_of(40, seldom=np.arange(40) < 20, share=0.5), 8, seed=3)  # four batches: a pass and a bit of the next
+    many = BatchOrder(
+        rows_of(40, seldom=np.arange(40) < 20, share=0.5), 8, seed=3
+    )  # four batches: a pass and a bit of the next
     counts = np.zeros(40, int)
     for epoch in range(20):
         many.set_epoch(epoch)
@@ -113,9 +115,14 @@ def refuse(self):
     raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)")
 
 
-@pytest.mark.parametrize(("where", "what"), [("brain_tumor.training.batches.disk_usage", full), ("torch.Tensor.share_memory_", refuse)])
+@pytest.mark.parametrize(
+    ("where", "what"), [("brain_tumor.training.batches.disk_usage", full), ("torch.Tensor.share_memory_", refuse)]
+)
 def test_batches_without_room_in_shared_memory_go_through_a_pipe(tmp_path, monkeypatch, where, what):
-    """Where torch would let the process that trains wait for ever. Workers are forked on Linux, so it is full for them too."""
+    """Where torch would let the process that trains wait for ever.
+
+    Workers are forked on Linux, so it is full for them too.
+    """
     rows = Rows(save_squares(tmp_path), np.arange(12))
     resident = list(load(rows, BatchOrder(rows, 5), CPU, 1.0, 0))
     monkeypatch.setattr(where, what)
@@ -127,6 +134,6 @@ def test_batches_without_room_in_shared_memory_go_through_a_pipe(tmp_path, monke
 
 def test_a_tensor_through_a_pipe_is_the_same_and_may_be_written_to():
     tensor = torch.randn(3, 4).half()
-    found = pickle.loads(pickle.dumps(Piped(tensor)))  # noqa: S301
+    found = pickle.loads(pickle.dumps(Piped(tensor)))
     assert torch.equal(found, tensor)
     found += 1

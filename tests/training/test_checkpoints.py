@@ -12,7 +12,9 @@ from brain_tumor.training.checkpoints import Checkpoints, code_state
 from brain_tumor.training.fit import fit
 from brain_tumor.training.settings import Augmentation, SegmentationRecipe
 
-RECIPE = SegmentationRecipe(epochs=5, batch_size=4, epoch_steps=4, augmentation=Augmentation(warp=0.5, intensity=0.5), ema=0.9)
+RECIPE = SegmentationRecipe(
+    epochs=5, batch_size=4, epoch_steps=4, augmentation=Augmentation(warp=0.5, intensity=0.5), ema=0.9
+)
 SQUARES = Path(__file__).parents[1] / "squares.py"
 
 # Kills its own process at the n-th call of a function, half-way through a write where it writes.
@@ -58,7 +60,9 @@ def uninterrupted(store, tmp_path_factory):
 @pytest.mark.parametrize(("where", "when"), [("step", 2), ("step", 11), ("validation", 3), ("write", 3), ("rename", 4)])
 def test_killed_anywhere_it_ends_in_the_same_weights(store, uninterrupted, tmp_path, where, when):
     arguments = [str(SQUARES), str(store.path), str(tmp_path), RECIPE.model_dump_json(), CPU.model_dump_json()]
-    killed = subprocess.run([sys.executable, "-c", KILLER, where, str(when), *arguments], capture_output=True, check=False)  # noqa: S603
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLER, where, str(when), *arguments], capture_output=True, check=False
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
     assert len(list(tmp_path.glob("epoch_*.ckpt"))) == min(2, max(0, {"step": (when - 1) // 4}.get(where, when - 1)))
     fitted = fit(job(store, tmp_path, RECIPE))

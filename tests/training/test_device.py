@@ -53,8 +53,16 @@ def test_auto_takes_the_fastest_device_in_the_precision_it_has(machine, here, se
         ({"cuda": True}, {"devices": 2}, "training.devices is 2, but this machine has 1 CUDA devices"),
         ({"cuda": True}, {"device": "mps"}, "is 'mps', but torch finds no Apple GPU; set it to 'auto' or 'cpu'"),
         ({"mps": True}, {"device": "mps", "devices": 2}, "training.devices is 2 and training.nodes 1; set both to 1"),
-        ({}, {"precision": "bf16"}, "is 'bf16', but torch doesn't compute it on this processor .*; set it to 'auto' or 'fp32'"),
-        ({"cuda": True}, {"precision": "bf16"}, "is 'bf16', but a Tesla P4 doesn't compute it; set it to 'auto' or 'fp32'"),
+        (
+            {},
+            {"precision": "bf16"},
+            "is 'bf16', but torch doesn't compute it on this processor .*; set it to 'auto' or 'fp32'",
+        ),
+        (
+            {"cuda": True},
+            {"precision": "bf16"},
+            "is 'bf16', but a Tesla P4 doesn't compute it; set it to 'auto' or 'fp32'",
+        ),
         ({"mps": True, "bf16": True}, {"precision": "bf16"}, "is 'bf16', but on 'mps' networks are trained in fp32"),
     ],
 )
@@ -83,7 +91,14 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_learns_on_cuda_resident_and_streamed(tmp_path, precision):
     store = save_squares(tmp_path)
-    recipe = SegmentationRecipe(epochs=8, batch_size=4, epoch_steps=12, learning_rate=1e-2, augmentation=Augmentation(warp=0.3, intensity=0.3), ema=0.9)
+    recipe = SegmentationRecipe(
+        epochs=8,
+        batch_size=4,
+        epoch_steps=12,
+        learning_rate=1e-2,
+        augmentation=Augmentation(warp=0.3, intensity=0.3),
+        ema=0.9,
+    )
     for budget in (1.0, 0.0):
         engine = EngineSettings(device="cuda", precision=precision, resident_gb=budget)
         fitted = fit(job(store, tmp_path / str(budget), recipe, engine))

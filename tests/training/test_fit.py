@@ -27,7 +27,9 @@ def store(tmp_path_factory):
 
 @pytest.mark.parametrize("name", networks_of("segmentation"))
 def test_learns_a_tiny_data_set_by_heart(store, tmp_path, name):
-    made = job(store, tmp_path, SegmentationRecipe(epochs=16, batch_size=4, epoch_steps=12, learning_rate=1e-2), network=name)
+    made = job(
+        store, tmp_path, SegmentationRecipe(epochs=16, batch_size=4, epoch_steps=12, learning_rate=1e-2), network=name
+    )
     fitted = fit(made)
     assert fitted.kept["validation_dice_WT"] > 0.95
     assert fitted.kept["validation_dice_ET"] > 0.9
@@ -48,7 +50,9 @@ def test_same_seed_same_weights_other_seed_other_weights(store, tmp_path):
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_streamed_is_resident_to_the_bit(store, tmp_path, workers):
     streamed = CPU.model_copy(update={"resident_gb": 0.0, "loader_workers": workers})
-    assert digest(fit(job(store, tmp_path / "streamed", SHORT, streamed))) == digest(fit(job(store, tmp_path / "resident", SHORT)))
+    assert digest(fit(job(store, tmp_path / "streamed", SHORT, streamed))) == digest(
+        fit(job(store, tmp_path / "resident", SHORT))
+    )
 
 
 @needs_training_in_bf16
@@ -101,7 +105,11 @@ def test_coarse_maps_learn_to_draw_the_tumour_when_asked(store, tmp_path, name):
     made = job(store, tmp_path, recipe, network=name)
     module = build(name, n_filters=8)
     module.load_state_dict(fit(made).weights)  # without the layers that draw them
-    heads = {key: value for key, value in made.checkpoints.newest()[1]["best_weights"].items() if key.startswith("side_heads")}
+    heads = {
+        key: value
+        for key, value in made.checkpoints.newest()[1]["best_weights"].items()
+        if key.startswith("side_heads")
+    }
     made.task.load_state_dict(heads, strict=False)
     batch = ResidentRows(made.train, torch.device("cpu"))[np.arange(12)]
     with torch.no_grad(), outputs({key: module.get_submodule(key) for key in module.coarse}) as maps:
@@ -117,14 +125,19 @@ def test_coarse_masks_count_half_as_much_at_each_coarser_size(store, tmp_path):
     """Heads of zeros find every pixel with 1/2: what they add to the loss of the first batch is known."""
     losses = []
     for weight in (0.0, 0.8):
-        recipe = SegmentationRecipe(epochs=1, batch_size=12, epoch_steps=1, deep_supervision=weight, augmentation=Augmentation(flip=0))
+        recipe = SegmentationRecipe(
+            epochs=1, batch_size=12, epoch_steps=1, deep_supervision=weight, augmentation=Augmentation(flip=0)
+        )
         made = job(store, tmp_path / str(weight), recipe)
         for head in made.task.side_heads:
             torch.nn.init.zeros_(head.weight)
             torch.nn.init.zeros_(head.bias)
         losses.append(fit(made).log["train_loss"][0])
     truth = to_channels(ResidentRows(made.train, torch.device("cpu"))[np.arange(12)]["labels"], 3)
-    coarse = [made.task.loss(torch.zeros(12, 3, side, side), torch.nn.functional.avg_pool2d(truth, 32 // side)) for side in (4, 8, 16)]
+    coarse = [
+        made.task.loss(torch.zeros(12, 3, side, side), torch.nn.functional.avg_pool2d(truth, 32 // side))
+        for side in (4, 8, 16)
+    ]
     added = sum(weight * loss.item() for weight, loss in zip((0.2, 0.4, 0.8), coarse, strict=True))
     assert losses[1] - losses[0] == pytest.approx(added, rel=1e-4)
 
@@ -135,7 +148,9 @@ def test_a_network_that_names_no_coarse_maps_is_refused():
 
 
 def test_stops_when_validation_stops_improving(store, tmp_path):
-    fitted = fit(job(store, tmp_path, SegmentationRecipe(epochs=9, batch_size=12, epoch_steps=1, learning_rate=1e-9, patience=2)))
+    fitted = fit(
+        job(store, tmp_path, SegmentationRecipe(epochs=9, batch_size=12, epoch_steps=1, learning_rate=1e-9, patience=2))
+    )
     assert len(fitted.log) == 3
 
 
@@ -152,7 +167,11 @@ def test_finished_training_is_not_repeated(store, tmp_path, caplog):
     assert "trained already" in caplog.text
     assert first.log.equals(again.log)
     assert digest(first) == digest(again)
-    assert sorted(tmp_path.iterdir()) == before == [tmp_path / "epoch_00002.ckpt", tmp_path / "epoch_00003.ckpt", tmp_path / "training_log.csv"]
+    assert (
+        sorted(tmp_path.iterdir())
+        == before
+        == [tmp_path / "epoch_00002.ckpt", tmp_path / "epoch_00003.ckpt", tmp_path / "training_log.csv"]
+    )
 
 
 def test_batches_too_small_to_share_are_refused(store, tmp_path):
@@ -161,9 +180,12 @@ def test_batches_too_small_to_share_are_refused(store, tmp_path):
 
 
 def test_golden_loss_of_thirty_steps(store, tmp_path):
-    """What thirty steps on the squares gave when this was written: a change that is not meant to change training must not change them.
+    """What thirty steps on the squares gave when this was written.
 
-    Between instruction sets they differ by 1e-6, which is rounding; the bound leaves room for how other versions of torch sum.
+    A change that is not meant to change training must not change them.
+
+    Between instruction sets they differ by 1e-6, which is rounding; the bound leaves room for how other versions of
+    torch sum.
     """
     recipe = SegmentationRecipe(epochs=6, batch_size=4, epoch_steps=5, augmentation=BUSY)
     golden = [0.790401, 0.680204, 0.632269, 0.612499, 0.602497, 0.600653]
@@ -181,7 +203,9 @@ def test_average_forgets_the_first_weights():
 
 def test_an_epoch_whose_last_update_ruins_the_weights_is_not_kept(store, tmp_path):
     """All its losses were taken before that update."""
-    recipe = SegmentationRecipe(epochs=1, batch_size=12, epoch_steps=1, learning_rate=1e30, keep="last", gradient_clip=0)
+    recipe = SegmentationRecipe(
+        epochs=1, batch_size=12, epoch_steps=1, learning_rate=1e30, keep="last", gradient_clip=0
+    )
     with pytest.raises(ValueError, match=r"the validation loss is nan in epoch 1, .*lower the recipe's learning_rate"):
         fit(job(store, tmp_path, recipe))
     assert Checkpoints(tmp_path).newest() is None
@@ -192,8 +216,16 @@ def test_loss_that_is_not_finite_names_the_batch_and_keeps_the_checkpoint(store,
     fit(job(store, tmp_path, recipe))
     made = job(store, tmp_path, recipe.model_copy(update={"epochs": 4}))
     forward = made.task.loss.forward
-    made.task.loss.forward = lambda logits, truth: forward(logits, truth) * (float("nan") if made.task.current_epoch == 2 else 1)
-    with pytest.raises(ValueError, match=r"the loss is nan in epoch 3 on the batch of square_\d+\.h5 \(slice \d+\), .*lower the recipe's learning_rate"):
+    made.task.loss.forward = lambda logits, truth: (
+        forward(logits, truth) * (float("nan") if made.task.current_epoch == 2 else 1)
+    )
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"the loss is nan in epoch 3 on the batch of square_\d+\.h5 \(slice \d+\), .*lower the recipe's "
+            r"learning_rate"
+        ),
+    ):
         fit(made)
     path, state = Checkpoints(tmp_path).newest()
     assert path.name == "epoch_00002.ckpt"

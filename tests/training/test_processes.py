@@ -11,7 +11,14 @@ from support import sees_processes, wait_until
 from brain_tumor.training.fit import fit
 from brain_tumor.training.settings import Augmentation, SegmentationRecipe
 
-RECIPE = SegmentationRecipe(epochs=2, batch_size=4, epoch_steps=4, augmentation=Augmentation(warp=0.5, intensity=0.5), gradient_clip=1.0, deep_supervision=0.5)
+RECIPE = SegmentationRecipe(
+    epochs=2,
+    batch_size=4,
+    epoch_steps=4,
+    augmentation=Augmentation(warp=0.5, intensity=0.5),
+    gradient_clip=1.0,
+    deep_supervision=0.5,
+)
 TWO = CPU.model_copy(update={"devices": 2})
 ENGINES = {"one": CPU, "two": TWO}
 
@@ -24,7 +31,9 @@ def store(tmp_path_factory):
 def test_two_processes_agree_with_one(store, tmp_path):
     """The gradient of a whole batch, taken in two parts; then the losses of eight steps."""
     step = RECIPE.model_copy(update={"epochs": 1, "epoch_steps": 1, "batch_size": 11})
-    gradients = {name: gradient_of_a_step(job(store, tmp_path / name, step, engine)) for name, engine in ENGINES.items()}
+    gradients = {
+        name: gradient_of_a_step(job(store, tmp_path / name, step, engine)) for name, engine in ENGINES.items()
+    }
     assert_gradients_agree(gradients["one"], gradients["two"])
     one, two = (fit(job(store, tmp_path / f"{name}_more", RECIPE, engine)) for name, engine in ENGINES.items())
     assert_logs_agree(one, two)
@@ -33,7 +42,10 @@ def test_two_processes_agree_with_one(store, tmp_path):
 @sees_processes
 def test_failure_in_one_process_is_told_and_leaves_none_behind(store, tmp_path):
     made = job(store, tmp_path, RECIPE.model_copy(update={"learning_rate": 1e30}), TWO)
-    with pytest.raises(RuntimeError, match=r"training stopped in process \d: .*the loss is (nan|inf) in epoch 1 on the batch of square_"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"training stopped in process \d: .*the loss is (nan|inf) in epoch 1 on the batch of square_",
+    ):
         fit(made)
     assert _children(os.getpid()) == []
 
@@ -42,8 +54,15 @@ def test_failure_in_one_process_is_told_and_leaves_none_behind(store, tmp_path):
 def test_killed_parent_leaves_no_process_behind(store, tmp_path):
     program = Path(__file__).parents[1] / "squares.py"
     recipe = RECIPE.model_copy(update={"epochs": 500, "patience": 500})
-    command = [sys.executable, str(program), str(store.path), str(tmp_path), recipe.model_dump_json(), TWO.model_dump_json()]
-    parent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    command = [
+        sys.executable,
+        str(program),
+        str(store.path),
+        str(tmp_path),
+        recipe.model_dump_json(),
+        TWO.model_dump_json(),
+    ]
+    parent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: list(tmp_path.glob("epoch_*.ckpt")))
         children = _children(parent.pid)
@@ -60,8 +79,15 @@ def test_two_machines_train_together_and_one_goes_on(store, tmp_path):
         free.bind(("127.0.0.1", 0))
         engine = CPU.model_copy(update={"nodes": 2, "rendezvous": f"127.0.0.1:{free.getsockname()[1]}"})
     program = Path(__file__).parents[1] / "squares.py"
-    command = [sys.executable, str(program), str(store.path), str(tmp_path / "both"), RECIPE.model_dump_json(), engine.model_dump_json()]
-    machines = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]  # noqa: S603
+    command = [
+        sys.executable,
+        str(program),
+        str(store.path),
+        str(tmp_path / "both"),
+        RECIPE.model_dump_json(),
+        engine.model_dump_json(),
+    ]
+    machines = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     results = [machine.communicate(timeout=240) for machine in machines]
     assert [machine.returncode for machine in machines] == [0, 0], results
     assert sorted(bool(output) for output, _ in results) == [False, True]
@@ -70,7 +96,9 @@ def test_two_machines_train_together_and_one_goes_on(store, tmp_path):
 
 
 def assert_logs_agree(one, two):
-    """Of few steps of Adam, which divides by the gradient's size: a weight whose gradient is rounding may go either way.
+    """Of few steps of Adam, which divides by the gradient's size.
+
+    A weight whose gradient is rounding may go either way.
 
     The loss has next to nothing of such weights. Dice has steps: a pixel more or less of 1,600 of tumour is 3e-4.
     """

@@ -33,7 +33,7 @@ class SliceIndex(pa.DataFrameModel):
     left_out: Series[str] = pa.Field(coerce=True)
     note: Series[str] = pa.Field(coerce=True)
 
-    class Config:  # noqa: D106
+    class Config:
         coerce = True
         strict = True
         unique = ("patient", "slice", "file")
@@ -44,7 +44,8 @@ class Patients(pa.DataFrameModel):
 
     Attributes:
         person: the same for all scans of one, which the same files, the published tables or the names say.
-        slice_step: slice numbers from one slice in use to the next, the space that each stands for; 0 where they make no volume.
+        slice_step: slice numbers from one slice in use to the next, the space that each stands for; 0 where they make
+            no volume.
         volumes: millilitres of each tissue and of the tumour, over the slices in use.
         age: years, as published; empty if not known. So are the other facts.
     """
@@ -59,7 +60,7 @@ class Patients(pa.DataFrameModel):
     survival_days: Series[str]
     resection: Series[str]
 
-    class Config:  # noqa: D106
+    class Config:
         coerce = True
         strict = True
 
@@ -72,14 +73,16 @@ class Splits(pa.DataFrameModel):
     split: Series[str] = pa.Field(isin=(TRAIN, VALIDATION, TEST))
     fold: Series[int] = pa.Field(ge=0)
 
-    class Config:  # noqa: D106
+    class Config:
         coerce = True
         strict = True
 
     @pa.dataframe_parser
     @classmethod
     def _each_a_person(cls, table: pd.DataFrame) -> pd.DataFrame:
-        return table if "person" in table else table.assign(person=table["patient"])  # a table of one's own needn't have it
+        return (
+            table if "person" in table else table.assign(person=table["patient"])
+        )  # a table of one's own needn't have it
 
     @pa.dataframe_check
     @classmethod
@@ -105,16 +108,22 @@ class TumourFeatures(pa.DataFrameModel):
     centre_from: Series[str]
     simulated: Series[bool]
     left_out: Series[str]
-    features: Series[float] = pa.Field(alias="^(" + "|".join(feature.name for feature in FEATURES) + ")$", regex=True, nullable=True, ge=0)
+    features: Series[float] = pa.Field(
+        alias="^(" + "|".join(feature.name for feature in FEATURES) + ")$", regex=True, nullable=True, ge=0
+    )
 
-    class Config:  # noqa: D106
+    class Config:
         coerce = True
         strict = True
 
     @pa.dataframe_parser
     @classmethod
     def _empty_text(cls, table: pd.DataFrame) -> pd.DataFrame:
-        texts = [name for name in ("file", "spacing_mm", "centre_from", "left_out", "grade", "resection", "note") if name in table]
+        texts = [
+            name
+            for name in ("file", "spacing_mm", "centre_from", "left_out", "grade", "resection", "note")
+            if name in table
+        ]
         return table.assign(**{name: table[name].astype(object).fillna("") for name in texts})
 
 
@@ -164,7 +173,7 @@ class ImageIndex(pa.DataFrameModel):
     note: Series[str]
     left_out: Series[str] = pa.Field(coerce=True)
 
-    class Config:  # noqa: D106
+    class Config:
         coerce = True
         strict = True
 
@@ -187,7 +196,7 @@ class ImageSplits(pa.DataFrameModel):
     test: Series[bool] = pa.Field(alias="official_test|deduplicated_test", regex=True)
     left_out: Series[str] = pa.Field(coerce=True)
 
-    class Config:  # noqa: D106
+    class Config:
         coerce = True
         strict = True
 
@@ -196,6 +205,7 @@ class ImageSplits(pa.DataFrameModel):
     def no_copies_in_two_sets(cls, table: pd.DataFrame) -> bool:
         """Training, validation and the deduplicated test set share no group."""
         train, validation, test = (
-            set(table.loc[rows, "group"]) for rows in (table["split"] == TRAIN, table["split"] == VALIDATION, table["deduplicated_test"])
+            set(table.loc[rows, "group"])
+            for rows in (table["split"] == TRAIN, table["split"] == VALIDATION, table["deduplicated_test"])
         )
         return not (train & validation or train & test or validation & test)

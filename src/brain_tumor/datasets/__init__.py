@@ -6,7 +6,13 @@ from brain_tumor.datasets.inspections import InspectionsDataset
 from brain_tumor.datasets.masks import MasksDataset
 from brain_tumor.datasets.network import NetworkDataset
 from brain_tumor.datasets.report import ReportDataset
-from brain_tumor.datasets.source import FolderDataset, KaggleDataset, SimulatedDataset, SimulatedImagesDataset, SimulatedMasksDataset
+from brain_tumor.datasets.source import (
+    FolderDataset,
+    KaggleDataset,
+    SimulatedDataset,
+    SimulatedImagesDataset,
+    SimulatedMasksDataset,
+)
 from brain_tumor.datasets.store import StoreDataset
 from brain_tumor.datasets.table import TableDataset
 

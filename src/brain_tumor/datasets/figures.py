@@ -40,7 +40,9 @@ class FiguresDataset(AbstractDataset[dict[str, Figure | Animation], dict[str, by
 
     def save(self, data: dict[str, Figure | Animation]) -> None:
         """Write the figures; of those that were written before, the ones that are no longer drawn go."""
-        files = {f"{name}{'.gif' if isinstance(figure, Animation) else '.png'}": figure for name, figure in data.items()}
+        files = {
+            f"{name}{'.gif' if isinstance(figure, Animation) else '.png'}": figure for name, figure in data.items()
+        }
         before = self._written() or set()
         self._note(before | set(files))  # if the run ends here, none of them is taken for somebody else's
         for name, figure in files.items():
@@ -99,7 +101,10 @@ def _open(file: Path) -> Image.Image:
 
 
 def _lay_out(pictures: list[Image.Image], width: int) -> Image.Image:
-    """In as many columns as make the sheet about three units wide and two high; each picture goes to the column that is shortest."""
+    """In as many columns as make the sheet about three units wide and two high.
+
+    Each picture goes to the column that is shortest.
+    """
     pictures = [picture.resize((width, round(picture.height * width / picture.width))) for picture in pictures]
     columns = round(sqrt(1.5 * sum(picture.height for picture in pictures) / width))
     heights = [0] * min(max(1, columns), len(pictures))

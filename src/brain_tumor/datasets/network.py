@@ -34,7 +34,14 @@ class NetworkDataset(AbstractDataset[TrainedNetwork, TrainedNetwork]):
     def preview(self) -> TablePreview:
         """What it is, how good on validation data the weights kept are (`kept`, of each fold where there are several), and what else the file says."""
         network = self.load()
-        first = {"network": network.name, "simulated": None, "data_set": None, "parameters": f"{network.parameters:,}", "sizes": network.sizes, "kept": {}}
+        first = {
+            "network": network.name,
+            "simulated": None,
+            "data_set": None,
+            "parameters": f"{network.parameters:,}",
+            "sizes": network.sizes,
+            "kept": {},
+        }
         rows = [[name, _write(value)] for name, value in flatten(first | network.description)]
         return TablePreview({"columns": ["what", "value"], "index": list(range(len(rows))), "data": rows})
 
@@ -46,4 +53,10 @@ class NetworkDataset(AbstractDataset[TrainedNetwork, TrainedNetwork]):
 
 
 def _write(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return (
+        ", ".join(map(str, value))
+        if isinstance(value, list)
+        else f"{value:.4g}"
+        if isinstance(value, float)
+        else str(value)
+    )

@@ -1,4 +1,7 @@
-"""What kedro-viz shows of an entry when it is clicked. An entry that isn't written yet raises, and kedro-viz shows it without a preview."""
+"""What kedro-viz shows of an entry when it is clicked.
+
+An entry that isn't written yet raises, and kedro-viz shows it without a preview.
+"""
 
 import base64
 import io
@@ -44,5 +47,8 @@ def show_files(folder: Path) -> TablePreview:
             kind = "".join(file.suffixes[-2:]) if file.suffix == ".gz" else file.suffix or file.name
             files[kind] += 1
             sizes[kind] += file.stat().st_size
-    rows = [[kind, f"{count:,}", f"{sizes[kind] / 1e6:,.1f}"] for kind, count in sorted(files.items(), key=lambda item: (-item[1], item[0]))]
+    rows = [
+        [kind, f"{count:,}", f"{sizes[kind] / 1e6:,.1f}"]
+        for kind, count in sorted(files.items(), key=lambda item: (-item[1], item[0]))
+    ]
     return TablePreview({"columns": ["files", "number", "MB"], "index": list(range(len(rows))), "data": rows})

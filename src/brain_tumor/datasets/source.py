@@ -50,7 +50,9 @@ class FolderDataset(AbstractDataset[Any, Path]):
 
 
 class KaggleDataset(FolderDataset):
-    """A data set published on Kaggle: downloaded and unpacked when first loaded, its files compared with their manifest after that.
+    """A data set published on Kaggle.
+
+    Downloaded and unpacked when first loaded, its files compared with their manifest after that.
 
     Args:
         filepath: the folder to unpack into.
@@ -59,7 +61,15 @@ class KaggleDataset(FolderDataset):
         instead: that folder.
     """
 
-    def __init__(self, *, filepath: str, slug: str, parameter: str, instead: str | None = None, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        slug: str,
+        parameter: str,
+        instead: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(filepath=instead or filepath, metadata=metadata)
         self._own, self._slug, self._parameter = instead is not None, slug, parameter
 
@@ -79,9 +89,19 @@ class KaggleDataset(FolderDataset):
 
 
 class _Simulated(FolderDataset):
-    """Simulated when first loaded, kept as long as its settings stand. `instead`: a folder of the user's own, taken instead of the sample."""
+    """Simulated when first loaded, kept as long as its settings stand. `instead`.
 
-    def __init__(self, simulate: Callable[..., None], settings: dict[str, Any], filepath: str, instead: str | None, metadata: dict[str, Any] | None) -> None:
+    A folder of the user's own, taken instead of the sample.
+    """
+
+    def __init__(
+        self,
+        simulate: Callable[..., None],
+        settings: dict[str, Any],
+        filepath: str,
+        instead: str | None,
+        metadata: dict[str, Any] | None,
+    ) -> None:
         super().__init__(filepath=instead or filepath, metadata=metadata)
         self._own, self._simulate, self._settings = instead is not None, simulate, settings
 
@@ -93,10 +113,16 @@ class _Simulated(FolderDataset):
             return self._folder
         if not mark.is_file() and self._folder.is_dir() and any(self._folder.iterdir()):
             raise DatasetError(
-                f"{self._folder} holds files that were not simulated here (it has no {SIMULATED_MARK}), so nothing is simulated into it; "
-                "scans and images of your own are given with `--params segmentation_source=PATH`, `classification_source=PATH` or `survival_source=PATH`"
+                f"{self._folder} holds files that were not simulated here (it has no {SIMULATED_MARK}), so "
+                "nothing is simulated into it; "
+                "scans and images of your own are given with `--params segmentation_source=PATH`, "
+                "`classification_source=PATH` or `survival_source=PATH`"
             )
-        logger.info("simulating into %s: %s", self._folder, ", ".join(f"{name} {value}" for name, value in self._settings.items()))
+        logger.info(
+            "simulating into %s: %s",
+            self._folder,
+            ", ".join(f"{name} {value}" for name, value in self._settings.items()),
+        )
         with replacing(self._folder) as draft:
             self._simulate(draft, **self._settings)
             with (draft / SIMULATED_MARK).open("a", encoding="utf-8") as file:
@@ -119,9 +145,22 @@ class SimulatedDataset(_Simulated):
     """
 
     def __init__(
-        self, *, filepath: str, patients: int, slices: Sequence[int], seed: int = 0, instead: str | None = None, metadata: dict[str, Any] | None = None
+        self,
+        *,
+        filepath: str,
+        patients: int,
+        slices: Sequence[int],
+        seed: int = 0,
+        instead: str | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(simulate_data_set, {"patients": patients, "slices": range(*slices), "seed": seed}, filepath, instead, metadata)
+        super().__init__(
+            simulate_data_set,
+            {"patients": patients, "slices": range(*slices), "seed": seed},
+            filepath,
+            instead,
+            metadata,
+        )
 
 
 class SimulatedImagesDataset(_Simulated):
@@ -137,15 +176,38 @@ class SimulatedImagesDataset(_Simulated):
     """
 
     def __init__(
-        self, *, filepath: str, training: int, testing: int, copies: int, seed: int = 0, instead: str | None = None, metadata: dict[str, Any] | None = None
+        self,
+        *,
+        filepath: str,
+        training: int,
+        testing: int,
+        copies: int,
+        seed: int = 0,
+        instead: str | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(simulate_images, {"training": training, "testing": testing, "copies": copies, "seed": seed}, filepath, instead, metadata)
+        super().__init__(
+            simulate_images,
+            {"training": training, "testing": testing, "copies": copies, "seed": seed},
+            filepath,
+            instead,
+            metadata,
+        )
 
 
 class SimulatedMasksDataset(_Simulated):
     """The embedded sample for survival: masks alone, of more patients. Arguments are those of `SimulatedDataset`."""
 
     def __init__(
-        self, *, filepath: str, patients: int, slices: Sequence[int], seed: int = 0, instead: str | None = None, metadata: dict[str, Any] | None = None
+        self,
+        *,
+        filepath: str,
+        patients: int,
+        slices: Sequence[int],
+        seed: int = 0,
+        instead: str | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(simulate_masks, {"patients": patients, "slices": range(*slices), "seed": seed}, filepath, instead, metadata)
+        super().__init__(
+            simulate_masks, {"patients": patients, "slices": range(*slices), "seed": seed}, filepath, instead, metadata
+        )

@@ -15,7 +15,9 @@ logger = logging.getLogger(__name__)
 
 
 class StoreDataset(AbstractDataset[StoreContent, Store]):
-    """Rows of arrays in one HDF5 file. Saving content whose fingerprint the file already has leaves it alone, and says so.
+    """Rows of arrays in one HDF5 file.
+
+    Saving content whose fingerprint the file already has leaves it alone, and says so.
 
     Args:
         filepath: the HDF5 file.
@@ -35,7 +37,11 @@ class StoreDataset(AbstractDataset[StoreContent, Store]):
         """Write the rows to a temporary file that then takes the place of the old one."""
         fingerprint = data.description.get("fingerprint")
         if fingerprint and self._fingerprint() == fingerprint:
-            logger.info("%s is up to date: same files, same settings (fingerprint %s); not prepared again", self._path, fingerprint)
+            logger.info(
+                "%s is up to date: same files, same settings (fingerprint %s); not prepared again",
+                self._path,
+                fingerprint,
+            )
             return
         with replacing(self._path) as draft:
             rows = write_store(draft, data)

@@ -20,7 +20,10 @@ def draw_maps(
     names: Sequence[str],
     title: str,
 ) -> Figure:
-    """A row for each slice: the truth, then each map over the scan. Colours span 0 to 1 for gates, 0 to the map's highest for attention received."""
+    """A row for each slice: the truth, then each map over the scan.
+
+    Colours span 0 to 1 for gates, 0 to the map's highest for attention received.
+    """
     figure = Figure(figsize=(1.9 * (len(names) + 1), 2.05 * len(rows) + 0.8), layout="constrained")
     grid = figure.subplots(len(rows), len(names) + 1, squeeze=False)
     for k, axes in enumerate(grid):
@@ -35,11 +38,15 @@ def draw_maps(
     return figure
 
 
-def overlay(plane: Float[np.ndarray, "s s"], attention: Float[np.ndarray, "s s"], opacity: float = 0.6) -> Float[np.ndarray, "s s 3"]:
+def overlay(
+    plane: Float[np.ndarray, "s s"], attention: Float[np.ndarray, "s s"], opacity: float = 0.6
+) -> Float[np.ndarray, "s s 3"]:
     """A map in colour over a plane in grey; blue is nothing, yellow the most. Where the map is NaN, the plane alone."""
     value = np.clip(attention / max(float(np.nanmax(attention)), 1.0), 0, 1)
     below = grey(plane)[..., None]
-    return np.where(np.isnan(value)[..., None], below, (1 - opacity) * below + opacity * colormaps["viridis"](value)[..., :3])
+    return np.where(
+        np.isnan(value)[..., None], below, (1 - opacity) * below + opacity * colormaps["viridis"](value)[..., :3]
+    )
 
 
 def draw_meaning(summary: pd.DataFrame, title: str) -> Figure:
@@ -58,12 +65,19 @@ def draw_meaning(summary: pd.DataFrame, title: str) -> Figure:
             table = summary[summary["metric"] == metric]
             y = table["map"].map(place) + 0.16 * (k - (len(metrics) - 1) / 2)
             error = np.abs(table[["low", "high"]].to_numpy().T - table["mean"].to_numpy())
-            axes.errorbar(table["mean"], y, xerr=np.nan_to_num(error), fmt="o", markersize=4, label=metric.replace("_", " "))
+            axes.errorbar(
+                table["mean"], y, xerr=np.nan_to_num(error), fmt="o", markersize=4, label=metric.replace("_", " ")
+            )
         axes.legend(frameon=False, fontsize="x-small")
         axes.grid(axis="x", alpha=0.3)
     left.axvline(0.5, color="0.6", linestyle=":")
     right.axvline(0, color="0.6", linestyle=":")
-    left.set(yticks=list(place.values()), yticklabels=names, xlabel="area under the ROC curve (0.5: chance)", xlim=(-0.02, 1.02))
+    left.set(
+        yticks=list(place.values()),
+        yticklabels=names,
+        xlabel="area under the ROC curve (0.5: chance)",
+        xlim=(-0.02, 1.02),
+    )
     right.set(xlabel="Dice lost when the map is replaced by its mean")
     figure.suptitle(title, fontsize="medium")
     return figure
@@ -77,7 +91,10 @@ def animate_history(
     title: str,
     milliseconds: int = 400,
 ) -> Animation:
-    """One slice over the epochs: the truth, then the probability of each tissue and each attention map; the last epoch stays longer."""
+    """One slice over the epochs: the truth, then the probability of each tissue and each attention map.
+
+    The last epoch stays longer.
+    """
     frames = []
     for epoch, planes in enumerate(maps, start=1):
         figure = Figure(figsize=(1.5 * (len(names) + 1), 1.9), dpi=80, layout="constrained")

@@ -1,4 +1,7 @@
-"""Figures of classification: curves, confusion, calibration, kernels, and images beside where a network looks in them."""
+"""Figures of classification.
+
+Curves, confusion, calibration, kernels, and images beside where a network looks in them.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,20 +46,42 @@ def draw_confusion(pairs: Mapping[str, Int[np.ndarray, "k k"]], classes: Sequenc
         share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         for (row, column), count in np.ndenumerate(counts):
-            axes.text(column, row, f"{count:,}", ha="center", va="center", color="white" if share[row, column] > 0.5 else "0.2")
-        axes.set(xticks=range(len(classes)), yticks=range(len(classes)), yticklabels=classes, xlabel="found", title=f"{name}, {counts.sum():,} images")
+            axes.text(
+                column,
+                row,
+                f"{count:,}",
+                ha="center",
+                va="center",
+                color="white" if share[row, column] > 0.5 else "0.2",
+            )
+        axes.set(
+            xticks=range(len(classes)),
+            yticks=range(len(classes)),
+            yticklabels=classes,
+            xlabel="found",
+            title=f"{name}, {counts.sum():,} images",
+        )
         axes.set_xticklabels(classes, rotation=30, ha="right")
         axes.set_ylabel("there")
     return _finish(figure, title)
 
 
 def draw_reliability(tables: Mapping[str, pd.DataFrame], title: str) -> Figure:
-    """Accuracy against confidence in bins of confidence, a panel for each way to compute it; the size of a dot is the number of images."""
+    """Accuracy against confidence in bins of confidence, a panel for each way to compute it.
+
+    The size of a dot is the number of images.
+    """
     figure = Figure(figsize=(3.6 * len(tables), 3.5), layout="constrained")
     for axes, (name, table) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
         axes.plot([0, 1], [0, 1], color="0.7", linestyle=":")
         axes.vlines(table["confidence"], table["confidence"], table["accuracy"], color=RED, lw=1.5)
-        axes.scatter(table["confidence"], table["accuracy"], s=15 + 250 * np.sqrt(table["images"] / table["images"].sum()), color=BLUE, alpha=0.7)
+        axes.scatter(
+            table["confidence"],
+            table["accuracy"],
+            s=15 + 250 * np.sqrt(table["images"] / table["images"].sum()),
+            color=BLUE,
+            alpha=0.7,
+        )
         axes.set(xlim=(0.2, 1.03), ylim=(-0.03, 1.03), xlabel="confidence", ylabel="accuracy", title=name)
     return _finish(figure, title)
 
@@ -85,7 +110,14 @@ def draw_looks(looks: Sequence[Looked], title: str, columns: int = 4) -> Figure:
             axes.imshow(np.concatenate([look.image, look.image], axis=1), cmap="gray", vmin=0, vmax=255)
             least, most = float(look.heat.min()), float(look.heat.max())
             strength = (look.heat - least) / max(most - least, 1e-9)
-            axes.imshow(strength, cmap="inferno", alpha=0.65 * strength, extent=(side - 0.5, 2 * side - 0.5, side - 0.5, -0.5), vmin=0, vmax=1)
+            axes.imshow(
+                strength,
+                cmap="inferno",
+                alpha=0.65 * strength,
+                extent=(side - 0.5, 2 * side - 0.5, side - 0.5, -0.5),
+                vmin=0,
+                vmax=1,
+            )
             axes.set(xlim=(-0.5, 2 * side - 0.5), ylim=(side - 0.5, -0.5))
             axes.set_title(look.title if most else f"{look.title}: no place speaks for it", fontsize=7, loc="left")
     return _finish(figure, title)
@@ -102,7 +134,13 @@ def draw_regions(means: pd.DataFrame, regions: Sequence[str], title: str) -> Fig
     for k, region in enumerate(regions):
         place = np.arange(len(means)) + 0.27 * (k - 1)
         axes.bar(place, means[region], 0.25, label=region, color=("0.75", RED, BLUE)[k])
-        axes.hlines(means[f"{region}_flat"], place - 0.12, place + 0.12, color="0.1", label="a flat map's share" if k == 2 else "")
+        axes.hlines(
+            means[f"{region}_flat"],
+            place - 0.12,
+            place + 0.12,
+            color="0.1",
+            label="a flat map's share" if k == 2 else "",
+        )
     axes.set(xticks=range(len(means)), xticklabels=means.index, ylabel="mean share of the heat", ylim=(0, 1))
     axes.legend(frameon=False, ncols=4, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1))
     return _finish(figure, title)
@@ -117,7 +155,15 @@ def draw_comparison(comparison: pd.DataFrame, title: str) -> Figure:
             part = comparison.query("metric == @metric and test_set == @test_set").set_index("network").loc[networks]
             place = np.arange(len(networks)) + 0.2 * k - 0.1
             errors = [part["value"] - part["low"], part["high"] - part["value"]]
-            axes.errorbar(place, part["value"], errors, fmt="o", capsize=3, color=("0.5", BLUE)[k], label=f"{test_set}, {part['images'].iloc[0]:,} images")
+            axes.errorbar(
+                place,
+                part["value"],
+                errors,
+                fmt="o",
+                capsize=3,
+                color=("0.5", BLUE)[k],
+                label=f"{test_set}, {part['images'].iloc[0]:,} images",
+            )
         axes.set(xticks=range(len(networks)), xticklabels=networks, ylabel=metric.replace("_", "-").replace("f1", "F1"))
         axes.grid(axis="y", alpha=0.3)
     axes.legend(frameon=False, fontsize="small")

@@ -1,4 +1,7 @@
-"""Figures of classification data: how many images there are and how many are copies, what was cut away, what was taken for a copy."""
+"""Figures of classification data.
+
+How many images there are and how many are copies, what was cut away, what was taken for a copy.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,22 +20,42 @@ LOOKED_AT = 0.2
 """Pairs are shown whose similarity is this near to the threshold."""
 
 
-def draw_counts(index: pd.DataFrame, duplicates: pd.DataFrame, splits: pd.DataFrame, folders: Sequence[str], classes: Sequence[str], title: str) -> Figure:
+def draw_counts(
+    index: pd.DataFrame,
+    duplicates: pd.DataFrame,
+    splits: pd.DataFrame,
+    folders: Sequence[str],
+    classes: Sequence[str],
+    title: str,
+) -> Figure:
     """Images of each class in each folder, how many have copies; then what is left in each set."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     published, sets = figure.subplots(1, 2)
     used = index[index["left_out"] == ""].assign(copied=lambda rows: rows["file"].isin(duplicates["file"]))
     for k, folder in enumerate(folders):
-        part = used[used["folder"] == folder].groupby("class")["copied"].agg(["size", "sum"]).reindex(classes, fill_value=0)
+        part = (
+            used[used["folder"] == folder]
+            .groupby("class")["copied"]
+            .agg(["size", "sum"])
+            .reindex(classes, fill_value=0)
+        )
         place = np.arange(len(part)) + 0.4 * k - 0.2
-        published.bar_label(published.bar(place, part["size"], 0.36, color=("0.55", "0.78")[k], label=folder), padding=2, fontsize="x-small")
-        published.bar(place, part["sum"], 0.36, color="none", edgecolor="#d6336c", hatch="///", label="has copies" if k else None)
+        published.bar_label(
+            published.bar(place, part["size"], 0.36, color=("0.55", "0.78")[k], label=folder),
+            padding=2,
+            fontsize="x-small",
+        )
+        published.bar(
+            place, part["sum"], 0.36, color="none", edgecolor="#d6336c", hatch="///", label="has copies" if k else None
+        )
     published.set(ylabel="images", title="as published", xticks=range(len(classes)), xticklabels=classes)
     test = splits[splits["deduplicated_test"]].assign(split="deduplicated test")
     table = pd.concat([splits[~splits["official_test"]], test]).groupby(["class", "split"]).size().unstack(fill_value=0)
     table = table.reindex(index=list(classes), columns=["train", "validation", "deduplicated test"], fill_value=0)
     for k, (name, counts) in enumerate(table.items()):
-        bars = sets.bar(np.arange(len(counts)) + 0.27 * (k - 1), counts, 0.25, color=("0.55", "#3f6fd8", "0.8")[k], label=name)
+        bars = sets.bar(
+            np.arange(len(counts)) + 0.27 * (k - 1), counts, 0.25, color=("0.55", "#3f6fd8", "0.8")[k], label=name
+        )
         sets.bar_label(bars, padding=2, fontsize="x-small")
     sets.set(title="learned from, validated and tested on", xticks=range(len(classes)), xticklabels=classes)
     for axes in (published, sets):
@@ -73,7 +96,9 @@ def draw_borders(images: Sequence[Cut], title: str, columns: int = 6) -> Figure:
         before, after = grid[k // columns, 2 * (k % columns)], grid[k // columns, 2 * (k % columns) + 1]
         top, bottom, left, right = image.box
         _show(before, image.before)
-        before.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, color="#f2b705", lw=1.2))
+        before.add_patch(
+            Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, color="#f2b705", lw=1.2)
+        )
         before.set_title(image.name, fontsize=6, loc="left")
         _show(after, image.after)
     figure.suptitle(f"{title}: before and after", fontsize="medium")
@@ -104,7 +129,9 @@ def choose_pairs(pairs: pd.DataFrame, threshold: float) -> pd.DataFrame:
     return chosen.iloc[np.unique(np.linspace(0, len(chosen) - 1, min(PAIRS, len(chosen))).astype(int))]
 
 
-def draw_pairs(pairs: Sequence[tuple[str, UInt8[np.ndarray, "s s"], UInt8[np.ndarray, "s s"]]], title: str, columns: int = 4) -> Figure:
+def draw_pairs(
+    pairs: Sequence[tuple[str, UInt8[np.ndarray, "s s"], UInt8[np.ndarray, "s s"]]], title: str, columns: int = 4
+) -> Figure:
     """Pairs side by side, the second laid like the first."""
     rows = max(1, -(-len(pairs) // columns))
     figure = Figure(figsize=(3 * columns, 1.85 * rows + 0.4), layout="constrained")

@@ -81,7 +81,12 @@ def draw_examples(examples: Sequence[Example], modalities: Sequence[str], tissue
         for axes, plane in zip(row[: len(modalities)], example.image, strict=True):
             show(axes, grey(plane))
         scan = example.image[0]
-        pictures = [paint(scan, example.truth), _heat(example.probability.max(0)), paint(scan, example.predicted), _errors(example)]
+        pictures = [
+            paint(scan, example.truth),
+            _heat(example.probability.max(0)),
+            paint(scan, example.predicted),
+            _errors(example),
+        ]
         for axes, picture in zip(row[-4:], pictures, strict=True):
             show(axes, picture)
         row[0].set_ylabel(example.title, fontsize="small")
@@ -89,7 +94,12 @@ def draw_examples(examples: Sequence[Example], modalities: Sequence[str], tissue
     return _finish(figure, title)
 
 
-def draw_found(scans: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray | None]], modalities: Sequence[str], tissues: Sequence[str], title: str) -> Figure:
+def draw_found(
+    scans: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray | None]],
+    modalities: Sequence[str],
+    tissues: Sequence[str],
+    title: str,
+) -> Figure:
     """A row for each scan: every modality of one slice, and over the first what was found, and what an expert drew if any scan has that.
 
     Args:
@@ -126,14 +136,22 @@ def _heat(probability: UInt8[np.ndarray, "s s"]) -> Float[np.ndarray, "s s 3"]:
 def _errors(example: Example) -> Float[np.ndarray, "s s 3"]:
     """Where truth and prediction differ: missed, found where there is none, or taken for another tissue."""
     there, found = example.truth > 0, example.predicted > 0
-    kinds = dict(zip(ERROR_COLOURS.values(), (there & ~found, ~there & found, there & found & (example.truth != example.predicted)), strict=True))
+    kinds = dict(
+        zip(
+            ERROR_COLOURS.values(),
+            (there & ~found, ~there & found, there & found & (example.truth != example.predicted)),
+            strict=True,
+        )
+    )
     image = np.repeat(grey(example.image[0])[..., None], 3, axis=-1)
     for colour, mask in kinds.items():
         image[mask] = 0.25 * image[mask] + 0.75 * np.array(to_rgb(colour))
     return image
 
 
-def paint(plane: Float[np.ndarray, "h w"], labels: UInt8[np.ndarray, "h w"], opacity: float = 0.55) -> Float[np.ndarray, "h w 3"]:
+def paint(
+    plane: Float[np.ndarray, "h w"], labels: UInt8[np.ndarray, "h w"], opacity: float = 0.55
+) -> Float[np.ndarray, "h w 3"]:
     """A plane in grey with its labels in colour over it."""
     image = np.repeat(grey(plane)[..., None], 3, axis=-1)
     for label in np.unique(labels[labels > 0]):

@@ -50,7 +50,14 @@ def draw_parameters(counts: pd.DataFrame) -> Figure:
     axes = figure.subplots()
     for name, values in counts.items():
         axes.plot(counts.index, values, marker="o", label=name)
-    axes.set(xscale="log", yscale="log", xticks=counts.index, xticklabels=counts.index, xlabel="filters of the first level", ylabel="parameters")
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xticks=counts.index,
+        xticklabels=counts.index,
+        xlabel="filters of the first level",
+        ylabel="parameters",
+    )
     axes.minorticks_off()
     axes.legend(frameon=False, fontsize="small")
     axes.grid(alpha=0.3)

@@ -37,7 +37,13 @@ def draw_patients(patients: pd.DataFrame, tissues: Sequence[str], title: str) ->
     rng = np.random.default_rng(0)
     for k, tissue in enumerate(tissues):
         volume = patients[f"{tissue}_ml"]
-        right.scatter(k + rng.uniform(-0.25, 0.25, len(volume)), volume, s=12, alpha=0.6, color=TISSUE_COLOURS[k % len(TISSUE_COLOURS)])
+        right.scatter(
+            k + rng.uniform(-0.25, 0.25, len(volume)),
+            volume,
+            s=12,
+            alpha=0.6,
+            color=TISSUE_COLOURS[k % len(TISSUE_COLOURS)],
+        )
         right.hlines(volume.median(), k - 0.35, k + 0.35, color="0.2")
     right.set(xticks=range(len(tissues)), xticklabels=tissues, ylabel="millilitres")
     right.set_yscale("symlog", linthresh=1)
@@ -66,25 +72,44 @@ def draw_heights(index: pd.DataFrame, tissues: Sequence[str], title: str) -> Fig
 
 
 def draw_histograms(
-    image: Float16[np.ndarray, "n m s s"], labels: UInt8[np.ndarray, "n s s"], modalities: Sequence[str], tissues: Sequence[str], title: str
+    image: Float16[np.ndarray, "n m s s"],
+    labels: UInt8[np.ndarray, "n s s"],
+    modalities: Sequence[str],
+    tissues: Sequence[str],
+    title: str,
 ) -> Figure:
     """Standardised intensities of healthy brain and of each tissue, a panel for each modality."""
     figure = Figure(figsize=(2.6 * len(modalities), 2.8), layout="constrained")
     bins = np.linspace(-4, 5, 91)
-    for m, (axes, modality) in enumerate(zip(figure.subplots(1, len(modalities), squeeze=False)[0], modalities, strict=True)):
+    for m, (axes, modality) in enumerate(
+        zip(figure.subplots(1, len(modalities), squeeze=False)[0], modalities, strict=True)
+    ):
         plane = image[:, m].astype(np.float32)
         axes.hist(plane[(labels == 0) & (plane != 0)], bins, density=True, color="0.8", label="healthy")
         for k, tissue in enumerate(tissues, start=1):
             values = plane[labels == k]
             if values.size:
-                axes.hist(values, bins, density=True, histtype="step", color=TISSUE_COLOURS[(k - 1) % len(TISSUE_COLOURS)], label=tissue)
+                axes.hist(
+                    values,
+                    bins,
+                    density=True,
+                    histtype="step",
+                    color=TISSUE_COLOURS[(k - 1) % len(TISSUE_COLOURS)],
+                    label=tissue,
+                )
         axes.set(title=modality, xlabel="deviations from the brain's mean", yticks=[])
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(tissues) + 1, frameon=False)
     figure.suptitle(title, fontsize="medium")
     return figure
 
 
-def draw_montage(image: Float16[np.ndarray, "n m s s"], labels: UInt8[np.ndarray, "n s s"], names: Sequence[str], title: str, columns: int = 6) -> Figure:
+def draw_montage(
+    image: Float16[np.ndarray, "n m s s"],
+    labels: UInt8[np.ndarray, "n s s"],
+    names: Sequence[str],
+    title: str,
+    columns: int = 6,
+) -> Figure:
     """One slice of each patient in the first modality, its tissues in colour."""
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(1.6 * columns, 1.8 * rows + 0.4), layout="constrained")
@@ -97,8 +122,12 @@ def draw_montage(image: Float16[np.ndarray, "n m s s"], labels: UInt8[np.ndarray
     return figure
 
 
-def animate_patient(image: Float16[np.ndarray, "n m s s"], labels: UInt8[np.ndarray, "n s s"], shown: Mapping[str, int], title: str) -> Animation:
-    """A patient's slices from the feet up, under the title: each modality shown, then the tissues in colour over the first.
+def animate_patient(
+    image: Float16[np.ndarray, "n m s s"], labels: UInt8[np.ndarray, "n s s"], shown: Mapping[str, int], title: str
+) -> Animation:
+    """A patient's slices from the feet up, under the title.
+
+    Each modality shown, then the tissues in colour over the first.
 
     Args:
         shown: modality > its channel.
@@ -106,9 +135,13 @@ def animate_patient(image: Float16[np.ndarray, "n m s s"], labels: UInt8[np.ndar
     nothing = np.zeros_like(labels[0])
     frames = []
     for planes, mask in zip(image.astype(np.float32), labels, strict=True):
-        panels = [paint(planes[channel], nothing) for channel in shown.values()] + [paint(planes[next(iter(shown.values()))], mask)]
+        panels = [paint(planes[channel], nothing) for channel in shown.values()] + [
+            paint(planes[next(iter(shown.values()))], mask)
+        ]
         frames.append(np.concatenate([np.swapaxes(panel, 0, 1) for panel in panels], axis=1))
     film = (np.stack(frames) * 255).round().astype(np.uint8)
     band = Image.new("RGB", (film.shape[2], BAND))
     ImageDraw.Draw(band).text((2, 0), title, fill="white")
-    return Animation(np.concatenate([np.broadcast_to(np.asarray(band), (len(film), *np.asarray(band).shape)), film], axis=1))
+    return Animation(
+        np.concatenate([np.broadcast_to(np.asarray(band), (len(film), *np.asarray(band).shape)), film], axis=1)
+    )

@@ -14,10 +14,15 @@ from matplotlib.figure import Figure
 from brain_tumor.figures.segmentation import TISSUE_COLOURS, grey
 
 COLUMNS, MOST = 7, 10
-"""About how many pictures are side by side, and the most of one row; two thirds as many lines make a figure that is wider than high."""
+"""About how many pictures are side by side, and the most of one row.
+
+Two thirds as many lines make a figure that is wider than high.
+"""
 
 
-def draw_store(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray], description: Mapping[str, Any], transpose: bool = False) -> Figure:
+def draw_store(
+    rows: pd.DataFrame, arrays: Mapping[str, np.ndarray], description: Mapping[str, Any], transpose: bool = False
+) -> Figure:
     """Every plane of some rows, side by side; numbers where rows have no planes.
 
     Args:
@@ -26,7 +31,9 @@ def draw_store(rows: pd.DataFrame, arrays: Mapping[str, np.ndarray], description
         description: of the store; says how the planes are called.
         transpose: scans lie on their side in a store, and stand upright in the figure.
     """
-    planes = {name: array.reshape(len(array), -1, *array.shape[-2:]) for name, array in arrays.items() if array.ndim > 2}
+    planes = {
+        name: array.reshape(len(array), -1, *array.shape[-2:]) for name, array in arrays.items() if array.ndim > 2
+    }
     numbers = {name: array for name, array in arrays.items() if array.ndim == 2}
     length = max((len(array) for array in arrays.values()), default=0)
     if length and planes:
@@ -48,8 +55,14 @@ def spread(length: int, most: int) -> Int[np.ndarray, " n"]:
     return ((np.arange(count) + 0.5) * length / max(count, 1)).astype(int)
 
 
-def _draw_planes(rows: pd.DataFrame, planes: Mapping[str, np.ndarray], description: Mapping[str, Any], transpose: bool) -> Figure:
-    named = [(name, k, title) for name, array in planes.items() for k, title in enumerate(_names(name, array.shape[1], description))][:MOST]
+def _draw_planes(
+    rows: pd.DataFrame, planes: Mapping[str, np.ndarray], description: Mapping[str, Any], transpose: bool
+) -> Figure:
+    named = [
+        (name, k, title)
+        for name, array in planes.items()
+        for k, title in enumerate(_names(name, array.shape[1], description))
+    ][:MOST]
     length = len(next(iter(planes.values())))
     beside = min(max(1, round(COLUMNS / len(named))), length)  # rows of the store in a line of the figure
     lines = min(-(-length // beside), max(2, round(beside * len(named) / 1.5)))
@@ -104,13 +117,21 @@ def _names(array: str, count: int, description: Mapping[str, Any]) -> Sequence[s
     """The first list of as many names that the store gives of itself: its modalities, tissues, classes or maps."""
     if count == 1:
         return [array]
-    lists = [value for value in description.values() if isinstance(value, list) and len(value) == count and all(isinstance(name, str) for name in value)]
+    lists = [
+        value
+        for value in description.values()
+        if isinstance(value, list) and len(value) == count and all(isinstance(name, str) for name in value)
+    ]
     return lists[0] if lists else [f"{array} {k}" for k in range(count)]
 
 
 def _label(rows: pd.DataFrame, row: int) -> str:
     """Which patient and slice, which epoch, or which file a row is of."""
-    said = [f"{word}{rows[column].iloc[row]}" for column, word in (("patient", ""), ("slice", "slice "), ("epoch", "epoch ")) if column in rows]
+    said = [
+        f"{word}{rows[column].iloc[row]}"
+        for column, word in (("patient", ""), ("slice", "slice "), ("epoch", "epoch "))
+        if column in rows
+    ]
     if "file" in rows and not said:
         said = [rows["file"].iloc[row].rsplit("/", 1)[-1][-20:]]
     return "\n".join(said) or f"row {row}"

@@ -66,7 +66,9 @@ def _write_at_risk(axes: Axes, curves: Sequence[Curve], last: float) -> None:
     ticks = np.arange(0, last, 365 if last > 1100 else 182)
     for k, (curve, colour) in enumerate(zip(curves, RISK_COLOURS, strict=True)):
         for tick in ticks:
-            axes.text(tick, -k, str((curve.days >= tick).sum()), color=colour, ha="center", va="center", fontsize="small")
+            axes.text(
+                tick, -k, str((curve.days >= tick).sum()), color=colour, ha="center", va="center", fontsize="small"
+            )
     axes.set(ylim=(-len(curves) + 0.4, 0.6), yticks=[], xticks=ticks)
     axes.set_title("patients at risk", loc="left", fontsize="small", color="0.4")
     axes.spines[["top", "left", "right"]].set_visible(False)
@@ -99,15 +101,33 @@ def draw_expected(panels: Mapping[str, Mapping[str, Scatter]], limits: Sequence[
 
 def _draw_scatter(axes: Axes, scatter: Scatter, limits: Sequence[float], span: tuple[float, float]) -> None:
     seen = scatter.observed
-    axes.scatter(scatter.days[seen], scatter.expected[seen], s=16, alpha=0.65, linewidth=0, color=SHAPE_COLOUR, label="died on that day")
+    axes.scatter(
+        scatter.days[seen],
+        scatter.expected[seen],
+        s=16,
+        alpha=0.65,
+        linewidth=0,
+        color=SHAPE_COLOUR,
+        label="died on that day",
+    )
     if not seen.all():
-        axes.scatter(scatter.days[~seen], scatter.expected[~seen], s=30, marker=">", facecolor="none", edgecolor="#d6336c", label="alive on that day")
+        axes.scatter(
+            scatter.days[~seen],
+            scatter.expected[~seen],
+            s=30,
+            marker=">",
+            facecolor="none",
+            edgecolor="#d6336c",
+            label="alive on that day",
+        )
         axes.legend(frameon=False, fontsize="small", loc="lower right")
     axes.plot(span, span, color="0.2", linewidth=0.8)
     for limit in limits:
         axes.axvline(limit, color="0.8", linewidth=0.8, zorder=0)
         axes.axhline(limit, color="0.8", linewidth=0.8, zorder=0)
-    axes.set(xscale="log", yscale="log", xlim=span, ylim=span, xlabel="true days", ylabel="expected days", aspect="equal")
+    axes.set(
+        xscale="log", yscale="log", xlim=span, ylim=span, xlabel="true days", ylabel="expected days", aspect="equal"
+    )
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(FixedLocator([10, 30, 100, 300, 1000, 3000]))
         axis.set_minor_locator(NullLocator())
@@ -126,7 +146,9 @@ def draw_models(scores: pd.DataFrame, metrics: Mapping[str, str], baseline: tupl
     grid = figure.subplots(len(cohorts), len(metrics), squeeze=False, sharex="col", sharey="row")
     for cohort, row in zip(cohorts, grid, strict=True):
         for axes, (metric, label) in zip(row, metrics.items(), strict=True):
-            mine = scores[(scores["cohort"] == cohort) & (scores["metric"] == metric) & (scores["model"] != "median")].iloc[::-1]
+            mine = scores[
+                (scores["cohort"] == cohort) & (scores["metric"] == metric) & (scores["model"] != "median")
+            ].iloc[::-1]
             names = mine["model"] + ", " + mine["features"]
             colours = [AGE_COLOUR if features == "age" else SHAPE_COLOUR for features in mine["features"]]
             axes.hlines(names, mine["low"], mine["high"], color=colours, linewidth=2)
@@ -150,13 +172,20 @@ def draw_chance(chance: pd.DataFrame, gains: pd.DataFrame, metrics: Mapping[str,
     """
     cohorts = list(gains["cohort"].unique())
     figure = Figure(figsize=(9.4, 0.5 + 2.5 * len(cohorts)), layout="constrained")
-    for cohort, row in zip(cohorts, figure.subplots(len(cohorts), len(metrics), squeeze=False, sharex="col"), strict=True):
+    for cohort, row in zip(
+        cohorts, figure.subplots(len(cohorts), len(metrics), squeeze=False, sharex="col"), strict=True
+    ):
         for axes, (metric, label) in zip(row, metrics.items(), strict=True):
             values = chance.loc[(chance["cohort"] == cohort) & (chance["metric"] == metric), "gain"]
             true = gains[(gains["cohort"] == cohort) & (gains["metric"] == metric)].iloc[0]
             axes.hist(values, 30, color="0.75", label=f"{len(values)} permutations")
             axes.axvline(0, color="0.4", linewidth=0.8)
-            axes.axvline(true["gain"], color=SHAPE_COLOUR, linewidth=2, label=f"true shapes: {true['gain']:+.3f}, p = {true['p']:.3f}")
+            axes.axvline(
+                true["gain"],
+                color=SHAPE_COLOUR,
+                linewidth=2,
+                label=f"true shapes: {true['gain']:+.3f}, p = {true['p']:.3f}",
+            )
             axes.set(xlabel=f"gain in {label} over age alone", yticks=[])
             axes.set_title(cohort, fontsize="medium")
             axes.legend(frameon=False, fontsize="small", loc="upper left")
@@ -167,7 +196,10 @@ def draw_chance(chance: pd.DataFrame, gains: pd.DataFrame, metrics: Mapping[str,
 
 @dataclass(frozen=True)
 class Calibration:
-    """Rows `expected`, `alive`, `low`, `high` of groups of patients; deaths in each tenth of probability, and the p-value that they are equally many."""
+    """Rows `expected`, `alive`, `low`, `high` of groups of patients.
+
+    Deaths in each tenth of probability, and the p-value that they are equally many.
+    """
 
     groups: pd.DataFrame
     deaths: Float[np.ndarray, " b"]
@@ -177,16 +209,35 @@ class Calibration:
 def draw_calibration(panels: Mapping[str, Mapping[str, Calibration]], horizon: float, title: str) -> Figure:
     """Expected against seen survival at the horizon, and where on the curves deaths fell; a row for each cohort."""
     figure = Figure(figsize=(9.4, 0.4 + 3.6 * len(panels)), layout="constrained")
-    for (cohort, models), (left, right) in zip(panels.items(), figure.subplots(len(panels), 2, squeeze=False), strict=True):
+    for (cohort, models), (left, right) in zip(
+        panels.items(), figure.subplots(len(panels), 2, squeeze=False), strict=True
+    ):
         left.plot([0, 1], [0, 1], color="0.2", linewidth=0.8)
         for k, (name, calibration) in enumerate(models.items()):
             groups, colour = calibration.groups, (AGE_COLOUR, SHAPE_COLOUR, "#37b24d")[k]
             errors = np.abs(groups[["low", "high"]].to_numpy().T - groups["alive"].to_numpy())
-            left.errorbar(groups["expected"] + 0.006 * (k - 1), groups["alive"], errors, fmt="o", markersize=5, color=colour, label=name, elinewidth=1)
+            left.errorbar(
+                groups["expected"] + 0.006 * (k - 1),
+                groups["alive"],
+                errors,
+                fmt="o",
+                markersize=5,
+                color=colour,
+                label=name,
+                elinewidth=1,
+            )
             edges = np.linspace(0, 1, len(calibration.deaths) + 1)
-            right.stairs(calibration.deaths, edges, color=colour, linewidth=1.6, label=f"{name}, p = {calibration.p:.2f}")
+            right.stairs(
+                calibration.deaths, edges, color=colour, linewidth=1.6, label=f"{name}, p = {calibration.p:.2f}"
+            )
         right.axhline(calibration.deaths.mean(), color="0.2", linewidth=0.8)
-        left.set(xlim=(0, 1), ylim=(0, 1), xlabel=f"expected to be alive on day {horizon:.0f}", ylabel="alive (Kaplan-Meier)", aspect="equal")
+        left.set(
+            xlim=(0, 1),
+            ylim=(0, 1),
+            xlabel=f"expected to be alive on day {horizon:.0f}",
+            ylabel="alive (Kaplan-Meier)",
+            aspect="equal",
+        )
         right.set(xlabel="probability to be alive that was given for the day of death", ylabel="deaths", ylim=(0, None))
         for axes in (left, right):
             axes.set_title(cohort, fontsize="medium")

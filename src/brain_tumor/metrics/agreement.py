@@ -17,8 +17,9 @@ def compare_measurements(first: pd.DataFrame, second: pd.DataFrame, names: Seque
         second: the same; patients may be others, those in both are compared.
 
     Returns:
-        Rows `feature`, `patients`, `first` and `second` (means), `bias` (mean of second - first), `low`, `high` (95 % limits of agreement,
-        Bland & Altman 1986: where the difference of a single patient falls), `correlation` (Pearson); these three NaN for fewer than FEWEST patients.
+        Rows `feature`, `patients`, `first` and `second` (means), `bias` (mean of second - first), `low`, `high` (95 %
+        limits of agreement, Bland & Altman 1986: where the difference of a single patient falls), `correlation`
+        (Pearson); these three NaN for fewer than FEWEST patients.
     """
     both = first.merge(second, on="patient", suffixes=("_first", "_second"))
     rows = []

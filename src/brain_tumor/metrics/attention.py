@@ -4,10 +4,13 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 
-def score_map(attention: Float[np.ndarray, "n h w"], tumour: Bool[np.ndarray, "n h w"], brain: Bool[np.ndarray, "n h w"]) -> dict[str, float]:
+def score_map(
+    attention: Float[np.ndarray, "n h w"], tumour: Bool[np.ndarray, "n h w"], brain: Bool[np.ndarray, "n h w"]
+) -> dict[str, float]:
     """How well one patient's map tells tumour from the rest of the brain, and brain from background.
 
-    Both are areas under the ROC curve over pixels of the slices that show tumour: 1/2 is chance, 0 is the opposite. `spread` is the mean standard deviation of
+    Both are areas under the ROC curve over pixels of the slices that show tumour: 1/2 is chance, 0 is the opposite.
+    `spread` is the mean standard deviation of
     the map over a slice: 0 for a map that is the same everywhere. NaN for a patient without tumour.
 
     Args:

@@ -1,6 +1,7 @@
 """How sure a score over patients is: expanded percentile bootstrap, patients drawn with replacement.
 
-Plain percentiles of few patients lie too close together. These are as far out as Student's t, and division by n - 1 in the deviation, would put them.
+Plain percentiles of few patients lie too close together. These are as far out as Student's t, and division by n - 1 in
+the deviation, would put them.
 
 Source: Hesterberg 2015, arXiv:1411.5279.
 """
@@ -13,7 +14,9 @@ RESAMPLES = 5000
 
 
 def percentiles(resampled: Float[np.ndarray, " r"], count: int) -> tuple[float, float]:
-    """95 % interval of a score from its values in bootstrap samples; NaN where these all agree, which says nothing of how sure the score is.
+    """95 % interval of a score from its values in bootstrap samples.
+
+    NaN where these all agree, which says nothing of how sure the score is.
 
     Args:
         resampled: NaN in samples without a score.
@@ -32,7 +35,9 @@ def interval(values: Float[np.ndarray, " n"], seed: int = 0) -> tuple[float, flo
     return interval_of_ratio(values, np.ones(len(values)), seed)
 
 
-def interval_of_ratio(sums: Float[np.ndarray, " n"], counts: Float[np.ndarray, " n"], seed: int = 0) -> tuple[float, float]:
+def interval_of_ratio(
+    sums: Float[np.ndarray, " n"], counts: Float[np.ndarray, " n"], seed: int = 0
+) -> tuple[float, float]:
     """95 % interval of a mean over slices, whose patients are drawn: slices of one patient are no independent evidence.
 
     Args:

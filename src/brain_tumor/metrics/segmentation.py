@@ -24,13 +24,20 @@ MEAN = "mean of tissues"
 
 
 def choose_headline(targets: Iterable[str]) -> str:
-    """The target by which networks and patients are ranked: the whole tumour where it is declared, else the last one."""
+    """The target by which networks and patients are ranked.
+
+    The whole tumour where it is declared, else the last one.
+    """
     targets = list(targets)
     return "WT" if "WT" in targets else targets[-1]
 
 
-def count_slices(truth: UInt8[np.ndarray, "n h w"], predicted: UInt8[np.ndarray, "n h w"], targets: Mapping[str, Sequence[int]]) -> pd.DataFrame:
-    """Pixels of each slice and target: true positive, false positive, false negative, true negative; and `position` of the slice.
+def count_slices(
+    truth: UInt8[np.ndarray, "n h w"], predicted: UInt8[np.ndarray, "n h w"], targets: Mapping[str, Sequence[int]]
+) -> pd.DataFrame:
+    """Pixels of each slice and target: true positive, false positive, false negative, true negative.
+
+    And `position` of the slice.
 
     Args:
         truth: labels.
@@ -40,7 +47,12 @@ def count_slices(truth: UInt8[np.ndarray, "n h w"], predicted: UInt8[np.ndarray,
     tables = []
     for name, labels in targets.items():
         there, found = (np.isin(x, labels).reshape(len(truth), -1) for x in (truth, predicted))
-        counts = {"tp": (there & found).sum(1), "fp": (~there & found).sum(1), "fn": (there & ~found).sum(1), "tn": (~there & ~found).sum(1)}
+        counts = {
+            "tp": (there & found).sum(1),
+            "fp": (~there & found).sum(1),
+            "fn": (there & ~found).sum(1),
+            "tn": (~there & ~found).sum(1),
+        }
         tables.append(pd.DataFrame({"position": range(len(truth)), "target": name} | counts))
     return pd.concat(tables, ignore_index=True)
 
@@ -48,8 +60,9 @@ def count_slices(truth: UInt8[np.ndarray, "n h w"], predicted: UInt8[np.ndarray,
 def score(counts: pd.DataFrame) -> pd.DataFrame:
     """A column for each of METRICS, from columns of COUNTS.
 
-    Rule of BraTS 2020 for empty masks: nothing there and nothing found is right (Dice and IoU 1), one of them empty is wrong (0). A rate of nothing is
-    not defined (NaN): without tumour there is no recall and no rate of misses, where nothing is found there is no precision.
+    Rule of BraTS 2020 for empty masks: nothing there and nothing found is right (Dice and IoU 1), one of them empty is
+    wrong (0). A rate of nothing is not defined (NaN): without tumour there is no recall and no rate of misses, where
+    nothing is found there is no precision.
     """
     tp, fp, fn, tn = (counts[name].to_numpy(float) for name in COUNTS)
     empty = tp + fp + fn == 0
@@ -83,7 +96,8 @@ def score_patients(counts: pd.DataFrame) -> pd.DataFrame:
 def summarise_patients(scores: pd.DataFrame) -> pd.DataFrame:
     """Protocol `volume`: mean, median and 95 % interval over patients for each target and metric.
 
-    A score that isn't defined (NaN) is left out: no volume, no distance; no tumour, no recall. `patients` are those who have the score.
+    A score that isn't defined (NaN) is left out: no volume, no distance; no tumour, no recall. `patients` are those who
+    have the score.
 
     Args:
         scores: rows `patient`, `target`, `metric`, `value`.
@@ -113,14 +127,25 @@ def summarise_slices(counts: pd.DataFrame, whole: Sequence[str]) -> pd.DataFrame
         for metric in METRICS:
             defined = group.dropna(subset=metric)
             patients = defined.groupby("patient")[metric].agg(["sum", "count"]).to_numpy(float)
-            rows.append((SLICE, target, metric, group[metric].mean(), group[metric].median(), *interval_of_ratio(*patients.T), len(patients)))
+            rows.append(
+                (
+                    SLICE,
+                    target,
+                    metric,
+                    group[metric].mean(),
+                    group[metric].median(),
+                    *interval_of_ratio(*patients.T),
+                    len(patients),
+                )
+            )
     return pd.DataFrame(rows, columns=SUMMARY)
 
 
 def summarise_batches(counts: pd.DataFrame, tissues: Sequence[str], size: int = 32, seed: int = 0) -> pd.DataFrame:
     """Protocol `reference`: counts pooled over batches of slices of mixed patients, scores averaged over batches.
 
-    It favours large tumours and hides empty masks; it is here to stand beside the reference's figures, which were measured so.
+    It favours large tumours and hides empty masks; it is here to stand beside the reference's figures, which were
+    measured so.
     """
     slices = counts[["patient", "slice"]].drop_duplicates(ignore_index=True)
     batch = slices.assign(batch=np.random.default_rng(seed).permutation(len(slices)) // size)
@@ -129,17 +154,24 @@ def summarise_batches(counts: pd.DataFrame, tissues: Sequence[str], size: int = 
     table = pd.concat([scores, scores.groupby("batch")[list(METRICS)].mean().reset_index().assign(target=MEAN)])
     rows = []
     for target, group in table.groupby("target", sort=False):
-        rows += [(REFERENCE, target, m, group[m].mean(), group[m].median(), np.nan, np.nan, counts["patient"].nunique()) for m in METRICS]
+        rows += [
+            (REFERENCE, target, m, group[m].mean(), group[m].median(), np.nan, np.nan, counts["patient"].nunique())
+            for m in METRICS
+        ]
     return pd.DataFrame(rows, columns=SUMMARY)
 
 
 def compare_patients(one: pd.DataFrame, other: pd.DataFrame, metric: str = "dice") -> pd.DataFrame:
-    """How much higher `one` scores than `other` on the same patients: a row for each target, with the 95 % interval of the mean difference.
+    """How much higher `one` scores than `other` on the same patients.
+
+    A row for each target, with the 95 % interval of the mean difference.
 
     Args:
         one: rows `patient`, `target`, `metric`, `value`; so `other`.
     """
-    first, second = (scores[scores["metric"] == metric].set_index(["patient", "target"])["value"] for scores in (one, other))
+    first, second = (
+        scores[scores["metric"] == metric].set_index(["patient", "target"])["value"] for scores in (one, other)
+    )
     difference = (first - second).dropna()
     rows = []
     for target, values in difference.groupby("target", sort=False):

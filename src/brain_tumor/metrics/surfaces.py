@@ -13,11 +13,18 @@ TOLERANCE = 2.0
 """Millimetres: surfaces closer than this agree. About one pixel of a slice of 128 x 128."""
 
 FARTHEST = 373.13
-"""Millimetres: the distance where one of the masks is empty, the diagonal of a BraTS scan. Source: BraTS 2020 evaluation."""
+"""Millimetres: the distance where one of the masks is empty, the diagonal of a BraTS scan. Source.
+
+BraTS 2020 evaluation.
+"""
 
 
-def to_volume(slices: UInt8[np.ndarray, "n h w"], numbers: Int[np.ndarray, " n"], slice_mm: float = 1.0) -> tuple[UInt8[np.ndarray, "d h w"], int] | None:
-    """Slices at their heights, and how many slice numbers lie between two of them; None if they make no volume (`find_step`). A missing one is empty.
+def to_volume(
+    slices: UInt8[np.ndarray, "n h w"], numbers: Int[np.ndarray, " n"], slice_mm: float = 1.0
+) -> tuple[UInt8[np.ndarray, "d h w"], int] | None:
+    """Slices at their heights, and how many slice numbers lie between two of them.
+
+    None if they make no volume (`find_step`). A missing one is empty.
 
     Args:
         slice_mm: millimetres from number to number.
@@ -32,9 +39,14 @@ def to_volume(slices: UInt8[np.ndarray, "n h w"], numbers: Int[np.ndarray, " n"]
 
 
 def score_surfaces(
-    truth: UInt8[np.ndarray, "d h w"], predicted: UInt8[np.ndarray, "d h w"], spacing: tuple[float, float, float], targets: Mapping[str, Sequence[int]]
+    truth: UInt8[np.ndarray, "d h w"],
+    predicted: UInt8[np.ndarray, "d h w"],
+    spacing: tuple[float, float, float],
+    targets: Mapping[str, Sequence[int]],
 ) -> pd.DataFrame:
-    """95th percentile of the Hausdorff distance, and surface Dice within `TOLERANCE`, of one patient; rows `target`, `metric`, `value`.
+    """95th percentile of the Hausdorff distance, and surface Dice within `TOLERANCE`, of one patient.
+
+    Rows `target`, `metric`, `value`.
 
     Rule of BraTS 2020 for empty masks: both empty 0 mm and Dice 1, one empty 373.13 mm and Dice 0.
 
@@ -48,7 +60,9 @@ def score_surfaces(
     return pd.DataFrame(rows, columns=["target", "metric", "value"])
 
 
-def _score_surface(truth: Bool[np.ndarray, "d h w"], predicted: Bool[np.ndarray, "d h w"], spacing: tuple[float, float, float]) -> tuple[float, float]:
+def _score_surface(
+    truth: Bool[np.ndarray, "d h w"], predicted: Bool[np.ndarray, "d h w"], spacing: tuple[float, float, float]
+) -> tuple[float, float]:
     if not truth.any() or not predicted.any():
         return (0.0, 1.0) if truth.any() == predicted.any() else (FARTHEST, 0.0)
     import torch

@@ -1,7 +1,8 @@
 """Scores of expected survival, with intervals over patients, and calibration of survival curves.
 
-A score is a function of weights: how often each patient is in a sample. With weights of one it is the score itself, with those of
-bootstrap samples its distribution. Where there are several repeats of a cross-validation, it is the mean over the repeats.
+A score is a function of weights: how often each patient is in a sample. With weights of one it is the score itself,
+with those of bootstrap samples its distribution. Where there are several repeats of a cross-validation, it is the mean
+over the repeats.
 """
 
 import warnings
@@ -58,16 +59,24 @@ def median_squared_error(weights: Weights, of: Expected) -> Values:
 
 
 def spearman(weights: Weights, of: Expected) -> Values:
-    """SpearmanR of expected and true days; patients whose death was seen. NaN for a model that tells no two patients apart."""
+    """SpearmanR of expected and true days; patients whose death was seen.
+
+    NaN for a model that tells no two patients apart.
+    """
     weights = weights * of.observed
     truth = _ranks(weights, of.days)
     return np.mean([_correlation(weights, truth, _ranks(weights, -risk)) for risk in of.risk], axis=0)
 
 
 def concordance(weights: Weights, of: Expected) -> Values:
-    """Harrell's C: of the pairs of which it is known who lived longer, the part that the risks order so; equal risks count half."""
+    """Harrell's C: of the pairs of which it is known who lived longer, the part that the risks order so.
+
+    Equal risks count half.
+    """
     comparable = comparable_pairs(of.days, of.observed).astype(float)
-    right = sum(comparable * ((risk[:, None] > risk) + 0.5 * (risk[:, None] == risk)) for risk in of.risk) / len(of.risk)
+    right = sum(comparable * ((risk[:, None] > risk) + 0.5 * (risk[:, None] == risk)) for risk in of.risk) / len(
+        of.risk
+    )
     return _quadratic(weights, right) / _quadratic(weights, comparable)
 
 
@@ -77,7 +86,9 @@ def comparable_pairs(days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, "
     return observed[:, None] & earlier
 
 
-def concordances(days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"], risks: Float[np.ndarray, "m n"]) -> Float[np.ndarray, " m"]:
+def concordances(
+    days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"], risks: Float[np.ndarray, "m n"]
+) -> Float[np.ndarray, " m"]:
     """Harrell's C of each of m sets of risks; NaN where of no pair it is known who lived longer."""
     first, second = np.nonzero(comparable_pairs(days, observed))
     if not len(first):
@@ -97,7 +108,8 @@ SCORES: dict[str, Callable[[Weights, Expected], Values]] = {
 def score(of: Expected, samples: int, seed: int = 0) -> pd.DataFrame:
     """Every score of SCORES: column `value` in the first row, then its value in each bootstrap sample of the patients.
 
-    The samples are a function of the number of patients and the seed: those of two models can be subtracted, pair by pair.
+    The samples are a function of the number of patients and the seed: those of two models can be subtracted, pair by
+    pair.
     """
     count = len(of.days)
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), samples)
@@ -108,7 +120,8 @@ def score(of: Expected, samples: int, seed: int = 0) -> pd.DataFrame:
 def corrected_interval(differences: Float[np.ndarray, "r k"]) -> tuple[float, float, float]:
     """Mean over the folds of repeated cross-validations, and its 95 % interval by the corrected resampled t-test.
 
-    The folds of several repeats share patients, to train on and to test on: their plain standard error would be far too small.
+    The folds of several repeats share patients, to train on and to test on: their plain standard error would be far too
+    small.
 
     Source: Nadeau & Bengio 2003, Machine Learning 52:239-281.
     """
@@ -123,7 +136,10 @@ def corrected_interval(differences: Float[np.ndarray, "r k"]) -> tuple[float, fl
 
 
 def kaplan_meier(days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"]) -> pd.DataFrame:
-    """The survival curve of patients: its steps as rows `day`, `alive`, and its pointwise 95 % interval `low`, `high` (log-log Greenwood)."""
+    """The survival curve of patients.
+
+    Its steps as rows `day`, `alive`, and its pointwise 95 % interval `low`, `high` (log-log Greenwood).
+    """
     from lifelines import KaplanMeierFitter
 
     with warnings.catch_warnings():
@@ -137,7 +153,8 @@ def kaplan_meier(days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"]
 def alive_at(curve: pd.DataFrame, day: float) -> tuple[float, float, float]:
     """Part alive on a day, and its interval, from a curve of `kaplan_meier`.
 
-    NaN after the last day on which anybody was seen, unless nobody was left alive. Where all or none are alive there is no interval.
+    NaN after the last day on which anybody was seen, unless nobody was left alive. Where all or none are alive there is
+    no interval.
     """
     alive, low, high = curve.loc[curve["day"] <= day, ["alive", "low", "high"]].iloc[-1]
     if day > curve["day"].iloc[-1] and alive > 0:
@@ -145,21 +162,31 @@ def alive_at(curve: pd.DataFrame, day: float) -> tuple[float, float, float]:
     return (float(alive), float(low), float(high)) if low < high else (float(alive), float("nan"), float("nan"))
 
 
-def calibrate(alive: Float[np.ndarray, " n"], days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"], horizon: float, groups: int) -> pd.DataFrame:
+def calibrate(
+    alive: Float[np.ndarray, " n"],
+    days: Float[np.ndarray, " n"],
+    observed: Bool[np.ndarray, " n"],
+    horizon: float,
+    groups: int,
+) -> pd.DataFrame:
     """Patients in groups of equal size by the probability they were given to be alive at the horizon, against those who were.
 
     Returns: a row for each group: `patients`, `expected` (mean probability), `alive`, `low`, `high` (Kaplan-Meier).
     """
     parts = np.array_split(np.argsort(alive, kind="stable"), groups)
-    rows = [(len(part), alive[part].mean(), *alive_at(kaplan_meier(days[part], observed[part]), horizon)) for part in parts]
+    rows = [
+        (len(part), alive[part].mean(), *alive_at(kaplan_meier(days[part], observed[part]), horizon)) for part in parts
+    ]
     return pd.DataFrame(rows, columns=["patients", "expected", "alive", "low", "high"])
 
 
-def d_calibration(alive_at_own: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"], bins: int = 10) -> tuple[np.ndarray, float]:
+def d_calibration(
+    alive_at_own: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"], bins: int = 10
+) -> tuple[np.ndarray, float]:
     """How many deaths fall where the curves give each tenth of probability, and the p-value that they should be equally many.
 
-    A patient known only to be alive could die anywhere below the probability reached: he counts in parts. A high p-value means that no
-    flaw of the curves is seen, not that there is none.
+    A patient known only to be alive could die anywhere below the probability reached: he counts in parts. A high
+    p-value means that no flaw of the curves is seen, not that there is none.
 
     Source: Haider et al. 2020, JMLR 21(85).
     """

@@ -1,6 +1,7 @@
 """AlexNet (Krizhevsky et al. 2012), five convolutions without normalisation.
 
-Differs in a 9x9 first layer for smaller images, no padding behind the stem's 5x5, a fourth layer as wide as the third, and a narrower head without dropout.
+Differs in a 9x9 first layer for smaller images, no padding behind the stem's 5x5, a fourth layer as wide as the third,
+and a narrower head without dropout.
 """
 
 from jaxtyping import Float
@@ -18,7 +19,9 @@ class AlexNet(nn.Module):
         n_filters: channels of the first convolution, a multiple of 3; the others are 8/3 and 4 times as wide.
     """
 
-    def __init__(self, *, in_channels: int = 3, out_channels: int = 4, image_size: int = 128, n_filters: int = 96) -> None:
+    def __init__(
+        self, *, in_channels: int = 3, out_channels: int = 4, image_size: int = 128, n_filters: int = 96
+    ) -> None:
         super().__init__()
         n, middle = n_filters, 8 * n_filters // 3
         self.image_size = image_size
@@ -40,6 +43,8 @@ class AlexNet(nn.Module):
         return self.head(self.features(x))
 
 
-def layer(in_channels: int, out_channels: int, size: int, *, stride: int = 1, padding: int = 0) -> tuple[nn.Module, nn.Module]:
+def layer(
+    in_channels: int, out_channels: int, size: int, *, stride: int = 1, padding: int = 0
+) -> tuple[nn.Module, nn.Module]:
     """Convolution and ReLU."""
     return he_initialised(nn.Conv2d(in_channels, out_channels, size, stride, padding)), nn.ReLU(inplace=True)

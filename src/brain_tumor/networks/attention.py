@@ -1,4 +1,7 @@
-"""What modules that attend have in common: a map of where they look, and what they would give if they looked nowhere in particular."""
+"""What modules that attend have in common.
+
+A map of where they look, and what they would give if they looked nowhere in particular.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -39,7 +42,9 @@ def watch(network: nn.Module) -> Iterator[dict[str, Float[Tensor, "b 1 h w"]]]:
 
 
 @contextmanager
-def outputs(modules: Mapping[str, nn.Module], read: Callable[[Any, tuple[Any, ...], Any], Tensor] | None = None) -> Iterator[dict[str, Tensor]]:
+def outputs(
+    modules: Mapping[str, nn.Module], read: Callable[[Any, tuple[Any, ...], Any], Tensor] | None = None
+) -> Iterator[dict[str, Tensor]]:
     """While open, what modules gave in the last forward pass, or what `read` makes of what went in and came out, by name."""
     found: dict[str, Tensor] = {}
 
@@ -57,7 +62,9 @@ def outputs(modules: Mapping[str, nn.Module], read: Callable[[Any, tuple[Any, ..
 @contextmanager
 def levelled(network: nn.Module, name: str) -> Iterator[None]:
     """While open, the map of one module is flat."""
-    handle = attentions(network)[name].register_forward_hook(lambda module, inputs, output: module.level(inputs, output))
+    handle = attentions(network)[name].register_forward_hook(
+        lambda module, inputs, output: module.level(inputs, output)
+    )
     try:
         yield
     finally:

@@ -1,6 +1,7 @@
 """AttentionUNet: ImprovedUNet whose skips pass through attention gates.
 
-After Oktay et al. 2018 (arXiv:1804.03999). The gate's query is the decoder's map before it is upsampled, its key the skip at half the size.
+After Oktay et al. 2018 (arXiv:1804.03999). The gate's query is the decoder's map before it is upsampled, its key the
+skip at half the size.
 """
 
 from jaxtyping import Float
@@ -23,7 +24,9 @@ class AttentionUNet(ImprovedUNet):
         super().__init__(in_channels=in_channels, out_channels=out_channels, n_filters=n_filters)
         self.gates = nn.ModuleList([AttentionGate(channels * n_filters) for channels in (8, 4, 2, 1)])
 
-    def join(self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]) -> Float[Tensor, "b c h w"]:
+    def join(
+        self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]
+    ) -> Float[Tensor, "b c h w"]:
         """The sum, once the gate of the level has weighed the skip."""
         return super().join(level, weigh(skip, self.gates[level](x, skip)), x)
 
@@ -43,7 +46,9 @@ class AttentionGate(Attention):
 
     def forward(self, query: Float[Tensor, "b c h2 w2"], skip: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
         """The map, at the size of the skip."""
-        key = self.key(skip[:, :, ::2, ::2])  # torch 2.13's own stride corrupts memory on a CPU, in the gradient of fewer than 16 channels
+        key = self.key(
+            skip[:, :, ::2, ::2]
+        )  # torch 2.13's own stride corrupts memory on a CPU, in the gradient of fewer than 16 channels
         return upsample(self.score((self.query(query) + key).relu()).sigmoid())
 
     def map_of(self, inputs: tuple[Tensor, Tensor], output: Tensor) -> Tensor:

@@ -24,7 +24,9 @@ def inverted_bottleneck(in_channels: int, middle: int, out_channels: int) -> nn.
     return nn.Sequential(
         DepthwiseConv2d(in_channels, 7),
         nn.BatchNorm2d(in_channels),
-        Perceptron(he_initialised(nn.Conv2d(in_channels, middle, 1)), nn.ReLU(inplace=True), nn.Conv2d(middle, out_channels, 1)),
+        Perceptron(
+            he_initialised(nn.Conv2d(in_channels, middle, 1)), nn.ReLU(inplace=True), nn.Conv2d(middle, out_channels, 1)
+        ),
     )
 
 
@@ -46,11 +48,15 @@ def require_sides(x: Float[Tensor, "b c h w"], multiple: int) -> None:
     height, width = x.shape[-2:]
     if height % multiple or width % multiple:
         nearest = -(-max(height, width) // multiple) * multiple
-        raise ValueError(f"height and width must be multiples of {multiple}, got {height}x{width}; set `slice_size` to {nearest}")
+        raise ValueError(
+            f"height and width must be multiples of {multiple}, got {height}x{width}; set `slice_size` to {nearest}"
+        )
 
 
 def he_initialised(convolution: nn.Conv2d) -> nn.Conv2d:
-    """The convolution with He initialisation: for those that a ReLU follows, and for heads. Others keep torch's, which is smaller.
+    """The convolution with He initialisation: for those that a ReLU follows, and for heads.
+
+    Others keep torch's, which is smaller.
 
     Source: He et al. 2015, arXiv:1502.01852.
     """

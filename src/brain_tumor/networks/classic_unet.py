@@ -29,6 +29,8 @@ class ClassicUNet(UNet):
             n_filters=n_filters,
         )
 
-    def join(self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]) -> Float[Tensor, "b 2*c h w"]:
+    def join(
+        self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]
+    ) -> Float[Tensor, "b 2*c h w"]:
         """Side by side."""
         return torch.cat([skip, upsample(x)], dim=1)

@@ -1,4 +1,7 @@
-"""What the networks for classification share: the size of image they are built for, and the last layers of those that are convolutional."""
+"""What the networks for classification share.
+
+The size of image they are built for, and the last layers of those that are convolutional.
+"""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -16,12 +19,15 @@ def require_size(x: Float[Tensor, "b c h w"], size: int) -> None:
     height, width = x.shape[-2:]
     if (height, width) != (size, size):
         raise ValueError(
-            f"the network is built for images of {size}x{size}, got {height}x{width}; build it with image_size={height}, or prepare images of {size}"
+            f"the network is built for images of {size}x{size}, got {height}x{width}; build it with "
+            f"image_size={height}, or prepare images of {size}"
         )
 
 
 def side_of_stem(image_size: int) -> int:
-    """Side of the map that the stem of CNN and AlexNet leaves: a 9x9 convolution with stride 4, a 5x5, and three poolings.
+    """Side of the map that the stem of CNN and AlexNet leaves.
+
+    A 9x9 convolution with stride 4, a 5x5, and three poolings.
 
     Raises:
         ValueError: if nothing would be left.

@@ -1,6 +1,7 @@
 """CNN: four convolutions with BatchNorm and Mish, after AlexNet (Krizhevsky et al. 2012).
 
-Differs in a smaller first layer for smaller images, BatchNorm behind every convolution, Mish (Misra 2019, arXiv:1908.08681) and a narrower head.
+Differs in a smaller first layer for smaller images, BatchNorm behind every convolution, Mish (Misra 2019,
+arXiv:1908.08681) and a narrower head.
 """
 
 from jaxtyping import Float
@@ -21,7 +22,9 @@ class CNN(nn.Module):
         n_filters: channels of the first convolution, a multiple of 3; the others are 8/3 and 4 times as wide.
     """
 
-    def __init__(self, *, in_channels: int = 3, out_channels: int = 4, image_size: int = 128, n_filters: int = 96) -> None:
+    def __init__(
+        self, *, in_channels: int = 3, out_channels: int = 4, image_size: int = 128, n_filters: int = 96
+    ) -> None:
         super().__init__()
         n, middle = n_filters, 8 * n_filters // 3
         self.image_size = image_size

@@ -78,18 +78,26 @@ def keep_freed_memory() -> None:
 
 
 def in_bf16_on_cpu(x: Tensor) -> bool:
-    """Whether autocast would have oneDNN compute what comes of this in bf16: some of its gradients take far longer than they need to."""
+    """Whether autocast would have oneDNN compute what comes of this in bf16.
+
+    Some of its gradients take far longer than they need to.
+    """
     return x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and torch.backends.mkldnn.is_available()
 
 
 class Perceptron(nn.Sequential):
-    """1x1 convolution, ReLU, 1x1 convolution; one pass over the wide map in the middle instead of three, in bf16 on a CPU."""
+    """1x1 convolution, ReLU, 1x1 convolution.
 
-    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:  # noqa: A002  # the name in nn.Sequential
+    One pass over the wide map in the middle instead of three, in bf16 on a CPU.
+    """
+
+    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:  # the name in nn.Sequential  # noqa: A002
         """The map of as many channels as the last convolution gives."""
         if not in_bf16_on_cpu(input) or not _fuses_relu():
             return super().forward(input)
-        return _Perceptron.apply(input.to(torch.get_autocast_dtype("cpu")), self[0].weight, self[0].bias, self[2].weight, self[2].bias)
+        return _Perceptron.apply(
+            input.to(torch.get_autocast_dtype("cpu")), self[0].weight, self[0].bias, self[2].weight, self[2].bias
+        )
 
 
 class _Perceptron(torch.autograd.Function):
@@ -97,7 +105,9 @@ class _Perceptron(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, expand: Tensor, of_middle: Tensor, project: Tensor, of_output: Tensor) -> Tensor:
-        expand, of_middle, project, of_output = (parameter.to(x.dtype) for parameter in (expand, of_middle, project, of_output))
+        expand, of_middle, project, of_output = (
+            parameter.to(x.dtype) for parameter in (expand, of_middle, project, of_output)
+        )
         middle = _convolve_relu(x, expand, of_middle)
         ctx.save_for_backward(x, middle, expand, project)
         return conv2d(middle, project, of_output)
@@ -119,20 +129,22 @@ def _convolve_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def _gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of a 1x1 convolution's input, weight and bias."""
     gradient = gradient.contiguous(memory_format=torch.channels_last)
-    return torch.ops.aten.convolution_backward(gradient, x, weight, [len(weight)], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True] * 3)
+    return torch.ops.aten.convolution_backward(
+        gradient, x, weight, [len(weight)], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True] * 3
+    )
 
 
 class DepthwiseConv2d(nn.Conv2d):
     """A convolution of each channel by itself; the size of the map stays.
 
-    The same as `nn.Conv2d(channels, channels, size, padding=size // 2, groups=channels)`, but its gradient takes a fraction of the time in bf16 on
-    a CPU.
+    The same as `nn.Conv2d(channels, channels, size, padding=size // 2, groups=channels)`, but its gradient takes a
+    fraction of the time in bf16 on a CPU.
     """
 
     def __init__(self, channels: int, size: int) -> None:
         super().__init__(channels, channels, size, padding=size // 2, groups=channels)
 
-    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:  # noqa: A002  # the name in nn.Conv2d
+    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:  # the name in nn.Conv2d  # noqa: A002
         """The convolved map."""
         if in_bf16_on_cpu(input) and self.bias is not None:
             return _Depthwise.apply(input.to(torch.get_autocast_dtype("cpu")), self.weight, self.bias)
@@ -140,7 +152,9 @@ class DepthwiseConv2d(nn.Conv2d):
 
 
 class _Depthwise(torch.autograd.Function):
-    """The gradient of a depthwise kernel is itself a depthwise convolution: of each channel of each slice, with the gradient there as its kernel.
+    """The gradient of a depthwise kernel is itself a depthwise convolution.
+
+    Of each channel of each slice, with the gradient there as its kernel.
 
     oneDNN computes that twenty times as fast as what it has for gradients of depthwise kernels in bf16.
     """
@@ -156,10 +170,18 @@ class _Depthwise(torch.autograd.Function):
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
         batch, channels, height, width = x.shape
         padding = weight.shape[-1] // 2
-        of_x = conv2d(gradient, weight.flip(2, 3).to(x.dtype), padding=padding, groups=channels) if ctx.needs_input_grad[0] else None
+        of_x = (
+            conv2d(gradient, weight.flip(2, 3).to(x.dtype), padding=padding, groups=channels)
+            if ctx.needs_input_grad[0]
+            else None
+        )
         maps = x.permute(2, 3, 0, 1).reshape(1, height, width, -1).permute(0, 3, 1, 2)
         of_weight = conv2d(maps, gradient.reshape(-1, 1, height, width), padding=padding, groups=batch * channels)
-        return of_x, of_weight.unflatten(1, (batch, *weight.shape[:2])).float().sum((0, 1)), gradient.sum((2, 3)).float().sum(0)
+        return (
+            of_x,
+            of_weight.unflatten(1, (batch, *weight.shape[:2])).float().sum((0, 1)),
+            gradient.sum((2, 3)).float().sum(0),
+        )
 
 
 class GroupNorm(nn.GroupNorm):
@@ -168,17 +190,22 @@ class GroupNorm(nn.GroupNorm):
     Source: Wu & He 2018, arXiv:1803.08494.
     """
 
-    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:  # noqa: A002  # the name in nn.GroupNorm
+    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:  # the name in nn.GroupNorm  # noqa: A002
         """The map with mean 0 and deviation 1 over each group of channels, then scaled and shifted by channel."""
-        if in_bf16_on_cpu(input) and input.dtype == torch.bfloat16 and len(input) and input[0, 0].numel() > 512:  # torch's own is quick on small maps
+        if (
+            in_bf16_on_cpu(input) and input.dtype == torch.bfloat16 and len(input) and input[0, 0].numel() > 512
+        ):  # torch's own is quick on small maps
             return _GroupNorm.apply(input, self.weight, self.bias, self.num_groups, self.eps)
         return super().forward(input)
 
 
 class _GroupNorm(torch.autograd.Function):
-    """The gradient is (g - mean(g) - z mean(g z)) / deviation: z the normalised map, g the output's gradient times the scale, means over the group.
+    """The gradient is (g - mean(g) - z mean(g z)) / deviation.
 
-    Maps are taken as rows with channels innermost, and what differs by channel is repeated along a row, so that everything runs in vectors.
+    Z the normalised map, g the output's gradient times the scale, means over the group.
+
+    Maps are taken as rows with channels innermost, and what differs by channel is repeated along a row, so that
+    everything runs in vectors.
     """
 
     @staticmethod
@@ -192,14 +219,22 @@ class _GroupNorm(torch.autograd.Function):
         x, mean, scale, weight = ctx.saved_tensors
         channels, width, members = x.shape[1], x.shape[3], x.shape[1] // mean.shape[1]
         mean, scale = (value.float().repeat_interleave(members, 1) for value in (mean, scale))
-        rows, gradient = (value.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).flatten(2) for value in (x, gradients[0]))
+        rows, gradient = (
+            value.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).flatten(2)
+            for value in (x, gradients[0])
+        )
 
         def along(factor: Tensor) -> Tensor:
             return factor.to(x.dtype).repeat(1, width)[:, None]
 
         z = torch.addcmul(along(-mean * scale), rows, along(scale))
-        of_weight, of_bias = (value.sum(1).float().unflatten(1, (width, channels)).sum(1) for value in (gradient * z, gradient))
-        shared = ((value * weight).unflatten(1, (-1, members)).mean(2).repeat_interleave(members, 1) / x[0, 0].numel() for value in (of_bias, of_weight))
+        of_weight, of_bias = (
+            value.sum(1).float().unflatten(1, (width, channels)).sum(1) for value in (gradient * z, gradient)
+        )
+        shared = (
+            (value * weight).unflatten(1, (-1, members)).mean(2).repeat_interleave(members, 1) / x[0, 0].numel()
+            for value in (of_bias, of_weight)
+        )
         constant, slope = (along(-scale * value) for value in shared)
         of_x = torch.addcmul(constant, z, slope, out=z).addcmul_(gradient, along(scale * weight))
         return of_x.unflatten(2, (width, channels)).permute(0, 3, 1, 2), of_weight.sum(0), of_bias.sum(0), None, None
@@ -211,13 +246,20 @@ class Mish(nn.Mish):
     Source: Misra 2019, arXiv:1908.08681.
     """
 
-    def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:  # noqa: A002  # the name in nn.Mish
+    def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:  # the name in nn.Mish  # noqa: A002
         """The activated map."""
-        return _Mish.apply(input) if in_bf16_on_cpu(input) and input.dtype == torch.bfloat16 and input.dim() else super().forward(input)
+        return (
+            _Mish.apply(input)
+            if in_bf16_on_cpu(input) and input.dtype == torch.bfloat16 and input.dim()
+            else super().forward(input)
+        )
 
 
 class _Mish(torch.autograd.Function):
-    """tanh(softplus(x)) is n / (n + 2) with n = exp(x) (exp(x) + 2). Taken in parts of the batch that fit the cache: it is as many passes over the map."""
+    """tanh(softplus(x)) is n / (n + 2) with n = exp(x) (exp(x) + 2).
+
+    Taken in parts of the batch that fit the cache: it is as many passes over the map.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -243,5 +285,7 @@ class _Mish(torch.autograd.Function):
 def weigh(x: Float[Tensor, "b c h w"], weight: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b c h w"]:
     """The product with a weight for each place."""
     if x.device.type == "cpu" and x.shape[1] < 32:
-        weight = weight.expand_as(x).contiguous(memory_format=torch.channels_last)  # so few channels by one aren't multiplied in vectors: twice the time
+        weight = weight.expand_as(x).contiguous(
+            memory_format=torch.channels_last
+        )  # so few channels by one aren't multiplied in vectors: twice the time
     return x * weight

@@ -1,6 +1,7 @@
 """ImprovedUNet: a U-Net whose blocks are inverted bottlenecks behind depthwise 7x7 convolutions.
 
-After ConvNeXt (Liu et al. 2022, arXiv:2201.03545), with BatchNorm and ReLU and without residuals inside a block. Skips are added, not
+After ConvNeXt (Liu et al. 2022, arXiv:2201.03545), with BatchNorm and ReLU and without residuals inside a block. Skips
+are added, not
 concatenated, so that the decoder is as narrow as the encoder: 57 % of ClassicUNet's parameters.
 """
 
@@ -28,7 +29,9 @@ class ImprovedUNet(UNet):
             n_filters=n_filters,
         )
 
-    def join(self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]) -> Float[Tensor, "b c h w"]:
+    def join(
+        self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]
+    ) -> Float[Tensor, "b c h w"]:
         """Their sum."""
         return skip + upsample(x)
 

@@ -1,8 +1,9 @@
 """ResidualAttentionUNet: a U-Net of residual blocks, with self-attention on coarse maps between them.
 
-After the U-Net with attention of UNet-Segmentation (theveryhim, 2025), itself after Oktay et al. 2018 and Vaswani et al. 2017. Differs in its head: theirs is a
-residual block of one channel that ends in a GELU, which can't say "background"; ours is a 1x1 convolution that gives plain logits of
-each tissue (99 parameters for three tissues instead of 336, so 6,155,395 at base 32 instead of 6,155,632).
+After the U-Net with attention of UNet-Segmentation (theveryhim, 2025), itself after Oktay et al. 2018 and Vaswani et
+al. 2017. Differs in its head: theirs is a residual block of one channel that ends in a GELU, which can't say
+"background"; ours is a 1x1 convolution that gives plain logits of each tissue (99 parameters for three tissues instead
+of 336, so 6,155,395 at base 32 instead of 6,155,632).
 """
 
 from math import gcd
@@ -31,10 +32,16 @@ class ResidualAttentionUNet(nn.Module):
         super().__init__()
         n = n_filters
         self.stem = ResidualBlock(in_channels, n)
-        self.encoder = nn.ModuleList([encoder_block(n, 2 * n), encoder_block(2 * n, 4 * n), encoder_block(4 * n, 8 * n)])
+        self.encoder = nn.ModuleList(
+            [encoder_block(n, 2 * n), encoder_block(2 * n, 4 * n), encoder_block(4 * n, 8 * n)]
+        )
         self.bottleneck = nn.Sequential(*(ResidualBlock(8 * n, 8 * n) for _ in range(3)))
-        self.up = nn.ModuleList([nn.ConvTranspose2d(i, o, 2, stride=2) for i, o in ((8 * n, 4 * n), (4 * n, 2 * n), (2 * n, n))])
-        self.decoder = nn.ModuleList([decoder_block(8 * n, 4 * n), decoder_block(4 * n, 2 * n), ResidualBlock(2 * n, n)])
+        self.up = nn.ModuleList(
+            [nn.ConvTranspose2d(i, o, 2, stride=2) for i, o in ((8 * n, 4 * n), (4 * n, 2 * n), (2 * n, n))]
+        )
+        self.decoder = nn.ModuleList(
+            [decoder_block(8 * n, 4 * n), decoder_block(4 * n, 2 * n), ResidualBlock(2 * n, n)]
+        )
         self.coarse = {"decoder.0": 4 * n, "decoder.1": 2 * n}
         self.head = nn.Conv2d(n, out_channels, 1)
 
@@ -82,7 +89,9 @@ class ResidualBlock(nn.Module):
 
 
 class SelfAttention(Attention):
-    """Each place of a map, averaged over cells of 4x4, looks at every other; what it finds is added back, bilinearly upsampled.
+    """Each place of a map, averaged over cells of 4x4, looks at every other.
+
+    What it finds is added back, bilinearly upsampled.
 
     A pre-norm transformer block of 4 heads with 128 hidden units.
     """
@@ -99,7 +108,9 @@ class SelfAttention(Attention):
         """The map with what was found added."""
         places = self._places(x)
         normed = self.norm_attention(places)
-        on_cpu = x.device.type == "cpu"  # what torch has for attention without weights takes twice as long there, with heads so narrow
+        on_cpu = (
+            x.device.type == "cpu"
+        )  # what torch has for attention without weights takes twice as long there, with heads so narrow
         return self._added(x, places, self.attention(normed, normed, normed, need_weights=on_cpu)[0])
 
     def _places(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n c"]:
@@ -109,7 +120,9 @@ class SelfAttention(Attention):
         """Means over cells; those at the edge are smaller where a side is no multiple."""
         return avg_pool2d(x, self.cell, ceil_mode=True, count_include_pad=False)
 
-    def _added(self, x: Float[Tensor, "b c h w"], places: Float[Tensor, "b n c"], found: Float[Tensor, "b n c"]) -> Float[Tensor, "b c h w"]:
+    def _added(
+        self, x: Float[Tensor, "b c h w"], places: Float[Tensor, "b n c"], found: Float[Tensor, "b n c"]
+    ) -> Float[Tensor, "b c h w"]:
         places = places + found
         places = places + self.feed_forward(self.norm_feed_forward(places))
         small = places.transpose(1, 2).unflatten(2, self._pooled(x[:1, :1]).shape[-2:])
@@ -118,10 +131,15 @@ class SelfAttention(Attention):
     def _spread(self, small: Float[Tensor, "b c h4 w4"], x: Float[Tensor, "b _ h w"]) -> Float[Tensor, "b c h w"]:
         """What cells have at each place, bilinearly between their middles; those at the edge may be cut off."""
         height, width = x.shape[-2:]
-        return interpolate(small, scale_factor=float(self.cell), mode="bilinear", align_corners=False)[..., :height, :width]
+        return interpolate(small, scale_factor=float(self.cell), mode="bilinear", align_corners=False)[
+            ..., :height, :width
+        ]
 
     def map_of(self, inputs: tuple[Tensor], output: Tensor) -> Float[Tensor, "b 1 h w"]:
-        """How much each place is looked at: attention received, averaged over heads and places that look; 1 is the mean."""
+        """How much each place is looked at: attention received, averaged over heads and places that look.
+
+        1 is the mean.
+        """
         normed = self.norm_attention(self._places(inputs[0]))
         weights = self.attention(normed, normed, normed)[1]
         received = weights.mean(1).unflatten(1, self._pooled(inputs[0][:1, :1]).shape[-2:])[:, None] * weights.shape[1]

@@ -29,8 +29,10 @@ class TrainedNetwork:
         name: one of NETWORKS.
         sizes: keyword arguments of `build`.
         description: plain values: data set, modalities, tissues, preparation, recipe, scores, whether simulated;
-            of masks also how many patients and slices each member learned from, who they all were, and what the weights that it started from knew.
-        members: the state dict of the network; of each network where several, trained on different folds, answer together.
+            of masks also how many patients and slices each member learned from, who they all were, and what the weights
+            that it started from knew.
+        members: the state dict of the network; of each network where several, trained on different folds, answer
+            together.
     """
 
     name: str
@@ -40,7 +42,10 @@ class TrainedNetwork:
 
     @property
     def experiment(self) -> str:
-        """The experiment that it was trained in, by which it is told from others of its kind; in earlier files the name of the network."""
+        """The experiment that it was trained in, by which it is told from others of its kind.
+
+        In earlier files the name of the network.
+        """
         return self.description.get("experiment", self.name)
 
     def module(self) -> "nn.Module":
@@ -69,7 +74,10 @@ class TrainedNetwork:
 
     @property
     def patients(self) -> frozenset[str] | None:
-        """Names of all whom it learned from or was validated with, by any of its members or before; None if its file doesn't say."""
+        """Names of all whom it learned from or was validated with, by any of its members or before.
+
+        None if its file doesn't say.
+        """
         about = self.description
         before = about.get("started_from")
         if before and before["simulated"] == about["simulated"] and before.get("scored") is None:
@@ -80,8 +88,13 @@ class TrainedNetwork:
 
     @property
     def parameters(self) -> int:
-        """Number of trainable parameters of one member, counted in its weights: building the network to ask it takes a second where it is large."""
-        return sum(value.numel() for name, value in self.members[0].items() if name.rpartition(".")[2] not in STATISTICS)
+        """Number of trainable parameters of one member, counted in its weights.
+
+        Building the network to ask it takes a second where it is large.
+        """
+        return sum(
+            value.numel() for name, value in self.members[0].items() if name.rpartition(".")[2] not in STATISTICS
+        )
 
 
 def require_made_by(made: Store, network: TrainedNetwork) -> None:
@@ -91,7 +104,10 @@ def require_made_by(made: Store, network: TrainedNetwork) -> None:
         ValueError: if the answers are of other weights.
     """
     if made.description.get("weights") != network.digest:
-        raise ValueError(f"{made.path} was not made by the weights that {network.experiment} has now; run what makes it again, such as the whole pipeline")
+        raise ValueError(
+            f"{made.path} was not made by the weights that {network.experiment} has now; run what makes it "
+            "again, such as the whole pipeline"
+        )
 
 
 def write_network(path: Path, network: TrainedNetwork) -> None:
@@ -100,7 +116,9 @@ def write_network(path: Path, network: TrainedNetwork) -> None:
 
     header = {"name": network.name, "sizes": network.sizes, "description": network.description}
     weights = {f"{k}.{name}": value for k, member in enumerate(network.members) for name, value in member.items()}
-    path.write_bytes(save(weights, {key: json.dumps(value) for key, value in header.items()}))  # its own `save_file` lets nobody else read the file
+    path.write_bytes(
+        save(weights, {key: json.dumps(value) for key, value in header.items()})
+    )  # its own `save_file` lets nobody else read the file
 
 
 def read_network(path: Path) -> TrainedNetwork:
@@ -113,7 +131,10 @@ def read_network(path: Path) -> TrainedNetwork:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        remedy = "train one (`kedro run --pipelines segmentation`), or give the path of a .safetensors file that this project wrote"
+        remedy = (
+            "train one (`kedro run --pipelines segmentation`), or give the path of a .safetensors file that "
+            "this project wrote"
+        )
         raise FileNotFoundError(f"there is no network at {path}; {remedy}")
     try:
         with safe_open(path, framework="pt") as file:
@@ -124,4 +145,6 @@ def read_network(path: Path) -> TrainedNetwork:
                 members.setdefault(int(number), {})[name] = file.get_tensor(key)
         return TrainedNetwork(**header, members=tuple(members[k] for k in sorted(members)))
     except (SafetensorError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} isn't a network that this project wrote ({error}); give the path of one of its .safetensors files") from error
+        raise ValueError(
+            f"{path} isn't a network that this project wrote ({error}); give the path of one of its .safetensors files"
+        ) from error

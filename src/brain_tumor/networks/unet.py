@@ -1,4 +1,7 @@
-"""What the U-Nets share: four levels down, four up, skips between. They differ in their blocks and in how a skip is joined."""
+"""What the U-Nets share: four levels down, four up, skips between.
+
+They differ in their blocks and in how a skip is joined.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -32,9 +35,13 @@ class UNet(nn.Module, ABC):
     ) -> None:
         super().__init__()
         n = n_filters
-        self.encoder = nn.ModuleList([encoder_block(i, o) for i, o in ((in_channels, n), (n, 2 * n), (2 * n, 4 * n), (4 * n, 8 * n))])
+        self.encoder = nn.ModuleList(
+            [encoder_block(i, o) for i, o in ((in_channels, n), (n, 2 * n), (2 * n, 4 * n), (4 * n, 8 * n))]
+        )
         self.bottleneck = bottleneck
-        self.decoder = nn.ModuleList([decoder_block(i, o) for i, o in ((8 * n, 4 * n), (4 * n, 2 * n), (2 * n, n), (n, n))])
+        self.decoder = nn.ModuleList(
+            [decoder_block(i, o) for i, o in ((8 * n, 4 * n), (4 * n, 2 * n), (2 * n, n), (n, n))]
+        )
         self.coarse = {"decoder.0": 4 * n, "decoder.1": 2 * n, "decoder.2": n}
         self.head = he_initialised(nn.Conv2d(n, out_channels, 1))
         self.down = nn.MaxPool2d(2)
@@ -53,5 +60,10 @@ class UNet(nn.Module, ABC):
         return self.head(x)
 
     @abstractmethod
-    def join(self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]) -> Float[Tensor, "b d h w"]:
-        """What a decoder block takes: the skip, and the map from the level below at half its size. Level 0 is the deepest."""
+    def join(
+        self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]
+    ) -> Float[Tensor, "b d h w"]:
+        """What a decoder block takes: the skip, and the map from the level below at half its size.
+
+        Level 0 is the deepest.
+        """

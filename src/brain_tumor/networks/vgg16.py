@@ -24,7 +24,15 @@ class VGG16(nn.Module):
         hidden: width of the linear layers.
     """
 
-    def __init__(self, *, in_channels: int = 3, out_channels: int = 4, image_size: int = 128, n_filters: int = 64, hidden: int = 4096) -> None:
+    def __init__(
+        self,
+        *,
+        in_channels: int = 3,
+        out_channels: int = 4,
+        image_size: int = 128,
+        n_filters: int = 64,
+        hidden: int = 4096,
+    ) -> None:
         super().__init__()
         if image_size % 32:
             raise ValueError(f"image_size must be a multiple of 32, got {image_size}")

@@ -1,6 +1,7 @@
 """ViT: the vision transformer of Dosovitskiy et al. 2021 (arXiv:2010.11929).
 
-Differs in post-norm encoder layers with ReLU (Vaswani et al. 2017), each inside one more residual, behind a LayerNorm that all of them share.
+Differs in post-norm encoder layers with ReLU (Vaswani et al. 2017), each inside one more residual, behind a LayerNorm
+that all of them share.
 """
 
 import torch
@@ -16,8 +17,8 @@ class ViT(nn.Module):
 
     Args:
         image_size: side of the images; shrunk, it is a multiple of `patch`.
-        shrink: pixels a side of which the mean is taken first. With 2 there is a quarter of the patches, each of which sees twice as far, in a quarter of the
-            time.
+        shrink: pixels a side of which the mean is taken first. With 2 there is a quarter of the patches, each of which
+            sees twice as far, in a quarter of the time.
         width: of a token; a multiple of `heads` and of 4.
         hidden: width of the layers' perceptrons.
         dropout: in the layers.
@@ -39,7 +40,9 @@ class ViT(nn.Module):
     ) -> None:
         super().__init__()
         if image_size % (patch * shrink):
-            raise ValueError(f"image_size must be a multiple of patch times shrink, got {image_size}, {patch} and {shrink}")
+            raise ValueError(
+                f"image_size must be a multiple of patch times shrink, got {image_size}, {patch} and {shrink}"
+            )
         if width % 4:
             raise ValueError(f"width must be a multiple of 4, got {width}")
         side = image_size // shrink // patch
@@ -47,7 +50,9 @@ class ViT(nn.Module):
         self.patches = nn.Conv2d(in_channels, width, patch, stride=patch)
         self.token = nn.Parameter(torch.randn(width) * 0.02)
         self.positions = nn.Parameter(torch.cat([torch.randn(1, width) * 0.02, find_waves(side, width)]))
-        self.layers = nn.ModuleList([nn.TransformerEncoderLayer(width, heads, hidden, dropout, batch_first=True) for _ in range(depth)])
+        self.layers = nn.ModuleList(
+            [nn.TransformerEncoderLayer(width, heads, hidden, dropout, batch_first=True) for _ in range(depth)]
+        )
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, out_channels))
 
@@ -76,9 +81,12 @@ class ViT(nn.Module):
 
 
 def find_waves(side: int, width: int) -> Float[Tensor, "n d"]:
-    """What the positions of patches, row by row, are before they are learned: sines and cosines of the row and of the column, as large as patches are.
+    """What the positions of patches, row by row, are before they are learned.
 
-    The frequencies fall from 2 to nearly 0.02 radians a patch. Source: Vaswani et al. 2017, arXiv:1706.03762; here in two dimensions.
+    Sines and cosines of the row and of the column, as large as patches are.
+
+    The frequencies fall from 2 to nearly 0.02 radians a patch. Source: Vaswani et al. 2017, arXiv:1706.03762; here in
+    two dimensions.
     """
     frequency = 2 * 100 ** -torch.linspace(0, 1, width // 4 + 1)[:-1]
     waves = torch.arange(side)[:, None] * frequency

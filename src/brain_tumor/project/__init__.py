@@ -1,1 +1,4 @@
-"""What surrounds a run of Kedro: parameters and inputs are checked, errors told, runs locked, nodes skipped, jobs submitted."""
+"""What surrounds a run of Kedro.
+
+Parameters and inputs are checked, errors told, runs locked, nodes skipped, jobs submitted.
+"""

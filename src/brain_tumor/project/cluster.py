@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class KedroRun:
-    """A part of a pipeline, run in another process; when its time is up it is queued again and goes on from its checkpoint.
+    """A part of a pipeline, run in another process.
+
+    When its time is up it is queued again and goes on from its checkpoint.
 
     Attributes:
         parameters: of `--params`.
@@ -59,7 +61,8 @@ def submit_jobs(
     """Queue the jobs, or run one after another on this machine.
 
     Raises:
-        click.ClickException: if something that the jobs need isn't there, before any is sent; if a job on this machine fails.
+        click.ClickException: if something that the jobs need isn't there, before any is sent; if a job on this machine
+        fails.
     """
     try:
         import submitit
@@ -76,7 +79,9 @@ def submit_jobs(
 
     def start(name: str, nodes: list[str], waits_for: Iterable[Any], gpus: int) -> Any:
         queue.update_parameters(**_resources(executor, name, list(waits_for), gpus, limits))
-        devices = {"training": {"devices": gpus} | params.get("training", {})} if gpus > 1 and executor == "slurm" else {}
+        devices = (
+            {"training": {"devices": gpus} | params.get("training", {})} if gpus > 1 and executor == "slurm" else {}
+        )
         job = queue.submit(KedroRun(project, env, pipeline, nodes, params | devices))
         click.echo(f"{name}: job {job.job_id}, {len(nodes)} nodes, log {job.paths.stdout}")
         if executor == "local":
@@ -107,7 +112,9 @@ def _explain_failure(name: str, report: str, log: Path) -> str:
 
 
 def split_pipeline(name: str, networks: list[str] | None = None) -> tuple[list[str], dict[str, list[str]], list[str]]:
-    """Nodes before the experiments, of each experiment, and after them. Without all of its networks a pipeline isn't compared.
+    """Nodes before the experiments, of each experiment, and after them.
+
+    Without all of its networks a pipeline isn't compared.
 
     Raises:
         click.ClickException: if there is no such pipeline or network.
@@ -135,7 +142,12 @@ def _resources(executor: str, name: str, waits_for: list[Any], gpus: int, limits
     common = {"name": name, "timeout_min": int(limits["hours"] * 60)}
     if executor == "local":
         return common
-    slurm = {"slurm_signal_delay_s": 120, "slurm_cpus_per_task": limits["cpus"], "slurm_mem": f"{limits['memory']}GB", "slurm_gpus_per_node": gpus or None}
+    slurm = {
+        "slurm_signal_delay_s": 120,
+        "slurm_cpus_per_task": limits["cpus"],
+        "slurm_mem": f"{limits['memory']}GB",
+        "slurm_gpus_per_node": gpus or None,
+    }
     if limits["partition"]:
         slurm["slurm_partition"] = limits["partition"]
     if waits_for:

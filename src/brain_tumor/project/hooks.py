@@ -117,7 +117,9 @@ class Failures:
 
 
 class RunSummary:
-    """A line for each node, and a last one: which reports the run wrote, or else where its results are, and how long it took.
+    """A line for each node, and a last one.
+
+    Which reports the run wrote, or else where its results are, and how long it took.
 
     Args:
         up_to_date: which nodes were left out.
@@ -149,4 +151,8 @@ class RunSummary:
         paths = {name: catalog[name]._describe().get("filepath") for name in sorted(pipeline.outputs())}
         reports = [str(path or name) for name, path in paths.items() if name.endswith("report")]
         folders = sorted({str(Path(path).parent) for path in paths.values() if path})
-        logger.info("%s (%s)", f"Report: {', '.join(reports)}" if reports else f"Done: {', '.join(folders)}" if folders else "Done", took)
+        logger.info(
+            "%s (%s)",
+            f"Report: {', '.join(reports)}" if reports else f"Done: {', '.join(folders)}" if folders else "Done",
+            took,
+        )

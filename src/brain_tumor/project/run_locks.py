@@ -26,10 +26,12 @@ class AnotherRunError(RuntimeError):
 
 
 class RunLocks:
-    """Locks the entries of a run while it lasts: those that it writes for itself alone, those that it only reads together with other readers.
+    """Locks the entries of a run while it lasts.
 
-    Entries are locked in groups, the first parts of their names: `segmentation`, `segmentation.classic_unet`. Files in `data/.locks` hold who has a
-    lock; the locks themselves are the system's and end with the process, however it ends.
+    Those that it writes for itself alone, those that it only reads together with other readers.
+
+    Entries are locked in groups, the first parts of their names: `segmentation`, `segmentation.classic_unet`. Files in
+    `data/.locks` hold who has a lock; the locks themselves are the system's and end with the process, however it ends.
     """
 
     @hook_impl
@@ -48,7 +50,12 @@ class RunLocks:
         if fcntl is None or _trains_on_several_machines(catalog):
             return
         written = _groups(name for name in pipeline.all_outputs() if name in catalog)
-        read = _groups(name for name in pipeline.inputs() if name in catalog and not name.startswith(("params:", "parameters"))) - written
+        read = (
+            _groups(
+                name for name in pipeline.inputs() if name in catalog and not name.startswith(("params:", "parameters"))
+            )
+            - written
+        )
         try:
             for group in sorted(written | read):  # in one order, so that no two runs wait for each other
                 self.held.append(_lock(self.folder / f"{group}.lock", alone=group in written))
@@ -73,7 +80,10 @@ class RunLocks:
 
 
 def _trains_on_several_machines(catalog: DataCatalog) -> bool:
-    """Whether each of several machines runs the same command, which is no second run: all but the first stop after training."""
+    """Whether each of several machines runs the same command, which is no second run.
+
+    All but the first stop after training.
+    """
     training = catalog.load("params:training") if "params:training" in catalog else None
     return getattr(training, "nodes", 1) > 1
 
@@ -91,11 +101,17 @@ def _lock(path: Path, *, alone: bool) -> TextIOWrapper:
         file.seek(0)
         holder = _describe_holder(file.read())
         file.close()
-        raise AnotherRunError(f"another run{holder} is using {path.stem} in this project; wait until it ends, or stop it") from error
+        raise AnotherRunError(
+            f"another run{holder} is using {path.stem} in this project; wait until it ends, or stop it"
+        ) from error
     except OSError:  # a file system without locks: runs are not kept apart there
         return file
     if alone:
-        about = {"process": os.getpid(), "machine": socket.gethostname(), "since": f"{datetime.now():%H:%M:%S on %d %B}"}
+        about = {
+            "process": os.getpid(),
+            "machine": socket.gethostname(),
+            "since": f"{datetime.now():%H:%M:%S on %d %B}",
+        }
         file.truncate(0)
         file.write(json.dumps(about))
         file.flush()

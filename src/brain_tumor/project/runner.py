@@ -23,7 +23,8 @@ class ParallelRunner(runner.ParallelRunner):
 def _configure(package: str) -> None:
     """Give a spawned process settings and logging.
 
-    Not by `configure_project`, after which Kedro nests its logging in itself, once for each node, and fails at the second.
+    Not by `configure_project`, after which Kedro nests its logging in itself, once for each node, and fails at the
+    second.
     """
     if project.PACKAGE_NAME is None:  # a forked process has what the first one has
         project.settings.configure(f"{package}.settings")

@@ -14,7 +14,8 @@ LISTED = 12
 def nearest(word: str, names: Iterable[str]) -> list[str]:
     """Names that a word may stand for.
 
-    They end in it, or it abbreviates them (`lr`), or they are spelled nearly so, or it is a part of them; in this order.
+    They end in it, or it abbreviates them (`lr`), or they are spelled nearly so, or it is a part of them; in this
+    order.
 
     >>> nearest("lr", ["epochs", "learning_rate"])
     ['learning_rate']

@@ -1,7 +1,8 @@
 """Nodes are not run again where nothing that their outputs are made from has changed.
 
-After a node has run, `data/.provenance/<node>.json` has a digest of its code, of each of its inputs, parameters and outputs. In the next run the node is up
-to date if all of them are the same and no node before it runs. `RUN_ALL` set in the environment, or the folder deleted, runs everything again.
+After a node has run, `data/.provenance/<node>.json` has a digest of its code, of each of its inputs, parameters and
+outputs. In the next run the node is up to date if all of them are the same and no node before it runs. `RUN_ALL` set in
+the environment, or the folder deleted, runs everything again.
 """
 
 import hashlib
@@ -116,14 +117,21 @@ class UpToDate:
         before = {name: state for name in pipeline.inputs() if (state := entries.try_state(name))}
         makers = {output: node.name for node in pipeline.nodes for output in node.outputs}
         self._run = Run(run_params["run_id"], str(self._folder), before, makers)
-        os.environ[RUN] = json.dumps(asdict(self._run))  # processes that are spawned have this, and hooks that know nothing
+        os.environ[RUN] = json.dumps(
+            asdict(self._run)
+        )  # processes that are spawned have this, and hooks that know nothing
         named = run_params.get("node_names") or run_params.get("only_missing_outputs")
         stale = pipeline.nodes if named or os.environ.get(RUN_ALL) else self._find_stale(pipeline, entries)
         self.total, self.skipped = len(pipeline.nodes), len(pipeline.nodes) - len(stale)
         if self.skipped:
-            words = "%d of %d nodes are up to date: nothing that their outputs are made from has changed (%s=1 runs them again)"
+            words = (
+                "%d of %d nodes are up to date: nothing that their outputs are made from has changed (%s=1 "
+                "runs them again)"
+            )
             logger.info(words, self.skipped, self.total, RUN_ALL)
-            _become(pipeline, vars(Pipeline(stale)))  # Kedro shows hooks the pipeline that it is about to run, but takes none from them
+            _become(
+                pipeline, vars(Pipeline(stale))
+            )  # Kedro shows hooks the pipeline that it is about to run, but takes none from them
 
     def _find_stale(self, pipeline: Pipeline, entries: "Entries") -> list[Node]:
         """Nodes that aren't up to date, and all that come after them."""
@@ -147,7 +155,10 @@ class UpToDate:
 
     @hook_impl
     def before_node_run(self, node: Node, catalog: DataCatalog) -> None:
-        """Remember what was loaded that no node of this run makes: simulated and downloaded sources are written when they are loaded."""
+        """Remember what was loaded that no node of this run makes.
+
+        Simulated and downloaded sources are written when they are loaded.
+        """
         if self._run is None and RUN in os.environ:
             self._run = Run(**json.loads(os.environ[RUN]))
         if self._run is not None:
@@ -235,7 +246,9 @@ class Entries:
         if ABSENT in (outputs[name] for name in node.outputs):
             raise NotComparableError
         classes = {type(self._catalog[name]) for name in (*node.outputs, *inputs) if not _is_parameter(name)}
-        return Provenance(_digest(str(node), _digest_function(node), sorted(map(_digest_class, classes)), versions()), inputs, outputs)
+        return Provenance(
+            _digest(str(node), _digest_function(node), sorted(map(_digest_class, classes)), versions()), inputs, outputs
+        )
 
     def find_state(self, name: str) -> str:
         """Digest of a parameter, or of how an entry is kept and of its files."""
@@ -255,7 +268,11 @@ class Entries:
             raise NotComparableError
         value = self._catalog.load(name)
         leaves = list(_leaves(value))
-        files = [_file_state(Path(leaf).expanduser()) for leaf in leaves if isinstance(leaf, str) and os.path.isfile(Path(leaf).expanduser())]  # noqa: PTH113
+        files = [
+            _file_state(Path(leaf).expanduser())
+            for leaf in leaves
+            if isinstance(leaf, str) and os.path.isfile(Path(leaf).expanduser())  # noqa: PTH113
+        ]
         return _digest(_plain(value), files, *_where(value))
 
     def _find_files(self, name: str) -> str:
@@ -297,7 +314,13 @@ def _file_state(path: Path) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return value.model_dump() if isinstance(value, BaseModel) else {k: _plain(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+    return (
+        value.model_dump()
+        if isinstance(value, BaseModel)
+        else {k: _plain(v) for k, v in value.items()}
+        if isinstance(value, Mapping)
+        else value
+    )
 
 
 def _leaves(value: Any) -> Iterator[Any]:
@@ -310,7 +333,10 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 
 def _where(value: Any) -> list[str]:
-    """What else depends on settings of the machine: where networks are computed. Machines that train together decide nothing apart."""
+    """What else depends on settings of the machine: where networks are computed.
+
+    Machines that train together decide nothing apart.
+    """
     from brain_tumor.training.settings import EngineSettings
 
     if not isinstance(value, EngineSettings):
@@ -322,14 +348,21 @@ def _where(value: Any) -> list[str]:
 
 @cache
 def describe_machine() -> str:
-    """Digest of the processor, the GPUs, the cores to use and what the environment says of them; asked without torch, which mustn't be asked before a fork."""
+    """Digest of the processor, the GPUs, the cores to use and what the environment says of them.
+
+    Asked without torch, which mustn't be asked before a fork.
+    """
     cpu, driver = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/gpus")
     lines = cpu.read_text(encoding="utf-8").split("\n\n")[0].splitlines() if cpu.is_file() else []
-    processor = [line for line in lines if line.startswith(("model name", "flags", "Features"))] or [platform.processor()]
+    processor = [line for line in lines if line.startswith(("model name", "flags", "Features"))] or [
+        platform.processor()
+    ]
     gpus = [file.read_text(encoding="utf-8") for file in sorted(driver.glob("*/information"))]
     gpus += sorted(str(device) for device in Path("/dev").glob("nvidia[0-9]*"))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return _digest(platform.system(), platform.machine(), processor, gpus, cores, [os.environ.get(name) for name in MACHINE])
+    return _digest(
+        platform.system(), platform.machine(), processor, gpus, cores, [os.environ.get(name) for name in MACHINE]
+    )
 
 
 @cache

@@ -38,7 +38,9 @@ def check_values(parameters: Mapping[str, Any], settings: Mapping[str, Any], kno
         raise ValueError("\n".join(problems[:2]) + more)
 
 
-def explain_values(error: ValidationError, path: str = "", value: Any = MISSING, known: Known | None = None) -> list[str]:
+def explain_values(
+    error: ValidationError, path: str = "", value: Any = MISSING, known: Known | None = None
+) -> list[str]:
     """What is wrong with each value that pydantic refused: name, rule, what was got.
 
     Args:

@@ -28,7 +28,10 @@ def _write_float(value: float) -> str:
 
 
 def write_interval(value: float, low: float, high: float, form: str = ".3f", limits: str = "") -> str:
-    """A value with its interval, alone where it has none; a dash where there is no value. `limits`: the form of the interval's ends, if another."""
+    """A value with its interval, alone where it has none; a dash where there is no value. `limits`.
+
+    The form of the interval's ends, if another.
+    """
     if pd.isna(value):
         return "–"
     limits = limits or form
@@ -46,7 +49,10 @@ def write_intervals(table: pd.DataFrame, value: str = "value") -> list[str]:
 
 
 def with_intervals(table: pd.DataFrame, value: str, index: list[str], across: str = "target") -> pd.DataFrame:
-    """A column for each target (or whatever there is one for), in it the value and its interval; rows and columns in the order in which they come."""
+    """A column for each target (or whatever there is one for), in it the value and its interval.
+
+    Rows and columns in the order in which they come.
+    """
     wide = table.assign(words=write_intervals(table, value)).pivot(index=index, columns=across, values="words")
     return wide.loc[table.set_index(index).index.unique(), list(table[across].unique())].reset_index()
 

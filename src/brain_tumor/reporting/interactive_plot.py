@@ -22,7 +22,10 @@ SPREAD = 0.5
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawing and what it shows. Pointing at a dot says which it is and lights up all dots of its name on the page."""
+    """A drawing and what it shows.
+
+    Pointing at a dot says which it is and lights up all dots of its name on the page.
+    """
 
     svg: Markup
     caption: str
@@ -41,8 +44,8 @@ def draw_strip(dots: pd.DataFrame, label: str, caption: str, order: Sequence[str
     """Dots in columns on an axis from 0 to 1, each series in a lane of its own.
 
     Args:
-        dots: rows `column`, `value`, `series`, `name` (whose it is: a patient's, a network's), `says` (when pointed at), and where there is an
-            interval, `low` and `high`.
+        dots: rows `column`, `value`, `series`, `name` (whose it is: a patient's, a network's), `says` (when pointed
+            at), and where there is an interval, `low` and `high`.
         label: of the values.
         order: of the series; that of the rows if not given.
     """
@@ -75,10 +78,24 @@ def draw_scatter(dots: pd.DataFrame, labels: tuple[str, str], lines: Sequence[fl
 
     up = _Axis(labels[1], lambda value: _between(math.log10(max(value, 1)), low, high), [(v, f"{v:,}") for v in ticks])
     wide = _Axis(labels[0], across, [(across(v), f"{v:,}") for v in ticks])
-    rules = [(across(v), TOP, across(v), HEIGHT - BOTTOM) for v in lines] + [(across(10**low), up.place(v), across(10**high), up.place(v)) for v in lines]
+    rules = [(across(v), TOP, across(v), HEIGHT - BOTTOM) for v in lines] + [
+        (across(10**low), up.place(v), across(10**high), up.place(v)) for v in lines
+    ]
     rules += [(across(10**low), up.place(10**low), across(10**high), up.place(10**high))]
-    told = f"Scatter plot of {labels[1]} against {labels[0]}: " + "; ".join(f"{name}, {len(part)} dots" for name, part in dots.groupby("series", sort=False))
-    return _draw(dots, dots["x"].map(across), up, wide, caption, f"{told}.", list(dots["series"].unique()), rules, across(10**high))
+    told = f"Scatter plot of {labels[1]} against {labels[0]}: " + "; ".join(
+        f"{name}, {len(part)} dots" for name, part in dots.groupby("series", sort=False)
+    )
+    return _draw(
+        dots,
+        dots["x"].map(across),
+        up,
+        wide,
+        caption,
+        f"{told}.",
+        list(dots["series"].unique()),
+        rules,
+        across(10**high),
+    )
 
 
 def _between(value: float, low: float, high: float) -> float:
@@ -98,18 +115,45 @@ def _draw(
 ) -> Plot:
     spans = dots[["low", "high"]].to_numpy(float) if "low" in dots else np.full((len(dots), 2), np.nan)
     marks = [
-        {"x": place, "y": up.place(row.value), "name": row.name, "says": row.says, "span": [up.place(v) for v in span if not math.isnan(v)]}
+        {
+            "x": place,
+            "y": up.place(row.value),
+            "name": row.name,
+            "says": row.says,
+            "span": [up.place(v) for v in span if not math.isnan(v)],
+        }
         for place, row, span in zip(x, dots.itertuples(), spans, strict=True)
     ]
-    groups = [{"name": name, "colour": COLOURS[k % len(COLOURS)], "marks": _of(marks, dots, name)} for k, name in enumerate(series)]
-    frame = {"width": WIDTH, "height": HEIGHT if across.label else HEIGHT - 18, "left": LEFT, "right": right, "top": TOP, "bottom": HEIGHT - BOTTOM}
-    svg = fill("interactive_plot.svg.jinja", groups=groups, up=up, across=across, frame=frame, rules=rules, told=told, radius=_radius(len(dots)))
+    groups = [
+        {"name": name, "colour": COLOURS[k % len(COLOURS)], "marks": _of(marks, dots, name)}
+        for k, name in enumerate(series)
+    ]
+    frame = {
+        "width": WIDTH,
+        "height": HEIGHT if across.label else HEIGHT - 18,
+        "left": LEFT,
+        "right": right,
+        "top": TOP,
+        "bottom": HEIGHT - BOTTOM,
+    }
+    svg = fill(
+        "interactive_plot.svg.jinja",
+        groups=groups,
+        up=up,
+        across=across,
+        frame=frame,
+        rules=rules,
+        told=told,
+        radius=_radius(len(dots)),
+    )
     return Plot(Markup(svg), caption)  # noqa: S704
 
 
 def fill(template: str, **values: Any) -> str:
     """One of the templates beside this file; values are escaped, one that is missing is an error."""
-    environment = Environment(loader=PackageLoader("brain_tumor.reporting", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment = Environment(
+        loader=PackageLoader("brain_tumor.reporting", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
     return environment.get_template(template, globals=values).render()
 
 

@@ -10,13 +10,24 @@ from brain_tumor.reporting.page import Section
 CARD = "Mitchell et al. 2019, Model cards for model reporting, FAT* 2019, 10.1145/3287560.3287596"
 SHEET = "Gebru et al. 2021, Datasheets for datasets, CACM 64(12), 10.1145/3458723"
 
-SIMULATED = "> **SIMULATED.** Everything here is from phantoms made by the project: figures say that the pipeline works, nothing about people."
+SIMULATED = (
+    "> **SIMULATED.** Everything here is from phantoms made by the project: figures say that the pipeline "
+    "works, nothing about people."
+)
 
 
 def render_card(title: str, summary: str, sections: Sequence[Section], *, simulated: bool) -> str:
-    """The card: what it is about in a sentence, that it is not for clinical use, then the sections; their texts are Markdown."""
+    """The card: what it is about in a sentence, that it is not for clinical use, then the sections.
+
+    Their texts are Markdown.
+    """
     said = f"**Not for clinical use.** {summary}"
-    parts = [f"# {mark_title(title, simulated=simulated)}", *([SIMULATED] if simulated else []), said, "Written by the run from the tables that it saved."]
+    parts = [
+        f"# {mark_title(title, simulated=simulated)}",
+        *([SIMULATED] if simulated else []),
+        said,
+        "Written by the run from the tables that it saved.",
+    ]
     for section in sections:
         parts += [f"## {section.heading}", *([section.text] if section.text else [])]
         for caption, data in section.tables:
@@ -27,7 +38,9 @@ def render_card(title: str, summary: str, sections: Sequence[Section], *, simula
 def write_table(data: pd.DataFrame) -> str:
     """A Markdown table, numbers to the right."""
     rules = ["--:" if is_numeric(data.iloc[:, k]) else ":--" for k in range(data.shape[1])]
-    return "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in (data.columns, rules, *data.itertuples(index=False)))
+    return "\n".join(
+        f"| {' | '.join(map(_cell, row))} |" for row in (data.columns, rules, *data.itertuples(index=False))
+    )
 
 
 def write_list(items: Iterable[str]) -> str:

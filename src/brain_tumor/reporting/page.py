@@ -64,8 +64,17 @@ class Section:
 
 
 def render_report(title: str, answer: str, table: Table | None, sections: Sequence[Section], *, simulated: bool) -> str:
-    """The page: the answer in one sentence, the table it is taken from, then the sections; what is simulated says so."""
-    shown = {"title": mark_title(title, simulated=simulated), "answer": answer, "table": table, "sections": sections, "simulated": simulated}
+    """The page: the answer in one sentence, the table it is taken from, then the sections.
+
+    What is simulated says so.
+    """
+    shown = {
+        "title": mark_title(title, simulated=simulated),
+        "answer": answer,
+        "table": table,
+        "sections": sections,
+        "simulated": simulated,
+    }
     return fill("page.html.jinja", cell=_cell, write=_write, columns_of=_columns, long=LONG, **shown)
 
 
@@ -76,7 +85,9 @@ def _write(text: str) -> Markup:
 
 def _cell(value: object) -> Markup:
     """As cards write it; an interval is not torn apart at the end of a line."""
-    return Markup(re.sub(r"\([^()]* to [^()]*\)", lambda found: found[0].replace(" ", "&nbsp;"), str(escape(write_cell(value)))))  # noqa: S704
+    return Markup(  # noqa: S704
+        re.sub(r"\([^()]* to [^()]*\)", lambda found: found[0].replace(" ", "&nbsp;"), str(escape(write_cell(value))))
+    )
 
 
 def _columns(data: pd.DataFrame) -> list[tuple[Markup, str]]:

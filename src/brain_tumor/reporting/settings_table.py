@@ -19,8 +19,13 @@ FITTING = ("scikit-learn", "lifelines", "scipy")
 
 
 def describe_settings(settings: Mapping[str, Any], packages: tuple[str, ...]) -> Section:
-    """The section. `settings`: block > setting > value, or more blocks; those that are None are not set, and not shown."""
-    rows = pd.DataFrame([(name, str(value)) for name, value in flatten(settings) if value is not None], columns=["setting", "value"])
+    """The section. `settings`: block > setting > value, or more blocks.
+
+    Those that are None are not set, and not shown.
+    """
+    rows = pd.DataFrame(
+        [(name, str(value)) for name, value in flatten(settings) if value is not None], columns=["setting", "value"]
+    )
     return Section("Settings and versions", "", [("Settings", rows), ("Versions", list_versions(packages))])
 
 
@@ -29,7 +34,10 @@ def merge_settings(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     flat = {name: dict(flatten(own)) for name, own in settings.items()}
     keys = dict.fromkeys(key for own in flat.values() for key in own)
     values = {key: {name: str(own.get(key, "–")) for name, own in flat.items()} for key in keys}
-    return {key: next(iter(of.values())) if len(set(of.values())) == 1 else "; ".join(f"{n}: {v}" for n, v in of.items()) for key, of in values.items()}
+    return {
+        key: next(iter(of.values())) if len(set(of.values())) == 1 else "; ".join(f"{n}: {v}" for n, v in of.items())
+        for key, of in values.items()
+    }
 
 
 def list_versions(packages: tuple[str, ...]) -> pd.DataFrame:
@@ -39,9 +47,16 @@ def list_versions(packages: tuple[str, ...]) -> pd.DataFrame:
 
 
 def flatten(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Each value that is no block, with the names that lead to it joined by dots; blocks in a list are numbered, settings that were checked are blocks."""
+    """Each value that is no block, with the names that lead to it joined by dots.
+
+    Blocks in a list are numbered, settings that were checked are blocks.
+    """
     for key, value in tree.items():
-        block = dict(enumerate(value)) if isinstance(value, list) and all(isinstance(part, Mapping) for part in value) else value
+        block = (
+            dict(enumerate(value))
+            if isinstance(value, list) and all(isinstance(part, Mapping) for part in value)
+            else value
+        )
         block = block.model_dump() if isinstance(block, BaseModel) else block
         if isinstance(block, Mapping):
             yield from flatten(block, f"{prefix}{key}.")

@@ -54,26 +54,32 @@ class Cohort:
 def assign_folds(days: Float[np.ndarray, " n"], settings: ProtocolSettings, repeat: int) -> Int[np.ndarray, " n"]:
     """Each patient's fold. Of every `folds` patients who lived about as long, each is in another fold."""
     rng = np.random.default_rng([settings.seed, repeat])
-    deal = np.concatenate([rng.permutation(settings.folds) for _ in range(-(-len(days) // settings.folds))])[: len(days)]
+    deal = np.concatenate([rng.permutation(settings.folds) for _ in range(-(-len(days) // settings.folds))])[
+        : len(days)
+    ]
     folds = np.empty(len(days), int)
     folds[np.lexsort((rng.random(len(days)), days))] = deal
     return folds
 
 
-def cross_validate(cohort: Cohort, settings: ProtocolSettings, workers: WorkerSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
+def cross_validate(
+    cohort: Cohort, settings: ProtocolSettings, workers: WorkerSettings
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What every model expects of every patient when fitted to others, and what each feature is worth.
 
     Returns:
-        Rows `cohort`, `model`, `features`, `repeat`, `fold`, `patient`, `days`, `risk`, and where the model gives curves the probability
-        to be alive at HORIZON and on the patient's own last day; rows `cohort`, `repeat`, `fold`, `feature`, `loss` of concordance when
-        the feature is shuffled.
+        Rows `cohort`, `model`, `features`, `repeat`, `fold`, `patient`, `days`, `risk`, and where the model gives
+        curves the probability to be alive at HORIZON and on the patient's own last day; rows `cohort`, `repeat`,
+        `fold`, `feature`, `loss` of concordance when the feature is shuffled.
     """
     tasks = [(cohort, settings, repeat, fold) for repeat in range(settings.repeats) for fold in range(settings.folds)]
     estimates, losses = zip(*for_each(_validate_fold, tasks, workers, f"cross-validating {cohort.name}"), strict=True)
     return pd.concat(estimates, ignore_index=True), pd.concat(losses, ignore_index=True)
 
 
-def _validate_fold(cohort: Cohort, settings: ProtocolSettings, repeat: int, fold: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _validate_fold(
+    cohort: Cohort, settings: ProtocolSettings, repeat: int, fold: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     test = assign_folds(cohort.days, settings, repeat) == fold
     parts = [_estimate(cohort, test, pair) for pair in cohort.compared]
     place = {"cohort": cohort.name, "repeat": repeat, "fold": fold}
@@ -92,12 +98,23 @@ def _estimate(cohort: Cohort, test: np.ndarray, pair: tuple[str, str]) -> pd.Dat
         curves = model.survival(table[test], times)
         alive = curves[np.arange(len(own)), np.searchsorted(times, [own, np.full(len(own), HORIZON)])]
     patients = np.asarray(cohort.patients)[test]
-    result = {"model": pair[0], "features": pair[1], "patient": patients, "days": model.days(table[test]), "risk": model.risk(table[test])}
+    result = {
+        "model": pair[0],
+        "features": pair[1],
+        "patient": patients,
+        "days": model.days(table[test]),
+        "risk": model.risk(table[test]),
+    }
     return pd.DataFrame(result | {"alive_at_horizon": alive[1], "alive_at_own": alive[0]})
 
 
-def _measure_importance(cohort: Cohort, test: np.ndarray, pair: tuple[str, str], rng: np.random.Generator) -> pd.DataFrame:
-    """Loss of concordance in the held-out patients for each feature; all shuffled copies of them are predicted at once."""
+def _measure_importance(
+    cohort: Cohort, test: np.ndarray, pair: tuple[str, str], rng: np.random.Generator
+) -> pd.DataFrame:
+    """Loss of concordance in the held-out patients for each feature.
+
+    All shuffled copies of them are predicted at once.
+    """
     names = FEATURE_SETS[pair[1]]
     table = cohort.table[names]
     model = MODELS[pair[0]]().fit(table[~test], cohort.days[~test], cohort.observed[~test])

@@ -7,7 +7,16 @@ import pandas as pd
 from jaxtyping import Float
 
 from brain_tumor.metrics.intervals import percentiles
-from brain_tumor.metrics.survival import SCORES, Expected, calibrate, concordance, corrected_interval, d_calibration, score, spearman
+from brain_tumor.metrics.survival import (
+    SCORES,
+    Expected,
+    calibrate,
+    concordance,
+    corrected_interval,
+    d_calibration,
+    score,
+    spearman,
+)
 from brain_tumor.survival.cross_validation import Cohort
 from brain_tumor.survival.settings import BASELINE, HEADLINE, HORIZON, ProtocolSettings
 
@@ -25,19 +34,26 @@ def expected_of(cohort: Cohort, estimates: pd.DataFrame, pair: tuple[str, str]) 
 
 
 def _by_repeat(cohort: Cohort, estimates: pd.DataFrame, pair: tuple[str, str], column: str) -> Float[np.ndarray, "r n"]:
-    mine = estimates[(estimates["cohort"] == cohort.name) & (estimates["model"] == pair[0]) & (estimates["features"] == pair[1])]
+    mine = estimates[
+        (estimates["cohort"] == cohort.name) & (estimates["model"] == pair[0]) & (estimates["features"] == pair[1])
+    ]
     return mine.pivot(index="repeat", columns="patient", values=column)[list(cohort.patients)].to_numpy()
 
 
-def score_cohort(cohort: Cohort, estimates: pd.DataFrame, chance: pd.DataFrame, settings: ProtocolSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
+def score_cohort(
+    cohort: Cohort, estimates: pd.DataFrame, chance: pd.DataFrame, settings: ProtocolSettings
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores of every model, and gains over BASELINE, with intervals.
 
     Returns:
-        Rows `cohort`, `model`, `features`, `metric`, `value`, `low`, `high`, `patients`, `deaths`; rows `cohort`, `model`, `features`, `metric`,
-        `gain`, `low`, `high` (bootstrap over patients, in pairs), and for HEADLINE `fold_gain`, `fold_low`, `fold_high` (corrected
-        resampled t-test), `chance` (95th percentile with permuted shapes) and `p` (one-sided).
+        Rows `cohort`, `model`, `features`, `metric`, `value`, `low`, `high`, `patients`, `deaths`; rows `cohort`,
+        `model`, `features`, `metric`,
+        `gain`, `low`, `high` (bootstrap over patients, in pairs), and for HEADLINE `fold_gain`, `fold_low`, `fold_high`
+        (corrected resampled t-test), `chance` (95th percentile with permuted shapes) and `p` (one-sided).
     """
-    samples = {pair: score(expected_of(cohort, estimates, pair), settings.bootstrap, settings.seed) for pair in cohort.compared}
+    samples = {
+        pair: score(expected_of(cohort, estimates, pair), settings.bootstrap, settings.seed) for pair in cohort.compared
+    }
     size = {"patients": len(cohort.days), "deaths": int(cohort.observed.sum())}
     scores, gains = [], []
     for (model, features), sample in samples.items():
@@ -61,7 +77,12 @@ def _fold_gain(cohort: Cohort, estimates: pd.DataFrame, metric: str) -> dict[str
     values = []
     for pair in (HEADLINE, BASELINE):
         folds = mine[(mine["model"] == pair[0]) & (mine["features"] == pair[1])].groupby(["repeat", "fold"])
-        values.append([_in_fold(cohort, fold["patient"].map(place).to_numpy(), fold["risk"].to_numpy(), metric) for _, fold in folds])
+        values.append(
+            [
+                _in_fold(cohort, fold["patient"].map(place).to_numpy(), fold["risk"].to_numpy(), metric)
+                for _, fold in folds
+            ]
+        )
     differences = np.subtract(values[0], values[1]).reshape(mine["repeat"].nunique(), -1)
     return dict(zip(("fold_gain", "fold_low", "fold_high"), corrected_interval(differences), strict=True))
 
@@ -73,30 +94,49 @@ def _in_fold(cohort: Cohort, chosen: np.ndarray, risk: np.ndarray, metric: str) 
 
 def _against_chance(cohort: Cohort, chance: pd.DataFrame, metric: str, gain: float) -> dict[str, float]:
     by_chance = chance.loc[(chance["cohort"] == cohort.name) & (chance["metric"] == metric), "gain"].to_numpy()
-    return {"chance": float(np.percentile(by_chance, 95)), "p": float((1 + (by_chance >= gain).sum()) / (1 + len(by_chance)))}
+    return {
+        "chance": float(np.percentile(by_chance, 95)),
+        "p": float((1 + (by_chance >= gain).sum()) / (1 + len(by_chance))),
+    }
 
 
 def gains_by_chance(cohort: Cohort, estimates: pd.DataFrame, permuted: pd.DataFrame) -> pd.DataFrame:
-    """HEADLINE's gain over BASELINE in each permutation of the shapes: rows `cohort`, `permutation`, `metric`, `gain`."""
+    """HEADLINE's gain over BASELINE in each permutation of the shapes.
+
+    Rows `cohort`, `permutation`, `metric`, `gain`.
+    """
     baseline = _by_repeat(cohort, estimates, BASELINE, "risk")
     rows = []
     for permutation, mine in permuted.groupby("permutation"):
         own, other = mine["risk"].to_numpy()[None], baseline[[mine["repeat"].iloc[0]]]
         for metric, function in ORDERED.items():
-            with_shape, alone = (function(np.ones((1, len(cohort.days))), Expected(cohort.days, cohort.observed, risk, risk))[0] for risk in (own, other))
+            with_shape, alone = (
+                function(np.ones((1, len(cohort.days))), Expected(cohort.days, cohort.observed, risk, risk))[0]
+                for risk in (own, other)
+            )
             rows.append((cohort.name, permutation, metric, with_shape - alone))
     return pd.DataFrame(rows, columns=["cohort", "permutation", "metric", "gain"])
 
 
-def calibrate_curves(cohort: Cohort, estimates: pd.DataFrame, pair: tuple[str, str]) -> tuple[pd.DataFrame, np.ndarray, float]:
-    """Groups of patients by their mean probability to be alive at HORIZON; deaths in each tenth of probability, and the p-value of D-calibration."""
-    at_horizon, at_own = (_by_repeat(cohort, estimates, pair, column).mean(0) for column in ("alive_at_horizon", "alive_at_own"))
+def calibrate_curves(
+    cohort: Cohort, estimates: pd.DataFrame, pair: tuple[str, str]
+) -> tuple[pd.DataFrame, np.ndarray, float]:
+    """Groups of patients by their mean probability to be alive at HORIZON.
+
+    Deaths in each tenth of probability, and the p-value of D-calibration.
+    """
+    at_horizon, at_own = (
+        _by_repeat(cohort, estimates, pair, column).mean(0) for column in ("alive_at_horizon", "alive_at_own")
+    )
     groups = calibrate(at_horizon, cohort.days, cohort.observed, HORIZON, GROUPS)
     return groups, *d_calibration(at_own, cohort.observed)
 
 
 def summarise_importance(losses: pd.DataFrame) -> pd.DataFrame:
-    """Mean loss of concordance of each feature and its interval over the folds, the largest first: rows `cohort`, `feature`, `loss`, `low`, `high`."""
+    """Mean loss of concordance of each feature and its interval over the folds, the largest first.
+
+    Rows `cohort`, `feature`, `loss`, `low`, `high`.
+    """
     rows = []
     for key, mine in losses.groupby(["cohort", "feature"], sort=False):
         rows.append((*key, *corrected_interval(mine.pivot(index="repeat", columns="fold", values="loss").to_numpy())))

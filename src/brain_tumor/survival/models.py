@@ -21,8 +21,13 @@ PENALTY = 0.1
 
 
 def standardiser() -> Pipeline:
-    """Missing values become the training patients' median; what is constant in them goes; the rest has mean 0 and deviation 1."""
-    return make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), VarianceThreshold(), StandardScaler())
+    """Missing values become the training patients' median; what is constant in them goes.
+
+    The rest has mean 0 and deviation 1.
+    """
+    return make_pipeline(
+        SimpleImputer(strategy="median", keep_empty_features=True), VarianceThreshold(), StandardScaler()
+    )
 
 
 class SurvivalModel(ABC):
@@ -32,7 +37,9 @@ class SurvivalModel(ABC):
     """Whether it gives survival curves."""
 
     @abstractmethod
-    def fit(self, table: pd.DataFrame, days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"]) -> "SurvivalModel":
+    def fit(
+        self, table: pd.DataFrame, days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"]
+    ) -> "SurvivalModel":
         """Learn from patients, a row each; `observed` is False for those only known to be alive on that day."""
 
     @abstractmethod
@@ -49,7 +56,10 @@ class SurvivalModel(ABC):
 
 
 class Median(SurvivalModel):
-    """Everybody lives as long as the median of the patients it was fitted to: what a model must beat to be of any use."""
+    """Everybody lives as long as the median of the patients it was fitted to.
+
+    What a model must beat to be of any use.
+    """
 
     def fit(self, table: pd.DataFrame, days: np.ndarray, observed: np.ndarray) -> "SurvivalModel":  # noqa: D102
         self.median = float(np.median(days[observed]))
@@ -77,7 +87,10 @@ class Regression(SurvivalModel):
 
 
 class Curves(SurvivalModel):
-    """A model of lifelines: the whole survival curve, from all patients. Its expected days are the median of the curve."""
+    """A model of lifelines: the whole survival curve, from all patients.
+
+    Its expected days are the median of the curve.
+    """
 
     curves = True
 
@@ -117,4 +130,7 @@ MODELS: dict[str, Callable[[], SurvivalModel]] = {
     "Cox": lambda: Hazards(CoxPHFitter(penalizer=PENALTY)),
     "log-normal AFT": lambda: Curves(LogNormalAFTFitter(penalizer=PENALTY)),
 }
-"""The floor; ridge regression whose strength is chosen inside the training patients; a random forest; proportional hazards; accelerated failure time."""
+"""The floor; ridge regression whose strength is chosen inside the training patients; a random forest.
+
+Proportional hazards; accelerated failure time.
+"""

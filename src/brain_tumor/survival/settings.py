@@ -38,6 +38,7 @@ class ProtocolSettings(BaseModel, frozen=True, extra="forbid"):
         if self.smallest * (self.folds - 1) // self.folds <= most:
             least = (most + 1) * self.folds // (self.folds - 1) + 1
             raise ValueError(
-                f"Cox can't be fitted to fewer patients than features ({most}): with {self.folds} folds smallest must be {least}, got {self.smallest}"
+                f"Cox can't be fitted to fewer patients than features ({most}): with {self.folds} folds "
+                f"smallest must be {least}, got {self.smallest}"
             )
         return self

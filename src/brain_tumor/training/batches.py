@@ -35,7 +35,8 @@ class Rows:
     Attributes:
         rows: int (n,), their numbers.
         names: arrays to read.
-        seldom: bool (n,), those of which a pass over the data sees only `share`, rounded up, the next ones in the next pass; None: it sees all.
+        seldom: bool (n,), those of which a pass over the data sees only `share`, rounded up, the next ones in the next
+            pass; None: it sees all.
     """
 
     store: Store
@@ -85,14 +86,17 @@ class StreamedRows(Dataset[Batch]):
         numbers = self.rows.rows[chosen]
         order = np.argsort(numbers)  # neighbours are read in one go
         back = torch.from_numpy(np.argsort(order))
-        return {name: array[back] for name, array in self.rows.read(numbers[order]).items()} | {"row": torch.from_numpy(numbers)}
+        return {name: array[back] for name, array in self.rows.read(numbers[order]).items()} | {
+            "row": torch.from_numpy(numbers)
+        }
 
 
 class BatchOrder(Sampler[np.ndarray]):
     """Which rows each batch of an epoch holds.
 
-    With a seed, shuffled: passes over the data, each in an order of its own, follow each other and are cut into full batches; the last pass
-    of an epoch may be cut short. Without, every row once, in order. Each of several processes gets its share of each batch.
+    With a seed, shuffled: passes over the data, each in an order of its own, follow each other and are cut into full
+    batches; the last pass of an epoch may be cut short. Without, every row once, in order. Each of several processes
+    gets its share of each batch.
 
     Args:
         rows: what is ordered; its `seldom` counts with a seed only.
@@ -101,14 +105,18 @@ class BatchOrder(Sampler[np.ndarray]):
         rank: of this process, of `ranks`.
     """
 
-    def __init__(self, rows: Rows, batch_size: int, seed: int | None = None, least: int = 1, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(
+        self, rows: Rows, batch_size: int, seed: int | None = None, least: int = 1, rank: int = 0, ranks: int = 1
+    ) -> None:
         self.batch_size, self.seed, self.rank, self.ranks, self.epoch = batch_size, seed, rank, ranks, 0
         seldom = np.zeros(len(rows), bool) if rows.seldom is None or seed is None else rows.seldom
         self.always, self.seldom = np.flatnonzero(~seldom), np.flatnonzero(seldom)
         self.chosen = ceil(round(rows.share * len(self.seldom), 9))
         self.length = len(self.always) + self.chosen
         if not self.length:
-            raise ValueError("no slice shows tumour and none of the others is learned from; set the recipe's empty_slices above 0")
+            raise ValueError(
+                "no slice shows tumour and none of the others is learned from; set the recipe's empty_slices above 0"
+            )
         self.batches = max(1 if seed is None else least, -(-self.length // batch_size))
 
     def set_epoch(self, epoch: int) -> None:
@@ -120,24 +128,37 @@ class BatchOrder(Sampler[np.ndarray]):
 
     def __iter__(self) -> Iterator[np.ndarray]:
         order = self.always if self.seed is None else self._shuffled(self.seed)
-        return (order[start + self.rank : start + self.batch_size : self.ranks] for start in range(0, self.batches * self.batch_size, self.batch_size))
+        return (
+            order[start + self.rank : start + self.batch_size : self.ranks]
+            for start in range(0, self.batches * self.batch_size, self.batch_size)
+        )
 
     def _shuffled(self, seed: int) -> np.ndarray:
         needed = self.batches * self.batch_size
         passes, turns = ceil(needed / self.length), np.random.default_rng(seed).permutation(self.seldom)
         order = []
         for number in range(passes):
-            turn = (self.epoch * (needed // self.length) + number) * self.chosen  # a pass that is cut short is taken up by the next epoch
+            turn = (
+                self.epoch * (needed // self.length) + number
+            ) * self.chosen  # a pass that is cut short is taken up by the next epoch
             rows = np.concatenate([self.always, np.take(turns, np.arange(turn, turn + self.chosen), mode="wrap")])
             order.append(np.random.default_rng([seed, self.epoch, number]).permutation(rows))
         return np.concatenate(order)[:needed]
 
 
 def load(rows: Rows, order: BatchOrder, device: torch.device, resident_gb: float, workers: int) -> DataLoader[Batch]:
-    """A loader of whole batches: from the device's memory if they take at most `resident_gb`, else from the store by `workers` processes."""
+    """A loader of whole batches.
+
+    From the device's memory if they take at most `resident_gb`, else from the store by `workers` processes.
+    """
     if rows.size <= resident_gb * 1e9:
         return DataLoader(ResidentRows(rows, device), sampler=order, batch_size=None)
-    logger.info("%d rows take %.1f GB, more than training.resident_gb: streaming them from %s", len(rows), rows.size / 1e9, rows.store.path)
+    logger.info(
+        "%d rows take %.1f GB, more than training.resident_gb: streaming them from %s",
+        len(rows),
+        rows.size / 1e9,
+        rows.store.path,
+    )
     return DataLoader(
         StreamedRows(rows),
         sampler=order,

@@ -42,7 +42,12 @@ class Checkpoints:
                 return path, _read(path)
             except Exception as error:  # a damaged file fails in many ways
                 aside = path.rename(path.with_suffix(".damaged"))
-                logger.warning("%s can't be read (%s); set aside as %s, going on from the checkpoint before it", path, error, aside.name)
+                logger.warning(
+                    "%s can't be read (%s); set aside as %s, going on from the checkpoint before it",
+                    path,
+                    error,
+                    aside.name,
+                )
         return None
 
     def path(self, epoch: int) -> Path:
@@ -74,4 +79,6 @@ def code_state() -> str:
     """Digest of what decides how a network is computed and trained: other code never goes on from a checkpoint."""
     package = Path(brain_tumor.__file__).parent
     files = sorted(file for folder in ("networks", "training") for file in (package / folder).rglob("*.py"))
-    return hashlib.blake2b(b"".join(file.read_bytes() for file in files) + version("torch").encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(
+        b"".join(file.read_bytes() for file in files) + version("torch").encode(), digest_size=8
+    ).hexdigest()

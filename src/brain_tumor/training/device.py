@@ -68,7 +68,10 @@ def choose_device(settings: EngineSettings) -> Device:
 
 
 def what_is_computed(settings: EngineSettings) -> tuple[str, int]:
-    """The precision, and how many processes share a batch where each takes its own statistics of BatchNorm: what results of training depend on."""
+    """The precision, and how many processes share a batch where each takes its own statistics of BatchNorm.
+
+    What results of training depend on.
+    """
     device = choose_device(settings)
     return device.precision, settings.devices * settings.nodes if device.accelerator == "cpu" else 1
 
@@ -77,7 +80,10 @@ def _choose_accelerator(settings: EngineSettings) -> Accelerator:
     has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     several = settings.devices * settings.nodes > 1
     if settings.device == "cuda" and not has_cuda:
-        raise ValueError("training.device is 'cuda', but torch finds no CUDA device; set it to 'auto' or 'cpu', or install a CUDA build of torch")
+        raise ValueError(
+            "training.device is 'cuda', but torch finds no CUDA device; set it to 'auto' or 'cpu', or "
+            "install a CUDA build of torch"
+        )
     if settings.device == "mps" and not has_mps:
         raise ValueError("training.device is 'mps', but torch finds no Apple GPU; set it to 'auto' or 'cpu'")
     if settings.device == "mps" and several:
@@ -87,7 +93,9 @@ def _choose_accelerator(settings: EngineSettings) -> Accelerator:
         )
     if settings.device == "cuda" or (settings.device == "auto" and has_cuda):
         if settings.devices > torch.cuda.device_count():
-            raise ValueError(f"training.devices is {settings.devices}, but this machine has {torch.cuda.device_count()} CUDA devices")
+            raise ValueError(
+                f"training.devices is {settings.devices}, but this machine has {torch.cuda.device_count()} CUDA devices"
+            )
         return "cuda"
     if settings.device == "mps" or (settings.device == "auto" and has_mps and not several):
         return "mps"

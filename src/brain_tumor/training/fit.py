@@ -74,20 +74,34 @@ class Fitted:
 def fit(job: Job) -> Fitted:
     """Train `job.task.network`, keep the weights that the recipe asks for.
 
-    Goes on from the last checkpoint; the weights are those of a run that was never interrupted. Training that has finished is not repeated.
+    Goes on from the last checkpoint; the weights are those of a run that was never interrupted. Training that has
+    finished is not repeated.
 
     Raises:
-        ValueError: if a loss is not finite, naming the batch; the last good checkpoint stays. If batches are too small to be shared.
+        ValueError: if a loss is not finite, naming the batch; the last good checkpoint stays. If batches are too small
+            to be shared.
     """
     processes = job.engine.devices * job.engine.nodes
     if job.recipe.batch_size < processes:
-        raise ValueError(f"a batch of {job.recipe.batch_size} can't be shared by {processes} processes; set batch_size higher or training.devices lower")
+        raise ValueError(
+            f"a batch of {job.recipe.batch_size} can't be shared by {processes} processes; set batch_size "
+            "higher or training.devices lower"
+        )
     device = choose_device(job.engine)
     found = job.checkpoints.newest()
     if found and is_finished(found[1]["log"], job):
-        logger.info("%s: trained already with these settings on these data; taken from %s (delete the folder to train again)", job.name, job.checkpoints.folder)
+        logger.info(
+            "%s: trained already with these settings on these data; taken from %s (delete the folder to train again)",
+            job.name,
+            job.checkpoints.folder,
+        )
     else:
-        logger.info("%s: training %s parameters on %s", job.name, f"{sum(p.numel() for p in job.task.network.parameters()):,}", device)
+        logger.info(
+            "%s: training %s parameters on %s",
+            job.name,
+            f"{sum(p.numel() for p in job.task.network.parameters()):,}",
+            device,
+        )
         if found:
             logger.info("%s: going on after epoch %d, from %s", job.name, len(found[1]["log"]), found[0])
         resume = (found[0], len(found[1]["log"])) if found else None
@@ -105,7 +119,11 @@ def fit(job: Job) -> Fitted:
 def read_fitted(state: dict[str, Any], job: Job) -> Fitted:
     """The result of training from its last checkpoint."""
     prefix, log = "network.", pd.DataFrame(state["log"])
-    kept, epoch = (state["best_weights"], log[job.monitor].idxmax()) if job.recipe.keep == "best" else (state["state_dict"], log.index[-1])
+    kept, epoch = (
+        (state["best_weights"], log[job.monitor].idxmax())
+        if job.recipe.keep == "best"
+        else (state["state_dict"], log.index[-1])
+    )
     weights = {name.removeprefix(prefix): value.contiguous() for name, value in kept.items() if name.startswith(prefix)}
     return Fitted(weights, log, log.loc[epoch].to_dict(), state["snapshots"])
 
@@ -136,10 +154,14 @@ def train(job: Job, resume: tuple[Path, int] | None, rank: int) -> None:
     train_order.set_epoch(done)  # Lightning makes the first iterator before it says which epoch it is
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # Lightning sets INFO when it is imported
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")  # a store is read in whole batches
+        warnings.filterwarnings(
+            "ignore", "The '.*_dataloader' does not have many workers"
+        )  # a store is read in whole batches
         warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # of torch 2.13 to Lightning 2.6
         warnings.filterwarnings("ignore", "The number of training batches .* is smaller than the logging interval")
-        warnings.filterwarnings("ignore", "It is recommended to use `self.log")  # what is logged is summed over processes already
+        warnings.filterwarnings(
+            "ignore", "It is recommended to use `self.log"
+        )  # what is logged is summed over processes already
         trainer = _trainer(job, device, rank)
         device.place(task, rank % engine.devices)
         trainer.fit(task, train_loader, validation_loader, ckpt_path=checkpoint, weights_only=True)
@@ -177,7 +199,9 @@ def tracker(job: Job) -> MLFlowLogger | None:
     note = job.checkpoints.folder / "mlflow_run"
     known = note.read_text(encoding="utf-8") if note.is_file() else None
     tags = {"experiment": job.name, "fingerprint": mark}
-    made = MLFlowLogger(experiment_name="brain-tumour-mri", run_name=job.name, tracking_uri=job.engine.mlflow, tags=tags, run_id=known)
+    made = MLFlowLogger(
+        experiment_name="brain-tumour-mri", run_name=job.name, tracking_uri=job.engine.mlflow, tags=tags, run_id=known
+    )
     if not known and made.run_id:
         made.log_hyperparams({**job.recipe.model_dump(), "seed": job.engine.seed, "precision": job.engine.precision})
         note.parent.mkdir(parents=True, exist_ok=True)
@@ -204,7 +228,9 @@ class Seeded(Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def on_train_batch_start(self, trainer: lightning.Trainer, task: lightning.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, task: lightning.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Seed the batch."""
         torch.manual_seed(hash((self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)))
 
@@ -219,7 +245,9 @@ class FiniteLoss(Callback):
         self.rows = rows
         self.last: tuple[Tensor, Tensor] | None = None
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, task: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, task: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Check the batch before."""
         self._check(trainer)
         self.last = outputs["loss"].detach(), batch["row"]
@@ -233,15 +261,21 @@ class FiniteLoss(Callback):
         if self.last is None or self.last[0].isfinite():
             return
         table = self.rows.store.rows.iloc[self.last[1].cpu().numpy()]
-        names = ", ".join(f"{row.file} (slice {row.slice})" if "slice" in table else row.file for row in table.itertuples())
+        names = ", ".join(
+            f"{row.file} (slice {row.slice})" if "slice" in table else row.file for row in table.itertuples()
+        )
         raise ValueError(
             f"the loss is {self.last[0].item()} in epoch {trainer.current_epoch + 1} on the batch of {names}; "
-            "if these files are sound, lower the recipe's learning_rate or set its gradient_clip to 1. The last good checkpoint is kept"
+            "if these files are sound, lower the recipe's learning_rate or set its gradient_clip to 1. The "
+            "last good checkpoint is kept"
         )
 
 
 class Record(Checkpoint):
-    """After each epoch: a row of the log, a checkpoint with the log and the best weights so far, a quiet line; stops training in time."""
+    """After each epoch: a row of the log, a checkpoint with the log and the best weights so far, a quiet line.
+
+    Stops training in time.
+    """
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -257,7 +291,8 @@ class Record(Checkpoint):
         scores = {name: value.item() for name, value in trainer.callback_metrics.items()}
         if not isfinite(scores["validation_loss"]):
             raise ValueError(
-                f"the validation loss is {scores['validation_loss']} in epoch {len(self.rows) + 1}, after updates that looked sound: "
+                f"the validation loss is {scores['validation_loss']} in epoch {len(self.rows) + 1}, after "
+                "updates that looked sound: "
                 "lower the recipe's learning_rate or set its gradient_clip to 1. The last good checkpoint is kept"
             )
         rate = trainer.optimizers[0].param_groups[0]["lr"]
@@ -268,7 +303,16 @@ class Record(Checkpoint):
         if trainer.is_global_zero:
             monitor = self.job.monitor
             words = "%s: epoch %d of at most %d, loss %.4f, %s %.4f, %.1f s"
-            logger.info(words, self.job.name, row["epoch"], self.job.recipe.epochs, row["train_loss"], monitor, row[monitor], row["seconds"])
+            logger.info(
+                words,
+                self.job.name,
+                row["epoch"],
+                self.job.recipe.epochs,
+                row["train_loss"],
+                monitor,
+                row[monitor],
+                row["seconds"],
+            )
 
     def _save(self, trainer: lightning.Trainer) -> None:
         checkpoints = self.job.checkpoints
@@ -278,14 +322,18 @@ class Record(Checkpoint):
             checkpoints.keep(draft, len(self.rows))
             pd.DataFrame(self.rows).to_csv(checkpoints.folder / "training_log.csv", index=False)
 
-    def on_save_checkpoint(self, trainer: lightning.Trainer, task: lightning.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, task: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Add the log and the best weights; an averaged network's are in `state_dict` by now."""
         scores = [row[self.job.monitor] for row in self.rows]
         if scores[-1] > max(scores[:-1], default=float("-inf")):
             self.best_weights = {name: value.detach().cpu().clone() for name, value in checkpoint["state_dict"].items()}
         checkpoint |= {"log": self.rows, "best_weights": self.best_weights, "snapshots": self.job.task.snapshots}
 
-    def on_load_checkpoint(self, trainer: lightning.Trainer, task: lightning.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: lightning.Trainer, task: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Go on with the log and the best weights so far."""
         self.rows, self.best_weights = list(checkpoint["log"]), checkpoint["best_weights"]
         self.job.task.snapshots = list(checkpoint["snapshots"])

@@ -12,19 +12,19 @@ from brain_tumor.training.settings import EngineSettings
 logger = logging.getLogger(__name__)
 
 
-class OtherMachineGoesOn(Exception):  # noqa: N818  # nothing is wrong
+class OtherMachineGoesOn(Exception):  # nothing is wrong  # noqa: N818
     """Training on several machines is done, and this is not the one that goes on with the result."""
 
 
-class TrainingStopped(RuntimeError):  # noqa: N818  # an error of training, which the name says
+class TrainingStopped(RuntimeError):  # an error of training, which the name says  # noqa: N818
     """One of several training processes refused what it was given."""
 
 
 def launch(train: Callable[[int], None], name: str, engine: EngineSettings) -> None:
     """Run `train(rank)` in each of the processes asked for; one process is this one.
 
-    Processes are spawned by torch's elastic launcher inside this one, not by starting the command line again. When one fails, the others are
-    stopped and its error is raised here.
+    Processes are spawned by torch's elastic launcher inside this one, not by starting the command line again. When one
+    fails, the others are stopped and its error is raised here.
 
     Raises:
         OtherMachineGoesOn: on all machines but the first, when training is done; nothing else is to be computed or
@@ -69,8 +69,11 @@ def _explain(rank: int, message: Any) -> RuntimeError:
 
 
 def _run(train: bytes) -> int:
-    """Take part in training, pickled: tensors would come in memory that processes share, little of which there may be."""
+    """Take part in training, pickled.
+
+    Tensors would come in memory that processes share, little of which there may be.
+    """
     rank = int(os.environ["RANK"])
     logging.basicConfig(level=logging.INFO if rank == 0 else logging.ERROR, format="%(message)s")
-    pickle.loads(train)(rank)  # noqa: S301  # of the process that started this one
+    pickle.loads(train)(rank)  # of the process that started this one  # noqa: S301
     return rank

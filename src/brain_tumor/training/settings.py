@@ -11,14 +11,19 @@ from brain_tumor.data.scans.components import drop_small, replace_little
 
 
 class EngineSettings(BaseModel, frozen=True, extra="forbid"):
-    """How the machine is used. Only `seed` and `precision` change what is learned, and on CPUs the number of processes, where a network has BatchNorm.
+    """How the machine is used.
+
+    Only `seed` and `precision` change what is learned, and on CPUs the number of processes, where a network has
+    BatchNorm.
 
     Attributes:
         device: "auto" is CUDA where there is one, else Apple's GPU ("mps") where one process trains, else the CPU.
         precision: "auto" is bf16 autocast where the device computes it natively, else fp32; on "mps" fp32.
         seed: of the first weights, the order of the data and the augmentation.
-        resident_gb: slices are kept in the device's memory up to this size (10^9 bytes), streamed from the store above it.
-        loader_workers: processes that read the store when it is streamed; with those of all `devices` no more than cores.
+        resident_gb: slices are kept in the device's memory up to this size (10^9 bytes), streamed from the store above
+            it.
+        loader_workers: processes that read the store when it is streamed; with those of all `devices` no more than
+            cores.
         devices: processes that train together on this machine, each with a share of every batch.
         nodes: machines that train together; each runs the same command.
         rendezvous: `host:port` where machines meet; the host is one of them.
@@ -64,12 +69,13 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         epochs: at most; fewer if validation stops improving.
         epoch_steps: batches in an epoch, at least; a small data set is passed over as often as it takes.
-        patience: epochs without a better validation score before training stops; where the last epoch is kept, it never stops early.
+        patience: epochs without a better validation score before training stops; where the last epoch is kept, it never
+            stops early.
         batch_size: over all devices together.
         optimiser: "adam" adds its weight decay to the gradient (L2), "adamw" takes it off the weights.
         learning_rate: at its highest.
-        schedule: "cosine" warms up over the first tenth and falls to 0 along a cosine, "exponential" falls by a tenth after each epoch,
-            "halving" by half after each ten.
+        schedule: "cosine" warms up over the first tenth and falls to 0 along a cosine, "exponential" falls by a tenth
+            after each epoch, "halving" by half after each ten.
         weight_decay: of the optimiser.
         gradient_clip: largest norm of a gradient; 0 clips nothing.
         ema: weights used are a moving average that keeps this share at each step; 0 uses those of the last step.
@@ -94,12 +100,14 @@ class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
 
     Attributes:
         dice_weight: share of soft Dice in the loss; the rest is binary cross-entropy.
-        missed_weight: what a missed pixel counts against one found where there is none; 0.5 is Dice, other values a Tversky index.
+        missed_weight: what a missed pixel counts against one found where there is none; 0.5 is Dice, other values a
+            Tversky index.
         focal: exponent by which pixels that are right already count less in cross-entropy; 0 is plain.
         attention_weight: weight of a loss that asks each attention gate to show the whole tumour.
-        deep_supervision: weight of the loss of masks that a layer of their own draws from the decoder's map of half the size; half of it at each
-            coarser one. The layers are not part of the network.
-        empty_slices: share of the slices without tumour that a pass over the data learns from, the next ones in the next pass.
+        deep_supervision: weight of the loss of masks that a layer of their own draws from the decoder's map of half the
+            size; half of it at each coarser one. The layers are not part of the network.
+        empty_slices: share of the slices without tumour that a pass over the data learns from, the next ones in the
+            next pass.
     """
 
     dice_weight: float = Field(0.5, ge=0, le=1)
@@ -123,7 +131,8 @@ class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         flips: each slice is also seen mirrored left and right, and the mean is taken; twice the time.
-        smallest_ml: connected pieces of tumour below this volume are dropped, but for the largest; where slices make a volume. 0 drops none.
+        smallest_ml: connected pieces of tumour below this volume are dropped, but for the largest; where slices make a
+            volume. 0 drops none.
         least: of each tissue, in a whole volume; of data sets that have both tissues.
     """
 
@@ -131,7 +140,9 @@ class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
     smallest_ml: float = Field(1.0, ge=0)
     least: dict[str, Least] = {}
 
-    def tidy(self, labels: UInt8[np.ndarray, "a b c"], voxel_ml: float, tissues: Sequence[str]) -> UInt8[np.ndarray, "a b c"]:
+    def tidy(
+        self, labels: UInt8[np.ndarray, "a b c"], voxel_ml: float, tissues: Sequence[str]
+    ) -> UInt8[np.ndarray, "a b c"]:
         """The labels of a volume without small pieces, and with no tissue of which there is too little.
 
         Args:
@@ -140,7 +151,9 @@ class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
         labels = drop_small(labels, voxel_ml, self.smallest_ml)
         for tissue, least in self.least.items():
             if tissue in tissues and least.otherwise in tissues:
-                labels = replace_little(labels, voxel_ml, tissues.index(tissue) + 1, least.ml, tissues.index(least.otherwise) + 1)
+                labels = replace_little(
+                    labels, voxel_ml, tissues.index(tissue) + 1, least.ml, tissues.index(least.otherwise) + 1
+                )
         return labels
 
 
@@ -164,7 +177,9 @@ class ExperimentSettings(BaseModel, frozen=True, extra="forbid"):
 
     def adapt(self, recipe: AnyRecipe) -> AnyRecipe:
         """The task's recipe with what this experiment does otherwise."""
-        return type(recipe).model_validate(recipe.model_dump() | self.model_dump(exclude={"network", "sizes"}, exclude_none=True))
+        return type(recipe).model_validate(
+            recipe.model_dump() | self.model_dump(exclude={"network", "sizes"}, exclude_none=True)
+        )
 
 
 class ImageAugmentation(BaseModel, frozen=True, extra="forbid"):
@@ -201,7 +216,8 @@ class ClassificationRecipe(Recipe, frozen=True, extra="forbid"):
     Attributes:
         label_smoothing: share of each label that is spread evenly over the classes.
         balanced: rare classes count as much in the loss as frequent ones.
-        flips: an image is also seen mirrored left and right when it is classified, and the mean is taken. Part of the recipe, because the temperature is
+        flips: an image is also seen mirrored left and right when it is classified, and the mean is taken. Part of the
+            recipe, because the temperature is
             fitted to it: a network's file says it, and classifying new images does as the file says.
     """
 

@@ -62,7 +62,9 @@ class Kaggle(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/zip")
         self.send_header("Content-Length", str(len(part)))
         self.send_header("Accept-Ranges", "bytes")
-        self.send_header("x-goog-hash", "md5=" + base64.b64encode(hashlib.md5(self.content, usedforsecurity=False).digest()).decode())
+        self.send_header(
+            "x-goog-hash", "md5=" + base64.b64encode(hashlib.md5(self.content, usedforsecurity=False).digest()).decode()
+        )
         self.end_headers()
         if type(self).cuts:
             type(self).cuts -= 1
@@ -78,13 +80,18 @@ class Kaggle(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    content = {f"BraTS2020_training_data/content/data/volume_1_slice_{k}.h5": np.random.default_rng(k).bytes(300_000) for k in range(9)}
+    content = {
+        f"BraTS2020_training_data/content/data/volume_1_slice_{k}.h5": np.random.default_rng(k).bytes(300_000)
+        for k in range(9)
+    }
     handler = type("Handler", (Kaggle,), {"content": pack(content), "cuts": 1, "log": []})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
         monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "LOCALHOST")
         monkeypatch.setenv("KAGGLE_API_TOKEN", "a-token")
-        monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.LOCAL, f"http://127.0.0.1:{httpd.server_port}")
+        monkeypatch.setitem(
+            kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.LOCAL, f"http://127.0.0.1:{httpd.server_port}"
+        )
         monkeypatch.setattr(kaggle, "SECONDS_BETWEEN", 0)
         yield handler, content
         httpd.shutdown()
@@ -142,7 +149,9 @@ def test_dataset_fetches_once_and_notices_what_went_missing(server, tmp_path):
     next(folder.rglob("*slice_3.h5")).unlink()
     with pytest.raises(Exception, match=r"slice_3\.h5 is missing; delete .* and run again"):
         dataset.load()
-    own = KaggleDataset(filepath=str(tmp_path / "other"), slug=SLUG, parameter="segmentation_source", instead=str(tmp_path))
+    own = KaggleDataset(
+        filepath=str(tmp_path / "other"), slug=SLUG, parameter="segmentation_source", instead=str(tmp_path)
+    )
     assert own.load() == tmp_path
 
 

@@ -8,7 +8,11 @@ from brain_tumor.data.common.store import Store, StoreContent, fingerprint, writ
 @pytest.fixture
 def store(tmp_path, rng):
     chunks = [
-        {"image": rng.random((n, 2, 4, 4)).astype(np.float16), "patient": np.array([f"p{n}é"] * n, dtype=object), "slice": np.arange(n, dtype=np.int16)}
+        {
+            "image": rng.random((n, 2, 4, 4)).astype(np.float16),
+            "patient": np.array([f"p{n}é"] * n, dtype=object),
+            "slice": np.arange(n, dtype=np.int16),
+        }
         for n in (3, 5, 1)
     ]
     path = tmp_path / "store.h5"

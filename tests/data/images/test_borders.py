@@ -13,7 +13,9 @@ def head(height=400, width=360, at=(60, 320, 70, 290)):
     image = np.zeros((height, width), np.uint8)
     top, bottom, left, right = at
     rows, columns = np.mgrid[:height, :width]
-    inside = ((rows - (top + bottom - 1) / 2) / ((bottom - top) / 2)) ** 2 + ((columns - (left + right - 1) / 2) / ((right - left) / 2)) ** 2 <= 1
+    inside = ((rows - (top + bottom - 1) / 2) / ((bottom - top) / 2)) ** 2 + (
+        (columns - (left + right - 1) / 2) / ((right - left) / 2)
+    ) ** 2 <= 1
     image[inside] = (120 + 40 * np.sin(rows / 9) * np.cos(columns / 7))[inside]
     return image, Box(*at)
 
@@ -85,7 +87,9 @@ def _known_boxes(count):
         image = read_image(file).grey
         rows, columns = (np.flatnonzero((image > 40).sum(axis) >= 3) for axis in (1, 0))
         faint = [np.flatnonzero((image > 8).sum(axis) >= 3) for axis in (1, 0)]
-        if rows.size and all(abs(a[end] - b[end]) <= 3 for a, b in zip((rows, columns), faint, strict=True) for end in (0, -1)):
+        if rows.size and all(
+            abs(a[end] - b[end]) <= 3 for a, b in zip((rows, columns), faint, strict=True) for end in (0, -1)
+        ):
             box = Box(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
             if min(box.top, box.left, image.shape[0] - box.bottom, image.shape[1] - box.right) > 6:
                 found.append((image, box))
@@ -94,7 +98,10 @@ def _known_boxes(count):
 
 
 def test_frames_on_real_images():
-    """White and grey frames around or inside the margin, thin and thick, saved as JPEG: the box of the head is found all the same."""
+    """White and grey frames around or inside the margin, thin and thick, saved as JPEG.
+
+    The box of the head is found all the same.
+    """
     rng = np.random.default_rng(0)
     overlaps = []
     for k, (image, box) in enumerate(_known_boxes(40)):

@@ -60,7 +60,9 @@ def test_transparent_is_black_and_sixteen_bits_are_stretched(tmp_path, grey):
 
 
 def test_a_transparent_colour_is_black(tmp_path, grey):
-    Image.fromarray(np.where(grey < 30, 9, np.maximum(grey, 30)).astype(np.uint8)).save(tmp_path / "a.png", transparency=9)
+    Image.fromarray(np.where(grey < 30, 9, np.maximum(grey, 30)).astype(np.uint8)).save(
+        tmp_path / "a.png", transparency=9
+    )
     read = read_image(tmp_path / "a.png").grey
     assert (read[grey < 30] == 0).all()
     assert np.array_equal(read[grey >= 30], grey[grey >= 30])
@@ -74,7 +76,9 @@ def test_image_is_turned_as_it_should_be_shown(tmp_path, grey):
 
 
 def test_of_several_frames_the_first_is_read_and_noted(source, grey):
-    Image.fromarray(grey).save(source / "Training/cat/pages.tif", save_all=True, append_images=[Image.fromarray(255 - grey)] * 4)
+    Image.fromarray(grey).save(
+        source / "Training/cat/pages.tif", save_all=True, append_images=[Image.fromarray(255 - grey)] * 4
+    )
     rows, _ = inspect_images(find_images(source, CLASSES), source)
     (row,) = rows[rows["file"] == "Training/cat/pages.tif"].to_dict("records")
     assert row["note"] == "the first of 5 frames"
@@ -94,7 +98,10 @@ def _truncate(path, grey):
 
 
 def _break(path, grey):
-    """Damage within the picture, whose end is there: decoders that go on regardless give grey levels that nobody took."""
+    """Damage within the picture, whose end is there.
+
+    Decoders that go on regardless give grey levels that nobody took.
+    """
     Image.fromarray(grey).save(path, format="jpeg")
     content = path.read_bytes()
     half = len(content) // 2
@@ -106,7 +113,10 @@ BAD = {
     "truncated": (_truncate, "damaged image .*truncated.*; fetch the file again"),
     "empty": (lambda path, _: path.write_bytes(b""), "0 bytes"),
     "text": (lambda path, _: path.write_text("not an image"), "not an image: it is text: remove it"),
-    "huge": (lambda path, _: Image.new("1", (10_000, 10_000)).save(path, "PNG"), r"it has more than 89,\d+,\d+ pixels; make it smaller"),
+    "huge": (
+        lambda path, _: Image.new("1", (10_000, 10_000)).save(path, "PNG"),
+        r"it has more than 89,\d+,\d+ pixels; make it smaller",
+    ),
     "constant": (lambda path, _: Image.new("L", (40, 40), 7).save(path), "every pixel has the same value"),
 }
 
@@ -135,7 +145,9 @@ def test_unknown_folders_are_set_aside_with_a_hint(source, grey):
     (source / "Training/dogs").mkdir()
     Image.fromarray(grey).save(source / "Training/dogs/a.jpg")
     Image.fromarray(grey).save(source / "Training/stray.jpg")
-    problems = {str(image.path.relative_to(source)): image.problem for image in find_images(source, CLASSES) if image.problem}
+    problems = {
+        str(image.path.relative_to(source)): image.problem for image in find_images(source, CLASSES) if image.problem
+    }
     assert "did you mean 'dog'?" in problems["Training/dogs/a.jpg"]
     assert problems["Training/stray.jpg"].startswith("lies in no class folder; move it into one of cat, dog")
 
@@ -143,12 +155,18 @@ def test_unknown_folders_are_set_aside_with_a_hint(source, grey):
 def test_absent_folders_and_classes_stop_the_run(source):
     for file in (source / "Testing/dog").iterdir():
         file.unlink()
-    with pytest.raises(ValueError, match=r"no image of dog in Testing, where the folders are cat; every class needs images .*data_set\.classes"):
+    with pytest.raises(
+        ValueError,
+        match=r"no image of dog in Testing, where the folders are cat; every class needs images .*data_set\.classes",
+    ):
         find_images(source, CLASSES)
     (source / "Testing/dog").rmdir()
     with pytest.raises(ValueError, match="no image of dog in Testing"):
         find_images(source, CLASSES)
-    with pytest.raises(FileNotFoundError, match=r"no folder Training and no folder Testing; give the folder .* `--params classification_source=PATH`"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"no folder Training and no folder Testing; give the folder .* `--params classification_source=PATH`",
+    ):
         find_images(source / "Testing", CLASSES)
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         find_images(source / "nowhere", CLASSES)

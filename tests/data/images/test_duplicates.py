@@ -6,7 +6,16 @@ from brain_tumor.data.common.parallel import WorkerSettings, for_each
 from brain_tumor.data.common.sets import join_groups
 from brain_tumor.data.images.borders import cut, find_box
 from brain_tumor.data.images.class_folders import ImageSet, find_images, read_image
-from brain_tumor.data.images.duplicates import FLIPS, VIEW, CopySettings, compare, find_candidates, find_copies, flipped, perceptual_hash
+from brain_tumor.data.images.duplicates import (
+    FLIPS,
+    VIEW,
+    CopySettings,
+    compare,
+    find_candidates,
+    find_copies,
+    flipped,
+    perceptual_hash,
+)
 from brain_tumor.data.images.image_index import inspect_images
 from brain_tumor.data.simulation.images import CHANGES, CLASSES, simulate_slice
 
@@ -27,8 +36,19 @@ def heads():
 
 def test_hash_of_a_flipped_image_is_found_without_looking_at_it(heads):
     views = [view(heads[0]), *(flipped(view(heads[0]), flip) for flip in (1, 2, 3))]
-    found = find_candidates(np.array([perceptual_hash(v) for v in views]), np.stack(views), SETTINGS.model_copy(update={"distance": 0, "correlation": 2}))
-    assert {(p.first, p.second): p.flip for p in found.itertuples()} == {(0, 1): 1, (0, 2): 2, (0, 3): 3, (1, 2): 3, (1, 3): 2, (2, 3): 1}
+    found = find_candidates(
+        np.array([perceptual_hash(v) for v in views]),
+        np.stack(views),
+        SETTINGS.model_copy(update={"distance": 0, "correlation": 2}),
+    )
+    assert {(p.first, p.second): p.flip for p in found.itertuples()} == {
+        (0, 1): 1,
+        (0, 2): 2,
+        (0, 3): 3,
+        (1, 2): 3,
+        (1, 3): 2,
+        (2, 3): 1,
+    }
 
 
 @pytest.mark.parametrize("how", CHANGES)
@@ -57,7 +77,12 @@ def test_the_published_set_holds_216_test_images_that_are_in_training_too():
     source = real("brain-tumor-mri-dataset")
     images = find_images(source, REAL)
     parts = [(images[start : start + 256], source) for start in range(0, len(images), 256)]
-    index = np.concatenate([rows[["folder", "hash", "left_out"]] for rows, _ in for_each(inspect_images, parts, WorkerSettings(), "inspecting")])
+    index = np.concatenate(
+        [
+            rows[["folder", "hash", "left_out"]]
+            for rows, _ in for_each(inspect_images, parts, WorkerSettings(), "inspecting")
+        ]
+    )
     assert len(index) == 7023
     assert set(index[:, 2]) == {""}
     assert len(set(index[:, 1])) == 6597

@@ -10,9 +10,15 @@ TOYS = ImageSet(name="toys", classes=("cat", "dog"))
 
 
 def tables(train=30, test=6):
-    """Training and testing images of two classes, and copies: one across the folders, a pair in each folder, one of two classes."""
+    """Training and testing images of two classes, and copies.
+
+    One across the folders, a pair in each folder, one of two classes.
+    """
     names = [
-        (f"{folder}/{kind}/{k}.jpg", folder, kind) for folder, count in (("Training", train), ("Testing", test)) for kind in TOYS.classes for k in range(count)
+        (f"{folder}/{kind}/{k}.jpg", folder, kind)
+        for folder, count in (("Training", train), ("Testing", test))
+        for kind in TOYS.classes
+        for k in range(count)
     ]
     index = pd.DataFrame(names, columns=["file", "folder", "class"]).assign(width=10, height=10, left_out="")
     groups = {
@@ -21,13 +27,18 @@ def tables(train=30, test=6):
         "in testing": ["Testing/dog/1.jpg", "Testing/dog/2.jpg"],
         "conflict": ["Training/cat/5.jpg", "Training/dog/5.jpg"],
     }
-    duplicates = pd.DataFrame([(file, group, group == "conflict") for group, files in groups.items() for file in files], columns=["file", "group", "conflict"])
+    duplicates = pd.DataFrame(
+        [(file, group, group == "conflict") for group, files in groups.items() for file in files],
+        columns=["file", "group", "conflict"],
+    )
     return index, duplicates
 
 
 def split(policy="deduplicated", seed=0, **changes):
     index, duplicates = tables(**changes)
-    return split_images(index, duplicates, TOYS, ImageSplitSettings(policy=policy, validation=0.2, seed=seed)).set_index("file")
+    return split_images(
+        index, duplicates, TOYS, ImageSplitSettings(policy=policy, validation=0.2, seed=seed)
+    ).set_index("file")
 
 
 def test_deduplicated_learns_from_one_of_each_and_from_none_that_is_tested():
@@ -62,7 +73,9 @@ def test_validation_is_the_fraction_asked_for_of_each_class():
 def test_order_of_rows_does_not_matter_but_the_seed_does():
     index, duplicates = tables()
     settings = ImageSplitSettings(validation=0.2)
-    shuffled = split_images(index.sample(frac=1, random_state=1), duplicates.sample(frac=1, random_state=2), TOYS, settings)
+    shuffled = split_images(
+        index.sample(frac=1, random_state=1), duplicates.sample(frac=1, random_state=2), TOYS, settings
+    )
     assert shuffled.equals(split().reset_index())
     assert not shuffled.equals(split(seed=1).reset_index())
 
@@ -78,7 +91,13 @@ def test_a_class_that_is_nothing_but_copies_stops_the_run():
     index, _ = tables()
     cats = index.loc[index["file"].str.startswith("Training/cat"), "file"]
     copied = pd.DataFrame({"file": [*cats, "Testing/cat/0.jpg"], "group": "cats", "conflict": False})
-    with pytest.raises(ValueError, match="no image of cat is left for the train set once copies are taken out; add images, or use the policy 'official'"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            "no image of cat is left for the train set once copies are taken out; add images, or use the "
+            "policy 'official'"
+        ),
+    ):
         split_images(index, copied, TOYS, ImageSplitSettings())
 
 

@@ -6,9 +6,16 @@ from brain_tumor.data.scans.brain_crop import BRAIN, find_window, locate_brain
 
 
 def save(folder, boxes, size=128):
-    columns = {name: np.array(ends, np.int16) for name, ends in zip(BRAIN, zip(*boxes, strict=True), strict=True)} if boxes else {}
+    columns = (
+        {name: np.array(ends, np.int16) for name, ends in zip(BRAIN, zip(*boxes, strict=True), strict=True)}
+        if boxes
+        else {}
+    )
     count = len(boxes) or 2
-    write_store(folder / "slices.h5", StoreContent({}, iter([{"image": np.zeros((count, 4, size, size), np.float16)} | columns])))
+    write_store(
+        folder / "slices.h5",
+        StoreContent({}, iter([{"image": np.zeros((count, 4, size, size), np.float16)} | columns])),
+    )
     return Store(folder / "slices.h5")
 
 

@@ -6,17 +6,38 @@ from brain_tumor.data.scans.clinical_tables import read_clinical, read_clinical_
 
 
 def test_facts_are_found_under_every_name(tmp_path):
-    mapping = {"Grade": ["HGG", "LGG"], "BraTS_2018_subject_ID": ["Brats18_X", "NA"], "BraTS_2020_subject_ID": ["BraTS20_Training_001", "BraTS20_Training_002"]}
-    survival = {"Brats20ID": ["BraTS20_Training_001"], "Age": [60.4], "Survival_days": ["ALIVE (361 days later)"], "Extent_of_Resection": ["GTR"]}
+    mapping = {
+        "Grade": ["HGG", "LGG"],
+        "BraTS_2018_subject_ID": ["Brats18_X", "NA"],
+        "BraTS_2020_subject_ID": ["BraTS20_Training_001", "BraTS20_Training_002"],
+    }
+    survival = {
+        "Brats20ID": ["BraTS20_Training_001"],
+        "Age": [60.4],
+        "Survival_days": ["ALIVE (361 days later)"],
+        "Extent_of_Resection": ["GTR"],
+    }
     pd.DataFrame(mapping).to_csv(tmp_path / "name_mapping.csv", index=False)
     (tmp_path / "deep").mkdir()
     pd.DataFrame(survival).to_csv(tmp_path / "deep" / "survival_info.csv", index=False)
     facts = read_clinical(tmp_path).set_index("patient").to_dict("index")
-    known = {"own": "BraTS20_Training_001", "grade": "HGG", "age": "60.4", "survival_days": "ALIVE (361 days later)", "resection": "GTR"}
+    known = {
+        "own": "BraTS20_Training_001",
+        "grade": "HGG",
+        "age": "60.4",
+        "survival_days": "ALIVE (361 days later)",
+        "resection": "GTR",
+    }
     assert facts == {
         "Brats18_X": known,
         "BraTS20_Training_001": known,
-        "BraTS20_Training_002": {"own": "BraTS20_Training_002", "grade": "LGG", "age": "", "survival_days": "", "resection": ""},
+        "BraTS20_Training_002": {
+            "own": "BraTS20_Training_002",
+            "grade": "LGG",
+            "age": "",
+            "survival_days": "",
+            "resection": "",
+        },
     }
 
 
@@ -26,9 +47,9 @@ def test_without_tables_nothing_is_known(tmp_path):
 
 
 def test_a_patient_with_two_rows_keeps_the_first(tmp_path, caplog):
-    pd.DataFrame({"Brats20ID": ["a", "a"], "Age": [50, 51], "Survival_days": [1, 2], "Extent_of_Resection": ["GTR", "NA"]}).to_csv(
-        tmp_path / "survival_info.csv", index=False
-    )
+    pd.DataFrame(
+        {"Brats20ID": ["a", "a"], "Age": [50, 51], "Survival_days": [1, 2], "Extent_of_Resection": ["GTR", "NA"]}
+    ).to_csv(tmp_path / "survival_info.csv", index=False)
     assert read_clinical(tmp_path)["age"].tolist() == ["50"]
     assert "two rows for patient a" in caplog.text
 
@@ -44,9 +65,19 @@ def test_real_tables():
 
 
 def test_a_patient_of_older_sets_goes_by_the_newest_name_that_he_has(tmp_path):
-    mapping = {"Grade": ["HGG", "LGG"], "BraTS_2017_subject_ID": ["a17", "b17"], "BraTS_2019_subject_ID": ["a19", "NA"], "TCGA_TCIA_subject_ID": ["NA", "t"]}
+    mapping = {
+        "Grade": ["HGG", "LGG"],
+        "BraTS_2017_subject_ID": ["a17", "b17"],
+        "BraTS_2019_subject_ID": ["a19", "NA"],
+        "TCGA_TCIA_subject_ID": ["NA", "t"],
+    }
     pd.DataFrame(mapping).to_csv(tmp_path / "name_mapping.csv", index=False)
-    assert read_clinical(tmp_path).set_index("patient")["own"].to_dict() == {"a17": "a19", "a19": "a19", "b17": "b17", "t": "b17"}
+    assert read_clinical(tmp_path).set_index("patient")["own"].to_dict() == {
+        "a17": "a19",
+        "a19": "a19",
+        "b17": "b17",
+        "t": "b17",
+    }
 
 
 @pytest.mark.parametrize("content", [b"", b"Brats20ID,Age\nM\xfcller,3\n", b"name,years\na,3\n"])
@@ -61,9 +92,13 @@ def test_a_table_that_cannot_be_used_leaves_the_facts_empty(tmp_path, caplog, co
 def test_two_tables_of_one_name_must_be_the_same(tmp_path, caplog):
     for folder in ("a", "b", "__MACOSX"):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "survival_info.csv").write_text("Brats20ID,Age,Survival_days,Extent_of_Resection\nP1,60,289,GTR\n")
+        (tmp_path / folder / "survival_info.csv").write_text(
+            "Brats20ID,Age,Survival_days,Extent_of_Resection\nP1,60,289,GTR\n"
+        )
     assert read_clinical_rows(tmp_path)["age"].tolist() == ["60"]
-    (tmp_path / "b" / "survival_info.csv").write_text("Brats20ID,Age,Survival_days,Extent_of_Resection\nP1,70,289,GTR\n")
+    (tmp_path / "b" / "survival_info.csv").write_text(
+        "Brats20ID,Age,Survival_days,Extent_of_Resection\nP1,70,289,GTR\n"
+    )
     with pytest.raises(ValueError, match=r"a/survival_info.csv and .*b/survival_info.csv differ; keep the table"):
         read_clinical_rows(tmp_path)
     assert read_clinical(tmp_path).empty

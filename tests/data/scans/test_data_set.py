@@ -8,7 +8,10 @@ from brain_tumor.data.scans.data_set import DataSet
     ("changed", "message"),
     [
         ({"tissues": [{"name": "brain", "labels": [1]}]}, "brain can't be the name of a tissue"),
-        ({"tissues": [{"name": "a", "labels": [1]}, {"name": "b", "labels": [1, 2]}]}, "must be different numbers from 1 to 255"),
+        (
+            {"tissues": [{"name": "a", "labels": [1]}, {"name": "b", "labels": [1, 2]}]},
+            "must be different numbers from 1 to 255",
+        ),
         ({"tissues": [{"name": "a", "labels": [0]}]}, "must be different numbers from 1 to 255"),
         ({"tissues": [{"name": "a", "labels": [1000]}]}, "must be different numbers from 1 to 255"),
         ({"slice_patient": "{vol}"}, "slice_patient must be a format of {volume}"),

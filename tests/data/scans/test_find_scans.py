@@ -39,7 +39,9 @@ def test_nifti_names_of_2020_and_2023_read_alike(nifti, brats):
     for scan in scans:
         slices = list(read_slices(scan, brats))
         assert np.array_equal(np.stack([s.image for s in slices], -1), volumes)
-        assert np.array_equal(np.stack([s.labels for s in slices], -1), np.select([mask == 1, mask == 2, mask == 4], [1, 2, 3]))
+        assert np.array_equal(
+            np.stack([s.labels for s in slices], -1), np.select([mask == 1, mask == 2, mask == 4], [1, 2, 3])
+        )
 
 
 def test_other_orientations_are_turned(nifti, brats):
@@ -74,7 +76,12 @@ def test_rows_of_a_patient_who_is_there_twice_differ_also_if_neither_can_be_used
         file.rename(beside / file.name)
     (damaged,) = beside.glob("BraTS20_Training_002_t2.nii*")
     damaged.write_bytes(damaged.read_bytes()[:100])
-    rows = [row for scan in find_scans(folder, brats) if scan.patient == "BraTS20_Training_002" for row in read_slices(scan, brats)]
+    rows = [
+        row
+        for scan in find_scans(folder, brats)
+        if scan.patient == "BraTS20_Training_002"
+        for row in read_slices(scan, brats)
+    ]
     assert len({row.file for row in rows}) == len(rows) == 2
 
 
@@ -83,7 +90,10 @@ def test_rows_of_a_patient_who_is_there_twice_differ_also_if_neither_can_be_used
     [
         (lambda _: None, "is not a folder"),
         (lambda f: f.mkdir(), "is empty"),
-        (lambda f: (f.mkdir(), (f / "notes.txt").write_text("hello")), "neither HDF5 slices named volume_{volume}_slice_{slice}.h5 nor NIfTI"),
+        (
+            lambda f: (f.mkdir(), (f / "notes.txt").write_text("hello")),
+            "neither HDF5 slices named volume_{volume}_slice_{slice}.h5 nor NIfTI",
+        ),
     ],
 )
 def test_a_source_without_scans_is_refused(tmp_path, brats, make, message):
@@ -187,7 +197,9 @@ def test_a_mask_under_another_name_is_adopted(nifti, brats):
 
 def test_other_segmentations_beside_the_mask_are_not_taken(nifti, brats):
     folder = nifti[0] / "a"
-    (folder / "BraTS20_Training_009_seg_0-3.nii.gz").write_bytes((folder / "BraTS20_Training_009_t1.nii.gz").read_bytes())
+    (folder / "BraTS20_Training_009_seg_0-3.nii.gz").write_bytes(
+        (folder / "BraTS20_Training_009_t1.nii.gz").read_bytes()
+    )
     (scan,) = find_scans(folder, brats)
     assert [f.name for f in scan.files][-1] == "BraTS20_Training_009_seg.nii.gz"
     assert not any(isinstance(s, Unreadable) for s in read_slices(scan, brats))
@@ -195,7 +207,10 @@ def test_other_segmentations_beside_the_mask_are_not_taken(nifti, brats):
 
 def test_masks_go_out_as_they_came(nifti, brats, tmp_path):
     folder, _, mask = nifti
-    for like, turn in ((folder / "a" / "BraTS20_Training_009_t1.nii.gz", lambda x: x), (folder / "turned.nii.gz", nib.as_closest_canonical)):
+    for like, turn in (
+        (folder / "a" / "BraTS20_Training_009_t1.nii.gz", lambda x: x),
+        (folder / "turned.nii.gz", nib.as_closest_canonical),
+    ):
         nib.save(turn(nib.load(folder / "a" / "BraTS20_Training_009_t1.nii.gz")), like)
         labels = np.stack([s.labels for s in read_slices(find_scans(folder / "a", brats)[0], brats)], -1)
         write_mask(tmp_path / "out.nii.gz", labels, like, brats.tissues)
@@ -224,14 +239,30 @@ def test_a_mask_keeps_the_geometry_of_its_scan_in_every_readers_words(brats, rng
         write_mask(tmp_path / "mask.nii.gz", labels, tmp_path / "scan.nii.gz", brats.tissues)
         mask, read = nib.load(tmp_path / "mask.nii.gz"), nib.load(tmp_path / "scan.nii.gz")
         assert type(mask) is kind
-        for entry in ("qform_code", "sform_code", "xyzt_units", "quatern_b", "qoffset_x", "srow_x", "srow_y", "srow_z", "pixdim"):
+        for entry in (
+            "qform_code",
+            "sform_code",
+            "xyzt_units",
+            "quatern_b",
+            "qoffset_x",
+            "srow_x",
+            "srow_y",
+            "srow_z",
+            "pixdim",
+        ):
             np.testing.assert_array_equal(mask.header[entry], read.header[entry], entry)
         assert b"Jane Doe" not in (gzip.decompress((tmp_path / "mask.nii.gz").read_bytes()))
         assert np.array_equal(read_mask(tmp_path / "mask.nii.gz", brats)[0], labels)
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("BraTS-GLI-00001-000-t1n.nii.gz", 3), ("P1-t1n.nii.gz", 3), ("P1_t1ce.nii.gz", 4), ("BraTS20_Training_001_t1.nii.gz", 4)]
+    ("name", "value"),
+    [
+        ("BraTS-GLI-00001-000-t1n.nii.gz", 3),
+        ("P1-t1n.nii.gz", 3),
+        ("P1_t1ce.nii.gz", 4),
+        ("BraTS20_Training_001_t1.nii.gz", 4),
+    ],
 )
 def test_enhancing_tumour_is_3_beside_names_of_2023_and_4_beside_older_ones(brats, name, value):
     assert brats.tissues_of([name])[2].labels[0] == value
@@ -279,19 +310,46 @@ def write_odd_slope(file):
 
 
 REFUSED = {
-    "colours": (lambda f: write_volume(f, np.zeros((4, 5, 6), [("R", "u1"), ("G", "u1"), ("B", "u1")])), "holds colours (RGB), not intensities"),
-    "complex": (lambda f: write_volume(f, np.ones((4, 5, 6), np.complex64)), "holds complex numbers; write their magnitude"),
+    "colours": (
+        lambda f: write_volume(f, np.zeros((4, 5, 6), [("R", "u1"), ("G", "u1"), ("B", "u1")])),
+        "holds colours (RGB), not intensities",
+    ),
+    "complex": (
+        lambda f: write_volume(f, np.ones((4, 5, 6), np.complex64)),
+        "holds complex numbers; write their magnitude",
+    ),
     "no affine": (zero_affine, "an affine that lays all voxels in one plane, such as all zeros; set sform and qform"),
-    "four axes": (lambda f: write_volume(f, np.ones((4, 5, 6, 2), np.int16)), "has 4 axes (4x5x6x2), a volume has three; write a file for each modality"),
-    "metres": (lambda f: write_volume(f, np.ones((4, 5, 6), np.int16), np.diag([1e-3, 1e-3, 1e-3, 1]), "meter"), "counts in meters, not in millimetres"),
-    "unnamed metres": (lambda f: write_volume(f, np.ones((4, 5, 6), np.int16), np.diag([1e-3, 1e-3, 1e-3, 1]), "unknown"), "which no scanner gives"),
-    "centimetres": (lambda f: write_volume(f, np.ones((4, 5, 6), np.int16), np.diag([0.1, 0.1, 0.1, 1])), "which no scanner gives"),
-    "microns": (lambda f: write_volume(f, np.ones((4, 5, 6), np.int16), np.diag([1e3, 1e3, 1e3, 1])), "which no scanner gives"),
-    "a bore of 2 m": (lambda f: write_volume(f, np.ones((200, 5, 6), np.int16), np.diag([10, 1, 1, 1])), "over 2e+03 x 5 x 6 mm"),
+    "four axes": (
+        lambda f: write_volume(f, np.ones((4, 5, 6, 2), np.int16)),
+        "has 4 axes (4x5x6x2), a volume has three; write a file for each modality",
+    ),
+    "metres": (
+        lambda f: write_volume(f, np.ones((4, 5, 6), np.int16), np.diag([1e-3, 1e-3, 1e-3, 1]), "meter"),
+        "counts in meters, not in millimetres",
+    ),
+    "unnamed metres": (
+        lambda f: write_volume(f, np.ones((4, 5, 6), np.int16), np.diag([1e-3, 1e-3, 1e-3, 1]), "unknown"),
+        "which no scanner gives",
+    ),
+    "centimetres": (
+        lambda f: write_volume(f, np.ones((4, 5, 6), np.int16), np.diag([0.1, 0.1, 0.1, 1])),
+        "which no scanner gives",
+    ),
+    "microns": (
+        lambda f: write_volume(f, np.ones((4, 5, 6), np.int16), np.diag([1e3, 1e3, 1e3, 1])),
+        "which no scanner gives",
+    ),
+    "a bore of 2 m": (
+        lambda f: write_volume(f, np.ones((200, 5, 6), np.int16), np.diag([10, 1, 1, 1])),
+        "over 2e+03 x 5 x 6 mm",
+    ),
     "NaN": (lambda f: write_volume(f, np.full((4, 5, 6), np.nan, np.float32)), "holds NaN or infinity; replace them"),
     "HDF5": (lambda f: h5py.File(f, "w").close(), "is HDF5: slices are read by the names"),
     "DICOM": (lambda f: f.write_bytes(bytes(128) + b"DICM"), "is DICOM: convert the series with `dcm2niix"),
-    "an odd slope": (lambda f: write_odd_slope(f), "has a header that contradicts itself (Valid slope but invalid intercept nan)"),
+    "an odd slope": (
+        lambda f: write_odd_slope(f),
+        "has a header that contradicts itself (Valid slope but invalid intercept nan)",
+    ),
     "packed twice": (
         lambda f: (write_volume(f, np.ones((4, 5, 6), np.int16)), f.write_bytes(gzip.compress(f.read_bytes()))),
         "is compressed twice: decompress it once",
@@ -301,7 +359,10 @@ REFUSED = {
         lambda f: f.write_text("version https://git-lfs.github.com/spec/v1\n"),
         "is a Git LFS pointer, not the data: fetch the data with `git lfs pull`",
     ),
-    "cut": (lambda f: (write_volume(f, np.ones((40, 50, 6), np.int16)), f.write_bytes(f.read_bytes()[:60])), "it is damaged or cut off; fetch it again"),
+    "cut": (
+        lambda f: (write_volume(f, np.ones((40, 50, 6), np.int16)), f.write_bytes(f.read_bytes()[:60])),
+        "it is damaged or cut off; fetch it again",
+    ),
     "gone": (lambda f: f.unlink(missing_ok=True), "No such file or directory"),
 }
 
@@ -338,7 +399,11 @@ def test_undeclared_labels_and_other_sizes_leave_a_nifti_patient_out(nifti, brat
     assert "holds labels [7]" in only.problem
     shifted = np.diag([-1.0, -1, 1, 1])
     shifted[0, 3] = 5
-    for shape, affine in (((16, 20, 5), np.diag([-1, -1, 1, 1])), ((16, 20, 6), shifted), ((16, 20, 6), np.diag([-2, -1, 1, 1]))):
+    for shape, affine in (
+        ((16, 20, 5), np.diag([-1, -1, 1, 1])),
+        ((16, 20, 6), shifted),
+        ((16, 20, 6), np.diag([-2, -1, 1, 1])),
+    ):
         nib.save(nib.Nifti1Image(np.zeros(shape, np.uint8), affine), seg)
         (only,) = read_slices(find_scans(folder / "a", brats)[0], brats)
         assert "register them to one grid first" in only.problem
@@ -361,8 +426,15 @@ def test_real_slices_and_volumes_lie_the_same_way(brats):
         for slice_ in read_slices(scan, brats) if file.is_file() else ():
             volume = np.asarray(nib.load(file).dataobj)
             tumour = volume[:, :, round((slice_.number + 0.5) * 128 / 155 - 0.5)] > 0
-            truth = slice_.labels[(np.arange(128) + 0.5).astype(int) * 240 // 128][:, (np.arange(128) + 0.5).astype(int) * 240 // 128] > 0
-            agreement.append([2 * (truth & t).sum() / (truth.sum() + t.sum()) for t in (tumour, tumour[::-1], tumour[:, ::-1])])
+            truth = (
+                slice_.labels[(np.arange(128) + 0.5).astype(int) * 240 // 128][
+                    :, (np.arange(128) + 0.5).astype(int) * 240 // 128
+                ]
+                > 0
+            )
+            agreement.append(
+                [2 * (truth & t).sum() / (truth.sum() + t.sum()) for t in (tumour, tumour[::-1], tumour[:, ::-1])]
+            )
     same, mirrored, upside_down = np.mean(agreement, axis=0)
     assert same > 0.7  # nearest slice of a coarser grid
     assert max(mirrored, upside_down) < 0.4
@@ -389,7 +461,9 @@ DAMAGES = {
     "empty": lambda file: file.write_bytes(b""),
     "a page": lambda file: file.write_text("<html>not found</html>" * 40),
     "zeros": lambda file: file.write_bytes(bytes(4000)),
-    "colours": lambda file: nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), [("R", "u1"), ("G", "u1"), ("B", "u1")]), np.eye(4)), file),
+    "colours": lambda file: nib.save(
+        nib.Nifti1Image(np.zeros((4, 5, 6), [("R", "u1"), ("G", "u1"), ("B", "u1")]), np.eye(4)), file
+    ),
     "gone": lambda file: (file.unlink(), file.symlink_to("nowhere")),
     "a folder": lambda file: (file.unlink(), file.mkdir()),
 }
@@ -428,7 +502,11 @@ def test_a_patient_in_both_layouts_is_indexed_from_one(sample, nifti, brats):
     folder, volumes, mask = nifti
     shutil.copytree(sample, folder / "slices")
     save_patient(folder / "c", "BraTS20_Training_002", volumes, mask)
-    used, twice = (inspect_scan(scan, brats, folder) for scan in find_scans(folder, brats) if scan.patient == "BraTS20_Training_002")
+    used, twice = (
+        inspect_scan(scan, brats, folder)
+        for scan in find_scans(folder, brats)
+        if scan.patient == "BraTS20_Training_002"
+    )
     assert (used["left_out"] == "").any()
     assert twice["left_out"].tolist() == ["the patient is there in layout nifti too, which goes before hdf5"]
 

@@ -52,7 +52,10 @@ def test_the_longest_ending_wins(tmp_path, brats):
     declared = DataSet.model_validate(brats.model_dump() | {"modalities": [*brats.model_dump()["modalities"], longer]})
     touch(tmp_path / "P1_post_t1ce.nii.gz", tmp_path / "P1_t1ce.nii.gz")
     (found,) = group_files(list_files(tmp_path), declared)
-    assert {kind: file.name for kind, file in found.volumes.items()} == {"X": "P1_post_t1ce.nii.gz", "T1ce": "P1_t1ce.nii.gz"}
+    assert {kind: file.name for kind, file in found.volumes.items()} == {
+        "X": "P1_post_t1ce.nii.gz",
+        "T1ce": "P1_t1ce.nii.gz",
+    }
 
 
 def test_two_files_for_one_modality_are_a_conflict_that_names_both(tmp_path, brats):
@@ -98,9 +101,17 @@ def test_the_same_name_with_the_same_modality_in_two_folders_is_not_joined(tmp_p
 def test_files_of_the_operating_system_are_no_patients(tmp_path, brats):
     files = [tmp_path / "P1" / f"P1_{ending}.nii.gz" for ending in ENDINGS.values()]
     touch(*files)
-    touch(*(file.with_name(f"._{file.name}") for file in files), tmp_path / "P1/.DS_Store", tmp_path / "P1/Thumbs.db", tmp_path / "desktop.ini")
+    touch(
+        *(file.with_name(f"._{file.name}") for file in files),
+        tmp_path / "P1/.DS_Store",
+        tmp_path / "P1/Thumbs.db",
+        tmp_path / "desktop.ini",
+    )
     for folder in ("__MACOSX", "@eaDir", ".ipynb_checkpoints", "lost+found", ".Trash-0", "$RECYCLE.BIN"):
-        touch(*(tmp_path / folder / file.name for file in files), *(tmp_path / "P1" / folder / file.name for file in files))
+        touch(
+            *(tmp_path / folder / file.name for file in files),
+            *(tmp_path / "P1" / folder / file.name for file in files),
+        )
     (scan,) = find_scans(tmp_path, brats)
     assert scan.files == tuple(files)
 
@@ -108,7 +119,12 @@ def test_files_of_the_operating_system_are_no_patients(tmp_path, brats):
 def test_what_is_there_instead_is_named_with_a_way_to_nifti(tmp_path, brats):
     for number in range(30):
         (tmp_path / f"IM{number:04d}").write_bytes(bytes(128) + b"DICM")
-    with pytest.raises(FileNotFoundError, match=r"holds 30 files \(30 DICOM\), but neither .*; convert the series with `dcm2niix"):
+    with pytest.raises(
+        FileNotFoundError, match=r"holds 30 files \(30 DICOM\), but neither .*; convert the series with `dcm2niix"
+    ):
         find_scans(tmp_path, brats, parameter="inference_source")
-    with pytest.raises(FileNotFoundError, match=r"holds 30 files \(30 DICOM\), but no masks named .*; convert the series with `dcm2niix"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"holds 30 files \(30 DICOM\), but no masks named .*; convert the series with `dcm2niix",
+    ):
         find_masks(tmp_path, brats)

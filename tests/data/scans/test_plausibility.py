@@ -34,7 +34,9 @@ def test_a_plain_scan_has_nothing_against_it(scan):
 @pytest.mark.parametrize("value", [0, 7])
 def test_a_constant_modality_is_as_good_as_missing(scan, value):
     scan[0][2] = value
-    assert check(*scan).find_problem().startswith("T1ce is constant: a failed conversion or registration, or a mask; give")
+    assert (
+        check(*scan).find_problem().startswith("T1ce is constant: a failed conversion or registration, or a mask; give")
+    )
     scan[0][3] = value
     assert check(*scan).find_problem().startswith("T1ce and T2 are constant")
 

@@ -82,7 +82,12 @@ def test_hdf5_and_nifti_of_one_slice_give_the_same_values(tmp_path, brats, rng):
 
 def test_hdf5_and_nifti_of_a_real_patient_give_the_same_values(tmp_path, brats):
     source = real("brats-nifti") / "BraTS20_Training_001"
-    volumes = np.stack([np.asarray(nib.load(source / f"BraTS20_Training_001_{m}.nii.gz").dataobj) for m in ("flair", "t1", "t1ce", "t2")])
+    volumes = np.stack(
+        [
+            np.asarray(nib.load(source / f"BraTS20_Training_001_{m}.nii.gz").dataobj)
+            for m in ("flair", "t1", "t1ce", "t2")
+        ]
+    )
     mask = np.asarray(nib.load(source / "BraTS20_Training_001_seg.nii.gz").dataobj)
     labels = np.select([mask == 1, mask == 2, mask == 4], [1, 2, 3]).astype(np.uint8)
     for z in (40, 70, 100):
@@ -98,7 +103,10 @@ def assert_same_values(nifti, hdf5, brats):
     for one, other in zip(slices, others, strict=True):
         assert one.labels.any()
         for size in (32, one.labels.shape[0]):
-            (image, labels), (other_image, other_labels) = prepare_slice(one.image, one.labels, size), prepare_slice(other.image, other.labels, size)
+            (image, labels), (other_image, other_labels) = (
+                prepare_slice(one.image, one.labels, size),
+                prepare_slice(other.image, other.labels, size),
+            )
             assert np.array_equal(image, other_image)
             assert np.array_equal(labels, other_labels)
 

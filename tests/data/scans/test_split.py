@@ -62,7 +62,9 @@ def test_all_scans_of_a_person_are_in_one_set_and_fold():
     assert (splits.groupby("person")[["split", "fold"]].nunique() == 1).all(axis=None)
     assert splits["split"].value_counts().to_dict() == {"train": 56, "test": 16, "validation": 8}
     Splits.validate(splits.drop(columns="person"))  # a table of one's own needn't have it
-    apart = splits.assign(split=["test", *splits["split"].iloc[1:-1], "train"], person=["p", *splits["person"].iloc[1:-1], "p"])
+    apart = splits.assign(
+        split=["test", *splits["split"].iloc[1:-1], "train"], person=["p", *splits["person"].iloc[1:-1], "p"]
+    )
     with pytest.raises(pandera.errors.SchemaError, match="no_person_in_two_sets"):
         Splits.validate(apart)
 

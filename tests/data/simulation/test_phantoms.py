@@ -30,7 +30,11 @@ def test_tumour_lies_in_the_brain_and_background_is_zero(patients):
 
 def test_contrasts_are_those_of_the_sequences(patients):
     """Fluid and white matter in T1 and T2; rim in T1ce; oedema in FLAIR: the order a radiologist expects."""
-    flair, t1, t1ce, t2 = np.concatenate([p.image[:, [0, 1, 2, 3]] for p in patients if (p.labels == 3).sum() > 50], axis=0).swapaxes(0, 1).astype(float)
+    flair, t1, t1ce, t2 = (
+        np.concatenate([p.image[:, [0, 1, 2, 3]] for p in patients if (p.labels == 3).sum() > 50], axis=0)
+        .swapaxes(0, 1)
+        .astype(float)
+    )
     labels = np.concatenate([p.labels for p in patients if (p.labels == 3).sum() > 50])
     healthy = (labels == 0) & (t1 > 0)
     assert np.corrcoef(t1[healthy], t2[healthy])[0, 1] < 0
@@ -44,7 +48,10 @@ def test_no_trick_finds_the_tumour(patients):
     images = np.stack([[standardise(plane) for plane in p.image] for p in patients])
     for modality in range(4):
         for threshold in np.linspace(-2, 3, 26):
-            for found in (images[:, :, modality] > threshold, (images[:, :, modality] < threshold) & (images[:, :, modality] != 0)):
+            for found in (
+                images[:, :, modality] > threshold,
+                (images[:, :, modality] < threshold) & (images[:, :, modality] != 0),
+            ):
                 assert dice(found, truth) < 0.75
     place = truth[:6].mean(0)
     for threshold in (0.1, 0.2, 0.4):

@@ -10,7 +10,12 @@ from brain_tumor.data.survival.shape_features import FEATURES
 
 @pytest.mark.parametrize(
     ("text", "days", "observed"),
-    [("289", 289, True), ("289.0", 289, True), ("ALIVE (361 days later)", 361, False), ("alive (12 day later)", 12, False)],
+    [
+        ("289", 289, True),
+        ("289.0", 289, True),
+        ("ALIVE (361 days later)", 361, False),
+        ("alive (12 day later)", 12, False),
+    ],
 )
 def test_days(text, days, observed):
     assert parse_days(text) == (days, observed, "")
@@ -21,7 +26,9 @@ def test_days_that_are_none(text):
     days, observed, problem = parse_days(text)
     assert np.isnan(days)
     assert not observed
-    assert problem == f"days must be a number above 0 or 'ALIVE (N days later)', got '{text}'; correct survival_info.csv"
+    assert (
+        problem == f"days must be a number above 0 or 'ALIVE (N days later)', got '{text}'; correct survival_info.csv"
+    )
 
 
 def test_no_days_and_no_age():
@@ -34,7 +41,11 @@ def test_no_days_and_no_age():
 
 
 def tables(folder, survival, grades):
-    mapping = {"Grade": list(grades.values()), "BraTS_2018_subject_ID": [f"old_{name}" for name in grades], "BraTS_2020_subject_ID": list(grades)}
+    mapping = {
+        "Grade": list(grades.values()),
+        "BraTS_2018_subject_ID": [f"old_{name}" for name in grades],
+        "BraTS_2020_subject_ID": list(grades),
+    }
     pd.DataFrame(mapping).to_csv(folder / "name_mapping.csv", index=False)
     columns = ["Brats20ID", "Age", "Survival_days", "Extent_of_Resection"]
     pd.DataFrame(survival, columns=columns).to_csv(folder / "survival_info.csv", index=False, na_rep="NA")
@@ -43,7 +54,16 @@ def tables(folder, survival, grades):
 
 def measured(*patients, left_out=""):
     return pd.DataFrame(
-        [{"patient": p, "file": f"{p}.nii.gz", "spacing_mm": "1 x 1 x 1", "centre_from": "scan", "left_out": left_out} for p in patients]
+        [
+            {
+                "patient": p,
+                "file": f"{p}.nii.gz",
+                "spacing_mm": "1 x 1 x 1",
+                "centre_from": "scan",
+                "left_out": left_out,
+            }
+            for p in patients
+        ]
     ).assign(simulated=False, **dict.fromkeys(SHAPE, 1.0))
 
 
@@ -61,9 +81,14 @@ def test_patients_are_joined_and_the_odd_ones_set_aside(tmp_path, brats):
         ("empty", "50", "100", "GTR"),
         ("unknown", "50", "NA", "GTR"),
     ]
-    grades = dict.fromkeys(["fine", "alive", "ageless", "text", "twice", "maskless", "empty", "unknown"], "HGG") | {"low": "LGG"}
+    grades = dict.fromkeys(["fine", "alive", "ageless", "text", "twice", "maskless", "empty", "unknown"], "HGG") | {
+        "low": "LGG"
+    }
     features = pd.concat(
-        [measured("fine", "old_alive", "ageless", "text", "twice", "unmapped", "unknown", "low"), measured("empty", left_out="the mask is empty")]
+        [
+            measured("fine", "old_alive", "ageless", "text", "twice", "unmapped", "unknown", "low"),
+            measured("empty", left_out="the mask is empty"),
+        ]
     )
     table = join_patients(features, tables(tmp_path, survival, grades), brats).set_index("patient")
     assert len(table) == 10
@@ -87,7 +112,11 @@ def test_patients_are_joined_and_the_odd_ones_set_aside(tmp_path, brats):
 
 
 def test_one_person_under_two_names_is_one_patient(tmp_path, brats):
-    rows = tables(tmp_path, [("fine", "60.4", "289", "GTR"), ("other", "50", "100", "GTR")], dict.fromkeys(["fine", "other"], "HGG"))
+    rows = tables(
+        tmp_path,
+        [("fine", "60.4", "289", "GTR"), ("other", "50", "100", "GTR")],
+        dict.fromkeys(["fine", "other"], "HGG"),
+    )
     features = pd.concat([measured("fine", "old_fine", "old_other"), measured("other", left_out="the mask is empty")])
     left_out = join_patients(features, rows, brats).set_index("patient")["left_out"].to_dict()
     assert left_out == {
@@ -100,8 +129,15 @@ def test_one_person_under_two_names_is_one_patient(tmp_path, brats):
 
 def test_visits_of_one_person_are_one_patient(tmp_path, brats):
     """The visit whose survival is listed is used, wherever it stands; masks that can't be measured are none."""
-    rows = tables(tmp_path, [("BraTS-GLI-00001-001", "60", "289", "GTR"), ("BraTS-GLI-00002-000", "50", "100", "GTR")], {})
-    features = pd.concat([measured("BraTS-GLI-00001-000", "BraTS-GLI-00001-001", "BraTS-GLI-00002-001"), measured("BraTS-GLI-00002-000", left_out="empty")])
+    rows = tables(
+        tmp_path, [("BraTS-GLI-00001-001", "60", "289", "GTR"), ("BraTS-GLI-00002-000", "50", "100", "GTR")], {}
+    )
+    features = pd.concat(
+        [
+            measured("BraTS-GLI-00001-000", "BraTS-GLI-00001-001", "BraTS-GLI-00002-001"),
+            measured("BraTS-GLI-00002-000", left_out="empty"),
+        ]
+    )
     left_out = join_patients(features, rows, brats).set_index("patient")["left_out"].to_dict()
     assert left_out == {
         "BraTS-GLI-00001-000": "the same person as BraTS-GLI-00001-001, who is used; keep one mask",
@@ -127,7 +163,10 @@ def test_one_table_alone_will_do(tmp_path, brats):
 
 def test_a_table_without_its_columns_is_refused(tmp_path):
     pd.DataFrame({"Brats20ID": ["a"], "age": [3]}).to_csv(tmp_path / "survival_info.csv", index=False)
-    with pytest.raises(ValueError, match=r"survival_info.csv lacks the columns Age, Extent_of_Resection, Survival_days; it has Brats20ID, age"):
+    with pytest.raises(
+        ValueError,
+        match=r"survival_info.csv lacks the columns Age, Extent_of_Resection, Survival_days; it has Brats20ID, age",
+    ):
         read_clinical_rows(tmp_path)
 
 

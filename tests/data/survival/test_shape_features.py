@@ -3,7 +3,14 @@ from math import pi
 import numpy as np
 import pytest
 
-from brain_tumor.data.survival.shape_features import FEATURES, find_pieces, measure_tumour, require_targets, smooth_border, surface_area
+from brain_tumor.data.survival.shape_features import (
+    FEATURES,
+    find_pieces,
+    measure_tumour,
+    require_targets,
+    smooth_border,
+    surface_area,
+)
 
 TARGETS = {"NCR": (1,), "ED": (2,), "ET": (3,), "WT": (1, 2, 3), "TC": (1, 3)}
 GRIDS = [(1.0, 1.0, 1.0), (1.875, 1.875, 1.2109375), (2.0, 1.0, 1.5), (1.0, 1.0, 5.0)]
@@ -52,7 +59,9 @@ def test_a_box_has_its_volume_extent_and_surface(spacing):
     inside = np.zeros((60, 60, 60), bool)
     inside[10:40, 12:32, 20:45] = True
     sides = np.array([30, 20, 25]) * spacing
-    features = measure_tumour(inside.astype(np.uint8), np.diag([-spacing[0], -spacing[1], spacing[2], 1.0]), None, TARGETS)
+    features = measure_tumour(
+        inside.astype(np.uint8), np.diag([-spacing[0], -spacing[1], spacing[2], 1.0]), None, TARGETS
+    )
     assert features["WT_ml"] == pytest.approx(np.prod(sides) / 1000)
     assert [features[f"WT_{name}_mm"] for name in ("left_right", "front_back", "feet_head")] == pytest.approx(sides)
     surface = 2 * (sides[0] * sides[1] + sides[0] * sides[2] + sides[1] * sides[2])
@@ -83,7 +92,9 @@ def test_tissues_regions_and_ratios_by_hand():
     labels[2:7, 2:12, 2:12] = 3
     labels[2:4, 2:12, 2:12] = 1
     features = measure_tumour(labels, np.diag([-2.0, -2.0, 2.0, 1.0]), None, TARGETS)
-    assert [features[f"{name}_ml"] for name in ("NCR", "ED", "ET", "TC", "WT")] == pytest.approx([1.6, 4.0, 2.4, 4.0, 8.0])
+    assert [features[f"{name}_ml"] for name in ("NCR", "ED", "ET", "TC", "WT")] == pytest.approx(
+        [1.6, 4.0, 2.4, 4.0, 8.0]
+    )
     assert [features[name] for name in ("ED_of_WT", "ET_of_WT", "ET_of_TC")] == pytest.approx([0.5, 0.3, 0.6])
 
 
@@ -129,7 +140,9 @@ def test_smoothing_takes_the_roughness_off(rng):
     shell = inside ^ np.roll(inside, 1, 0)
     rough[shell & (rng.random(inside.shape) < 0.5)] ^= True
     assert surface_area(rough, (1, 1, 1)) > 1.05 * surface_area(inside, (1, 1, 1))
-    assert surface_area(smooth_border(rough, (1, 1, 1)), (1, 1, 1)) == pytest.approx(surface_area(border, (1, 1, 1)), rel=0.02)
+    assert surface_area(smooth_border(rough, (1, 1, 1)), (1, 1, 1)) == pytest.approx(
+        surface_area(border, (1, 1, 1)), rel=0.02
+    )
     assert pad == 5
 
 

@@ -13,7 +13,15 @@ from brain_tumor.data.scans.find_scans import find_masks
 from brain_tumor.data.scans.patient_files import PatientFiles
 from brain_tumor.data.scans.preparation import find_brain
 from brain_tumor.data.survival.shape_features import FEATURES
-from brain_tumor.data.survival.tumour_masks import BRATS, BRATS_CENTRE, IMAGE, affine_of_slices, centre_of_slices, measure_file, measure_slices
+from brain_tumor.data.survival.tumour_masks import (
+    BRATS,
+    BRATS_CENTRE,
+    IMAGE,
+    affine_of_slices,
+    centre_of_slices,
+    measure_file,
+    measure_slices,
+)
 
 NAMES = [feature.name for feature in FEATURES]
 
@@ -22,7 +30,9 @@ def brats_mask(step=2):
     """A lopsided tumour on BraTS's field of view, voxels of `step` mm in the plane."""
     side = 240 // step
     i, j, k = np.indices((side, side, 31))
-    distance = np.sqrt(((i - 0.3 * side) * step) ** 2 + ((j - 0.6 * side) * step / 1.4) ** 2 + ((k - 15) * 5) ** 2) + 4 * np.sin(i * step / 8)
+    distance = np.sqrt(
+        ((i - 0.3 * side) * step) ** 2 + ((j - 0.6 * side) * step / 1.4) ** 2 + ((k - 15) * 5) ** 2
+    ) + 4 * np.sin(i * step / 8)
     labels = np.where(distance < 10, 1, np.where(distance < 17, 4, np.where(distance < 28, 2, 0))).astype(np.uint8)
     affine = np.diag([-step, -step, 5.0, 1.0])
     affine[1, 3] = 239
@@ -74,7 +84,10 @@ def test_place_is_taken_from_the_space_of_brats(tmp_path, brats):
 
 
 def test_place_elsewhere_needs_a_scan(tmp_path, brats):
-    """A mask of another space says where the tumour is, not where the brain is; with a scan beside it both are known."""
+    """A mask of another space says where the tumour is, not where the brain is.
+
+    With a scan beside it both are known.
+    """
     labels, affine = np.zeros((50, 60, 40), np.uint8), np.diag([2.0, 2.0, 2.0, 1.0])
     labels[30:33, 30:33, 20:23] = 1
     save(tmp_path, nib.Nifti1Image(labels, affine))
@@ -153,7 +166,9 @@ def test_a_folder_without_masks_is_refused(tmp_path, brats):
     with pytest.raises(FileNotFoundError, match=r"is empty; .* survival_source=PATH"):
         find_masks(tmp_path, brats)
     (tmp_path / "notes.txt").write_text("no mask")
-    with pytest.raises(FileNotFoundError, match=r"holds 1 file \(1 text\), but no masks named \*_seg.nii.gz, .* survival_source=PATH"):
+    with pytest.raises(
+        FileNotFoundError, match=r"holds 1 file \(1 text\), but no masks named \*_seg.nii.gz, .* survival_source=PATH"
+    ):
         find_masks(tmp_path, brats)
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         find_masks(tmp_path / "nowhere", brats)
@@ -175,7 +190,9 @@ def test_slices_of_a_store_measure_as_their_volume(tmp_path, brats):
     known = [name for name in NAMES if name not in ("centre_mm", "midline_mm")]
     assert row[known].to_numpy(float) == pytest.approx(expected[known].to_numpy(float))
     thick, thick_rows = slices_of(image, 2)
-    assert measure_slices("P", thick, thick_rows, None, brats)["WT_ml"].iloc[0] == pytest.approx(expected["WT_ml"], rel=0.03)
+    assert measure_slices("P", thick, thick_rows, None, brats)["WT_ml"].iloc[0] == pytest.approx(
+        expected["WT_ml"], rel=0.03
+    )
     assert measure_slices("P", thick, thick_rows, None, brats)["spacing_mm"].iloc[0] == "2 x 2 x 10"
 
 
@@ -212,10 +229,16 @@ def test_slices_that_make_no_volume_are_left_out(numbers, reason, brats):
     assert centre_of_slices(labels > 0, rows) is None
 
 
-@pytest.mark.parametrize(("native", "resampled"), [("BraTS20_Training_001", "001"), ("Brats18_2013_21_1", "133"), ("Brats17_2013_27_1", "145")])
+@pytest.mark.parametrize(
+    ("native", "resampled"),
+    [("BraTS20_Training_001", "001"), ("Brats18_2013_21_1", "133"), ("Brats17_2013_27_1", "145")],
+)
 def test_real_masks_measure_the_same_at_two_resolutions(brats, native, resampled):
     """240x240x155 of 1 mm, its centre from the scan; 128³ of 1.9 mm, its centre from the space of BraTS."""
-    folder, coarse = real("brats-nifti") / native, real("brats2020-masks-128") / f"BraTS20_Training_{resampled}_seg.nii.gz"
+    folder, coarse = (
+        real("brats-nifti") / native,
+        real("brats2020-masks-128") / f"BraTS20_Training_{resampled}_seg.nii.gz",
+    )
     one, other = measure(folder, brats), measure_file(PatientFiles("P", {MASK: coarse}), brats, coarse.parent).iloc[0]
     assert (one["centre_from"], other["centre_from"]) == (IMAGE, BRATS)
     for feature in FEATURES:

@@ -9,7 +9,15 @@ from brain_tumor.metrics.classification import to_probability
 from brain_tumor.networks import build, networks_of
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.training.classification.prediction import find_logits
-from brain_tumor.training.classification.saliency import find_heat, first_kernels, flat_heat, lay_out, require_explainable, roll_out, trace
+from brain_tumor.training.classification.saliency import (
+    find_heat,
+    first_kernels,
+    flat_heat,
+    lay_out,
+    require_explainable,
+    roll_out,
+    trace,
+)
 from brain_tumor.training.classification.task import to_input
 from brain_tumor.training.device import choose_device
 from brain_tumor.training.settings import EngineSettings
@@ -93,13 +101,18 @@ def test_with_flips_heat_is_the_mean_over_an_image_and_its_mirror_image(network,
     both = find_heat(replace(trained, description={"recipe": {"flips": True}}), store, np.arange(6), FOUND, CPU)
     plain = find_heat(trained, store, np.arange(6), FOUND, CPU)
     x = to_input(torch.from_numpy(store.read(np.arange(6), "image")[0]).float(), 2).flip(-1)
-    mirrored = (trace(network, x, FOUND) if hasattr(network, "features") else roll_out(network, x)).flip(-1)[:, 0].numpy()
+    mirrored = (
+        (trace(network, x, FOUND) if hasattr(network, "features") else roll_out(network, x)).flip(-1)[:, 0].numpy()
+    )
     np.testing.assert_allclose(both, (plain + mirrored) / 2, rtol=1e-3, atol=1e-5 * both.max())
 
 
 @pytest.mark.parametrize("name", ["cnn", "alexnet", "vgg16"])
 def test_a_place_of_the_map_is_laid_where_what_it_sees_is(name):
-    """What a place of the last map sees is where the image's gradient is; its middle is where the map's heat is laid."""
+    """What a place of the last map sees is where the image's gradient is.
+
+    Its middle is where the map's heat is laid.
+    """
     torch.manual_seed(0)
     size = {"n_filters": 6} | ({"hidden": 16} if name == "vgg16" else {})
     layers = list(build(name, in_channels=1, image_size=128, **size).eval().features)[:-1]
@@ -110,7 +123,10 @@ def test_a_place_of_the_map_is_laid_where_what_it_sees_is(name):
     places[..., middle, middle] = 1
     (seen,) = torch.autograd.grad((made * places).sum(), x)
     across = torch.arange(128.0)
-    centres = [(across * weight).sum() / weight.sum() for weight in (seen.abs().sum((0, 1, 2)), lay_out(places, layers, 128).sum((0, 1, 2)))]
+    centres = [
+        (across * weight).sum() / weight.sum()
+        for weight in (seen.abs().sum((0, 1, 2)), lay_out(places, layers, 128).sum((0, 1, 2)))
+    ]
     assert abs(centres[0] - centres[1]) < 4
 
 
@@ -121,7 +137,11 @@ def test_flat_heat_is_that_of_a_map_which_is_the_same_everywhere(network, traine
         assert (flat == 1).all()
         return
     layers = list(network.features)[:-1]
-    one = lay_out(torch.ones_like(torch.nn.Sequential(*layers)(torch.zeros(1, 2, side, side))[:, :1]), layers, side)[0, 0].detach().numpy()
+    one = (
+        lay_out(torch.ones_like(torch.nn.Sequential(*layers)(torch.zeros(1, 2, side, side))[:, :1]), layers, side)[0, 0]
+        .detach()
+        .numpy()
+    )
     assert np.array_equal(flat, one)
     assert 0.1 < flat.mean() <= 1
     both = flat_heat(replace(trained, description={"recipe": {"flips": True}}))
@@ -141,7 +161,9 @@ class Bright(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.image_size = SIZE
-        self.features = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1, bias=False), torch.nn.ReLU(), torch.nn.MaxPool2d(2))
+        self.features = torch.nn.Sequential(
+            torch.nn.Conv2d(1, 1, 1, bias=False), torch.nn.ReLU(), torch.nn.MaxPool2d(2)
+        )
         torch.nn.init.ones_(self.features[0].weight)
 
     def forward(self, x):

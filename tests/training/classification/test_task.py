@@ -16,7 +16,9 @@ from brain_tumor.training.fit import Job, fit
 from brain_tumor.training.settings import ClassificationRecipe, ExperimentSettings, ImageAugmentation
 
 BUSY = ImageAugmentation(warp=0.5, intensity=0.5, upside_down=0.2, blend=0.3)
-SHORT = ClassificationRecipe(epochs=2, batch_size=4, epoch_steps=3, augmentation=BUSY, label_smoothing=0.1, balanced=True)
+SHORT = ClassificationRecipe(
+    epochs=2, batch_size=4, epoch_steps=3, augmentation=BUSY, label_smoothing=0.1, balanced=True
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +31,28 @@ def job(stores, folder, recipe, name="cnn", engine=CPU, counts=(12, 12), **sizes
     torch.manual_seed(engine.seed)
     network = build(name, in_channels=3, out_channels=2, **SMALL[name] | sizes)
     rows = Rows(stores[SMALL[name]["image_size"]], np.arange(24), NAMES)
-    return Job(ClassificationTask(network, 3, list(counts), recipe, engine.seed), rows, rows, MONITOR, recipe, engine, Checkpoints(folder))
+    return Job(
+        ClassificationTask(network, 3, list(counts), recipe, engine.seed),
+        rows,
+        rows,
+        MONITOR,
+        recipe,
+        engine,
+        Checkpoints(folder),
+    )
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_learns_a_tiny_data_set_by_heart(shapes, tmp_path, name):
     rate = {"vit": 3e-3}.get(name, 1e-3)
-    recipe = ClassificationRecipe(epochs=5, batch_size=8, epoch_steps=12, learning_rate=rate, gradient_clip=1, augmentation=ImageAugmentation(flip=0))
+    recipe = ClassificationRecipe(
+        epochs=5,
+        batch_size=8,
+        epoch_steps=12,
+        learning_rate=rate,
+        gradient_clip=1,
+        augmentation=ImageAugmentation(flip=0),
+    )
     fitted = fit(job(shapes, tmp_path, recipe, name))
     assert fitted.kept["validation_accuracy"] > 0.95
     assert fitted.kept[MONITOR] == fitted.log[MONITOR].max()
@@ -43,10 +60,16 @@ def test_learns_a_tiny_data_set_by_heart(shapes, tmp_path, name):
 
 
 def test_two_processes_agree_with_one_where_a_class_is_rare(shapes, tmp_path):
-    """Rare images weigh more, so the mean of the losses of two shares is not the loss of the batch. Without dropout: each process draws its own."""
+    """Rare images weigh more, so the mean of the losses of two shares is not the loss of the batch.
+
+    Without dropout: each process draws its own.
+    """
     step = SHORT.model_copy(update={"epochs": 1, "epoch_steps": 1, "batch_size": 24})
     engines = {"one": CPU, "two": CPU.model_copy(update={"devices": 2})}
-    made = {name: job(shapes, tmp_path / name, step, "vit", engine, (22, 2), dropout=0.0) for name, engine in engines.items()}
+    made = {
+        name: job(shapes, tmp_path / name, step, "vit", engine, (22, 2), dropout=0.0)
+        for name, engine in engines.items()
+    }
     one, two = (gradient_of_a_step(each) for each in made.values())
     assert_gradients_agree(one, two)
     losses = [fit(each).log[["train_loss", "validation_loss"]].to_numpy() for each in made.values()]
@@ -110,7 +133,9 @@ def test_loss_of_a_training_step_is_torchs_cross_entropy(settings):
     label = torch.arange(12, dtype=torch.uint8) % 3
     loss, logits = task.training_step({"image": image, "label": label}, 0), network(to_input(image, 1))
     smoothing = settings.get("label_smoothing", 0.0)
-    assert loss.item() == pytest.approx(torch.nn.functional.cross_entropy(logits, label.long(), task.weight, label_smoothing=smoothing).item())
+    assert loss.item() == pytest.approx(
+        torch.nn.functional.cross_entropy(logits, label.long(), task.weight, label_smoothing=smoothing).item()
+    )
 
 
 def test_blended_images_have_the_classes_of_both():
@@ -120,7 +145,9 @@ def test_blended_images_have_the_classes_of_both():
     blended, classes = blend(image, truth, chances, settings)
     assert classes.sum(1).tolist() == pytest.approx([1] * 8)
     assert blended.flatten().tolist() == pytest.approx((classes @ torch.arange(8.0)).tolist())
-    assert blended.flatten().tolist() == pytest.approx([k + share / 2 * ((k + 4) % 8 - k) for k, share in enumerate(np.linspace(0, 1, 8))])
+    assert blended.flatten().tolist() == pytest.approx(
+        [k + share / 2 * ((k + 4) % 8 - k) for k, share in enumerate(np.linspace(0, 1, 8))]
+    )
     parts = [blend(image[rank::2], truth[rank::2], chances[rank::2], settings)[1] for rank in (0, 1)]
     assert torch.equal(torch.stack(parts, 1).flatten(0, 1), classes)
     assert blend(image, truth, chances, ImageAugmentation())[0] is image
@@ -162,14 +189,20 @@ def test_flips_shifts_and_turns_do_what_they_say():
     warp = ImageAugmentation(flip=0, warp=1, shift=0.125, rotation=90, scaling=0.5)
     assert torch.allclose(augment(image, chances(**still), warp), image, atol=1e-3)
     assert torch.allclose(augment(image, chances(**still | {"right": 1.0}), warp), image.roll(-8, -1), atol=1e-3)
-    assert torch.allclose(augment(image, chances(**still | {"rotation": 1.0}), warp), torch.rot90(image, 1, (-2, -1)), atol=1e-2)
+    assert torch.allclose(
+        augment(image, chances(**still | {"rotation": 1.0}), warp), torch.rot90(image, 1, (-2, -1)), atol=1e-2
+    )
     area = (augment(image, chances(**still | {"scaling": 1.0}), warp) / 100).sum((1, 2, 3))
     assert area.tolist() == pytest.approx([280 * 1.5**2] * 6, rel=0.05)
 
 
 def test_intensities_stay_in_their_range_and_black_stays_black():
     image = picture()
-    bright = augment(image, chances(contrast=1.0, brightness=1.0), ImageAugmentation(flip=0, intensity=1, contrast=0.5, brightness=0.9))
+    bright = augment(
+        image,
+        chances(contrast=1.0, brightness=1.0),
+        ImageAugmentation(flip=0, intensity=1, contrast=0.5, brightness=0.9),
+    )
     assert bright.max() <= 255
     assert (bright[image == 0] == 0).all()
     assert (bright[image > 0] > 100).all()

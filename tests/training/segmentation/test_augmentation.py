@@ -40,7 +40,10 @@ def test_flip_mirrors_left_and_right_in_image_and_labels(batch):
 def test_quarter_turn_is_exact_and_labels_move_with_the_image():
     image = torch.arange(33 * 33.0).reshape(1, 1, 33, 33) + 1
     labels = (image[:, 0] % 4).to(torch.uint8)
-    quarter = {name: torch.ones_like(value) for name, value in draw_chances(1, 1, 0).items()} | {"warp": torch.tensor([-1.0]), "scaling": torch.zeros(1)}
+    quarter = {name: torch.ones_like(value) for name, value in draw_chances(1, 1, 0).items()} | {
+        "warp": torch.tensor([-1.0]),
+        "scaling": torch.zeros(1),
+    }
     turned, labels = augment(image, labels, quarter, NONE.model_copy(update={"warp": 1.0, "rotation": 90.0}))
     assert torch.allclose(turned, image.rot90(-1, (-2, -1)), atol=1e-2)
     assert torch.equal(labels, (turned[:, 0].round() % 4).to(torch.uint8))
@@ -49,7 +52,10 @@ def test_quarter_turn_is_exact_and_labels_move_with_the_image():
 def test_scaling_keeps_the_middle_and_changes_the_size(batch):
     labels = torch.zeros(1, 65, 65, dtype=torch.uint8)
     labels[:, 22:43, 22:43] = 2
-    fixed = {name: torch.zeros_like(value) for name, value in draw_chances(1, 1, 0).items()} | {"warp": torch.tensor([-1.0]), "scaling": torch.ones(1)}
+    fixed = {name: torch.zeros_like(value) for name, value in draw_chances(1, 1, 0).items()} | {
+        "warp": torch.tensor([-1.0]),
+        "scaling": torch.ones(1),
+    }
     _, larger = augment(labels[:, None].float(), labels, fixed, NONE.model_copy(update={"warp": 1.0, "scaling": 0.2}))
     assert (larger == 2).sum().sqrt().item() == pytest.approx(21 * 1.2, abs=1)
     assert torch.equal(larger, larger.flip(-1))

@@ -18,7 +18,9 @@ def test_loss_by_hand():
 def test_dice_is_monais():
     logits, truth = torch.randn(3, 3, 8, 8), (torch.rand(3, 3, 8, 8) < 0.3).float()
     truth[:, 1] = 0
-    assert OverlapEntropy(1.0)(logits, truth).item() == pytest.approx(DiceLoss(sigmoid=True, batch=True)(logits, truth).item(), rel=1e-5)
+    assert OverlapEntropy(1.0)(logits, truth).item() == pytest.approx(
+        DiceLoss(sigmoid=True, batch=True)(logits, truth).item(), rel=1e-5
+    )
 
 
 def test_loss_of_summed_sums_is_the_loss_of_the_whole():
@@ -36,7 +38,9 @@ def test_tversky_is_monais():
 
 def test_focal_is_monais():
     logits, truth = torch.randn(3, 3, 8, 8), (torch.rand(3, 3, 8, 8) < 0.3).float()
-    assert OverlapEntropy(0.0, focal=2.0)(logits, truth).item() == pytest.approx(FocalLoss(gamma=2.0)(logits, truth).item(), rel=1e-5)
+    assert OverlapEntropy(0.0, focal=2.0)(logits, truth).item() == pytest.approx(
+        FocalLoss(gamma=2.0)(logits, truth).item(), rel=1e-5
+    )
 
 
 def test_attention_loss_by_hand():
@@ -47,19 +51,26 @@ def test_attention_loss_by_hand():
     assert attention_loss({"one": coarse}, tumour).item() == pytest.approx(expected, rel=1e-4)
     other = (np.log(2) + 1 - 2 * 0.5 / (8 + 1)) / 2
     fine = torch.zeros(1, 1, 4, 4)
-    assert attention_loss({"one": coarse, "two": fine}, tumour).item() == pytest.approx((expected + other) / 2, rel=1e-4)
+    assert attention_loss({"one": coarse, "two": fine}, tumour).item() == pytest.approx(
+        (expected + other) / 2, rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("dice_weight", [0.5, 1.0])
 def test_a_cell_that_is_tumour_in_part_is_best_found_in_part(dice_weight):
     """Cells of coarse maps, which deep supervision learns from."""
     loss, part = OverlapEntropy(dice_weight), torch.full((1, 1, 4, 4), 0.3)
-    losses = {share: loss(torch.full((1, 1, 4, 4), share).logit(), part).item() for share in (0.02, 0.1, 0.2, 0.3, 0.4, 0.6)}
+    losses = {
+        share: loss(torch.full((1, 1, 4, 4), share).logit(), part).item() for share in (0.02, 0.1, 0.2, 0.3, 0.4, 0.6)
+    }
     assert min(losses, key=losses.get) == 0.3
 
 
 def test_attention_loss_of_two_processes_is_that_of_the_whole_batch(monkeypatch):
-    maps, tumour = {"a": torch.randn(4, 1, 4, 4), "b": torch.randn(4, 1, 8, 8)}, (torch.rand(4, 1, 16, 16) < 0.02).float()
+    maps, tumour = (
+        {"a": torch.randn(4, 1, 4, 4), "b": torch.randn(4, 1, 8, 8)},
+        (torch.rand(4, 1, 16, 16) < 0.02).float(),
+    )
     tumour[2:] = 0
     shares: list[torch.Tensor] = []
     first, second = ({name: value[part] for name, value in maps.items()} for part in (slice(2), slice(2, 4)))

@@ -92,7 +92,10 @@ class Pointwise(torch.nn.Module):
 
 @pytest.mark.parametrize(("window", "shown"), [((16, 16), (32, 16)), ((16, 48), (32, 48)), ((64, 64), (64, 64))])
 def test_a_volume_is_segmented_within_the_window_around_its_brain(window, shown):
-    """What a network that looks at single pixels finds doesn't depend on the window; the image is twice as tall as wide, and padded."""
+    """What a network that looks at single pixels finds doesn't depend on the window.
+
+    The image is twice as tall as wide, and padded.
+    """
     image = np.zeros((4, 128, 64, 3), np.float32)
     image[:, 70:120, 20:44] = np.random.default_rng(0).normal(300, 40, (4, 50, 24, 3))
     network = Pointwise()

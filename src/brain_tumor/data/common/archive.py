@@ -34,7 +34,10 @@ def expanded_size(archive: Path) -> int:
         _check(member, archive)
     total = sum(member.file_size for member in members)
     if total > LARGEST_EXPANSION * archive.stat().st_size:
-        raise ValueError(f"{archive} of {archive.stat().st_size:,} bytes would unpack to {total:,}: more than {LARGEST_EXPANSION} times its size, refused")
+        raise ValueError(
+            f"{archive} of {archive.stat().st_size:,} bytes would unpack to {total:,}: more than "
+            f"{LARGEST_EXPANSION} times its size, refused"
+        )
     return total
 
 
@@ -54,7 +57,10 @@ def unpack(archive: Path, folder: Path) -> pd.DataFrame:
     """
     total = expanded_size(archive)
     rows = []
-    with zipfile.ZipFile(archive) as content, tqdm(total=total, desc="unpacking", unit="B", unit_scale=True, disable=not shows_progress()) as bar:
+    with (
+        zipfile.ZipFile(archive) as content,
+        tqdm(total=total, desc="unpacking", unit="B", unit_scale=True, disable=not shows_progress()) as bar,
+    ):
         for member in content.infolist():
             if member.is_dir():
                 continue

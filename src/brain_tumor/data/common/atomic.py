@@ -13,9 +13,12 @@ DRAFT = ".draft"
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write a file or a folder to; on leaving it takes the place of `path`, and on an error it is removed and `path` stays as it was.
+    """A path to write a file or a folder to.
 
-    Each draft has a name of its own: two processes that write the same file don't meet, and the last one to finish stays.
+    On leaving it takes the place of `path`, and on an error it is removed and `path` stays as it was.
+
+    Each draft has a name of its own: two processes that write the same file don't meet, and the last one to finish
+    stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _clear(path)

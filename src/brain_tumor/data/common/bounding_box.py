@@ -18,7 +18,11 @@ class Box(NamedTuple):
     def around(cls, mask: Bool[np.ndarray, "h w"]) -> "Box":
         """The smallest that holds all of a mask; without rows and columns if there is nothing."""
         rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-        return cls(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1) if rows.size else cls(0, 0, 0, 0)
+        return (
+            cls(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
+            if rows.size
+            else cls(0, 0, 0, 0)
+        )
 
     @property
     def shape(self) -> tuple[int, int]:

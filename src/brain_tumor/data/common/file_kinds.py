@@ -1,4 +1,7 @@
-"""What a file is by its first bytes, and how it becomes what is needed: a library that refuses a file seldom gives either."""
+"""What a file is by its first bytes, and how it becomes what is needed.
+
+A library that refuses a file seldom gives either.
+"""
 
 import gzip
 import zlib
@@ -33,7 +36,10 @@ KINDS = {
 }
 """Name of a kind > how a sentence about the file goes on."""
 
-_ARRAY = "load it as an array and write it with nibabel: `nib.save(nib.Nifti1Image(array, affine), 'P1_t1.nii.gz')`, the affine with its true spacing"
+_ARRAY = (
+    "load it as an array and write it with nibabel: `nib.save(nib.Nifti1Image(array, affine), "
+    "'P1_t1.nii.gz')`, the affine with its true spacing"
+)
 _AGAIN = "fetch the file again"
 
 TO_NIFTI = {
@@ -58,7 +64,10 @@ TO_NIFTI = {
 
 TO_IMAGE = {
     "dicom": "export its slices as PNG",
-    NIFTI: "export single axial slices as PNG; whole volumes are segmented by `kedro run --pipelines inference_segmentation`",
+    NIFTI: (
+        "export single axial slices as PNG; whole volumes are segmented by `kedro run --pipelines "
+        "inference_segmentation`"
+    ),
     GZIP: "decompress it; NIfTI volumes are segmented by `kedro run --pipelines inference_segmentation`",
     "hdf5": "export its slices as PNG",
     "npy": "export its slices as PNG",

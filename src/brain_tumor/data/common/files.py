@@ -17,11 +17,16 @@ SYSTEM_NAMES = frozenset(
         *("@eadir", "@recycle", "#recycle", "lost+found"),  # network drives, Linux
     }
 )
-"""Files and folders that operating systems and network drives leave beside data, in lower case. Hidden ones start with a dot."""
+"""Files and folders that operating systems and network drives leave beside data, in lower case.
+
+Hidden ones start with a dot.
+"""
 
 
 def is_system_name(name: str) -> bool:
-    """Whether a file or folder of this name belongs to the operating system, an editor or a notebook server: it is no data.
+    """Whether a file or folder of this name belongs to the operating system, an editor or a notebook server.
+
+    It is no data.
 
     >>> [is_system_name(name) for name in ("._P1_t1.nii.gz", "Thumbs.db", ".ipynb_checkpoints", "P1_t1.nii.gz")]
     [True, True, True, False]
@@ -32,8 +37,8 @@ def is_system_name(name: str) -> bool:
 def list_files(folder: Path) -> list[Path]:
     """Every file below a folder, sorted; broken links are among them, to be reported by who opens them.
 
-    What belongs to the operating system is passed over (`is_system_name`). A folder that can't be listed, and a file whose name isn't UTF-8 and can't be
-    written in a table, are left out with a warning.
+    What belongs to the operating system is passed over (`is_system_name`). A folder that can't be listed, and a file
+    whose name isn't UTF-8 and can't be written in a table, are left out with a warning.
     """
     files = [parent / name for parent, _, names in _walk(folder) for name in names]
     unwritable = [file for file in files if not _is_utf8(file)]
@@ -57,8 +62,13 @@ def file_state(file: Path) -> str:
 
 
 def is_simulated(path: Path) -> bool:
-    """Whether the file or folder lies in what was simulated, or anything below it was: what is made of both counts as simulated."""
-    return any((parent / SIMULATED_MARK).is_file() for parent in path.absolute().parents) or any(SIMULATED_MARK in names for _, _, names in _walk(path))
+    """Whether the file or folder lies in what was simulated, or anything below it was.
+
+    What is made of both counts as simulated.
+    """
+    return any((parent / SIMULATED_MARK).is_file() for parent in path.absolute().parents) or any(
+        SIMULATED_MARK in names for _, _, names in _walk(path)
+    )
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:

@@ -13,7 +13,10 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 6
 SECONDS_BETWEEN = 5.0
 ROOM_FOR_UNPACKING = 3
-"""Free space asked for before the download: this many times the archive. What it really takes is checked once it is here."""
+"""Free space asked for before the download: this many times the archive.
+
+What it really takes is checked once it is here.
+"""
 
 NO_CREDENTIALS = """Kaggle needs to know who downloads {slug}:
 1. make a token on kaggle.com under Settings > API, and put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token;
@@ -21,7 +24,9 @@ NO_CREDENTIALS = """Kaggle needs to know who downloads {slug}:
 
 
 def download(slug: str, folder: Path, parameter: str) -> None:
-    """Fetch a data set and unpack it into a folder that isn't there yet; an interrupted download goes on where it stopped.
+    """Fetch a data set and unpack it into a folder that isn't there yet.
+
+    An interrupted download goes on where it stopped.
 
     Args:
         slug: `owner/name`.
@@ -58,7 +63,9 @@ def _fetch(slug: str, archive: Path, parameter: str) -> None:
     owner, name = slug.split("/")
     handle = DatasetHandle(owner, name)
     if not get_kaggle_credentials():
-        raise PermissionError(NO_CREDENTIALS.format(slug=slug, url=f"https://www.kaggle.com/datasets/{slug}", parameter=parameter))
+        raise PermissionError(
+            NO_CREDENTIALS.format(slug=slug, url=f"https://www.kaggle.com/datasets/{slug}", parameter=parameter)
+        )
     request = ApiDownloadDatasetRequest()
     request.owner_slug, request.dataset_slug = owner, name
     for attempt in range(1, ATTEMPTS + 1):
@@ -72,17 +79,36 @@ def _fetch(slug: str, archive: Path, parameter: str) -> None:
                 return
         except requests.HTTPError as error:
             if error.response is None or (error.response.status_code != 429 and error.response.status_code < 500):
-                raise ConnectionError(f"Kaggle refuses {slug}: {error}; is the token valid, and are the terms of the data set accepted?") from error
+                raise ConnectionError(
+                    f"Kaggle refuses {slug}: {error}; is the token valid, and are the terms of the data set accepted?"
+                ) from error
             logger.warning("%s: the server can't answer now (attempt %d of %d): %s", slug, attempt, ATTEMPTS, error)
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError, requests.Timeout, DataCorruptionError) as error:
+        except (
+            requests.ConnectionError,
+            requests.exceptions.ChunkedEncodingError,
+            requests.Timeout,
+            DataCorruptionError,
+        ) as error:
             have = archive.stat().st_size if archive.is_file() else 0
-            logger.warning("%s: the connection broke at %s bytes (attempt %d of %d): %s", slug, f"{have:,}", attempt, ATTEMPTS, error)
+            logger.warning(
+                "%s: the connection broke at %s bytes (attempt %d of %d): %s",
+                slug,
+                f"{have:,}",
+                attempt,
+                ATTEMPTS,
+                error,
+            )
         if attempt < ATTEMPTS:
             time.sleep(SECONDS_BETWEEN)
-    raise ConnectionError(f"{slug} could not be downloaded in {ATTEMPTS} attempts; what has come is kept in {archive}, run again to go on")
+    raise ConnectionError(
+        f"{slug} could not be downloaded in {ATTEMPTS} attempts; what has come is kept in {archive}, run again to go on"
+    )
 
 
 def _require_room(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise OSError(f"{what} needs {needed:,} bytes in {folder}, {free:,} are free; make room, or choose another place in conf/full/catalog.yml")
+        raise OSError(
+            f"{what} needs {needed:,} bytes in {folder}, {free:,} are free; make room, or choose another "
+            "place in conf/full/catalog.yml"
+        )

@@ -19,14 +19,21 @@ class WorkerSettings(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         workers: processes; -1 is one for each core, or none but this one where nodes run side by side.
-        dask: address of a Dask scheduler (`tcp://host:8786`) whose workers see the same files; they do the work instead.
+        dask: address of a Dask scheduler (`tcp://host:8786`) whose workers see the same files; they do the work
+            instead.
     """
 
     workers: int = -1
     dask: str | None = None
 
 
-def for_each(work: Callable[..., T], tasks: Iterable[tuple[Any, ...]], settings: WorkerSettings, label: str, unit: str = "patient") -> Iterator[T]:
+def for_each(
+    work: Callable[..., T],
+    tasks: Iterable[tuple[Any, ...]],
+    settings: WorkerSettings,
+    label: str,
+    unit: str = "patient",
+) -> Iterator[T]:
     """Results of `work(*task)` in the order of the tasks, as they are ready, with a progress bar in a terminal.
 
     A few tasks are under way at any time, so memory doesn't grow with their number as long as results are consumed.
@@ -39,7 +46,9 @@ def for_each(work: Callable[..., T], tasks: Iterable[tuple[Any, ...]], settings:
         try:
             yield from tqdm(done, total=len(tasks), desc=label, unit=unit, disable=not shows_progress())
         finally:
-            if not alone and is_beside_others():  # at its end such a process waits for its own, which idle workers are for five minutes
+            if (
+                not alone and is_beside_others()
+            ):  # at its end such a process waits for its own, which idle workers are for five minutes
                 get_reusable_executor().shutdown()
 
 

@@ -3,7 +3,8 @@
 from pydantic import BaseModel
 
 ATLAS = (
-    "Fonov et al. 2011, Unbiased average age-appropriate atlases for pediatric studies, NeuroImage 54:313-327, 10.1016/j.neuroimage.2010.07.033: ICBM152, "
+    "Fonov et al. 2011, Unbiased average age-appropriate atlases for pediatric studies, NeuroImage "
+    "54:313-327, 10.1016/j.neuroimage.2010.07.033: ICBM152, "
     "as shipped with nilearn"
 )
 
@@ -29,11 +30,14 @@ class Origin(BaseModel, frozen=True, extra="forbid"):
 PHANTOMS = Origin(
     data_set="simulated",
     text=(
-        "Made by this project, nobody was scanned: phantoms from the tissue maps of the ICBM152 atlas, with tumours grown in them at random, written in the "
+        "Made by this project, nobody was scanned: phantoms from the tissue maps of the ICBM152 atlas, "
+        "with tumours grown in them at random, written in the "
         "layout of the published set so that every step runs as on real data."
     ),
     terms="Free to use: made anew by every run from a seed.",
-    problems=("Phantoms are far simpler than patients: scores on them say that the pipeline works, nothing about people.",),
+    problems=(
+        "Phantoms are far simpler than patients: scores on them say that the pipeline works, nothing about people.",
+    ),
     sources=(ATLAS,),
 )
 

@@ -48,7 +48,9 @@ class Store:
         """The columns that hold one value a row, as a table."""
         with h5py.File(self.path) as file:
             columns = {name: data for name, data in file.items() if data.ndim == 1}
-            return pd.DataFrame({n: d.asstr()[()] if h5py.check_string_dtype(d.dtype) else d[()] for n, d in columns.items()})
+            return pd.DataFrame(
+                {n: d.asstr()[()] if h5py.check_string_dtype(d.dtype) else d[()] for n, d in columns.items()}
+            )
 
     def read_columns(self, *names: str) -> tuple[np.ndarray, ...]:
         """Columns of numbers, whole."""
@@ -74,7 +76,10 @@ def require_made_from(made: Store, source: Store) -> None:
         ValueError: if it was made from other rows than are there now.
     """
     if made.description.get("made_from") != source.description["fingerprint"]:
-        raise ValueError(f"{made.path} was not made from the rows that {source.path} holds now; run what makes it again, with the same source and settings")
+        raise ValueError(
+            f"{made.path} was not made from the rows that {source.path} holds now; run what makes it "
+            "again, with the same source and settings"
+        )
 
 
 def _take(data: h5py.Dataset, rows: np.ndarray, window: Box | None) -> np.ndarray:
@@ -107,9 +112,14 @@ def write_store(path: Path, content: StoreContent) -> int:
 def _create(file: h5py.File, name: str, array: np.ndarray) -> h5py.Dataset:
     shape = array.shape[1:]
     dtype = h5py.string_dtype() if array.dtype == object else array.dtype
-    # One row a chunk. LZ4 reads rows nearly as fast as no compression, in a third of the space: docs/segmentation_data.md has the table.
-    compression: Mapping[str, Any] = hdf5plugin.Blosc(cname="lz4", clevel=3, shuffle=hdf5plugin.Blosc.NOSHUFFLE) if shape else {}
-    return file.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(1 if shape else 1024, *shape), **compression)
+    # One row a chunk. LZ4 reads rows nearly as fast as no compression, in a third of the space:
+    # docs/segmentation_data.md has the table.
+    compression: Mapping[str, Any] = (
+        hdf5plugin.Blosc(cname="lz4", clevel=3, shuffle=hdf5plugin.Blosc.NOSHUFFLE) if shape else {}
+    )
+    return file.create_dataset(
+        name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(1 if shape else 1024, *shape), **compression
+    )
 
 
 def fingerprint(*parts: Any) -> str:

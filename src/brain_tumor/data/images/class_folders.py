@@ -38,7 +38,10 @@ COLOURED = 20
 """Levels of 255 between the channels of a pixel from which it has colour: JPEG gives grey pixels up to 19."""
 
 MOST_COLOURED = 0.1
-"""Fraction of coloured pixels that an MRI slice may have: 0.05 at most in 7,023 published ones, of arrows and labels drawn into them."""
+"""Fraction of coloured pixels that an MRI slice may have.
+
+0.05 at most in 7,023 published ones, of arrows and labels drawn into them.
+"""
 
 SOME_COLOURED = 0.01
 """Fraction from which colour is noted."""
@@ -85,7 +88,9 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as it was read. `mode` and `format` are Pillow's words for what the file really holds; of `frames` it is the first.
+    """An image as it was read. `mode` and `format` are Pillow's words for what the file really holds.
+
+    Of `frames` it is the first.
 
     Attributes:
         coloured: fraction of its pixels that have colour.
@@ -99,7 +104,9 @@ class Picture:
 
 
 def find_images(source: Path, data_set: ImageSet) -> list[ImageFile]:
-    """All files in class folders, training first, in the order of their names; those in folders of unknown classes have a problem.
+    """All files in class folders, training first, in the order of their names.
+
+    Those in folders of unknown classes have a problem.
 
     Raises:
         FileNotFoundError: if the source or one of its two folders isn't there.
@@ -114,7 +121,8 @@ def find_images(source: Path, data_set: ImageSet) -> list[ImageFile]:
         if absent:
             there = sorted({image.kind for image in found if image.folder == folder and image.kind})
             raise ValueError(
-                f"{source} has no image of {', '.join(sorted(absent))} in {folder}, where the folders are {', '.join(there) or 'none'}; "
+                f"{source} has no image of {', '.join(sorted(absent))} in {folder}, where the folders are "
+                f"{', '.join(there) or 'none'}; "
                 "every class needs images in both folders: "
                 f"{REMEDY}, or name its folders under `data_classification.data_set.classes`"
             )
@@ -122,8 +130,13 @@ def find_images(source: Path, data_set: ImageSet) -> list[ImageFile]:
 
 
 def _find_folders(source: Path, names: tuple[str, ...]) -> dict[str, Path]:
-    """The folders of these names that lie side by side, nearest to the top: archives often hold everything in one more folder."""
-    matches = {name: [path for path in list_folders(source) if path.name.casefold() == name.casefold()] for name in names}
+    """The folders of these names that lie side by side, nearest to the top.
+
+    Archives often hold everything in one more folder.
+    """
+    matches = {
+        name: [path for path in list_folders(source) if path.name.casefold() == name.casefold()] for name in names
+    }
     missing = [name for name, paths in matches.items() if not paths]
     if missing:
         raise FileNotFoundError(f"{source} has no folder {' and no folder '.join(missing)}; {REMEDY}")
@@ -139,7 +152,9 @@ def _find_folders(source: Path, names: tuple[str, ...]) -> dict[str, Path]:
         raise ValueError(f"{source} holds two data sets, {twice[0]} and {twice[1]}; {REMEDY}")
     unused = sorted({path.parent for paths in matches.values() for path in paths} - {nearest[0]})
     if unused:
-        logger.warning("images are taken from %s; %s, which holds folders of the same names, is not used", nearest[0], unused[0])
+        logger.warning(
+            "images are taken from %s; %s, which holds folders of the same names, is not used", nearest[0], unused[0]
+        )
     return {name: paths[0] for name, paths in chosen.items()}
 
 
@@ -154,14 +169,17 @@ def _unknown(kind: str, data_set: ImageSet) -> str:
         return f"lies in no class folder; move it into one of {', '.join(data_set.classes)}"
     close = get_close_matches(kind, data_set.classes, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""
-    return f"'{kind}' is not a class; {hint}rename the folder, or declare the class under `data_classification.data_set.classes`"
+    return (
+        f"'{kind}' is not a class; {hint}rename the folder, or declare the class under "
+        "`data_classification.data_set.classes`"
+    )
 
 
 def read_image(path: Path) -> Picture:
     """The grey levels of an image.
 
-    Colours become grey as in JPEG (0.299 R + 0.587 G + 0.114 B), transparent parts black; images of more than 8 bits are stretched from their darkest
-    to their brightest pixel. It is turned as the file says that it should be shown.
+    Colours become grey as in JPEG (0.299 R + 0.587 G + 0.114 B), transparent parts black; images of more than 8 bits
+    are stretched from their darkest to their brightest pixel. It is turned as the file says that it should be shown.
 
     Raises:
         ValueError: if it can't be read, with the remedy.
@@ -182,7 +200,9 @@ def read_image(path: Path) -> Picture:
         raise ValueError(f"it has more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from error
     except UnidentifiedImageError as error:
         what = explain(path, TO_IMAGE)
-        raise ValueError(f"not an image: it {what}" if what else "not an image in any known format; remove it or fetch it again") from error
+        raise ValueError(
+            f"not an image: it {what}" if what else "not an image in any known format; remove it or fetch it again"
+        ) from error
     except Exception as error:  # a damaged file fails in many ways
         raise ValueError(f"damaged image ({error}); fetch the file again") from error
 

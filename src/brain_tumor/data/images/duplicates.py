@@ -1,7 +1,7 @@
 """Copies among images: identical ones by their pixels, near ones by perceptual hash or thumbnail, confirmed by their fine detail.
 
-Near copies are found when they were saved again, resized, cropped, shifted, brightened, sharpened, mirrored or turned by 180 degrees. Neighbouring slices
-of one patient look alike too, but differ in the fine detail.
+Near copies are found when they were saved again, resized, cropped, shifted, brightened, sharpened, mirrored or turned
+by 180 degrees. Neighbouring slices of one patient look alike too, but differ in the fine detail.
 """
 
 from collections.abc import Sequence
@@ -34,8 +34,8 @@ class CopySettings(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         distance: bits in which the hashes of a pair may differ, of 64, to be compared further.
-        correlation: of the local contrast of a pair's thumbnails, from which it is compared further whatever its hashes say: bits of weak frequencies
-            turn over easily.
+        correlation: of the local contrast of a pair's thumbnails, from which it is compared further whatever its hashes
+            say: bits of weak frequencies turn over easily.
         similarity: of the fine detail of the aligned pair, at least; 1 for equal detail.
     """
 
@@ -45,10 +45,12 @@ class CopySettings(BaseModel, frozen=True, extra="forbid"):
 
 
 def perceptual_hash(view: UInt8[np.ndarray, "s s"]) -> np.uint64:
-    """64 bits that hardly change with size, brightness, contrast or compression: signs of the image's lowest frequencies.
+    """64 bits that hardly change with size, brightness, contrast or compression.
 
-    Source: Zauner 2010, "Implementation and benchmarking of perceptual image hash functions". Signs instead of a comparison with the median
-    make the hash of a flipped image that of the image with some bits inverted.
+    Signs of the image's lowest frequencies.
+
+    Source: Zauner 2010, "Implementation and benchmarking of perceptual image hash functions". Signs instead of a
+    comparison with the median make the hash of a flipped image that of the image with some bits inverted.
     """
     small = cv2.resize(view, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
     return np.packbits(scipy.fft.dctn(small, norm="ortho")[:FREQUENCIES, :FREQUENCIES] > 0).view(np.uint64)[0]
@@ -70,8 +72,13 @@ def _flip_masks() -> UInt64[np.ndarray, " f"]:
     return np.stack([np.packbits(mask).view(np.uint64)[0] for mask in masks])
 
 
-def find_candidates(hashes: UInt64[np.ndarray, " n"], views: UInt8[np.ndarray, "n s s"], settings: CopySettings) -> pd.DataFrame:
-    """Pairs whose hashes are near or whose thumbnails correlate: rows `first`, `second`, `flip`, `distance`, the nearest first."""
+def find_candidates(
+    hashes: UInt64[np.ndarray, " n"], views: UInt8[np.ndarray, "n s s"], settings: CopySettings
+) -> pd.DataFrame:
+    """Pairs whose hashes are near or whose thumbnails correlate.
+
+    Rows `first`, `second`, `flip`, `distance`, the nearest first.
+    """
     small = np.stack([_thumbnail(view) for view in views])
     parts = []
     for start in range(0, len(hashes), 512):
@@ -80,15 +87,25 @@ def find_candidates(hashes: UInt64[np.ndarray, " n"], views: UInt8[np.ndarray, "
             bits = np.bitwise_count(hashes[start : start + 512, None] ^ hashes[None, start:] ^ mask)
             correlation = here @ flipped(small[start:], flip).reshape(-1, THUMBNAIL**2).T
             first, second = np.nonzero((bits <= settings.distance) | (correlation >= settings.correlation))
-            found = pd.DataFrame({"first": first + start, "second": second + start, "flip": flip, "distance": bits[first, second].astype(int)})
+            found = pd.DataFrame(
+                {
+                    "first": first + start,
+                    "second": second + start,
+                    "flip": flip,
+                    "distance": bits[first, second].astype(int),
+                }
+            )
             parts.append(found[found["first"] < found["second"]])
     return pd.concat(parts).sort_values(["distance", "first", "second", "flip"], ignore_index=True)
 
 
-def find_copies(hashes: UInt64[np.ndarray, " n"], views: UInt8[np.ndarray, "n s s"], settings: CopySettings, workers: WorkerSettings) -> pd.DataFrame:
+def find_copies(
+    hashes: UInt64[np.ndarray, " n"], views: UInt8[np.ndarray, "n s s"], settings: CopySettings, workers: WorkerSettings
+) -> pd.DataFrame:
     """Pairs that were compared: rows `first`, `second`, `flip`, `distance`, `similarity`, the nearest hashes first.
 
-    Once two images are known to be copies, through whichever others, they are not compared again: published sets hold dozens of copies of one image.
+    Once two images are known to be copies, through whichever others, they are not compared again: published sets hold
+    dozens of copies of one image.
     """
     group = np.arange(len(views))
     compared = pd.DataFrame({name: np.array([], dtype) for name, dtype in COLUMNS.items()})
@@ -97,7 +114,13 @@ def find_copies(hashes: UInt64[np.ndarray, " n"], views: UInt8[np.ndarray, "n s 
         pairs = pairs[group[pairs["first"]] != group[pairs["second"]]]
         numbers = pairs[["first", "second", "flip"]].to_numpy()
         tasks = [(views, [*map(tuple, numbers[start : start + 256].tolist())]) for start in range(0, len(pairs), 256)]
-        found = for_each(compare_pairs, tasks, workers, f"comparing at distance {distance}{' and more' * (distance > settings.distance)}", unit="part")
+        found = for_each(
+            compare_pairs,
+            tasks,
+            workers,
+            f"comparing at distance {distance}{' and more' * (distance > settings.distance)}",
+            unit="part",
+        )
         pairs = pairs.assign(similarity=np.array([value for part in found for value in part], float))
         compared = pd.concat([compared, pairs], ignore_index=True)
         same = compared[compared["similarity"] >= settings.similarity]
@@ -121,8 +144,9 @@ def compare_pairs(views: UInt8[np.ndarray, "n s s"], pairs: Sequence[tuple[int, 
 def compare(first: UInt8[np.ndarray, "s s"], second: UInt8[np.ndarray, "s s"]) -> float:
     """Correlation of the fine detail after the second was laid over the first; 0 if they can't be aligned.
 
-    Aligned by an affine map that maximises the correlation of the whole (Evangelidis and Psarakis 2008), coarsely, then finely. Detail is what is a few
-    pixels wide, divided by its own local strength, so neither brightness nor sharpening counts.
+    Aligned by an affine map that maximises the correlation of the whole (Evangelidis and Psarakis 2008), coarsely, then
+    finely. Detail is what is a few pixels wide, divided by its own local strength, so neither brightness nor sharpening
+    counts.
     """
     try:
         matrix = _align(first.astype(np.float32), second.astype(np.float32))
@@ -137,7 +161,10 @@ def compare(first: UInt8[np.ndarray, "s s"], second: UInt8[np.ndarray, "s s"]) -
 
 
 LEAST_CORRELATION = 0.9
-"""Of the whole images when they are coarsely aligned; copies have more, whatever was done to them, and comparing further takes time."""
+"""Of the whole images when they are coarsely aligned.
+
+Copies have more, whatever was done to them, and comparing further takes time.
+"""
 
 
 def _align(first: Float32[np.ndarray, "s s"], second: Float32[np.ndarray, "s s"]) -> Float32[np.ndarray, "2 3"] | None:
@@ -146,7 +173,9 @@ def _align(first: Float32[np.ndarray, "s s"], second: Float32[np.ndarray, "s s"]
     correlation, matrix = cv2.findTransformECC(half, other, matrix, cv2.MOTION_AFFINE, _steps(10), _whole(half), 3)
     if correlation < LEAST_CORRELATION:
         return None
-    matrix[:, 2] = 2 * matrix[:, 2] + 0.5 * (matrix[:, :2].sum(1) - 1)  # pixel centres of the large image lie between those of the half
+    matrix[:, 2] = 2 * matrix[:, 2] + 0.5 * (
+        matrix[:, :2].sum(1) - 1
+    )  # pixel centres of the large image lie between those of the half
     return cv2.findTransformECC(first, second, matrix, cv2.MOTION_AFFINE, _steps(3), _whole(first), 3)[1]
 
 
@@ -168,7 +197,9 @@ def _detail(image: Float32[np.ndarray, "s s"]) -> Float32[np.ndarray, "s s"]:
     return band / (np.sqrt(cv2.GaussianBlur(band * band, (0, 0), 4)) + 2)
 
 
-def _correlation(first: Float32[np.ndarray, "s s"], second: Float32[np.ndarray, "s s"], where: Bool[np.ndarray, "s s"]) -> float:
+def _correlation(
+    first: Float32[np.ndarray, "s s"], second: Float32[np.ndarray, "s s"], where: Bool[np.ndarray, "s s"]
+) -> float:
     a, b = first[where], second[where]
     if a.size < 100:
         return 0.0

@@ -14,7 +14,10 @@ from brain_tumor.data.images.class_folders import MOST_COLOURED, SOME_COLOURED, 
 from brain_tumor.data.images.duplicates import VIEW, perceptual_hash
 
 INSPECTION = 4
-"""Raised when the same files would be described in another way: what is remembered of older inspections is then not used."""
+"""Raised when the same files would be described in another way.
+
+What is remembered of older inspections is then not used.
+"""
 
 USUAL_SUFFIXES = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "TIFF": (".tif", ".tiff")}
 
@@ -26,7 +29,15 @@ def inspect_images(images: Sequence[ImageFile], source: Path) -> tuple[pd.DataFr
 
 
 def _inspect(image: ImageFile, source: Path) -> tuple[dict, UInt8[np.ndarray, "s s"]]:
-    row = {"file": str(image.path.relative_to(source)), "folder": image.folder, "class": image.kind, "width": 0, "height": 0, "mode": "", "format": ""}
+    row = {
+        "file": str(image.path.relative_to(source)),
+        "folder": image.folder,
+        "class": image.kind,
+        "width": 0,
+        "height": 0,
+        "mode": "",
+        "format": "",
+    }
     row |= {"hash": "", "perceptual_hash": "", **dict.fromkeys(Box._fields, 0), "note": "", "left_out": image.problem}
     view = np.zeros((VIEW, VIEW), np.uint8)
     if image.problem:
@@ -36,22 +47,40 @@ def _inspect(image: ImageFile, source: Path) -> tuple[dict, UInt8[np.ndarray, "s
     except ValueError as error:
         return row | {"left_out": str(error)}, view
     height, width = picture.grey.shape
-    row |= {"width": width, "height": height, "mode": picture.mode, "format": picture.format, "hash": pixel_hash(picture.grey)}
+    row |= {
+        "width": width,
+        "height": height,
+        "mode": picture.mode,
+        "format": picture.format,
+        "hash": pixel_hash(picture.grey),
+    }
     if picture.grey.min() == picture.grey.max():
         return row | {"left_out": "every pixel has the same value; remove the file or fetch it again"}, view
     if picture.coloured > MOST_COLOURED:
-        return row | {"left_out": f"{picture.coloured:.0%} of its pixels have colour: no MRI slice; remove it, or export the slice in grey"}, view
+        return row | {
+            "left_out": (
+                f"{picture.coloured:.0%} of its pixels have colour: no MRI slice; remove it, or export the "
+                "slice in grey"
+            )
+        }, view
     box = find_box(picture.grey)
     view = cut(picture.grey, box, VIEW)
     whole = Box(0, height, 0, width)
-    row |= {"perceptual_hash": f"{perceptual_hash(view):016x}", **(box or whole)._asdict(), "note": _note(image.path, picture, box)}
+    row |= {
+        "perceptual_hash": f"{perceptual_hash(view):016x}",
+        **(box or whole)._asdict(),
+        "note": _note(image.path, picture, box),
+    }
     return row, view
 
 
 def cut_images(rows: pd.DataFrame, source: Path, preparation: ImagePreparation) -> UInt8[np.ndarray, "n s s"]:
     """Images of some rows of the index, in grey, without their borders, in one size."""
     boxes = [Box(*map(int, box)) for box in rows[list(Box._fields)].to_numpy()]
-    images = [cut(read_image(source / file).grey, box, preparation.image_size, preparation.fit) for file, box in zip(rows["file"], boxes, strict=True)]
+    images = [
+        cut(read_image(source / file).grey, box, preparation.image_size, preparation.fit)
+        for file, box in zip(rows["file"], boxes, strict=True)
+    ]
     return np.stack(images)
 
 

@@ -12,15 +12,19 @@ from brain_tumor.data.images.class_folders import ImageSet
 OFFICIAL, DEDUPLICATED = "official", "deduplicated"
 """Names of the policies, and of the two test sets that every network is scored on."""
 
-IN_TESTING, SECOND_COPY, CONFLICT = "a copy is in the testing folder", "a copy of another training image", "copies of it have another class"
+IN_TESTING, SECOND_COPY, CONFLICT = (
+    "a copy is in the testing folder",
+    "a copy of another training image",
+    "copies of it have another class",
+)
 
 
 class ImageSplitSettings(BaseModel, frozen=True, extra="forbid"):
     """How images are split.
 
     Attributes:
-        policy: "official" learns from the training folder as published. "deduplicated" learns from one of each group of copies, and from none that has
-            a copy in the testing folder or copies of different classes.
+        policy: "official" learns from the training folder as published. "deduplicated" learns from one of each group of
+            copies, and from none that has a copy in the testing folder or copies of different classes.
         validation: fraction of the images to learn from, drawn by group of copies within each class.
     """
 
@@ -29,11 +33,14 @@ class ImageSplitSettings(BaseModel, frozen=True, extra="forbid"):
     seed: int = 0
 
 
-def split_images(index: pd.DataFrame, duplicates: pd.DataFrame, data_set: ImageSet, settings: ImageSplitSettings) -> pd.DataFrame:
+def split_images(
+    index: pd.DataFrame, duplicates: pd.DataFrame, data_set: ImageSet, settings: ImageSplitSettings
+) -> pd.DataFrame:
     """Each image's set: rows `file`, `class`, `group`, `split`, `official_test`, `deduplicated_test`, `left_out`.
 
-    Of the images in the testing folder all are in the official test set. In the deduplicated one is one of each group of copies, unless the network
-    has learned from a copy or copies have different classes. A function of names and seed, not of the order of the rows.
+    Of the images in the testing folder all are in the official test set. In the deduplicated one is one of each group
+    of copies, unless the network has learned from a copy or copies have different classes. A function of names and
+    seed, not of the order of the rows.
 
     Args:
         index: of all images.
@@ -45,7 +52,9 @@ def split_images(index: pd.DataFrame, duplicates: pd.DataFrame, data_set: ImageS
     table = index[index["left_out"] == ""].merge(duplicates[["file", "group", "conflict"]], "left", on="file")
     table["group"] = table["group"].fillna(table["file"])
     conflict = table["conflict"].eq(True)
-    table = table.assign(conflict=conflict, area=-table["width"] * table["height"]).sort_values(["area", "file"])  # the largest of each group is kept
+    table = table.assign(conflict=conflict, area=-table["width"] * table["height"]).sort_values(
+        ["area", "file"]
+    )  # the largest of each group is kept
     testing = table["folder"] == data_set.testing
     table["official_test"] = testing
     reason = pd.Series("", table.index)
@@ -57,10 +66,14 @@ def split_images(index: pd.DataFrame, duplicates: pd.DataFrame, data_set: ImageS
     first = testing & ~table[testing].duplicated("group").reindex(table.index, fill_value=False)
     table["deduplicated_test"] = first & ~conflict & ~table["group"].isin(table.loc[learned, "group"])
     validation = _draw_groups(table[learned], settings)
-    table["split"] = np.select([testing, learned & table["group"].isin(validation), learned], [TEST, VALIDATION, TRAIN], "")
+    table["split"] = np.select(
+        [testing, learned & table["group"].isin(validation), learned], [TEST, VALIDATION, TRAIN], ""
+    )
     table["left_out"] = reason
     _require_classes(table, data_set)
-    return table[["file", "class", "group", "split", "official_test", "deduplicated_test", "left_out"]].sort_values("file", ignore_index=True)
+    return table[["file", "class", "group", "split", "official_test", "deduplicated_test", "left_out"]].sort_values(
+        "file", ignore_index=True
+    )
 
 
 def _draw_groups(learned: pd.DataFrame, settings: ImageSplitSettings) -> set[str]:
@@ -79,4 +92,7 @@ def _require_classes(table: pd.DataFrame, data_set: ImageSet) -> None:
     for split in (TRAIN, VALIDATION):
         for name in data_set.classes:
             if counts.get((split, name), 0) == 0:
-                raise ValueError(f"no image of {name} is left for the {split} set once copies are taken out; add images, or use the policy '{OFFICIAL}'")
+                raise ValueError(
+                    f"no image of {name} is left for the {split} set once copies are taken out; add "
+                    f"images, or use the policy '{OFFICIAL}'"
+                )

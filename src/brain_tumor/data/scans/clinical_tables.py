@@ -12,14 +12,21 @@ logger = logging.getLogger(__name__)
 
 FACTS = ("grade", "age", "survival_days", "resection")
 
-SURVIVAL_COLUMNS = {"Brats20ID": "patient", "Age": "age", "Survival_days": "survival_days", "Extent_of_Resection": "resection"}
+SURVIVAL_COLUMNS = {
+    "Brats20ID": "patient",
+    "Age": "age",
+    "Survival_days": "survival_days",
+    "Extent_of_Resection": "resection",
+}
 
 
 def read_clinical(source: Path) -> pd.DataFrame:
-    """What `name_mapping.csv` and `survival_info.csv`, wherever below the source, say: rows `patient` and FACTS, as text.
+    """What `name_mapping.csv` and `survival_info.csv`, wherever below the source, say.
 
-    A patient has a row for each of the names that he bears in BraTS 2017 to 2020. Where a table or a fact is missing, or a table can't be used, the text is
-    empty. Besides FACTS: `own`, the name that he goes by in the tables.
+    Rows `patient` and FACTS, as text.
+
+    A patient has a row for each of the names that he bears in BraTS 2017 to 2020. Where a table or a fact is missing,
+    or a table can't be used, the text is empty. Besides FACTS: `own`, the name that he goes by in the tables.
     """
     try:
         table = read_clinical_rows(source)
@@ -34,7 +41,8 @@ def read_clinical(source: Path) -> pd.DataFrame:
 def read_clinical_rows(source: Path) -> pd.DataFrame:
     """The same, with every row that the tables have for a patient.
 
-    Besides `patient` and FACTS: `own`, the name that the patient goes by in the tables, and `mapped` and `listed`: whether
+    Besides `patient` and FACTS: `own`, the name that the patient goes by in the tables, and `mapped` and `listed`:
+    whether
     `name_mapping.csv` and `survival_info.csv` know him.
 
     Raises:
@@ -51,17 +59,25 @@ def read_clinical_rows(source: Path) -> pd.DataFrame:
     if survival is None:
         survival = pd.DataFrame(columns=list(SURVIVAL_COLUMNS), dtype=str)
     _require(survival, set(SURVIVAL_COLUMNS), "survival_info.csv")
-    survival = survival.rename(columns=SURVIVAL_COLUMNS)[list(SURVIVAL_COLUMNS.values())].rename(columns={"patient": "own"})
+    survival = survival.rename(columns=SURVIVAL_COLUMNS)[list(SURVIVAL_COLUMNS.values())].rename(
+        columns={"patient": "own"}
+    )
     survival = survival[survival["own"] != ""]  # of rows that a spreadsheet leaves empty
     table = table.assign(mapped=True).merge(survival.assign(listed=True), "outer", on="own", sort=False)
     table["patient"] = table["patient"].fillna(table["own"])
     table[["mapped", "listed"]] = table[["mapped", "listed"]].notna()
-    return table.astype({"mapped": bool, "listed": bool}).fillna(dict.fromkeys(FACTS, "")).astype(dict.fromkeys(["patient", "own", *FACTS], str))
+    return (
+        table.astype({"mapped": bool, "listed": bool})
+        .fillna(dict.fromkeys(FACTS, ""))
+        .astype(dict.fromkeys(["patient", "own", *FACTS], str))
+    )
 
 
 def _own_name(names: pd.DataFrame) -> pd.Series:
     """Of each row the name in BraTS 2020, by which survival is listed, or else in the newest that has one."""
-    by_choice = sorted(names, key=lambda column: (column == "BraTS_2020_subject_ID", column.startswith("BraTS_"), column), reverse=True)
+    by_choice = sorted(
+        names, key=lambda column: (column == "BraTS_2020_subject_ID", column.startswith("BraTS_"), column), reverse=True
+    )
     return names[by_choice].replace("", pd.NA).bfill(axis=1).iloc[:, 0].fillna("")
 
 
@@ -69,7 +85,9 @@ def _require(table: pd.DataFrame, columns: set[str], name: str) -> None:
     missing = sorted(columns - set(table.columns))
     if missing:
         what = f"the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
-        raise ValueError(f"{name} lacks {what}; it has {', '.join(table.columns)}: name them as BraTS does, or give it another name")
+        raise ValueError(
+            f"{name} lacks {what}; it has {', '.join(table.columns)}: name them as BraTS does, or give it another name"
+        )
 
 
 def read_table(file: Path) -> pd.DataFrame:

@@ -5,7 +5,9 @@ import scipy  # its parts are imported when used
 from jaxtyping import Bool, Float, Int, UInt8
 
 
-def label_pieces(inside: Bool[np.ndarray, "a b c"], voxel_ml: float) -> tuple[Int[np.ndarray, "a b c"], Float[np.ndarray, " n"]]:
+def label_pieces(
+    inside: Bool[np.ndarray, "a b c"], voxel_ml: float
+) -> tuple[Int[np.ndarray, "a b c"], Float[np.ndarray, " n"]]:
     """The number of the piece that each voxel belongs to, 0 outside; and the millilitres of each piece, none for 0."""
     labelled, _ = scipy.ndimage.label(inside, np.ones((3, 3, 3)))
     volumes = np.bincount(labelled.ravel()) * voxel_ml
@@ -28,7 +30,9 @@ def drop_small(labels: UInt8[np.ndarray, "a b c"], voxel_ml: float, smallest_ml:
     return np.where(kept[labelled], labels, 0).astype(labels.dtype)
 
 
-def replace_little(labels: UInt8[np.ndarray, "a b c"], voxel_ml: float, tissue: int, least_ml: float, other: int) -> UInt8[np.ndarray, "a b c"]:
+def replace_little(
+    labels: UInt8[np.ndarray, "a b c"], voxel_ml: float, tissue: int, least_ml: float, other: int
+) -> UInt8[np.ndarray, "a b c"]:
     """The labels with one tissue taken for another if there is less than a volume of it in all."""
     found = labels == tissue
     return np.where(found, np.uint8(other), labels) if found.sum() * voxel_ml < least_ml else labels

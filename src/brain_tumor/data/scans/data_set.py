@@ -37,7 +37,8 @@ class Naming(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         files: a regular expression; a patient one of whose files' whole names it matches is named so.
-        labels: name of a tissue > its one value in the masks of these patients; of a tissue that isn't declared it means nothing.
+        labels: name of a tissue > its one value in the masks of these patients; of a tissue that isn't declared it
+            means nothing.
     """
 
     files: str
@@ -57,11 +58,14 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         modalities: in the order of the channels of `image` in HDF5 slices.
         mask: endings of the NIfTI files that hold masks.
-        tissues: in the order of the channels of `mask` in HDF5 slices. In a prepared store tissue number k (from 1) is label k.
+        tissues: in the order of the channels of `mask` in HDF5 slices. In a prepared store tissue number k (from 1) is
+            label k.
         slice_file: name of an HDF5 slice, with `{volume}` and `{slice}` where the numbers stand.
         slice_patient: the patient that volume belongs to, as a format of `volume`.
-        person: a pattern of patients' names whose first group is the person, where a name is one visit of several; empty: each patient is a person.
-        naming: labels that differ by how files are named; the first that matches counts. Other patients have the labels in `tissues`.
+        person: a pattern of patients' names whose first group is the person, where a name is one visit of several;
+            empty: each patient is a person.
+        naming: labels that differ by how files are named; the first that matches counts. Other patients have the labels
+            in `tissues`.
         spacing: millimetres of an HDF5 slice, (row, column, slice); NIfTI files carry their own.
     """
 
@@ -81,17 +85,28 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
         for region in self.regions:
             unknown = set(region.tissues) - set(self.tissue_names)
             if unknown:
-                raise ValueError(f"region {region.name} is made of {sorted(unknown)}, which are not tissues; tissues are {self.tissue_names}")
+                raise ValueError(
+                    f"region {region.name} is made of {sorted(unknown)}, which are not tissues; tissues "
+                    f"are {self.tissue_names}"
+                )
         names = [*self.modality_names, MASK, *self.tissue_names, *(region.name for region in self.regions)]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"{', '.join(twice)} is declared twice; modalities, tissues and regions need names of their own ('{MASK}' is taken)")
+            raise ValueError(
+                f"{', '.join(twice)} is declared twice; modalities, tissues and regions need names of "
+                f"their own ('{MASK}' is taken)"
+            )
         taken = sorted(RESERVED & {*self.tissue_names})
         if taken:
-            raise ValueError(f"{', '.join(taken)} can't be the name of a tissue: tables have a column of that name for something else; choose another")
+            raise ValueError(
+                f"{', '.join(taken)} can't be the name of a tissue: tables have a column of that name for "
+                "something else; choose another"
+            )
         labels = [label for tissue in self.tissues for label in tissue.labels]
         if len(set(labels)) < len(labels) or min(labels) < 1 or max(labels) > MOST_LABEL:
-            raise ValueError(f"labels of tissues must be different numbers from 1 to {MOST_LABEL} (0 is background), got {labels}")
+            raise ValueError(
+                f"labels of tissues must be different numbers from 1 to {MOST_LABEL} (0 is background), got {labels}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -99,7 +114,10 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
         endings = [ending.lower() for several in self.volume_endings.values() for ending in several]
         twice = sorted({ending for ending in endings if endings.count(ending) > 1})
         if twice:
-            raise ValueError(f"the endings {', '.join(twice)} are declared twice; one ending can't stand for two modalities, or for a modality and the mask")
+            raise ValueError(
+                f"the endings {', '.join(twice)} are declared twice; one ending can't stand for two "
+                "modalities, or for a modality and the mask"
+            )
         return self
 
     @model_validator(mode="after")
@@ -108,16 +126,23 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
             try:
                 re.compile(naming.files)
             except re.error as error:
-                raise ValueError(f"naming.files must be a regular expression, got '{naming.files}' ({error})") from error
+                raise ValueError(
+                    f"naming.files must be a regular expression, got '{naming.files}' ({error})"
+                ) from error
             labels = [label for tissue in self._with_labels(naming) for label in tissue.labels]
             if len(set(labels)) < len(labels) or min(labels) < 1 or max(labels) > MOST_LABEL:
-                raise ValueError(f"labels of files named {naming.files} must be different numbers from 1 to {MOST_LABEL}, got {labels}")
+                raise ValueError(
+                    f"labels of files named {naming.files} must be different numbers from 1 to "
+                    f"{MOST_LABEL}, got {labels}"
+                )
         return self
 
     @model_validator(mode="after")
     def _spacing_must_be_millimetres(self) -> "DataSet":
         if not all(FINEST_MM <= step <= COARSEST_MM for step in self.spacing):
-            raise ValueError(f"spacing must be {FINEST_MM} to {COARSEST_MM} mm in each direction, got {list(self.spacing)}")
+            raise ValueError(
+                f"spacing must be {FINEST_MM} to {COARSEST_MM} mm in each direction, got {list(self.spacing)}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -128,9 +153,13 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
         try:
             several = self.slice_patient.format(volume=1) != self.slice_patient.format(volume=2)
         except (KeyError, IndexError, ValueError) as error:
-            raise ValueError(f"slice_patient must be a format of {{volume}}, got '{self.slice_patient}' ({error})") from error
+            raise ValueError(
+                f"slice_patient must be a format of {{volume}}, got '{self.slice_patient}' ({error})"
+            ) from error
         if not several:
-            raise ValueError(f"slice_patient must hold {{volume}}, got '{self.slice_patient}': all patients would have one name")
+            raise ValueError(
+                f"slice_patient must hold {{volume}}, got '{self.slice_patient}': all patients would have one name"
+            )
         try:
             groups = re.compile(self.person).groups
         except re.error as error:
@@ -167,7 +196,10 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
         return self.tissues
 
     def _with_labels(self, naming: Naming) -> tuple[Tissue, ...]:
-        return tuple(Tissue(name=tissue.name, labels=(naming.labels[tissue.name],)) if tissue.name in naming.labels else tissue for tissue in self.tissues)
+        return tuple(
+            Tissue(name=tissue.name, labels=(naming.labels[tissue.name],)) if tissue.name in naming.labels else tissue
+            for tissue in self.tissues
+        )
 
     @property
     def volume_endings(self) -> dict[str, tuple[str, ...]]:

@@ -24,8 +24,12 @@ LAYOUTS: dict[str, ModuleType] = {"nifti": nifti_volumes, "hdf5": hdf5_slices}
 logger = logging.getLogger(__name__)
 
 
-def find_scans(folder: Path, data_set: DataSet, *, parameter: str = "segmentation_source", need_mask: bool = True) -> list[Scan]:
-    """The scans below a folder, in the order of their patients' names. One that is there twice has a problem: the other is used.
+def find_scans(
+    folder: Path, data_set: DataSet, *, parameter: str = "segmentation_source", need_mask: bool = True
+) -> list[Scan]:
+    """The scans below a folder, in the order of their patients' names. One that is there twice has a problem.
+
+    The other is used.
 
     Args:
         parameter: the run parameter that gave the folder, for messages.
@@ -63,7 +67,9 @@ def find_masks(folder: Path, data_set: DataSet) -> list[PatientFiles]:
     masks = nifti_volumes.find_masks(files, data_set)
     if not masks:
         endings = ", ".join(f"*_{ending}.nii.gz" for ending in data_set.mask)
-        raise FileNotFoundError(f"{folder} holds {_summarise(files)}, but no masks named {endings}; {_add_conversion(remedy, files)}")
+        raise FileNotFoundError(
+            f"{folder} holds {_summarise(files)}, but no masks named {endings}; {_add_conversion(remedy, files)}"
+        )
     _log_notes({found.patient: "; ".join(found.notes) for found in masks if found.notes})
     return sorted(masks, key=lambda found: (found.patient, str(found.mask)))
 
@@ -80,7 +86,10 @@ def _list_source(folder: Path, remedy: str) -> list[Path]:
 def _explain_twice(scan: Scan, first: Scan) -> str:
     if scan.layout != first.layout:
         return f"the patient is there in layout {first.layout} too, which goes before {scan.layout}"
-    return f"a patient of that name is in {first.files[0].parent} too, who goes before; if this is another one, give the files another name"
+    return (
+        f"a patient of that name is in {first.files[0].parent} too, who goes before; if this is another one, "
+        "give the files another name"
+    )
 
 
 def _log_notes(notes: dict[str, str]) -> None:
@@ -106,7 +115,11 @@ def _kinds(files: list[Path]) -> Counter[str]:
 
 def _summarise(files: list[Path]) -> str:
     """How many files there are, and of which kinds, such as `120 files (118 DICOM, 2 text)`."""
-    named = [(KINDS[kind].removeprefix("is ").removeprefix("a "), count) for kind, count in _kinds(files).most_common() if kind in KINDS]
+    named = [
+        (KINDS[kind].removeprefix("is ").removeprefix("a "), count)
+        for kind, count in _kinds(files).most_common()
+        if kind in KINDS
+    ]
     listed = ", ".join(f"{count:,} {name}" for name, count in named[:4])
     return f"{len(files):,} file{'s' * (len(files) > 1)}" + (f" ({listed})" if listed else "")
 
@@ -123,7 +136,10 @@ def _add_conversion(remedy: str, files: list[Path]) -> str:
 
 
 def read_slices(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) -> Iterator[Slice | Unreadable]:
-    """The slices of one patient (all, or those numbered), from the feet up; one that can't be used carries the reason."""
+    """The slices of one patient (all, or those numbered), from the feet up.
+
+    One that can't be used carries the reason.
+    """
     if scan.problem:
         yield Unreadable(WHOLE_PATIENT, scan.files[0], scan.problem)
     else:

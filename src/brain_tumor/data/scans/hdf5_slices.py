@@ -15,14 +15,16 @@ from brain_tumor.data.scans.scan import Scan, Slice, Unreadable, Volume
 from brain_tumor.data.scans.slice_spacing import find_step
 
 
-def find(files: list[Path], data_set: DataSet, *, need_mask: bool = True) -> list[Scan]:  # noqa: ARG001  # slices hold their own
+def find(files: list[Path], data_set: DataSet, *, need_mask: bool = True) -> list[Scan]:  # slices hold their own  # noqa: ARG001
     """The patients whose slices are among the files."""
     patients = defaultdict(list)
     for file in files:
         if data_set.slice_pattern.match(file.name):
             patient, number = _parse(file.name, data_set)
             patients[patient].append((number, file))
-    return [Scan.from_files(patient, "hdf5", [file for _, file in sorted(slices)]) for patient, slices in patients.items()]
+    return [
+        Scan.from_files(patient, "hdf5", [file for _, file in sorted(slices)]) for patient, slices in patients.items()
+    ]
 
 
 def _parse(name: str, data_set: DataSet) -> tuple[str, int]:
@@ -39,13 +41,17 @@ def read(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) 
         number = _parse(file.name, data_set)[1]
         first = seen.setdefault(number, file)
         if numbers is None and first != file:
-            yield Unreadable(number, file, f"second file for slice {number} of {scan.patient}, {first} is used; remove one of them")
+            yield Unreadable(
+                number, file, f"second file for slice {number} of {scan.patient}, {first} is used; remove one of them"
+            )
         elif first == file and (numbers is None or number in numbers):
             yield _read_slice(file, number, data_set)
 
 
 def read_image(scan: Scan, data_set: DataSet) -> Volume:
-    """The slices of a patient stacked from the feet up, whether or not they hold a mask. BraTS's space if they are 240 x 240 at 1 mm.
+    """The slices of a patient stacked from the feet up, whether or not they hold a mask.
+
+    BraTS's space if they are 240 x 240 at 1 mm.
 
     Raises:
         ValueError: if a slice can't be read, or two have one number or different sizes.
@@ -56,7 +62,11 @@ def read_image(scan: Scan, data_set: DataSet) -> Volume:
     affine = np.diag([-row_mm, -column_mm, slice_mm * (step or 1), 1.0])
     affine[1:3, 3] = column_mm * (slices.shape[2] - 1), slice_mm * numbers[0]
     gaps = step is None or len(numbers) <= np.ptp(numbers) // step
-    note = "its slices are not evenly spaced or too few for a volume: millilitres are those of the slices alone" if gaps else ""
+    note = (
+        "its slices are not evenly spaced or too few for a volume: millilitres are those of the slices alone"
+        if gaps
+        else ""
+    )
     return Volume(np.moveaxis(slices, (0, 3), (3, 0)), affine, note)
 
 
@@ -96,7 +106,10 @@ def _read_all(scan: Scan, data_set: DataSet, name: str) -> tuple[np.ndarray, np.
         check(array, data_set)
         arrays.append(array)
     if len({array.shape for array in arrays}) > 1:
-        raise ValueError(f"slices of {scan.patient} have different sizes: {sorted({array.shape[:2] for array in arrays})}; they must be of one scan")
+        raise ValueError(
+            f"slices of {scan.patient} have different sizes: "
+            f"{sorted({array.shape[:2] for array in arrays})}; they must be of one scan"
+        )
     return numbers, np.stack(arrays)
 
 
@@ -156,7 +169,10 @@ def _labels(mask: np.ndarray) -> UInt8[np.ndarray, "h w"]:
 
 
 def write_slice(file: Path, image: Num[np.ndarray, "m h w"], labels: UInt8[np.ndarray, "h w"], tissues: int) -> None:
-    """One slice the way the publisher wrote his: each modality standardised over the whole slice, background included."""
+    """One slice the way the publisher wrote his.
+
+    Each modality standardised over the whole slice, background included.
+    """
     planes = image.astype(np.float64)
     deviation = planes.std((1, 2), keepdims=True)
     planes = (planes - planes.mean((1, 2), keepdims=True)) / np.where(deviation > 0, deviation, 1)
@@ -164,5 +180,9 @@ def write_slice(file: Path, image: Num[np.ndarray, "m h w"], labels: UInt8[np.nd
     rows, columns = (max(1, side // 4) for side in labels.shape)
     with h5py.File(file, "w") as content:
         # Level 1 instead of the published 9: the same bytes once read, ten times as fast to write.
-        content.create_dataset("image", data=np.moveaxis(planes, 0, -1), chunks=(rows, columns, 1), compression="gzip", compression_opts=1)
-        content.create_dataset("mask", data=mask, chunks=(rows, columns, min(2, tissues)), compression="gzip", compression_opts=1)
+        content.create_dataset(
+            "image", data=np.moveaxis(planes, 0, -1), chunks=(rows, columns, 1), compression="gzip", compression_opts=1
+        )
+        content.create_dataset(
+            "mask", data=mask, chunks=(rows, columns, min(2, tissues)), compression="gzip", compression_opts=1
+        )

@@ -1,4 +1,7 @@
-"""Patients as NIfTI volumes: one file for each modality and one mask. `brain_tumor.data.scans.patient_files` tells which file is whose."""
+"""Patients as NIfTI volumes.
+
+One file for each modality and one mask. `brain_tumor.data.scans.patient_files` tells which file is whose.
+"""
 
 import gzip
 from collections.abc import Collection, Iterator
@@ -29,17 +32,24 @@ def find(files: list[Path], data_set: DataSet, *, need_mask: bool = True) -> lis
     """The patients whose volumes are among the files; one that lacks a volume carries the problem.
 
     Args:
-        need_mask: a patient without a mask, or with a conflict of masks, has a problem; else such a mask is only not used.
+        need_mask: a patient without a mask, or with a conflict of masks, has a problem; else such a mask is only not
+            used.
     """
     patients = group_files(files, data_set)
-    return [_scan(found, data_set, need_mask=need_mask) for found in patients if need_mask or set(found.volumes) != {MASK}]
+    return [
+        _scan(found, data_set, need_mask=need_mask) for found in patients if need_mask or set(found.volumes) != {MASK}
+    ]
 
 
 def _scan(found: PatientFiles, data_set: DataSet, *, need_mask: bool) -> Scan:
     needed = [kind for kind in data_set.volume_endings if need_mask or kind != MASK]
     problems = [found.conflicts.get(kind, "") if kind in found.volumes else _missing(kind, data_set) for kind in needed]
     mask_problem = found.conflicts.get(MASK, "")
-    kinds = [kind for kind in data_set.volume_endings if kind in found.volumes and (kind != MASK or need_mask or not mask_problem)]
+    kinds = [
+        kind
+        for kind in data_set.volume_endings
+        if kind in found.volumes and (kind != MASK or need_mask or not mask_problem)
+    ]
     return Scan.from_files(
         found.patient,
         "nifti",
@@ -61,7 +71,9 @@ def find_masks(files: list[Path], data_set: DataSet) -> list[PatientFiles]:
     return [found for found in group_files(files, data_set) if found.mask]
 
 
-def read_mask(file: Path, data_set: DataSet, names: Collection[str] = ()) -> tuple[UInt8[np.ndarray, "h w d"], Float[np.ndarray, "4 4"]]:
+def read_mask(
+    file: Path, data_set: DataSet, names: Collection[str] = ()
+) -> tuple[UInt8[np.ndarray, "h w d"], Float[np.ndarray, "4 4"]]:
     """Labels of a NIfTI mask (0 background, k for the k-th tissue declared) turned to L, P, S, and the affine to millimetres.
 
     Args:
@@ -90,7 +102,7 @@ def read(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) 
             yield Slice(number, folder, image, labels[:, :, number], (row_mm, column_mm, slice_mm))
 
 
-def read_image(scan: Scan, data_set: DataSet) -> Volume:  # noqa: ARG001  # the same for every layout
+def read_image(scan: Scan, data_set: DataSet) -> Volume:  # the same for every layout  # noqa: ARG001
     """The volumes of a patient without a mask, turned to L, P, S.
 
     Raises:
@@ -121,13 +133,22 @@ def _read_volumes(files: tuple[Path, ...]) -> tuple[list[np.ndarray], Float[np.n
         if voxels.shape != first.shape or not apart <= GEOMETRY_TOLERANCE:
             shift = f", a corner {apart:.2g} mm" if voxels.shape == first.shape else ""
             here, there = _geometry(voxels, own), _geometry(first, affine)
-            raise ValueError(f"{file.name} ({here}) lies elsewhere than {files[0].name} ({there}){shift}; register them to one grid first")
+            raise ValueError(
+                f"{file.name} ({here}) lies elsewhere than {files[0].name} ({there}){shift}; register them "
+                "to one grid first"
+            )
     return [voxels for voxels, _ in read], affine
 
 
 def lie_together(shape: tuple[int, ...], affine: np.ndarray, other: tuple[int, ...], other_affine: np.ndarray) -> bool:
-    """Whether two volumes span the same place, whatever their voxels: no outer edge lies farther from the other's than a voxel."""
-    edges = [nib.affines.apply_affine(a, [(-0.5,) * 3, np.subtract(s, 0.5)]) for s, a in ((shape, affine), (other, other_affine))]
+    """Whether two volumes span the same place, whatever their voxels.
+
+    No outer edge lies farther from the other's than a voxel.
+    """
+    edges = [
+        nib.affines.apply_affine(a, [(-0.5,) * 3, np.subtract(s, 0.5)])
+        for s, a in ((shape, affine), (other, other_affine))
+    ]
     spans = [np.sort(edge, axis=0) for edge in edges]
     voxel = np.maximum(*(nib.affines.voxel_sizes(a) for a in (affine, other_affine))).max()
     return bool((np.abs(spans[0] - spans[1]) <= max(voxel, GEOMETRY_TOLERANCE)).all())
@@ -139,7 +160,10 @@ def _corners(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
 
 
 def _geometry(voxels: np.ndarray, affine: np.ndarray) -> str:
-    size, spacing, origin = ("x".join(f"{x:g}" for x in np.round(values, 2)) for values in (voxels.shape, nib.affines.voxel_sizes(affine), affine[:3, 3]))
+    size, spacing, origin = (
+        "x".join(f"{x:g}" for x in np.round(values, 2))
+        for values in (voxels.shape, nib.affines.voxel_sizes(affine), affine[:3, 3])
+    )
     return f"{size} voxels of {spacing} mm from {origin}"
 
 
@@ -147,7 +171,8 @@ def read_volume(file: Path) -> tuple[Num[np.ndarray, "h w d"], Float[np.ndarray,
     """Voxels of a NIfTI file turned to L, P, S, and the affine from their indices to millimetres.
 
     Raises:
-        ValueError: if it can't be read, isn't one volume of numbers in three axes with a spacing that scanners have, or holds NaN or infinity.
+        ValueError: if it can't be read, isn't one volume of numbers in three axes with a spacing that scanners have, or
+            holds NaN or infinity.
     """
     image = _load(file)
     try:
@@ -167,7 +192,10 @@ def _load(file: Path) -> nib.Nifti1Image:
     except Exception as error:  # nibabel, gzip and the system have errors of their own
         raise ValueError(_damaged(file, error)) from error
     if not isinstance(image, nib.Nifti1Image):
-        raise ValueError(f"{file.name} is {type(image).__name__}, not NIfTI; convert it with nibabel: `nib.save(nib.Nifti1Image.from_image(image), FILE)`")
+        raise ValueError(
+            f"{file.name} is {type(image).__name__}, not NIfTI; convert it with nibabel: "
+            "`nib.save(nib.Nifti1Image.from_image(image), FILE)`"
+        )
     if len(image.shape) > 3 and set(image.shape[3:]) == {1}:
         image = nib.funcs.squeeze_image(image)  # (240, 240, 155, 1) is a volume
     _require_volume(file, image)
@@ -182,7 +210,11 @@ def _open(file: Path) -> nib.filebasedimages.FileBasedImage:
         return nib.load(file)
     # the name is wrong about compression, the content is sound
     content = gzip.decompress(file.read_bytes()) if is_gzip else file.read_bytes()
-    kind = nib.Nifti1Image if int.from_bytes(content[:4], "little") == 348 or content[:4] == b"\x00\x00\x01\x5c" else nib.Nifti2Image
+    kind = (
+        nib.Nifti1Image
+        if int.from_bytes(content[:4], "little") == 348 or content[:4] == b"\x00\x00\x01\x5c"
+        else nib.Nifti2Image
+    )
     return kind.from_bytes(content)
 
 
@@ -193,7 +225,11 @@ def _damaged(file: Path, error: Exception) -> str:
     if isinstance(error, nib.spatialimages.HeaderDataError):
         return f"{file.name} has a header that contradicts itself ({error}); correct it, or export the file again"
     other = explain(file, TO_NIFTI)
-    return f"{file.name} {other}" if other else f"{file.name} can't be read ({error}): it is damaged or cut off; fetch it again"
+    return (
+        f"{file.name} {other}"
+        if other
+        else f"{file.name} can't be read ({error}): it is damaged or cut off; fetch it again"
+    )
 
 
 def _require_volume(file: Path, image: nib.Nifti1Image) -> None:
@@ -201,14 +237,20 @@ def _require_volume(file: Path, image: nib.Nifti1Image) -> None:
     shape, dtype = "x".join(map(str, image.shape)), image.get_data_dtype()
     if len(image.shape) != 3:
         axes = f"{len(image.shape)} axes ({shape})"
-        raise ValueError(f"{file.name} has {axes}, a volume has three; write a file for each modality, as nib.four_to_three gives them")
+        raise ValueError(
+            f"{file.name} has {axes}, a volume has three; write a file for each modality, as "
+            "nib.four_to_three gives them"
+        )
     if dtype.fields:
         raise ValueError(f"{file.name} holds colours (RGB), not intensities; take the series that it was coloured from")
     if dtype.kind == "c":
         raise ValueError(f"{file.name} holds complex numbers; write their magnitude (np.abs)")
     unit = image.header.get_xyzt_units()[0]
     if unit in ("meter", "micron"):
-        raise ValueError(f"the header of {file.name} counts in {unit}s, not in millimetres; scale its affine and set the unit with header.set_xyzt_units('mm')")
+        raise ValueError(
+            f"the header of {file.name} counts in {unit}s, not in millimetres; scale its affine and set "
+            "the unit with header.set_xyzt_units('mm')"
+        )
     affine = image.affine
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         remedy = "set sform and qform from another file of the patient"
@@ -218,7 +260,8 @@ def _require_volume(file: Path, image: nib.Nifti1Image) -> None:
     if spacing.min() < FINEST_MM or spacing.max() > COARSEST_MM or field.max() > LARGEST_FIELD_MM:
         voxel, span = (" x ".join(f"{side:.3g}" for side in sides) for sides in (spacing, field))
         raise ValueError(
-            f"{file.name} has voxels of {voxel} mm over {span} mm, which no scanner gives ({FINEST_MM} to {COARSEST_MM} mm, {LARGEST_FIELD_MM:g} mm in all); "
+            f"{file.name} has voxels of {voxel} mm over {span} mm, which no scanner gives ({FINEST_MM} to "
+            f"{COARSEST_MM} mm, {LARGEST_FIELD_MM:g} mm in all); "
             "its spacing is in another unit: scale its affine"
         )
 
@@ -229,7 +272,9 @@ def name_mask(patient: str, data_set: DataSet) -> str:
 
 
 def write_mask(file: Path, labels: UInt8[np.ndarray, "h w d"], like: Path, tissues: tuple[Tissue, ...]) -> None:
-    """Labels as a NIfTI mask on the grid of a volume, with its qform, sform, their codes and its units: every reader lays it on the scan.
+    """Labels as a NIfTI mask on the grid of a volume, with its qform, sform, their codes and its units.
+
+    Every reader lays it on the scan.
 
     Args:
         labels: as `read_slices` gives them, stacked: L, P, S.
@@ -251,7 +296,9 @@ def write_mask(file: Path, labels: UInt8[np.ndarray, "h w d"], like: Path, tissu
     nib.save(type(original)(voxels, original.affine, header), file)
 
 
-def write_new_mask(file: Path, labels: UInt8[np.ndarray, "h w d"], affine: Float[np.ndarray, "4 4"], tissues: tuple[Tissue, ...]) -> None:
+def write_new_mask(
+    file: Path, labels: UInt8[np.ndarray, "h w d"], affine: Float[np.ndarray, "4 4"], tissues: tuple[Tissue, ...]
+) -> None:
     """The same where there is no NIfTI volume of the patient: axes stay L, P, S."""
     image = nib.Nifti1Image(_values(tissues)[labels], affine)
     image.header.set_xyzt_units("mm")
@@ -280,8 +327,10 @@ def _labels(mask: np.ndarray, file: Path, tissues: tuple[Tissue, ...]) -> UInt8[
         if len(own) > 1:
             values = " and ".join(f"{value:g}" for value in own)
             raise ValueError(
-                f"{file.name} holds labels {values}, which both stand for {tissue.name}, so one of them is something else "
-                "(from BraTS 2024 on, 4 is a resection cavity); remove it from the mask, or declare it as a tissue of its own "
+                f"{file.name} holds labels {values}, which both stand for {tissue.name}, so one of them is "
+                "something else "
+                "(from BraTS 2024 on, 4 is a resection cavity); remove it from the mask, or declare it as "
+                "a tissue of its own "
                 "under `data_segmentation.data_set.tissues`"
             )
         labels[np.isin(mask, tissue.labels)] = label

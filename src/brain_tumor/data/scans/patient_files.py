@@ -1,4 +1,7 @@
-"""Which NIfTI files are whose: the one place that reads file and folder names, for segmentation, inference and survival alike."""
+"""Which NIfTI files are whose.
+
+The one place that reads file and folder names, for segmentation, inference and survival alike.
+"""
 
 import logging
 from collections import defaultdict
@@ -42,8 +45,9 @@ class PatientFiles:
 def group_files(files: Iterable[Path], data_set: DataSet) -> list[PatientFiles]:
     """The patients whose volumes are among the files, in the order of the files.
 
-    A volume is told by the ending of its name (`P1_t1ce.nii.gz`; the longest ending declared wins), by its whole name in a folder for each patient
-    (`P1/t1ce.nii.gz`), or by its folder (`t1ce/P1.nii.gz`). Parts of a patient that lie in several folders are joined if they don't overlap.
+    A volume is told by the ending of its name (`P1_t1ce.nii.gz`; the longest ending declared wins), by its whole name
+    in a folder for each patient (`P1/t1ce.nii.gz`), or by its folder (`t1ce/P1.nii.gz`). Parts of a patient that lie in
+    several folders are joined if they don't overlap.
     """
     candidates: dict[tuple[Path, str], dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for file, (kind, patient) in _parse_all(files, data_set).items():
@@ -56,7 +60,9 @@ def group_files(files: Iterable[Path], data_set: DataSet) -> list[PatientFiles]:
 def _parse_all(files: Iterable[Path], data_set: DataSet) -> dict[Path, tuple[str, str]]:
     """File > modality or mask, and patient; files that are none are left out."""
     parsed, bare = {}, {}
-    endings = dict(sorted(data_set.kind_of_ending.items(), key=lambda item: len(item[0]), reverse=True))  # the longest first
+    endings = dict(
+        sorted(data_set.kind_of_ending.items(), key=lambda item: len(item[0]), reverse=True)
+    )  # the longest first
     folders = data_set.kind_of_folder
     for file in files:
         kind, patient = _parse(file, endings, folders)
@@ -66,7 +72,11 @@ def _parse_all(files: Iterable[Path], data_set: DataSet) -> dict[Path, tuple[str
             bare[file] = kind
     names = _name_folders({_home(file, folders) for file in bare})
     # in the order of the files, which decides who of two goes first
-    return {file: parsed.get(file) or (bare[file], names[_home(file, folders)]) for file in files if file in parsed or file in bare}
+    return {
+        file: parsed.get(file) or (bare[file], names[_home(file, folders)])
+        for file in files
+        if file in parsed or file in bare
+    }
 
 
 def _parse(file: Path, endings: Mapping[str, str], folders: Mapping[str, str]) -> tuple[str, str]:
@@ -94,7 +104,9 @@ def _name_folders(folders: Iterable[Path]) -> dict[Path, str]:
     """A name for each folder: its own, or with as many of the folders above as tell all of them apart."""
     folders = list(folders)
     for depth in range(1, 1 + max((len(folder.parts) for folder in folders), default=0)):
-        names = {folder: "_".join(part for part in folder.parts[-depth:] if part != folder.anchor) for folder in folders}
+        names = {
+            folder: "_".join(part for part in folder.parts[-depth:] if part != folder.anchor) for folder in folders
+        }
         if len(set(names.values())) == len(folders):
             return names
     return {folder: folder.name for folder in folders}
@@ -121,7 +133,10 @@ def _stem(file: Path) -> str:
 
 
 def _adopt_masks(parts: dict[tuple[Path, str], PatientFiles]) -> None:
-    """A mask under another name belongs to the patient whose volumes are alone with it in a folder: so patient 355 of BraTS 2020 was published."""
+    """A mask under another name belongs to the patient whose volumes are alone with it in a folder.
+
+    So patient 355 of BraTS 2020 was published.
+    """
     alone = [key for key, found in parts.items() if set(found.volumes) == {MASK}]
     for folder, name in alone:
         others = [key for key in parts if key[0] == folder and key[1] != name]
@@ -129,11 +144,16 @@ def _adopt_masks(parts: dict[tuple[Path, str], PatientFiles]) -> None:
             adopted, owner = parts.pop((folder, name)), parts[others[0]]
             owner.volumes[MASK] = adopted.volumes[MASK]
             owner.conflicts |= adopted.conflicts
-            owner.notes.append(f"{adopted.volumes[MASK].name} is taken for the mask: it is alone with the scans in their folder")
+            owner.notes.append(
+                f"{adopted.volumes[MASK].name} is taken for the mask: it is alone with the scans in their folder"
+            )
 
 
 def _join_folders(parts: dict[tuple[Path, str], PatientFiles]) -> list[PatientFiles]:
-    """Parts of one name in several folders are one patient if no modality is there twice: masks may lie apart, or each modality in a folder."""
+    """Parts of one name in several folders are one patient if no modality is there twice.
+
+    Masks may lie apart, or each modality in a folder.
+    """
     by_patient: dict[str, list[PatientFiles]] = defaultdict(list)
     for (_, patient), found in parts.items():
         by_patient[patient].append(found)

@@ -21,7 +21,10 @@ class PreparationSettings(BaseModel, frozen=True, extra="forbid"):
 def prepare_slice(
     image: Num[np.ndarray, "m h w"], labels: UInt8[np.ndarray, "h w"], size: int
 ) -> tuple[Float16[np.ndarray, "m s s"], UInt8[np.ndarray, "s s"]]:
-    """Image and labels as the store holds them. Images are resized bilinearly (area-aware), labels by the nearest pixel."""
+    """Image and labels as the store holds them.
+
+    Images are resized bilinearly (area-aware), labels by the nearest pixel.
+    """
     image, labels = _to_square(standardise(image)), _to_square(labels)
     side = labels.shape[0]
     if side != size:
@@ -33,7 +36,9 @@ def prepare_slice(
 
 @lru_cache
 def _bilinear_weights(side: int, size: int) -> Float[np.ndarray, "t s"]:
-    """What each of `size` new pixels takes of `side` old ones: a triangle as wide as two of the larger pixels, as in Pillow.
+    """What each of `size` new pixels takes of `side` old ones.
+
+    A triangle as wide as two of the larger pixels, as in Pillow.
 
     Two products with this matrix resize all modalities at once, in half of Pillow's time.
     """
@@ -45,7 +50,10 @@ def _bilinear_weights(side: int, size: int) -> Float[np.ndarray, "t s"]:
 
 
 def find_brain(image: Num[np.ndarray, "m h w"]) -> Bool[np.ndarray, "h w"]:
-    """Where any modality differs from its background, the most frequent value on the slice's border: a brain may touch three of its sides."""
+    """Where any modality differs from its background, the most frequent value on the slice's border.
+
+    A brain may touch three of its sides.
+    """
     border = np.concatenate([image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1]], axis=1)
     background = np.array([_most_frequent(values) for values in border])
     return np.any(image != background[:, None, None], axis=0)
@@ -62,7 +70,9 @@ def _most_frequent(values: Num[np.ndarray, " n"]) -> np.generic:
 
 
 def standardise(image: Num[np.ndarray, "m h w"]) -> Float[np.ndarray, "m h w"]:
-    """Mean 0 and deviation 1 over the brain of this slice, for each modality; 0 outside the brain and where it is constant.
+    """Mean 0 and deviation 1 over the brain of this slice, for each modality.
+
+    0 outside the brain and where it is constant.
 
     The published HDF5 slices were standardised over the whole slice, background included, which no two slices
     share. Standardising over the brain undoes that: a linear map of the intensities changes nothing.

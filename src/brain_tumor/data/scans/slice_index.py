@@ -20,14 +20,20 @@ from brain_tumor.data.scans.scan import Scan, Slice, Unreadable
 logger = logging.getLogger(__name__)
 
 INSPECTION = 3
-"""Raised when the same files would be described in another way: what is remembered of older inspections is then not used."""
+"""Raised when the same files would be described in another way.
+
+What is remembered of older inspections is then not used.
+"""
 
 
 def inspect_scan(scan: Scan, data_set: DataSet, source: Path) -> pd.DataFrame:
     """Rows of the index for one patient: every slice is read once."""
     whole = "" if scan.layout == "hdf5" else _hash(*scan.files)
     check = PatientCheck(data_set.modality_names)
-    rows = [_describe(scan.patient, slice_, whole or _hash(slice_.file), data_set, source, check) for slice_ in read_slices(scan, data_set)]
+    rows = [
+        _describe(scan.patient, slice_, whole or _hash(slice_.file), data_set, source, check)
+        for slice_ in read_slices(scan, data_set)
+    ]
     table = pd.DataFrame(rows)
     problem = check.find_problem()
     if problem:
@@ -36,8 +42,15 @@ def inspect_scan(scan: Scan, data_set: DataSet, source: Path) -> pd.DataFrame:
     return table.assign(note=table["left_out"].map(lambda reason: "" if reason else "; ".join(notes)))
 
 
-def _describe(patient: str, slice_: Slice | Unreadable, file_hash: str, data_set: DataSet, source: Path, check: PatientCheck) -> dict[str, Any]:
-    row: dict[str, Any] = {"patient": patient, "slice": slice_.number, "file": str(slice_.file.relative_to(source)), "hash": file_hash}
+def _describe(
+    patient: str, slice_: Slice | Unreadable, file_hash: str, data_set: DataSet, source: Path, check: PatientCheck
+) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "patient": patient,
+        "slice": slice_.number,
+        "file": str(slice_.file.relative_to(source)),
+        "hash": file_hash,
+    }
     row |= {"voxel_mm3": 0.0, "brain_pixels": 0}
     row |= dict.fromkeys((f"{tissue}_pixels" for tissue in data_set.tissue_names), 0)
     if isinstance(slice_, Unreadable):
@@ -53,7 +66,9 @@ def _describe(patient: str, slice_: Slice | Unreadable, file_hash: str, data_set
 
 def count_missing(index: pd.DataFrame, source: Path) -> tuple[int, int]:
     """How many slices `meta_data.csv` lists, and how many of them are not in the source: copies are often partial."""
-    names = {Path(path).name for file in list_files(source) if file.name == "meta_data.csv" for path in _list_slices(file)}
+    names = {
+        Path(path).name for file in list_files(source) if file.name == "meta_data.csv" for path in _list_slices(file)
+    }
     return len(names), len(names - {Path(file).name for file in index["file"]})
 
 

@@ -1,4 +1,7 @@
-"""Whether slices make a volume, and how much of it each stands for: one rule for volumes in reports, surfaces, survival and masks."""
+"""Whether slices make a volume, and how much of it each stands for.
+
+One rule for volumes in reports, surfaces, survival and masks.
+"""
 
 import numpy as np
 from jaxtyping import Int
@@ -7,7 +10,10 @@ FEWEST_SLICES = 3
 """Fewer make no volume: every voxel would be surface, and two lie evenly however far apart."""
 
 FARTHEST_MM = 15.0
-"""Millimetres from slice to slice with which slices still make a volume: a tumour of a few centimetres would lie in two of them."""
+"""Millimetres from slice to slice with which slices still make a volume.
+
+A tumour of a few centimetres would lie in two of them.
+"""
 
 MOST_MISSING = 0.1
 """Fraction of evenly spaced slices that may be missing."""
@@ -16,7 +22,8 @@ MOST_MISSING = 0.1
 def find_step(numbers: Int[np.ndarray, " n"], slice_mm: float = 1.0) -> int | None:
     """How many slice numbers lie from one slice to the next; None if the slices make no volume.
 
-    They do if there are at least three, at equal distances of at most 15 mm, of which at most one in ten is missing. A slice stands for the space
+    They do if there are at least three, at equal distances of at most 15 mm, of which at most one in ten is missing. A
+    slice stands for the space
     up to the next: of every sixth slice of 1 mm each counts 6 mm.
 
     Args:

@@ -40,13 +40,19 @@ def find_persons(patients: pd.Series, named: pd.Series, files: pd.DataFrame) -> 
     for first, other in same:
         logger.warning("%s and %s have the same files: they are taken for one person", first, other)
     pairs = [(number[first], number[other]) for first, other in same]
-    pairs += [(rows[0], other) for rows in (np.flatnonzero(named == person) for person in named.unique()) for other in rows[1:]]
+    pairs += [
+        (rows[0], other)
+        for rows in (np.flatnonzero(named == person) for person in named.unique())
+        for other in rows[1:]
+    ]
     group = join_groups(len(patients), *np.array(pairs, np.int64).reshape(-1, 2).T)
     return named.groupby(group).transform("min")
 
 
 def split_patients(patients: pd.DataFrame, settings: SplitSettings) -> pd.DataFrame:
-    """Each patient's set and fold, as a table `patient`, `person`, `split`, `fold`; persons are drawn, with all that is there of them.
+    """Each patient's set and fold, as a table `patient`, `person`, `split`, `fold`.
+
+    Persons are drawn, with all that is there of them.
 
     Every set and every fold spans the grades and the tumour volumes evenly. A function of the patients and the
     seed, not of the order of the rows.
@@ -60,10 +66,16 @@ def split_patients(patients: pd.DataFrame, settings: SplitSettings) -> pd.DataFr
     persons = patients.groupby("person", as_index=False).agg(grade=("grade", "max"), tumour_ml=("tumour_ml", "mean"))
     count = len(persons)
     if count < 3:
-        raise ValueError(f"a split needs at least 3 patients (train, validation, test), got {count}: {persons['person'].tolist()}; add scans to the source")
+        raise ValueError(
+            f"a split needs at least 3 patients (train, validation, test), got {count}: "
+            f"{persons['person'].tolist()}; add scans to the source"
+        )
     test, validation = (max(1, round(fraction * count)) for fraction in (settings.test, settings.validation))
     if test + validation >= count:
-        raise ValueError(f"fractions test={settings.test} and validation={settings.validation} leave no patient of {count} for training")
+        raise ValueError(
+            f"fractions test={settings.test} and validation={settings.validation} leave no patient of "
+            f"{count} for training"
+        )
     rng = np.random.default_rng(settings.seed)
     ordered = persons.sort_values(["grade", "tumour_ml", "person"], ignore_index=True)
     sets = np.full(count, TRAIN, dtype=object)

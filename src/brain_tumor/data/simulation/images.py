@@ -1,4 +1,7 @@
-"""The embedded sample for classification: simulated slices as JPEG files of mixed sizes, with the frames, texts and copies that published sets have."""
+"""The embedded sample for classification.
+
+Simulated slices as JPEG files of mixed sizes, with the frames, texts and copies that published sets have.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +38,10 @@ def simulate_images(folder: Path, *, training: int, testing: int, copies: int, s
         workers: processes; -1 is one for each core.
     """
     tasks = [
-        (folder, kind, name, number, seed) for kind in CLASSES for name, count in (("Training", training), ("Testing", testing)) for number in range(count)
+        (folder, kind, name, number, seed)
+        for kind in CLASSES
+        for name, count in (("Training", training), ("Testing", testing))
+        for number in range(count)
     ]
     for name in FOLDERS:
         for kind in CLASSES:
@@ -44,7 +50,10 @@ def simulate_images(folder: Path, *, training: int, testing: int, copies: int, s
     planted = [_plant(folder, kind, number, seed) for kind in CLASSES for number in range(copies)]
     pd.DataFrame(planted, columns=["file", "copy_of", "how"]).to_csv(folder / PLANTED, index=False)
     count = len(tasks) + len(planted)
-    text = f"{count} images SIMULATED by brain-tumor-mri (seed {seed}): phantoms, no scans of people. For trying and testing the project only.\n"
+    text = (
+        f"{count} images SIMULATED by brain-tumor-mri (seed {seed}): phantoms, no scans of people. For trying "
+        "and testing the project only.\n"
+    )
     (folder / SIMULATED_MARK).write_text(text, encoding="utf-8")
 
 
@@ -74,7 +83,9 @@ def simulate_slice(kind: str, rng: np.random.Generator) -> Float[np.ndarray, "h 
         inside = (distance < 0) & (head.brain | (kind == "pituitary"))  # the pituitary lies below the brain
         labels[inside] = ET
         head.brain = head.brain | inside
-    modality = "T1ce" if rng.random() < 0.8 else rng.choice(["FLAIR", "T2"])  # as likely for each class: it must not tell them apart
+    modality = (
+        "T1ce" if rng.random() < 0.8 else rng.choice(["FLAIR", "T2"])
+    )  # as likely for each class: it must not tell them apart
     image = acquire(head, labels, distance, 55.0, rng)[0, MODALITIES.index(modality)].astype(np.float32)
     canvas = np.zeros(GRID[1:], np.float32)
     canvas[head.rows, head.columns] = image / np.percentile(image[head.brain[0]], 99.5)
@@ -89,9 +100,13 @@ def _place_of(kind: str, rng: np.random.Generator) -> tuple[np.ndarray, float]:
     if kind == "meningioma":
         angle, height = rng.uniform(0, 2 * np.pi), rng.uniform(-5, 45)
         reach = np.sqrt(1 - (height / 75) ** 2)
-        return np.array([60 * reach * np.cos(angle), 76 * reach * np.sin(angle), height], np.float32), float(rng.uniform(12, 22))
+        return np.array([60 * reach * np.cos(angle), 76 * reach * np.sin(angle), height], np.float32), float(
+            rng.uniform(12, 22)
+        )
     if kind == "pituitary":
-        return np.array([rng.normal(0, 1.5), rng.uniform(10, 20), rng.uniform(-34, -24)], np.float32), float(rng.uniform(8, 13))
+        return np.array([rng.normal(0, 1.5), rng.uniform(10, 20), rng.uniform(-34, -24)], np.float32), float(
+            rng.uniform(8, 13)
+        )
     centre, radius = draw_place(rng)
     if kind == "notumor":
         centre[2] = rng.uniform(-38, 45)
@@ -100,7 +115,9 @@ def _place_of(kind: str, rng: np.random.Generator) -> tuple[np.ndarray, float]:
 
 def _add_scalp(image: Float[np.ndarray, "h w"], rng: np.random.Generator) -> Float[np.ndarray, "h w"]:
     """Around the brain: fluid and bone, dark, then scalp, bright."""
-    outside = scipy.ndimage.distance_transform_edt(scipy.ndimage.binary_fill_holes(scipy.ndimage.binary_closing(image > 0, iterations=20)) == 0)
+    outside = scipy.ndimage.distance_transform_edt(
+        scipy.ndimage.binary_fill_holes(scipy.ndimage.binary_closing(image > 0, iterations=20)) == 0
+    )
     inner, thickness = rng.uniform(5, 8), rng.uniform(4, 7)
     ring = np.clip(np.minimum(outside - inner, inner + thickness - outside) + 0.5, 0, 1)
     noise = scipy.ndimage.gaussian_filter(rng.normal(0, 1, image.shape), 2)
@@ -110,11 +127,16 @@ def _add_scalp(image: Float[np.ndarray, "h w"], rng: np.random.Generator) -> Flo
 def _publish(image: Float[np.ndarray, "h w"], rng: np.random.Generator) -> UInt8[np.ndarray, "h2 w2"]:
     """As it would be put on the web: cropped, resized, sometimes framed or written on."""
     head, margins = Box.around(image > 0.2), rng.integers(2, 30, 4)
-    image = image[max(0, head.top - margins[0]) : head.bottom - 1 + margins[1], max(0, head.left - margins[2]) : head.right - 1 + margins[3]]
+    image = image[
+        max(0, head.top - margins[0]) : head.bottom - 1 + margins[1],
+        max(0, head.left - margins[2]) : head.right - 1 + margins[3],
+    ]
     side = int(rng.choice(SIDES))
     scale = side / max(image.shape)
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
-    grey = np.rint(255 * np.clip(rng.uniform(0.7, 1) * cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), 0, 1)).astype(np.uint8)
+    grey = np.rint(
+        255 * np.clip(rng.uniform(0.7, 1) * cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), 0, 1)
+    ).astype(np.uint8)
     happens = rng.random()
     if happens < 0.12:
         return np.pad(grey, int(rng.integers(4, 30)), constant_values=255 if happens < 0.08 else 128)
@@ -130,7 +152,9 @@ def _save(grey: UInt8[np.ndarray, "h w"], path: Path, rng: np.random.Generator) 
     if rng.random() < 0.02:
         image.convert("RGBA").save(path, format="png")  # some published files are not what their names say
     else:
-        (image.convert("RGB") if rng.random() < 0.5 else image).save(path, format="jpeg", quality=int(rng.integers(80, 96)))
+        (image.convert("RGB") if rng.random() < 0.5 else image).save(
+            path, format="jpeg", quality=int(rng.integers(80, 96))
+        )
 
 
 def _plant(folder: Path, kind: str, number: int, seed: int) -> tuple[str, str, str]:
@@ -155,7 +179,9 @@ def _resized(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _cropped(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    top, bottom, left, right = (round(side * share) for side, share in zip(np.repeat(grey.shape, 2), rng.uniform(0.01, 0.03, 4), strict=True))
+    top, bottom, left, right = (
+        round(side * share) for side, share in zip(np.repeat(grey.shape, 2), rng.uniform(0.01, 0.03, 4), strict=True)
+    )
     return np.ascontiguousarray(grey[top : grey.shape[0] - bottom, left : grey.shape[1] - right])
 
 

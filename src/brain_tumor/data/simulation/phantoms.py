@@ -8,7 +8,10 @@ import scipy  # its parts are imported when used
 from jaxtyping import Float, Int16, UInt8
 
 GRID = (155, 240, 240)
-"""The BraTS grid as (slice, row, column), 1 mm, orientation S, L, P: rows run to the patient's left, columns to the back."""
+"""The BraTS grid as (slice, row, column), 1 mm, orientation S, L, P.
+
+Rows run to the patient's left, columns to the back.
+"""
 
 MODALITIES = ("FLAIR", "T1", "T1ce", "T2")
 TISSUES = ("NCR", "ED", "ET")
@@ -58,7 +61,9 @@ def simulate_mask(slices: tuple[int, ...], rng: np.random.Generator) -> tuple[st
     return grade, age, _place_labels(labels, head)
 
 
-def _draw_tumour(slices: tuple[int, ...], rng: np.random.Generator) -> tuple[str, float, "Head", dict[str, np.ndarray], np.ndarray]:
+def _draw_tumour(
+    slices: tuple[int, ...], rng: np.random.Generator
+) -> tuple[str, float, "Head", dict[str, np.ndarray], np.ndarray]:
     grade = "HGG" if rng.random() < 0.75 else "LGG"
     age = float(np.clip(rng.normal(61 if grade == "HGG" else 45, 11), 19, 86))
     head = Head(slices, rng)
@@ -84,7 +89,9 @@ class Head:
     rows = slice(36, 204)
     columns = slice(18, 222)
 
-    def __init__(self, slices: tuple[int, ...], rng: np.random.Generator, tumour: tuple[np.ndarray, float] | None = None) -> None:
+    def __init__(
+        self, slices: tuple[int, ...], rng: np.random.Generator, tumour: tuple[np.ndarray, float] | None = None
+    ) -> None:
         z = np.asarray(slices, np.float32) - 76.0
         x = 119.5 - np.arange(self.rows.start, self.rows.stop, dtype=np.float32)
         y = 119.5 - np.arange(self.columns.start, self.columns.stop, dtype=np.float32)
@@ -111,7 +118,11 @@ class Head:
         distance = np.sqrt((away**2).sum(0))
         push = 0.22 * np.exp(-((distance / (1.6 * self.radius)) ** 2))
         place = place - away * push
-        return place + np.stack([2.0 * self.noise(30, rng) for _ in range(3)]) + rng.normal(0, 1.5, (3, 1, 1, 1)).astype(np.float32)
+        return (
+            place
+            + np.stack([2.0 * self.noise(30, rng) for _ in range(3)])
+            + rng.normal(0, 1.5, (3, 1, 1, 1)).astype(np.float32)
+        )
 
     @staticmethod
     def _place(values: np.ndarray, near: np.ndarray) -> np.ndarray:
@@ -190,10 +201,18 @@ def grow_tumour(head: Head, grade: str, rng: np.random.Generator) -> dict[str, n
     return {"NCR": core & ~enhancing, "ED": oedema, "ET": enhancing, "core_distance": core_distance}
 
 
-def acquire(head: Head, labels: np.ndarray, core_distance: np.ndarray, age: float, rng: np.random.Generator) -> np.ndarray:
-    """Raw int16 intensities (n, 4, h, w) of the window: contrast, look-alikes, blur, bias field, noise, scanner scale."""
+def acquire(
+    head: Head, labels: np.ndarray, core_distance: np.ndarray, age: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Raw int16 intensities (n, 4, h, w) of the window.
+
+    Contrast, look-alikes, blur, bias field, noise, scanner scale.
+    """
     fractions = {"CSF": head.fluid, "GM": head.grey, "WM": head.white}
-    lesion = {t: scipy.ndimage.gaussian_filter((labels == i).astype(np.float32), (0, 0.8, 0.8)) for i, t in enumerate(TISSUES, 1)}
+    lesion = {
+        t: scipy.ndimage.gaussian_filter((labels == i).astype(np.float32), (0, 0.8, 0.8))
+        for i, t in enumerate(TISSUES, 1)
+    }
     texture = {t: head.noise(6, rng) for t in TISSUES}
     fade = np.clip(1.1 - np.maximum(core_distance, 0) / 50, 0.7, 1)  # oedema thins out away from the core
     lesion["ED"] = lesion["ED"] * fade

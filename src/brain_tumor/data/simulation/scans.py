@@ -29,7 +29,12 @@ def simulate_data_set(folder: Path, *, patients: int, slices: range, seed: int, 
     tasks = [(content, volume, tuple(slices), seed) for volume in range(1, patients + 1)]
     facts = list(for_each(_write_patient, tasks, WorkerSettings(workers=workers), "simulating"))
     meta = [
-        {"slice_path": f"/content/data/volume_{fact['volume']}_slice_{number}.h5", "target": target, "volume": fact["volume"], "slice": number}
+        {
+            "slice_path": f"/content/data/volume_{fact['volume']}_slice_{number}.h5",
+            "target": target,
+            "volume": fact["volume"],
+            "slice": number,
+        }
         for fact in facts
         for number, target in zip(slices, fact["targets"], strict=True)
     ]
@@ -65,7 +70,10 @@ def _name(volume: int) -> str:
 
 
 def _mark_simulated(folder: Path, patients: int, seed: int) -> None:
-    text = f"{patients} patients SIMULATED by brain-tumor-mri (seed {seed}): phantoms, no scans of people. For trying and testing the project only.\n"
+    text = (
+        f"{patients} patients SIMULATED by brain-tumor-mri (seed {seed}): phantoms, no scans of people. For "
+        "trying and testing the project only.\n"
+    )
     (folder / SIMULATED_MARK).write_text(text, encoding="utf-8")
 
 
@@ -77,11 +85,16 @@ def _write_patient(content: Path, volume: int, slices: tuple[int, ...], seed: in
         write_slice(content / f"volume_{volume}_slice_{number}.h5", image, labels, len(TISSUES))
         targets.append(int(labels.any()))
     thickness = np.diff(slices).mean() if len(slices) > 1 else 1.0
-    return {"volume": volume, "targets": targets} | _clinical_facts(phantom.grade, phantom.age, phantom.labels, thickness, rng)
+    return {"volume": volume, "targets": targets} | _clinical_facts(
+        phantom.grade, phantom.age, phantom.labels, thickness, rng
+    )
 
 
 def _clinical_facts(grade: str, age: float, labels: np.ndarray, thickness: float, rng: np.random.Generator) -> dict:
-    """Age, resection, and a survival that shortens with age and twice as much with the volume of the core; some are alive, some ages not known."""
+    """Age, resection, and a survival that shortens with age and twice as much with the volume of the core.
+
+    Some are alive, some ages not known.
+    """
     core_ml = float(((labels == 1) | (labels == 3)).sum() * thickness / 1000)
     days = 500 * np.exp(-0.025 * (age - 60) - 0.8 * np.log((core_ml + 1) / 20) + rng.normal(0, 0.5))
     resection = rng.choice(["GTR", "NA", "STR"], p=[0.5, 0.45, 0.05])

@@ -13,14 +13,21 @@ GTR = "GTR"
 """Gross total resection: the tumour was removed as far as could be seen."""
 
 GROUPS = {"age": ["age"], "resection": ["gtr"], "grade": ["hgg"]} | {
-    group: [feature.name for feature in FEATURES if feature.group == group] for group in dict.fromkeys(feature.group for feature in FEATURES)
+    group: [feature.name for feature in FEATURES if feature.group == group]
+    for group in dict.fromkeys(feature.group for feature in FEATURES)
 }
 """Features of one kind > their names."""
 
 SHAPE = [feature.name for feature in FEATURES]
 """What the mask says."""
 
-FEATURE_SETS: dict[str, list[str]] = {"nothing": [], "age": ["age"], "shape": SHAPE, "age + shape": ["age", *SHAPE], "all": ["age", "gtr", "hgg", *SHAPE]}
+FEATURE_SETS: dict[str, list[str]] = {
+    "nothing": [],
+    "age": ["age"],
+    "shape": SHAPE,
+    "age + shape": ["age", *SHAPE],
+    "all": ["age", "gtr", "hgg", *SHAPE],
+}
 """What a model may look at."""
 
 OLDEST = 120
@@ -38,7 +45,11 @@ def parse_days(text: str) -> tuple[float, bool, str]:
     alive = ALIVE.fullmatch(text)
     days = _number(alive[1] if alive else text)
     if not 0 < days < np.inf:
-        return np.nan, False, f"days must be a number above 0 or 'ALIVE (N days later)', got '{text}'; correct survival_info.csv"
+        return (
+            np.nan,
+            False,
+            f"days must be a number above 0 or 'ALIVE (N days later)', got '{text}'; correct survival_info.csv",
+        )
     return days, alive is None, ""
 
 
@@ -58,9 +69,12 @@ def _number(text: str) -> float:
 
 
 def join_patients(features: pd.DataFrame, rows: pd.DataFrame, data_set: DataSet) -> pd.DataFrame:
-    """A row for each patient who has a mask or a survival: facts, features, and `left_out` with the reason or `note` with a caution.
+    """A row for each patient who has a mask or a survival.
 
-    Of several visits of a person, or several names, the first that can be used is: one whose survival is listed, if there is.
+    Facts, features, and `left_out` with the reason or `note` with a caution.
+
+    Of several visits of a person, or several names, the first that can be used is: one whose survival is listed, if
+    there is.
 
     Args:
         features: as `brain_tumor.data.survival.tumour_masks` measures them.
@@ -74,9 +88,14 @@ def join_patients(features: pd.DataFrame, rows: pd.DataFrame, data_set: DataSet)
     persons = owns.map(data_set.find_person)
     listed = owns.map(lambda own: own in known and bool(known[own]["listed"].any())).astype(bool)
     usable = persons[measured["left_out"] == ""]
-    first = {person: patient for patient, person in pd.concat([usable[listed], usable[~listed]]).drop_duplicates().items()}
+    first = {
+        person: patient for patient, person in pd.concat([usable[listed], usable[~listed]]).drop_duplicates().items()
+    }
     unmeasured = sorted(own for own, found in known.items() if found["listed"].any() and own not in set(owns))
-    entries = [_facts(patient, known.get(own), _say_same(patient, first.get(persons[patient], patient))) for patient, own in owns.items()]
+    entries = [
+        _facts(patient, known.get(own), _say_same(patient, first.get(persons[patient], patient)))
+        for patient, own in owns.items()
+    ]
     entries += [_facts(own, known[own], "no mask of this patient") for own in unmeasured]
     table = pd.DataFrame(entries).merge(features.rename(columns={"left_out": "problem"}), "left", on="patient")
     problem = table.pop("problem").fillna("")
@@ -100,12 +119,22 @@ def _facts(patient: str, found: pd.DataFrame | None, problem: str) -> dict[str, 
         wrong = f"{len(found)} rows that differ in the tables; keep the true one"
     elif not found["mapped"].any():
         note = "; ".join(part for part in (note, "not in name_mapping.csv: grade not known") if part)
-    facts = {"patient": patient, "grade": row["grade"], "age": age, "resection": row["resection"], "days": days, "observed": observed}
+    facts = {
+        "patient": patient,
+        "grade": row["grade"],
+        "age": age,
+        "resection": row["resection"],
+        "days": days,
+        "observed": observed,
+    }
     return facts | {"left_out": problem or wrong, "note": note}
 
 
 def design(patients: pd.DataFrame) -> pd.DataFrame:
-    """What models look at, a row for each patient: age, resection and grade as numbers, features; volumes and surfaces as log(1 + x)."""
+    """What models look at, a row for each patient: age, resection and grade as numbers, features.
+
+    Volumes and surfaces as log(1 + x).
+    """
     table = patients[["age", *SHAPE]].astype(float)
     skewed = [feature.name for feature in FEATURES if feature.unit in ("ml", "cm²")]
     table[skewed] = np.log1p(table[skewed])

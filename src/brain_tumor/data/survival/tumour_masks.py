@@ -20,11 +20,17 @@ logger = logging.getLogger(__name__)
 
 FIELD = (240.0, 240.0, 155.0)
 CORNER = (0.0, 239.0, 0.0)
-"""Of a scan in the space of BraTS: millimetres it spans to the left, the back and the head, and where its first voxel lies."""
+"""Of a scan in the space of BraTS.
+
+Millimetres it spans to the left, the back and the head, and where its first voxel lies.
+"""
 
 BRATS_CENTRE = (-118.5, 104.0, 76.0)
-"""The brain's centre there, in millimetres. BraTS lays every patient over one atlas (SRI24, Rohlfing et al. 2010). x is the mean of the mirror axis
-of 104 real slices (deviation 1.0 mm between slices), y and z are those of the brains of three real volumes, which differ by up to 1.3 mm."""
+"""The brain's centre there, in millimetres.
+
+BraTS lays every patient over one atlas (SRI24, Rohlfing et al. 2010). x is the mean of the mirror axis
+of 104 real slices (deviation 1.0 mm between slices), y and z are those of the brains of three real volumes, which
+differ by up to 1.3 mm."""
 
 TOLERANCE = 2.0
 """Millimetres by which a resampled mask's field may differ; where voxels are longer, one voxel."""
@@ -63,8 +69,14 @@ class Mask:
 
 
 def measure_file(found: PatientFiles, data_set: DataSet, source: Path) -> pd.DataFrame:
-    """One row of the table of features, measured from a NIfTI mask; one that can't be measured carries the reason in `left_out`."""
-    mask, scan = found.volumes[MASK], next((found.volumes[name] for name in data_set.modality_names if name in found.volumes), None)
+    """One row of the table of features, measured from a NIfTI mask.
+
+    One that can't be measured carries the reason in `left_out`.
+    """
+    mask, scan = (
+        found.volumes[MASK],
+        next((found.volumes[name] for name in data_set.modality_names if name in found.volumes), None),
+    )
     patient, file = found.patient, str(mask.relative_to(source))
     if MASK in found.conflicts:
         return _left_out(patient, file, found.conflicts[MASK])
@@ -79,17 +91,24 @@ def measure_file(found: PatientFiles, data_set: DataSet, source: Path) -> pd.Dat
     return _left_out(patient, file, problem) if problem else row
 
 
-def _explain_size(labels: UInt8[np.ndarray, "h w d"], affine: np.ndarray, brain: tuple[np.ndarray, np.ndarray] | None) -> str:
+def _explain_size(
+    labels: UInt8[np.ndarray, "h w d"], affine: np.ndarray, brain: tuple[np.ndarray, np.ndarray] | None
+) -> str:
     """Why a mask is too large to be a tumour; empty if it isn't."""
     tumour_ml = np.count_nonzero(labels) * np.prod(voxel_sizes(affine)) / 1000
     if brain:
         return explain_size(tumour_ml, np.count_nonzero(brain[0]) * np.prod(voxel_sizes(brain[1])) / 1000)
     if tumour_ml > MOST_TUMOUR_ML:
-        return f"the mask has {tumour_ml:,.0f} ml, as much as a brain: a brain mask, or a label that means something else; check it on the scan"
+        return (
+            f"the mask has {tumour_ml:,.0f} ml, as much as a brain: a brain mask, or a label that means "
+            "something else; check it on the scan"
+        )
     return ""
 
 
-def measure_slices(patient: str, labels: UInt8[np.ndarray, "n h w"], rows: pd.DataFrame, centre: np.ndarray | None, data_set: DataSet) -> pd.DataFrame:
+def measure_slices(
+    patient: str, labels: UInt8[np.ndarray, "n h w"], rows: pd.DataFrame, centre: np.ndarray | None, data_set: DataSet
+) -> pd.DataFrame:
     """The same, measured from the slices of a prepared store.
 
     Args:
@@ -99,14 +118,24 @@ def measure_slices(patient: str, labels: UInt8[np.ndarray, "n h w"], rows: pd.Da
     """
     try:
         affine = affine_of_slices(rows)
-        row = _row(patient, "", np.moveaxis(labels[np.argsort(rows["slice"].to_numpy())], 0, -1), affine, centre, IMAGE, data_set)
+        row = _row(
+            patient,
+            "",
+            np.moveaxis(labels[np.argsort(rows["slice"].to_numpy())], 0, -1),
+            affine,
+            centre,
+            IMAGE,
+            data_set,
+        )
         return row if labels.any() else row.assign(left_out=EMPTY)
     except ValueError as error:
         return _left_out(patient, "", str(error))
 
 
 def affine_of_slices(rows: pd.DataFrame) -> Float[np.ndarray, "4 4"]:
-    """From (row, column, place in the stack) to millimetres; slices that were left out between those there make them thicker.
+    """From (row, column, place in the stack) to millimetres.
+
+    Slices that were left out between those there make them thicker.
 
     Raises:
         ValueError: if the slices don't make a volume.
@@ -121,7 +150,10 @@ def affine_of_slices(rows: pd.DataFrame) -> Float[np.ndarray, "4 4"]:
         raise ValueError(f"{shown} are not evenly spaced, so they make no volume; add the slices between them")
     step = find_step(numbers, slice_mm)
     if step is None:
-        raise ValueError(f"{shown} lie {slice_mm * gaps[0]:g} mm apart, more than {FARTHEST_MM:g}: they make no volume; add the slices between them")
+        raise ValueError(
+            f"{shown} lie {slice_mm * gaps[0]:g} mm apart, more than {FARTHEST_MM:g}: they make no volume; "
+            "add the slices between them"
+        )
     affine = np.diag([-row_mm, -column_mm, slice_mm * step, 1.0])
     affine[2, 3] = slice_mm * numbers[0]
     return affine
@@ -135,8 +167,13 @@ def centre_of_slices(brain: Bool[np.ndarray, "n h w"], rows: pd.DataFrame) -> Fl
         return None
 
 
-def _read_brain(shape: tuple[int, ...], affine: np.ndarray, scan: Path) -> tuple[Bool[np.ndarray, "h w d"], Float[np.ndarray, "4 4"]] | None:
-    """Where a scan beside a mask shows brain, and its affine; None if it isn't skull-stripped, lies elsewhere or can't be read."""
+def _read_brain(
+    shape: tuple[int, ...], affine: np.ndarray, scan: Path
+) -> tuple[Bool[np.ndarray, "h w d"], Float[np.ndarray, "4 4"]] | None:
+    """Where a scan beside a mask shows brain, and its affine.
+
+    None if it isn't skull-stripped, lies elsewhere or can't be read.
+    """
     try:
         voxels, scan_affine = read_volume(scan)
     except ValueError as error:
@@ -150,7 +187,9 @@ def _read_brain(shape: tuple[int, ...], affine: np.ndarray, scan: Path) -> tuple
     return (brain, scan_affine) if 0 < brain.mean() < MOST_BRAIN else None
 
 
-def _find_centre(shape: tuple[int, ...], affine: np.ndarray, brain: tuple[np.ndarray, np.ndarray] | None) -> tuple[np.ndarray | None, str]:
+def _find_centre(
+    shape: tuple[int, ...], affine: np.ndarray, brain: tuple[np.ndarray, np.ndarray] | None
+) -> tuple[np.ndarray | None, str]:
     """The centre of the scan's own brain, else that of the atlas where the mask lies in the space of BraTS."""
     if brain:
         return _centre(*brain), IMAGE
@@ -169,10 +208,23 @@ def _centre(brain: Bool[np.ndarray, "h w d"], affine: np.ndarray) -> Float[np.nd
     return apply_affine(affine, np.array(np.nonzero(brain)).mean(1)) if brain.any() else None
 
 
-def _row(patient: str, file: str, labels: np.ndarray, affine: np.ndarray, centre: np.ndarray | None, centre_from: str, data_set: DataSet) -> pd.DataFrame:
+def _row(
+    patient: str,
+    file: str,
+    labels: np.ndarray,
+    affine: np.ndarray,
+    centre: np.ndarray | None,
+    centre_from: str,
+    data_set: DataSet,
+) -> pd.DataFrame:
     features = measure_tumour(labels, affine, centre, data_set.targets)
     spacing = " x ".join(f"{step:.4g}" for step in voxel_sizes(affine))
-    return pd.DataFrame([{"patient": patient, "file": file, "spacing_mm": spacing, "centre_from": centre_from, "left_out": ""} | features])
+    return pd.DataFrame(
+        [
+            {"patient": patient, "file": file, "spacing_mm": spacing, "centre_from": centre_from, "left_out": ""}
+            | features
+        ]
+    )
 
 
 def _left_out(patient: str, file: str, reason: str) -> pd.DataFrame:

@@ -33,9 +33,17 @@ SHOWN = 4
 
 
 def train_network(
-    images: Store, splits: pd.DataFrame, checkpoints: Checkpoints, experiment: ExperimentSettings, recipe: ClassificationRecipe, engine: EngineSettings
+    images: Store,
+    splits: pd.DataFrame,
+    checkpoints: Checkpoints,
+    experiment: ExperimentSettings,
+    recipe: ClassificationRecipe,
+    engine: EngineSettings,
 ) -> tuple[TrainedNetwork, pd.DataFrame]:
-    """The trained network, with the temperature that fits validation, and the log of its training; goes on from a checkpoint of the same settings and data."""
+    """The trained network, with the temperature that fits validation, and the log of its training.
+
+    Goes on from a checkpoint of the same settings and data.
+    """
     import lightning
 
     from brain_tumor.networks import build
@@ -47,11 +55,17 @@ def train_network(
     from brain_tumor.training.fit import Job, fit
 
     about = images.description
-    sizes = {"in_channels": 1, "out_channels": len(about["classes"]), "image_size": about["image_size"]} | experiment.sizes
+    sizes = {
+        "in_channels": 1,
+        "out_channels": len(about["classes"]),
+        "image_size": about["image_size"],
+    } | experiment.sizes
     _require_match(sizes, about)
     _require_test(splits)
     recipe = experiment.adapt(recipe)
-    train, validation = (Rows(images, _rows(images, splits, splits["split"] == name), NAMES) for name in (TRAIN, VALIDATION))
+    train, validation = (
+        Rows(images, _rows(images, splits, splits["split"] == name), NAMES) for name in (TRAIN, VALIDATION)
+    )
     logger.info("%s: %d images to train on, %d to validate on", checkpoints.experiment, len(train), len(validation))
     settings = [experiment.network, sizes, recipe.model_dump(), engine.seed, what_is_computed(engine), code_state()]
     mark = fingerprint(settings, about, train.rows.tolist(), validation.rows.tolist())
@@ -60,7 +74,13 @@ def train_network(
     task = ClassificationTask(build(experiment.network, **sizes), sizes["in_channels"], counts, recipe, engine.seed)
     require_explainable(task.network)
     fitted = fit(Job(task, train, validation, MONITOR, recipe, engine, checkpoints.of(mark)))
-    description = about | {"experiment": checkpoints.experiment, "recipe": recipe.model_dump(), "seed": engine.seed, "kept": fitted.kept, "images": counts}
+    description = about | {
+        "experiment": checkpoints.experiment,
+        "recipe": recipe.model_dump(),
+        "seed": engine.seed,
+        "kept": fitted.kept,
+        "images": counts,
+    }
     description["learned_images"] = _mark_learned(splits)
     description["checkpoints"] = [mark]
     network = TrainedNetwork(experiment.network, sizes, description, (fitted.weights,))
@@ -70,7 +90,10 @@ def train_network(
 
 
 def _require_match(sizes: dict[str, Any], about: dict[str, Any]) -> None:
-    for size, value, what in (("out_channels", len(about["classes"]), "classes"), ("image_size", about["image_size"], "pixels a side")):
+    for size, value, what in (
+        ("out_channels", len(about["classes"]), "classes"),
+        ("image_size", about["image_size"], "pixels a side"),
+    ):
         if sizes[size] != value:
             raise ValueError(f"the store has {value} {what}, but {size} is {sizes[size]}; leave {size} out of sizes")
 
@@ -78,7 +101,8 @@ def _require_match(sizes: dict[str, Any], about: dict[str, Any]) -> None:
 def _require_test(splits: pd.DataFrame) -> None:
     if not splits["deduplicated_test"].any():
         raise ValueError(
-            f"a test image must be left of which no copy is learned from, got none of {splits['official_test'].sum()}; "
+            "a test image must be left of which no copy is learned from, got none of "
+            f"{splits['official_test'].sum()}; "
             f"set `data_classification.split.policy` to {DEDUPLICATED}, or add test images"
         )
 
@@ -94,7 +118,9 @@ def _mark_learned(splits: pd.DataFrame) -> str:
 
 
 def require_unseen(network: TrainedNetwork, images: Store, splits: pd.DataFrame) -> None:
-    """Refuse a network of an earlier preparation or earlier sets: copies of the images that it is tested on may be what it learned from.
+    """Refuse a network of an earlier preparation or earlier sets.
+
+    Copies of the images that it is tested on may be what it learned from.
 
     Raises:
         ValueError: naming what differs.
@@ -106,12 +132,18 @@ def require_unseen(network: TrainedNetwork, images: Store, splits: pd.DataFrame)
         if was != now:
             raise ValueError(f"{name} learned from images whose {entry} was {was}, but it is {now} now; {again}")
     if "learned_images" not in about:
-        raise ValueError(f"the file of {name} doesn't say which images it learned from, so it can't be tested here; {again}")
+        raise ValueError(
+            f"the file of {name} doesn't say which images it learned from, so it can't be tested here; {again}"
+        )
     if about["learned_images"] != _mark_learned(splits):
-        raise ValueError(f"{name} learned from other images than the sets name now, perhaps from copies of test images; {again}")
+        raise ValueError(
+            f"{name} learned from other images than the sets name now, perhaps from copies of test images; {again}"
+        )
 
 
-def predict_images(network: TrainedNetwork, images: Store, splits: pd.DataFrame, engine: EngineSettings) -> StoreContent:
+def predict_images(
+    network: TrainedNetwork, images: Store, splits: pd.DataFrame, engine: EngineSettings
+) -> StoreContent:
     """Logits of each class for the images of both test sets.
 
     Raises:
@@ -143,14 +175,25 @@ def _load_predictions(predictions: Store, splits: pd.DataFrame) -> tuple[pd.Data
     """
     rows, tested = predictions.rows, splits.loc[splits["split"] == TEST, "file"]
     if set(rows["file"]) != set(tested):
-        words = f"{predictions.path} has predictions of {len(rows)} images, which aren't the {len(tested)} test images of the sets"
+        words = (
+            f"{predictions.path} has predictions of {len(rows)} images, which aren't the {len(tested)} test "
+            "images of the sets"
+        )
         raise ValueError(f"{words}; predict again, such as with `kedro run --pipelines classification`")
-    table = rows.merge(splits[["file", "class", "group", "split", "official_test", "deduplicated_test"]], "left", on="file", validate="one_to_one")
+    table = rows.merge(
+        splits[["file", "class", "group", "split", "official_test", "deduplicated_test"]],
+        "left",
+        on="file",
+        validate="one_to_one",
+    )
     return table.astype({"label": int}), predictions.read(np.arange(len(table)), "logits")[0]
 
 
 def score_images(network: TrainedNetwork, predictions: Store, splits: pd.DataFrame) -> pd.DataFrame:
-    """Rows `test_set`, `metric`, `value`, `low`, `high`, `images`; metrics that end in `_scaled` are those at the temperature that fits validation."""
+    """Rows `test_set`, `metric`, `value`, `low`, `high`, `images`.
+
+    Metrics that end in `_scaled` are those at the temperature that fits validation.
+    """
     require_made_by(predictions, network)
     table, logits = _load_predictions(predictions, splits)
     classes = predictions.description["classes"]
@@ -161,9 +204,13 @@ def score_images(network: TrainedNetwork, predictions: Store, splits: pd.DataFra
         label, group = table.loc[chosen, "label"].to_numpy(), table.loc[chosen, "group"].to_numpy()
         scores = metrics.score(metrics.to_probability(logits[chosen]), label, group, classes)
         scaled = metrics.score(metrics.to_probability(logits[chosen], temperature), label, group, classes)
-        scaled = scaled[scaled["metric"].isin(["confidence", "calibration_error"])].assign(metric=lambda rows: rows["metric"] + "_scaled")
+        scaled = scaled[scaled["metric"].isin(["confidence", "calibration_error"])].assign(
+            metric=lambda rows: rows["metric"] + "_scaled"
+        )
         fitted = pd.DataFrame({"metric": ["temperature"], "value": [temperature]})
-        parts.append(pd.concat([scores, scaled, fitted], ignore_index=True).assign(test_set=test_set, images=int(chosen.sum())))
+        parts.append(
+            pd.concat([scores, scaled, fitted], ignore_index=True).assign(test_set=test_set, images=int(chosen.sum()))
+        )
     scores = pd.concat(parts, ignore_index=True).assign(network=network.experiment, parameters=network.parameters)
     return scores[["network", "parameters", "test_set", "metric", "value", "low", "high", "images"]]
 
@@ -171,7 +218,9 @@ def score_images(network: TrainedNetwork, predictions: Store, splits: pd.DataFra
 def explain_images(
     network: TrainedNetwork, predictions: Store, images: Store, splits: pd.DataFrame, engine: EngineSettings
 ) -> tuple[StoreContent, pd.DataFrame]:
-    """Where the network looks in test images without copies: a heat map of each, and its share inside the head, at the rim and outside.
+    """Where the network looks in test images without copies.
+
+    A heat map of each, and its share inside the head, at the rim and outside.
 
     `weight` is how many images of the test set one stands for: mistakes are looked at first.
     """
@@ -181,24 +230,43 @@ def explain_images(
     require_made_from(predictions, images)
     require_made_by(predictions, network)
     table, logits = _load_predictions(predictions, splits)
-    table = table.assign(found=logits.argmax(1), confidence=metrics.to_probability(logits).max(1))[table["deduplicated_test"]]
+    table = table.assign(found=logits.argmax(1), confidence=metrics.to_probability(logits).max(1))[
+        table["deduplicated_test"]
+    ]
     chosen, weight = choose_explained((table["found"] != table["label"]).to_numpy())
     table = table.iloc[chosen].assign(weight=weight)
     heat = find_heat(network, images, table["row"].to_numpy(), table["found"].to_numpy(), choose_device(engine))
     flat = flat_heat(network)
-    shares = [share_regions(h, image[0], flat) for h, image in zip(heat, images.read(table["row"].to_numpy(), "image")[0], strict=True)]
+    shares = [
+        share_regions(h, image[0], flat)
+        for h, image in zip(heat, images.read(table["row"].to_numpy(), "image")[0], strict=True)
+    ]
     classes = images.description["classes"]
     found = [classes[k] for k in table["found"]]
-    looks = table[["file", "class", "row", "confidence", "weight"]].assign(found=found, **pd.DataFrame(shares, index=table.index))
+    looks = table[["file", "class", "row", "confidence", "weight"]].assign(
+        found=found, **pd.DataFrame(shares, index=table.index)
+    )
     strength = heat / np.maximum(heat.max((1, 2), keepdims=True), 1e-12)
-    chunk = {"heat": np.rint(255 * strength).astype(np.uint8), "row": table["row"].to_numpy(), "file": table["file"].to_numpy(object)}
+    chunk = {
+        "heat": np.rint(255 * strength).astype(np.uint8),
+        "row": table["row"].to_numpy(),
+        "file": table["file"].to_numpy(object),
+    }
     about = images.description
-    made = {"network": network.experiment, "simulated": about["simulated"], "made_from": about["fingerprint"], "weights": network.digest}
+    made = {
+        "network": network.experiment,
+        "simulated": about["simulated"],
+        "made_from": about["fingerprint"],
+        "weights": network.digest,
+    }
     return StoreContent(made, iter([chunk])), looks.reset_index(drop=True)
 
 
 def choose_explained(wrong: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of EXPLAINED images, and how many images each stands for: mistakes first, up to three quarters while there are others; at random among each."""
+    """Places of EXPLAINED images, and how many images each stands for.
+
+    Mistakes first, up to three quarters while there are others; at random among each.
+    """
     order = np.random.default_rng(0).permutation(len(wrong))
     misses, hits = order[wrong[order]], order[~wrong[order]]
     kept = min(len(misses), max(3 * EXPLAINED // 4, EXPLAINED - len(hits)))
@@ -229,7 +297,10 @@ def draw_results(
     plain, scaled = metrics.to_probability(logits), metrics.to_probability(logits, temperature)
     table = table.assign(found=plain.argmax(1), confidence=plain.max(1))
     last = tested[DEDUPLICATED]
-    reliability = {"as trained": metrics.calibrate(plain[last], label[last]), f"temperature {temperature:.2f}": metrics.calibrate(scaled[last], label[last])}
+    reliability = {
+        "as trained": metrics.calibrate(plain[last], label[last]),
+        f"temperature {temperature:.2f}": metrics.calibrate(scaled[last], label[last]),
+    }
     pairs = {name: metrics.count_pairs(plain[chosen], label[chosen]) for name, chosen in tested.items()}
     right, wrong = _looks(table, explanations, images)
     drawn = {
@@ -238,32 +309,49 @@ def draw_results(
         "3_reliability": figures.draw_reliability(reliability, f"{title}: deduplicated test set"),
         "4_kernels": figures.draw_kernels(first_kernels(network.module()), f"{title}: kernels of the first layer"),
         "5_looks": figures.draw_looks(right, f"{title}: where it looks when it is right"),
-        "6_regions": figures.draw_regions(mean_shares(looks), REGIONS, f"{title}: where the heat lies, and that of a flat map"),
+        "6_regions": figures.draw_regions(
+            mean_shares(looks), REGIONS, f"{title}: where the heat lies, and that of a flat map"
+        ),
     }
     return drawn | ({"7_mistakes": figures.draw_looks(wrong, f"{title}: its most confident mistakes")} if wrong else {})
 
 
-def _looks(table: pd.DataFrame, explanations: Store, images: Store) -> tuple[list[figures.Looked], list[figures.Looked]]:
+def _looks(
+    table: pd.DataFrame, explanations: Store, images: Store
+) -> tuple[list[figures.Looked], list[figures.Looked]]:
     """Some images of each class that are classified rightly, and the mistakes, most confident first."""
     classes = images.description["classes"]
     rows = explanations.rows.reset_index(names="number").merge(table.drop(columns="row"), on="file")
     hit = rows["label"] == rows["found"]
-    chosen = rows[hit].groupby("label").head(SHOWN).sort_values("label"), rows[~hit].sort_values("confidence", ascending=False).head(4 * SHOWN)
+    chosen = (
+        rows[hit].groupby("label").head(SHOWN).sort_values("label"),
+        rows[~hit].sort_values("confidence", ascending=False).head(4 * SHOWN),
+    )
     looks = []
     for part in chosen:
-        (heat,), (image,) = (store.read(part[key].to_numpy(), name) for store, key, name in ((explanations, "number", "heat"), (images, "row", "image")))
-        words = [f"{classes[r.label]}, found {classes[r.found]} {r.confidence:.2f}\n{r.file.rsplit('/', 1)[-1]}" for r in part.itertuples()]
+        (heat,), (image,) = (
+            store.read(part[key].to_numpy(), name)
+            for store, key, name in ((explanations, "number", "heat"), (images, "row", "image"))
+        )
+        words = [
+            f"{classes[r.label]}, found {classes[r.found]} {r.confidence:.2f}\n{r.file.rsplit('/', 1)[-1]}"
+            for r in part.itertuples()
+        ]
         looks.append([figures.Looked(*look) for look in zip(words, image[:, 0], heat.astype(np.float32), strict=True)])
     return looks[0], looks[1]
 
 
-def compare_networks(images: Store, splits: pd.DataFrame, **results: Any) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Figure]]:
+def compare_networks(
+    images: Store, splits: pd.DataFrame, **results: Any
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Figure]]:
     """All scores in one tidy table, McNemar's test of each pair of experiments, and a figure.
 
     Args:
         results: `<experiment>.scores` and `<experiment>.predictions` of each experiment.
     """
-    comparison = pd.concat([table.assign(network=name) for name, table in gather(results, "scores").items()], ignore_index=True)
+    comparison = pd.concat(
+        [table.assign(network=name) for name, table in gather(results, "scores").items()], ignore_index=True
+    )
     correct = {}
     for name, store in gather(results, "predictions").items():
         require_made_from(store, images)
@@ -271,7 +359,10 @@ def compare_networks(images: Store, splits: pd.DataFrame, **results: Any) -> tup
         chosen = table["deduplicated_test"].to_numpy()
         correct[name] = logits[chosen].argmax(1) == table.loc[chosen, "label"].to_numpy()
     differences = metrics.compare(correct).assign(test_set=DEDUPLICATED, images=len(next(iter(correct.values()))))
-    title = f"{images.description['data_set']}{', SIMULATED' if images.description['simulated'] else ''}: test images, 95 % intervals"
+    title = (
+        f"{images.description['data_set']}{', SIMULATED' if images.description['simulated'] else ''}: test "
+        "images, 95 % intervals"
+    )
     return comparison, differences, {"1_comparison": figures.draw_comparison(comparison, title)}
 
 
@@ -295,7 +386,16 @@ def write_report(
     return compose_report(comparison, differences, images.description, splits, duplicates, looks, drawn, settings)
 
 
-def write_model_card(comparison: pd.DataFrame, images: Store, splits: pd.DataFrame, origin: Origin, engine: EngineSettings, **results: TrainedNetwork) -> str:
+def write_model_card(
+    comparison: pd.DataFrame,
+    images: Store,
+    splits: pd.DataFrame,
+    origin: Origin,
+    engine: EngineSettings,
+    **results: TrainedNetwork,
+) -> str:
     """The model card of all networks of the task. `results`: `<experiment>.network` of each."""
     settings = {"training": engine.model_dump(exclude_none=True)}
-    return compose_model_card(comparison, images.description, splits, origin, settings, list(gather(results, "network").values()))
+    return compose_model_card(
+        comparison, images.description, splits, origin, settings, list(gather(results, "network").values())
+    )

@@ -25,9 +25,16 @@ def create_experiment(network: str) -> Pipeline:
     return Pipeline(
         [
             Node(train_network, train, ["network", "training_log"], name="train_network"),
-            Node(predict_images, ["network", "images", "splits", "params:training"], "predictions", name="predict_images"),
+            Node(
+                predict_images, ["network", "images", "splits", "params:training"], "predictions", name="predict_images"
+            ),
             Node(score_images, ["network", "predictions", "splits"], "scores", name="score_images"),
-            Node(explain_images, ["network", "predictions", "images", "splits", "params:training"], ["explanations", "looks"], name="explain_images"),
+            Node(
+                explain_images,
+                ["network", "predictions", "images", "splits", "params:training"],
+                ["explanations", "looks"],
+                name="explain_images",
+            ),
             Node(draw_results, drawn, "figures", name="draw_results"),
         ],
         namespace=f"{TASK}.{network}",
@@ -40,12 +47,23 @@ def create_pipeline() -> Pipeline:
     """Every network of the task, then what compares them."""
     networks = networks_of(TASK)
     known = {name: name for name in ("images", "splits")}
-    compared, shown, carded = (name_entries(networks, entries) for entries in (("scores", "predictions"), ("looks", "figures"), ("network",)))
-    report = known | {name: name for name in ("comparison", "differences", "duplicates")} | {"task": "params:task", "engine": "params:training"}
+    compared, shown, carded = (
+        name_entries(networks, entries) for entries in (("scores", "predictions"), ("looks", "figures"), ("network",))
+    )
+    report = (
+        known
+        | {name: name for name in ("comparison", "differences", "duplicates")}
+        | {"task": "params:task", "engine": "params:training"}
+    )
     card = known | {"comparison": "comparison", "origin": "params:origin", "engine": "params:training"}
     comparison = Pipeline(
         [
-            Node(compare_networks, known | compared, ["comparison", "differences", "comparison_figures"], name="compare_networks"),
+            Node(
+                compare_networks,
+                known | compared,
+                ["comparison", "differences", "comparison_figures"],
+                name="compare_networks",
+            ),
             Node(write_report, report | shown, "report", name="write_report"),
             Node(write_model_card, card | carded, "model_card", name="write_model_card"),
         ],

@@ -23,7 +23,15 @@ from brain_tumor.data.images.class_folders import CANT_BE_READ, ImageFile, Image
 from brain_tumor.data.images.duplicates import FLIPS, VIEW, CopySettings, find_copies, flipped
 from brain_tumor.data.images.image_index import INSPECTION, cut_images, inspect_images
 from brain_tumor.data.simulation.images import PLANTED
-from brain_tumor.figures.classification_data import Cut, choose_borders, choose_pairs, draw_borders, draw_counts, draw_pairs, draw_similarity
+from brain_tumor.figures.classification_data import (
+    Cut,
+    choose_borders,
+    choose_pairs,
+    draw_borders,
+    draw_counts,
+    draw_pairs,
+    draw_similarity,
+)
 from brain_tumor.reporting.data_classification.data_sheet import compose_data_sheet
 from brain_tumor.reporting.data_classification.report import compose_data_report, count_planted
 
@@ -54,14 +62,27 @@ def index_images(source: Path, inspections: joblib.Memory, data_set: ImageSet, w
     return index
 
 
-def _inspections(images: Sequence[ImageFile], source: Path, inspections: joblib.Memory, workers: WorkerSettings) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
-    """Rows of the index and views of the images, part by part; remembered by the state of the files: hashing all the arguments would take longer."""
+def _inspections(
+    images: Sequence[ImageFile], source: Path, inspections: joblib.Memory, workers: WorkerSettings
+) -> Iterator[tuple[pd.DataFrame, np.ndarray]]:
+    """Rows of the index and views of the images, part by part; remembered by the state of the files.
+
+    Hashing all the arguments would take longer.
+    """
     inspect = inspections.cache(_inspect, ignore=["images", "source"])
     parts = [images[start : start + PART] for start in range(0, len(images), PART)]
-    tasks = [(fingerprint(INSPECTION, str(source), [(image.state, image.problem) for image in part]), part, source) for part in parts]
+    tasks = [
+        (fingerprint(INSPECTION, str(source), [(image.state, image.problem) for image in part]), part, source)
+        for part in parts
+    ]
     changed = [task for task in tasks if not inspect.check_call_in_cache(*task)]
     if changed:
-        logger.info("%d images in %s, %d in parts that are new or changed since the last run", len(images), source, sum(len(part) for _, part, _ in changed))
+        logger.info(
+            "%d images in %s, %d in parts that are new or changed since the last run",
+            len(images),
+            source,
+            sum(len(part) for _, part, _ in changed),
+        )
     deque(for_each(inspect, changed, workers, "inspecting", unit="part"), maxlen=0)
     for task in tasks:
         part = inspect(*task)
@@ -75,15 +96,24 @@ def _inspect(state: str, images: Sequence[ImageFile], source: Path) -> tuple[pd.
 
 
 def compare_images(
-    index: pd.DataFrame, source: Path, inspections: joblib.Memory, data_set: ImageSet, copies: CopySettings, workers: WorkerSettings
+    index: pd.DataFrame,
+    source: Path,
+    inspections: joblib.Memory,
+    data_set: ImageSet,
+    copies: CopySettings,
+    workers: WorkerSettings,
 ) -> pd.DataFrame:
-    """Pairs of images that might be copies: rows `first`, `second`, `flip`, `distance` of their hashes, `similarity` of their detail.
+    """Pairs of images that might be copies.
 
-    Identical images have a row for each but the first, with similarity 1. Once images are known to be copies, through whichever others, they are
-    not compared again.
+    Rows `first`, `second`, `flip`, `distance` of their hashes, `similarity` of their detail.
+
+    Identical images have a row for each but the first, with similarity 1. Once images are known to be copies, through
+    whichever others, they are not compared again.
     """
     compare = inspections.cache(_compare, ignore=["index", "views", "workers"])
-    views = np.concatenate([part for _, part in _inspections(find_images(source, data_set), source, inspections, workers)])
+    views = np.concatenate(
+        [part for _, part in _inspections(find_images(source, data_set), source, inspections, workers)]
+    )
     used = np.flatnonzero(index["left_out"] == "")
     state = fingerprint(INSPECTION, index.loc[used, ["file", "hash", "perceptual_hash"]].to_numpy().tolist())
     pairs = compare(state, copies, index.loc[used].reset_index(drop=True), views[used], workers)
@@ -91,7 +121,13 @@ def compare_images(
     return pairs
 
 
-def _compare(state: str, copies: CopySettings, index: pd.DataFrame, views: np.ndarray, workers: WorkerSettings) -> pd.DataFrame:  # noqa: ARG001
+def _compare(
+    state: str,
+    copies: CopySettings,
+    index: pd.DataFrame,
+    views: np.ndarray,
+    workers: WorkerSettings,  # noqa: ARG001
+) -> pd.DataFrame:
     original = index.groupby("hash")["file"].transform("first")
     unique = index[original == index["file"]]
     hashes = np.array([int(text, 16) for text in unique["perceptual_hash"]], np.uint64)
@@ -99,14 +135,21 @@ def _compare(state: str, copies: CopySettings, index: pd.DataFrame, views: np.nd
     files = unique["file"].to_numpy()
     near = near.assign(first=files[near["first"]], second=files[near["second"]], flip=np.array(FLIPS)[near["flip"]])
     again = index[original != index["file"]]
-    identical = pd.DataFrame({"first": original[again.index], "second": again["file"], "flip": FLIPS[0], "distance": 0, "similarity": 1.0})
+    identical = pd.DataFrame(
+        {"first": original[again.index], "second": again["file"], "flip": FLIPS[0], "distance": 0, "similarity": 1.0}
+    )
     return pd.concat([identical, near], ignore_index=True)
 
 
 def group_copies(index: pd.DataFrame, pairs: pd.DataFrame, data_set: ImageSet, copies: CopySettings) -> pd.DataFrame:
-    """A row for each image that has copies: its `group`, how many are in it, whether one is identical to it, and what the group spans."""
+    """A row for each image that has copies.
+
+    Its `group`, how many are in it, whether one is identical to it, and what the group spans.
+    """
     same = pairs[pairs["similarity"] >= copies.similarity]
-    table = index.loc[index["left_out"] == "", ["file", "folder", "class", "hash"]].sort_values("file", ignore_index=True)
+    table = index.loc[index["left_out"] == "", ["file", "folder", "class", "hash"]].sort_values(
+        "file", ignore_index=True
+    )
     number = pd.Series(table.index, table["file"])
     table["group"] = join_groups(len(table), number[same["first"]].to_numpy(), number[same["second"]].to_numpy())
     table = table[table.duplicated("group", keep=False)]
@@ -127,7 +170,9 @@ def group_copies(index: pd.DataFrame, pairs: pd.DataFrame, data_set: ImageSet, c
     return table.drop(columns="hash").sort_values(["group", "file"], ignore_index=True)
 
 
-def prepare_images(index: pd.DataFrame, source: Path, data_set: ImageSet, preparation: ImagePreparation, workers: WorkerSettings) -> StoreContent:
+def prepare_images(
+    index: pd.DataFrame, source: Path, data_set: ImageSet, preparation: ImagePreparation, workers: WorkerSettings
+) -> StoreContent:
     """Every image in use, grey, without its borders, in one size; read again only if files or settings changed."""
     used = index[index["left_out"] == ""]
     description = {
@@ -142,7 +187,9 @@ def prepare_images(index: pd.DataFrame, source: Path, data_set: ImageSet, prepar
     return StoreContent(description | {"fingerprint": mark}, _prepare(rows, source, data_set, preparation, workers))
 
 
-def _prepare(rows: pd.DataFrame, source: Path, data_set: ImageSet, preparation: ImagePreparation, workers: WorkerSettings) -> Iterator[Chunk]:
+def _prepare(
+    rows: pd.DataFrame, source: Path, data_set: ImageSet, preparation: ImagePreparation, workers: WorkerSettings
+) -> Iterator[Chunk]:
     tasks = [(rows.iloc[start : start + PART], source, data_set, preparation) for start in range(0, len(rows), PART)]
     yield from for_each(prepare_part, tasks, workers, "preparing", unit="part")
 
@@ -150,18 +197,26 @@ def _prepare(rows: pd.DataFrame, source: Path, data_set: ImageSet, preparation: 
 def prepare_part(rows: pd.DataFrame, source: Path, data_set: ImageSet, preparation: ImagePreparation) -> Chunk:
     """Rows of the store for some images."""
     label = np.array([data_set.classes.index(kind) for kind in rows["class"]], np.uint8)
-    return {"image": cut_images(rows, source, preparation)[:, None], "label": label, "file": rows["file"].to_numpy(object)}
+    return {
+        "image": cut_images(rows, source, preparation)[:, None],
+        "label": label,
+        "file": rows["file"].to_numpy(object),
+    }
 
 
 def _box(row: pd.Series) -> Box:
     return Box(*(int(row[side]) for side in Box._fields))
 
 
-def split_images(index: pd.DataFrame, duplicates: pd.DataFrame, data_set: ImageSet, settings: image_split.ImageSplitSettings) -> pd.DataFrame:
+def split_images(
+    index: pd.DataFrame, duplicates: pd.DataFrame, data_set: ImageSet, settings: image_split.ImageSplitSettings
+) -> pd.DataFrame:
     """Each image's set, and the test sets it is in."""
     splits = image_split.split_images(index, duplicates, data_set, settings)
     sets = ", ".join(f"{count} {name or 'not used'}" for name, count in splits["split"].value_counts().items())
-    logger.info("policy %s: %s; %d in the deduplicated test set", settings.policy, sets, splits["deduplicated_test"].sum())
+    logger.info(
+        "policy %s: %s; %d in the deduplicated test set", settings.policy, sets, splits["deduplicated_test"].sum()
+    )
     return splits
 
 
@@ -182,7 +237,9 @@ def draw_data(
         return read_image(source / file).grey, _box(rows[file])
 
     return {
-        "1_counts": draw_counts(index, duplicates, splits, (data_set.training, data_set.testing), data_set.classes, title),
+        "1_counts": draw_counts(
+            index, duplicates, splits, (data_set.training, data_set.testing), data_set.classes, title
+        ),
         "2_borders": draw_borders([_cut(file, *read(file)) for file in choose_borders(index)], title),
         "3_similarity": draw_similarity(pairs, copies.similarity, title),
         "4_pairs": draw_pairs([_pair(row, read) for row in choose_pairs(pairs, copies.similarity).itertuples()], title),
@@ -214,7 +271,9 @@ def write_data_report(
     """The report on the data as one HTML page."""
     planted = source / PLANTED
     found = count_planted(pd.read_csv(planted), duplicates) if planted.is_file() else None
-    return compose_data_report(index, pairs, duplicates, splits, images.description, figures, data_set, copies, policy, found)
+    return compose_data_report(
+        index, pairs, duplicates, splits, images.description, figures, data_set, copies, policy, found
+    )
 
 
 def write_data_sheet(

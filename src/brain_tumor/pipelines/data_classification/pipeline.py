@@ -20,21 +20,65 @@ def create_pipeline() -> Pipeline:
     """A box of its own, whose entries start with `classification.`, as those of the networks trained on them do."""
     return Pipeline(
         [
-            Node(index_images, ["source", "inspections", "params:data_set", "params:workers"], "index", name="index_images"),
-            Node(compare_images, ["index", "source", "inspections", "params:data_set", "params:copies", "params:workers"], "pairs", name="compare_images"),
-            Node(group_copies, ["index", "pairs", "params:data_set", "params:copies"], "duplicates", name="group_copies"),
-            Node(prepare_images, ["index", "source", "params:data_set", "params:preparation", "params:workers"], "images", name="prepare_images"),
-            Node(split_images, ["index", "duplicates", "params:data_set", "params:split"], "splits", name="split_images"),
-            Node(draw_data, ["index", "pairs", "duplicates", "splits", "source", "params:data_set", "params:copies"], "data_figures", name="draw_data"),
+            Node(
+                index_images,
+                ["source", "inspections", "params:data_set", "params:workers"],
+                "index",
+                name="index_images",
+            ),
+            Node(
+                compare_images,
+                ["index", "source", "inspections", "params:data_set", "params:copies", "params:workers"],
+                "pairs",
+                name="compare_images",
+            ),
+            Node(
+                group_copies, ["index", "pairs", "params:data_set", "params:copies"], "duplicates", name="group_copies"
+            ),
+            Node(
+                prepare_images,
+                ["index", "source", "params:data_set", "params:preparation", "params:workers"],
+                "images",
+                name="prepare_images",
+            ),
+            Node(
+                split_images, ["index", "duplicates", "params:data_set", "params:split"], "splits", name="split_images"
+            ),
+            Node(
+                draw_data,
+                ["index", "pairs", "duplicates", "splits", "source", "params:data_set", "params:copies"],
+                "data_figures",
+                name="draw_data",
+            ),
             Node(
                 write_data_report,
-                ["index", "pairs", "duplicates", "splits", "images", "source", "data_figures", "params:data_set", "params:copies", "params:split"],
+                [
+                    "index",
+                    "pairs",
+                    "duplicates",
+                    "splits",
+                    "images",
+                    "source",
+                    "data_figures",
+                    "params:data_set",
+                    "params:copies",
+                    "params:split",
+                ],
                 "data_report",
                 name="write_data_report",
             ),
             Node(
                 write_data_sheet,
-                ["index", "duplicates", "splits", "images", "params:data_set", "params:copies", "params:split", "params:origin"],
+                [
+                    "index",
+                    "duplicates",
+                    "splits",
+                    "images",
+                    "params:data_set",
+                    "params:copies",
+                    "params:split",
+                    "params:origin",
+                ],
                 "data_sheet",
                 name="write_data_sheet",
             ),

@@ -24,7 +24,14 @@ from brain_tumor.data.scans.preparation import PREPARATION, PreparationSettings,
 from brain_tumor.data.scans.scan import Scan, Slice, Unreadable
 from brain_tumor.data.scans.slice_index import INSPECTION, count_missing, inspect_scan
 from brain_tumor.data.scans.slice_spacing import find_step
-from brain_tumor.figures.segmentation_data import Animation, animate_patient, draw_heights, draw_histograms, draw_montage, draw_patients
+from brain_tumor.figures.segmentation_data import (
+    Animation,
+    animate_patient,
+    draw_heights,
+    draw_histograms,
+    draw_montage,
+    draw_patients,
+)
 from brain_tumor.reporting.data_segmentation.data_sheet import compose_data_sheet
 from brain_tumor.reporting.data_segmentation.report import compose_data_report
 
@@ -54,13 +61,21 @@ def index_slices(source: Path, inspections: joblib.Memory, data_set: DataSet, wo
 
 
 def _inspect(state: str, scan: Scan, data_set: DataSet, source: Path) -> pd.DataFrame:  # noqa: ARG001
-    """An inspection to be remembered by the state of the files and of the settings: hashing all the arguments would take longer."""
+    """An inspection to be remembered by the state of the files and of the settings.
+
+    Hashing all the arguments would take longer.
+    """
     return inspect_scan(scan, data_set, source)
 
 
 def _report_left_out(index: pd.DataFrame) -> None:
     left_out = index[index["left_out"] != ""]
-    logger.info("%d slices of %d patients are used, %d left out", len(index) - len(left_out), index["patient"].nunique(), len(left_out))
+    logger.info(
+        "%d slices of %d patients are used, %d left out",
+        len(index) - len(left_out),
+        index["patient"].nunique(),
+        len(left_out),
+    )
     for row in left_out[left_out["brain_pixels"] == 0].itertuples():
         if not row.left_out.startswith("no brain"):
             logger.warning("left out: %s: %s", row.file, row.left_out)
@@ -78,7 +93,9 @@ def _patients_with(rows: pd.DataFrame, column: str) -> list[tuple[str, str]]:
     return list(chosen.itertuples(index=False, name=None))
 
 
-def prepare_slices(index: pd.DataFrame, source: Path, data_set: DataSet, preparation: PreparationSettings, workers: WorkerSettings) -> StoreContent:
+def prepare_slices(
+    index: pd.DataFrame, source: Path, data_set: DataSet, preparation: PreparationSettings, workers: WorkerSettings
+) -> StoreContent:
     """Every slice in use, standardised and resized; read and prepared only if files or settings changed."""
     used = index[index["left_out"] == ""]
     description = {
@@ -94,10 +111,14 @@ def prepare_slices(index: pd.DataFrame, source: Path, data_set: DataSet, prepara
     files = used[["patient", "slice", "hash"]].sort_values(["patient", "slice"])
     mark = fingerprint(PREPARATION, description, data_set.model_dump(exclude={"person"}), files.to_numpy().tolist())
     numbers = used.groupby("patient")["slice"].agg(frozenset).to_dict()
-    return StoreContent(description | {"fingerprint": mark}, _prepare(numbers, source, data_set, preparation.slice_size, workers))
+    return StoreContent(
+        description | {"fingerprint": mark}, _prepare(numbers, source, data_set, preparation.slice_size, workers)
+    )
 
 
-def _prepare(numbers: dict[str, frozenset[int]], source: Path, data_set: DataSet, size: int, workers: WorkerSettings) -> Iterator[Chunk]:
+def _prepare(
+    numbers: dict[str, frozenset[int]], source: Path, data_set: DataSet, size: int, workers: WorkerSettings
+) -> Iterator[Chunk]:
     scans = {scan.patient: scan for scan in find_scans(source, data_set) if not scan.problem}
     if gone := sorted(set(numbers) - set(scans)):
         raise ValueError(f"{', '.join(gone)} were in {source} when it was indexed, and aren't now; run again")
@@ -108,7 +129,9 @@ def _prepare(numbers: dict[str, frozenset[int]], source: Path, data_set: DataSet
 def prepare_patient(scan: Scan, numbers: frozenset[int], data_set: DataSet, size: int) -> Chunk:
     """Rows of the store for one patient. Slices are prepared as they are read: raw ones are large."""
     rows = [_prepare_slice(_readable(slice_), size) for slice_ in read_slices(scan, data_set, numbers)]
-    columns = {name: np.array([row[name] for row in rows], dtype=object if name == "file" else None) for name in rows[0]}
+    columns = {
+        name: np.array([row[name] for row in rows], dtype=object if name == "file" else None) for name in rows[0]
+    }
     return columns | {"patient": np.array([scan.patient] * len(rows), dtype=object)}
 
 
@@ -135,12 +158,17 @@ def _readable(slice_: Slice | Unreadable) -> Slice:
 
 
 def describe_patients(index: pd.DataFrame, source: Path, data_set: DataSet) -> pd.DataFrame:
-    """A row for each patient in use: slices, tissue volumes in millilitres over them, and their entries in the published tables.
+    """A row for each patient in use.
 
-    A slice stands for the space up to the next one (`brain_tumor.data.scans.slice_spacing`); where slices make no volume, for itself alone.
+    Slices, tissue volumes in millilitres over them, and their entries in the published tables.
+
+    A slice stands for the space up to the next one (`brain_tumor.data.scans.slice_spacing`); where slices make no
+    volume, for itself alone.
     """
     used = index[index["left_out"] == ""]
-    steps = used.groupby("patient")["slice"].agg(lambda numbers: find_step(numbers.to_numpy(), data_set.spacing[2]) or 0)
+    steps = used.groupby("patient")["slice"].agg(
+        lambda numbers: find_step(numbers.to_numpy(), data_set.spacing[2]) or 0
+    )
     voxel_ml = used["voxel_mm3"] * used["patient"].map(steps).clip(lower=1) / 1000
     volumes = pd.DataFrame({f"{tissue}_ml": used[f"{tissue}_pixels"] * voxel_ml for tissue in data_set.tissue_names})
     volumes = volumes.groupby(used["patient"]).sum()
@@ -166,8 +194,12 @@ def draw_data(slices: Store, index: pd.DataFrame, patients: pd.DataFrame) -> dic
     modalities, tissues = about["modalities"], about["tissues"]
     mark = "SIMULATED, " if about["simulated"] else ""
     title = f"{about['data_set']}{', SIMULATED' if about['simulated'] else ''}"
-    tumour = index.assign(tumour=index[[f"{tissue}_pixels" for tissue in tissues]].sum(axis=1)).set_index(["patient", "slice"])["tumour"]
-    rows["tumour"] = tumour[~tumour.index.duplicated()].reindex(pd.MultiIndex.from_frame(rows[["patient", "slice"]])).to_numpy()
+    tumour = index.assign(tumour=index[[f"{tissue}_pixels" for tissue in tissues]].sum(axis=1)).set_index(
+        ["patient", "slice"]
+    )["tumour"]
+    rows["tumour"] = (
+        tumour[~tumour.index.duplicated()].reindex(pd.MultiIndex.from_frame(rows[["patient", "slice"]])).to_numpy()
+    )
     fullest = rows.groupby("patient")["tumour"].idxmax().to_numpy()[:MONTAGE]
     images, labels = slices.read(fullest, "image", "labels")
     longest = patients.sort_values(["slices", "tumour_ml"])["patient"].iloc[-1]
@@ -194,7 +226,9 @@ def write_data_report(
 ) -> str:
     """The report on the data as one HTML page."""
     settings = {"preparation": preparation.model_dump(), "split": policy.model_dump()}
-    return compose_data_report(patients, index, splits, slices.description, count_missing(index, source), figures, settings)
+    return compose_data_report(
+        patients, index, splits, slices.description, count_missing(index, source), figures, settings
+    )
 
 
 def write_data_sheet(
@@ -208,4 +242,6 @@ def write_data_sheet(
     origin: Origin,
 ) -> str:
     """The data sheet of the scans."""
-    return compose_data_sheet(patients, index, splits, slices.description, count_missing(index, source), data_set, policy, origin)
+    return compose_data_sheet(
+        patients, index, splits, slices.description, count_missing(index, source), data_set, policy, origin
+    )

@@ -20,13 +20,33 @@ def create_pipeline() -> Pipeline:
     known = ["patients", "index", "splits", "slices"]
     return Pipeline(
         [
-            Node(index_slices, ["source", "inspections", "params:data_set", "params:workers"], "index", name="index_slices"),
-            Node(prepare_slices, ["index", "source", "params:data_set", "params:preparation", "params:workers"], "slices", name="prepare_slices"),
+            Node(
+                index_slices,
+                ["source", "inspections", "params:data_set", "params:workers"],
+                "index",
+                name="index_slices",
+            ),
+            Node(
+                prepare_slices,
+                ["index", "source", "params:data_set", "params:preparation", "params:workers"],
+                "slices",
+                name="prepare_slices",
+            ),
             Node(describe_patients, ["index", "source", "params:data_set"], "patients", name="describe_patients"),
             Node(split_patients, ["patients", "params:split"], "splits", name="split_patients"),
             Node(draw_data, ["slices", "index", "patients"], "data_figures", name="draw_data"),
-            Node(write_data_report, [*known, "source", "data_figures", "params:preparation", "params:split"], "data_report", name="write_data_report"),
-            Node(write_data_sheet, [*known, "source", "params:data_set", "params:split", "params:origin"], "data_sheet", name="write_data_sheet"),
+            Node(
+                write_data_report,
+                [*known, "source", "data_figures", "params:preparation", "params:split"],
+                "data_report",
+                name="write_data_report",
+            ),
+            Node(
+                write_data_sheet,
+                [*known, "source", "params:data_set", "params:split", "params:origin"],
+                "data_sheet",
+                name="write_data_sheet",
+            ),
         ],
         namespace="data_segmentation",
         inputs={name: f"segmentation.{name}" for name in ("source", "inspections")},

@@ -1,4 +1,7 @@
-"""Nodes that classify images which nobody has labelled. Those that compute with torch import it when they run: it takes seconds."""
+"""Nodes that classify images which nobody has labelled. Those that compute with torch import it when they run.
+
+It takes seconds.
+"""
 
 import logging
 from collections.abc import Iterator
@@ -34,7 +37,9 @@ REMEDY = "give the images with `--params inference_source=PATH`, a folder or one
 
 
 def index_images(source: Path, network: TrainedNetwork, workers: WorkerSettings) -> pd.DataFrame:
-    """A row for each file of a folder, at any depth, or for one file: the box that is kept, a note on what is unusual, why it is left out.
+    """A row for each file of a folder, at any depth, or for one file.
+
+    The box that is kept, a note on what is unusual, why it is left out.
 
     Raises:
         FileNotFoundError: if there is no such folder or file, or no file in it.
@@ -42,19 +47,30 @@ def index_images(source: Path, network: TrainedNetwork, workers: WorkerSettings)
     """
     if "classes" not in network.description:
         what = ", ".join(network.description.get("tissues", []))
-        raise ValueError(f"{network.name} finds {what}, no classes of images; give a network that classifies with `--params inference_network=PATH`")
+        raise ValueError(
+            f"{network.name} finds {what}, no classes of images; give a network that classifies with "
+            "`--params inference_network=PATH`"
+        )
     if not source.exists():
         raise FileNotFoundError(f"{source} is not there; {REMEDY}")
     paths = [source] if source.is_file() else [path for path in list_files(source) if path.name != SIMULATED_MARK]
     if not paths:
         raise FileNotFoundError(f"there is no image in {source}; {REMEDY}")
-    tasks = [([ImageFile(path, "", "") for path in paths[start : start + PART]], _root(source)) for start in range(0, len(paths), PART)]
-    index = pd.concat([rows for rows, _ in for_each(inspect_images, tasks, workers, "reading", unit="part")], ignore_index=True)
+    tasks = [
+        ([ImageFile(path, "", "") for path in paths[start : start + PART]], _root(source))
+        for start in range(0, len(paths), PART)
+    ]
+    index = pd.concat(
+        [rows for rows, _ in for_each(inspect_images, tasks, workers, "reading", unit="part")], ignore_index=True
+    )
     left_out = index[index["left_out"] != ""]
     for row in left_out.itertuples():
         logger.warning("left out: %s: %s", row.file, row.left_out)
     if len(left_out) == len(index):
-        raise ValueError(f"none of the {len(index)} files in {source} can be used; {left_out['file'].iloc[0]}: {left_out['left_out'].iloc[0]}; {REMEDY}")
+        raise ValueError(
+            f"none of the {len(index)} files in {source} can be used; {left_out['file'].iloc[0]}: "
+            f"{left_out['left_out'].iloc[0]}; {REMEDY}"
+        )
     return index.drop(columns=["folder", "class", "perceptual_hash"])
 
 
@@ -81,7 +97,9 @@ def _prepare(used: pd.DataFrame, root: Path, preparation: ImagePreparation, work
         yield {"image": image[:, None], "file": part["file"].to_numpy(object)}
 
 
-def classify_images(network: TrainedNetwork, index: pd.DataFrame, images: Store, engine: EngineSettings) -> pd.DataFrame:
+def classify_images(
+    network: TrainedNetwork, index: pd.DataFrame, images: Store, engine: EngineSettings
+) -> pd.DataFrame:
     """Rows `file`, `found`, `confidence`, the probability of each class, `note`, `left_out`; least sure first.
 
     Probabilities are those at the temperature that fitted validation, where the network's file says which.
@@ -98,7 +116,9 @@ def classify_images(network: TrainedNetwork, index: pd.DataFrame, images: Store,
     return table.sort_values(["confidence", "file"], ignore_index=True)
 
 
-def draw_images(network: TrainedNetwork, classes: pd.DataFrame, images: Store, engine: EngineSettings) -> dict[str, Figure]:
+def draw_images(
+    network: TrainedNetwork, classes: pd.DataFrame, images: Store, engine: EngineSettings
+) -> dict[str, Figure]:
     """The images that the network is least sure of, and what in them speaks for the class found."""
     from brain_tumor.training.classification.saliency import find_heat
     from brain_tumor.training.device import choose_device
@@ -113,6 +133,10 @@ def draw_images(network: TrainedNetwork, classes: pd.DataFrame, images: Store, e
     return {"1_images": draw_looks(looks, title)}
 
 
-def write_images_report(network: TrainedNetwork, classes: pd.DataFrame, figures: dict[str, bytes], images: Store, engine: EngineSettings) -> str:
+def write_images_report(
+    network: TrainedNetwork, classes: pd.DataFrame, figures: dict[str, bytes], images: Store, engine: EngineSettings
+) -> str:
     """The report as one HTML page."""
-    return compose_images_report(network, classes, figures, {"training": engine}, simulated=images.description["simulated"])
+    return compose_images_report(
+        network, classes, figures, {"training": engine}, simulated=images.description["simulated"]
+    )

@@ -2,8 +2,21 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from brain_tumor.pipelines.inference.images import classify_images, draw_images, index_images, prepare_images, write_images_report
-from brain_tumor.pipelines.inference.scans import draw_scans, index_scans, measure_volumes, score_scans, segment_scans, write_scans_report
+from brain_tumor.pipelines.inference.images import (
+    classify_images,
+    draw_images,
+    index_images,
+    prepare_images,
+    write_images_report,
+)
+from brain_tumor.pipelines.inference.scans import (
+    draw_scans,
+    index_scans,
+    measure_volumes,
+    score_scans,
+    segment_scans,
+    write_scans_report,
+)
 
 
 def create_classification() -> Pipeline:
@@ -14,7 +27,12 @@ def create_classification() -> Pipeline:
             Node(prepare_images, ["index", "source", "network", "params:workers"], "images", name="prepare_images"),
             Node(classify_images, ["network", "index", "images", "params:training"], "classes", name="classify_images"),
             Node(draw_images, ["network", "classes", "images", "params:training"], "figures", name="draw_images"),
-            Node(write_images_report, ["network", "classes", "figures", "images", "params:training"], "report", name="write_images_report"),
+            Node(
+                write_images_report,
+                ["network", "classes", "figures", "images", "params:training"],
+                "report",
+                name="write_images_report",
+            ),
         ],
         namespace="inference_classification",
         parameters={"workers": "preparation", "training": "training"},
@@ -26,7 +44,12 @@ def create_segmentation() -> Pipeline:
     return Pipeline(
         [
             Node(index_scans, ["source", "network", "params:data_set", "params:workers"], "index", name="index_scans"),
-            Node(segment_scans, ["network", "index", "source", "params:data_set", "params:prediction", "params:training"], "masks", name="segment_scans"),
+            Node(
+                segment_scans,
+                ["network", "index", "source", "params:data_set", "params:prediction", "params:training"],
+                "masks",
+                name="segment_scans",
+            ),
             Node(measure_volumes, ["masks", "index", "params:data_set"], "volumes", name="measure_volumes"),
             Node(score_scans, ["network", "masks", "index", "source", "params:data_set"], "scores", name="score_scans"),
             Node(draw_scans, ["network", "masks", "index", "source", "params:data_set"], "figures", name="draw_scans"),

@@ -62,7 +62,9 @@ def index_scans(source: Path, network: TrainedNetwork, data_set: DataSet, worker
             if remark:
                 logger.warning("%s: %s", row.patient, remark)
     if len(left_out) == len(index):
-        raise ValueError(f"no scan in {source} can be used; {left_out['patient'].iloc[0]}: {left_out['left_out'].iloc[0]}; {REMEDY}")
+        raise ValueError(
+            f"no scan in {source} can be used; {left_out['patient'].iloc[0]}: {left_out['left_out'].iloc[0]}; {REMEDY}"
+        )
     index["simulated"] = is_simulated(source)
     return index
 
@@ -102,7 +104,10 @@ def _describe(scan: Scan, source: Path, data_set: DataSet) -> dict:
     for number in range(volume.image.shape[-1]):
         image = volume.image[..., number]
         check.add(image, find_brain(image), None if labels is None else labels[..., number])
-    row |= {"voxels": " x ".join(map(str, volume.image.shape[1:])), "spacing_mm": " x ".join(f"{step:.3g}" for step in volume.spacing)}
+    row |= {
+        "voxels": " x ".join(map(str, volume.image.shape[1:])),
+        "spacing_mm": " x ".join(f"{step:.3g}" for step in volume.spacing),
+    }
     row["brain_slices"] = check.slices
     problem = check.find_image_problem() if check.slices else "every slice is empty; check the scan"
     if problem:
@@ -127,7 +132,12 @@ def _read_reference(scan: Scan, data_set: DataSet) -> tuple[np.ndarray | None, s
 
 
 def segment_scans(
-    network: TrainedNetwork, index: pd.DataFrame, source: Path, data_set: DataSet, prediction: PredictionSettings, engine: EngineSettings
+    network: TrainedNetwork,
+    index: pd.DataFrame,
+    source: Path,
+    data_set: DataSet,
+    prediction: PredictionSettings,
+    engine: EngineSettings,
 ) -> Iterator[Mask]:
     """A mask for each patient in use, on the grid of the scan."""
     return _segment(network, _in_use(index, source, data_set), data_set, prediction, engine)
@@ -142,7 +152,13 @@ def _folder(scan: Scan, source: Path) -> str:
     return str(scan.files[0].parent.relative_to(source))
 
 
-def _segment(network: TrainedNetwork, scans: list[Scan], data_set: DataSet, prediction: PredictionSettings, engine: EngineSettings) -> Iterator[Mask]:
+def _segment(
+    network: TrainedNetwork,
+    scans: list[Scan],
+    data_set: DataSet,
+    prediction: PredictionSettings,
+    engine: EngineSettings,
+) -> Iterator[Mask]:
     from brain_tumor.training.device import choose_device
     from brain_tumor.training.segmentation.prediction import segment_volume
 
@@ -164,13 +180,20 @@ def measure_volumes(masks: Path, index: pd.DataFrame, data_set: DataSet) -> pd.D
         if row["left_out"] == "":
             labels, affine = read_mask(masks / name_mask(row["patient"], data_set), data_set)
             millilitres = float(np.prod(voxel_sizes(affine))) / 1000
-            row |= {f"{name}_ml": round(int(np.isin(labels, own).sum()) * millilitres, 3) for name, own in data_set.targets.items()}
+            row |= {
+                f"{name}_ml": round(int(np.isin(labels, own).sum()) * millilitres, 3)
+                for name, own in data_set.targets.items()
+            }
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def score_scans(network: TrainedNetwork, masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet) -> pd.DataFrame:
-    """Scores against reference masks, where they belong to the scans; rows `network`, `weights`, `patient`, `target`, `metric`, `value`.
+def score_scans(
+    network: TrainedNetwork, masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet
+) -> pd.DataFrame:
+    """Scores against reference masks, where they belong to the scans.
+
+    Rows `network`, `weights`, `patient`, `target`, `metric`, `value`.
 
     On the grid of the scan, over its whole volume; distances between surfaces where it has three slices or more.
     """
@@ -186,7 +209,11 @@ def score_scans(network: TrainedNetwork, masks: Path, index: pd.DataFrame, sourc
         parts.append(score_patients(count_slices(truth, found, data_set.targets).assign(patient=scan.patient)))
         if len(truth) >= FEWEST_SLICES:
             row_mm, column_mm, slice_mm = voxel_sizes(affine).tolist()
-            parts.append(score_surfaces(truth, found, (slice_mm, row_mm, column_mm), data_set.targets).assign(patient=scan.patient))
+            parts.append(
+                score_surfaces(truth, found, (slice_mm, row_mm, column_mm), data_set.targets).assign(
+                    patient=scan.patient
+                )
+            )
     scores = pd.concat(parts, ignore_index=True)
     return pd.DataFrame({"network": network.name, "weights": network.digest}, index=scores.index).join(scores)
 
@@ -196,8 +223,13 @@ def _with_reference(index: pd.DataFrame) -> set[str]:
     return set(index.loc[index["expert_mask"] != "", "patient"])
 
 
-def draw_scans(network: TrainedNetwork, masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet) -> dict[str, Figure]:
-    """The slice of each patient with the largest predicted tumour, or the middle one if there is none; with a reference mask where there is one."""
+def draw_scans(
+    network: TrainedNetwork, masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet
+) -> dict[str, Figure]:
+    """The slice of each patient with the largest predicted tumour, or the middle one if there is none.
+
+    With a reference mask where there is one.
+    """
     shown, compared = {}, _with_reference(index)
     for scan in _in_use(index, source, data_set)[:SHOWN]:
         image = read_image(scan, data_set).image
@@ -212,7 +244,12 @@ def draw_scans(network: TrainedNetwork, masks: Path, index: pd.DataFrame, source
 
 
 def write_scans_report(
-    network: TrainedNetwork, volumes: pd.DataFrame, scores: pd.DataFrame, figures: dict[str, bytes], prediction: PredictionSettings, engine: EngineSettings
+    network: TrainedNetwork,
+    volumes: pd.DataFrame,
+    scores: pd.DataFrame,
+    figures: dict[str, bytes],
+    prediction: PredictionSettings,
+    engine: EngineSettings,
 ) -> str:
     """The report as one HTML page."""
     return compose_scans_report(network, volumes, scores, figures, {"prediction": prediction, "training": engine})

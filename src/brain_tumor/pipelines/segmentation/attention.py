@@ -22,11 +22,14 @@ INPUT = "input"
 """Before the name of a modality: what maps are compared with."""
 
 
-def examine_attention(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, engine: EngineSettings) -> tuple[pd.DataFrame, StoreContent]:
+def examine_attention(
+    network: TrainedNetwork, slices: Store, splits: pd.DataFrame, engine: EngineSettings
+) -> tuple[pd.DataFrame, StoreContent]:
     """What each map means, by patient, and the maps of the fullest slice of each test patient.
 
-    Rows `patient`, `map`, `metric`, `value`: `auc_tumour`, `auc_brain` and `spread` of the map; `dice_without_<target>`: the patient's Dice when the map is
-    replaced by its mean in each slice. The map `none` has the Dice with all maps in place; `input <modality>` has the AUC of the modality itself.
+    Rows `patient`, `map`, `metric`, `value`: `auc_tumour`, `auc_brain` and `spread` of the map;
+    `dice_without_<target>`: the patient's Dice when the map is replaced by its mean in each slice. The map `none` has
+    the Dice with all maps in place; `input <modality>` has the AUC of the modality itself.
     """
     from brain_tumor.networks.attention import attentions, levelled
     from brain_tumor.training.device import choose_device
@@ -41,13 +44,25 @@ def examine_attention(network: TrainedNetwork, slices: Store, splits: pd.DataFra
         image, labels = slices.read(mine, "image", "labels")
         maps = find_attention(module, slices, mine, device)
         fullest = int((labels > 0).sum((1, 2)).argmax())
-        kept.append({"row": mine[fullest], "patient": patient, "slice": table["slice"][mine[fullest]], "maps": np.stack([m[fullest] for m in maps.values()])})
+        kept.append(
+            {
+                "row": mine[fullest],
+                "patient": patient,
+                "slice": table["slice"][mine[fullest]],
+                "maps": np.stack([m[fullest] for m in maps.values()]),
+            }
+        )
         seen = window.back(window.of(image), image.shape[-1], np.nan)
         shown = maps | {f"{INPUT} {modality}": seen[:, k] for k, modality in enumerate(about["modalities"])}
         for name, attention in shown.items():
-            rows += [(patient, name, metric, value) for metric, value in score_map(attention, labels > 0, np.any(image != 0, axis=1)).items()]
+            rows += [
+                (patient, name, metric, value)
+                for metric, value in score_map(attention, labels > 0, np.any(image != 0, axis=1)).items()
+            ]
 
-        def dice(name: str, labels: np.ndarray = labels, mine: np.ndarray = mine, patient: str = patient) -> list[tuple[str, str, str, float]]:
+        def dice(
+            name: str, labels: np.ndarray = labels, mine: np.ndarray = mine, patient: str = patient
+        ) -> list[tuple[str, str, str, float]]:
             found = np.concatenate(list(find_probabilities(module, slices, mine, device, flips=False)))
             counts = metrics.count_slices(labels, metrics.to_labels(found), about["targets"]).assign(patient=patient)
             scores = metrics.score_patients(counts).query("metric == 'dice'")
@@ -58,7 +73,9 @@ def examine_attention(network: TrainedNetwork, slices: Store, splits: pd.DataFra
             with levelled(module, name):
                 rows += dice(name)
     scores = pd.DataFrame(rows, columns=["patient", "map", "metric", "value"])
-    columns = {name: np.array([row[name] for row in kept], dtype=object if name == "patient" else None) for name in kept[0]}
+    columns = {
+        name: np.array([row[name] for row in kept], dtype=object if name == "patient" else None) for name in kept[0]
+    }
     made = {"network": network.experiment, "names": names, "simulated": about["simulated"]}
     made |= {"made_from": about["fingerprint"], "weights": network.digest}
     return scores, StoreContent(made, iter([columns]))
@@ -72,7 +89,15 @@ def summarise_attention(attention_scores: pd.DataFrame, slices: Store, network: 
     wide = attention_scores.pivot(index=["patient", "map"], columns="metric", values="value")
     without = wide.filter(like="dice_without_")
     loss = (without.xs("none", level="map") - without).rename(columns=lambda name: name.replace("without", "loss"))
-    table = wide.drop(columns=without.columns).join(loss).drop("none", level="map").stack().dropna().rename("value").reset_index()
+    table = (
+        wide.drop(columns=without.columns)
+        .join(loss)
+        .drop("none", level="map")
+        .stack()
+        .dropna()
+        .rename("value")
+        .reset_index()
+    )
     table = table.rename(columns={"map": "target", "level_2": "metric"})
     summary = metrics.summarise_patients(table).drop(columns="protocol").rename(columns={"target": "map"})
     order = [name for name in attention_scores["map"].unique() if name != "none"]
@@ -93,11 +118,23 @@ def draw_attention(
     chosen = np.arange(min(SHOWN, len(table)))
     (maps,) = attention_maps.read(chosen, "maps")
     image, labels = slices.read(table["row"].to_numpy()[chosen], "image", "labels")
-    names = [f"{patient}\nslice {number}" for patient, number in zip(table["patient"][chosen], table["slice"][chosen], strict=True)]
+    names = [
+        f"{patient}\nslice {number}"
+        for patient, number in zip(table["patient"][chosen], table["slice"][chosen], strict=True)
+    ]
     grown, seen = history.description, history.read(np.arange(len(history.rows)), "maps")[0]
     example, truth = slices.read(np.array([grown["row"]]), "image", "labels")
     return {
-        "1_maps": draw_maps(image[:, 0].astype(np.float32), labels, maps.astype(np.float32), names, attention_maps.description["names"], f"{title}: attention"),
+        "1_maps": draw_maps(
+            image[:, 0].astype(np.float32),
+            labels,
+            maps.astype(np.float32),
+            names,
+            attention_maps.description["names"],
+            f"{title}: attention",
+        ),
         "2_meaning": draw_meaning(attention_summary, f"{title}: what the maps mean"),
-        "3_epochs": animate_history(example[0, 0].astype(np.float32), truth[0], seen.astype(np.float32), grown["names"], f"{title}: "),
+        "3_epochs": animate_history(
+            example[0, 0].astype(np.float32), truth[0], seen.astype(np.float32), grown["names"], f"{title}: "
+        ),
     }

@@ -19,7 +19,9 @@ from brain_tumor.reporting.segmentation.report import compose_report
 from brain_tumor.training.settings import EngineSettings, PredictionSettings
 
 
-def compare_networks(slices: Store, **results: Any) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Figure]]:
+def compare_networks(
+    slices: Store, **results: Any
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Figure]]:
     """All experiments in one tidy table; their differences on the same patients; what they cost; figures of both.
 
     Args:
@@ -30,7 +32,10 @@ def compare_networks(slices: Store, **results: Any) -> tuple[pd.DataFrame, pd.Da
     names = list(scores)
     for name in names[1:]:
         if set(scores[name]["patient"]) != set(scores[names[0]]["patient"]):
-            raise ValueError(f"{names[0]} and {name} were tested on different patients; score both again with `kedro run --pipelines segmentation`")
+            raise ValueError(
+                f"{names[0]} and {name} were tested on different patients; score both again with `kedro "
+                "run --pipelines segmentation`"
+            )
     pairs = permutations(names, 2)
     differences = [compare_patients(scores[one], scores[other]).assign(network=one, than=other) for one, other in pairs]
     columns = ["network", "than", "target", "metric", "difference", "low", "high", "better", "patients"]
@@ -45,7 +50,10 @@ def compare_networks(slices: Store, **results: Any) -> tuple[pd.DataFrame, pd.Da
 
 
 def _join(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Tables of experiments under each other. In the column `network` is the experiment: two of them may train the same network."""
+    """Tables of experiments under each other. In the column `network` is the experiment.
+
+    Two of them may train the same network.
+    """
     return pd.concat([table.assign(network=name) for name, table in tables.items()], ignore_index=True)
 
 
@@ -57,7 +65,10 @@ def _count_parameters(names: Collection[str]) -> pd.DataFrame:
 
     sized = [name for name in networks_of("segmentation") if name in names and takes(name, "n_filters")]
     with torch.device("meta"):
-        counts = {name: {n: sum(p.numel() for p in build(name, n_filters=n).parameters()) for n in (8, 16, 32, 64)} for name in sized}
+        counts = {
+            name: {n: sum(p.numel() for p in build(name, n_filters=n).parameters()) for n in (8, 16, 32, 64)}
+            for name in sized
+        }
     return pd.DataFrame(counts).rename_axis("n_filters")
 
 
@@ -78,13 +89,16 @@ def write_report(
     Args:
         task: the task's block of the parameters: recipe, prediction, and each experiment.
         figures: of the comparison.
-        results: `<experiment>.patient_scores`, `.figures` and `.network` of each experiment, `.attention_summary` and `.attention_figures` of some.
+        results: `<experiment>.patient_scores`, `.figures` and `.network` of each experiment, `.attention_summary` and
+            `.attention_figures` of some.
     """
     scores, drawn, networks = (gather(results, entry) for entry in ("patient_scores", "figures", "network"))
     pictures = gather(results, "attention_figures")
     attention = {name: (summary, pictures[name]) for name, summary in gather(results, "attention_summary").items()}
     tables = [comparison, differences, costs, index, splits]
-    return compose_report(tables, slices.description, task | {"training": engine}, figures, scores, drawn, attention, networks)
+    return compose_report(
+        tables, slices.description, task | {"training": engine}, figures, scores, drawn, attention, networks
+    )
 
 
 def write_model_card(
@@ -99,4 +113,6 @@ def write_model_card(
 ) -> str:
     """The model card of all networks of the task. `results`: `<experiment>.network` of each."""
     settings = {"prediction": prediction.model_dump(), "training": engine.model_dump(exclude_none=True)}
-    return compose_model_card(comparison, index, splits, slices.description, origin, settings, list(gather(results, "network").values()))
+    return compose_model_card(
+        comparison, index, splits, slices.description, origin, settings, list(gather(results, "network").values())
+    )

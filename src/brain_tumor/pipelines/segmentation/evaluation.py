@@ -22,7 +22,9 @@ CROSS_VALIDATION = "cross-validation"
 """The set of patients that were each predicted by the one member of an ensemble that was not trained on them."""
 
 
-def predict_patients(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, prediction: PredictionSettings, engine: EngineSettings) -> StoreContent:
+def predict_patients(
+    network: TrainedNetwork, slices: Store, splits: pd.DataFrame, prediction: PredictionSettings, engine: EngineSettings
+) -> StoreContent:
     """Probability of each tissue, and the labels found, in every slice of the test patients.
 
     After cross-validation also of all others, each by the member that has not seen them.
@@ -49,31 +51,58 @@ def require_unseen(network: TrainedNetwork, slices: Store, splits: pd.DataFrame)
     again = "train it again, such as with `kedro run --pipelines segmentation`"
     for entry in ("modalities", "tissues", "slice_size"):
         if about[entry] != slices.description[entry]:
-            raise ValueError(f"{network.experiment} learned from slices whose {entry} was {about[entry]}, but it is {slices.description[entry]} now; {again}")
+            raise ValueError(
+                f"{network.experiment} learned from slices whose {entry} was {about[entry]}, but it is "
+                f"{slices.description[entry]} now; {again}"
+            )
     reported = (about.get("started_from") or {}).get("scored") or []
     tested = set(splits.loc[splits["split"] == TEST, "patient"])
-    met = sorted(tested & set(about.get("patients", [])) - set(reported)) if about["simulated"] == slices.description["simulated"] else []
+    met = (
+        sorted(tested & set(about.get("patients", [])) - set(reported))
+        if about["simulated"] == slices.description["simulated"]
+        else []
+    )
     if met:
         names = ", ".join(met[:5]) + (", ..." if len(met) > 5 else "")
-        raise ValueError(f"{network.experiment} learned from {len(met)} of the {len(tested)} test patients ({names}): the sets were drawn anew since; {again}")
+        raise ValueError(
+            f"{network.experiment} learned from {len(met)} of the {len(tested)} test patients ({names}): "
+            f"the sets were drawn anew since; {again}"
+        )
 
 
-def _predict(network: TrainedNetwork, slices: Store, splits: pd.DataFrame, prediction: PredictionSettings, engine: EngineSettings) -> Iterator[Chunk]:
+def _predict(
+    network: TrainedNetwork, slices: Store, splits: pd.DataFrame, prediction: PredictionSettings, engine: EngineSettings
+) -> Iterator[Chunk]:
     from brain_tumor.training.device import choose_device
     from brain_tumor.training.segmentation.prediction import find_probabilities
 
     table, tissues, device = slices.rows, slices.description["tissues"], choose_device(engine)
     parts = [(TEST, network.module(), splits.loc[splits["split"] == TEST, "patient"])]
     if len(network.members) > 1:
-        parts += [(CROSS_VALIDATION, network.member(k), patients) for k, patients in enumerate(network.description["validation_patients"])]
+        parts += [
+            (CROSS_VALIDATION, network.member(k), patients)
+            for k, patients in enumerate(network.description["validation_patients"])
+        ]
     for name, module, patients in parts:
         groups = table[table["patient"].isin(patients)].groupby("patient", sort=False).groups
-        for patient, rows in tqdm(groups.items(), desc=f"predicting with {network.experiment}", unit="patient", disable=not shows_progress()):
+        for patient, rows in tqdm(
+            groups.items(), desc=f"predicting with {network.experiment}", unit="patient", disable=not shows_progress()
+        ):
             own = table.loc[rows]
-            probability = np.concatenate(list(find_probabilities(module, slices, rows.to_numpy(), device, flips=prediction.flips)))
+            probability = np.concatenate(
+                list(find_probabilities(module, slices, rows.to_numpy(), device, flips=prediction.flips))
+            )
             found = _tidy(metrics.to_labels(probability), own, prediction, tissues)
-            same = {key: np.array([value] * len(own), dtype=object) for key, value in (("patient", patient), ("set", name))}
-            yield {"probability": probability, "found": found, "row": rows.to_numpy(), "slice": own["slice"].to_numpy(), **same}
+            same = {
+                key: np.array([value] * len(own), dtype=object) for key, value in (("patient", patient), ("set", name))
+            }
+            yield {
+                "probability": probability,
+                "found": found,
+                "row": rows.to_numpy(),
+                "slice": own["slice"].to_numpy(),
+                **same,
+            }
 
 
 def _tidy(found: np.ndarray, rows: pd.DataFrame, prediction: PredictionSettings, tissues: list[str]) -> np.ndarray:
@@ -98,7 +127,10 @@ def count_pixels(predictions: Store, slices: Store) -> pd.DataFrame:
 
 
 def score_patients(pixel_counts: pd.DataFrame, predictions: Store, slices: Store) -> pd.DataFrame:
-    """Scores of each patient's volume, and distances between surfaces where his slices make one: rows `set`, `patient`, `target`, `metric`, `value`."""
+    """Scores of each patient's volume, and distances between surfaces where his slices make one.
+
+    Rows `set`, `patient`, `target`, `metric`, `value`.
+    """
     parts = [metrics.score_patients(counts).assign(set=kind) for kind, counts in pixel_counts.groupby("set")]
     for kind, patient, table, truth, found in _patients(predictions, slices):
         parts.append(_score_surfaces(table, truth, found, slices).assign(set=kind, patient=patient))
@@ -116,7 +148,9 @@ def _patients(predictions: Store, slices: Store) -> Iterator[tuple[str, str, pd.
 
 def _score_surfaces(table: pd.DataFrame, labels: np.ndarray, predicted: np.ndarray, slices: Store) -> pd.DataFrame:
     targets, numbers = slices.description["targets"], table["slice"].to_numpy()
-    slice_mm, row_mm, column_mm = slices.rows.loc[table["row"].iloc[0], ["slice_mm", "row_mm", "column_mm"]].astype(float)
+    slice_mm, row_mm, column_mm = slices.rows.loc[table["row"].iloc[0], ["slice_mm", "row_mm", "column_mm"]].astype(
+        float
+    )
     truth, found = to_volume(labels, numbers, slice_mm), to_volume(predicted, numbers, slice_mm)
     if truth is None or found is None:
         rows = [(target, metric, np.nan) for target in targets for metric in ("hd95_mm", "surface_dice")]
@@ -124,19 +158,29 @@ def _score_surfaces(table: pd.DataFrame, labels: np.ndarray, predicted: np.ndarr
     return score_surfaces(truth[0], found[0], (slice_mm * truth[1], row_mm, column_mm), targets)
 
 
-def summarise_scores(patient_scores: pd.DataFrame, pixel_counts: pd.DataFrame, slices: Store, network: TrainedNetwork) -> pd.DataFrame:
+def summarise_scores(
+    patient_scores: pd.DataFrame, pixel_counts: pd.DataFrame, slices: Store, network: TrainedNetwork
+) -> pd.DataFrame:
     """Means in three protocols with intervals over patients: a row for each set, protocol, target and metric."""
     tissues = slices.description["tissues"]
     parts = []
     for kind, scores in patient_scores.groupby("set", sort=False):
         counts = pixel_counts[pixel_counts["set"] == kind]
-        tables = [metrics.summarise_patients(scores), metrics.summarise_slices(counts, tissues), metrics.summarise_batches(counts, tissues)]
+        tables = [
+            metrics.summarise_patients(scores),
+            metrics.summarise_slices(counts, tissues),
+            metrics.summarise_batches(counts, tissues),
+        ]
         parts.append(pd.concat([table for table in tables if len(table)], ignore_index=True).assign(set=kind))
     summary = pd.concat(parts, ignore_index=True)
-    return summary.assign(network=network.experiment, parameters=network.parameters)[["network", "parameters", "set", *metrics.SUMMARY]]
+    return summary.assign(network=network.experiment, parameters=network.parameters)[
+        ["network", "parameters", "set", *metrics.SUMMARY]
+    ]
 
 
-def measure_cost(network: TrainedNetwork, slices: Store, training_log: pd.DataFrame, engine: EngineSettings) -> pd.DataFrame:
+def measure_cost(
+    network: TrainedNetwork, slices: Store, training_log: pd.DataFrame, engine: EngineSettings
+) -> pd.DataFrame:
     """What the network costs: parameters, operations of a forward pass of one slice (exact), slices a second predicted on this device, seconds of training."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -145,7 +189,9 @@ def measure_cost(network: TrainedNetwork, slices: Store, training_log: pd.DataFr
     from brain_tumor.training.segmentation.prediction import find_probabilities
 
     device, module = choose_device(engine), network.member(0)
-    with FlopCounterMode(display=False) as counter:  # with gradients: without them attention takes a way that isn't counted
+    with FlopCounterMode(
+        display=False
+    ) as counter:  # with gradients: without them attention takes a way that isn't counted
         module(torch.zeros(1, network.sizes["in_channels"], *find_window(slices).shape))
     rows = np.arange(min(64, len(slices.rows)))
     seconds = []
@@ -154,12 +200,22 @@ def measure_cost(network: TrainedNetwork, slices: Store, training_log: pd.DataFr
         for _ in find_probabilities(module, slices, rows, device, flips=False):
             pass
         seconds.append(perf_counter() - start)
-    row = {"network": network.experiment, "parameters": network.parameters, "gflops_a_slice": counter.get_total_flops() / 1e9}
-    row |= {"slices_a_second": len(rows) / min(seconds), "training_seconds": training_log["seconds"].sum(), "device": str(device)}
+    row = {
+        "network": network.experiment,
+        "parameters": network.parameters,
+        "gflops_a_slice": counter.get_total_flops() / 1e9,
+    }
+    row |= {
+        "slices_a_second": len(rows) / min(seconds),
+        "training_seconds": training_log["seconds"].sum(),
+        "device": str(device),
+    }
     return pd.DataFrame([row])
 
 
-def draw_results(network: TrainedNetwork, predictions: Store, slices: Store, patient_scores: pd.DataFrame, training_log: pd.DataFrame) -> dict[str, Figure]:
+def draw_results(
+    network: TrainedNetwork, predictions: Store, slices: Store, patient_scores: pd.DataFrame, training_log: pd.DataFrame
+) -> dict[str, Figure]:
     """Learning curves, scores by patient, and the best, the median and the worst patient."""
     about = slices.description
     require_made_from(predictions, slices)
@@ -168,11 +224,18 @@ def draw_results(network: TrainedNetwork, predictions: Store, slices: Store, pat
     scores = patient_scores[patient_scores["set"] == TEST]
     ranking = _ranking(scores)
     chosen = choose_patients(ranking.to_dict())
-    examples = [_example(patient, f"{kind}: {patient}\n{ranking.name} Dice {ranking[patient]:.3f}", predictions, slices) for patient, kind in chosen.items()]
+    examples = [
+        _example(patient, f"{kind}: {patient}\n{ranking.name} Dice {ranking[patient]:.3f}", predictions, slices)
+        for patient, kind in chosen.items()
+    ]
     return {
-        "1_curves": draw_curves(training_log, [kept["epoch"] for kept in network.description["kept"]], f"{title}: training"),
+        "1_curves": draw_curves(
+            training_log, [kept["epoch"] for kept in network.description["kept"]], f"{title}: training"
+        ),
         "2_scores": draw_scores(scores, f"{title}: test patients"),
-        "3_patients": draw_examples(examples, about["modalities"], about["tissues"], f"{title}: best, median and worst test patient"),
+        "3_patients": draw_examples(
+            examples, about["modalities"], about["tissues"], f"{title}: best, median and worst test patient"
+        ),
     }
 
 
@@ -189,4 +252,6 @@ def _example(patient: str, title: str, predictions: Store, slices: Store) -> Exa
     image, truth = slices.read(table["row"].to_numpy(), "image", "labels")
     probability, predicted = predictions.read(table.index.to_numpy(), "probability", "found")
     k = int(np.lexsort(((predicted > 0).sum((1, 2)), (truth > 0).sum((1, 2))))[-1])
-    return Example(f"{title}\nslice {table['slice'].iloc[k]}", image[k].astype(np.float32), truth[k], probability[k], predicted[k])
+    return Example(
+        f"{title}\nslice {table['slice'].iloc[k]}", image[k].astype(np.float32), truth[k], probability[k], predicted[k]
+    )

@@ -39,12 +39,16 @@ def train_network(
 ) -> tuple[TrainedNetwork, pd.DataFrame, StoreContent]:
     """The trained network, the log of its training, and what it saw in one slice after each epoch.
 
-    With several folds one network for each; they answer together. Goes on from a checkpoint of the same settings and data.
+    With several folds one network for each; they answer together. Goes on from a checkpoint of the same settings and
+    data.
     """
     from brain_tumor.training.device import what_is_computed
 
     if folds > 1 and engine.nodes > 1:
-        raise ValueError(f"segmentation.folds is {folds} and training.nodes {engine.nodes}, but a fold is trained on one machine; set one of them to 1")
+        raise ValueError(
+            f"segmentation.folds is {folds} and training.nodes {engine.nodes}, but a fold is trained on "
+            "one machine; set one of them to 1"
+        )
     about, rows = slices.description, slices.rows
     sizes = {"in_channels": len(about["modalities"]), "out_channels": len(about["tissues"])} | experiment.sizes
     _require_match(sizes, about)
@@ -53,24 +57,54 @@ def train_network(
     recipe = experiment.adapt(recipe)
     window = find_window(slices)
     name = checkpoints.experiment
-    logger.info("%s sees %d x %d of the %d x %d pixels of a slice, which hold every brain", name, *window.shape, *[about["slice_size"]] * 2)
-    settings = [experiment.network, sizes, recipe.model_dump(), engine.seed, what_is_computed(engine), start, window, code_state()]
+    logger.info(
+        "%s sees %d x %d of the %d x %d pixels of a slice, which hold every brain",
+        name,
+        *window.shape,
+        *[about["slice_size"]] * 2,
+    )
+    settings = [
+        experiment.network,
+        sizes,
+        recipe.model_dump(),
+        engine.seed,
+        what_is_computed(engine),
+        start,
+        window,
+        code_state(),
+    ]
     fitted, marks, learned, held_out = [], [], [], _validation_patients(splits, folds)
     for number, patients in enumerate(held_out):
-        train = np.flatnonzero(rows["patient"].isin(splits.loc[splits["split"] != TEST, "patient"]) & ~rows["patient"].isin(patients))
+        train = np.flatnonzero(
+            rows["patient"].isin(splits.loc[splits["split"] != TEST, "patient"]) & ~rows["patient"].isin(patients)
+        )
         validation = np.flatnonzero(rows["patient"].isin(patients))
         _require_tumour(rows, train, validation)
         words = f", fold {number + 1} of {folds}" if folds > 1 else ""
         logger.info("%s%s: %d slices to train on, %d to validate on", name, words, len(train), len(validation))
         learned.append({"patients": rows["patient"].iloc[train].nunique(), "slices": len(train)})
         marks.append(fingerprint(settings, about, train.tolist(), validation.tolist()))
-        fitted.append(_fit(slices, train, validation, experiment.network, sizes, initial, recipe, engine, checkpoints.of(marks[-1])))
-    description = about | {"experiment": name, "window": window.shape, "recipe": recipe.model_dump(), "seed": engine.seed, "kept": [f.kept for f in fitted]}
+        fitted.append(
+            _fit(
+                slices, train, validation, experiment.network, sizes, initial, recipe, engine, checkpoints.of(marks[-1])
+            )
+        )
+    description = about | {
+        "experiment": name,
+        "window": window.shape,
+        "recipe": recipe.model_dump(),
+        "seed": engine.seed,
+        "kept": [f.kept for f in fitted],
+    }
     description["checkpoints"] = marks
     before, known = _look_back(initial, about, splits, held_out)
     description |= {"learned_from": learned, "started_from": before, "validation_patients": held_out}
     description["patients"] = sorted({*splits.loc[splits["split"] != TEST, "patient"], *known})
-    log = pd.concat([f.log.assign(fold=k) for k, f in enumerate(fitted)], ignore_index=True) if folds > 1 else fitted[0].log
+    log = (
+        pd.concat([f.log.assign(fold=k) for k, f in enumerate(fitted)], ignore_index=True)
+        if folds > 1
+        else fitted[0].log
+    )
     network = TrainedNetwork(experiment.network, sizes, description, tuple(f.weights for f in fitted))
     example = _fullest(rows, np.flatnonzero(rows["patient"].isin(held_out[0])))
     return network, log, _history(fitted[0].snapshots, about, window, example, marks[0])
@@ -110,13 +144,19 @@ def _require_attention(network: "nn.Module", name: str, experiment: str) -> None
     from brain_tumor.networks.attention import attentions
 
     if experiment in ATTENDING and not attentions(network):
-        raise ValueError(f"the attention of segmentation.{experiment} is examined, but {name} has none; set segmentation.{experiment}.network to another")
+        raise ValueError(
+            f"the attention of segmentation.{experiment} is examined, but {name} has none; set "
+            f"segmentation.{experiment}.network to another"
+        )
 
 
 def _require_match(sizes: dict[str, Any], about: dict[str, Any]) -> None:
     for size, entry in (("in_channels", "modalities"), ("out_channels", "tissues")):
         if sizes[size] != len(about[entry]):
-            raise ValueError(f"the store has {len(about[entry])} {entry} ({', '.join(about[entry])}), but {size} is {sizes[size]}; leave {size} out of sizes")
+            raise ValueError(
+                f"the store has {len(about[entry])} {entry} ({', '.join(about[entry])}), but {size} is "
+                f"{sizes[size]}; leave {size} out of sizes"
+            )
 
 
 def _read_initial(path: str | None, name: str, sizes: dict[str, Any]) -> TrainedNetwork | None:
@@ -128,7 +168,10 @@ def _read_initial(path: str | None, name: str, sizes: dict[str, Any]) -> Trained
         logger.warning("%s holds a %s; %s starts from random weights", path, found.name, name)
         return None
     if found.sizes != sizes:
-        raise ValueError(f"the network in {path} has sizes {found.sizes}, but {name} is built with {sizes}; set `sizes` to those of the file")
+        raise ValueError(
+            f"the network in {path} has sizes {found.sizes}, but {name} is built with {sizes}; set `sizes` "
+            "to those of the file"
+        )
     return found
 
 
@@ -139,20 +182,38 @@ def _look_back(
     if not initial:
         return None, frozenset()
     known = initial.patients if initial.description["simulated"] == about["simulated"] else frozenset()
-    scored = {*splits.loc[splits["split"] == TEST, "patient"], *(patient for fold in held_out if len(held_out) > 1 for patient in fold)}
+    scored = {
+        *splits.loc[splits["split"] == TEST, "patient"],
+        *(patient for fold in held_out if len(held_out) > 1 for patient in fold),
+    }
     met = None if known is None else sorted(known & scored)
     if met:
-        logger.warning("the weights to start from know %d of the %d patients to be scored (%s): scores will flatter", len(met), len(scored), ", ".join(met))
-    return {"data_set": initial.description["data_set"], "simulated": initial.description["simulated"], "scored": met}, known or frozenset()
+        logger.warning(
+            "the weights to start from know %d of the %d patients to be scored (%s): scores will flatter",
+            len(met),
+            len(scored),
+            ", ".join(met),
+        )
+    return {
+        "data_set": initial.description["data_set"],
+        "simulated": initial.description["simulated"],
+        "scored": met,
+    }, known or frozenset()
 
 
 def _validation_patients(splits: pd.DataFrame, folds: int) -> list[list[str]]:
-    """Patients that validate each member: those of the split, or for cross-validation each fold of all that are not for testing."""
+    """Patients that validate each member.
+
+    Those of the split, or for cross-validation each fold of all that are not for testing.
+    """
     if folds == 1:
         return [splits.loc[splits["split"] == VALIDATION, "patient"].tolist()]
     available = splits["fold"].nunique()
     if folds != available:
-        raise ValueError(f"segmentation.folds is {folds}, but patients are divided into {available} folds; set data_segmentation.split.folds to {folds} too")
+        raise ValueError(
+            f"segmentation.folds is {folds}, but patients are divided into {available} folds; set "
+            f"data_segmentation.split.folds to {folds} too"
+        )
     learning = splits[splits["split"] != TEST]
     counts = learning["fold"].value_counts().reindex(range(folds), fill_value=0)
     if not counts.all():
@@ -165,11 +226,23 @@ def _validation_patients(splits: pd.DataFrame, folds: int) -> list[list[str]]:
 
 def _require_tumour(rows: pd.DataFrame, train: np.ndarray, validation: np.ndarray) -> None:
     if not rows["tumour_pixels"].iloc[train].any():
-        raise ValueError(f"none of the {len(train)} slices to train on shows tumour, so there is nothing to learn; give scans of more patients, with masks")
+        raise ValueError(
+            f"none of the {len(train)} slices to train on shows tumour, so there is nothing to learn; give "
+            "scans of more patients, with masks"
+        )
     if not len(validation):
-        raise ValueError("no patient is left to validate with; set data_segmentation.split.validation higher, or give scans of more patients")
+        raise ValueError(
+            "no patient is left to validate with; set data_segmentation.split.validation higher, or give "
+            "scans of more patients"
+        )
     if not rows["tumour_pixels"].iloc[validation].any():
-        logger.warning("none of the %d validation slices shows tumour: the epoch that validates best is the one that finds nothing there", len(validation))
+        logger.warning(
+            (
+                "none of the %d validation slices shows tumour: the epoch that validates best is the one that "
+                "finds nothing there"
+            ),
+            len(validation),
+        )
 
 
 def _fullest(rows: pd.DataFrame, chosen: np.ndarray) -> int:
@@ -178,14 +251,29 @@ def _fullest(rows: pd.DataFrame, chosen: np.ndarray) -> int:
 
 
 def _history(snapshots: list[dict[str, Any]], about: dict[str, Any], window: Box, row: int, mark: str) -> StoreContent:
-    """Probabilities and attention maps of one slice, a row for each epoch, all at the size of the slice; NaN outside the window."""
+    """Probabilities and attention maps of one slice, a row for each epoch, all at the size of the slice.
+
+    NaN outside the window.
+    """
     from torch.nn.functional import interpolate
 
     def full(maps: Any) -> np.ndarray:
-        return interpolate(maps[None].float(), size=snapshots[0]["probability"].shape[-2:], mode="bilinear", align_corners=True)[0].half().numpy()
+        return (
+            interpolate(
+                maps[None].float(), size=snapshots[0]["probability"].shape[-2:], mode="bilinear", align_corners=True
+            )[0]
+            .half()
+            .numpy()
+        )
 
     maps = np.stack([np.concatenate([full(value) for value in snapshot.values()]) for snapshot in snapshots])
     maps = window.back(maps, about["slice_size"], np.nan)
     names = [*about["tissues"], *(name for name in snapshots[0] if name != "probability")]
-    description = {"names": names, "row": row, "simulated": about["simulated"], "fingerprint": mark, "made_from": about["fingerprint"]}
+    description = {
+        "names": names,
+        "row": row,
+        "simulated": about["simulated"],
+        "fingerprint": mark,
+        "made_from": about["fingerprint"],
+    }
     return StoreContent(description, iter([{"epoch": np.arange(1, len(maps) + 1), "maps": maps}]))

@@ -30,11 +30,35 @@ logger = logging.getLogger(__name__)
 
 ALL_PATIENTS = "all patients"
 
-ESTIMATES = ["cohort", "model", "features", "repeat", "fold", "patient", "days", "risk", "alive_at_horizon", "alive_at_own"]
+ESTIMATES = [
+    "cohort",
+    "model",
+    "features",
+    "repeat",
+    "fold",
+    "patient",
+    "days",
+    "risk",
+    "alive_at_horizon",
+    "alive_at_own",
+]
 LOSSES = ["cohort", "feature", "loss", "low", "high"]
 CHANCE = ["cohort", "permutation", "metric", "gain"]
 SCORES = ["cohort", "model", "features", "metric", "value", "low", "high", "patients", "deaths"]
-GAINS = ["cohort", "model", "features", "metric", "gain", "low", "high", "fold_gain", "fold_low", "fold_high", "chance", "p"]
+GAINS = [
+    "cohort",
+    "model",
+    "features",
+    "metric",
+    "gain",
+    "low",
+    "high",
+    "fold_gain",
+    "fold_low",
+    "fold_high",
+    "chance",
+    "p",
+]
 
 
 def measure_masks(source: Path, data_set: DataSet, workers: WorkerSettings) -> pd.DataFrame:
@@ -67,7 +91,9 @@ def measure_predictions(predictions: Store, slices: Store, data_set: DataSet) ->
         predicted.append(measure_slices(patient, masks, own, centre, data_set))
         expert.append(measure_slices(patient, labels, own, centre, data_set))
     simulated = bool(slices.description["simulated"])
-    features, expert_features = (pd.concat(parts, ignore_index=True).assign(simulated=simulated) for parts in (predicted, expert))
+    features, expert_features = (
+        pd.concat(parts, ignore_index=True).assign(simulated=simulated) for parts in (predicted, expert)
+    )
     return _report_measured(features), _report_measured(expert_features)
 
 
@@ -80,9 +106,14 @@ def _report_measured(features: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare_masks(features: pd.DataFrame, expert_features: pd.DataFrame, predictions: Store) -> pd.DataFrame:
-    """How each feature changes when a network's mask takes the place of the expert's: bias, limits of agreement, correlation."""
+    """How each feature changes when a network's mask takes the place of the expert's.
+
+    Bias, limits of agreement, correlation.
+    """
     changes = compare_measurements(expert_features, features, [feature.name for feature in FEATURES])
-    return changes.rename(columns={"first": "expert", "second": "predicted"}).assign(network=predictions.description["network"])
+    return changes.rename(columns={"first": "expert", "second": "predicted"}).assign(
+        network=predictions.description["network"]
+    )
 
 
 def join_patients(features: pd.DataFrame, tables: Path, data_set: DataSet, protocol: ProtocolSettings) -> pd.DataFrame:
@@ -93,16 +124,26 @@ def join_patients(features: pd.DataFrame, tables: Path, data_set: DataSet, proto
     """
     patients = join_predicted_patients(features, tables, data_set, protocol)
     if patients["days"].isna().all():
-        raise FileNotFoundError(f"{tables} holds no survival_info.csv with known days; give the folder of the tables with `--params survival_tables=PATH`")
+        raise FileNotFoundError(
+            f"{tables} holds no survival_info.csv with known days; give the folder of the tables with "
+            "`--params survival_tables=PATH`"
+        )
     return patients
 
 
-def join_predicted_patients(features: pd.DataFrame, tables: Path, data_set: DataSet, protocol: ProtocolSettings) -> pd.DataFrame:
+def join_predicted_patients(
+    features: pd.DataFrame, tables: Path, data_set: DataSet, protocol: ProtocolSettings
+) -> pd.DataFrame:
     """The same for predicted masks, whose features can be compared with those of expert masks without tables too."""
     patients = survival.join_patients(features, read_clinical_rows(tables), data_set)
     patients["simulated"] |= is_simulated(tables)
     used = patients[patients["left_out"] == ""]
-    logger.info("%d patients are modelled, %d of them known only to be alive; %d left out", len(used), (~used["observed"]).sum(), len(patients) - len(used))
+    logger.info(
+        "%d patients are modelled, %d of them known only to be alive; %d left out",
+        len(used),
+        (~used["observed"]).sum(),
+        len(patients) - len(used),
+    )
     for reason, count in patients.loc[patients["left_out"] != "", "left_out"].value_counts().items():
         logger.info("left out: %d: %s", count, reason)
     if reason := explain_none(patients, protocol):
@@ -117,13 +158,21 @@ def _cohorts(patients: pd.DataFrame, protocol: ProtocolSettings) -> list["Cohort
     used = patients[patients["left_out"] == ""].sort_values("patient", ignore_index=True)
     parts = {ALL_PATIENTS: used, survival.GTR: used[used["resection"] == survival.GTR].reset_index(drop=True)}
     return [
-        Cohort(name, part["patient"].tolist(), survival.design(part), part["days"].to_numpy(float), part["observed"].to_numpy(bool))
+        Cohort(
+            name,
+            part["patient"].tolist(),
+            survival.design(part),
+            part["days"].to_numpy(float),
+            part["observed"].to_numpy(bool),
+        )
         for name, part in parts.items()
         if part["observed"].sum() >= protocol.smallest and part["age"].nunique() > 1
     ]
 
 
-def cross_validate(patients: pd.DataFrame, protocol: ProtocolSettings, workers: WorkerSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
+def cross_validate(
+    patients: pd.DataFrame, protocol: ProtocolSettings, workers: WorkerSettings
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What each model expects of patients it was not fitted to, and what each feature is worth."""
     from brain_tumor.survival import cross_validation as validation
     from brain_tumor.survival import evaluation
@@ -133,16 +182,23 @@ def cross_validate(patients: pd.DataFrame, protocol: ProtocolSettings, workers: 
     return _table([estimates for estimates, _ in results], ESTIMATES), _table(importances, LOSSES)
 
 
-def permute_shapes(patients: pd.DataFrame, estimates: pd.DataFrame, protocol: ProtocolSettings, workers: WorkerSettings) -> pd.DataFrame:
+def permute_shapes(
+    patients: pd.DataFrame, estimates: pd.DataFrame, protocol: ProtocolSettings, workers: WorkerSettings
+) -> pd.DataFrame:
     """What the shapes of other patients add to age: the gains that chance gives."""
     from brain_tumor.survival import cross_validation as validation
     from brain_tumor.survival import evaluation
 
     cohorts = _cohorts(patients, protocol)
-    return _table([evaluation.gains_by_chance(c, estimates, validation.permute_shapes(c, protocol, workers)) for c in cohorts], CHANCE)
+    return _table(
+        [evaluation.gains_by_chance(c, estimates, validation.permute_shapes(c, protocol, workers)) for c in cohorts],
+        CHANCE,
+    )
 
 
-def score_models(patients: pd.DataFrame, estimates: pd.DataFrame, chance: pd.DataFrame, protocol: ProtocolSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
+def score_models(
+    patients: pd.DataFrame, estimates: pd.DataFrame, chance: pd.DataFrame, protocol: ProtocolSettings
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores of every model, and gains over age alone, with intervals."""
     from brain_tumor.survival.evaluation import score_cohort
 
@@ -169,7 +225,11 @@ def draw_results(
 
     cohorts = _cohorts(patients, protocol)
     simulated = bool(patients["simulated"].any())
-    return draw(cohorts, estimates, scores, gains, chance, importances, ", SIMULATED" if simulated else "") if cohorts else {}
+    return (
+        draw(cohorts, estimates, scores, gains, chance, importances, ", SIMULATED" if simulated else "")
+        if cohorts
+        else {}
+    )
 
 
 def draw_changes(features: pd.DataFrame, expert_features: pd.DataFrame) -> dict[str, Figure]:
@@ -178,7 +238,9 @@ def draw_changes(features: pd.DataFrame, expert_features: pd.DataFrame) -> dict[
 
     names = {feature.name: feature.unit for feature in FEATURES}
     expert, predicted = (table.melt("patient", list(names), "feature") for table in (expert_features, features))
-    pairs = expert.merge(predicted, on=["patient", "feature"]).rename(columns={"value_x": "expert", "value_y": "predicted"})
+    pairs = expert.merge(predicted, on=["patient", "feature"]).rename(
+        columns={"value_x": "expert", "value_y": "predicted"}
+    )
     simulated = ", SIMULATED" if features["simulated"].any() else ""
     return {"changes": figures.draw_changes(pairs, names, f"Features from expert and from predicted masks{simulated}")}
 
@@ -194,7 +256,10 @@ def write_report(
     changes: pd.DataFrame | None = None,
     change_figures: dict[str, bytes] | None = None,
 ) -> str:
-    """The report as one HTML page. `changes`: how features differ from those of expert masks, where the masks are a network's."""
+    """The report as one HTML page. `changes`.
+
+    How features differ from those of expert masks, where the masks are a network's.
+    """
     from brain_tumor.reporting.survival.figures import list_expected
 
     expected = list_expected(_cohorts(patients, protocol), estimates)

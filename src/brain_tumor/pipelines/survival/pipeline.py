@@ -25,14 +25,24 @@ TASK = "survival"
 EXPERT = f"{TASK}.expert"
 """The experiment on expert masks; the others are named after networks."""
 
-PARAMETERS = {"data_set": "data_segmentation.data_set", "protocol": "survival.protocol", "workers": "preparation", "origin": "data_segmentation.origin"}
+PARAMETERS = {
+    "data_set": "data_segmentation.data_set",
+    "protocol": "survival.protocol",
+    "workers": "preparation",
+    "origin": "data_segmentation.origin",
+}
 
 
 def create_pipeline() -> Pipeline:
     """Models on the features of expert masks."""
-    measured = Pipeline([Node(measure_masks, ["source", "params:data_set", "params:workers"], "features", name="measure_masks")])
+    measured = Pipeline(
+        [Node(measure_masks, ["source", "params:data_set", "params:workers"], "features", name="measure_masks")]
+    )
     return Pipeline(
-        measured + _create_models(join_patients, []), namespace=EXPERT, inputs={"source": f"{TASK}.source", "tables": f"{TASK}.tables"}, parameters=PARAMETERS
+        measured + _create_models(join_patients, []),
+        namespace=EXPERT,
+        inputs={"source": f"{TASK}.source", "tables": f"{TASK}.tables"},
+        parameters=PARAMETERS,
     )
 
 
@@ -44,14 +54,26 @@ def create_predicted_pipeline() -> Pipeline:
 def _create_predicted(network: str) -> Pipeline:
     measured = Pipeline(
         [
-            Node(measure_predictions, ["predictions", "slices", "params:data_set"], ["features", "expert_features"], name="measure_predictions"),
+            Node(
+                measure_predictions,
+                ["predictions", "slices", "params:data_set"],
+                ["features", "expert_features"],
+                name="measure_predictions",
+            ),
             Node(compare_masks, ["features", "expert_features", "predictions"], "changes", name="compare_masks"),
             Node(draw_changes, ["features", "expert_features"], "change_figures", name="draw_changes"),
         ]
     )
-    inputs = {"predictions": f"segmentation.{network}.predictions", "slices": "segmentation.slices", "tables": f"{TASK}.predicted_tables"}
+    inputs = {
+        "predictions": f"segmentation.{network}.predictions",
+        "slices": "segmentation.slices",
+        "tables": f"{TASK}.predicted_tables",
+    }
     return Pipeline(
-        measured + _create_models(join_predicted_patients, ["changes", "change_figures"]), namespace=f"{TASK}.{network}", inputs=inputs, parameters=PARAMETERS
+        measured + _create_models(join_predicted_patients, ["changes", "change_figures"]),
+        namespace=f"{TASK}.{network}",
+        inputs=inputs,
+        parameters=PARAMETERS,
     )
 
 
@@ -63,11 +85,26 @@ def _create_models(join: Callable[..., pd.DataFrame], also_reported: list[str]) 
     return Pipeline(
         [
             Node(join, ["features", "tables", "params:data_set", "params:protocol"], "patients", name=join.__name__),
-            Node(cross_validate, ["patients", "params:protocol", "params:workers"], ["estimates", "importances"], name="cross_validate"),
+            Node(
+                cross_validate,
+                ["patients", "params:protocol", "params:workers"],
+                ["estimates", "importances"],
+                name="cross_validate",
+            ),
             Node(permute_shapes, [*known, "params:protocol", "params:workers"], "chance", name="permute_shapes"),
             Node(score_models, [*known, "chance", "params:protocol"], results, name="score_models"),
-            Node(draw_results, [*known, *results, "chance", "importances", "params:protocol"], "figures", name="draw_results"),
-            Node(write_report, [*known, *results, "importances", "figures", "params:protocol", *also_reported], "report", name="write_report"),
+            Node(
+                draw_results,
+                [*known, *results, "chance", "importances", "params:protocol"],
+                "figures",
+                name="draw_results",
+            ),
+            Node(
+                write_report,
+                [*known, *results, "importances", "figures", "params:protocol", *also_reported],
+                "report",
+                name="write_report",
+            ),
             Node(write_cards, [*carded, *also_reported[:1]], ["model_card", "data_sheet"], name="write_cards"),
         ]
     )

@@ -9,15 +9,24 @@ from brain_tumor.data.common.provenance import Origin, find_origin
 from brain_tumor.data.images.split import DEDUPLICATED
 from brain_tumor.networks import describe
 from brain_tumor.networks.trained import TrainedNetwork
-from brain_tumor.reporting.classification.tables import PROTOCOL, count_sets, score_calibration, score_classes, score_sets, write_answer
+from brain_tumor.reporting.classification.tables import (
+    PROTOCOL,
+    count_sets,
+    score_calibration,
+    score_classes,
+    score_sets,
+    write_answer,
+)
 from brain_tumor.reporting.formatting import write_sizes
 from brain_tumor.reporting.markdown import CARD, render_card, write_list
 from brain_tumor.reporting.page import Section
 from brain_tumor.reporting.settings_table import TRAINING, describe_settings, merge_settings
 
 USE = (
-    "For research and teaching: to compare networks, to see where they look, to see what copies do to an accuracy. Not for diagnosis or for any decision "
-    "about a patient: nobody has tested it for that, and a single slice is not what a diagnosis is made from. Any image is given one of the classes, one of a "
+    "For research and teaching: to compare networks, to see where they look, to see what copies do to an "
+    "accuracy. Not for diagnosis or for any decision "
+    "about a patient: nobody has tested it for that, and a single slice is not what a diagnosis is made "
+    "from. Any image is given one of the classes, one of a "
     "knee too."
 )
 USAGE = """\
@@ -35,7 +44,12 @@ With `flips` in the recipe, scores and temperature are of the mean with the mirr
 
 
 def compose_model_card(
-    comparison: pd.DataFrame, about: Mapping[str, Any], splits: pd.DataFrame, origin: Origin, settings: Mapping[str, Any], networks: Sequence[TrainedNetwork]
+    comparison: pd.DataFrame,
+    about: Mapping[str, Any],
+    splits: pd.DataFrame,
+    origin: Origin,
+    settings: Mapping[str, Any],
+    networks: Sequence[TrainedNetwork],
 ) -> str:
     """The card of all networks of a run.
 
@@ -47,7 +61,11 @@ def compose_model_card(
     sections = [
         _model(networks, about),
         Section("Intended use", USE),
-        Section("Training data and split", f"{found.text} `data_sheet.md` says more of the data.", [("Images of each class in each set", count_sets(splits))]),
+        Section(
+            "Training data and split",
+            f"{found.text} `data_sheet.md` says more of the data.",
+            [("Images of each class in each set", count_sets(splits))],
+        ),
         _figures(comparison),
         Section("Known limits", write_list([*_limits(comparison), *found.problems])),
         Section("How to use the weights", _usage(about, networks[0])),
@@ -59,43 +77,77 @@ def compose_model_card(
 
 
 def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Section:
-    rows = [(network.experiment, network.parameters, write_sizes(network.sizes), f"{network.description['kept']['epoch']:.0f}") for network in networks]
+    rows = [
+        (
+            network.experiment,
+            network.parameters,
+            write_sizes(network.sizes),
+            f"{network.description['kept']['epoch']:.0f}",
+        )
+        for network in networks
+    ]
     text = (
-        f"{len(networks)} networks that give the probability of each class ({', '.join(about['classes'])}) of a single image of "
+        f"{len(networks)} networks that give the probability of each class ({', '.join(about['classes'])}) "
+        "of a single image of "
         f"{about['image_size']} x {about['image_size']} pixels.\n\n"
     )
     text += write_list(f"**{network.experiment}**: {describe(network.name)}" for network in networks)
-    return Section("What it is", text, [("Networks", pd.DataFrame(rows, columns=["network", "parameters", "sizes", "epoch kept"]))])
+    return Section(
+        "What it is", text, [("Networks", pd.DataFrame(rows, columns=["network", "parameters", "sizes", "epoch kept"]))]
+    )
 
 
 def _figures(comparison: pd.DataFrame) -> Section:
     tables = [*reversed(score_sets(comparison).values())]
     tables += [
-        (f"{name}: precision and recall of each class on the {DEDUPLICATED} test set", score_classes(comparison, name, DEDUPLICATED))
+        (
+            f"{name}: precision and recall of each class on the {DEDUPLICATED} test set",
+            score_classes(comparison, name, DEDUPLICATED),
+        )
         for name in comparison["network"].unique()
     ]
     tables.append(
-        ("Confidence and expected calibration error, as trained and (scaled) with the temperature that fits validation", score_calibration(comparison))
+        (
+            (
+                "Confidence and expected calibration error, as trained and (scaled) with the temperature that "
+                "fits validation"
+            ),
+            score_calibration(comparison),
+        )
     )
-    text = "A class that is not there has no recall, one that is never found no precision; one that is neither has no F1 and is left out of macro-F1."
+    text = (
+        "A class that is not there has no recall, one that is never found no precision; one that is neither "
+        "has no F1 and is left out of macro-F1."
+    )
     return Section("Figures", f"{PROTOCOL} {text} `comparison.csv` has every score.", tables)
 
 
 def _limits(comparison: pd.DataFrame) -> list[str]:
     images = comparison.groupby("test_set")["images"].first()
     return [
-        f"{images[DEDUPLICATED]:,} test images without copies, all of the data set that was trained on: what the networks reach elsewhere is not known.",
+        (
+            f"{images[DEDUPLICATED]:,} test images without copies, all of the data set that was trained on: "
+            "what the networks reach elsewhere is not known."
+        ),
         "Intervals span images. That other training images or another seed would give other networks is not in them.",
         "The networks always answer with one of the classes they know, however unlike its images a scan is.",
-        "The report shows how much of a network's heat lies outside the head: such a network is right for a reason that is not the tumour.",
+        (
+            "The report shows how much of a network's heat lies outside the head: such a network is right for "
+            "a reason that is not the tumour."
+        ),
     ]
 
 
 def _usage(about: Mapping[str, Any], network: TrainedNetwork) -> str:
     sizes = {"channels": network.sizes["in_channels"], "side": about["image_size"]}
-    return USAGE.format(classes=", ".join(about["classes"]), fit=about["fit"], intensities=about["intensities"], **sizes)
+    return USAGE.format(
+        classes=", ".join(about["classes"]), fit=about["fit"], intensities=about["intensities"], **sizes
+    )
 
 
 def _settings(networks: Sequence[TrainedNetwork], settings: Mapping[str, Any]) -> Section:
-    own = {network.experiment: {"recipe": network.description["recipe"], "seed": network.description["seed"], **settings} for network in networks}
+    own = {
+        network.experiment: {"recipe": network.description["recipe"], "seed": network.description["seed"], **settings}
+        for network in networks
+    }
     return describe_settings(merge_settings(own), TRAINING)

@@ -10,11 +10,16 @@ from brain_tumor.data.images.split import DEDUPLICATED, OFFICIAL
 from brain_tumor.reporting.formatting import tell_interval, with_intervals, write_intervals
 
 PROTOCOL = (
-    "The official test set is the testing folder as published, copies of training images included. The deduplicated one holds one of each group of copies, "
-    "unless one of the group was learned from; copies that the audit misses may be in it. Macro-F1 is the mean over the classes that the test set holds. "
-    "Intervals: 95 %, expanded percentile bootstrap over groups of copies (Hesterberg 2015); a value that no resample changes has none. The epoch and the "
-    "temperature were chosen on validation images, which are drawn from the training folder by group of copies, never on test images. Of several networks the "
-    "best is named by these scores, which flatters it a little. Where a recipe says `flips`, an answer is the mean over an image and its mirror image. The "
+    "The official test set is the testing folder as published, copies of training images included. The "
+    "deduplicated one holds one of each group of copies, "
+    "unless one of the group was learned from; copies that the audit misses may be in it. Macro-F1 is the "
+    "mean over the classes that the test set holds. "
+    "Intervals: 95 %, expanded percentile bootstrap over groups of copies (Hesterberg 2015); a value that "
+    "no resample changes has none. The epoch and the "
+    "temperature were chosen on validation images, which are drawn from the training folder by group of "
+    "copies, never on test images. Of several networks the "
+    "best is named by these scores, which flatters it a little. Where a recipe says `flips`, an answer is "
+    "the mean over an image and its mirror image. The "
     "files carry no patient ids, so slices of one patient may be on both sides."
 )
 
@@ -42,16 +47,25 @@ def score_sets(comparison: pd.DataFrame) -> dict[str, tuple[str, pd.DataFrame]]:
     """Test set > a caption, and accuracy, macro-F1 and area under the ROC curve of each network on it, with intervals."""
     names = {"accuracy": "accuracy", "macro_f1": "macro-F1", "roc_auc": "ROC AUC"}
     return {
-        test_set: (f"Scores and 95 % intervals on the {test_set} test set, {part['images'].iloc[0]:,} images", _score_networks(part, names))
+        test_set: (
+            f"Scores and 95 % intervals on the {test_set} test set, {part['images'].iloc[0]:,} images",
+            _score_networks(part, names),
+        )
         for test_set, part in comparison.groupby("test_set", sort=False)
     }
 
 
 def score_classes(comparison: pd.DataFrame, network: str, test_set: str) -> pd.DataFrame:
     """Precision and recall of each class, with intervals where there are any."""
-    part = comparison[(comparison["network"] == network) & (comparison["test_set"] == test_set) & comparison["metric"].str.match("precision_|recall_")]
+    part = comparison[
+        (comparison["network"] == network)
+        & (comparison["test_set"] == test_set)
+        & comparison["metric"].str.match("precision_|recall_")
+    ]
     names = part["metric"].str.split("_", n=1, expand=True)
-    table = part.assign(score=names[0], kind=names[1], words=write_intervals(part)).pivot(index="kind", columns="score", values="words")
+    table = part.assign(score=names[0], kind=names[1], words=write_intervals(part)).pivot(
+        index="kind", columns="score", values="words"
+    )
     return table.loc[names[1].unique()].rename_axis("class").reset_index()
 
 
@@ -64,9 +78,17 @@ def score_calibration(comparison: pd.DataFrame) -> pd.DataFrame:
 
 def count_sets(splits: pd.DataFrame) -> pd.DataFrame:
     """Images of each class in each set."""
-    return splits.groupby(["split", "class"]).size().unstack(fill_value=0).rename(index={"": "not learned from"}).reset_index()
+    return (
+        splits.groupby(["split", "class"])
+        .size()
+        .unstack(fill_value=0)
+        .rename(index={"": "not learned from"})
+        .reset_index()
+    )
 
 
 def _score_networks(part: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
     shown = part[part["metric"].isin(list(names))].replace({"metric": dict(names)})
-    return with_intervals(shown, "value", ["network", "parameters"], across="metric")[["network", "parameters", *names.values()]]
+    return with_intervals(shown, "value", ["network", "parameters"], across="metric")[
+        ["network", "parameters", *names.values()]
+    ]

@@ -46,7 +46,10 @@ def compose_data_sheet(
         Section("Known problems", write_list([*found.problems, UNSEEN, *_problems(index, duplicates)])),
         Section("Terms and citations", f"{found.terms}\n\n{write_list([*found.sources, SHEET])}"),
     ]
-    files = f"{len(used):,} images of {len(data_set.classes)} classes are in use; {len(index) - len(used):,} files are left out"
+    files = (
+        f"{len(used):,} images of {len(data_set.classes)} classes are in use; {len(index) - len(used):,} files "
+        "are left out"
+    )
     summary = f"{files}; {len(duplicates):,} images have copies."
     title = f"Data sheet: {data_set.name}"
     return render_card(title, summary, sections, simulated=about["simulated"])
@@ -55,17 +58,27 @@ def compose_data_sheet(
 def _composition(used: pd.DataFrame, duplicates: pd.DataFrame, data_set: ImageSet, copies: CopySettings) -> Section:
     sizes, most, size = find_commonest_size(used)
     text = (
-        f"Single slices in {sizes:,} sizes, most of them ({most:,}) {size} pixels. {used['hash'].nunique():,} have pixels of their "
-        f"own; with near copies there are {duplicates['group'].nunique():,} groups of copies. Near copies: hashes that differ in at most {copies.distance} of "
-        f"64 bits or thumbnails whose local contrast correlates with {copies.correlation} or more, and fine detail that correlates with "
+        f"Single slices in {sizes:,} sizes, most of them ({most:,}) {size} pixels. "
+        f"{used['hash'].nunique():,} have pixels of their "
+        f"own; with near copies there are {duplicates['group'].nunique():,} groups of copies. Near copies: "
+        f"hashes that differ in at most {copies.distance} of "
+        f"64 bits or thumbnails whose local contrast correlates with {copies.correlation} or more, and "
+        "fine detail that correlates with "
         f"{copies.similarity} or more after alignment."
     )
     counts = count_copies(used, duplicates, data_set)
-    return Section("Composition", text, [("Images of each class, and their copies", counts), ("Formats and modes of the pixels", count_formats(used))])
+    return Section(
+        "Composition",
+        text,
+        [("Images of each class, and their copies", counts), ("Formats and modes of the pixels", count_formats(used))],
+    )
 
 
 def _left_out(index: pd.DataFrame, splits: pd.DataFrame) -> Section:
-    tables = [("Files that can't be used", count_reasons(index, "left_out")), ("Images that are not learned from", count_not_learned(splits))]
+    tables = [
+        ("Files that can't be used", count_reasons(index, "left_out")),
+        ("Images that are not learned from", count_not_learned(splits)),
+    ]
     tables = [(caption, table) for caption, table in tables if len(table)]
     return Section("What was left out", "" if tables else "Nothing.", tables)
 
@@ -73,14 +86,16 @@ def _left_out(index: pd.DataFrame, splits: pd.DataFrame) -> Section:
 def _preparation(used: pd.DataFrame, about: Mapping[str, Any]) -> str:
     kept = ((used["bottom"] - used["top"]) * (used["right"] - used["left"]) / (used["width"] * used["height"])).median()
     return (
-        f"Margins, frames and writing are cut away (half of the images keep {kept:.0%} of their area or more); {FITS[about['fit']]}, then resized to "
+        f"Margins, frames and writing are cut away (half of the images keep {kept:.0%} of their area or "
+        f"more); {FITS[about['fit']]}, then resized to "
         f"{about['image_size']} x {about['image_size']} pixels; {about['intensities']}."
     )
 
 
 def _sets(splits: pd.DataFrame, policy: ImageSplitSettings, data_set: ImageSet) -> Section:
     text = (
-        f"Policy “{policy.policy}”, seed {policy.seed}. {policy.validation:.0%} of the images to learn from are for validation, drawn from "
+        f"Policy “{policy.policy}”, seed {policy.seed}. {policy.validation:.0%} of the images to learn "
+        "from are for validation, drawn from "
         f"{data_set.training} by group of copies. {describe_test_sets(data_set)}"
     )
     return Section("Sets", text, [("Images of each class", count_sets(splits, data_set))])
@@ -89,8 +104,14 @@ def _sets(splits: pd.DataFrame, policy: ImageSplitSettings, data_set: ImageSet) 
 def _problems(index: pd.DataFrame, duplicates: pd.DataFrame) -> list[str]:
     """What the tables themselves show."""
     conflicts = duplicates.loc[duplicates["conflict"], "group"].nunique()
-    said = [f"{conflicts} groups of copies have more than one class: one of the labels must be wrong."] if conflicts else []
+    said = (
+        [f"{conflicts} groups of copies have more than one class: one of the labels must be wrong."]
+        if conflicts
+        else []
+    )
     crossing = duplicates.loc[duplicates["both_folders"], "group"].nunique()
     if crossing:
         said.append(f"{crossing:,} groups of copies lie in both folders.")
-    return said + [f"{row.reason}: {row.files:,} of {len(index):,} files." for row in count_reasons(index, "note").itertuples()]
+    return said + [
+        f"{row.reason}: {row.files:,} of {len(index):,} files." for row in count_reasons(index, "note").itertuples()
+    ]

@@ -24,21 +24,43 @@ from brain_tumor.reporting.settings_table import describe_settings
 
 WORDS = {
     "1_counts": Words(
-        "Images of each class as published, hatched where an image has copies; and what is left to learn from, validate and test on.",
-        "two bar charts: images of each class in both folders with the part that has copies hatched, and images of each class in each set; the tables have "
+        (
+            "Images of each class as published, hatched where an image has copies; and what is left to learn "
+            "from, validate and test on."
+        ),
+        "two bar charts: images of each class in both folders with the part that has copies hatched, and "
+        "images of each class in each set; the tables have "
         "the numbers",
     ),
     "2_borders": Words(
-        "As published with the box around what is kept, and as the networks see it: images with a note, those that lose most, and some at random.",
-        "a grid of pairs of images: as published with a yellow box around the head, and what is left after the borders are cut away",
+        (
+            "As published with the box around what is kept, and as the networks see it: images with a note, "
+            "those that lose most, and some at random."
+        ),
+        (
+            "a grid of pairs of images: as published with a yellow box around the head, and what is left after "
+            "the borders are cut away"
+        ),
     ),
     "3_similarity": Words(
-        "Fine detail of the pairs whose hashes are near, identical pairs left out: copies on the right, other slices on the left, few between.",
-        "a histogram of the correlation of fine detail, from 0 to 1, with a red line at the threshold from which pairs count as copies",
+        (
+            "Fine detail of the pairs whose hashes are near, identical pairs left out: copies on the right, "
+            "other slices on the left, few between."
+        ),
+        (
+            "a histogram of the correlation of fine detail, from 0 to 1, with a red line at the threshold from "
+            "which pairs count as copies"
+        ),
     ),
     "4_pairs": Words(
-        "Pairs on both sides of the threshold, the second laid like the first. Below it neighbouring slices of one patient, above it copies.",
-        "a grid of pairs of brain images in the order of their similarity, with file names, similarity and how the second one lies",
+        (
+            "Pairs on both sides of the threshold, the second laid like the first. Below it neighbouring "
+            "slices of one patient, above it copies."
+        ),
+        (
+            "a grid of pairs of brain images in the order of their similarity, with file names, similarity and "
+            "how the second one lies"
+        ),
     ),
 }
 NEIGHBOUR = 0.6
@@ -62,7 +84,8 @@ def compose_data_report(
     Args:
         about: the description of the prepared store.
         figures: name > PNG.
-        planted: copies that the simulated sample holds, how many of them were found, and how many others were taken for copies.
+        planted: copies that the simulated sample holds, how many of them were found, and how many others were taken for
+            copies.
     """
     pictures = {name: Picture(content, WORDS[name], data_set.name) for name, content in figures.items()}
     counts = count_copies(index, duplicates, data_set)
@@ -72,20 +95,26 @@ def compose_data_report(
         _copies(duplicates, index, copies, planted, [pictures["3_similarity"], pictures["4_pairs"]]),
         Section("What no audit can see", f"{UNSEEN} {_neighbours(pairs, duplicates, index, data_set, copies)}"),
         _files(index),
-        Section("Borders", f"Margins, frames and writing are cut away; {FITS[about['fit']]}.", [], [pictures["2_borders"]]),
+        Section(
+            "Borders", f"Margins, frames and writing are cut away; {FITS[about['fit']]}.", [], [pictures["2_borders"]]
+        ),
         _sets(splits, policy, data_set, [pictures["1_counts"]]),
         describe_settings(settings, ()),
     ]
     table = (f"Images in {data_set.training} and {data_set.testing}, and their copies in the other folder", counts)
-    return render_report(f"Data: {data_set.name}", _answer(counts, data_set), table, sections, simulated=about["simulated"])
+    return render_report(
+        f"Data: {data_set.name}", _answer(counts, data_set), table, sections, simulated=about["simulated"]
+    )
 
 
 def _answer(counts: pd.DataFrame, data_set: ImageSet) -> str:
     total = counts.loc[counts["folder"] == data_set.testing, ["images", "identical in other", "copies in other"]].sum()
     share = total["copies in other"] / total["images"]
     return (
-        f"Of {total['images']:,} test images {total['identical in other']:,} are identical to a training image, and {total['copies in other']:,} "
-        f"({share:.0%}) have a copy among them when copies that were saved again, resized, cropped, brightened, sharpened or mirrored count too."
+        f"Of {total['images']:,} test images {total['identical in other']:,} are identical to a training "
+        f"image, and {total['copies in other']:,} "
+        f"({share:.0%}) have a copy among them when copies that were saved again, resized, cropped, "
+        "brightened, sharpened or mirrored count too."
     )
 
 
@@ -99,28 +128,44 @@ def _copies(
     used = index[index["left_out"] == ""]
     identical, groups = used["hash"][used.duplicated("hash", keep=False)].nunique(), duplicates["group"].nunique()
     text = (
-        f"{used['hash'].nunique():,} of {len(used):,} images have pixels of their own; {identical:,} groups are identical, "
-        f"{used.duplicated('hash').sum():,} images too many. With near copies there are {groups:,} groups, and {len(used) - len(duplicates) + groups:,} "
-        f"images of their own. Candidates are pairs whose 64-bit hashes differ in at most {copies.distance} bits or whose thumbnails' local contrast "
-        f"correlates with {copies.correlation} or more, mirrored and turned ones too. They are aligned, and their fine detail is correlated: from "
+        f"{used['hash'].nunique():,} of {len(used):,} images have pixels of their own; {identical:,} "
+        "groups are identical, "
+        f"{used.duplicated('hash').sum():,} images too many. With near copies there are {groups:,} groups, "
+        f"and {len(used) - len(duplicates) + groups:,} "
+        "images of their own. Candidates are pairs whose 64-bit hashes differ in at most "
+        f"{copies.distance} bits or whose thumbnails' local contrast "
+        f"correlates with {copies.correlation} or more, mirrored and turned ones too. They are aligned, "
+        "and their fine detail is correlated: from "
         f"{copies.similarity} they count as copies. The threshold was chosen by looking at the pairs below."
     )
     if planted:
-        text += f" The sample holds {planted[0]} planted copies: {planted[1]} were found, and {planted[2]} others were taken for copies."
+        text += (
+            f" The sample holds {planted[0]} planted copies: {planted[1]} were found, and {planted[2]} others "
+            "were taken for copies."
+        )
     conflicts = duplicates[duplicates["conflict"]]
-    tables = [("Copies of different classes: one of the labels must be wrong", conflicts[["group", "file", "class"]])] if len(conflicts) else []
+    tables = (
+        [("Copies of different classes: one of the labels must be wrong", conflicts[["group", "file", "class"]])]
+        if len(conflicts)
+        else []
+    )
     return Section("Copies", text, tables, pictures)
 
 
-def _neighbours(pairs: pd.DataFrame, duplicates: pd.DataFrame, index: pd.DataFrame, data_set: ImageSet, copies: CopySettings) -> str:
+def _neighbours(
+    pairs: pd.DataFrame, duplicates: pd.DataFrame, index: pd.DataFrame, data_set: ImageSet, copies: CopySettings
+) -> str:
     groups = duplicates.set_index("file")["group"]
-    apart = pairs["first"].map(groups) != pairs["second"].map(groups)  # two copies of a third are copies, however they compare
+    apart = pairs["first"].map(groups) != pairs["second"].map(
+        groups
+    )  # two copies of a third are copies, however they compare
     near = pairs[apart & (pairs["similarity"] >= NEIGHBOUR) & (pairs["similarity"] < copies.similarity)]
     folder = index.set_index("file")["folder"]
     first, second = (folder[near[side]].to_numpy() == data_set.testing for side in ("first", "second"))
     test = pd.concat([near["first"][first & ~second], near["second"][second & ~first]]).nunique()
     return (
-        f"Among the pairs compared, {test:,} test images have a training image that is no copy but whose detail correlates with {NEIGHBOUR} to "
+        f"Among the pairs compared, {test:,} test images have a training image that is no copy but whose "
+        f"detail correlates with {NEIGHBOUR} to "
         f"{copies.similarity}, as neighbouring slices do: there are at least about as many leaks of this kind."
     )
 
@@ -128,7 +173,9 @@ def _neighbours(pairs: pd.DataFrame, duplicates: pd.DataFrame, index: pd.DataFra
 def _files(index: pd.DataFrame) -> Section:
     used = index[index["left_out"] == ""]
     sizes, most, size = find_commonest_size(used)
-    text = f"{len(used):,} images in {sizes:,} sizes ({most:,} are {size}). {len(index) - len(used):,} files are left out."
+    text = (
+        f"{len(used):,} images in {sizes:,} sizes ({most:,} are {size}). {len(index) - len(used):,} files are left out."
+    )
     tables = [("Formats and modes of the pixels", count_formats(used))]
     for column, caption in (("left_out", "What was left out, and why"), ("note", "What is unusual")):
         reasons = count_reasons(index, column)
@@ -142,7 +189,10 @@ def _sets(splits: pd.DataFrame, policy: ImageSplitSettings, data_set: ImageSet, 
     tables = [("Images of each class", count_sets(splits, data_set))]
     if len(reasons):
         tables.append(("Training images that are not learned from", reasons))
-    text = f"Policy {policy.policy}. Validation is drawn from {data_set.training} by group of copies. {describe_test_sets(data_set)}"
+    text = (
+        f"Policy {policy.policy}. Validation is drawn from {data_set.training} by group of copies. "
+        f"{describe_test_sets(data_set)}"
+    )
     return Section("Sets", text, tables, pictures)
 
 

@@ -6,24 +6,39 @@ from brain_tumor.data.common.sets import TRAIN, VALIDATION
 from brain_tumor.data.images.class_folders import ImageSet
 
 UNSEEN = (
-    "The files carry no patient ids. Slices of one patient that lie in both folders are not copies, and no comparison of images can tell them from slices of "
-    "two patients for certain. So the deduplicated test set is free of the copies that the audit finds, not of patients that the networks know: read its "
+    "The files carry no patient ids. Slices of one patient that lie in both folders are not copies, and no "
+    "comparison of images can tell them from slices of "
+    "two patients for certain. So the deduplicated test set is free of the copies that the audit finds, "
+    "not of patients that the networks know: read its "
     "scores as an upper bound of what a new hospital would see."
 )
-FITS = {"pad": "what is left is padded to a square, so its aspect stays", "stretch": "what is left is stretched to a square"}
+FITS = {
+    "pad": "what is left is padded to a square, so its aspect stays",
+    "stretch": "what is left is stretched to a square",
+}
 
 
 def count_copies(index: pd.DataFrame, duplicates: pd.DataFrame, data_set: ImageSet) -> pd.DataFrame:
-    """For each folder and class: images, those with copies, and those with a copy in the other folder, identical or any."""
+    """For each folder and class.
+
+    Images, those with copies, and those with a copy in the other folder, identical or any.
+    """
     used = index[index["left_out"] == ""].merge(duplicates[["file", "group"]], "left", on="file")
     parts = []
     for folder in (data_set.training, data_set.testing):
         part, other = used[used["folder"] == folder], used[used["folder"] != folder]
-        parts.append(part.assign(identical=part["hash"].isin(other["hash"]), copied=part["group"].isin(other["group"].dropna())))
+        parts.append(
+            part.assign(identical=part["hash"].isin(other["hash"]), copied=part["group"].isin(other["group"].dropna()))
+        )
     table = (
         pd.concat(parts)
         .groupby(["folder", "class"], sort=False)
-        .agg(images=("file", "size"), with_copies=("group", "count"), identical=("identical", "sum"), copied=("copied", "sum"))
+        .agg(
+            images=("file", "size"),
+            with_copies=("group", "count"),
+            identical=("identical", "sum"),
+            copied=("copied", "sum"),
+        )
     )
     names = {"with_copies": "with copies", "identical": "identical in other", "copied": "copies in other"}
     return table.reset_index().rename(columns=names)
@@ -33,7 +48,12 @@ def count_sets(splits: pd.DataFrame, data_set: ImageSet) -> pd.DataFrame:
     """Images of each class in each set, and in both test sets."""
     sets = {name: splits["split"] == name for name in (TRAIN, VALIDATION)}
     sets |= {"official test": splits["official_test"], "deduplicated test": splits["deduplicated_test"]}
-    counts = pd.DataFrame({name: splits[rows].groupby("class").size() for name, rows in sets.items()}).reindex(data_set.classes).fillna(0).astype(int)
+    counts = (
+        pd.DataFrame({name: splits[rows].groupby("class").size() for name, rows in sets.items()})
+        .reindex(data_set.classes)
+        .fillna(0)
+        .astype(int)
+    )
     return counts.T.assign(all=counts.sum()).rename_axis("set").reset_index()
 
 

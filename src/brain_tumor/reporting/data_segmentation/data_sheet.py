@@ -8,7 +8,14 @@ import pandas as pd
 from brain_tumor.data.common.provenance import Origin, find_origin
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.split import SplitSettings
-from brain_tumor.reporting.data_segmentation.tables import NOTHING, count_left_out, count_sets, explain_volumes, write_answer, write_missing
+from brain_tumor.reporting.data_segmentation.tables import (
+    NOTHING,
+    count_left_out,
+    count_sets,
+    explain_volumes,
+    write_answer,
+    write_missing,
+)
 from brain_tumor.reporting.markdown import SHEET, render_card, write_list
 from brain_tumor.reporting.page import Section
 
@@ -47,13 +54,22 @@ def compose_data_sheet(
 def _composition(patients: pd.DataFrame, used: pd.DataFrame, about: Mapping[str, Any]) -> Section:
     tumour = used[[f"{tissue}_pixels" for tissue in about["tissues"]]].sum(axis=1) > 0
     text = (
-        f"Slices of {', '.join(about['modalities'])} with masks of {', '.join(about['tissues'])}. {tumour.sum():,} of {len(used):,} slices show tumour. "
-        f"Slices of a patient: {_span(patients['slices'])}. Volume of a voxel in mm³: {_span(used['voxel_mm3'])}. {explain_volumes(patients)}"
+        f"Slices of {', '.join(about['modalities'])} with masks of {', '.join(about['tissues'])}. "
+        f"{tumour.sum():,} of {len(used):,} slices show tumour. "
+        f"Slices of a patient: {_span(patients['slices'])}. Volume of a voxel in mm³: "
+        f"{_span(used['voxel_mm3'])}. {explain_volumes(patients)}"
     )
-    rows = [(name, *patients[f"{name}_ml"].quantile([0.25, 0.5, 0.75]), int((patients[f"{name}_ml"] == 0).sum())) for name in about["tissues"]]
+    rows = [
+        (name, *patients[f"{name}_ml"].quantile([0.25, 0.5, 0.75]), int((patients[f"{name}_ml"] == 0).sum()))
+        for name in about["tissues"]
+    ]
     volumes = pd.DataFrame(rows, columns=["tissue", "25 %", "median", "75 %", "patients without"])
-    grades = patients["grade"].replace("", "not known").value_counts().rename_axis("grade").rename("patients").reset_index()
-    return Section("Composition", text, [("Millilitres of each tissue of a patient", volumes), ("Patients of each grade", grades)])
+    grades = (
+        patients["grade"].replace("", "not known").value_counts().rename_axis("grade").rename("patients").reset_index()
+    )
+    return Section(
+        "Composition", text, [("Millilitres of each tissue of a patient", volumes), ("Patients of each grade", grades)]
+    )
 
 
 def _span(values: pd.Series) -> str:
@@ -69,16 +85,21 @@ def _left_out(index: pd.DataFrame, missing: tuple[int, int]) -> Section:
 
 
 def _preparation(data_set: DataSet, about: Mapping[str, Any]) -> str:
-    labels = "; ".join(f"{tissue.name} is {' or '.join(map(str, tissue.labels))} in NIfTI masks" for tissue in data_set.tissues)
+    labels = "; ".join(
+        f"{tissue.name} is {' or '.join(map(str, tissue.labels))} in NIfTI masks" for tissue in data_set.tissues
+    )
     return (
-        f"Slices are padded to a square and resized to {about['slice_size']} x {about['slice_size']} pixels, images bilinearly, labels by the nearest pixel; "
-        f"{about['orientation']}; standardised to {about['standardisation']}. {labels}. What breaks a rule is left out, with the reason."
+        f"Slices are padded to a square and resized to {about['slice_size']} x {about['slice_size']} "
+        "pixels, images bilinearly, labels by the nearest pixel; "
+        f"{about['orientation']}; standardised to {about['standardisation']}. {labels}. What breaks a rule "
+        "is left out, with the reason."
     )
 
 
 def _sets(patients: pd.DataFrame, splits: pd.DataFrame, policy: SplitSettings) -> Section:
     text = (
-        f"By person (visits and other names of one stay together), seed {policy.seed}: {policy.validation:.0%} to validate on, "
+        f"By person (visits and other names of one stay together), seed {policy.seed}: "
+        f"{policy.validation:.0%} to validate on, "
         f"{policy.test:.0%} to test on, at least one of each, the rest to train on; "
         f"{policy.folds} folds for cross-validation. Grades and tumour volumes are spread evenly over the sets."
     )

@@ -21,7 +21,10 @@ from brain_tumor.reporting.settings_table import describe_settings
 WORDS = {
     "1_patients": Words(
         "Patients of each grade, and the volume of each tissue in each patient (a dot); the bar is the median.",
-        "a bar for each grade with its patients, and beside it a column of dots for each tissue: millilitres on a logarithmic axis",
+        (
+            "a bar for each grade with its patients, and beside it a column of dots for each tissue: "
+            "millilitres on a logarithmic axis"
+        ),
     ),
     "2_heights": Words(
         "Slices in use at each height, and how many of them show each tissue.",
@@ -37,7 +40,10 @@ WORDS = {
     ),
     "5_slices": Words(
         "All slices in use of one patient, from the feet up: two modalities, then the tissues in colour.",
-        "an animation through the slices of one brain, in three panels: two modalities in grey, and the tissues in colour over the first",
+        (
+            "an animation through the slices of one brain, in three panels: two modalities in grey, and the "
+            "tissues in colour over the first"
+        ),
     ),
 }
 
@@ -72,5 +78,8 @@ def compose_data_report(
         Section("What there is", content.rstrip(), [], pictures),
         describe_settings(settings, ()),
     ]
-    table = ("Patients in each set; grades and tumour volumes are spread evenly over the sets", count_sets(patients, splits))
+    table = (
+        "Patients in each set; grades and tumour volumes are spread evenly over the sets",
+        count_sets(patients, splits),
+    )
     return render_report(f"Data: {about['data_set']}", f"{answer}.", table, sections, simulated=about["simulated"])

@@ -22,7 +22,9 @@ def count_sets(patients: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
     """Patients, slices, tumour and grades of each set."""
     table = splits.merge(patients, on="patient")
     table["grade"] = table["grade"].replace("", "not known")
-    counts = table.groupby("split").agg(patients=("patient", "size"), slices=("slices", "sum"), median_tumour_ml=("tumour_ml", "median"))
+    counts = table.groupby("split").agg(
+        patients=("patient", "size"), slices=("slices", "sum"), median_tumour_ml=("tumour_ml", "median")
+    )
     grades = table.groupby(["split", "grade"]).size().unstack(fill_value=0)
     return counts.join(grades).reindex([TRAIN, VALIDATION, TEST]).reset_index()
 
@@ -36,13 +38,19 @@ def count_used(index: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
 
 def count_left_out(index: pd.DataFrame) -> pd.DataFrame:
     """Rows of the index that are not used, by reason."""
-    left_out = index[index["left_out"] != ""].groupby("left_out").agg(rows=("slice", "size"), patients=("patient", "nunique"), example=("file", "first"))
+    left_out = (
+        index[index["left_out"] != ""]
+        .groupby("left_out")
+        .agg(rows=("slice", "size"), patients=("patient", "nunique"), example=("file", "first"))
+    )
     return left_out.reset_index().rename(columns={"left_out": "reason"})
 
 
 def count_notes(index: pd.DataFrame) -> pd.DataFrame:
     """What is unusual about patients in use, and how many have it."""
-    noted = index[index["note"] != ""].groupby("note").agg(patients=("patient", "nunique"), example=("patient", "first"))
+    noted = (
+        index[index["note"] != ""].groupby("note").agg(patients=("patient", "nunique"), example=("patient", "first"))
+    )
     return noted.reset_index()
 
 
@@ -51,5 +59,8 @@ def explain_volumes(patients: pd.DataFrame) -> str:
     alone = int((patients["slice_step"] == 0).sum())
     if not alone:
         return ""
-    which = f"The slices of {alone:,} of {len(patients):,} patients make no volume (too few, too far apart or not evenly spaced)"
+    which = (
+        f"The slices of {alone:,} of {len(patients):,} patients make no volume (too few, too far apart or not "
+        "evenly spaced)"
+    )
     return f"{which}: their millilitres are of the slices alone."

@@ -19,8 +19,10 @@ from brain_tumor.reporting.segmentation.tables import of_test, protocol, score_t
 from brain_tumor.reporting.settings_table import TRAINING, describe_settings, merge_settings
 
 USE = (
-    "For research and teaching: to compare networks, to see what they learn, to measure tumours in scans of a study. Not for diagnosis, for planning a "
-    "treatment or for any decision about a patient: nobody has tested it for that. Not for scans of other modalities or bodies, nor for scans that still show "
+    "For research and teaching: to compare networks, to see what they learn, to measure tumours in scans "
+    "of a study. Not for diagnosis, for planning a "
+    "treatment or for any decision about a patient: nobody has tested it for that. Not for scans of other "
+    "modalities or bodies, nor for scans that still show "
     "the skull."
 )
 USAGE = """\
@@ -57,7 +59,9 @@ def compose_model_card(
         Section("Intended use", USE),
         _training_data(index, splits, networks, found),
         _figures(comparison, about, networks),
-        Section("Known limits", write_list([*_limits(comparison, about, settings["prediction"]["least"]), *found.problems])),
+        Section(
+            "Known limits", write_list([*_limits(comparison, about, settings["prediction"]["least"]), *found.problems])
+        ),
         Section("How to use the weights", _usage(about, window_shape(networks[0].description))),
         _settings(networks, settings),
         Section("Citations", write_list([*found.sources, CARD])),
@@ -67,15 +71,29 @@ def compose_model_card(
 
 
 def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Section:
-    rows = [(network.experiment, network.parameters, len(network.members), write_sizes(network.sizes), _list_epochs(network)) for network in networks]
+    rows = [
+        (
+            network.experiment,
+            network.parameters,
+            len(network.members),
+            write_sizes(network.sizes),
+            _list_epochs(network),
+        )
+        for network in networks
+    ]
     height, width = window_shape(networks[0].description)
     text = (
-        f"{len(networks)} networks that give the probability of each tissue ({', '.join(about['tissues'])}) in every pixel of a slice of "
+        f"{len(networks)} networks that give the probability of each tissue "
+        f"({', '.join(about['tissues'])}) in every pixel of a slice of "
         f"{', '.join(about['modalities'])}. Each sees one slice at a time: of its "
         f"{about['slice_size']} x {about['slice_size']} pixels the {height} x {width} that hold every brain.\n\n"
     )
     text += write_list(f"**{network.experiment}**: {describe(network.name)}" for network in networks)
-    return Section("What it is", text, [("Networks", pd.DataFrame(rows, columns=["network", "parameters", "members", "sizes", "epoch kept"]))])
+    return Section(
+        "What it is",
+        text,
+        [("Networks", pd.DataFrame(rows, columns=["network", "parameters", "members", "sizes", "epoch kept"]))],
+    )
 
 
 def _list_epochs(network: TrainedNetwork) -> str:
@@ -83,39 +101,66 @@ def _list_epochs(network: TrainedNetwork) -> str:
     return ", ".join(f"{kept['epoch']:.0f}" for kept in network.description["kept"])
 
 
-def _training_data(index: pd.DataFrame, splits: pd.DataFrame, networks: Sequence[TrainedNetwork], origin: Origin) -> Section:
+def _training_data(
+    index: pd.DataFrame, splits: pd.DataFrame, networks: Sequence[TrainedNetwork], origin: Origin
+) -> Section:
     members = len(networks[0].members)
     text = f"{origin.text} Split by person: none is in two sets. `data_sheet.md` says more of the data."
     if members > 1:
-        text += f" Each network is {members} members that answer together; each member was validated on other patients of the training and validation sets."
+        text += (
+            f" Each network is {members} members that answer together; each member was validated on other "
+            "patients of the training and validation sets."
+        )
     return Section("Training data and split", text, [("Patients and slices in each set", count_used(index, splits))])
 
 
 def _figures(comparison: pd.DataFrame, about: Mapping[str, Any], networks: Sequence[TrainedNetwork]) -> Section:
     tables = [("Mean Dice over test patients and 95 % interval", score_targets(comparison))]
-    surfaces = {"hd95_mm": "95th percentile of the distance between surfaces, mm", "surface_dice": f"Share of surfaces within {TOLERANCE:g} mm"}
+    surfaces = {
+        "hd95_mm": "95th percentile of the distance between surfaces, mm",
+        "surface_dice": f"Share of surfaces within {TOLERANCE:g} mm",
+    }
     scores = of_test(comparison)
     tables += [
         (f"{caption}, mean over test patients and 95 % interval", score_targets(comparison, metric))
         for metric, caption in surfaces.items()
         if scores.loc[scores["metric"] == metric, "mean"].notna().any()
     ]
-    return Section("Figures", f"{protocol(about, networks)} `comparison.csv` has every score, `patient_scores.csv` those of each patient.", tables)
+    return Section(
+        "Figures",
+        f"{protocol(about, networks)} `comparison.csv` has every score, `patient_scores.csv` those of each patient.",
+        tables,
+    )
 
 
 def _limits(comparison: pd.DataFrame, about: Mapping[str, Any], least: Mapping[str, Any]) -> list[str]:
     patients = int(of_test(comparison)["patients"].max())
     limits = [
-        f"{patients} test patient{'s' if patients > 1 else ''} of one split, of the data set that was trained on: what is reached elsewhere is not known.",
-        "Intervals span patients. That other training patients, another split or another seed would give other networks is not in them.",
-        f"Scores are measured on {about['slice_size']} x {about['slice_size']} pixels, not on the grid of the scanner: what is finer is not scored.",
+        (
+            f"{patients} test patient{'s' if patients > 1 else ''} of one split, of the data set that was "
+            "trained on: what is reached elsewhere is not known."
+        ),
+        (
+            "Intervals span patients. That other training patients, another split or another seed would give "
+            "other networks is not in them."
+        ),
+        (
+            f"Scores are measured on {about['slice_size']} x {about['slice_size']} pixels, not on the grid of "
+            "the scanner: what is finer is not scored."
+        ),
         "Slices are seen one by one: nothing makes neighbouring slices agree.",
         "A slice is standardised over its own brain, so differences in brightness between whole scans are not seen.",
     ]
     if (comparison["set"] != TEST).any():
-        limits.append(f"In cross-validation a network that keeps its best epoch chose it with the patients that are scored; the {TEST} set is free of that.")
+        limits.append(
+            "In cross-validation a network that keeps its best epoch chose it with the patients that are "
+            f"scored; the {TEST} set is free of that."
+        )
     if about["data_set"] == "BraTS 2020" and not about["simulated"] and any(rule["ml"] for rule in least.values()):
-        limits.append("How little of a tissue is taken for another was set on the expert masks of all 368 patients of BraTS 2020, test patients among them.")
+        limits.append(
+            "How little of a tissue is taken for another was set on the expert masks of all 368 patients "
+            "of BraTS 2020, test patients among them."
+        )
     return limits
 
 
@@ -132,5 +177,8 @@ def _usage(about: Mapping[str, Any], window: tuple[int, int]) -> str:
 
 
 def _settings(networks: Sequence[TrainedNetwork], settings: Mapping[str, Any]) -> Section:
-    own = {network.experiment: {"recipe": network.description["recipe"], "seed": network.description["seed"], **settings} for network in networks}
+    own = {
+        network.experiment: {"recipe": network.description["recipe"], "seed": network.description["seed"], **settings}
+        for network in networks
+    }
     return describe_settings(merge_settings(own), TRAINING)

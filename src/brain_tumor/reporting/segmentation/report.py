@@ -13,59 +13,104 @@ from brain_tumor.reporting.data_segmentation.tables import count_left_out, count
 from brain_tumor.reporting.formatting import with_intervals, write_interval
 from brain_tumor.reporting.interactive_plot import Plot, draw_strip
 from brain_tumor.reporting.page import Picture, Section, Words, render_report
-from brain_tumor.reporting.segmentation.tables import of_test, protocol, rank, score_targets, spread_targets, write_answer
+from brain_tumor.reporting.segmentation.tables import (
+    of_test,
+    protocol,
+    rank,
+    score_targets,
+    spread_targets,
+    write_answer,
+)
 from brain_tumor.reporting.settings_table import TRAINING, describe_settings
 
 REFERENCE_DICE = {"classic_unet": (0.861, 0.758), "improved_unet": (0.917, 0.847), "attention_unet": (0.918, 0.849)}
 """Dice and IoU at epoch 20 that deep-learning-project (Allone) gives for these networks with 32 filters on BraTS 2020."""
 REFERENCE_TISSUES = {"NCR", "ED", "ET"}
 REFERENCE_TEXT = (
-    "Figures of the reference are after 20 epochs, with 32 filters. It splits by slice: all of its patients are in both sets, and nearly every validation "
-    "slice has a neighbour of the same patient in training. Its Dice is pooled over batches of 32 mixed slices and averaged over batches. The last columns are "
-    "ours in the same pooling (protocol “reference”), but on patients never seen and on this data set: the columns stand side by side, they don't compare."
+    "Figures of the reference are after 20 epochs, with 32 filters. It splits by slice: all of its "
+    "patients are in both sets, and nearly every validation "
+    "slice has a neighbour of the same patient in training. Its Dice is pooled over batches of 32 mixed "
+    "slices and averaged over batches. The last columns are "
+    "ours in the same pooling (protocol “reference”), but on patients never seen and on this data set: the "
+    "columns stand side by side, they don't compare."
 )
 WORDS = {
     "1_curves": Words(
         "Loss and validation Dice over the epochs; dotted lines are the epochs whose weights were kept.",
-        "two line charts over the epochs; on the left the loss of training and of validation, on the right the validation Dice of each target",
+        (
+            "two line charts over the epochs; on the left the loss of training and of validation, on the right "
+            "the validation Dice of each target"
+        ),
     ),
     "3_patients": Words(
-        "The slice with most tumour of the best, the median and the worst test patient: every modality, truth, probability of any tumour, "
+        "The slice with most tumour of the best, the median and the worst test patient: every modality, "
+        "truth, probability of any tumour, "
         "prediction, and where it is wrong.",
-        "a row of brain slices for each of up to three test patients: the modalities in grey, then truth, probability, prediction and errors in colour",
+        (
+            "a row of brain slices for each of up to three test patients: the modalities in grey, then truth, "
+            "probability, prediction and errors in colour"
+        ),
     ),
     "2_costs": Words(
         "Dice of the whole tumour against parameters, and against slices predicted a second on this device.",
-        "two scatter plots with a dot and an interval for each network: mean Dice by parameters, and mean Dice by slices a second; the table has the numbers",
+        (
+            "two scatter plots with a dot and an interval for each network: mean Dice by parameters, and mean "
+            "Dice by slices a second; the table has the numbers"
+        ),
     ),
     "3_parameters": Words(
         "Parameters of each network by the number of filters of its first level.",
-        "line chart on logarithmic axes: the parameters of every network rise with the square of the filters, from 8 to 64",
+        (
+            "line chart on logarithmic axes: the parameters of every network rise with the square of the "
+            "filters, from 8 to 64"
+        ),
     ),
     "1_maps": Words(
-        "Every attention map over the scan of some test patients, grey outside what the network sees; below each map the range of its values.",
-        "a row of brain slices for each patient: the truth, then every attention map over the scan, from blue for none to yellow for most",
+        (
+            "Every attention map over the scan of some test patients, grey outside what the network sees; "
+            "below each map the range of its values."
+        ),
+        (
+            "a row of brain slices for each patient: the truth, then every attention map over the scan, from "
+            "blue for none to yellow for most"
+        ),
     ),
     "2_meaning": Words(
-        "How well each map tells tumour from the rest of the brain, and brain from background, and the Dice that is lost when it is replaced by "
+        "How well each map tells tumour from the rest of the brain, and brain from background, and the "
+        "Dice that is lost when it is replaced by "
         "its mean. Below: the same for the input modalities themselves.",
-        "two dot charts with a line for each map: areas under the curve with intervals, and Dice lost with intervals; the table above has the numbers",
+        (
+            "two dot charts with a line for each map: areas under the curve with intervals, and Dice lost with "
+            "intervals; the table above has the numbers"
+        ),
     ),
     "3_epochs": Words(
-        "One validation slice over the epochs: truth, probability of each tissue, attention maps, grey outside what the network sees.",
-        "an animation, a frame for each epoch, of one brain slice: the truth, the probability of each tissue, the attention maps",
+        (
+            "One validation slice over the epochs: truth, probability of each tissue, attention maps, grey "
+            "outside what the network sees."
+        ),
+        (
+            "an animation, a frame for each epoch, of one brain slice: the truth, the probability of each "
+            "tissue, the attention maps"
+        ),
     ),
 }
 REPLACED = ("2_scores",)
 """Figures of a network that are plots in the report."""
 
 ATTENTION = (
-    "A map that shows the tumour has an area under the curve above that of the input modalities; one that is the same everywhere has a spread of 0 and an "
-    "area of 0.5. A map that the network needs costs Dice when it is replaced by its mean in each slice. Of self-attention, a map shows how much of it each "
-    "place receives; instead of replacing it, every place is made to attend to all alike, which may cost Dice where the map is flat too. In this comparison "
+    "A map that shows the tumour has an area under the curve above that of the input modalities; one that "
+    "is the same everywhere has a spread of 0 and an "
+    "area of 0.5. A map that the network needs costs Dice when it is replaced by its mean in each slice. "
+    "Of self-attention, a map shows how much of it each "
+    "place receives; instead of replacing it, every place is made to attend to all alike, which may cost "
+    "Dice where the map is flat too. In this comparison "
     "no slice is mirrored and nothing that was found is tidied. Test patients, 95 % intervals over patients."
 )
-TAUGHT = " The gates were taught to show the tumour (`attention_weight` of the recipe), so that they do is what the loss asked for."
+TAUGHT = (
+    " The gates were taught to show the tumour (`attention_weight` of the recipe), so that they do is what the "
+    "loss asked for."
+)
 FIRST = " Of the networks that answer together the first is examined."
 
 
@@ -92,7 +137,10 @@ def compose_report(
     """
     comparison, differences, costs, index, splits = tables
     best = rank(comparison, about)["network"].iloc[0]
-    sections = [_comparison(comparison, differences, protocol(about, list(networks.values())), best, scores), _protocols(comparison)]
+    sections = [
+        _comparison(comparison, differences, protocol(about, list(networks.values())), best, scores),
+        _protocols(comparison),
+    ]
     sections += [_reference(comparison)] if set(about["tissues"]) == REFERENCE_TISSUES else []
     sections += [_costs(costs, figures), *(_network(name, scores[name], drawn[name]) for name in scores)]
     sections += [_attention(name, *each, networks[name]) for name, each in attention.items()]
@@ -102,22 +150,44 @@ def compose_report(
     return render_report(title, write_answer(comparison, about), table, sections, simulated=about["simulated"])
 
 
-def _comparison(comparison: pd.DataFrame, differences: pd.DataFrame, rules: str, best: str, scores: Mapping[str, pd.DataFrame]) -> Section:
+def _comparison(
+    comparison: pd.DataFrame, differences: pd.DataFrame, rules: str, best: str, scores: Mapping[str, pd.DataFrame]
+) -> Section:
     dice = comparison.query("protocol == 'volume' and metric == 'dice'")
     tables, others = [], differences[differences["than"] == best]
     if len(others):
-        tables.append((f"How much higher Dice is than {best}'s on the same patients, and 95 % interval", spread_targets(others, "difference", ["network"])))
+        tables.append(
+            (
+                f"How much higher Dice is than {best}'s on the same patients, and 95 % interval",
+                spread_targets(others, "difference", ["network"]),
+            )
+        )
     crossed = dice[dice["set"] != TEST]
     if len(crossed):
-        text = "Cross-validation: each patient predicted by the member that was not trained on him (but validated with him)"
+        text = (
+            "Cross-validation: each patient predicted by the member that was not trained on him (but validated "
+            "with him)"
+        )
         tables.append((text, spread_targets(crossed, "mean", ["network", "patients"])))
     return Section("Networks compared", rules, tables, plots=[_means(dice[dice["set"] == TEST]), _patients(scores)])
 
 
 def _means(dice: pd.DataFrame) -> Plot:
-    said = [f"{row.network}, {row.target}: mean Dice {write_interval(row.mean, row.low, row.high)}, {row.patients} patients" for row in dice.itertuples()]
-    dots = dice.assign(column=dice["target"], value=dice["mean"], series=dice["network"], name=dice["network"], says=said)
-    return draw_strip(dots, "mean Dice", "Mean Dice of test patients for each network and target, with its 95 % interval over patients.")
+    said = [
+        (
+            f"{row.network}, {row.target}: mean Dice {write_interval(row.mean, row.low, row.high)}, "
+            f"{row.patients} patients"
+        )
+        for row in dice.itertuples()
+    ]
+    dots = dice.assign(
+        column=dice["target"], value=dice["mean"], series=dice["network"], name=dice["network"], says=said
+    )
+    return draw_strip(
+        dots,
+        "mean Dice",
+        "Mean Dice of test patients for each network and target, with its 95 % interval over patients.",
+    )
 
 
 def _patients(scores: Mapping[str, pd.DataFrame]) -> Plot:
@@ -125,7 +195,10 @@ def _patients(scores: Mapping[str, pd.DataFrame]) -> Plot:
     tables = pd.concat([table.assign(series=name) for name, table in scores.items()], ignore_index=True)
     dice = tables[(tables["metric"] == "dice") & (tables["set"] == TEST)]
     said = [f"{row.patient}, {row.series}, {row.target}: Dice {row.value:.3f}" for row in dice.itertuples()]
-    caption = "Dice of each test patient's volume for each target. Point at a dot to see which patient it is, and where else he is."
+    caption = (
+        "Dice of each test patient's volume for each target. Point at a dot to see which patient it is, and "
+        "where else he is."
+    )
     return draw_strip(dice.assign(column=dice["target"], name=dice["patient"], says=said), "Dice", caption)
 
 
@@ -133,12 +206,17 @@ def _protocols(comparison: pd.DataFrame) -> Section:
     index, options = ["network", "target"], {"columns": "metric", "values": "mean", "sort": False}
     tables = [
         ("Protocol “volume”: mean over test patients", of_test(comparison).pivot_table(index=index, **options)),
-        ("Protocol “slice”: mean over test slices that show tumour", of_test(comparison, SLICE).pivot_table(index=index, **options)),
+        (
+            "Protocol “slice”: mean over test slices that show tumour",
+            of_test(comparison, SLICE).pivot_table(index=index, **options),
+        ),
     ]
     text = (
-        "fpr and fnr: rates of false positives and of misses. A rate of nothing is left out: recall and misses where a tissue isn't there, precision where "
+        "fpr and fnr: rates of false positives and of misses. A rate of nothing is left out: recall and "
+        "misses where a tissue isn't there, precision where "
         "none is found. hd95_mm: 95th percentile of the distance between surfaces in millimetres, 373.13 where one "
-        f"mask is empty; surface_dice: share of the surfaces within {TOLERANCE:g} mm. Distances need a volume: they are missing where a patient's slices don't "
+        f"mask is empty; surface_dice: share of the surfaces within {TOLERANCE:g} mm. Distances need a "
+        "volume: they are missing where a patient's slices don't "
         "lie at equal distances."
     )
     return Section("All scores", text, [(caption, table.reset_index()) for caption, table in tables])
@@ -147,15 +225,28 @@ def _protocols(comparison: pd.DataFrame) -> Section:
 def _reference(comparison: pd.DataFrame) -> Section:
     table = of_test(comparison, REFERENCE)
     ours = table[table["target"] == MEAN].pivot(index="network", columns="metric", values="mean")
-    rows = [(name, *REFERENCE_DICE.get(name, (float("nan"),) * 2), ours.loc[name, "dice"], ours.loc[name, "iou"]) for name in comparison["network"].unique()]
-    columns = ["network", "reference: Dice", "reference: IoU", "ours, pooled likewise: Dice", "ours, pooled likewise: IoU"]
-    return Section("Beside the reference", REFERENCE_TEXT, [("Mean of the three tissues", pd.DataFrame(rows, columns=columns))])
+    rows = [
+        (name, *REFERENCE_DICE.get(name, (float("nan"),) * 2), ours.loc[name, "dice"], ours.loc[name, "iou"])
+        for name in comparison["network"].unique()
+    ]
+    columns = [
+        "network",
+        "reference: Dice",
+        "reference: IoU",
+        "ours, pooled likewise: Dice",
+        "ours, pooled likewise: IoU",
+    ]
+    return Section(
+        "Beside the reference", REFERENCE_TEXT, [("Mean of the three tissues", pd.DataFrame(rows, columns=columns))]
+    )
 
 
 def _costs(costs: pd.DataFrame, figures: Mapping[str, bytes]) -> Section:
     text = (
-        "Operations, parameters and speed are of one network that sees each slice once; where several answer together, or see slices mirrored too "
-        "(`prediction.flips`), Dice is of that. Operations are counted for a forward pass of one slice; a training step takes about three times as many. "
+        "Operations, parameters and speed are of one network that sees each slice once; where several "
+        "answer together, or see slices mirrored too "
+        "(`prediction.flips`), Dice is of that. Operations are counted for a forward pass of one slice; a "
+        "training step takes about three times as many. "
         "Seconds are of this run on its device, beside whatever else it ran."
     )
     pictures = [Picture(figures[name], WORDS[name]) for name in ("2_costs", "3_parameters") if name in figures]
@@ -166,7 +257,9 @@ def _network(name: str, scores: pd.DataFrame, figures: Mapping[str, bytes]) -> S
     dice = scores[(scores["metric"] == "dice") & (scores["set"] == TEST)]
     table = dice.pivot(index="patient", columns="target", values="value")[list(scores["target"].unique())]
     pictures = [Picture(png, WORDS[figure], name) for figure, png in figures.items() if figure not in REPLACED]
-    return Section(name, "", [("Dice of each test patient's volume", table.reset_index())], pictures, [_patients({name: scores})])
+    return Section(
+        name, "", [("Dice of each test patient's volume", table.reset_index())], pictures, [_patients({name: scores})]
+    )
 
 
 def _attention(name: str, summary: pd.DataFrame, figures: Mapping[str, bytes], network: TrainedNetwork) -> Section:
@@ -174,7 +267,12 @@ def _attention(name: str, summary: pd.DataFrame, figures: Mapping[str, bytes], n
     taught = gated and network.description["recipe"].get("attention_weight", 0) > 0
     text = ATTENTION + TAUGHT * taught + FIRST * (len(network.members) > 1)
     shown = with_intervals(summary, "mean", ["map"], across="metric").fillna("")
-    return Section(f"Attention of {name}", text, [("What each map means", shown)], [Picture(png, WORDS[figure], name) for figure, png in figures.items()])
+    return Section(
+        f"Attention of {name}",
+        text,
+        [("What each map means", shown)],
+        [Picture(png, WORDS[figure], name) for figure, png in figures.items()],
+    )
 
 
 def _data(index: pd.DataFrame, splits: pd.DataFrame, about: Mapping[str, Any]) -> Section:

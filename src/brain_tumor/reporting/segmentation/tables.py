@@ -12,20 +12,30 @@ from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.formatting import tell_interval, with_intervals
 
 RULES = (
-    f"Rule of BraTS 2020 for empty masks: nothing there and nothing found counts 1, otherwise 0 (a distance of {FARTHEST} mm). Surfaces agree within "
-    f"{TOLERANCE:g} mm. Intervals: 95 %, expanded percentile bootstrap over patients (Hesterberg 2015). Where the settings say so, each slice was also "
-    "seen mirrored, small pieces were dropped from what was found, and a tissue of which there was too little was taken for another."
+    "Rule of BraTS 2020 for empty masks: nothing there and nothing found counts 1, otherwise 0 (a "
+    f"distance of {FARTHEST} mm). Surfaces agree within "
+    f"{TOLERANCE:g} mm. Intervals: 95 %, expanded percentile bootstrap over patients (Hesterberg 2015). "
+    "Where the settings say so, each slice was also "
+    "seen mirrored, small pieces were dropped from what was found, and a tissue of which there was too "
+    "little was taken for another."
 )
 PROTOCOL = (
-    f"Protocol “volume”: counts summed over all slices of a patient, then mean and median over patients. {RULES} Patients of the test set were seen neither "
-    "in training nor in choosing an epoch here. Of several networks the best is named by these scores, which flatters it a little. Scores are measured on "
+    "Protocol “volume”: counts summed over all slices of a patient, then mean and median over patients. "
+    f"{RULES} Patients of the test set were seen neither "
+    "in training nor in choosing an epoch here. Of several networks the best is named by these scores, "
+    "which flatters it a little. Scores are measured on "
     "the grid that slices are prepared on"
 )
 
 
 def protocol(about: Mapping[str, Any], networks: Sequence[TrainedNetwork]) -> str:
     """How scores are measured, the grid and what networks knew before they were trained included."""
-    return " ".join([f"{PROTOCOL} ({about['slice_size']} x {about['slice_size']} pixels).", *filter(None, map(_say_start, networks))])
+    return " ".join(
+        [
+            f"{PROTOCOL} ({about['slice_size']} x {about['slice_size']} pixels).",
+            *filter(None, map(_say_start, networks)),
+        ]
+    )
 
 
 def _say_start(network: TrainedNetwork) -> str:
@@ -37,7 +47,10 @@ def _say_start(network: TrainedNetwork) -> str:
         return f"{name} started from weights whose file doesn't say whom they learned from: its scores may flatter."
     if before["scored"]:
         known = ", ".join(before["scored"])
-        return f"{name} started from weights that had learned from patients who are scored here ({known}): its scores flatter."
+        return (
+            f"{name} started from weights that had learned from patients who are scored here ({known}): its "
+            "scores flatter."
+        )
     return f"{name} started from weights that had learned from none of these patients, by their names."
 
 
@@ -57,9 +70,15 @@ def write_answer(comparison: pd.DataFrame, about: Mapping[str, Any]) -> str:
     ranked = rank(comparison, about)
     best = ranked.iloc[0]
     interval = tell_interval(best["low"], best["high"], ".3f")
-    patients = f"{best['patients']}{' simulated' if about['simulated'] else ''} test patient{'s' if best['patients'] > 1 else ''}"
+    patients = (
+        f"{best['patients']}{' simulated' if about['simulated'] else ''} test "
+        f"patient{'s' if best['patients'] > 1 else ''}"
+    )
     among = f", the best of {len(ranked)} networks," if len(ranked) > 1 else ""
-    return f"{best['network']}{among} reaches a mean Dice of {best['mean']:.3f} for {best['target']} on {patients} ({interval})."
+    return (
+        f"{best['network']}{among} reaches a mean Dice of {best['mean']:.3f} for {best['target']} on "
+        f"{patients} ({interval})."
+    )
 
 
 def score_targets(comparison: pd.DataFrame, metric: str = "dice") -> pd.DataFrame:
@@ -69,7 +88,10 @@ def score_targets(comparison: pd.DataFrame, metric: str = "dice") -> pd.DataFram
 
 
 def spread_targets(scores: pd.DataFrame, value: str, index: list[str]) -> pd.DataFrame:
-    """A column for each target, with intervals; first the one by which networks are ranked, which a narrow page shows too."""
+    """A column for each target, with intervals.
+
+    First the one by which networks are ranked, which a narrow page shows too.
+    """
     wide = with_intervals(scores, value, index)
     wide.insert(len(index), first := choose_headline(scores["target"]), wide.pop(first))
     return wide

@@ -22,7 +22,11 @@ from brain_tumor.survival.evaluation import by_risk, calibrate_curves, mean_days
 from brain_tumor.survival.settings import BASELINE, HEADLINE, HORIZON
 
 LABELS = {"concordance": "concordance", "spearman": "SpearmanR"}
-WITH_CURVES = {"Cox, age": ("Cox", "age"), "Cox, age + shape": HEADLINE, "log-normal AFT, age + shape": ("log-normal AFT", "age + shape")}
+WITH_CURVES = {
+    "Cox, age": ("Cox", "age"),
+    "Cox, age + shape": HEADLINE,
+    "log-normal AFT, age + shape": ("log-normal AFT", "age + shape"),
+}
 
 
 def draw(
@@ -37,13 +41,24 @@ def draw(
     """Figures by name, in the order of the report. `mark`: ends every title."""
     tested = gains[gains["p"].notna()]
     pairs = {"age alone": BASELINE, "age and shape": HEADLINE}
-    curves = {cohort.name: {name: _curves(cohort, estimates, pair) for name, pair in pairs.items()} for cohort in cohorts}
-    expected = {cohort.name: {name: _scatter(cohort, estimates, pair) for name, pair in pairs.items()} for cohort in cohorts}
-    calibrations = {c.name: {name: Calibration(*calibrate_curves(c, estimates, pair)) for name, pair in WITH_CURVES.items()} for c in cohorts}
+    curves = {
+        cohort.name: {name: _curves(cohort, estimates, pair) for name, pair in pairs.items()} for cohort in cohorts
+    }
+    expected = {
+        cohort.name: {name: _scatter(cohort, estimates, pair) for name, pair in pairs.items()} for cohort in cohorts
+    }
+    calibrations = {
+        c.name: {name: Calibration(*calibrate_curves(c, estimates, pair)) for name, pair in WITH_CURVES.items()}
+        for c in cohorts
+    }
     return {
         "1_models": draw_models(scores, LABELS, BASELINE, f"Models compared{mark}"),
-        "2_chance": draw_chance(chance, tested, LABELS, f"Gain over age alone, with true and with permuted shapes{mark}"),
-        "3_curves": draw_curves(curves, f"Survival by thirds of the risk that models gave which were not fitted to the patient{mark}"),
+        "2_chance": draw_chance(
+            chance, tested, LABELS, f"Gain over age alone, with true and with permuted shapes{mark}"
+        ),
+        "3_curves": draw_curves(
+            curves, f"Survival by thirds of the risk that models gave which were not fitted to the patient{mark}"
+        ),
         "4_expected": draw_expected(expected, CLASS_LIMITS, f"Expected and true survival{mark}"),
         "5_calibration": draw_calibration(calibrations, HORIZON, f"Calibration of the survival curves{mark}"),
         "6_importances": draw_importances(importances, f"What the Cox model would miss most{mark}"),
@@ -52,7 +67,10 @@ def draw(
 
 def _curves(cohort: Cohort, estimates: pd.DataFrame, pair: tuple[str, str]) -> list[Curve]:
     groups = zip(("low risk", "middle", "high risk"), by_risk(mean_risk(cohort, estimates, pair)), strict=True)
-    return [Curve(label, kaplan_meier(cohort.days[part], cohort.observed[part]), cohort.days[part], cohort.observed[part]) for label, part in groups]
+    return [
+        Curve(label, kaplan_meier(cohort.days[part], cohort.observed[part]), cohort.days[part], cohort.observed[part])
+        for label, part in groups
+    ]
 
 
 def list_expected(cohorts: Sequence[Cohort], estimates: pd.DataFrame) -> pd.DataFrame:
@@ -63,9 +81,14 @@ def list_expected(cohorts: Sequence[Cohort], estimates: pd.DataFrame) -> pd.Data
     """
     columns = ["cohort", "features", "patient", "days", "observed", "expected"]
     parts = [
-        pd.DataFrame({"patient": cohort.patients, "days": cohort.days, "observed": cohort.observed, "expected": mean_days(cohort, estimates, pair)}).assign(
-            cohort=cohort.name, features=pair[1]
-        )
+        pd.DataFrame(
+            {
+                "patient": cohort.patients,
+                "days": cohort.days,
+                "observed": cohort.observed,
+                "expected": mean_days(cohort, estimates, pair),
+            }
+        ).assign(cohort=cohort.name, features=pair[1])
         for cohort in cohorts
         for pair in (BASELINE, HEADLINE)
     ]

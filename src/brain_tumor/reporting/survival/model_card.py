@@ -29,15 +29,18 @@ MODELS = {
     "log-normal AFT": "accelerated failure time with a penalty (lifelines); learns from patients known only to be alive too",
 }
 USE = (
-    "For research and teaching: to ask whether measurements of a mask say anything about survival that age doesn't. Not for telling a patient how long he "
+    "For research and teaching: to ask whether measurements of a mask say anything about survival that age "
+    "doesn't. Not for telling a patient how long he "
     "will live, nor for any decision about a patient: intervals are wide, and nobody has tested it for that."
 )
 NOT_KEPT = (
-    "There is none: every model is fitted inside the folds, to be validated, and thrown away. What each expected of each patient is in `estimates.csv`. To "
+    "There is none: every model is fitted inside the folds, to be validated, and thrown away. What each "
+    "expected of each patient is in `estimates.csv`. To "
     "fit one to patients of your own: `brain_tumor.survival.models.MODELS[name]().fit(table, days, observed)`."
 )
 ALIVE = (
-    "Days of patients who are alive are days until they were last seen: for them survival is longer than the number says. Accuracy and squared "
+    "Days of patients who are alive are days until they were last seen: for them survival is longer than "
+    "the number says. Accuracy and squared "
     "errors leave them out, concordance and the models with curves use them."
 )
 UNKNOWN = "Treatment other than surgery is not known; where the resection is not known it may have been any."
@@ -49,12 +52,23 @@ def compose_model_card(results: Results, protocol: ProtocolSettings, origin: Ori
     used = results.patients[results.patients["left_out"] == ""]
     cohorts = list(results.scores["cohort"].unique())
     figures = [list_gains(results), *(list_scores(results, cohort) for cohort in cohorts)] if cohorts else []
-    text = f"{found.text} {len(used)} patients, their features measured on {results.masks}. No split: each is predicted by models that were not fitted to him."
+    text = (
+        f"{found.text} {len(used)} patients, their features measured on {results.masks}. No split: each is "
+        "predicted by models that were not fitted to him."
+    )
     sections = [
         Section("What it is", _models(results)),
         Section("Intended use", USE),
-        Section("Training data and split", text, [("Patients in use; medians and quartiles", count_patients(results.patients))]),
-        Section("Figures", write_protocol(protocol) if cohorts else f"None: {explain_none(results.patients, protocol)}.", figures),
+        Section(
+            "Training data and split",
+            text,
+            [("Patients in use; medians and quartiles", count_patients(results.patients))],
+        ),
+        Section(
+            "Figures",
+            write_protocol(protocol) if cohorts else f"None: {explain_none(results.patients, protocol)}.",
+            figures,
+        ),
         Section("Known limits", write_list([LIMITS, ALIVE, *found.problems])),
         Section("How to use the weights", NOT_KEPT),
         describe_settings({"protocol": protocol.model_dump()}, FITTING),
@@ -68,8 +82,13 @@ def _models(results: Results) -> str:
     pairs = results.scores[["model", "features"]].drop_duplicates()
     if not len(pairs):
         return "No model was fitted."
-    said = [f"**{model}** on {' / '.join(rows['features'])}: {MODELS.get(model, model)}." for model, rows in pairs.groupby("model", sort=False)]
-    return f"Models that estimate days of survival from age and from what a mask says of the tumour:\n\n{write_list(said)}"
+    said = [
+        f"**{model}** on {' / '.join(rows['features'])}: {MODELS.get(model, model)}."
+        for model, rows in pairs.groupby("model", sort=False)
+    ]
+    return (
+        f"Models that estimate days of survival from age and from what a mask says of the tumour:\n\n{write_list(said)}"
+    )
 
 
 def compose_data_sheet(results: Results, data_set: DataSet, origin: Origin) -> str:
@@ -79,11 +98,18 @@ def compose_data_sheet(results: Results, data_set: DataSet, origin: Origin) -> s
     used = patients[patients["left_out"] == ""]
     alive, left_out = int((~used["observed"]).sum()), len(patients) - len(used)
     sections = [
-        Section("Where they are from", f"{found.text} Here: {results.masks}, with ages, resections and days from survival_info.csv."),
-        Section("Composition", _composition(used), [("Patients in use; medians and quartiles", count_patients(patients))]),
+        Section(
+            "Where they are from",
+            f"{found.text} Here: {results.masks}, with ages, resections and days from survival_info.csv.",
+        ),
+        Section(
+            "Composition", _composition(used), [("Patients in use; medians and quartiles", count_patients(patients))]
+        ),
         Section("What was left out", "" if left_out else "Nobody.", list_reasons(patients)),
         Section("Preparation", _preparation(used), [("Features of the patients in use", list_features(patients))]),
-        Section("Sets", "None: cross-validation, whose folds are stratified by days. The model card gives the protocol."),
+        Section(
+            "Sets", "None: cross-validation, whose folds are stratified by days. The model card gives the protocol."
+        ),
         Section("Known problems", write_list([ALIVE, UNKNOWN, *found.problems, *_problems(used)])),
         Section("Terms and citations", f"{found.terms}\n\n{write_list([*found.sources, SHEET])}"),
     ]
@@ -93,7 +119,9 @@ def compose_data_sheet(results: Results, data_set: DataSet, origin: Origin) -> s
 
 
 def _composition(used: pd.DataFrame) -> str:
-    grades = ", ".join(f"{name} {count}" for name, count in used["grade"].replace("", "not known").value_counts().items())
+    grades = ", ".join(
+        f"{name} {count}" for name, count in used["grade"].replace("", "not known").value_counts().items()
+    )
     return f"A row for each patient: age, resection, grade, days, and what the mask says. Grades: {grades}."
 
 
@@ -101,7 +129,10 @@ def _preparation(used: pd.DataFrame) -> str:
     spacings = used["spacing_mm"].value_counts()
     voxels = "; ".join(f"{name} mm ({count})" for name, count in spacings.head(5).items())
     return (
-        f"Features are measured in physical units on the voxels as they are: {voxels}. Volumes and surfaces enter models as log(1 + x)."
+        (
+            f"Features are measured in physical units on the voxels as they are: {voxels}. Volumes and "
+            "surfaces enter models as log(1 + x)."
+        )
         if len(used)
         else "None."
     )
@@ -110,5 +141,9 @@ def _preparation(used: pd.DataFrame) -> str:
 def _problems(used: pd.DataFrame) -> list[str]:
     """What the tables themselves show to be missing."""
     centre, age = int((used["centre_from"] == "").sum()), int(used["age"].isna().sum())
-    said = [f"Age is not known of {age} patients in use: the median of the training patients takes its place."] if age else []
+    said = (
+        [f"Age is not known of {age} patients in use: the median of the training patients takes its place."]
+        if age
+        else []
+    )
     return [*said, f"Where the brain's centre lies is not known for {centre} patients."] if centre else said

@@ -25,31 +25,56 @@ from brain_tumor.survival.settings import ProtocolSettings
 
 WORDS = {
     "1_models": Words(
-        "Concordance and SpearmanR of each model with 95 % bootstrap intervals over patients; grey: models that know the age alone.",
-        "a dot and an interval for each model, concordance on the left and SpearmanR on the right; the tables of models have the numbers",
+        (
+            "Concordance and SpearmanR of each model with 95 % bootstrap intervals over patients; grey: models "
+            "that know the age alone."
+        ),
+        (
+            "a dot and an interval for each model, concordance on the left and SpearmanR on the right; the "
+            "tables of models have the numbers"
+        ),
     ),
     "2_chance": Words(
-        "Gain of the Cox model on age and shape over age alone (line), and the gains when each patient is given another's shape (bars).",
-        "histograms of the gains that permuted shapes give, with a line at the gain of the true shapes; the table of gains has the numbers",
+        (
+            "Gain of the Cox model on age and shape over age alone (line), and the gains when each patient is "
+            "given another's shape (bars)."
+        ),
+        (
+            "histograms of the gains that permuted shapes give, with a line at the gain of the true shapes; "
+            "the table of gains has the numbers"
+        ),
     ),
     "3_curves": Words(
-        "Kaplan-Meier curves with 95 % intervals of patients in thirds of their risk, and how many are still at risk; ticks: last known to be alive.",
-        "stepped survival curves of low, middle and high risk, from models on age alone and on age and shape, with the median days of each in the legend",
+        (
+            "Kaplan-Meier curves with 95 % intervals of patients in thirds of their risk, and how many are "
+            "still at risk; ticks: last known to be alive."
+        ),
+        (
+            "stepped survival curves of low, middle and high risk, from models on age alone and on age and "
+            "shape, with the median days of each in the legend"
+        ),
     ),
     "5_calibration": Words(
-        "Left: patients in fifths of the probability to be alive after a year, against the part that was. Right: deaths in each tenth of the "
-        "probability that the curve gave for the day of death; if the curves are right they are equally many (black line).",
-        "two charts for each group of patients: probability expected against part alive, with the diagonal; and deaths in tenths of probability, with their "
+        "Left: patients in fifths of the probability to be alive after a year, against the part that was. "
+        "Right: deaths in each tenth of the "
+        "probability that the curve gave for the day of death; if the curves are right they are equally "
+        "many (black line).",
+        "two charts for each group of patients: probability expected against part alive, with the "
+        "diagonal; and deaths in tenths of probability, with their "
         "mean",
     ),
     "6_importances": Words(
-        "Loss of concordance in held-out patients when one feature is shuffled among them, with corrected 95 % intervals over the folds. "
+        "Loss of concordance in held-out patients when one feature is shuffled among them, with corrected "
+        "95 % intervals over the folds. "
         "Features that say the same share their worth: each may then look worthless.",
         "a dot and an interval for each of the features that matter most; the tables have the numbers",
     ),
     "changes": Words(
         "Each feature from the predicted mask against the same from the expert mask, a dot for each patient.",
-        "a scatter plot for each feature, predicted against expert, with the diagonal; the table of changes has the numbers",
+        (
+            "a scatter plot for each feature, predicted against expert, with the diagonal; the table of "
+            "changes has the numbers"
+        ),
     ),
 }
 REPLACED = ("4_expected",)
@@ -59,12 +84,15 @@ Pictures = Mapping[str, Picture]
 """By the name of the figure."""
 
 EXPECTED = (
-    "Days expected by models that were not fitted to the patient (geometric mean over the repeats) against true days, {cohort}. The dashed lines are the "
+    "Days expected by models that were not fitted to the patient (geometric mean over the repeats) against "
+    "true days, {cohort}. The dashed lines are the "
     "diagonal and the limits of the classes of BraTS. Point at a dot to see which patient it is."
 )
 
 
-def compose_report(results: Results, protocol: ProtocolSettings, figures: Mapping[str, bytes], expected: pd.DataFrame) -> str:
+def compose_report(
+    results: Results, protocol: ProtocolSettings, figures: Mapping[str, bytes], expected: pd.DataFrame
+) -> str:
     """The page: the answer, the evidence, each model, the patients, the features, settings and versions.
 
     Args:
@@ -74,9 +102,19 @@ def compose_report(results: Results, protocol: ProtocolSettings, figures: Mappin
     pictures = {name: Picture(png, WORDS[name], results.masks) for name, png in figures.items() if name not in REPLACED}
     sections = [_changes(results, pictures)] if results.changes is not None else []
     if len(results.scores):
-        sections += [_evidence(protocol, pictures), *_models(results), _curves(pictures, expected), _importances(results, pictures)]
+        sections += [
+            _evidence(protocol, pictures),
+            *_models(results),
+            _curves(pictures, expected),
+            _importances(results, pictures),
+        ]
         sections.append(Section("Protocol", write_protocol(protocol)))
-    sections += [_patients(results), _features(results), Section("Limits", LIMITS), describe_settings({"protocol": protocol.model_dump()}, FITTING)]
+    sections += [
+        _patients(results),
+        _features(results),
+        Section("Limits", LIMITS),
+        describe_settings({"protocol": protocol.model_dump()}, FITTING),
+    ]
     title = f"Survival from the segmentation: {results.masks}"
     table = list_gains(results) if len(results.scores) else ("Patients", count_patients(results.patients))
     return render_report(title, write_answer(results, protocol), table, sections, simulated=results.simulated)
@@ -84,12 +122,17 @@ def compose_report(results: Results, protocol: ProtocolSettings, figures: Mappin
 
 def _evidence(protocol: ProtocolSettings, pictures: Pictures) -> Section:
     text = (
-        "Linear regression on age alone against a Cox model on age and shape. Two intervals: expanded percentile bootstrap over patients "
-        "(Hesterberg 2015), in pairs, of the estimates by models not fitted to them; and the corrected resampled t-test over the folds (Nadeau & Bengio 2003), "
+        "Linear regression on age alone against a Cox model on age and shape. Two intervals: expanded "
+        "percentile bootstrap over patients "
+        "(Hesterberg 2015), in pairs, of the estimates by models not fitted to them; and the corrected "
+        "resampled t-test over the folds (Nadeau & Bengio 2003), "
         "which counts that other patients would give "
-        f"other models and compares patients of one fold only. The permutation test deals the shapes to other patients {protocol.permutations} "
-        "times and asks how often they then gain as much (p, one-sided; 95 in 100 stay below “chance”). Shapes that say nothing cost a model: their gains lie "
-        "below 0. So p asks whether the shape says anything that age doesn't; the intervals, whether a model of these patients gains by it. The words above "
+        "other models and compares patients of one fold only. The permutation test deals the shapes to "
+        f"other patients {protocol.permutations} "
+        "times and asks how often they then gain as much (p, one-sided; 95 in 100 stay below “chance”). "
+        "Shapes that say nothing cost a model: their gains lie "
+        "below 0. So p asks whether the shape says anything that age doesn't; the intervals, whether a "
+        "model of these patients gains by it. The words above "
         "ask for all three: both intervals above 0, and p < 0.05; “may add” for a gain above 0 and one of them."
     )
     return Section("Does the segmentation add to age?", text, pictures=_pick(pictures, "1", "2"))
@@ -99,10 +142,16 @@ def _models(results: Results) -> list[Section]:
     sections = []
     for cohort, scores in results.scores.groupby("cohort", sort=False):
         patients, deaths = scores[["patients", "deaths"]].iloc[0]
-        alive = f"; {patients - deaths} were alive when last seen and count in concordance alone" if patients > deaths else ""
+        alive = (
+            f"; {patients - deaths} were alive when last seen and count in concordance alone"
+            if patients > deaths
+            else ""
+        )
         text = (
-            f"{patients} patients, {deaths} of whom died{alive}. Accuracy is over three classes; the most frequent of them is "
-            f"{find_commonest(results, cohort)}. “median” expects of everybody the median of the other patients: what any model must beat. Mean SE and median "
+            f"{patients} patients, {deaths} of whom died{alive}. Accuracy is over three classes; the most "
+            "frequent of them is "
+            f"{find_commonest(results, cohort)}. “median” expects of everybody the median of the other "
+            "patients: what any model must beat. Mean SE and median "
             "SE: squared error, in 1000 days²."
         )
         sections.append(Section(f"Models: {cohort}", text, [list_scores(results, cohort)]))
@@ -111,8 +160,10 @@ def _models(results: Results) -> list[Section]:
 
 def _curves(pictures: Pictures, expected: pd.DataFrame) -> Section:
     text = (
-        "Survival curves of Cox and accelerated failure time. Calibration: probabilities after 365 days in fifths of the patients, and D-calibration "
-        "(Haider et al. 2020) over the whole curves; a high p-value means that no flaw is seen, not that there is none."
+        "Survival curves of Cox and accelerated failure time. Calibration: probabilities after 365 days in "
+        "fifths of the patients, and D-calibration "
+        "(Haider et al. 2020) over the whole curves; a high p-value means that no flaw is seen, not that "
+        "there is none."
     )
     return Section("Curves", text, [], _pick(pictures, "3", "5"), _expected(expected))
 
@@ -122,18 +173,26 @@ def _expected(expected: pd.DataFrame) -> list[Plot]:
     table = expected.assign(name=expected["patient"], x=expected["days"], value=expected["expected"])
     table["series"] = "from " + table["features"] + np.where(table["observed"], "", ", alive on that day")
     table["says"] = [
-        f"{row.patient}: {'died on' if row.observed else 'alive on'} day {row.days:.0f}; {row.expected:.0f} days expected from {row.features}"
+        (
+            f"{row.patient}: {'died on' if row.observed else 'alive on'} day {row.days:.0f}; "
+            f"{row.expected:.0f} days expected from {row.features}"
+        )
         for row in table.itertuples()
     ]
     return [
-        draw_scatter(dots, ("true days", "expected days"), CLASS_LIMITS, EXPECTED.format(cohort=cohort)) for cohort, dots in table.groupby("cohort", sort=False)
+        draw_scatter(dots, ("true days", "expected days"), CLASS_LIMITS, EXPECTED.format(cohort=cohort))
+        for cohort, dots in table.groupby("cohort", sort=False)
     ]
 
 
 def _importances(results: Results, pictures: Pictures) -> Section:
     tables = []
     for cohort, mine in results.importances.groupby("cohort", sort=False):
-        shown = mine.head(8).drop(columns="cohort").rename(columns={"loss": "loss of concordance", "low": "95 % low", "high": "95 % high"})
+        shown = (
+            mine.head(8)
+            .drop(columns="cohort")
+            .rename(columns={"loss": "loss of concordance", "low": "95 % low", "high": "95 % high"})
+        )
         tables.append((f"{cohort}: the eight that matter most", shown))
     return Section("What matters", "", tables, _pick(pictures, "6"))
 
@@ -141,15 +200,24 @@ def _importances(results: Results, pictures: Pictures) -> Section:
 def _patients(results: Results) -> Section:
     used = results.patients[results.patients["left_out"] == ""]
     alive = int((~used["observed"]).sum())
-    text = f"{len(used)} patients are used, {alive} of them known only to be alive; {len(results.patients) - len(used)} are left out."
+    text = (
+        f"{len(used)} patients are used, {alive} of them known only to be alive; "
+        f"{len(results.patients) - len(used)} are left out."
+    )
     unknown = int((used["centre_from"] == "").sum())
     if unknown:
-        text += f" Where the brain's centre lies is not known for {unknown}: no scan beside the mask, and not in the space of BraTS."
+        text += (
+            f" Where the brain's centre lies is not known for {unknown}: no scan beside the mask, and not in "
+            "the space of BraTS."
+        )
     return Section("Patients", text, list_reasons(results.patients))
 
 
 def _features(results: Results) -> Section:
-    text = "WT is NCR + ED + ET, TC is NCR + ET. A ball has sphericity 1. Besides: gtr, 1 after gross total resection; hgg, 1 for high grade."
+    text = (
+        "WT is NCR + ED + ET, TC is NCR + ET. A ball has sphericity 1. Besides: gtr, 1 after gross total "
+        "resection; hgg, 1 for high grade."
+    )
     return Section("Features", text, [("Features of the patients in use", list_features(results.patients))])
 
 
@@ -157,11 +225,15 @@ def _changes(results: Results, pictures: Pictures) -> Section:
     assert results.changes is not None
     table = results.changes.drop(columns="network").rename(columns={"low": "limits, low", "high": "limits, high"})
     text = (
-        f"Features of the same slices of {table['patients'].max()} patients that the network was not trained on, measured on the expert's and on the "
-        "predicted mask. Of an empty mask volumes, surfaces, pieces and extents are 0, the others are not known. Bias is the mean of predicted - expert; "
+        f"Features of the same slices of {table['patients'].max()} patients that the network was not "
+        "trained on, measured on the expert's and on the "
+        "predicted mask. Of an empty mask volumes, surfaces, pieces and extents are 0, the others are not "
+        "known. Bias is the mean of predicted - expert; "
         "between the limits of agreement (from 5 patients on) the difference of 95 in 100 single patients would fall."
     )
-    return Section("Predicted against expert masks", text, [("Change of each feature", table)], _pick(pictures, "changes"))
+    return Section(
+        "Predicted against expert masks", text, [("Change of each feature", table)], _pick(pictures, "changes")
+    )
 
 
 def _pick(pictures: Pictures, *starts: str) -> list[Picture]:

@@ -14,9 +14,12 @@ from brain_tumor.reporting.page import Table
 from brain_tumor.survival.settings import BASELINE, ProtocolSettings
 
 LIMITS = (
-    "Not for clinical use. The tables don't say from which hospitals and years patients come, nor what treatment other than surgery they had; where the "
-    "resection is not known (NA) it may have been any. Shape is measured before surgery. Intervals over patients take the fitted models as given: that other "
-    "patients would give other models is in the corrected intervals over the folds. Several models are compared; the answer is about the one that "
+    "Not for clinical use. The tables don't say from which hospitals and years patients come, nor what "
+    "treatment other than surgery they had; where the "
+    "resection is not known (NA) it may have been any. Shape is measured before surgery. Intervals over "
+    "patients take the fitted models as given: that other "
+    "patients would give other models is in the corrected intervals over the folds. Several models are "
+    "compared; the answer is about the one that "
     "was chosen beforehand. Nothing here was tested on patients of another source."
 )
 METRICS = {
@@ -64,8 +67,15 @@ def explain_none(patients: pd.DataFrame, protocol: ProtocolSettings) -> str:
     used = patients[patients["left_out"] == ""]
     deaths = int(used["observed"].sum())
     if deaths < protocol.smallest:
-        return f"patients with a mask and a known day of death: {deaths}, too few for survival models, which need {protocol.smallest}"
-    return "" if used["age"].nunique() > 1 else "no two different ages are known, and survival models are compared with age alone"
+        return (
+            f"patients with a mask and a known day of death: {deaths}, too few for survival models, which need "
+            f"{protocol.smallest}"
+        )
+    return (
+        ""
+        if used["age"].nunique() > 1
+        else "no two different ages are known, and survival models are compared with age alone"
+    )
 
 
 def _change(results: Results) -> str:
@@ -73,26 +83,50 @@ def _change(results: Results) -> str:
     assert results.changes is not None
     change = results.changes.set_index("feature").loc["WT_ml"]
     if not change["patients"]:
-        return f"no patient's slices make a volume, so what the masks of {change['network']} change in the features is not known"
+        return (
+            f"no patient's slices make a volume, so what the masks of {change['network']} change in the "
+            "features is not known"
+        )
     size = f"{change['patients']}{' simulated' if results.simulated else ''} patients it was not trained on"
-    limits = f" (95 in 100 single patients: {change['low']:+.1f} to {change['high']:+.1f} ml)" if pd.notna(change["low"]) else ""
-    return f"on {size}, {change['network']} changes the volume of the whole tumour by {change['bias']:+.1f} ml of {change['expert']:.1f} ml{limits}"
+    limits = (
+        f" (95 in 100 single patients: {change['low']:+.1f} to {change['high']:+.1f} ml)"
+        if pd.notna(change["low"])
+        else ""
+    )
+    return (
+        f"on {size}, {change['network']} changes the volume of the whole tumour by {change['bias']:+.1f} ml of "
+        f"{change['expert']:.1f} ml{limits}"
+    )
 
 
 def _verdict(results: Results, cohort: str) -> str:
-    """Whether the segmentation adds to age, by a rule: both intervals of the gain in concordance lie above 0, and permuted shapes seldom gain as much."""
+    """Whether the segmentation adds to age, by a rule.
+
+    Both intervals of the gain in concordance lie above 0, and permuted shapes seldom gain as much.
+    """
     gain = _tested(results, cohort, "concordance")
-    alone, shape = (_score(results, cohort, pair, "concordance") for pair in (BASELINE, (gain["model"], gain["features"])))
+    alone, shape = (
+        _score(results, cohort, pair, "concordance") for pair in (BASELINE, (gain["model"], gain["features"]))
+    )
     signs = [gain["low"] > 0, gain["fold_low"] > 0, gain["p"] < 0.05]
-    may = any(signs) and gain["gain"] > 0  # shapes can say more than those of other patients, and still cost the model more than that
-    said = "the segmentation may add to age, but this is not certain," if may else "no gain from the segmentation over age is shown"
+    may = (
+        any(signs) and gain["gain"] > 0
+    )  # shapes can say more than those of other patients, and still cost the model more than that
+    said = (
+        "the segmentation may add to age, but this is not certain,"
+        if may
+        else "no gain from the segmentation over age is shown"
+    )
     if all(signs):
         said = "the segmentation adds to age"
     elif gain["high"] < 0:
         said = "the segmentation makes the prediction from age worse"
     size = f"{alone['patients']:.0f}{' simulated' if results.simulated else ''} patients"
     who = f"on all {size}" if cohort != GTR else f"on the {size} with gross total resection"
-    intervals = f"over patients {gain['low']:+.3f} to {gain['high']:+.3f}, over folds {gain['fold_low']:+.3f} to {gain['fold_high']:+.3f}"
+    intervals = (
+        f"over patients {gain['low']:+.3f} to {gain['high']:+.3f}, over folds {gain['fold_low']:+.3f} to "
+        f"{gain['fold_high']:+.3f}"
+    )
     return (
         f"{said} {who}: concordance {alone['value']:.3f} with age alone, {shape['value']:.3f} with age and shape "
         f"(gain {gain['gain']:+.3f}; 95 % interval {intervals}; permutation p = {gain['p']:.3f})"
@@ -114,9 +148,24 @@ def list_gains(results: Results) -> Table:
     for cohort in results.scores["cohort"].unique():
         for metric in ("concordance", "spearman"):
             gain = _tested(results, cohort, metric)
-            alone, shape = (_score(results, cohort, pair, metric)["value"] for pair in (BASELINE, (gain["model"], gain["features"])))
-            interval, folds = (write_interval(gain[f"{of}gain"], gain[f"{of}low"], gain[f"{of}high"], "+.3f") for of in ("", "fold_"))
-            rows.append((cohort, METRICS[metric], f"{alone:.3f}", f"{shape:.3f}", interval, folds, f"{gain['chance']:+.3f}", f"{gain['p']:.3f}"))
+            alone, shape = (
+                _score(results, cohort, pair, metric)["value"] for pair in (BASELINE, (gain["model"], gain["features"]))
+            )
+            interval, folds = (
+                write_interval(gain[f"{of}gain"], gain[f"{of}low"], gain[f"{of}high"], "+.3f") for of in ("", "fold_")
+            )
+            rows.append(
+                (
+                    cohort,
+                    METRICS[metric],
+                    f"{alone:.3f}",
+                    f"{shape:.3f}",
+                    interval,
+                    folds,
+                    f"{gain['chance']:+.3f}",
+                    f"{gain['p']:.3f}",
+                )
+            )
     columns = ["patients", "score", "age", "age + shape", "gain, over patients", "gain, over folds", "chance", "p"]
     return "Gain over age alone, with 95 % intervals", pd.DataFrame(rows, columns=columns)
 
@@ -127,8 +176,18 @@ def list_scores(results: Results, cohort: str) -> Table:
     cells = [(f"{row.model}: {row.features}", row.metric, _cell(row)) for row in scores.itertuples()]
     table = pd.DataFrame(cells, columns=["model: features", "metric", "cell"])
     order = table["model: features"].unique()
-    wide = table.pivot(index="model: features", columns="metric", values="cell").loc[order, list(METRICS)].rename(columns=METRICS)
-    return f"{cohort}: scores of estimates by models not fitted to the patient, with 95 % bootstrap intervals over patients", wide.reset_index()
+    wide = (
+        table.pivot(index="model: features", columns="metric", values="cell")
+        .loc[order, list(METRICS)]
+        .rename(columns=METRICS)
+    )
+    return (
+        (
+            f"{cohort}: scores of estimates by models not fitted to the patient, with 95 % bootstrap intervals "
+            "over patients"
+        ),
+        wide.reset_index(),
+    )
 
 
 def _cell(row: Any) -> str:
@@ -148,7 +207,10 @@ def list_reasons(patients: pd.DataFrame) -> list[Table]:
     """Why patients are left out, and what to know of those who are not, where there is anything to say."""
     used = patients["left_out"] == ""
     tables = []
-    for caption, column, name in (("What was left out, and why", "left_out", "reason"), ("What to know of patients who are used", "note", "note")):
+    for caption, column, name in (
+        ("What was left out, and why", "left_out", "reason"),
+        ("What to know of patients who are used", "note", "note"),
+    ):
         rows = patients[(patients[column] != "") & (used | (column == "left_out"))]
         if len(rows):
             counts = rows.groupby(column).agg(patients=("patient", "size"), example=("patient", "first")).reset_index()
@@ -158,9 +220,14 @@ def list_reasons(patients: pd.DataFrame) -> list[Table]:
 
 def count_patients(patients: pd.DataFrame) -> pd.DataFrame:
     """Patients in use by resection: how many, how many died, their days and ages (median and quartiles)."""
-    used = patients[patients["left_out"] == ""].assign(resection=lambda table: table["resection"].replace("", "not known"))
+    used = patients[patients["left_out"] == ""].assign(
+        resection=lambda table: table["resection"].replace("", "not known")
+    )
     parts = [("all in use", used), *used.groupby("resection")]
-    rows = [(name, len(part), int(part["observed"].sum()), _quartiles(part["days"]), _quartiles(part["age"])) for name, part in parts]
+    rows = [
+        (name, len(part), int(part["observed"].sum()), _quartiles(part["days"]), _quartiles(part["age"]))
+        for name, part in parts
+    ]
     return pd.DataFrame(rows, columns=["resection", "patients", "died", "days", "age"])
 
 
@@ -180,10 +247,16 @@ def _quartiles(values: pd.Series) -> str:
 def write_protocol(protocol: ProtocolSettings) -> str:
     """How models are validated."""
     return (
-        f"{protocol.repeats} times {protocol.folds}-fold cross-validation. Folds are stratified: of every {protocol.folds} patients who lived about as "
-        "long, each is in another fold. Imputation by the median, dropping of constant features, standardisation, the strength of ridge regression: all fitted "
-        "inside the training folds. Volumes and surfaces enter as log(1 + x). Linear regression and forest learn log days from patients who died; Cox "
-        "and accelerated failure time (log-normal) learn from those known only to be alive too. Settings of models were fixed beforehand, none was "
-        "tuned. A score is taken over all patients' estimates by models not fitted to them, and averaged over the repeats. Classes are those of BraTS: below "
-        "300, 300 to 450, above 450 days. “GTR” are the patients of the BraTS task, with gross total resection, modelled on their own."
+        f"{protocol.repeats} times {protocol.folds}-fold cross-validation. Folds are stratified: of every "
+        f"{protocol.folds} patients who lived about as "
+        "long, each is in another fold. Imputation by the median, dropping of constant features, "
+        "standardisation, the strength of ridge regression: all fitted "
+        "inside the training folds. Volumes and surfaces enter as log(1 + x). Linear regression and forest "
+        "learn log days from patients who died; Cox "
+        "and accelerated failure time (log-normal) learn from those known only to be alive too. Settings "
+        "of models were fixed beforehand, none was "
+        "tuned. A score is taken over all patients' estimates by models not fitted to them, and averaged "
+        "over the repeats. Classes are those of BraTS: below "
+        "300, 300 to 450, above 450 days. “GTR” are the patients of the BraTS task, with gross total "
+        "resection, modelled on their own."
     )

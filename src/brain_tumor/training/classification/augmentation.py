@@ -21,25 +21,41 @@ def draw_chances(size: int, *place: int) -> dict[str, Float[Tensor, " b"]]:
     return {name: torch.from_numpy(rng.uniform(-1, 1, size).astype(np.float32)) for name in names}
 
 
-def augment(grey: Float[Tensor, "b 1 h w"], chances: dict[str, Float[Tensor, " b"]], settings: ImageAugmentation) -> Float[Tensor, "b 1 h w"]:
+def augment(
+    grey: Float[Tensor, "b 1 h w"], chances: dict[str, Float[Tensor, " b"]], settings: ImageAugmentation
+) -> Float[Tensor, "b 1 h w"]:
     """Mirrored, turned, scaled, shifted and brightened at random; what comes in from outside is black."""
     chances = {name: value.to(grey.device) for name, value in chances.items()}
-    happens = {name: (chances[name] < 2 * getattr(settings, name) - 1)[:, None, None, None] for name in ("flip", "upside_down", "intensity")}
+    happens = {
+        name: (chances[name] < 2 * getattr(settings, name) - 1)[:, None, None, None]
+        for name in ("flip", "upside_down", "intensity")
+    }
     grey = torch.where(happens["flip"], grey.flip(-1), grey)
     grey = torch.where(happens["upside_down"], grey.flip(-2), grey)
     chosen = (chances["warp"] < 2 * settings.warp - 1).nonzero().squeeze(1)
     if len(chosen):
-        grid = affine_grid(_matrix({name: value[chosen] for name, value in chances.items()}, settings), [len(chosen), *grey.shape[1:]], align_corners=False)
+        grid = affine_grid(
+            _matrix({name: value[chosen] for name, value in chances.items()}, settings),
+            [len(chosen), *grey.shape[1:]],
+            align_corners=False,
+        )
         grey = grey.index_copy(0, chosen, grid_sample(grey[chosen], grid, align_corners=False))
     if settings.intensity:
-        stretch, factor = (1 + (chances[name] * getattr(settings, name))[:, None, None, None] for name in ("contrast", "brightness"))
+        stretch, factor = (
+            1 + (chances[name] * getattr(settings, name))[:, None, None, None] for name in ("contrast", "brightness")
+        )
         middle = grey.mean((1, 2, 3), keepdim=True)
-        grey = torch.where(happens["intensity"], ((grey - middle) * stretch + middle * (grey > 0)) * factor, grey).clamp(0, 255)
+        grey = torch.where(
+            happens["intensity"], ((grey - middle) * stretch + middle * (grey > 0)) * factor, grey
+        ).clamp(0, 255)
     return grey
 
 
 def blend(
-    image: Float[Tensor, "b 1 h w"], truth: Float[Tensor, "b k"], chances: Float[Tensor, " b"], settings: ImageAugmentation
+    image: Float[Tensor, "b 1 h w"],
+    truth: Float[Tensor, "b k"],
+    chances: Float[Tensor, " b"],
+    settings: ImageAugmentation,
 ) -> tuple[Float[Tensor, "b 1 h w"], Float[Tensor, "b k"]]:
     """Each image with a share of another of the batch, and the classes of both in the same shares.
 

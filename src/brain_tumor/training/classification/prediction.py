@@ -17,14 +17,20 @@ from brain_tumor.training.device import Device
 BATCH = 64
 
 
-def find_logits(network: TrainedNetwork, images: Store, rows: np.ndarray, device: Device) -> Iterator[Float32[np.ndarray, "b k"]]:
-    """Logits of each class, batch after batch; where the network's recipe says `flips`, those of the mean probability of an image and its mirror image.
+def find_logits(
+    network: TrainedNetwork, images: Store, rows: np.ndarray, device: Device
+) -> Iterator[Float32[np.ndarray, "b k"]]:
+    """Logits of each class, batch after batch.
+
+    Where the network's recipe says `flips`, those of the mean probability of an image and its mirror image.
 
     Args:
         rows: of the store.
     """
     module, channels = device.place(network.module()), network.sizes["in_channels"]
-    for start in tqdm(range(0, len(rows), BATCH), desc=f"predicting with {network.name}", unit="batch", disable=not shows_progress()):
+    for start in tqdm(
+        range(0, len(rows), BATCH), desc=f"predicting with {network.name}", unit="batch", disable=not shows_progress()
+    ):
         image = read_inputs(images, rows[start : start + BATCH], device, channels)
         with torch.inference_mode(), device.autocast():
             logits = module(image).float()

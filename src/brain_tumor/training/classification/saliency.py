@@ -15,14 +15,21 @@ from brain_tumor.training.classification.prediction import BATCH, averages_mirro
 from brain_tumor.training.device import Device
 
 
-def find_heat(network: TrainedNetwork, images: Store, rows: np.ndarray, found: Int[np.ndarray, " n"], device: Device) -> Float32[np.ndarray, "n s s"]:
-    """How much each place speaks for the class that was found, in fp32: HiResCAM of a convolutional network; attention rollout of a ViT, whatever the class.
+def find_heat(
+    network: TrainedNetwork, images: Store, rows: np.ndarray, found: Int[np.ndarray, " n"], device: Device
+) -> Float32[np.ndarray, "n s s"]:
+    """How much each place speaks for the class that was found, in fp32: HiResCAM of a convolutional network.
+
+    Attention rollout of a ViT, whatever the class.
 
     Where the network's recipe says `flips`, the mean over an image and its mirror image, as the answer is.
     """
     module, parts = device.place(network.module()), []
     for start in range(0, len(rows), BATCH):
-        x, classes = read_inputs(images, rows[start : start + BATCH], device, network.sizes["in_channels"]), found[start : start + BATCH]
+        x, classes = (
+            read_inputs(images, rows[start : start + BATCH], device, network.sizes["in_channels"]),
+            found[start : start + BATCH],
+        )
         heat = _find_heat(module, x, classes)
         if averages_mirrored(network):
             heat = (heat + _find_heat(module, x.flip(-1), classes).flip(-1)) / 2
@@ -44,14 +51,17 @@ def flat_heat(network: TrainedNetwork) -> Float32[np.ndarray, "s s"]:
     return heat[0, 0].numpy()
 
 
-def _find_heat(network: nn.Module, x: Float[Tensor, "b c h w"], found: Int[np.ndarray, " b"]) -> Float[Tensor, "b 1 h w"]:
+def _find_heat(
+    network: nn.Module, x: Float[Tensor, "b c h w"], found: Int[np.ndarray, " b"]
+) -> Float[Tensor, "b 1 h w"]:
     return roll_out(network, x) if isinstance(network, ViT) else trace(network, x, found)
 
 
 def trace(network: nn.Module, x: Float[Tensor, "b c h w"], found: Int[np.ndarray, " b"]) -> Float[Tensor, "b 1 h w"]:
     """HiResCAM of what goes into the last pooling, for a class of each image: each place by its own gradient.
 
-    Grad-CAM takes the mean gradient over all places, which shows heat where a network that tells places apart doesn't look.
+    Grad-CAM takes the mean gradient over all places, which shows heat where a network that tells places apart doesn't
+    look.
     Source: Draelos and Carin 2020, arXiv:2011.08891.
     """
     for module in network.modules():
@@ -81,9 +91,12 @@ def require_explainable(network: nn.Module) -> None:
     if isinstance(network, ViT):
         return
     features = getattr(network, "features", None)
-    if not isinstance(features, nn.Sequential) or not any(isinstance(layer, nn.MaxPool2d) for layer in list(features)[1:]):
+    if not isinstance(features, nn.Sequential) or not any(
+        isinstance(layer, nn.MaxPool2d) for layer in list(features)[1:]
+    ):
         raise ValueError(
-            f"{type(network).__name__} has no `features` that can be explained; make it an nn.Sequential of convolutions and poolings, with an "
+            f"{type(network).__name__} has no `features` that can be explained; make it an nn.Sequential "
+            "of convolutions and poolings, with an "
             "nn.MaxPool2d after the last map that tells places apart"
         )
 
@@ -97,7 +110,10 @@ def lay_out(places: Float[Tensor, "b 1 n n"], layers: Sequence[nn.Module], side:
     middle, step = 0.0, 1
     for module in (module for layer in layers for module in layer.modules()):
         if isinstance(module, nn.Conv2d | nn.MaxPool2d):
-            kernel, stride, padding = (value if isinstance(value, int) else int(value[0]) for value in (module.kernel_size, module.stride, module.padding))
+            kernel, stride, padding = (
+                value if isinstance(value, int) else int(value[0])
+                for value in (module.kernel_size, module.stride, module.padding)
+            )
             middle += ((kernel - 1) / 2 - padding) * step
             step *= stride
     full = interpolate(places, scale_factor=step, mode="bilinear", align_corners=False)

@@ -1,4 +1,7 @@
-"""Learning to tell classes of images apart: the Lightning module, and what is done to images before a network sees them."""
+"""Learning to tell classes of images apart.
+
+The Lightning module, and what is done to images before a network sees them.
+"""
 
 from collections.abc import Sequence
 
@@ -15,9 +18,12 @@ from brain_tumor.training.settings import ClassificationRecipe
 from brain_tumor.training.task import Task
 
 MONITOR = "validation_likelihood"
-"""What the best weights are chosen by: the geometric mean of the probability that each validation image's class is given.
+"""What the best weights are chosen by.
 
-Accuracy takes few values on a few hundred images; this is a proper score, between 0 and 1, that tells epochs of one accuracy apart.
+The geometric mean of the probability that each validation image's class is given.
+
+Accuracy takes few values on a few hundred images; this is a proper score, between 0 and 1, that tells epochs of one
+accuracy apart.
 """
 
 NAMES = ("image", "label")
@@ -42,9 +48,16 @@ class ClassificationTask(Task):
 
     weight: Tensor
 
-    def __init__(self, network: nn.Module, channels: int, counts: Sequence[int], recipe: ClassificationRecipe, seed: int) -> None:
+    def __init__(
+        self, network: nn.Module, channels: int, counts: Sequence[int], recipe: ClassificationRecipe, seed: int
+    ) -> None:
         super().__init__(network, recipe, seed)
-        self.channels, self.kinds, self.smoothing, self.augmentation = channels, len(counts), recipe.label_smoothing, recipe.augmentation
+        self.channels, self.kinds, self.smoothing, self.augmentation = (
+            channels,
+            len(counts),
+            recipe.label_smoothing,
+            recipe.augmentation,
+        )
         frequency = torch.tensor(counts, dtype=torch.float32) / sum(counts)
         weight = 1 / (len(counts) * frequency) if recipe.balanced else torch.ones(len(counts))
         self.register_buffer("weight", weight, persistent=False)
@@ -54,7 +67,9 @@ class ClassificationTask(Task):
         ranks, rank = self.trainer.world_size, self.global_rank
         chances = draw_chances(self.recipe.batch_size, self.seed, self.current_epoch, index)
         mine = {name: value[rank::ranks] for name, value in chances.items()}
-        with torch.autocast(self.device.type, enabled=False):  # in bf16 places would be off by up to a quarter of a pixel
+        with torch.autocast(
+            self.device.type, enabled=False
+        ):  # in bf16 places would be off by up to a quarter of a pixel
             image = augment(batch["image"], mine, self.augmentation)
         image, truth = blend(image, self.truth(batch["label"]), mine["blend"], self.augmentation)
         entropy = cross_entropy(self.network(to_input(image, self.channels)).float(), truth, reduction="sum")
@@ -64,7 +79,9 @@ class ClassificationTask(Task):
 
     def truth(self, label: UInt8[Tensor, " b"]) -> Float[Tensor, "b k"]:
         """Probability of each class as it should be, smoothed, times the weight of the image's class."""
-        return ((1 - self.smoothing) * one_hot(label.long(), self.kinds) + self.smoothing / self.kinds) * self.weight[label.long(), None]
+        return ((1 - self.smoothing) * one_hot(label.long(), self.kinds) + self.smoothing / self.kinds) * self.weight[
+            label.long(), None
+        ]
 
     def on_validation_epoch_start(self) -> None:
         """Start counting."""
@@ -82,7 +99,13 @@ class ClassificationTask(Task):
         """Scores over all validation images."""
         pairs = over_processes(self.pairs).reshape(self.kinds, -1)
         loss = over_processes(self.entropy) / pairs.sum()
-        self.log_dict({"validation_loss": loss, "validation_accuracy": pairs.diag().sum() / pairs.sum(), "validation_macro_f1": macro_f1(pairs)})
+        self.log_dict(
+            {
+                "validation_loss": loss,
+                "validation_accuracy": pairs.diag().sum() / pairs.sum(),
+                "validation_macro_f1": macro_f1(pairs),
+            }
+        )
         self.log(MONITOR, (-loss).exp(), prog_bar=True)
 
 

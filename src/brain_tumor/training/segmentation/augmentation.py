@@ -1,4 +1,7 @@
-"""Augmentation of whole batches on their device. What happens to a slice is a function of seed, epoch, batch and place in the batch."""
+"""Augmentation of whole batches on their device.
+
+What happens to a slice is a function of seed, epoch, batch and place in the batch.
+"""
 
 import numpy as np
 import torch
@@ -17,8 +20,18 @@ def draw_chances(size: int, modalities: int, *place: int) -> dict[str, Tensor]:
         place: seed, epoch, number of the batch.
     """
     rng = np.random.default_rng(place)
-    shapes = {"flip": (), "warp": (), "rotation": (), "scaling": (), "intensity": (), "contrast": (modalities,), "brightness": (modalities,)}
-    return {name: torch.from_numpy(rng.uniform(-1, 1, (size, *shape)).astype(np.float32)) for name, shape in shapes.items()}
+    shapes = {
+        "flip": (),
+        "warp": (),
+        "rotation": (),
+        "scaling": (),
+        "intensity": (),
+        "contrast": (modalities,),
+        "brightness": (modalities,),
+    }
+    return {
+        name: torch.from_numpy(rng.uniform(-1, 1, (size, *shape)).astype(np.float32)) for name, shape in shapes.items()
+    }
 
 
 def augment(
@@ -33,13 +46,24 @@ def augment(
         labels = torch.where(happens["flip"][:, None, None], labels.flip(-2), labels)
     if settings.warp:
         chosen = happens["warp"].nonzero().squeeze(1)  # a warp costs as much as all the rest
-        matrix = _matrix(chances["rotation"][chosen] * settings.rotation, 1 + chances["scaling"][chosen] * settings.scaling, image.shape[-2:])
+        matrix = _matrix(
+            chances["rotation"][chosen] * settings.rotation,
+            1 + chances["scaling"][chosen] * settings.scaling,
+            image.shape[-2:],
+        )
         image = image.index_copy(0, chosen, _warp(image[chosen], matrix, "bilinear"))
-        labels = labels.index_copy(0, chosen, _warp(labels[chosen, None].to(image.dtype), matrix, "nearest").squeeze(1).to(torch.uint8))
+        labels = labels.index_copy(
+            0, chosen, _warp(labels[chosen, None].to(image.dtype), matrix, "nearest").squeeze(1).to(torch.uint8)
+        )
     if settings.intensity:
         on = happens["intensity"][:, None] * torch.ones_like(chances["contrast"])
-        stretch, shift = 1 + on * chances["contrast"] * settings.contrast, on * chances["brightness"] * settings.brightness
-        image = torch.where(image == 0, 0, image * stretch[:, :, None, None] + shift[:, :, None, None])  # 0 is not brain
+        stretch, shift = (
+            1 + on * chances["contrast"] * settings.contrast,
+            on * chances["brightness"] * settings.brightness,
+        )
+        image = torch.where(
+            image == 0, 0, image * stretch[:, :, None, None] + shift[:, :, None, None]
+        )  # 0 is not brain
     return image, labels
 
 

@@ -10,12 +10,14 @@ from torch.nn.functional import adaptive_max_pool2d, binary_cross_entropy_with_l
 
 
 class OverlapEntropy(nn.Module):
-    """Binary cross-entropy and soft overlap of independent sigmoids; overlap over the whole batch, so slices without tumour count too.
+    """Binary cross-entropy and soft overlap of independent sigmoids.
+
+    Overlap over the whole batch, so slices without tumour count too.
 
     Args:
         dice_weight: share of overlap, 0 to 1.
-        missed_weight: of a missed pixel against one found where there is none: 0.5 makes the overlap Dice, else it is a Tversky index
-            (Salehi et al. 2017, arXiv:1706.05721).
+        missed_weight: of a missed pixel against one found where there is none: 0.5 makes the overlap Dice, else it is a
+            Tversky index (Salehi et al. 2017, arXiv:1706.05721).
         focal: exponent of focal loss (Lin et al. 2017, arXiv:1708.02002); 0 makes it cross-entropy.
     """
 
@@ -30,14 +32,20 @@ class OverlapEntropy(nn.Module):
     def sums(self, logits: Float[Tensor, "b k h w"], truth: Float[Tensor, "b k h w"]) -> Float[Tensor, "5 k"]:
         """Overlap, found, there, cross-entropy and pixels of each tissue; in fp32 whatever the network's precision.
 
-        Overlap is the smaller of the two, which is their product where truth is 0 or 1: of a coarse cell that is tumour in part, a product asks for 0.
+        Overlap is the smaller of the two, which is their product where truth is 0 or 1: of a coarse cell that is tumour
+        in part, a product asks for 0.
         """
         logits = logits.float()
         probability = logits.sigmoid()
         entropy = binary_cross_entropy_with_logits(logits, truth, reduction="none")
         if self.focal:
             entropy = entropy * (probability - truth).abs() ** self.focal
-        return torch.stack([x.sum((0, 2, 3)) for x in (torch.minimum(probability, truth), probability, truth, entropy, torch.ones_like(truth))])
+        return torch.stack(
+            [
+                x.sum((0, 2, 3))
+                for x in (torch.minimum(probability, truth), probability, truth, entropy, torch.ones_like(truth))
+            ]
+        )
 
     def value(self, sums: Float[Tensor, "5 k"]) -> Float[Tensor, ""]:
         """The loss that these sums give."""
@@ -50,7 +58,8 @@ class OverlapEntropy(nn.Module):
 def attention_loss(maps: Mapping[str, Float[Tensor, "b 1 _ _"]], tumour: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
     """How far maps are from the tumour at the size of each: half cross-entropy and half soft Dice, averaged over maps.
 
-    A cell of a coarse map has tumour if any of its pixels has. Cross-entropy alone lets a fine map be 0 everywhere: tumours are small.
+    A cell of a coarse map has tumour if any of its pixels has. Cross-entropy alone lets a fine map be 0 everywhere:
+    tumours are small.
 
     Args:
         maps: before their sigmoid: behind it, a map that has closed gives no gradient and stays closed.
@@ -69,7 +78,8 @@ def attention_loss(maps: Mapping[str, Float[Tensor, "b 1 _ _"]], tumour: Float[T
 def over_processes(x: Tensor) -> Tensor:
     """The sum over all processes that train together.
 
-    Its gradient counts each process's own part as often as there are processes, because gradients are averaged over them afterwards.
+    Its gradient counts each process's own part as often as there are processes, because gradients are averaged over
+    them afterwards.
     """
     if not (dist.is_available() and dist.is_initialized()):
         return x

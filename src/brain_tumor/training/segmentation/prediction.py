@@ -33,7 +33,9 @@ def find_probabilities(
         yield look.window.back(found, size)
 
 
-def _find_probability(network: nn.Module, image: Float[Tensor, "b m h w"], device: Device, flips: bool) -> Float[Tensor, "b k h w"]:
+def _find_probability(
+    network: nn.Module, image: Float[Tensor, "b m h w"], device: Device, flips: bool
+) -> Float[Tensor, "b k h w"]:
     image = device.place_batch(image)
     with torch.inference_mode(), device.autocast():
         probability = network(image).float().sigmoid()
@@ -43,9 +45,18 @@ def _find_probability(network: nn.Module, image: Float[Tensor, "b m h w"], devic
 
 
 def segment_volume(
-    network: nn.Module, image: Num[np.ndarray, "m h w d"], size: int, window: tuple[int, int], device: Device, *, flips: bool, batch_size: int = 32
+    network: nn.Module,
+    image: Num[np.ndarray, "m h w d"],
+    size: int,
+    window: tuple[int, int],
+    device: Device,
+    *,
+    flips: bool,
+    batch_size: int = 32,
 ) -> UInt8[np.ndarray, "h w d"]:
-    """Labels of every voxel of a raw volume, on its own grid: probabilities are brought back to it bilinearly before they become labels.
+    """Labels of every voxel of a raw volume, on its own grid.
+
+    Probabilities are brought back to it bilinearly before they become labels.
 
     Args:
         size: of the slices that the network learned from.
@@ -62,7 +73,9 @@ def segment_volume(
     for start in range(0, len(numbers), batch_size):
         batch = numbers[start : start + batch_size]
         prepared = np.stack([prepare_slice(image[..., number], empty, size)[0] for number in batch])
-        probability = _find_probability(network, torch.from_numpy(np.ascontiguousarray(seen.of(prepared))), device, flips)
+        probability = _find_probability(
+            network, torch.from_numpy(np.ascontiguousarray(seen.of(prepared))), device, flips
+        )
         square = pad(probability, (seen.left, size - seen.right, seen.top, size - seen.bottom))
         full = interpolate(square, size=(side, side), mode="bilinear", align_corners=False)
         found = to_labels(full[:, :, top : top + height, left : left + width])
@@ -71,14 +84,22 @@ def segment_volume(
 
 
 def _seen(brain: Box, start: tuple[int, int], scale: float) -> Box:
-    """Where a part of a raw slice is in the prepared one: of what was padded on both sides and scaled. With a pixel around it, which resizing blurs it into."""
+    """Where a part of a raw slice is in the prepared one: of what was padded on both sides and scaled.
+
+    With a pixel around it, which resizing blurs it into.
+    """
     ends = (np.array(brain).reshape(2, 2) + np.array(start)[:, None]) * scale
     low, high = np.floor(ends[:, 0]).astype(int) - 1, np.ceil(ends[:, 1]).astype(int) + 1
     return Box(int(low[0]), int(high[0]), int(low[1]), int(high[1]))
 
 
-def find_attention(network: nn.Module, slices: Store, rows: np.ndarray, device: Device, batch_size: int = 32) -> dict[str, Float16[np.ndarray, "n h w"]]:
-    """The map of every module that attends, brought to the size of the slices bilinearly; NaN outside the window that holds every brain."""
+def find_attention(
+    network: nn.Module, slices: Store, rows: np.ndarray, device: Device, batch_size: int = 32
+) -> dict[str, Float16[np.ndarray, "n h w"]]:
+    """The map of every module that attends, brought to the size of the slices bilinearly.
+
+    NaN outside the window that holds every brain.
+    """
     network, look = device.place(network), Rows(slices, rows, ("image",))
     parts: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(rows), batch_size):
@@ -88,4 +109,7 @@ def find_attention(network: nn.Module, slices: Store, rows: np.ndarray, device: 
         for name, attention in maps.items():
             full = interpolate(attention.float(), size=image.shape[-2:], mode="bilinear", align_corners=True)
             parts.setdefault(name, []).append(full[:, 0].half().cpu().numpy())
-    return {name: look.window.back(np.concatenate(arrays), slices.shapes["image"][-1], np.nan) for name, arrays in parts.items()}
+    return {
+        name: look.window.back(np.concatenate(arrays), slices.shapes["image"][-1], np.nan)
+        for name, arrays in parts.items()
+    }

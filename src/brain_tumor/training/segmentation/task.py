@@ -34,7 +34,8 @@ class SegmentationTask(Task):
     Args:
         targets: name > labels that make it up, tissues first (`DataSet.targets`); validation scores each.
         tissues: number of tissues, the network's output channels.
-        example: a slice that is looked at after each epoch: a snapshot holds the probabilities of the tissues and every attention map.
+        example: a slice that is looked at after each epoch: a snapshot holds the probabilities of the tissues and every
+            attention map.
     """
 
     def __init__(
@@ -55,7 +56,10 @@ class SegmentationTask(Task):
         self.loss = OverlapEntropy(recipe.dice_weight, recipe.missed_weight, recipe.focal)
         coarse: dict[str, int] = getattr(network, "coarse", {}) if recipe.deep_supervision else {}
         if recipe.deep_supervision and not coarse:
-            raise ValueError(f"{type(network).__name__} doesn't say which of its maps are coarse; give it an attribute `coarse`, or set deep_supervision to 0")
+            raise ValueError(
+                f"{type(network).__name__} doesn't say which of its maps are coarse; give it an attribute "
+                "`coarse`, or set deep_supervision to 0"
+            )
         self.coarse = {name: network.get_submodule(name) for name in coarse}
         self.side_heads = nn.ModuleList(nn.Conv2d(channels, tissues, 1) for channels in coarse.values())
 
@@ -64,7 +68,9 @@ class SegmentationTask(Task):
         ranks, rank = self.trainer.world_size, self.global_rank
         chances = draw_chances(self.recipe.batch_size, batch["image"].shape[1], self.seed, self.current_epoch, index)
         mine = {name: value[rank::ranks] for name, value in chances.items()}
-        with torch.autocast(self.device.type, enabled=False):  # in bf16 a turned slice would be off by a quarter of a pixel
+        with torch.autocast(
+            self.device.type, enabled=False
+        ):  # in bf16 a turned slice would be off by a quarter of a pixel
             image, labels = augment(batch["image"], batch["labels"], mine, self.augmentation)
         truth = to_channels(labels, self.tissues)
         with outputs(self.gates) as maps, outputs(self.coarse) as coarse:
@@ -84,7 +90,9 @@ class SegmentationTask(Task):
         if self.example is not None:
             with watch(self.network) as maps:
                 probability = self.network(self.example[None].to(self.device)).sigmoid()
-            self.snapshots.append({name: value[0].half().cpu() for name, value in ({"probability": probability} | maps).items()})
+            self.snapshots.append(
+                {name: value[0].half().cpu() for name, value in ({"probability": probability} | maps).items()}
+            )
         self.pairs = torch.zeros((self.tissues + 1) ** 2, dtype=torch.long, device=self.device)
         self.sums = torch.zeros(5, self.tissues, device=self.device)
 
@@ -94,7 +102,9 @@ class SegmentationTask(Task):
         logits = self.network(batch["image"])
         self.sums += self.loss.sums(logits, to_channels(labels, self.tissues))
         kinds = self.tissues + 1
-        self.pairs += torch.bincount((labels.long() * kinds + to_labels(logits.sigmoid())).flatten(), minlength=kinds**2)
+        self.pairs += torch.bincount(
+            (labels.long() * kinds + to_labels(logits.sigmoid())).flatten(), minlength=kinds**2
+        )
 
     def on_validation_epoch_end(self) -> None:
         """Dice of each target over all validation slices; 1 where there is nothing and nothing was found."""
@@ -105,7 +115,10 @@ class SegmentationTask(Task):
 
 
 def dice_of_pairs(pairs: Int64[Tensor, "k k"], targets: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
-    """Dice of each target from pixels counted by label there (rows) and found (columns); 1 where there is nothing and nothing was found."""
+    """Dice of each target from pixels counted by label there (rows) and found (columns).
+
+    1 where there is nothing and nothing was found.
+    """
     dice = {}
     for name, labels in targets.items():
         there, found = pairs[list(labels)].sum(), pairs[:, list(labels)].sum()
