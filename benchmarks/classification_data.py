@@ -19,7 +19,7 @@ import cv2
 import joblib
 import numpy as np
 
-from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.bounding_box import BoundingBox
 from brain_tumor.data.common.store import StoreContent, write_store
 from brain_tumor.data.images.borders import cut, find_box
 from brain_tumor.data.images.class_folders import read_image
@@ -27,14 +27,14 @@ from brain_tumor.data.images.class_folders import read_image
 SIZE, PART = 256, 64
 
 
-def find_plainly(image: np.ndarray) -> Box:
+def find_plainly(image: np.ndarray) -> BoundingBox:
     """The box that the reference finds."""
     mask = cv2.threshold(cv2.GaussianBlur(image, (3, 3), 0), 45, 255, cv2.THRESH_BINARY)[1]
     mask = cv2.dilate(cv2.erode(mask, None, iterations=2), None, iterations=2)
     contours = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
     largest = max(contours, key=cv2.contourArea)[:, 0]
     (left, top), (right, bottom) = largest.min(0), largest.max(0)
-    return Box(int(top), int(bottom), int(left), int(right))
+    return BoundingBox(int(top), int(bottom), int(left), int(right))
 
 
 def clean_plainly(files: list[Path], target: Path) -> None:
@@ -83,14 +83,14 @@ def measure_speed(folder: Path, rounds: int, count: int) -> None:
         print(f"{name:24}{speed:8.0f} images/s{speed / speeds['plain, one process']:8.2f} x")
 
 
-def overlap(a: Box, b: Box) -> float:
+def overlap(a: BoundingBox, b: BoundingBox) -> float:
     """Intersection over union."""
     tall, wide = min(a.bottom, b.bottom) - max(a.top, b.top), min(a.right, b.right) - max(a.left, b.left)
     both = max(0, tall) * max(0, wide)
     return both / ((a.bottom - a.top) * (a.right - a.left) + (b.bottom - b.top) * (b.right - b.left) - both)
 
 
-def known_box(image: np.ndarray) -> Box | None:
+def known_box(image: np.ndarray) -> BoundingBox | None:
     """The box of what is not black, where that is beyond doubt.
 
     Wherever the line is drawn between 8 and 40, it differs by 3 pixels at most.
@@ -100,7 +100,7 @@ def known_box(image: np.ndarray) -> Box | None:
         abs(int(a[end]) - int(b[end])) > 3 for a, b in zip(bright, faint, strict=True) for end in (0, -1)
     ):
         return None
-    box = Box(int(bright[0][0]), int(bright[0][-1]) + 1, int(bright[1][0]), int(bright[1][-1]) + 1)
+    box = BoundingBox(int(bright[0][0]), int(bright[0][-1]) + 1, int(bright[1][0]), int(bright[1][-1]) + 1)
     return box if min(box.top, box.left, image.shape[0] - box.bottom, image.shape[1] - box.right) > 6 else None
 
 
@@ -125,7 +125,7 @@ def measure_borders(folder: Path) -> None:
                 1
             ]
             framed = cv2.imdecode(framed, cv2.IMREAD_GRAYSCALE)
-            truth = Box(*(side + width for side in box))
+            truth = BoundingBox(*(side + width for side in box))
             scores["ours"].append(overlap(find_box(framed) or truth, truth))
             scores["plain"].append(overlap(find_plainly(framed), truth))
         print(

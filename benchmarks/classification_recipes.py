@@ -1,7 +1,7 @@
 """What training recipes of the classifiers reach in a stated CPU time on the real images.
 
     kedro run --pipelines data_engineering --params classification_source=FOLDER        # the index, the copies, the
-    prepared images python benchmarks/classification_recipes.py develop --networks cnn --set ema=0.99   # a quarter of
+    prepared images python benchmarks/classification_recipes.py develop --networks cnn --set ema_decay=0.99   # a quarter of
     what is learned from is scored: to choose recipes python benchmarks/classification_recipes.py test --policy
     deduplicated --seeds 0 1 2 --out RESULTS.csv --weights FOLDER python benchmarks/classification_recipes.py compare
     --out RESULTS.csv               # mean and spread over the seeds
@@ -57,12 +57,12 @@ RECIPES: dict[str, tuple[dict[str, Any], str]] = {
             "weight_decay": 1e-5,
             "schedule": "halving",
             "batch_size": 64,
-            "keep": "last",
+            "checkpoint": "last",
         }
         | {
             "augmentation": {
                 "flip": 0.5,
-                "warp": 1,
+                "affine": 1,
                 "rotation": 10,
                 "scaling": 0,
                 "shift": 0,
@@ -144,7 +144,7 @@ def measure_pace(work: Work) -> float:
 def train_and_score(work: Work) -> pd.DataFrame:
     """One training, scored on the images held out; a row for each set of images."""
     from brain_tumor.metrics.classification import score, to_probability
-    from brain_tumor.training.classification.prediction import find_logits
+    from brain_tumor.training.classification.prediction import predict_logits
     from brain_tumor.training.device import choose_device
 
     networks, epochs, minutes = train(work, work["epochs"])
@@ -154,7 +154,7 @@ def train_and_score(work: Work) -> pd.DataFrame:
     tables = []
     for (keep, network), (name, column, value) in product(networks.items(), work["scored"]):
         rows = np.flatnonzero(sets[column].to_numpy() == value)
-        logits = np.concatenate(list(find_logits(network, images, rows, device)))
+        logits = np.concatenate(list(predict_logits(network, images, rows, device)))
         scores = score(
             to_probability(logits),
             images.read(rows, "label")[0].astype(int),

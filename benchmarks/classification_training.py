@@ -42,7 +42,7 @@ SIZE, BATCH, IMAGES, VALIDATION = 128, 64, 1024, 32
 LONGER = 5
 DATA_SET = ImageSet(name="Brain Tumor MRI Dataset", classes=CLASSES)
 AUGMENTATION = ImageAugmentation(
-    flip=0.5, warp=1, rotation=10, scaling=0, shift=0, intensity=1, contrast=0.2, brightness=0.2
+    horizontal_flip=0.5, affine=1, rotation=10, scaling=0, shift=0, intensity=1, contrast=0.2, brightness=0.2
 )
 
 

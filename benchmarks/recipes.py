@@ -26,7 +26,7 @@ def make_parser(
     parser.add_argument("--networks", nargs="+", default=list(networks))
     parser.add_argument("--recipes", nargs="+", default=list(chosen), choices=list(recipes))
     parser.add_argument(
-        "--set", nargs="*", default=[], help="change the recipe, such as ema=0.99 augmentation.warp=0.5"
+        "--set", nargs="*", default=[], help="change the recipe, such as ema_decay=0.99 augmentation.affine=0.5"
     )
     parser.add_argument("--minutes", type=float, default=minutes, help="CPU time of each training")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at once, on one thread each")

@@ -33,7 +33,7 @@ from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.find_scans import find_scans, read_slices
 from brain_tumor.data.scans.preparation import prepare_slice
 from brain_tumor.data.scans.scan import Scan
-from brain_tumor.training.batches import BatchOrder, Rows, load
+from brain_tumor.training.batches import BatchSampler, Rows, load
 
 SIZE = 128
 BRATS = DataSet.model_validate(
@@ -103,7 +103,7 @@ def benchmark_feed(folder: Path, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         rows = Rows(write_slices(folder, Path(scratch) / "slices.h5", 8 * len(files)), np.arange(8 * len(files)))
         loaders = {
-            f"{way} slices": load(rows, BatchOrder(rows, 32, seed=0), torch.device("cpu"), budget, workers)
+            f"{way} slices": load(rows, BatchSampler(rows, 32, seed=0), torch.device("cpu"), budget, workers)
             for way, budget, workers in (("resident", 1e9, 0), ("streamed", 0, 0))
         }
 

@@ -2,7 +2,7 @@
 
     kedro run --pipelines data_engineering --params segmentation_source=FOLDER      # prepares the store and the splits
     python benchmarks/segmentation_recipes.py test --out RESULTS.csv                # folds 0, 1, 2 are tested in turn;
-    the others train python benchmarks/segmentation_recipes.py develop --set augmentation.warp=0.5   # folds 3, 4 are
+    the others train python benchmarks/segmentation_recipes.py develop --set augmentation.affine=0.5   # folds 3, 4 are
     scored, 0, 1, 2 train: recipes are chosen here python benchmarks/segmentation_recipes.py compare --out RESULTS.csv
     # tables of what was measured
 
@@ -34,7 +34,7 @@ from matplotlib.figure import Figure
 from recipes import Work, make_parser, override, train_all
 
 from brain_tumor.data.common.store import Store
-from brain_tumor.data.scans.brain_crop import find_window
+from brain_tumor.data.scans.brain_crop import find_brain_crop
 from brain_tumor.networks import build, networks_of
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
 from brain_tumor.training.settings import EngineSettings, SegmentationRecipe
@@ -81,7 +81,7 @@ def train(work: Work, epochs: int, slices: int = EPOCH) -> tuple[dict[str, Any],
     from brain_tumor.training.batches import Rows
     from brain_tumor.training.checkpoints import Checkpoints
     from brain_tumor.training.fit import Job, fit, read_fitted
-    from brain_tumor.training.segmentation.task import MONITOR, SegmentationTask, rows_to_learn
+    from brain_tumor.training.segmentation.task import MONITOR, SegmentationTask, training_rows
 
     torch.set_num_threads(1)
     logging.getLogger("brain_tumor").setLevel(logging.WARNING)
@@ -101,7 +101,7 @@ def train(work: Work, epochs: int, slices: int = EPOCH) -> tuple[dict[str, Any],
         start = process_time()
         job = Job(
             task,
-            rows_to_learn(store, rows["train"], settings),
+            training_rows(store, rows["train"], settings),
             Rows(store, rows["validation"]),
             MONITOR,
             settings,
@@ -125,7 +125,7 @@ def train_and_score(work: Work) -> pd.DataFrame:
     """One training, scored on the patients held out; rows `patient`, `target`, `dice` and what was trained."""
     from brain_tumor.metrics.segmentation import count_slices, score_patients, to_labels
     from brain_tumor.training.device import choose_device
-    from brain_tumor.training.segmentation.prediction import find_probabilities
+    from brain_tumor.training.segmentation.prediction import predict_probabilities
     from brain_tumor.training.segmentation.task import MONITOR
 
     fitted, minutes = train(work, work["epochs"])
@@ -138,7 +138,7 @@ def train_and_score(work: Work) -> pd.DataFrame:
         network.load_state_dict(result.weights)
         if work["networks"]:
             about = store.description | {
-                "window": find_window(store).shape,
+                "window": find_brain_crop(store).shape,
                 "recipe": work["settings"],
                 "kept": [result.kept],
             }
@@ -149,7 +149,9 @@ def train_and_score(work: Work) -> pd.DataFrame:
                     work["network"], {"in_channels": 4, "out_channels": 3} | work["sizes"], about, (result.weights,)
                 ),
             )
-        found = np.concatenate(list(find_probabilities(network.eval(), store, chosen, device, flips=work["flips"])))
+        found = np.concatenate(
+            list(predict_probabilities(network.eval(), store, chosen, device, tta_flip=work["tta_flip"]))
+        )
         counts = count_slices(labels, to_labels(found), store.description["targets"])
         dice = score_patients(counts.assign(patient=patients[chosen][counts["position"]])).query("metric == 'dice'")
         names = {"network": work["network"], "recipe": work["recipe"], "fold": work["fold"], "keep": keep}
@@ -221,7 +223,7 @@ def make_work(
     number, (held_out, learning) = fold
     recipe, precision = RECIPES[name]
     recipe, store = override(recipe, arguments.set), arguments.data / "03_primary/segmentation/slices.h5"
-    height, width = find_window(Store(store)).shape
+    height, width = find_brain_crop(Store(store)).shape
     return {
         "network": network,
         "sizes": {"n_filters": arguments.filters},
@@ -233,7 +235,7 @@ def make_work(
         "pace": f"{network} {name} {'warped ' if recipe['augmentation'].get('warp') else ''}{height} x {width}",
         "fold": number,
         "sets": divide(splits, held_out, learning),
-        "flips": name in ("ours", "sample") and BASE["prediction"]["flips"],
+        "tta_flip": name in ("ours", "sample") and BASE["prediction"]["tta_flip"],
         "keep": ["best", "last"] if arguments.what == "develop" else [recipe.get("keep", "best")],
         "store": str(store),
     }

@@ -35,15 +35,15 @@ from segmentation_data import BRATS, read_plainly, write_slices
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.bounding_box import BoundingBox
 from brain_tumor.data.common.store import Store
-from brain_tumor.data.scans.brain_crop import find_window
+from brain_tumor.data.scans.brain_crop import find_brain_crop
 from brain_tumor.data.scans.find_scans import find_scans
 from brain_tumor.networks import build, networks_of
 from brain_tumor.training.batches import Rows
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.fit import Job, fit
-from brain_tumor.training.segmentation.losses import OverlapEntropy
+from brain_tumor.training.segmentation.losses import DiceBCELoss
 from brain_tumor.training.segmentation.task import MONITOR, SegmentationTask, to_channels
 from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
 
@@ -165,7 +165,7 @@ def train_plainly(turn: Connection, name: str, folder: Path, store: Store | None
     """Epochs of the plain loop, one at each turn."""
     files = [file for scan in find_scans(folder, BRATS) for file in scan.files]
     torch.manual_seed(0)
-    network, loss_of = build(name, n_filters=FILTERS), OverlapEntropy(0.5)
+    network, loss_of = build(name, n_filters=FILTERS), DiceBCELoss(0.5)
     optimiser = torch.optim.AdamW(network.parameters(), 1e-3)
     train = DataLoader(PlainSlices(files, store, TRAIN), BATCH, shuffle=True)
     validation = DataLoader(PlainSlices(files, store, VALIDATION), BATCH)
@@ -199,7 +199,7 @@ def measure_speed(folder: Path, names: list[str], rounds: int) -> None:
     )
     with tempfile.TemporaryDirectory() as scratch:
         store = write_slices(folder, Path(scratch) / "slices.h5", LONGER * (TRAIN + VALIDATION))
-        window = find_window(store)
+        window = find_brain_crop(store)
         print("ours sees {} x {} pixels of a slice, which hold every brain".format(*window.shape))
         for name in names:
             ways = {"files": (train_plainly, None), "store": (train_plainly, store), "ours": (train_ours, store)}
@@ -229,7 +229,7 @@ def measure_speed(folder: Path, names: list[str], rounds: int) -> None:
             print(f"{1 - statistics.median(busy):10.1%}{share:9.1%}", flush=True)
 
 
-def epoch_flops(name: str, window: Box) -> float:
+def epoch_flops(name: str, window: BoundingBox) -> float:
     """Floating-point operations of the epoch that is timed.
 
     A training step does a forward pass and twice that in the backward pass.

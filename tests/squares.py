@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.bounding_box import BoundingBox
 from brain_tumor.data.common.store import Store, StoreContent, write_store
 from brain_tumor.data.scans.brain_crop import BRAIN
 from brain_tumor.networks import build
@@ -28,7 +28,7 @@ TARGETS = {"NCR": (1,), "ED": (2,), "ET": (3,), "WT": (1, 2, 3), "TC": (1, 3)}
 CPU = EngineSettings(device="cpu", precision="fp32")
 
 
-def save_squares(folder: Path, count: int = 12, brain: Box | None = None) -> Store:
+def save_squares(folder: Path, count: int = 12, brain: BoundingBox | None = None) -> Store:
     """Slices of a bright square (oedema) with a brighter middle (rim) somewhere in noise.
 
     Args:

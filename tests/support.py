@@ -69,10 +69,10 @@ def ask_who_works(workers: int) -> tuple[int, set[int]]:
     """This process, and those that do work for it. Here and not in a test, for processes to find it."""
     from brain_tumor.data.common.parallel import (
         WorkerSettings,
-        for_each,
+        parallel_map,
     )  # whose annotations are checked with what is defined here
 
-    return os.getpid(), set(for_each(os.getpid, [()] * 4, WorkerSettings(workers=workers), "asking"))
+    return os.getpid(), set(parallel_map(os.getpid, [()] * 4, WorkerSettings(workers=workers), "asking"))
 
 
 def wait_until(happened: Callable[[], object], seconds: float = 120) -> None:

@@ -27,7 +27,7 @@ USAGE = """\
     kedro run --pipelines inference_classification --params inference_source=PATH,inference_network=weights/alexnet.safetensors
 
 Outside Kedro, `brain_tumor.networks.trained.read_network` reads a file; its `description` says how images are prepared, and `module()` is the network.
-Scores and temperature are of the mean probability over an image and its mirror image (`flips` of the recipe)."""
+Scores and temperature are of the mean probability over an image and its mirror image (`tta_flip` of the recipe)."""
 
 
 def measure(data: Path, name: str) -> dict[str, Any]:

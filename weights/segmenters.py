@@ -39,12 +39,12 @@ DATA = (
 )
 SETTINGS = (
     "segmentation.folds=3,segmentation.{name}.sizes.n_filters=16,segmentation.recipe.batch_size=16,"
-    "segmentation.recipe.epochs=60,segmentation.recipe.keep=last,segmentation.recipe.empty_slices=0.3"
+    "segmentation.recipe.epochs=60,segmentation.recipe.checkpoint=last,segmentation.recipe.empty_slice_rate=0.3"
 )
 MADE = f"""\
 First on the embedded sample (SIMULATED), then on real slices from the weights found there. FOLDER holds HDF5 slices and NIfTI volumes of different patients, side by side.
 
-    kedro run --namespaces=segmentation.{{name}} --params segmentation.{{name}}.epochs=20,segmentation.recipe.empty_slices=1      # after the data of `make demo`
+    kedro run --namespaces=segmentation.{{name}} --params segmentation.{{name}}.epochs=20,segmentation.recipe.empty_slice_rate=1      # after the data of `make demo`
     cp data/06_models/segmentation/{{name}}/network.safetensors pretrained.safetensors
     kedro run --pipelines segmentation --env full --to-outputs segmentation.slices,segmentation.splits --params segmentation_source=FOLDER,{DATA}
     kedro run --namespaces=segmentation.{{name}} --env full --params segmentation.initial_weights=pretrained.safetensors,{SETTINGS}
@@ -135,8 +135,8 @@ def _file(network: TrainedNetwork) -> pd.DataFrame:
         "networks": len(network.members),
         "parameters of each": network.parameters,
         "sizes": write_sizes(network.sizes),
-        "patients each learned from": ", ".join(str(each["patients"]) for each in network.description["learned_from"]),
-        "slices": ", ".join(str(each["slices"]) for each in network.description["learned_from"]),
+        "patients each learned from": ", ".join(str(each["patients"]) for each in network.description["trained_on"]),
+        "slices": ", ".join(str(each["slices"]) for each in network.description["trained_on"]),
         "seed": network.description["seed"],
     }
     return pd.DataFrame([facts])

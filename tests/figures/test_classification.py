@@ -23,10 +23,10 @@ def test_figures_show_what_is_there(rng):
     save(figures.draw_reliability({"x": pd.DataFrame({"confidence": [0.5], "accuracy": [0.4], "images": [9]})}, "t"))
     save(figures.draw_kernels(rng.normal(size=(20, 3, 3)), "t"))
     look = figures.Looked("a", np.zeros((8, 8), np.uint8), np.zeros((8, 8)))
-    looks = figures.draw_looks([look] * 4 + [figures.Looked("b", look.image, np.eye(8))], "t")
+    looks = figures.draw_saliency_by_region([look] * 4 + [figures.Looked("b", look.image, np.eye(8))], "t")
     assert [axes.get_title(loc="left") for axes in looks.axes[3:5]] == ["a: no place speaks for it", "b"]
     save(looks)
-    save(figures.draw_looks([], "t"))
+    save(figures.draw_saliency_by_region([], "t"))
     regions = ("outside", "rim", "inside")
     means = pd.DataFrame({f"{r}{end}": [0.3, 0.4] for r in regions for end in ("", "_flat")}, index=["a", "b"])
     drawn = figures.draw_regions(means, regions, "t")

@@ -27,7 +27,7 @@ def test_figures_show_what_is_there_and_survive_what_is_not(slices):
     index = pd.DataFrame(
         {
             "slice": [3, 4, 4, 9],
-            "left_out": ["", "", "", "no brain"],
+            "excluded": ["", "", "", "no brain"],
             "A_pixels": [0, 5, 7, 0],
             "B_pixels": [1, 0, 0, 0],
             "C_pixels": 0,

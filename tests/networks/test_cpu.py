@@ -6,13 +6,14 @@ from processor import needs_bf16
 from torch import nn
 
 from brain_tumor.networks import cpu
-from brain_tumor.networks.cpu import DepthwiseConv2d, GroupNorm, Mish, Perceptron, weigh
+from brain_tumor.networks.cpu import DepthwiseConv2d, GroupNorm, Mish, PointwiseMLP, apply_gate
 
 
 @needs_bf16
 @pytest.mark.parametrize("channels", [4, 16, 24])
 @pytest.mark.parametrize(
-    "make", [lambda n: DepthwiseConv2d(n, 7), lambda n: Perceptron(nn.Conv2d(n, 40, 1), nn.ReLU(), nn.Conv2d(40, 8, 1))]
+    "make",
+    [lambda n: DepthwiseConv2d(n, 7), lambda n: PointwiseMLP(nn.Conv2d(n, 40, 1), nn.ReLU(), nn.Conv2d(40, 8, 1))],
 )
 def test_fast_gradients_are_the_plain_ones(make, channels):
     """In bf16, no further from fp32 than torch's own bf16 is, but for chance; in fp32 they are torch's."""
@@ -20,12 +21,12 @@ def test_fast_gradients_are_the_plain_ones(make, channels):
     fast = make(channels)
     plain = (
         nn.Sequential(*fast)
-        if isinstance(fast, Perceptron)
+        if isinstance(fast, PointwiseMLP)
         else nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
     )
     plain.load_state_dict(fast.state_dict())
     x = torch.randn(3, channels, 20, 12).contiguous(memory_format=torch.channels_last).requires_grad_()
-    gradient = torch.randn(3, 8 if isinstance(fast, Perceptron) else channels, 20, 12)
+    gradient = torch.randn(3, 8 if isinstance(fast, PointwiseMLP) else channels, 20, 12)
 
     def outcome(layer, bf16):
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
@@ -88,7 +89,7 @@ def test_weighing_is_a_product(channels):
     x, weight = torch.randn(2, channels, 6, 4, requires_grad=True), torch.rand(2, 1, 6, 4, requires_grad=True)
     gradient = torch.randn_like(x)
     for one, other in zip(
-        *([y, *torch.autograd.grad(y, [x, weight], gradient)] for y in (weigh(x, weight), x * weight)), strict=True
+        *([y, *torch.autograd.grad(y, [x, weight], gradient)] for y in (apply_gate(x, weight), x * weight)), strict=True
     ):
         assert torch.allclose(one, other, atol=1e-6)
 
@@ -120,7 +121,7 @@ def test_what_a_processor_computes_is_found_wherever_it_is_asked(monkeypatch):
 @needs_bf16
 def test_without_a_private_operator_layers_are_torchs(monkeypatch):
     torch.manual_seed(0)
-    fast = Perceptron(nn.Conv2d(4, 40, 1), nn.ReLU(), nn.Conv2d(40, 8, 1))
+    fast = PointwiseMLP(nn.Conv2d(4, 40, 1), nn.ReLU(), nn.Conv2d(40, 8, 1))
     x = torch.randn(2, 4, 6, 5)
     monkeypatch.setattr(cpu, "_fuses_relu", lambda: False)
     with torch.autocast("cpu", torch.bfloat16):

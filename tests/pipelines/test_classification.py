@@ -21,7 +21,7 @@ from brain_tumor.pipeline_registry import register_pipelines
 from brain_tumor.pipelines.classification.nodes import choose_explained, require_unseen, train_network
 from brain_tumor.reporting.classification.report import _elsewhere
 from brain_tumor.training.checkpoints import Checkpoints
-from brain_tumor.training.classification.prediction import find_logits
+from brain_tumor.training.classification.prediction import predict_logits
 from brain_tumor.training.device import choose_device
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
 
@@ -143,7 +143,7 @@ def test_temperature_is_fitted_to_what_the_pipeline_answers_on_validation_images
     )
     rows = np.flatnonzero(images.rows["file"].isin(splits.loc[splits["split"] == "validation", "file"]))
     logits = np.concatenate(
-        list(find_logits(network, images, rows, choose_device(EngineSettings(device="cpu", precision="fp32"))))
+        list(predict_logits(network, images, rows, choose_device(EngineSettings(device="cpu", precision="fp32"))))
     )
     assert temperature == pytest.approx(fit_temperature(logits, images.read(rows, "label")[0].astype(int)), rel=1e-3)
     assert abs(temperature - 1) > 0.01

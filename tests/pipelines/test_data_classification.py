@@ -9,14 +9,14 @@ from support import copy_project, rows_of, run
 
 from brain_tumor.data.common.store import Store
 from brain_tumor.data.images.class_folders import ImageSet
-from brain_tumor.data.images.duplicates import CopySettings
+from brain_tumor.data.images.duplicates import DuplicateSettings
 from brain_tumor.data.simulation.images import PLANTED
 from brain_tumor.reporting.data_classification.report import _neighbours, count_planted
 
 STEPS = (
     "index_images",
     "compare_images",
-    "group_copies",
+    "group_duplicates",
     "prepare_images",
     "split_images",
     "draw_data",
@@ -74,7 +74,7 @@ def test_copies_of_a_third_image_are_no_neighbours():
     duplicates = pd.DataFrame({"file": ["a", "t", "v"], "group": ["g1", "g1", "g2"]})
     index = pd.DataFrame({"file": list("abtuv"), "folder": ["Training"] * 2 + ["Testing"] * 3})
     data_set = ImageSet(name="some", training="Training", testing="Testing", classes=["one", "two"])
-    assert "pairs compared, 2 test images have" in _neighbours(pairs, duplicates, index, data_set, CopySettings())
+    assert "pairs compared, 2 test images have" in _neighbours(pairs, duplicates, index, data_set, DuplicateSettings())
 
 
 def test_data_sheet_has_the_numbers_of_the_tables(finished):
@@ -90,7 +90,7 @@ def test_data_sheet_has_the_numbers_of_the_tables(finished):
     assert sets["train"] == (splits["split"] == "train").sum()
     assert sets["deduplicated test"] == splits["deduplicated_test"].sum()
     reasons = sum(int(row[-1]) for row in rows_of(sheet, "Images that are not learned from")[1:])
-    assert reasons == (splits["left_out"] != "").sum()
+    assert reasons == (splits["excluded"] != "").sum()
     assert "Nickparvar" not in sheet  # phantoms are not the published images
 
 
@@ -111,7 +111,7 @@ def test_second_run_reads_nothing(finished, images, caplog, monkeypatch):
     store = finished / "data/03_primary/classification/images.h5"
     before = store.stat().st_mtime_ns
     monkeypatch.setattr(
-        "brain_tumor.pipelines.data_classification.nodes.find_copies", None
+        "brain_tumor.pipelines.data_classification.nodes.find_near_duplicates", None
     )  # would fail if it were called
     with caplog.at_level(logging.INFO):
         engineer(finished, images)
@@ -132,12 +132,12 @@ def test_bad_files_are_left_out_and_the_rest_is_used(project, images, tmp_path, 
     index = pd.read_csv(project / "data/02_intermediate/classification/index.csv", keep_default_na=False).set_index(
         "file"
     )
-    left_out = index.loc[index["left_out"] != "", "left_out"]
-    assert len(left_out) == 3
-    assert "fetch the file again" in left_out["Training/glioma/Tr-gl_0001.jpg"]
-    assert "not an image" in left_out["Training/glioma/notes.txt"]
-    assert "'glioblastoma' is not a class" in left_out["Testing/glioblastoma/a.jpg"]
-    assert all(name in caplog.text for name in left_out.index)
+    excluded = index.loc[index["excluded"] != "", "excluded"]
+    assert len(excluded) == 3
+    assert "fetch the file again" in excluded["Training/glioma/Tr-gl_0001.jpg"]
+    assert "not an image" in excluded["Training/glioma/notes.txt"]
+    assert "'glioblastoma' is not a class" in excluded["Testing/glioblastoma/a.jpg"]
+    assert all(name in caplog.text for name in excluded.index)
     report = (project / "data/08_reporting/classification/data_report.html").read_text()
     assert "What was left out, and why" in report
 
@@ -164,5 +164,5 @@ def test_stretched_images_of_another_size_and_the_official_policy(project, image
     assert (image.max((1, 3)) > 20).mean() > 0.95  # filled from top to bottom and from left to right
     assert (image.max((1, 2)) > 20).mean() > 0.95
     splits = pd.read_csv(project / "data/05_model_input/classification/splits.csv", keep_default_na=False)
-    assert (splits["left_out"] == "").all()
+    assert (splits["excluded"] == "").all()
     assert splits["deduplicated_test"].sum() == 12

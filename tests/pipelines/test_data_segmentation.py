@@ -14,9 +14,9 @@ data_segmentation:
   data_set:
     name: Stroke
     modalities:
-      - {name: DWI, endings: [dwi]}
-      - {name: ADC, endings: [adc]}
-      - {name: FLAIR, endings: [flair]}
+      - {name: DWI, suffixes: [dwi]}
+      - {name: ADC, suffixes: [adc]}
+      - {name: FLAIR, suffixes: [flair]}
     mask: [lesion]
     tissues:
       - {name: infarct, labels: [255]}
@@ -89,12 +89,12 @@ def test_what_could_not_be_opened_is_looked_at_again(project, sample, monkeypatc
     index = run(
         project, "data_engineering", node_names=nodes, segmentation_source=str(sample), preparation={"workers": 1}
     )["segmentation.index"].load()
-    assert index.loc[index["left_out"] != "", "slice"].tolist() == [74]
+    assert index.loc[index["excluded"] != "", "slice"].tolist() == [74]
     monkeypatch.undo()
     index = run(
         project, "data_engineering", node_names=nodes, segmentation_source=str(sample), preparation={"workers": 1}
     )["segmentation.index"].load()
-    assert (index["left_out"] == "").all()
+    assert (index["excluded"] == "").all()
 
 
 def test_a_person_declared_later_changes_no_slice(project, sample):

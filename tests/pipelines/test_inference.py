@@ -72,13 +72,13 @@ def classes(finished):
 
 
 def test_every_file_is_classified_or_left_out_with_a_reason(classes, images):
-    left_out = classes[classes["left_out"].notna()].set_index("file")["left_out"]
-    assert set(left_out.index) == {"cut.jpg", "empty.jpg", "gone.png", "notes.txt"}
-    assert "can't be read (No such file or directory)" in left_out["gone.png"]
-    assert "damaged" in left_out["cut.jpg"]
-    assert "0 bytes" in left_out["empty.jpg"]
-    assert "not an image" in left_out["notes.txt"]
-    used = classes[classes["left_out"].isna()]
+    excluded = classes[classes["excluded"].notna()].set_index("file")["excluded"]
+    assert set(excluded.index) == {"cut.jpg", "empty.jpg", "gone.png", "notes.txt"}
+    assert "can't be read (No such file or directory)" in excluded["gone.png"]
+    assert "damaged" in excluded["cut.jpg"]
+    assert "0 bytes" in excluded["empty.jpg"]
+    assert "not an image" in excluded["notes.txt"]
+    used = classes[classes["excluded"].isna()]
     names = {f"ward/{path.name}" for path in (images / "Testing" / "glioma").iterdir()} | {
         path.name for path in (images / "Testing" / "notumor").iterdir()
     }
@@ -88,7 +88,7 @@ def test_every_file_is_classified_or_left_out_with_a_reason(classes, images):
 
 def test_probabilities_are_those_of_the_network_at_its_temperature(finished, classes):
     images = Store(finished / "data/07_model_output/inference/images.h5")
-    used = classes[classes["left_out"].isna()].set_index("file").loc[images.rows["file"]]
+    used = classes[classes["excluded"].isna()].set_index("file").loc[images.rows["file"]]
     (pixels,) = images.read(np.arange(len(used)), "image")
     network = read_network(finished / "network.safetensors").module()
     expected = (network(to_input(torch.from_numpy(pixels).float(), 1)) / 0.5).softmax(1).detach().numpy()
@@ -121,7 +121,7 @@ def test_images_are_prepared_as_those_that_were_learned_from(finished, images, t
 
 def test_report_says_what_was_found_and_what_is_known_of_the_network(finished, classes):
     report = (finished / "data/08_reporting/inference/classification_report.html").read_text()
-    used = classes[classes["left_out"].isna()]
+    used = classes[classes["excluded"].isna()]
     assert f"Of {len(used)} images cnn finds" in report
     assert "4 files are left out" in report
     assert "SIMULATED" not in report.split("</title>")[0]
@@ -304,11 +304,11 @@ def test_volumes_are_those_of_the_masks(segmented):
         mask = np.asarray(nib.load(folder / f"data/07_model_output/inference/masks/{patient}_seg.nii.gz").dataobj)
         for target, labels in {"NCR": [1], "ED": [2], "ET": [4], "WT": [1, 2, 4], "TC": [1, 4]}.items():
             assert table.loc[patient, f"{target}_ml"] == pytest.approx(np.isin(mask, labels).sum() * 6 / 1000, abs=2e-3)
-    assert "no T2 volume" in table.loc["lacking", "left_out"]
-    assert "damaged_t1.nii.gz can't be read" in table.loc["damaged", "left_out"]
-    assert "no T1 volume" in table.loc["a", "left_out"]
-    assert pd.isna(table.loc["b", "left_out"])
-    assert "a patient of that name is in" in table.loc["c", "left_out"]
+    assert "no T2 volume" in table.loc["lacking", "excluded"]
+    assert "damaged_t1.nii.gz can't be read" in table.loc["damaged", "excluded"]
+    assert "no T1 volume" in table.loc["a", "excluded"]
+    assert pd.isna(table.loc["b", "excluded"])
+    assert "a patient of that name is in" in table.loc["c", "excluded"]
     assert table.loc[["lacking", "damaged", "a", "c"], "WT_ml"].isna().all()
     assert (table.loc[["plain", "turned", "b"], "WT_ml"] == table.loc["plain", "WT_ml"]).all()
 
@@ -536,7 +536,7 @@ def test_published_slices_are_segmented_and_compared_with_the_masks_in_them(proj
         inference_network=str(project / "network.safetensors"),
     )
     table = pd.read_csv(project / "data/07_model_output/inference/volumes.csv").set_index("patient")
-    assert table["left_out"].isna().all()
+    assert table["excluded"].isna().all()
     assert table["spacing_mm"].unique().tolist() == ["1 x 1 x 12"]
     mask = nib.load(project / "data/07_model_output/inference/masks/BraTS20_Training_001_seg.nii.gz")
     assert mask.shape == (240, 240, 5)
@@ -566,9 +566,9 @@ def test_published_slices_are_segmented_and_compared_with_the_masks_in_them(proj
 
 @pytest.mark.parametrize(("names", "label"), [("BraTS-GLI-00009-000-{}", 3), ("P_{}", 4)])
 def test_labels_are_written_in_the_convention_of_the_names(project, brats, names, label):
-    endings = ("t2f", "t1n", "t1c", "t2w", "seg") if label == 3 else ("flair", "t1", "t1ce", "t2", "seg")
+    suffixes = ("t2f", "t1n", "t1c", "t2w", "seg") if label == 3 else ("flair", "t1", "t1ce", "t2", "seg")
     save_patient(project / "scans", "x", draw_scan((40, 36, 8)), np.zeros((40, 36, 8)))
-    for old, new in zip(("flair", "t1", "t1ce", "t2", "seg"), endings, strict=True):
+    for old, new in zip(("flair", "t1", "t1ce", "t2", "seg"), suffixes, strict=True):
         (project / "scans" / f"x_{old}.nii.gz").rename(project / "scans" / f"{names.format(new)}.nii.gz")
     save_segmenter(project / "network.safetensors", brats)
     run(
@@ -609,8 +609,8 @@ def test_what_excludes_itself_is_left_out_or_not_compared_with(project, brats):
     table = pd.read_csv(project / "data/07_model_output/inference/volumes.csv").set_index("patient")
     assert table.loc["whole", "not_compared"].startswith("the mask takes 100% of the brain")
     assert "holds labels 3 and 4, which both stand for ET" in table.loc["both", "not_compared"]
-    assert table.loc["zero", "left_out"].startswith("T1ce is constant")
-    assert table.loc["same", "left_out"].startswith("T1 and T1ce are the same image")
+    assert table.loc["zero", "excluded"].startswith("T1ce is constant")
+    assert table.loc["same", "excluded"].startswith("T1 and T1ce are the same image")
 
 
 def test_reports_are_the_same_from_memory_and_from_a_csv_file(segmented, finished, brats):
@@ -621,14 +621,14 @@ def test_reports_are_the_same_from_memory_and_from_a_csv_file(segmented, finishe
         pd.read_csv(folder / f"data/07_model_output/inference/{name}.csv", dtype={"patient": str})
         for name in ("volumes", "scores")
     ]
-    texts = ["note", "expert_mask", "not_compared", "left_out", "labels", "voxels", "spacing_mm"]
+    texts = ["note", "expert_mask", "not_compared", "excluded", "labels", "voxels", "spacing_mm"]
     memory = [tables[0].astype(dict.fromkeys(texts, object)).fillna(dict.fromkeys(texts, "")), tables[1]]
     from_file, from_memory = (compose_scans_report(network, *each, {}, {}) for each in (tables, memory))
     assert "of 5 patients; 4 are left out" in from_memory
     assert from_memory == from_file
     classifier = read_network(finished / "network.safetensors")
     classes = pd.read_csv(finished / "data/07_model_output/inference/classes.csv")
-    filled = classes.astype({"note": object, "left_out": object}).fillna({"note": "", "left_out": ""})
+    filled = classes.astype({"note": object, "excluded": object}).fillna({"note": "", "excluded": ""})
     pages = [compose_images_report(classifier, table, {}, {}, simulated=False) for table in (classes, filled)]
     assert "4 files are left out" in pages[0]
     assert pages[0] == pages[1]

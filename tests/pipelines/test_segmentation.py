@@ -15,8 +15,8 @@ from kedro.runner import ParallelRunner
 from support import copy_project, real, rows_of, run
 
 from brain_tumor.data.common.store import Store
-from brain_tumor.data.scans.brain_crop import find_window
-from brain_tumor.data.scans.components import label_pieces
+from brain_tumor.data.scans.brain_crop import find_brain_crop
+from brain_tumor.data.scans.components import label_components
 from brain_tumor.datasets import NetworkDataset
 from brain_tumor.metrics.segmentation import METRICS
 from brain_tumor.networks import NETWORKS, build, networks_of
@@ -126,14 +126,14 @@ def test_small_pieces_are_dropped_from_what_is_found(finished, project):
     data = "data/07_model_output/segmentation/classic_unet/predictions.h5"
     slices = Store(finished / "data/03_primary/segmentation/slices.h5")
     shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
-    run(project, node_names=[ONE[1]], segmentation={"prediction": {"smallest_ml": 0}})
+    run(project, node_names=[ONE[1]], segmentation={"prediction": {"min_component_ml": 0}})
     (everything,) = Store(project / data).read(np.arange(5), "found")
     own = slices.rows.loc[Store(project / data).rows["row"]]
     voxel_ml = float((own["row_mm"] * own["column_mm"] * own["slice_mm"] * own["slice"].diff().iloc[1]).iloc[0]) / 1000
-    _, volumes = label_pieces(everything > 0, voxel_ml)
+    _, volumes = label_components(everything > 0, voxel_ml)
     assert len(volumes) > 3
     bound = float(np.sort(volumes)[-3:-1].mean())
-    run(project, node_names=[ONE[1]], segmentation={"prediction": {"smallest_ml": bound}})
+    run(project, node_names=[ONE[1]], segmentation={"prediction": {"min_component_ml": bound}})
     (kept,) = Store(project / data).read(np.arange(5), "found")
     assert np.unique(everything[kept != everything]).any()
     assert not kept[kept != everything].any()
@@ -144,12 +144,12 @@ def test_too_little_of_a_tissue_is_taken_for_another(finished, project):
     """What is found with a bound that no patient reaches, for the last tissue that is found at all."""
     data = "data/07_model_output/segmentation/classic_unet/predictions.h5"
     shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
-    run(project, node_names=[ONE[1]], segmentation={"prediction": {"least": {"ET": {"ml": 0}}}})
+    run(project, node_names=[ONE[1]], segmentation={"prediction": {"min_volume": {"ET": {"ml": 0}}}})
     (before,) = Store(project / data).read(np.arange(5), "found")
     tissues, last = ["NCR", "ED", "ET"], int(before.max())
     other = last % 3 + 1
-    least = {"ET": {"ml": 0}} | {tissues[last - 1]: {"ml": 1e6, "otherwise": tissues[other - 1]}}
-    run(project, node_names=[ONE[1]], segmentation={"prediction": {"least": least}})
+    least = {"ET": {"ml": 0}} | {tissues[last - 1]: {"ml": 1e6, "replace_with": tissues[other - 1]}}
+    run(project, node_names=[ONE[1]], segmentation={"prediction": {"min_volume": least}})
     (after,) = Store(project / data).read(np.arange(5), "found")
     assert last
     assert np.array_equal(after, np.where(before == last, other, before))
@@ -159,10 +159,10 @@ def test_an_epoch_learns_from_the_recipes_share_of_slices_without_tumour(finishe
     shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
     seen = []
     monkeypatch.setattr("brain_tumor.training.fit.fit", lambda job: seen.append(job.train) or fit(job))
-    run(project, node_names=ONE[:1], segmentation={"recipe": {"empty_slices": 0.5}})
+    run(project, node_names=ONE[:1], segmentation={"recipe": {"empty_slice_rate": 0.5}})
     (rows,) = seen
     assert rows.share == 0.5
-    assert np.array_equal(rows.seldom, rows.store.rows["tumour_pixels"].to_numpy()[rows.rows] == 0)
+    assert np.array_equal(rows.undersampled, rows.store.rows["tumour_pixels"].to_numpy()[rows.rows] == 0)
 
 
 def test_network_file_says_what_it_needs(finished):
@@ -174,8 +174,8 @@ def test_network_file_says_what_it_needs(finished):
     assert network.description["modalities"] == ["FLAIR", "T1", "T1ce", "T2"]
     assert network.description["tissues"] == ["NCR", "ED", "ET"]
     assert network.description["simulated"] is True
-    assert network.description["started_from"] is None
-    assert network.description["learned_from"] == [{"patients": 3, "slices": 15}]
+    assert network.description["initialised_from"] is None
+    assert network.description["trained_on"] == [{"patients": 3, "slices": 15}]
 
 
 def test_report_needs_nothing_else_and_says_simulated(finished):
@@ -228,13 +228,13 @@ def test_card_says_on_whom_the_least_amount_of_a_tissue_was_set():
     comparison = pd.DataFrame({"set": ["test"], "protocol": "volume", "patients": 6})
     real, rule = (
         {"data_set": "BraTS 2020", "simulated": False, "slice_size": 128},
-        {"ET": {"ml": 0.2, "otherwise": "NCR"}},
+        {"ET": {"ml": 0.2, "replace_with": "NCR"}},
     )
     said = "all 368 patients of BraTS 2020"
     assert said in " ".join(_limits(comparison, real, rule))
     for about, least in (
         (real, {}),
-        (real, {"ET": {"ml": 0, "otherwise": "NCR"}}),
+        (real, {"ET": {"ml": 0, "replace_with": "NCR"}}),
         (real | {"simulated": True}, rule),
         (real | {"data_set": "mine"}, rule),
     ):
@@ -322,7 +322,7 @@ def test_what_changed_and_all_that_is_made_from_it_runs_again(finished, sample, 
     shutil.rmtree(next((data / "06_models/segmentation/attention_unet/checkpoints").iterdir()))
     assert run_again() == network | compared
     assert "attention_unet: training" in caplog.text
-    predicted = run_again(segmentation={"prediction": {"flips": False}})
+    predicted = run_again(segmentation={"prediction": {"tta_flip": False}})
     assert predicted >= {f"segmentation.{name}.predict_patients" for name in networks_of("segmentation")}
     assert not [name for name in predicted if name.startswith("data_segmentation.") or name.endswith("train_network")]
     run_again()
@@ -338,8 +338,8 @@ def test_networks_see_the_window_that_holds_every_brain(project, sample, caplog)
     )
     slices = Store(project / "data/03_primary/segmentation/slices.h5")
     brain = (slices.read(np.arange(25), "image")[0] != 0).any((0, 1))
-    window = find_window(slices)
-    assert window.of(brain).sum() == brain.sum()
+    window = find_brain_crop(slices)
+    assert window.crop(brain).sum() == brain.sum()
     assert window.shape == (48, 64)
     with caplog.at_level(logging.INFO):
         names = [
@@ -371,7 +371,7 @@ def test_networks_see_the_window_that_holds_every_brain(project, sample, caplog)
     (probability,) = Store(project / "data/07_model_output/segmentation/attention_unet/predictions.h5").read(
         np.arange(5), "probability"
     )
-    assert window.of(probability).sum() == probability.sum() > 0
+    assert window.crop(probability).sum() == probability.sum() > 0
 
 
 def test_changed_setting_prepares_again(project, sample):
@@ -393,9 +393,9 @@ def test_bad_files_are_left_out_and_the_rest_is_used(project, sample, tmp_path, 
     broken.write_bytes(broken.read_bytes()[:5000])
     run(project, "data_engineering", segmentation_source=str(source))
     index = pd.read_csv(project / "data/02_intermediate/segmentation/index.csv", keep_default_na=False)
-    (row,) = index[index["left_out"] != ""].to_dict("records")
+    (row,) = index[index["excluded"] != ""].to_dict("records")
     assert (row["patient"], row["slice"]) == ("BraTS20_Training_002", 74)
-    assert "it is damaged or cut off; fetch it again" in row["left_out"]
+    assert "it is damaged or cut off; fetch it again" in row["excluded"]
     assert broken.name in caplog.text
     assert len(Store(project / "data/03_primary/segmentation/slices.h5").rows) == 24
 
@@ -573,7 +573,7 @@ def test_training_starts_from_given_weights(finished, tmp_path, caplog):
     before = read_network(given).members[0]
     network = train(finished, tmp_path, initial_weights=str(given), recipe=still)[0]
     weights = network.members[0]
-    assert network.description["started_from"] == {"data_set": "BraTS 2020", "simulated": True, "scored": []}
+    assert network.description["initialised_from"] == {"data_set": "BraTS 2020", "simulated": True, "scored": []}
     assert all((weights[name] - before[name]).abs().max() < 1e-6 for name in weights)
     with pytest.raises(ValueError, match=r"'n_filters': 4\}, but classic_unet is built with .*'n_filters': 8"):
         train(finished, tmp_path, initial_weights=str(given), sizes={"n_filters": 8})
@@ -596,7 +596,7 @@ def test_weights_that_know_patients_to_be_scored_are_reported(finished, tmp_path
         recipe=SegmentationRecipe(epochs=1, epoch_steps=1),
         splits=splits,
     )[0]
-    assert network.description["started_from"]["scored"] == [known]
+    assert network.description["initialised_from"]["scored"] == [known]
     assert network.description["patients"] == sorted(splits["patient"]), "those of before are known too"
     assert f"the weights to start from know 1 of the 1 patients to be scored ({known})" in caplog.text
     about = Store(finished / "data/03_primary/segmentation/slices.h5").description
@@ -606,7 +606,7 @@ def test_weights_that_know_patients_to_be_scored_are_reported(finished, tmp_path
     ) in protocol(about, [network])
     silent = replace(
         network,
-        description=network.description | {"started_from": {"data_set": "x", "simulated": True, "scored": None}},
+        description=network.description | {"initialised_from": {"data_set": "x", "simulated": True, "scored": None}},
     )
     assert "whose file doesn't say whom they learned from" in protocol(about, [silent])
     assert silent.patients is None, "nor does it know whom those before it knew"
@@ -655,7 +655,7 @@ def test_a_network_of_other_slices_is_refused(finished):
     ):
         require_unseen(turned, store, splits)
     known = splits.loc[splits["split"] == "test", "patient"].tolist()
-    told = {"patients": known, "started_from": {"data_set": "x", "simulated": True, "scored": known}}
+    told = {"patients": known, "initialised_from": {"data_set": "x", "simulated": True, "scored": known}}
     require_unseen(
         replace(network, description=network.description | told), store, splits
     )  # its scores are said to flatter

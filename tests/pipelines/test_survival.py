@@ -45,8 +45,8 @@ def test_whole_run_writes_every_layer(finished):
     assert len(features) == 48
     assert features["simulated"].all()
     assert features[SHAPE].notna().all(axis=None)
-    used = patients[patients["left_out"] == ""]
-    assert set(patients["left_out"]) == {"", "not in survival_info.csv"}
+    used = patients[patients["excluded"] == ""]
+    assert set(patients["excluded"]) == {"", "not in survival_info.csv"}
     assert set(scores["metric"]) == {
         "accuracy",
         "mean_squared_error",
@@ -84,7 +84,7 @@ def test_model_card_has_the_numbers_of_the_tables(finished):
 def test_data_sheet_has_the_numbers_of_the_tables(finished):
     sheet = (finished / "08_reporting/survival/data_sheet.md").read_text()
     patients = table(finished, "05_model_input/survival/expert/patients.csv", keep_default_na=False)
-    used = patients[patients["left_out"] == ""]
+    used = patients[patients["excluded"] == ""]
     alive = (~used["observed"]).sum()
     assert (
         f"{len(used)} patients are in use, {alive} of them known only to be alive; "
@@ -134,7 +134,7 @@ def test_predicted_masks_give_features_and_how_they_change(finished):
     assert predicted["patient"].tolist() == expert["patient"].tolist()
     changes = table(finished, "08_reporting/survival/classic_unet/changes.csv").set_index("feature")
     assert list(changes.index) == SHAPE
-    assert (expert["left_out"] == "").all()
+    assert (expert["excluded"] == "").all()
     # 32 pixels of 7.5 mm, slices 12 mm apart
     assert set(expert["spacing_mm"]) == {"7.5 x 7.5 x 12"}
     splits = table(finished, "05_model_input/segmentation/splits.csv")
@@ -189,16 +189,16 @@ def test_bad_patients_are_set_aside_and_the_rest_is_modelled(project, masks, cap
     patients = table(project, "data/05_model_input/survival/expert/patients.csv", keep_default_na=False).set_index(
         "patient"
     )
-    left_out = patients.loc[patients["left_out"] != "", "left_out"]
-    assert sorted(left_out.index) == ["maskless", "p00", "p03", "p04", "p05", "p06", "p08"]
+    excluded = patients.loc[patients["excluded"] != "", "excluded"]
+    assert sorted(excluded.index) == ["maskless", "p00", "p03", "p04", "p05", "p06", "p08"]
     assert (
-        left_out["p00"]
+        excluded["p00"]
         == "days must be a number above 0 or 'ALIVE (N days later)', got 'about a year'; correct survival_info.csv"
     )
-    assert left_out["p03"] == "not in survival_info.csv"
-    assert left_out["p04"] == "2 rows that differ in the tables; keep the true one"
-    assert left_out["p05"].startswith("the mask is empty")
-    assert left_out["p08"] == "several masks: again/p08_seg.nii.gz and p08_seg.nii.gz; keep one"
+    assert excluded["p03"] == "not in survival_info.csv"
+    assert excluded["p04"] == "2 rows that differ in the tables; keep the true one"
+    assert excluded["p05"].startswith("the mask is empty")
+    assert excluded["p08"] == "several masks: again/p08_seg.nii.gz and p08_seg.nii.gz; keep one"
     assert patients.loc[["p01", "p02"], "note"].tolist() == ["age not known", "age not known ('0' in the table)"]
     assert patients.loc["p07", ["days", "observed"]].astype(str).tolist() == ["361.0", "False"]
     assert "left out: p05: the mask is empty" in caplog.text
@@ -220,7 +220,7 @@ def test_tables_may_lie_elsewhere(project, masks, tmp_path):
     nodes = [f"survival.expert.{name}" for name in ("measure_masks", "join_patients")]
     run(project, "survival", node_names=nodes, survival_source=str(masks), survival_tables=str(tmp_path / "tables"))
     patients = table(project, "data/05_model_input/survival/expert/patients.csv", keep_default_na=False)
-    assert (patients["left_out"] == "").all()
+    assert (patients["excluded"] == "").all()
     assert set(patients["grade"]) == {"HGG"}
     assert not patients["simulated"].any()
     (tmp_path / "tables" / "SIMULATED.txt").touch()  # simulated days make simulated patients of real masks
@@ -320,7 +320,7 @@ def test_the_answer_follows_its_rule(gain, low, high, fold_low, p, said):
     days = pd.DataFrame(
         {
             "patient": ["a", "b"],
-            "left_out": "",
+            "excluded": "",
             "note": "",
             "observed": True,
             "resection": "GTR",
@@ -346,7 +346,7 @@ def test_a_network_whose_patients_have_no_volume_changes_nothing_that_is_known()
         "low": np.nan,
         "high": np.nan,
     }
-    patients = pd.DataFrame({"left_out": ["slice 58 alone"], "observed": False, "age": 50.0, "simulated": False})
+    patients = pd.DataFrame({"excluded": ["slice 58 alone"], "observed": False, "age": 50.0, "simulated": False})
     results = Results(patients, pd.DataFrame({"cohort": []}), pd.DataFrame(), pd.DataFrame(), pd.DataFrame([change]))
     answer = write_answer(results, ProtocolSettings())
     assert answer.startswith(
@@ -367,9 +367,9 @@ def test_real_masks_go_through_to_the_report(project):
         preparation={"workers": -1},
     )
     patients = table(project, "data/05_model_input/survival/expert/patients.csv", keep_default_na=False)
-    used = patients[patients["left_out"] == ""]
+    used = patients[patients["excluded"] == ""]
     assert len(used) == 235
-    assert patients.set_index("patient").loc["BraTS20_Training_355", "left_out"] == "no mask of this patient"
+    assert patients.set_index("patient").loc["BraTS20_Training_355", "excluded"] == "no mask of this patient"
     assert set(used["centre_from"]) == {"BraTS space"}
     scores = table(project, "data/08_reporting/survival/expert/scores.csv").set_index(
         ["cohort", "model", "features", "metric"]

@@ -41,7 +41,7 @@ def nested(path, value):
         ("segmentation.recipe.lr", "'segmentation.recipe.learning_rate'"),
         ("segmentation.recipe.rate", "'segmentation.recipe.learning_rate'"),
         ("segmentation.recipe.epoch", "'segmentation.recipe.epochs'"),
-        ("segmentation.recipe.augmentation.flips", "'segmentation.recipe.augmentation.flip'"),
+        ("segmentation.recipe.augmentation.horizontal_flips", "'segmentation.recipe.augmentation.horizontal_flip'"),
         ("segmentation.epochs", "'segmentation.recipe.epochs'"),
         ("segmentation.clasic_unet.epochs", "'segmentation.classic_unet'"),
         ("seed", "'training.seed'"),
@@ -58,7 +58,8 @@ def test_a_misspelt_parameter_gets_the_nearest(known, path, suggested):
 
 def test_what_else_is_in_the_block_is_named(known):
     with pytest.raises(
-        ValueError, match=r"segmentation\.recipe\.augmentation has flip, warp, rotation, .* \(in --params\)"
+        ValueError,
+        match=r"segmentation\.recipe\.augmentation has horizontal_flip, affine, rotation, .* \(in --params\)",
     ):
         require_known(nested("segmentation.recipe.augmentation.zoom", 1), known, "in --params")
     with pytest.raises(ValueError, match=r"segmentation\.folds is a single value, not a block"):
@@ -70,8 +71,8 @@ def test_what_else_is_in_the_block_is_named(known):
     [
         "classification.vit.sizes.patch",
         "classification.cnn.sizes.in_channels",
-        "segmentation.prediction.least.NCR.ml",
-        "segmentation.classic_unet.ema",
+        "segmentation.prediction.min_volume.NCR.ml",
+        "segmentation.classic_unet.ema_decay",
         "training.rendezvous",
         "data_segmentation.data_set.person",
     ],
@@ -99,7 +100,7 @@ def test_files_need_no_placeholders(base, known):
         "epochs": None,
         "learning_rate": None,
         "batch_size": None,
-        "ema": None,
+        "ema_decay": None,
     }
 
 
@@ -118,7 +119,11 @@ def test_files_need_no_placeholders(base, known):
             "large",
             "classification.vit.sizes.patch must be a valid integer or a valid number, got 'large'",
         ),
-        ("segmentation.prediction.least.NCR.ml", 1, "segmentation.prediction.least.NCR.otherwise is missing"),
+        (
+            "segmentation.prediction.min_volume.NCR.ml",
+            1,
+            "segmentation.prediction.min_volume.NCR.replace_with is missing",
+        ),
         (
             "data_segmentation.data_set.regions",
             [{"name": "WT", "tissues": ["NCR", "EDEMA"]}],
@@ -129,13 +134,13 @@ def test_files_need_no_placeholders(base, known):
         ),
         (
             "data_segmentation.data_set.modalities",
-            [{"endings": ["flair"]}],
+            [{"suffixes": ["flair"]}],
             r"data_segmentation.data_set.modalities.0.name is missing; give it",
         ),
         (
             "data_segmentation.data_set.modalities",
-            [{"name": "FLAIR", "endings": ["flair"], "ending": "t2f"}],
-            r"there is no parameter 'data_segmentation.data_set.modalities.0.ending'; did you mean .*0.endings'",
+            [{"name": "FLAIR", "suffixes": ["flair"], "suffix": "t2f"}],
+            r"there is no parameter 'data_segmentation.data_set.modalities.0.suffix'; did you mean .*0.suffixes'",
         ),
         ("data_segmentation.preparation.slice_size", 100, "data_segmentation.preparation.slice_size.*multiple of 16"),
     ],
@@ -190,3 +195,20 @@ def test_a_path_means_the_same_everywhere(monkeypatch, tmp_path):
 def test_what_is_no_path_is_refused(value, words):
     with pytest.raises(ValueError, match=words):
         resolve_paths({"inference_source": value})
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("segmentation.recipe.missed_weight", "segmentation.recipe.tversky_beta"),
+        ("segmentation.recipe.augmentation.warp", "segmentation.recipe.augmentation.affine"),
+        ("classification.cnn.ema", "classification.cnn.ema_decay"),
+        ("segmentation.prediction.min_volume.ET.otherwise", "segmentation.prediction.min_volume.ET.replace_with"),
+        ("data_classification.copies", "data_classification.duplicates"),
+    ],
+)
+def test_a_renamed_parameter_is_told_by_its_new_name(known, old, new):
+    given: dict[str, object] = {}
+    put(given, old, 1)
+    with pytest.raises(ValueError, match=re.escape(f"the parameter '{old}' is called '{new}' now; rename it")):
+        require_known(given, known, "in conf/local/parameters.yml")

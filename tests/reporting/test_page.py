@@ -120,8 +120,10 @@ def test_card_says_simulated_and_not_for_clinical_use():
 
 
 def test_settings_that_differ_are_told_for_each_network():
-    merged = merge_settings({"a": {"recipe": {"epochs": 5, "ema": 0.0}}, "b": {"recipe": {"epochs": 9, "ema": 0.0}}})
-    assert merged == {"recipe.epochs": "a: 5; b: 9", "recipe.ema": "0.0"}
+    merged = merge_settings(
+        {"a": {"recipe": {"epochs": 5, "ema_decay": 0.0}}, "b": {"recipe": {"epochs": 9, "ema_decay": 0.0}}}
+    )
+    assert merged == {"recipe.epochs": "a: 5; b: 9", "recipe.ema_decay": "0.0"}
 
 
 def test_names_of_files_in_a_text_are_set_as_code_and_nothing_else_is_markup():

@@ -17,7 +17,7 @@ from brain_tumor.survival.cross_validation import (
 from brain_tumor.survival.settings import BASELINE, HEADLINE, ProtocolSettings
 
 HERE = WorkerSettings(workers=1)
-SETTINGS = ProtocolSettings(folds=3, smallest=40, repeats=2, permutations=20, bootstrap=200)
+SETTINGS = ProtocolSettings(folds=3, min_deaths=40, repeats=2, permutations=20, bootstrap=200)
 
 
 def cohort(rng, count=100, shape_effect=0.0, age_effect=0.04):
@@ -47,10 +47,10 @@ def telling():
 
 def test_more_patients_than_features_are_asked_for():
     with pytest.raises(
-        ValueError, match=r"fewer patients than features \(22\): with 3 folds smallest must be 35, got 30"
+        ValueError, match=r"fewer patients than features \(22\): with 3 folds min_deaths must be 35, got 30"
     ):
         ProtocolSettings(folds=3)
-    assert ProtocolSettings(folds=3, smallest=35)
+    assert ProtocolSettings(folds=3, min_deaths=35)
 
 
 def test_folds_are_stratified_and_a_function_of_seed_and_repeat(rng):

@@ -8,9 +8,9 @@ import pytest
 import torch
 from squares import save_squares
 
-from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.bounding_box import BoundingBox
 from brain_tumor.data.common.store import Store
-from brain_tumor.training.batches import BatchOrder, Piped, ResidentRows, Rows, StreamedRows, count_workers, load
+from brain_tumor.training.batches import BatchSampler, InMemoryRows, Piped, Rows, StreamedRows, count_workers, load
 
 CPU = torch.device("cpu")
 
@@ -24,7 +24,7 @@ def rows_of(count, **fields):
 
 
 def test_passes_follow_each_other_in_full_batches():
-    order = BatchOrder(rows_of(10), 4, seed=3, least=5)
+    order = BatchSampler(rows_of(10), 4, seed=3, least=5)
     first = batches(order)
     assert [len(batch) for batch in first] == [4] * 5
     rows = list(chain(*first))
@@ -33,24 +33,24 @@ def test_passes_follow_each_other_in_full_batches():
     assert batches(order) == first
     order.set_epoch(1)
     assert batches(order) != first
-    assert len(BatchOrder(rows_of(10), 4, seed=3)) == 3
+    assert len(BatchSampler(rows_of(10), 4, seed=3)) == 3
 
 
 def test_without_a_seed_every_row_comes_once_in_order():
-    assert batches(BatchOrder(rows_of(5), 2)) == [[0, 1], [2, 3], [4]]
+    assert batches(BatchSampler(rows_of(5), 2)) == [[0, 1], [2, 3], [4]]
 
 
 def test_rows_that_are_seldom_seen_take_turns():
-    seldom = np.arange(10) < 6
-    order = BatchOrder(rows_of(10, seldom=seldom, share=0.5), 7, seed=3, least=2)
+    undersampled = np.arange(10) < 6
+    order = BatchSampler(rows_of(10, undersampled=undersampled, share=0.5), 7, seed=3, least=2)
     for epoch in range(3):
         order.set_epoch(epoch)
         first, second = batches(order)
         assert sorted(first)[3:] == sorted(second)[3:] == [6, 7, 8, 9]
         assert set(first) | set(second) == set(range(10))
         assert batches(order) == [first, second]
-    many = BatchOrder(
-        rows_of(40, seldom=np.arange(40) < 20, share=0.5), 8, seed=3
+    many = BatchSampler(
+        rows_of(40, undersampled=np.arange(40) < 20, share=0.5), 8, seed=3
     )  # four batches: a pass and a bit of the next
     counts = np.zeros(40, int)
     for epoch in range(20):
@@ -58,31 +58,35 @@ def test_rows_that_are_seldom_seen_take_turns():
         counts[np.concatenate(list(many))] += 1
     assert 8 <= counts[:20].min() <= counts[:20].max() <= 14
     seen = []
-    order = BatchOrder(rows_of(10, seldom=seldom, share=0.1), 5, seed=3)  # one of them in an epoch
+    order = BatchSampler(rows_of(10, undersampled=undersampled, share=0.1), 5, seed=3)  # one of them in an epoch
     for epoch in range(6):
         order.set_epoch(epoch)
         (one,) = batches(order)
         seen += set(one) - {6, 7, 8, 9}
     assert sorted(seen) == list(range(6))
-    assert len(BatchOrder(rows_of(10, seldom=seldom, share=0.5), 4, seed=3)) == 2
-    (none,) = batches(BatchOrder(rows_of(10, seldom=seldom, share=0), 4, seed=3))
+    assert len(BatchSampler(rows_of(10, undersampled=undersampled, share=0.5), 4, seed=3)) == 2
+    (none,) = batches(BatchSampler(rows_of(10, undersampled=undersampled, share=0), 4, seed=3))
     assert sorted(none) == [6, 7, 8, 9]
-    assert batches(BatchOrder(rows_of(10, seldom=seldom, share=0.5), 4)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert batches(BatchSampler(rows_of(10, undersampled=undersampled, share=0.5), 4)) == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [8, 9],
+    ]
 
 
 @pytest.mark.parametrize("seed", [None, 3])
 def test_processes_share_each_batch(seed):
-    whole = BatchOrder(rows_of(11), 4, seed)
-    shares = [BatchOrder(rows_of(11), 4, seed, rank=rank, ranks=3) for rank in range(3)]
+    whole = BatchSampler(rows_of(11), 4, seed)
+    shares = [BatchSampler(rows_of(11), 4, seed, rank=rank, ranks=3) for rank in range(3)]
     for batch, *parts in zip(whole, *shares, strict=True):
         assert sorted(chain(*parts)) == sorted(batch)
 
 
-@pytest.mark.parametrize(("brain", "shape"), [(None, (32, 32)), (Box(3, 19, 5, 30), (16, 32))])
+@pytest.mark.parametrize(("brain", "shape"), [(None, (32, 32)), (BoundingBox(3, 19, 5, 30), (16, 32))])
 def test_streamed_batches_are_the_resident_ones(tmp_path, brain, shape):
     store = save_squares(tmp_path, brain=brain)
     rows = Rows(store, np.array([1, 2, 5, 7, 8, 11]))
-    resident, streamed = ResidentRows(rows, CPU), StreamedRows(rows)
+    resident, streamed = InMemoryRows(rows, CPU), StreamedRows(rows)
     for chosen in (np.array([5, 0, 3, 1]), np.array([2]), np.array([4, 4, 0])):
         one, other = resident[chosen], streamed[chosen]
         assert one.keys() == other.keys() == {"image", "labels", "row"}
@@ -92,12 +96,12 @@ def test_streamed_batches_are_the_resident_ones(tmp_path, brain, shape):
     assert resident[np.array([5])]["row"].tolist() == [11]
 
 
-@pytest.mark.parametrize(("brain", "pixels"), [(None, 32 * 32), (Box(3, 19, 5, 30), 16 * 32)])
+@pytest.mark.parametrize(("brain", "pixels"), [(None, 32 * 32), (BoundingBox(3, 19, 5, 30), 16 * 32)])
 def test_budget_decides_where_rows_are_kept(tmp_path, brain, pixels):
     rows = Rows(save_squares(tmp_path, brain=brain), np.arange(12))
     assert rows.size == 12 * (4 * pixels * 2 + pixels)
-    order = BatchOrder(rows, 4)
-    assert isinstance(load(rows, order, CPU, rows.size / 1e9, 0).dataset, ResidentRows)
+    order = BatchSampler(rows, 4)
+    assert isinstance(load(rows, order, CPU, rows.size / 1e9, 0).dataset, InMemoryRows)
     assert isinstance(load(rows, order, CPU, (rows.size - 1) / 1e9, 0).dataset, StreamedRows)
 
 
@@ -124,9 +128,9 @@ def test_batches_without_room_in_shared_memory_go_through_a_pipe(tmp_path, monke
     Workers are forked on Linux, so it is full for them too.
     """
     rows = Rows(save_squares(tmp_path), np.arange(12))
-    resident = list(load(rows, BatchOrder(rows, 5), CPU, 1.0, 0))
+    resident = list(load(rows, BatchSampler(rows, 5), CPU, 1.0, 0))
     monkeypatch.setattr(where, what)
-    streamed = list(load(rows, BatchOrder(rows, 5), CPU, 0.0, 1))
+    streamed = list(load(rows, BatchSampler(rows, 5), CPU, 0.0, 1))
     for one, other in zip(resident, streamed, strict=True):
         assert one.keys() == other.keys()
         assert all(torch.equal(one[name], other[name]) for name in one)

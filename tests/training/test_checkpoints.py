@@ -8,12 +8,12 @@ import pytest
 from squares import CPU, digest, job, save_squares
 
 import brain_tumor
-from brain_tumor.training.checkpoints import Checkpoints, code_state
+from brain_tumor.training.checkpoints import Checkpoints, code_fingerprint
 from brain_tumor.training.fit import fit
 from brain_tumor.training.settings import Augmentation, SegmentationRecipe
 
 RECIPE = SegmentationRecipe(
-    epochs=5, batch_size=4, epoch_steps=4, augmentation=Augmentation(warp=0.5, intensity=0.5), ema=0.9
+    epochs=5, batch_size=4, epoch_steps=4, augmentation=Augmentation(affine=0.5, intensity=0.5), ema_decay=0.9
 )
 SQUARES = Path(__file__).parents[1] / "squares.py"
 
@@ -93,13 +93,13 @@ def test_other_code_has_another_state(monkeypatch, tmp_path):
     for folder in ("networks", "training", "figures"):
         shutil.copytree(Path(brain_tumor.__file__).parent / folder, tmp_path / folder)
     monkeypatch.setattr(brain_tumor, "__file__", str(tmp_path / "__init__.py"))
-    before = code_state()
+    before = code_fingerprint()
     (tmp_path / "reporting/interactive_plot.py").write_text("", encoding="utf-8")
-    assert code_state() == before
+    assert code_fingerprint() == before
     for name in ("networks/cnn.py", "training/segmentation/losses.py"):
         with (tmp_path / name).open("a", encoding="utf-8") as file:
             file.write("# another line\n")
-        before, last = code_state(), before
+        before, last = code_fingerprint(), before
         assert before != last
     monkeypatch.setattr("brain_tumor.training.checkpoints.version", lambda _: "0.0")
-    assert code_state() != before
+    assert code_fingerprint() != before

@@ -96,8 +96,8 @@ def test_learns_on_cuda_resident_and_streamed(tmp_path, precision):
         batch_size=4,
         epoch_steps=12,
         learning_rate=1e-2,
-        augmentation=Augmentation(warp=0.3, intensity=0.3),
-        ema=0.9,
+        augmentation=Augmentation(affine=0.3, intensity=0.3),
+        ema_decay=0.9,
     )
     for budget in (1.0, 0.0):
         engine = EngineSettings(device="cuda", precision=precision, resident_gb=budget)

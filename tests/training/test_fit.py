@@ -8,16 +8,16 @@ from squares import CPU, digest, job, save_squares
 from torch.nn.functional import adaptive_max_pool2d
 
 from brain_tumor.networks import build, networks_of
-from brain_tumor.networks.attention import outputs, watch
-from brain_tumor.training.batches import ResidentRows
+from brain_tumor.networks.attention import capture_attention, capture_outputs
+from brain_tumor.training.batches import InMemoryRows
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.fit import MovingAverage, fit, read_fitted
 from brain_tumor.training.segmentation import task as tasks
 from brain_tumor.training.segmentation.task import MONITOR, SegmentationTask, to_channels, to_labels
 from brain_tumor.training.settings import Augmentation, SegmentationRecipe
 
-BUSY = Augmentation(warp=0.5, intensity=0.5)
-SHORT = SegmentationRecipe(epochs=3, batch_size=4, epoch_steps=4, augmentation=BUSY, ema=0.9, gradient_clip=1.0)
+BUSY = Augmentation(affine=0.5, intensity=0.5)
+SHORT = SegmentationRecipe(epochs=3, batch_size=4, epoch_steps=4, augmentation=BUSY, ema_decay=0.9, gradient_clip=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_learns_a_tiny_data_set_by_heart(store, tmp_path, name):
     assert fitted.kept[MONITOR] == fitted.log[MONITOR].max()
     module = build(name, n_filters=8)
     module.load_state_dict(fitted.weights)
-    batch = ResidentRows(made.train, torch.device("cpu"))[np.arange(12)]
+    batch = InMemoryRows(made.train, torch.device("cpu"))[np.arange(12)]
     found = to_labels(module.eval()(batch["image"].float()).sigmoid())
     assert (found == batch["labels"]).float().mean() > 0.98
 
@@ -57,7 +57,7 @@ def test_streamed_is_resident_to_the_bit(store, tmp_path, workers):
 
 @needs_training_in_bf16
 def test_clipping_works_in_bf16(store, tmp_path):
-    recipe = SHORT.model_copy(update={"epochs": 1, "gradient_clip": 1e-12, "weight_decay": 1e-9, "ema": 0.0})
+    recipe = SHORT.model_copy(update={"epochs": 1, "gradient_clip": 1e-12, "weight_decay": 1e-9, "ema_decay": 0.0})
     made = job(store, tmp_path, recipe, CPU.model_copy(update={"precision": "bf16"}))
     before = {name: value.clone() for name, value in made.task.network.state_dict().items()}
     fitted = fit(made)
@@ -72,7 +72,9 @@ def test_keeps_the_best_or_the_last_epoch(store, tmp_path, monkeypatch):
     recipe = SegmentationRecipe(epochs=3, batch_size=4, epoch_steps=2)
     made = job(store, tmp_path, recipe)
     best = fit(made)
-    last = read_fitted(made.checkpoints.newest()[1], replace(made, recipe=recipe.model_copy(update={"keep": "last"})))
+    last = read_fitted(
+        made.checkpoints.newest()[1], replace(made, recipe=recipe.model_copy(update={"checkpoint": "last"}))
+    )
     assert best.log[MONITOR].tolist() == pytest.approx([0.2, 0.6, 0.4])
     assert (best.kept["epoch"], last.kept["epoch"]) == (2, 3)
     assert any(not torch.equal(value, last.weights[name]) for name, value in best.weights.items())
@@ -91,8 +93,8 @@ def test_gates_learn_to_show_the_tumour_when_asked(store, tmp_path):
     made = job(store, tmp_path, recipe, network="attention_unet")
     module = build("attention_unet", n_filters=8)
     module.load_state_dict(fit(made).weights)
-    batch = ResidentRows(made.train, torch.device("cpu"))[np.arange(12)]
-    with torch.no_grad(), watch(module.eval()) as maps:
+    batch = InMemoryRows(made.train, torch.device("cpu"))[np.arange(12)]
+    with torch.no_grad(), capture_attention(module.eval()) as maps:
         module(batch["image"].float())
     for name, gate in maps.items():
         tumour = adaptive_max_pool2d((batch["labels"] > 0)[:, None].float(), gate.shape[-2:]) > 0
@@ -106,16 +108,14 @@ def test_coarse_maps_learn_to_draw_the_tumour_when_asked(store, tmp_path, name):
     module = build(name, n_filters=8)
     module.load_state_dict(fit(made).weights)  # without the layers that draw them
     heads = {
-        key: value
-        for key, value in made.checkpoints.newest()[1]["best_weights"].items()
-        if key.startswith("side_heads")
+        key: value for key, value in made.checkpoints.newest()[1]["best_weights"].items() if key.startswith("aux_heads")
     }
     made.task.load_state_dict(heads, strict=False)
-    batch = ResidentRows(made.train, torch.device("cpu"))[np.arange(12)]
-    with torch.no_grad(), outputs({key: module.get_submodule(key) for key in module.coarse}) as maps:
+    batch = InMemoryRows(made.train, torch.device("cpu"))[np.arange(12)]
+    with torch.no_grad(), capture_outputs({key: module.get_submodule(key) for key in module.coarse}) as maps:
         module.eval()(batch["image"].float())
     assert len(maps) == len(heads) / 2
-    for head, x in zip(made.task.side_heads, maps.values(), strict=True):
+    for head, x in zip(made.task.aux_heads, maps.values(), strict=True):
         found = head(x).sigmoid().amax(1, keepdim=True)
         tumour = adaptive_max_pool2d((batch["labels"] > 0)[:, None].float(), x.shape[-2:]) > 0
         assert found[tumour].mean() - found[~tumour].mean() > 0.2
@@ -126,14 +126,18 @@ def test_coarse_masks_count_half_as_much_at_each_coarser_size(store, tmp_path):
     losses = []
     for weight in (0.0, 0.8):
         recipe = SegmentationRecipe(
-            epochs=1, batch_size=12, epoch_steps=1, deep_supervision=weight, augmentation=Augmentation(flip=0)
+            epochs=1,
+            batch_size=12,
+            epoch_steps=1,
+            deep_supervision=weight,
+            augmentation=Augmentation(horizontal_flip=0),
         )
         made = job(store, tmp_path / str(weight), recipe)
-        for head in made.task.side_heads:
+        for head in made.task.aux_heads:
             torch.nn.init.zeros_(head.weight)
             torch.nn.init.zeros_(head.bias)
         losses.append(fit(made).log["train_loss"][0])
-    truth = to_channels(ResidentRows(made.train, torch.device("cpu"))[np.arange(12)]["labels"], 3)
+    truth = to_channels(InMemoryRows(made.train, torch.device("cpu"))[np.arange(12)]["labels"], 3)
     coarse = [
         made.task.loss(torch.zeros(12, 3, side, side), torch.nn.functional.avg_pool2d(truth, 32 // side))
         for side in (4, 8, 16)
@@ -155,7 +159,9 @@ def test_stops_when_validation_stops_improving(store, tmp_path):
 
 
 def test_the_last_epoch_is_that_of_the_whole_schedule(store, tmp_path):
-    recipe = SegmentationRecipe(epochs=5, batch_size=12, epoch_steps=1, learning_rate=1e-9, patience=1, keep="last")
+    recipe = SegmentationRecipe(
+        epochs=5, batch_size=12, epoch_steps=1, learning_rate=1e-9, patience=1, checkpoint="last"
+    )
     assert fit(job(store, tmp_path, recipe)).kept["epoch"] == 5
 
 
@@ -204,7 +210,7 @@ def test_average_forgets_the_first_weights():
 def test_an_epoch_whose_last_update_ruins_the_weights_is_not_kept(store, tmp_path):
     """All its losses were taken before that update."""
     recipe = SegmentationRecipe(
-        epochs=1, batch_size=12, epoch_steps=1, learning_rate=1e30, keep="last", gradient_clip=0
+        epochs=1, batch_size=12, epoch_steps=1, learning_rate=1e30, checkpoint="last", gradient_clip=0
     )
     with pytest.raises(ValueError, match=r"the validation loss is nan in epoch 1, .*lower the recipe's learning_rate"):
         fit(job(store, tmp_path, recipe))
@@ -212,7 +218,7 @@ def test_an_epoch_whose_last_update_ruins_the_weights_is_not_kept(store, tmp_pat
 
 
 def test_loss_that_is_not_finite_names_the_batch_and_keeps_the_checkpoint(store, tmp_path):
-    recipe = SegmentationRecipe(epochs=2, batch_size=4, epoch_steps=3, augmentation=Augmentation(flip=0))
+    recipe = SegmentationRecipe(epochs=2, batch_size=4, epoch_steps=3, augmentation=Augmentation(horizontal_flip=0))
     fit(job(store, tmp_path, recipe))
     made = job(store, tmp_path, recipe.model_copy(update={"epochs": 4}))
     forward = made.task.loss.forward

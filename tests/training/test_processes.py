@@ -15,7 +15,7 @@ RECIPE = SegmentationRecipe(
     epochs=2,
     batch_size=4,
     epoch_steps=4,
-    augmentation=Augmentation(warp=0.5, intensity=0.5),
+    augmentation=Augmentation(affine=0.5, intensity=0.5),
     gradient_clip=1.0,
     deep_supervision=0.5,
 )

@@ -18,7 +18,7 @@ class SliceIndex(pa.DataFrameModel):
         hash: BLAKE2b of the file (NIfTI: of all the patient's files).
         pixels: brain pixels of the slice, and of each tissue.
         simulated: made by the project, not scanned.
-        left_out: the reason; empty if the slice is used.
+        excluded: the reason; empty if the slice is used.
         note: what is unusual about a patient in use.
     """
 
@@ -30,7 +30,7 @@ class SliceIndex(pa.DataFrameModel):
     brain_pixels: Series[int] = pa.Field(ge=0)
     pixels: Series[int] = pa.Field(ge=0, alias=".+_pixels", regex=True)
     simulated: Series[bool]
-    left_out: Series[str] = pa.Field(coerce=True)
+    excluded: Series[str] = pa.Field(coerce=True)
     note: Series[str] = pa.Field(coerce=True)
 
     class Config:
@@ -99,7 +99,7 @@ class TumourFeatures(pa.DataFrameModel):
         spacing_mm: of the voxels that were measured.
         centre_from: where the brain's centre was taken from; empty if it isn't known.
         simulated: made by the project, not a person's.
-        left_out: why the mask can't be measured; empty if it can.
+        excluded: why the mask can't be measured; empty if it can.
     """
 
     patient: Series[str] = pa.Field(unique=True)
@@ -107,7 +107,7 @@ class TumourFeatures(pa.DataFrameModel):
     spacing_mm: Series[str]
     centre_from: Series[str]
     simulated: Series[bool]
-    left_out: Series[str]
+    excluded: Series[str]
     features: Series[float] = pa.Field(
         alias="^(" + "|".join(feature.name for feature in FEATURES) + ")$", regex=True, nullable=True, ge=0
     )
@@ -121,7 +121,7 @@ class TumourFeatures(pa.DataFrameModel):
     def _empty_text(cls, table: pd.DataFrame) -> pd.DataFrame:
         texts = [
             name
-            for name in ("file", "spacing_mm", "centre_from", "left_out", "grade", "resection", "note")
+            for name in ("file", "spacing_mm", "centre_from", "excluded", "grade", "resection", "note")
             if name in table
         ]
         return table.assign(**{name: table[name].astype(object).fillna("") for name in texts})
@@ -134,7 +134,7 @@ class SurvivalPatients(TumourFeatures):
         age: years; empty if not known.
         days: until death, or until the patient was last known to be alive; empty if not known.
         observed: whether death was seen.
-        left_out: why the patient isn't modelled; empty if he is.
+        excluded: why the patient isn't modelled; empty if he is.
         note: what to know of a patient who is.
     """
 
@@ -157,7 +157,7 @@ class ImageIndex(pa.DataFrameModel):
         perceptual_hash: 64 bits, hexadecimal.
         bounds: of what is kept of it: `top`, `bottom`, `left`, `right`.
         note: what is unusual.
-        left_out: the reason; empty if the image is used.
+        excluded: the reason; empty if the image is used.
     """
 
     file: Series[str] = pa.Field(unique=True)
@@ -171,7 +171,7 @@ class ImageIndex(pa.DataFrameModel):
     bounds: Series[int] = pa.Field(ge=0, alias="(top|bottom|left|right)$", regex=True)
     simulated: Series[bool]
     note: Series[str]
-    left_out: Series[str] = pa.Field(coerce=True)
+    excluded: Series[str] = pa.Field(coerce=True)
 
     class Config:
         coerce = True
@@ -186,7 +186,7 @@ class ImageSplits(pa.DataFrameModel):
         split: empty if the image is not used.
         official_test: in the published test set.
         deduplicated_test: in the test set of which no copy was learned from.
-        left_out: why it is not learned from.
+        excluded: why it is not learned from.
     """
 
     file: Series[str] = pa.Field(unique=True)
@@ -194,7 +194,7 @@ class ImageSplits(pa.DataFrameModel):
     group: Series[str]
     split: Series[str] = pa.Field(isin=("", TRAIN, VALIDATION, TEST))
     test: Series[bool] = pa.Field(alias="official_test|deduplicated_test", regex=True)
-    left_out: Series[str] = pa.Field(coerce=True)
+    excluded: Series[str] = pa.Field(coerce=True)
 
     class Config:
         coerce = True
@@ -202,7 +202,7 @@ class ImageSplits(pa.DataFrameModel):
 
     @pa.dataframe_check
     @classmethod
-    def no_copies_in_two_sets(cls, table: pd.DataFrame) -> bool:
+    def no_duplicates_in_two_sets(cls, table: pd.DataFrame) -> bool:
         """Training, validation and the deduplicated test set share no group."""
         train, validation, test = (
             set(table.loc[rows, "group"])

@@ -99,7 +99,7 @@ def draw_kernels(kernels: Float[np.ndarray, "n h w"], title: str, most: int = 96
     return _finish(figure, title)
 
 
-def draw_looks(looks: Sequence[Looked], title: str, columns: int = 4) -> Figure:
+def draw_saliency_by_region(looks: Sequence[Looked], title: str, columns: int = 4) -> Figure:
     """Images, each beside itself with what speaks for the class found in colour."""
     rows = max(1, -(-len(looks) // columns))
     figure = Figure(figsize=(3 * columns, 1.8 * rows + 0.4), layout="constrained")

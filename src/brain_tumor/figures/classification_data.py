@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 BORDERS, PAIRS = 24, 32
 """Images, and pairs, that the galleries show."""
 
-LOOKED_AT = 0.2
+SALIENCY_REGIONS = 0.2
 """Pairs are shown whose similarity is this near to the threshold."""
 
 
@@ -31,7 +31,7 @@ def draw_counts(
     """Images of each class in each folder, how many have copies; then what is left in each set."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     published, sets = figure.subplots(1, 2)
-    used = index[index["left_out"] == ""].assign(copied=lambda rows: rows["file"].isin(duplicates["file"]))
+    used = index[index["excluded"] == ""].assign(copied=lambda rows: rows["file"].isin(duplicates["file"]))
     for k, folder in enumerate(folders):
         part = (
             used[used["folder"] == folder]
@@ -67,7 +67,7 @@ def draw_counts(
 
 def choose_borders(index: pd.DataFrame) -> list[str]:
     """Files for the gallery: those with a note, those that lose most, and some at random."""
-    used = index[index["left_out"] == ""]
+    used = index[index["excluded"] == ""]
     kept = (used["bottom"] - used["top"]) * (used["right"] - used["left"]) / (used["width"] * used["height"])
     noted = used.loc[used["note"] != "", "file"].head(BORDERS // 6)
     most = used["file"][kept.sort_values().index].head(BORDERS // 3)
@@ -121,7 +121,7 @@ def draw_similarity(pairs: pd.DataFrame, threshold: float, title: str) -> Figure
 
 def choose_pairs(pairs: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """Pairs on both sides of the threshold, spread evenly over the similarities near it, in their order."""
-    near = pairs[(pairs["similarity"] - threshold).abs() <= LOOKED_AT].sort_values("similarity")
+    near = pairs[(pairs["similarity"] - threshold).abs() <= SALIENCY_REGIONS].sort_values("similarity")
     if len(near) <= PAIRS:
         return near
     steps = near.groupby(pd.cut(near["similarity"], PAIRS), observed=True)

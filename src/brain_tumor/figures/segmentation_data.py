@@ -57,7 +57,7 @@ def draw_heights(index: pd.DataFrame, tissues: Sequence[str], title: str) -> Fig
     """How many slices there are at each height, and how many of them show each tissue."""
     figure = Figure(figsize=(9, 3), layout="constrained")
     axes = figure.subplots()
-    used = index[index["left_out"] == ""]
+    used = index[index["excluded"] == ""]
     heights = np.arange(used["slice"].min(), used["slice"].max() + 1)
     count = used["slice"].value_counts().reindex(heights, fill_value=0)
     axes.fill_between(heights, count, step="mid", color="0.88", label="slices")

@@ -7,7 +7,7 @@ and a narrower head without dropout.
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brain_tumor.networks.blocks import he_initialised
+from brain_tumor.networks.blocks import kaiming_init
 from brain_tumor.networks.classifier import head, require_size, side_of_stem
 
 
@@ -47,4 +47,4 @@ def layer(
     in_channels: int, out_channels: int, size: int, *, stride: int = 1, padding: int = 0
 ) -> tuple[nn.Module, nn.Module]:
     """Convolution and ReLU."""
-    return he_initialised(nn.Conv2d(in_channels, out_channels, size, stride, padding)), nn.ReLU(inplace=True)
+    return kaiming_init(nn.Conv2d(in_channels, out_channels, size, stride, padding)), nn.ReLU(inplace=True)

@@ -17,7 +17,7 @@ class Attention(nn.Module, ABC):
     """A module with a map over the places of its input."""
 
     @abstractmethod
-    def map_of(self, inputs: tuple[Any, ...], output: Any) -> Float[Tensor, "b 1 h w"]:
+    def attention_map(self, inputs: tuple[Any, ...], output: Any) -> Float[Tensor, "b 1 h w"]:
         """The map, given what went in and came out."""
 
     @abstractmethod
@@ -25,24 +25,26 @@ class Attention(nn.Module, ABC):
         """What would have come out if the map were flat: its mean at every place of the slice."""
 
 
-def attentions(network: nn.Module) -> dict[str, Attention]:
+def attention_modules(network: nn.Module) -> dict[str, Attention]:
     """The modules that attend, by their name in the network, in the order of its definition; none in most networks."""
     return {name: module for name, module in network.named_modules() if isinstance(module, Attention)}
 
 
 @contextmanager
-def watch(network: nn.Module) -> Iterator[dict[str, Float[Tensor, "b 1 h w"]]]:
+def capture_attention(network: nn.Module) -> Iterator[dict[str, Float[Tensor, "b 1 h w"]]]:
     """While open, the maps of the last forward pass by the name of their module.
 
-    >>> with watch(network) as maps:
+    >>> with capture_attention(network) as maps:
     ...     logits = network(x)
     """
-    with outputs(attentions(network), lambda module, inputs, output: module.map_of(inputs, output)) as maps:
+    with capture_outputs(
+        attention_modules(network), lambda module, inputs, output: module.attention_map(inputs, output)
+    ) as maps:
         yield maps
 
 
 @contextmanager
-def outputs(
+def capture_outputs(
     modules: Mapping[str, nn.Module], read: Callable[[Any, tuple[Any, ...], Any], Tensor] | None = None
 ) -> Iterator[dict[str, Tensor]]:
     """While open, what modules gave in the last forward pass, or what `read` makes of what went in and came out, by name."""
@@ -60,9 +62,9 @@ def outputs(
 
 
 @contextmanager
-def levelled(network: nn.Module, name: str) -> Iterator[None]:
+def ablate_attention(network: nn.Module, name: str) -> Iterator[None]:
     """While open, the map of one module is flat."""
-    handle = attentions(network)[name].register_forward_hook(
+    handle = attention_modules(network)[name].register_forward_hook(
         lambda module, inputs, output: module.level(inputs, output)
     )
     try:

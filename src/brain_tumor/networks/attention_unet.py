@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brain_tumor.networks.attention import Attention
-from brain_tumor.networks.blocks import he_initialised, upsample
-from brain_tumor.networks.cpu import weigh
+from brain_tumor.networks.blocks import kaiming_init, upsample
+from brain_tumor.networks.cpu import apply_gate
 from brain_tumor.networks.improved_unet import ImprovedUNet
 
 
@@ -24,11 +24,11 @@ class AttentionUNet(ImprovedUNet):
         super().__init__(in_channels=in_channels, out_channels=out_channels, n_filters=n_filters)
         self.gates = nn.ModuleList([AttentionGate(channels * n_filters) for channels in (8, 4, 2, 1)])
 
-    def join(
+    def merge_skip(
         self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]
     ) -> Float[Tensor, "b c h w"]:
         """The sum, once the gate of the level has weighed the skip."""
-        return super().join(level, weigh(skip, self.gates[level](x, skip)), x)
+        return super().merge_skip(level, apply_gate(skip, self.gates[level](x, skip)), x)
 
 
 class AttentionGate(Attention):
@@ -40,8 +40,8 @@ class AttentionGate(Attention):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.query = he_initialised(nn.Conv2d(channels, channels, 1))
-        self.key = he_initialised(nn.Conv2d(channels, channels, 1))
+        self.query = kaiming_init(nn.Conv2d(channels, channels, 1))
+        self.key = kaiming_init(nn.Conv2d(channels, channels, 1))
         self.score = nn.Conv2d(channels, 1, 1)
 
     def forward(self, query: Float[Tensor, "b c h2 w2"], skip: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
@@ -51,7 +51,7 @@ class AttentionGate(Attention):
         )  # torch 2.13's own stride corrupts memory on a CPU, in the gradient of fewer than 16 channels
         return upsample(self.score((self.query(query) + key).relu()).sigmoid())
 
-    def map_of(self, inputs: tuple[Tensor, Tensor], output: Tensor) -> Tensor:
+    def attention_map(self, inputs: tuple[Tensor, Tensor], output: Tensor) -> Tensor:
         """What the gate gives; upsampled in bf16 it may pass 1 by its rounding."""
         return output.clamp(0, 1)
 

@@ -5,16 +5,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from brain_tumor.networks.cpu import DepthwiseConv2d, Perceptron
+from brain_tumor.networks.cpu import DepthwiseConv2d, PointwiseMLP
 
 
 def double_convolution(in_channels: int, out_channels: int, middle: int | None = None) -> nn.Sequential:
     """(3x3 convolution, ReLU) twice; the size of the map stays."""
     middle = middle or out_channels
     return nn.Sequential(
-        he_initialised(nn.Conv2d(in_channels, middle, 3, padding=1)),
+        kaiming_init(nn.Conv2d(in_channels, middle, 3, padding=1)),
         nn.ReLU(inplace=True),
-        he_initialised(nn.Conv2d(middle, out_channels, 3, padding=1)),
+        kaiming_init(nn.Conv2d(middle, out_channels, 3, padding=1)),
         nn.ReLU(inplace=True),
     )
 
@@ -24,8 +24,8 @@ def inverted_bottleneck(in_channels: int, middle: int, out_channels: int) -> nn.
     return nn.Sequential(
         DepthwiseConv2d(in_channels, 7),
         nn.BatchNorm2d(in_channels),
-        Perceptron(
-            he_initialised(nn.Conv2d(in_channels, middle, 1)), nn.ReLU(inplace=True), nn.Conv2d(middle, out_channels, 1)
+        PointwiseMLP(
+            kaiming_init(nn.Conv2d(in_channels, middle, 1)), nn.ReLU(inplace=True), nn.Conv2d(middle, out_channels, 1)
         ),
     )
 
@@ -53,7 +53,7 @@ def require_sides(x: Float[Tensor, "b c h w"], multiple: int) -> None:
         )
 
 
-def he_initialised(convolution: nn.Conv2d) -> nn.Conv2d:
+def kaiming_init(convolution: nn.Conv2d) -> nn.Conv2d:
     """The convolution with He initialisation: for those that a ReLU follows, and for heads.
 
     Others keep torch's, which is smaller.

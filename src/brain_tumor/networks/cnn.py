@@ -7,7 +7,7 @@ arXiv:1908.08681) and a narrower head.
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brain_tumor.networks.blocks import he_initialised
+from brain_tumor.networks.blocks import kaiming_init
 from brain_tumor.networks.classifier import head, require_size, side_of_stem
 from brain_tumor.networks.cpu import Mish
 
@@ -47,5 +47,5 @@ class CNN(nn.Module):
 
 def layer(in_channels: int, out_channels: int, size: int, *, stride: int = 1, padding: int = 0) -> nn.Sequential:
     """Convolution, BatchNorm, Mish."""
-    convolution = he_initialised(nn.Conv2d(in_channels, out_channels, size, stride, padding))
+    convolution = kaiming_init(nn.Conv2d(in_channels, out_channels, size, stride, padding))
     return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), Mish())

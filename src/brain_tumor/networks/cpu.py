@@ -85,7 +85,7 @@ def in_bf16_on_cpu(x: Tensor) -> bool:
     return x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and torch.backends.mkldnn.is_available()
 
 
-class Perceptron(nn.Sequential):
+class PointwiseMLP(nn.Sequential):
     """1x1 convolution, ReLU, 1x1 convolution.
 
     One pass over the wide map in the middle instead of three, in bf16 on a CPU.
@@ -282,7 +282,7 @@ class _Mish(torch.autograd.Function):
         return ctx.saved_tensors[0] * gradients[0]
 
 
-def weigh(x: Float[Tensor, "b c h w"], weight: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b c h w"]:
+def apply_gate(x: Float[Tensor, "b c h w"], weight: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b c h w"]:
     """The product with a weight for each place."""
     if x.device.type == "cpu" and x.shape[1] < 32:
         weight = weight.expand_as(x).contiguous(

@@ -29,7 +29,7 @@ class ImprovedUNet(UNet):
             n_filters=n_filters,
         )
 
-    def join(
+    def merge_skip(
         self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]
     ) -> Float[Tensor, "b c h w"]:
         """Their sum."""

@@ -135,7 +135,7 @@ class SelfAttention(Attention):
             ..., :height, :width
         ]
 
-    def map_of(self, inputs: tuple[Tensor], output: Tensor) -> Float[Tensor, "b 1 h w"]:
+    def attention_map(self, inputs: tuple[Tensor], output: Tensor) -> Float[Tensor, "b 1 h w"]:
         """How much each place is looked at: attention received, averaged over heads and places that look.
 
         1 is the mean.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brain_tumor.data.common.renamed import NETWORK_FILE, rename_entries
 from brain_tumor.data.common.store import Store
 from brain_tumor.networks import build
 
@@ -79,7 +80,7 @@ class TrainedNetwork:
         None if its file doesn't say.
         """
         about = self.description
-        before = about.get("started_from")
+        before = about.get("initialised_from")
         if before and before["simulated"] == about["simulated"] and before.get("scored") is None:
             return None
         if "patients" in about:
@@ -139,6 +140,8 @@ def read_network(path: Path) -> TrainedNetwork:
     try:
         with safe_open(path, framework="pt") as file:
             header = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            if "description" in header:  # as an earlier version may have written it
+                header["description"] = rename_entries(header["description"], NETWORK_FILE)
             members: dict[int, dict[str, Tensor]] = {}
             for key in file.keys():  # noqa: SIM118
                 number, name = key.split(".", 1)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brain_tumor.networks.blocks import he_initialised, require_sides
+from brain_tumor.networks.blocks import kaiming_init, require_sides
 
 
 class UNet(nn.Module, ABC):
@@ -43,7 +43,7 @@ class UNet(nn.Module, ABC):
             [decoder_block(i, o) for i, o in ((8 * n, 4 * n), (4 * n, 2 * n), (2 * n, n), (n, n))]
         )
         self.coarse = {"decoder.0": 4 * n, "decoder.1": 2 * n, "decoder.2": n}
-        self.head = he_initialised(nn.Conv2d(n, out_channels, 1))
+        self.head = kaiming_init(nn.Conv2d(n, out_channels, 1))
         self.down = nn.MaxPool2d(2)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
@@ -56,11 +56,11 @@ class UNet(nn.Module, ABC):
             x = self.down(x)
         x = self.bottleneck(x)
         for level, block in enumerate(self.decoder):
-            x = block(self.join(level, skips.pop(), x))
+            x = block(self.merge_skip(level, skips.pop(), x))
         return self.head(x)
 
     @abstractmethod
-    def join(
+    def merge_skip(
         self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]
     ) -> Float[Tensor, "b d h w"]:
         """What a decoder block takes: the skip, and the map from the level below at half its size.

@@ -6,7 +6,7 @@ Differs in the size of its image, which makes the first linear layer narrower.
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brain_tumor.networks.blocks import he_initialised
+from brain_tumor.networks.blocks import kaiming_init
 from brain_tumor.networks.classifier import head, require_size
 
 STAGES = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))
@@ -41,7 +41,7 @@ class VGG16(nn.Module):
         channels = in_channels
         for width, convolutions in STAGES:
             for _ in range(convolutions):
-                layers += [he_initialised(nn.Conv2d(channels, width * n_filters, 3, padding=1)), nn.ReLU(inplace=True)]
+                layers += [kaiming_init(nn.Conv2d(channels, width * n_filters, 3, padding=1)), nn.ReLU(inplace=True)]
                 channels = width * n_filters
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)

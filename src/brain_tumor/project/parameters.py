@@ -7,6 +7,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from kedro.pipeline import Pipeline
 from pydantic import BaseModel
 
+from brain_tumor.data.common.renamed import find_new_name
 from brain_tumor.project.suggestions import did_you_mean, nearest
 
 Known = dict[str, "Known | None"]
@@ -116,6 +117,9 @@ def find(path: str, known: Known) -> Known | None:
 
 def explain_unknown(path: str, known: Known, where: str) -> str:
     """That there is no such parameter, the nearest that there is, and what else is in its block."""
+    new = find_new_name(path)
+    if new:
+        return f"the parameter '{path}' is called '{new}' now; rename it ({where})"
     block, _, name = path.rpartition(".")
     inside = find(block, known) if block else known
     if inside is None:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from brain_tumor.data.common.parallel import WorkerSettings, for_each
+from brain_tumor.data.common.parallel import WorkerSettings, parallel_map
 from brain_tumor.data.survival.cohort import FEATURE_SETS, SHAPE
 from brain_tumor.metrics.survival import concordances
 from brain_tumor.survival.models import MODELS
@@ -73,7 +73,9 @@ def cross_validate(
         `fold`, `feature`, `loss` of concordance when the feature is shuffled.
     """
     tasks = [(cohort, settings, repeat, fold) for repeat in range(settings.repeats) for fold in range(settings.folds)]
-    estimates, losses = zip(*for_each(_validate_fold, tasks, workers, f"cross-validating {cohort.name}"), strict=True)
+    estimates, losses = zip(
+        *parallel_map(_validate_fold, tasks, workers, f"cross-validating {cohort.name}"), strict=True
+    )
     return pd.concat(estimates, ignore_index=True), pd.concat(losses, ignore_index=True)
 
 
@@ -133,7 +135,7 @@ def permute_shapes(cohort: Cohort, settings: ProtocolSettings, workers: WorkerSe
     A permutation is cross-validated once, in the folds of one repeat.
     """
     tasks = [(cohort, settings, permutation) for permutation in range(settings.permutations)]
-    return pd.concat(for_each(_permute, tasks, workers, f"permuting {cohort.name}"), ignore_index=True)
+    return pd.concat(parallel_map(_permute, tasks, workers, f"permuting {cohort.name}"), ignore_index=True)
 
 
 def _permute(cohort: Cohort, settings: ProtocolSettings, permutation: int) -> pd.DataFrame:

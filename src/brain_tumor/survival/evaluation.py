@@ -27,7 +27,7 @@ GROUPS = 5
 """Groups of patients by which calibration is shown."""
 
 
-def expected_of(cohort: Cohort, estimates: pd.DataFrame, pair: tuple[str, str]) -> Expected:
+def survival_predictions(cohort: Cohort, estimates: pd.DataFrame, pair: tuple[str, str]) -> Expected:
     """What one model expected of each patient of the cohort, in each repeat."""
     days, risk = (_by_repeat(cohort, estimates, pair, column) for column in ("days", "risk"))
     return Expected(cohort.days, cohort.observed, days, risk)
@@ -52,7 +52,8 @@ def score_cohort(
         (corrected resampled t-test), `chance` (95th percentile with permuted shapes) and `p` (one-sided).
     """
     samples = {
-        pair: score(expected_of(cohort, estimates, pair), settings.bootstrap, settings.seed) for pair in cohort.compared
+        pair: score(survival_predictions(cohort, estimates, pair), settings.bootstrap, settings.seed)
+        for pair in cohort.compared
     }
     size = {"patients": len(cohort.days), "deaths": int(cohort.observed.sum())}
     scores, gains = [], []

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.bounding_box import BoundingBox
 from brain_tumor.data.common.store import Store
-from brain_tumor.data.scans.brain_crop import find_window
+from brain_tumor.data.scans.brain_crop import find_brain_crop
 
 logger = logging.getLogger(__name__)
 
@@ -35,23 +35,23 @@ class Rows:
     Attributes:
         rows: int (n,), their numbers.
         names: arrays to read.
-        seldom: bool (n,), those of which a pass over the data sees only `share`, rounded up, the next ones in the next
+        undersampled: bool (n,), those of which a pass over the data sees only `share`, rounded up, the next ones in the next
             pass; None: it sees all.
     """
 
     store: Store
     rows: np.ndarray
     names: tuple[str, ...] = ("image", "labels")
-    seldom: np.ndarray | None = None
+    undersampled: np.ndarray | None = None
     share: float = 1.0
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @cached_property
-    def window(self) -> Box:
+    def window(self) -> BoundingBox:
         """The part of each image that is read."""
-        return find_window(self.store)
+        return find_brain_crop(self.store)
 
     def read(self, numbers: np.ndarray) -> Batch:
         """Arrays at rows of the store, within the window."""
@@ -64,7 +64,7 @@ class Rows:
         return len(self) * sum(array.nbytes for array in self.read(self.rows[:1]).values())
 
 
-class ResidentRows(Dataset[Batch]):
+class InMemoryRows(Dataset[Batch]):
     """All rows in the memory of a device."""
 
     def __init__(self, rows: Rows, device: torch.device) -> None:
@@ -91,7 +91,7 @@ class StreamedRows(Dataset[Batch]):
         }
 
 
-class BatchOrder(Sampler[np.ndarray]):
+class BatchSampler(Sampler[np.ndarray]):
     """Which rows each batch of an epoch holds.
 
     With a seed, shuffled: passes over the data, each in an order of its own, follow each other and are cut into full
@@ -99,7 +99,7 @@ class BatchOrder(Sampler[np.ndarray]):
     gets its share of each batch.
 
     Args:
-        rows: what is ordered; its `seldom` counts with a seed only.
+        rows: what is ordered; its `undersampled` counts with a seed only.
         batch_size: over all processes.
         least: batches in a shuffled epoch; a small data set is passed over as often as it takes.
         rank: of this process, of `ranks`.
@@ -109,13 +109,13 @@ class BatchOrder(Sampler[np.ndarray]):
         self, rows: Rows, batch_size: int, seed: int | None = None, least: int = 1, rank: int = 0, ranks: int = 1
     ) -> None:
         self.batch_size, self.seed, self.rank, self.ranks, self.epoch = batch_size, seed, rank, ranks, 0
-        seldom = np.zeros(len(rows), bool) if rows.seldom is None or seed is None else rows.seldom
-        self.always, self.seldom = np.flatnonzero(~seldom), np.flatnonzero(seldom)
-        self.chosen = ceil(round(rows.share * len(self.seldom), 9))
+        undersampled = np.zeros(len(rows), bool) if rows.undersampled is None or seed is None else rows.undersampled
+        self.always, self.undersampled = np.flatnonzero(~undersampled), np.flatnonzero(undersampled)
+        self.chosen = ceil(round(rows.share * len(self.undersampled), 9))
         self.length = len(self.always) + self.chosen
         if not self.length:
             raise ValueError(
-                "no slice shows tumour and none of the others is learned from; set the recipe's empty_slices above 0"
+                "no slice shows tumour and none of the others is learned from; set the recipe's empty_slice_rate above 0"
             )
         self.batches = max(1 if seed is None else least, -(-self.length // batch_size))
 
@@ -135,7 +135,7 @@ class BatchOrder(Sampler[np.ndarray]):
 
     def _shuffled(self, seed: int) -> np.ndarray:
         needed = self.batches * self.batch_size
-        passes, turns = ceil(needed / self.length), np.random.default_rng(seed).permutation(self.seldom)
+        passes, turns = ceil(needed / self.length), np.random.default_rng(seed).permutation(self.undersampled)
         order = []
         for number in range(passes):
             turn = (
@@ -146,13 +146,13 @@ class BatchOrder(Sampler[np.ndarray]):
         return np.concatenate(order)[:needed]
 
 
-def load(rows: Rows, order: BatchOrder, device: torch.device, resident_gb: float, workers: int) -> DataLoader[Batch]:
+def load(rows: Rows, order: BatchSampler, device: torch.device, resident_gb: float, workers: int) -> DataLoader[Batch]:
     """A loader of whole batches.
 
     From the device's memory if they take at most `resident_gb`, else from the store by `workers` processes.
     """
     if rows.size <= resident_gb * 1e9:
-        return DataLoader(ResidentRows(rows, device), sampler=order, batch_size=None)
+        return DataLoader(InMemoryRows(rows, device), sampler=order, batch_size=None)
     logger.info(
         "%d rows take %.1f GB, more than training.resident_gb: streaming them from %s",
         len(rows),

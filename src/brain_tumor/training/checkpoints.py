@@ -75,7 +75,7 @@ def _read(path: Path) -> dict[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def code_state() -> str:
+def code_fingerprint() -> str:
     """Digest of what decides how a network is computed and trained: other code never goes on from a checkpoint."""
     package = Path(brain_tumor.__file__).parent
     files = sorted(file for folder in ("networks", "training") for file in (package / folder).rglob("*.py"))

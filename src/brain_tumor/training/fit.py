@@ -20,8 +20,8 @@ from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from torch import Tensor
 
-from brain_tumor.data.common.parallel import shows_progress
-from brain_tumor.training.batches import BatchOrder, Rows, count_workers, load
+from brain_tumor.data.common.parallel import progress_enabled
+from brain_tumor.training.batches import BatchSampler, Rows, count_workers, load
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.device import Device, choose_device
 from brain_tumor.training.processes import launch
@@ -121,7 +121,7 @@ def read_fitted(state: dict[str, Any], job: Job) -> Fitted:
     prefix, log = "network.", pd.DataFrame(state["log"])
     kept, epoch = (
         (state["best_weights"], log[job.monitor].idxmax())
-        if job.recipe.keep == "best"
+        if job.recipe.checkpoint == "best"
         else (state["state_dict"], log.index[-1])
     )
     weights = {name.removeprefix(prefix): value.contiguous() for name, value in kept.items() if name.startswith(prefix)}
@@ -132,7 +132,7 @@ def is_finished(log: list[dict[str, float]], job: Job) -> bool:
     """Whether all epochs are done, or validation has not improved for as many as a recipe that keeps the best epoch allows."""
     scores = [row[job.monitor] for row in log]
     without = len(scores) - 1 - scores.index(max(scores))
-    return len(scores) >= job.recipe.epochs or (job.recipe.keep == "best" and without >= job.recipe.patience)
+    return len(scores) >= job.recipe.epochs or (job.recipe.checkpoint == "best" and without >= job.recipe.patience)
 
 
 def train(job: Job, resume: tuple[Path, int] | None, rank: int) -> None:
@@ -144,8 +144,8 @@ def train(job: Job, resume: tuple[Path, int] | None, rank: int) -> None:
     engine, recipe, task = job.engine, job.recipe, job.task
     device = choose_device(engine)
     ranks = engine.devices * engine.nodes
-    train_order = BatchOrder(job.train, recipe.batch_size, engine.seed, recipe.epoch_steps, rank, ranks)
-    validation_order = BatchOrder(job.validation, max(32, ranks), rank=rank, ranks=ranks)
+    train_order = BatchSampler(job.train, recipe.batch_size, engine.seed, recipe.epoch_steps, rank, ranks)
+    validation_order = BatchSampler(job.validation, max(32, ranks), rank=rank, ranks=ranks)
     here = device.of(rank % engine.devices)
     workers = count_workers(engine.loader_workers, engine.devices)
     train_loader = load(job.train, train_order, here, engine.resident_gb, workers)
@@ -170,7 +170,9 @@ def train(job: Job, resume: tuple[Path, int] | None, rank: int) -> None:
 def _trainer(job: Job, device: Device, rank: int) -> lightning.Trainer:
     engine, recipe = job.engine, job.recipe
     many = engine.devices * engine.nodes > 1
-    average: list[Callback] = [WeightAveraging(multi_avg_fn=MovingAverage(recipe.ema))] if recipe.ema else []
+    average: list[Callback] = (
+        [WeightAveraging(multi_avg_fn=MovingAverage(recipe.ema_decay))] if recipe.ema_decay else []
+    )
     return lightning.Trainer(
         accelerator=device.accelerator,
         devices=engine.devices,
@@ -181,8 +183,8 @@ def _trainer(job: Job, device: Device, rank: int) -> lightning.Trainer:
         sync_batchnorm=many and device.accelerator == "cuda",
         precision=device.precision,
         max_epochs=recipe.epochs,
-        callbacks=[*average, Seeded(engine.seed), FiniteLoss(job.train), Record(job)],
-        enable_progress_bar=sys.stderr.isatty() if many else shows_progress(),
+        callbacks=[*average, SeedEachBatch(engine.seed), FiniteLoss(job.train), CheckpointAndLog(job)],
+        enable_progress_bar=sys.stderr.isatty() if many else progress_enabled(),
         logger=(tracker(job) if rank == 0 else None) or False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -222,7 +224,7 @@ class MovingAverage:
             average.lerp_(current, weight) if average.is_floating_point() else average.copy_(current)
 
 
-class Seeded(Callback):
+class SeedEachBatch(Callback):
     """What is random inside a network (dropout) depends on seed, epoch, batch and process, not on what ran before: not on when a loader draws its own seed."""
 
     def __init__(self, seed: int) -> None:
@@ -271,7 +273,7 @@ class FiniteLoss(Callback):
         )
 
 
-class Record(Checkpoint):
+class CheckpointAndLog(Checkpoint):
     """After each epoch: a row of the log, a checkpoint with the log and the best weights so far, a quiet line.
 
     Stops training in time.

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from pydantic import AfterValidator, BaseModel, Field
 
-from brain_tumor.data.scans.components import drop_small, replace_little
+from brain_tumor.data.scans.components import remove_small_components, replace_small_volume
 
 
 class EngineSettings(BaseModel, frozen=True, extra="forbid"):
@@ -45,8 +45,8 @@ class Augmentation(BaseModel, frozen=True, extra="forbid"):
     """What is done to slices at random while training; masks stay labels.
 
     Attributes:
-        flip: probability to be mirrored left and right.
-        warp: probability to be turned and scaled.
+        horizontal_flip: probability to be mirrored left and right.
+        affine: probability to be turned and scaled.
         rotation: degrees, at most, to either side.
         scaling: at most, as a fraction of the size.
         intensity: probability that each modality's values are stretched and shifted.
@@ -54,8 +54,8 @@ class Augmentation(BaseModel, frozen=True, extra="forbid"):
         brightness: shift, at most, in standard deviations of the brain.
     """
 
-    flip: float = Field(0.5, ge=0, le=1)
-    warp: float = Field(0.0, ge=0, le=1)
+    horizontal_flip: float = Field(0.5, ge=0, le=1)
+    affine: float = Field(0.0, ge=0, le=1)
     rotation: float = Field(15.0, ge=0, le=180)
     scaling: float = Field(0.15, ge=0, lt=1)
     intensity: float = Field(0.0, ge=0, le=1)
@@ -78,8 +78,8 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
             after each epoch, "halving" by half after each ten.
         weight_decay: of the optimiser.
         gradient_clip: largest norm of a gradient; 0 clips nothing.
-        ema: weights used are a moving average that keeps this share at each step; 0 uses those of the last step.
-        keep: the weights of the epoch that validates "best", or of the "last" one: better where few patients validate.
+        ema_decay: weights used are a moving average that keeps this share at each step; 0 uses those of the last step.
+        checkpoint: the weights of the epoch that validates "best", or of the "last" one: better where few patients validate.
     """
 
     epochs: int = Field(20, ge=1)
@@ -91,8 +91,8 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     schedule: Literal["cosine", "exponential", "halving"] = "cosine"
     weight_decay: float = Field(1e-4, ge=0)
     gradient_clip: float = Field(0.0, ge=0)
-    ema: float = Field(0.0, ge=0, lt=1)
-    keep: Literal["best", "last"] = "best"
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    checkpoint: Literal["best", "last"] = "best"
 
 
 class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
@@ -100,47 +100,47 @@ class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
 
     Attributes:
         dice_weight: share of soft Dice in the loss; the rest is binary cross-entropy.
-        missed_weight: what a missed pixel counts against one found where there is none; 0.5 is Dice, other values a
+        tversky_beta: what a missed pixel counts against one found where there is none; 0.5 is Dice, other values a
             Tversky index.
-        focal: exponent by which pixels that are right already count less in cross-entropy; 0 is plain.
+        focal_gamma: exponent by which pixels that are right already count less in cross-entropy; 0 is plain.
         attention_weight: weight of a loss that asks each attention gate to show the whole tumour.
         deep_supervision: weight of the loss of masks that a layer of their own draws from the decoder's map of half the
             size; half of it at each coarser one. The layers are not part of the network.
-        empty_slices: share of the slices without tumour that a pass over the data learns from, the next ones in the
+        empty_slice_rate: share of the slices without tumour that a pass over the data learns from, the next ones in the
             next pass.
     """
 
     dice_weight: float = Field(0.5, ge=0, le=1)
-    missed_weight: float = Field(0.5, gt=0, lt=1)
-    focal: float = Field(0.0, ge=0)
+    tversky_beta: float = Field(0.5, gt=0, lt=1)
+    focal_gamma: float = Field(0.0, ge=0)
     attention_weight: float = Field(0.0, ge=0)
     deep_supervision: float = Field(0.0, ge=0)
-    empty_slices: float = Field(1.0, ge=0, le=1)
+    empty_slice_rate: float = Field(1.0, ge=0, le=1)
     augmentation: Augmentation = Augmentation()
 
 
-class Least(BaseModel, frozen=True, extra="forbid"):
+class MinimumVolume(BaseModel, frozen=True, extra="forbid"):
     """How much of a tissue a patient must have, 0 for any, and which tissue a smaller amount is taken for."""
 
     ml: float = Field(ge=0)
-    otherwise: str
+    replace_with: str
 
 
 class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
     """How masks are made of a trained network's output.
 
     Attributes:
-        flips: each slice is also seen mirrored left and right, and the mean is taken; twice the time.
-        smallest_ml: connected pieces of tumour below this volume are dropped, but for the largest; where slices make a
+        tta_flip: each slice is also seen mirrored left and right, and the mean is taken; twice the time.
+        min_component_ml: connected pieces of tumour below this volume are dropped, but for the largest; where slices make a
             volume. 0 drops none.
-        least: of each tissue, in a whole volume; of data sets that have both tissues.
+        min_volume: of each tissue, in a whole volume; of data sets that have both tissues.
     """
 
-    flips: bool = True
-    smallest_ml: float = Field(1.0, ge=0)
-    least: dict[str, Least] = {}
+    tta_flip: bool = True
+    min_component_ml: float = Field(1.0, ge=0)
+    min_volume: dict[str, MinimumVolume] = {}
 
-    def tidy(
+    def postprocess(
         self, labels: UInt8[np.ndarray, "a b c"], voxel_ml: float, tissues: Sequence[str]
     ) -> UInt8[np.ndarray, "a b c"]:
         """The labels of a volume without small pieces, and with no tissue of which there is too little.
@@ -148,11 +148,11 @@ class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
         Args:
             tissues: names of the labels from 1 up.
         """
-        labels = drop_small(labels, voxel_ml, self.smallest_ml)
-        for tissue, least in self.least.items():
-            if tissue in tissues and least.otherwise in tissues:
-                labels = replace_little(
-                    labels, voxel_ml, tissues.index(tissue) + 1, least.ml, tissues.index(least.otherwise) + 1
+        labels = remove_small_components(labels, voxel_ml, self.min_component_ml)
+        for tissue, minimum in self.min_volume.items():
+            if tissue in tissues and minimum.replace_with in tissues:
+                labels = replace_small_volume(
+                    labels, voxel_ml, tissues.index(tissue) + 1, minimum.ml, tissues.index(minimum.replace_with) + 1
                 )
         return labels
 
@@ -173,7 +173,7 @@ class ExperimentSettings(BaseModel, frozen=True, extra="forbid"):
     epochs: int | None = Field(None, ge=1)
     learning_rate: float | None = Field(None, gt=0)
     batch_size: int | None = Field(None, ge=1)
-    ema: float | None = Field(None, ge=0, lt=1)
+    ema_decay: float | None = Field(None, ge=0, lt=1)
 
     def adapt(self, recipe: AnyRecipe) -> AnyRecipe:
         """The task's recipe with what this experiment does otherwise."""
@@ -186,28 +186,28 @@ class ImageAugmentation(BaseModel, frozen=True, extra="forbid"):
     """What is done to images at random while training to classify them.
 
     Attributes:
-        flip: probability to be mirrored left and right.
-        upside_down: probability to be mirrored top and bottom.
-        warp: probability to be turned, scaled and shifted.
+        horizontal_flip: probability to be mirrored left and right.
+        vertical_flip: probability to be mirrored top and bottom.
+        affine: probability to be turned, scaled and shifted.
         rotation: degrees, at most, to either side.
         scaling: at most, as a fraction of the size.
         shift: at most, as a fraction of the side.
         intensity: probability that contrast and brightness change.
         contrast: stretch around the middle grey, at most, as a fraction.
         brightness: factor, at most, as a fraction above or below 1.
-        blend: share of another image, at most, that is blended in, with its class (mixup).
+        mixup: share of another image, at most, that is blended in, with its class (mixup).
     """
 
-    flip: float = Field(0.5, ge=0, le=1)
-    upside_down: float = Field(0.0, ge=0, le=1)
-    warp: float = Field(0.0, ge=0, le=1)
+    horizontal_flip: float = Field(0.5, ge=0, le=1)
+    vertical_flip: float = Field(0.0, ge=0, le=1)
+    affine: float = Field(0.0, ge=0, le=1)
     rotation: float = Field(10.0, ge=0, le=180)
     scaling: float = Field(0.1, ge=0, lt=1)
     shift: float = Field(0.05, ge=0, lt=1)
     intensity: float = Field(0.0, ge=0, le=1)
     contrast: float = Field(0.2, ge=0, lt=1)
     brightness: float = Field(0.2, ge=0, lt=1)
-    blend: float = Field(0.0, ge=0, le=0.5)
+    mixup: float = Field(0.0, ge=0, le=0.5)
 
 
 class ClassificationRecipe(Recipe, frozen=True, extra="forbid"):
@@ -216,12 +216,12 @@ class ClassificationRecipe(Recipe, frozen=True, extra="forbid"):
     Attributes:
         label_smoothing: share of each label that is spread evenly over the classes.
         balanced: rare classes count as much in the loss as frequent ones.
-        flips: an image is also seen mirrored left and right when it is classified, and the mean is taken. Part of the
+        tta_flip: an image is also seen mirrored left and right when it is classified, and the mean is taken. Part of the
             recipe, because the temperature is
             fitted to it: a network's file says it, and classifying new images does as the file says.
     """
 
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     balanced: bool = False
-    flips: bool = False
+    tta_flip: bool = False
     augmentation: ImageAugmentation = ImageAugmentation()

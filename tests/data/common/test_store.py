@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.bounding_box import BoundingBox
 from brain_tumor.data.common.store import Store, StoreContent, fingerprint, write_store
 
 
@@ -39,7 +39,7 @@ def test_rows_come_in_the_order_asked_for(store, rows):
 @pytest.mark.parametrize("rows", [[], [4], [8, 0, 1, 2, 5]])
 def test_of_images_only_a_window_may_be_read(store, rows):
     store, image = store
-    got, number = store.read(np.array(rows, int), "image", "slice", window=Box(1, 3, 0, 3))
+    got, number = store.read(np.array(rows, int), "image", "slice", window=BoundingBox(1, 3, 0, 3))
     assert np.array_equal(got, image[rows][..., 1:3, :3])
     assert len(number) == len(rows)
     assert np.array_equal(store.read_columns("slice")[0], store.rows["slice"])

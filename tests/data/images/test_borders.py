@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from support import real
 
-from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.bounding_box import BoundingBox
 from brain_tumor.data.images.borders import cut, find_box
 from brain_tumor.data.images.class_folders import read_image
 
@@ -17,7 +17,7 @@ def head(height=400, width=360, at=(60, 320, 70, 290)):
         (columns - (left + right - 1) / 2) / ((right - left) / 2)
     ) ** 2 <= 1
     image[inside] = (120 + 40 * np.sin(rows / 9) * np.cos(columns / 7))[inside]
-    return image, Box(*at)
+    return image, BoundingBox(*at)
 
 
 def overlap(a, b):
@@ -32,7 +32,7 @@ def overlap(a, b):
 def test_frames_of_any_level_are_cut_away(level, width):
     image, box = head()
     framed = np.pad(image, width, constant_values=level)
-    assert overlap(find_box(framed), Box(*(side + width for side in box))) > 0.97
+    assert overlap(find_box(framed), BoundingBox(*(side + width for side in box))) > 0.97
     inset = image.copy()
     cv2.rectangle(inset, (10, 10), (349, 389), level, min(width, 20))
     assert overlap(find_box(inset), box) > 0.97
@@ -52,12 +52,12 @@ def test_writing_in_the_corners_is_cut_away_and_a_second_blob_is_not():
     assert overlap(find_box(written), box) > 0.97
     second = image.copy()
     second[340:390, 10:110] = 90
-    assert overlap(find_box(second), Box(60, 390, 10, 290)) > 0.97
+    assert overlap(find_box(second), BoundingBox(60, 390, 10, 290)) > 0.97
 
 
 def test_nothing_to_cut_and_nothing_to_see():
     image, _ = head(200, 200, (0, 200, 0, 200))
-    assert overlap(find_box(image), Box(0, 200, 0, 200)) > 0.97
+    assert overlap(find_box(image), BoundingBox(0, 200, 0, 200)) > 0.97
     assert find_box(np.zeros((100, 120), np.uint8)) is None
     noise = np.random.default_rng(0).integers(0, 9, (300, 300)).astype(np.uint8)
     assert find_box(noise) is None
@@ -90,7 +90,7 @@ def _known_boxes(count):
         if rows.size and all(
             abs(a[end] - b[end]) <= 3 for a, b in zip((rows, columns), faint, strict=True) for end in (0, -1)
         ):
-            box = Box(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
+            box = BoundingBox(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
             if min(box.top, box.left, image.shape[0] - box.bottom, image.shape[1] - box.right) > 6:
                 found.append((image, box))
     assert len(found) >= count, len(found)
@@ -109,7 +109,7 @@ def test_frames_on_real_images():
         sides = [width if k % 3 else 0, width, width, width if k % 5 else 0]
         framed = np.pad(image, (sides[:2], sides[2:]), constant_values=level)
         saved = cv2.imdecode(cv2.imencode(".jpg", framed, [cv2.IMWRITE_JPEG_QUALITY, 85])[1], cv2.IMREAD_GRAYSCALE)
-        truth = Box(box.top + sides[0], box.bottom + sides[0], box.left + sides[2], box.right + sides[2])
+        truth = BoundingBox(box.top + sides[0], box.bottom + sides[0], box.left + sides[2], box.right + sides[2])
         overlaps.append(overlap(find_box(saved), truth))
     assert np.mean(overlaps) >= 0.97
     assert min(overlaps) > 0.85

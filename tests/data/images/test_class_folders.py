@@ -89,7 +89,7 @@ def test_a_png_named_jpg_is_read_and_noted(source, grey):
     Image.fromarray(grey).save(source / "Training/cat/b.jpg", format="png")
     rows, _ = inspect_images(find_images(source, CLASSES), source)
     (row,) = rows[rows["file"] == "Training/cat/b.jpg"].to_dict("records")
-    assert (row["format"], row["note"], row["left_out"]) == ("PNG", "PNG named .jpg", "")
+    assert (row["format"], row["note"], row["excluded"]) == ("PNG", "PNG named .jpg", "")
 
 
 def _truncate(path, grey):
@@ -126,10 +126,10 @@ def test_a_bad_file_is_set_aside_with_rule_and_remedy(source, grey, what):
     write, words = BAD[what]
     write(source / "Training/cat/bad.jpg", grey)
     rows, views = inspect_images(find_images(source, CLASSES), source)
-    (row,) = rows[rows["left_out"] != ""].to_dict("records")
+    (row,) = rows[rows["excluded"] != ""].to_dict("records")
     assert row["file"] == "Training/cat/bad.jpg"
-    assert re.search(words, row["left_out"])
-    assert views[rows["left_out"] != ""].max() == 0
+    assert re.search(words, row["excluded"])
+    assert views[rows["excluded"] != ""].max() == 0
     assert len(rows) == 5
 
 
@@ -138,7 +138,7 @@ def test_nearly_dark_image_is_kept_whole_and_noted(source, grey):
     rows, _ = inspect_images(find_images(source, CLASSES), source)
     (row,) = rows[rows["file"] == "Training/cat/dark.png"].to_dict("records")
     assert row["note"] == "too dark to find borders: kept whole"
-    assert (row["top"], row["bottom"], row["left"], row["right"], row["left_out"]) == (0, 60, 0, 50, "")
+    assert (row["top"], row["bottom"], row["left"], row["right"], row["excluded"]) == (0, 60, 0, 50, "")
 
 
 def test_unknown_folders_are_set_aside_with_a_hint(source, grey):
@@ -198,8 +198,8 @@ def test_a_colour_photograph_is_left_out_and_coloured_marks_are_noted(source, gr
     Image.fromarray(marked).save(source / "Training/cat/marked.png")
     rows, _ = inspect_images(find_images(source, CLASSES), source)
     table = rows.set_index("file")
-    assert "of its pixels have colour: no MRI slice; remove it" in table.loc["Training/cat/photo.png", "left_out"]
-    assert table.loc["Training/cat/marked.png", "left_out"] == ""
+    assert "of its pixels have colour: no MRI slice; remove it" in table.loc["Training/cat/photo.png", "excluded"]
+    assert table.loc["Training/cat/marked.png", "excluded"] == ""
     assert table.loc["Training/cat/marked.png", "note"] == "4% of its pixels have colour"
 
 

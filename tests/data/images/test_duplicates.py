@@ -2,17 +2,17 @@ import numpy as np
 import pytest
 from support import real
 
-from brain_tumor.data.common.parallel import WorkerSettings, for_each
+from brain_tumor.data.common.parallel import WorkerSettings, parallel_map
 from brain_tumor.data.common.sets import join_groups
 from brain_tumor.data.images.borders import cut, find_box
 from brain_tumor.data.images.class_folders import ImageSet, find_images, read_image
 from brain_tumor.data.images.duplicates import (
     FLIPS,
     VIEW,
-    CopySettings,
+    DuplicateSettings,
     compare,
     find_candidates,
-    find_copies,
+    find_near_duplicates,
     flipped,
     perceptual_hash,
 )
@@ -20,7 +20,7 @@ from brain_tumor.data.images.image_index import inspect_images
 from brain_tumor.data.simulation.images import CHANGES, CLASSES, simulate_slice
 
 REAL = ImageSet(name="real", classes=CLASSES)
-SETTINGS = CopySettings()
+SETTINGS = DuplicateSettings()
 
 
 def view(grey):
@@ -55,7 +55,9 @@ def test_hash_of_a_flipped_image_is_found_without_looking_at_it(heads):
 def test_whatever_is_done_to_a_copy_it_is_found_and_others_are_not(heads, how, rng):
     changed = [view(CHANGES[how](head, rng)) for head in heads]
     views = np.stack([*map(view, heads), *changed])
-    pairs = find_copies(np.array([perceptual_hash(v) for v in views]), views, SETTINGS, WorkerSettings(workers=1))
+    pairs = find_near_duplicates(
+        np.array([perceptual_hash(v) for v in views]), views, SETTINGS, WorkerSettings(workers=1)
+    )
     same = pairs[pairs["similarity"] >= SETTINGS.similarity]
     assert set(zip(same["first"], same["second"], strict=True)) == {(k, k + 12) for k in range(12)}
     if how == "mirrored":
@@ -79,8 +81,8 @@ def test_the_published_set_holds_216_test_images_that_are_in_training_too():
     parts = [(images[start : start + 256], source) for start in range(0, len(images), 256)]
     index = np.concatenate(
         [
-            rows[["folder", "hash", "left_out"]]
-            for rows, _ in for_each(inspect_images, parts, WorkerSettings(), "inspecting")
+            rows[["folder", "hash", "excluded"]]
+            for rows, _ in parallel_map(inspect_images, parts, WorkerSettings(), "inspecting")
         ]
     )
     assert len(index) == 7023
@@ -119,6 +121,6 @@ def test_real_copies_whose_hashes_differ_much_are_found_by_their_thumbnails(test
     source = real("brain-tumor-mri-dataset")
     views = np.stack([view(read_image(source / file).grey) for file in (f"Testing/{testing}", f"Training/{training}")])
     hashes = np.array([perceptual_hash(v) for v in views])
-    found = find_copies(hashes, views, SETTINGS, WorkerSettings(workers=1))
+    found = find_near_duplicates(hashes, views, SETTINGS, WorkerSettings(workers=1))
     (copy,) = found[found["similarity"] >= SETTINGS.similarity].itertuples()
     assert (copy.flip, copy.distance > SETTINGS.distance) == (FLIPS.index(flip), True)

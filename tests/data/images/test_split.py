@@ -3,7 +3,7 @@ import pandera.errors
 import pytest
 
 from brain_tumor.data.images.class_folders import ImageSet
-from brain_tumor.data.images.split import CONFLICT, IN_TESTING, SECOND_COPY, ImageSplitSettings, split_images
+from brain_tumor.data.images.split import CONFLICT, IN_TESTING, SECOND_DUPLICATE, ImageSplitSettings, split_images
 from brain_tumor.data.schemas import ImageSplits
 
 TOYS = ImageSet(name="toys", classes=("cat", "dog"))
@@ -20,7 +20,7 @@ def tables(train=30, test=6):
         for kind in TOYS.classes
         for k in range(count)
     ]
-    index = pd.DataFrame(names, columns=["file", "folder", "class"]).assign(width=10, height=10, left_out="")
+    index = pd.DataFrame(names, columns=["file", "folder", "class"]).assign(width=10, height=10, excluded="")
     groups = {
         "across": ["Training/cat/0.jpg", "Training/cat/1.jpg", "Testing/cat/0.jpg"],
         "in training": ["Training/dog/2.jpg", "Training/dog/3.jpg"],
@@ -43,19 +43,19 @@ def split(policy="deduplicated", seed=0, **changes):
 
 def test_deduplicated_learns_from_one_of_each_and_from_none_that_is_tested():
     table = split()
-    assert table.loc[["Training/cat/0.jpg", "Training/cat/1.jpg"], "left_out"].tolist() == [IN_TESTING] * 2
-    assert table.loc[["Training/cat/5.jpg", "Training/dog/5.jpg"], "left_out"].tolist() == [CONFLICT] * 2
-    assert table.loc[["Training/dog/2.jpg", "Training/dog/3.jpg"], "left_out"].tolist() == ["", SECOND_COPY]
+    assert table.loc[["Training/cat/0.jpg", "Training/cat/1.jpg"], "excluded"].tolist() == [IN_TESTING] * 2
+    assert table.loc[["Training/cat/5.jpg", "Training/dog/5.jpg"], "excluded"].tolist() == [CONFLICT] * 2
+    assert table.loc[["Training/dog/2.jpg", "Training/dog/3.jpg"], "excluded"].tolist() == ["", SECOND_DUPLICATE]
     assert table.loc[["Testing/dog/1.jpg", "Testing/dog/2.jpg"], "deduplicated_test"].tolist() == [True, False]
     assert table.loc["Testing/cat/0.jpg", "deduplicated_test"]
     assert table["official_test"].sum() == 12
-    assert (table["split"] == "").equals(table["left_out"] != "")
+    assert (table["split"] == "").equals(table["excluded"] != "")
     ImageSplits.validate(table.reset_index())
 
 
 def test_official_learns_from_all_and_tests_without_copies_on_what_it_has_not_seen():
     table = split("official")
-    assert (table["left_out"] == "").all()
+    assert (table["excluded"] == "").all()
     assert table["split"].isin(["train", "validation", "test"]).all()
     assert not table.loc["Testing/cat/0.jpg", "deduplicated_test"]
     assert table["deduplicated_test"].sum() == 12 - 1 - 1
@@ -84,7 +84,7 @@ def test_the_largest_copy_is_kept():
     index, duplicates = tables()
     index.loc[index["file"] == "Training/dog/3.jpg", "width"] = 99
     table = split_images(index, duplicates, TOYS, ImageSplitSettings()).set_index("file")
-    assert table.loc[["Training/dog/2.jpg", "Training/dog/3.jpg"], "left_out"].tolist() == [SECOND_COPY, ""]
+    assert table.loc[["Training/dog/2.jpg", "Training/dog/3.jpg"], "excluded"].tolist() == [SECOND_DUPLICATE, ""]
 
 
 def test_a_class_that_is_nothing_but_copies_stops_the_run():
@@ -105,5 +105,5 @@ def test_copies_in_two_sets_are_refused():
     table = split().reset_index()
     trained = table.index[table["split"] == "train"][0]
     table.loc[trained, "group"] = table.loc[table["split"] == "validation", "group"].iloc[0]
-    with pytest.raises(pandera.errors.SchemaError, match="no_copies_in_two_sets"):
+    with pytest.raises(pandera.errors.SchemaError, match="no_duplicates_in_two_sets"):
         ImageSplits.validate(table)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from brain_tumor.data.common.store import Store, StoreContent, write_store
-from brain_tumor.data.scans.brain_crop import BRAIN, find_window, locate_brain
+from brain_tumor.data.scans.brain_crop import BRAIN, find_brain_crop, locate_brain
 
 
 def save(folder, boxes, size=128):
@@ -21,12 +21,12 @@ def save(folder, boxes, size=128):
 
 def test_window_holds_every_brain(tmp_path):
     store = save(tmp_path, [(40, 70, 30, 90), (0, 0, 0, 0), (35, 60, 50, 101)])  # one slice without brain
-    assert find_window(store) == (28, 76, 25, 105)
+    assert find_brain_crop(store) == (28, 76, 25, 105)
 
 
 @pytest.mark.parametrize("boxes", [[], [(0, 0, 0, 0)] * 2])
 def test_without_brains_the_window_is_the_whole_image(tmp_path, boxes):
-    assert find_window(save(tmp_path, boxes)) == (0, 128, 0, 128)
+    assert find_brain_crop(save(tmp_path, boxes)) == (0, 128, 0, 128)
 
 
 def test_a_brain_is_where_any_modality_is_and_what_is_labelled():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from brain_tumor.data.scans.components import drop_small, label_pieces, replace_little
+from brain_tumor.data.scans.components import label_components, remove_small_components, replace_small_volume
 from brain_tumor.training.settings import PredictionSettings
 
 
@@ -16,7 +16,7 @@ def make():
 
 
 def test_pieces_and_their_volumes():
-    labelled, volumes = label_pieces(make() > 0, 0.5)
+    labelled, volumes = label_components(make() > 0, 0.5)
     assert sorted(volumes) == [0, 0.5, 1, 4]
     assert labelled[4, 4, 4] == labelled[5, 5, 5]
 
@@ -24,20 +24,20 @@ def test_pieces_and_their_volumes():
 @pytest.mark.parametrize(("smallest", "left"), [(0, 11), (0.5, 11), (0.6, 10), (1.1, 8), (9, 8)])
 def test_small_pieces_are_dropped_and_the_largest_stays(smallest, left):
     labels = make()
-    kept = drop_small(labels, 0.5, smallest)
+    kept = remove_small_components(labels, 0.5, smallest)
     assert np.count_nonzero(kept) == left
     np.testing.assert_array_equal(kept[kept > 0], labels[kept > 0])
 
 
 def test_nothing_found_stays_nothing():
-    assert not drop_small(np.zeros((3, 3, 3), np.uint8), 1.0, 1.0).any()
+    assert not remove_small_components(np.zeros((3, 3, 3), np.uint8), 1.0, 1.0).any()
 
 
 def test_too_little_of_a_tissue_is_taken_for_another():
     labels = np.zeros((4, 4, 4), np.uint8)
     labels[0, 0, :3], labels[2] = 3, 2
-    assert np.array_equal(replace_little(labels, 0.1, 3, 0.3, 1), labels)
-    replaced = replace_little(labels, 0.1, 3, 0.31, 1)
+    assert np.array_equal(replace_small_volume(labels, 0.1, 3, 0.3, 1), labels)
+    replaced = replace_small_volume(labels, 0.1, 3, 0.31, 1)
     assert replaced.dtype == np.uint8
     assert (replaced == 1).sum() == 3
     assert np.array_equal(np.where(replaced == 1, 3, replaced), labels)
@@ -46,10 +46,10 @@ def test_too_little_of_a_tissue_is_taken_for_another():
 def test_a_volume_is_tidied_by_the_names_of_its_tissues():
     labels = np.zeros((9, 4, 4), np.uint8)
     labels[0, 0, :3], labels[1:3], labels[6, 0, 0] = 3, 2, 2
-    settings = PredictionSettings(smallest_ml=0.2, least={"ET": {"ml": 1, "otherwise": "NCR"}})
-    tidied = settings.tidy(labels, 0.1, ["NCR", "ED", "ET"])
+    settings = PredictionSettings(min_component_ml=0.2, min_volume={"ET": {"ml": 1, "replace_with": "NCR"}})
+    tidied = settings.postprocess(labels, 0.1, ["NCR", "ED", "ET"])
     assert (tidied[0, 0, :3] == 1).all()
     assert (tidied[1:3] == 2).all()
     assert not tidied[3:].any()
-    other = settings.tidy(labels, 0.1, ["core", "ED", "ET"])  # a data set without NCR
+    other = settings.postprocess(labels, 0.1, ["core", "ED", "ET"])  # a data set without NCR
     assert (other[0, 0, :3] == 3).all()

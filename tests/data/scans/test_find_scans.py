@@ -435,9 +435,9 @@ def test_real_slices_and_volumes_lie_the_same_way(brats):
             agreement.append(
                 [2 * (truth & t).sum() / (truth.sum() + t.sum()) for t in (tumour, tumour[::-1], tumour[:, ::-1])]
             )
-    same, mirrored, upside_down = np.mean(agreement, axis=0)
+    same, mirrored, vertical_flip = np.mean(agreement, axis=0)
     assert same > 0.7  # nearest slice of a coarser grid
-    assert max(mirrored, upside_down) < 0.4
+    assert max(mirrored, vertical_flip) < 0.4
 
 
 def test_the_mask_of_another_patient_is_not_adopted(nifti, brats):
@@ -479,7 +479,7 @@ def test_a_damaged_volume_is_named_and_leaves_its_patient_out(nifti, brats, dama
     DAMAGES[damage](source / "a" / "BraTS20_Training_009_t1.nii")
     scan = next(scan for scan in find_scans(source, brats) if scan.patient == "BraTS20_Training_009")
     (row,) = inspect_scan(scan, brats, source).to_dict("records")
-    assert "BraTS20_Training_009_t1.nii" in row["left_out"] or "no T1 volume" in row["left_out"]
+    assert "BraTS20_Training_009_t1.nii" in row["excluded"] or "no T1 volume" in row["excluded"]
 
 
 def test_nifti_2_is_read(nifti):
@@ -507,8 +507,8 @@ def test_a_patient_in_both_layouts_is_indexed_from_one(sample, nifti, brats):
         for scan in find_scans(folder, brats)
         if scan.patient == "BraTS20_Training_002"
     )
-    assert (used["left_out"] == "").any()
-    assert twice["left_out"].tolist() == ["the patient is there in layout nifti too, which goes before hdf5"]
+    assert (used["excluded"] == "").any()
+    assert twice["excluded"].tolist() == ["the patient is there in layout nifti too, which goes before hdf5"]
 
 
 @pytest.mark.parametrize("content", ["patient,age\na,3\n", ""])

@@ -26,9 +26,9 @@ LAYOUTS = {
     "bare names": lambda p, e: f"{p}/{e}.nii.gz",
     "bare names in a folder in a folder": lambda p, e: f"{p}/anat/{e}.nii.gz",
     "a folder for each modality": lambda p, e: f"{e}/{p}_{e}.nii.gz",
-    "a folder for each modality, names without endings": lambda p, e: f"{e}/{p}.nii.gz",
+    "a folder for each modality, names without suffixes": lambda p, e: f"{e}/{p}.nii.gz",
     "masks apart": lambda p, e: f"{'masks' if e == 'seg' else 'images'}/{p}_{e}.nii.gz",
-    "masks apart, without endings": lambda p, e: f"masks/{p}.nii.gz" if e == "seg" else f"images/{p}_{e}.nii.gz",
+    "masks apart, without suffixes": lambda p, e: f"masks/{p}.nii.gz" if e == "seg" else f"images/{p}_{e}.nii.gz",
 }
 
 
@@ -48,7 +48,7 @@ def test_layouts(tmp_path, brats, layout):
 
 
 def test_the_longest_ending_wins(tmp_path, brats):
-    longer = {"name": "X", "endings": ["post_t1ce"]}
+    longer = {"name": "X", "suffixes": ["post_t1ce"]}
     declared = DataSet.model_validate(brats.model_dump() | {"modalities": [*brats.model_dump()["modalities"], longer]})
     touch(tmp_path / "P1_post_t1ce.nii.gz", tmp_path / "P1_t1ce.nii.gz")
     (found,) = group_files(list_files(tmp_path), declared)

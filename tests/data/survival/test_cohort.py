@@ -52,7 +52,7 @@ def tables(folder, survival, grades):
     return read_clinical_rows(folder)
 
 
-def measured(*patients, left_out=""):
+def measured(*patients, excluded=""):
     return pd.DataFrame(
         [
             {
@@ -60,7 +60,7 @@ def measured(*patients, left_out=""):
                 "file": f"{p}.nii.gz",
                 "spacing_mm": "1 x 1 x 1",
                 "centre_from": "scan",
-                "left_out": left_out,
+                "excluded": excluded,
             }
             for p in patients
         ]
@@ -87,12 +87,12 @@ def test_patients_are_joined_and_the_odd_ones_set_aside(tmp_path, brats):
     features = pd.concat(
         [
             measured("fine", "old_alive", "ageless", "text", "twice", "unmapped", "unknown", "low"),
-            measured("empty", left_out="the mask is empty"),
+            measured("empty", excluded="the mask is empty"),
         ]
     )
     table = join_patients(features, tables(tmp_path, survival, grades), brats).set_index("patient")
     assert len(table) == 10
-    assert table["left_out"].to_dict() == {
+    assert table["excluded"].to_dict() == {
         "fine": "",
         "old_alive": "",
         "ageless": "",
@@ -117,9 +117,9 @@ def test_one_person_under_two_names_is_one_patient(tmp_path, brats):
         [("fine", "60.4", "289", "GTR"), ("other", "50", "100", "GTR")],
         dict.fromkeys(["fine", "other"], "HGG"),
     )
-    features = pd.concat([measured("fine", "old_fine", "old_other"), measured("other", left_out="the mask is empty")])
-    left_out = join_patients(features, rows, brats).set_index("patient")["left_out"].to_dict()
-    assert left_out == {
+    features = pd.concat([measured("fine", "old_fine", "old_other"), measured("other", excluded="the mask is empty")])
+    excluded = join_patients(features, rows, brats).set_index("patient")["excluded"].to_dict()
+    assert excluded == {
         "fine": "",
         "old_fine": "the same person as fine, who is used; keep one mask",
         "old_other": "",
@@ -135,11 +135,11 @@ def test_visits_of_one_person_are_one_patient(tmp_path, brats):
     features = pd.concat(
         [
             measured("BraTS-GLI-00001-000", "BraTS-GLI-00001-001", "BraTS-GLI-00002-001"),
-            measured("BraTS-GLI-00002-000", left_out="empty"),
+            measured("BraTS-GLI-00002-000", excluded="empty"),
         ]
     )
-    left_out = join_patients(features, rows, brats).set_index("patient")["left_out"].to_dict()
-    assert left_out == {
+    excluded = join_patients(features, rows, brats).set_index("patient")["excluded"].to_dict()
+    assert excluded == {
         "BraTS-GLI-00001-000": "the same person as BraTS-GLI-00001-001, who is used; keep one mask",
         "BraTS-GLI-00001-001": "",
         "BraTS-GLI-00002-000": "empty",
@@ -156,7 +156,7 @@ def test_one_table_alone_will_do(tmp_path, brats):
     rows = tables(tmp_path, [("a", "50", "100", "GTR")], {"a": "HGG"})
     (tmp_path / "name_mapping.csv").unlink()
     table = join_patients(measured("a"), read_clinical_rows(tmp_path), brats)
-    assert table[["days", "left_out"]].to_numpy().tolist() == [[100, ""]]
+    assert table[["days", "excluded"]].to_numpy().tolist() == [[100, ""]]
     assert "grade not known" in table["note"].item()
     assert rows["mapped"].all()
 

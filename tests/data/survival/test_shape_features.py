@@ -5,7 +5,7 @@ import pytest
 
 from brain_tumor.data.survival.shape_features import (
     FEATURES,
-    find_pieces,
+    find_components,
     measure_tumour,
     require_targets,
     smooth_border,
@@ -104,11 +104,11 @@ def test_pieces_are_counted_without_specks():
     inside[8:14, 8:14, 8:14] = True  # touches the first at a corner
     inside[20:26, 20:26, 20:26] = True
     inside[35, 35, 35] = True
-    count, kept = find_pieces(inside, (1, 1, 1))
+    count, kept = find_components(inside, (1, 1, 1))
     assert count == 2
     assert kept.sum() == 3 * 216
     assert not kept[35, 35, 35]
-    assert find_pieces(inside, (10, 10, 10))[0] == 3
+    assert find_components(inside, (10, 10, 10))[0] == 3
 
 
 def test_distances_from_centre_and_midline():

@@ -109,7 +109,7 @@ def test_a_damaged_scan_beside_a_mask_costs_nothing_but_the_centre(tmp_path, bra
     save(tmp_path, nib.Nifti1Image(labels, np.diag([2.0, 2.0, 2.0, 1.0])))
     (tmp_path / "P_1_t1.nii.gz").write_bytes(b"no scan")
     row = measure(tmp_path, brats)
-    assert (row["left_out"], row["centre_from"]) == ("", "")
+    assert (row["excluded"], row["centre_from"]) == ("", "")
     assert "P_1_t1.nii.gz" in caplog.text
 
 
@@ -154,7 +154,7 @@ def test_masks_that_cannot_be_measured_say_why(tmp_path, brats):
     (tmp_path / "bits/P_1_seg.nii.gz").write_bytes(whole[:200] + bytes(x ^ 255 for x in whole[200:400]) + whole[400:])
     (tmp_path / "text").mkdir()
     (tmp_path / "text/P_1_seg.nii.gz").write_text("no NIfTI")
-    reasons = {folder.name: measure(folder, brats)["left_out"] for folder in tmp_path.iterdir()}
+    reasons = {folder.name: measure(folder, brats)["excluded"] for folder in tmp_path.iterdir()}
     assert reasons["empty"] == "the mask is empty: there is no tumour to measure; check or remove it"
     assert "holds labels [7], declared for files of such names are NCR 1, ED 2, ET 4 or 3" in reasons["label"]
     assert "NaN" in reasons["nan"]
@@ -201,7 +201,7 @@ def test_nothing_found_is_no_volume_and_is_not_modelled(brats):
     row = measure_slices("P", np.zeros_like(labels), rows, None, brats).iloc[0]
     assert row["WT_ml"] == row["WT_left_right_mm"] == 0
     assert np.isnan(row["WT_sphericity"])
-    assert row["left_out"] == "the mask is empty: there is no tumour to measure"
+    assert row["excluded"] == "the mask is empty: there is no tumour to measure"
 
 
 def test_centre_of_slices_is_that_of_the_brain_they_show(brats):
@@ -225,7 +225,7 @@ def test_centre_of_slices_is_that_of_the_brain_they_show(brats):
 def test_slices_that_make_no_volume_are_left_out(numbers, reason, brats):
     rows = pd.DataFrame({"slice": numbers, "row_mm": 1.0, "column_mm": 1.0, "slice_mm": 1.0})
     labels = np.ones((len(numbers), 8, 8), np.uint8)
-    assert reason in measure_slices("P", labels, rows, None, brats)["left_out"].iloc[0]
+    assert reason in measure_slices("P", labels, rows, None, brats)["excluded"].iloc[0]
     assert centre_of_slices(labels > 0, rows) is None
 
 

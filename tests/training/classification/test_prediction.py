@@ -8,15 +8,15 @@ from bars import SIZE, SMALL, save_bars
 from brain_tumor.metrics.classification import to_probability
 from brain_tumor.networks import build, networks_of
 from brain_tumor.networks.trained import TrainedNetwork
-from brain_tumor.training.classification.prediction import find_logits
+from brain_tumor.training.classification.prediction import predict_logits
 from brain_tumor.training.classification.saliency import (
-    find_heat,
+    attention_rollout,
+    compute_saliency,
     first_kernels,
-    flat_heat,
-    lay_out,
+    hirescam,
     require_explainable,
-    roll_out,
-    trace,
+    uniform_saliency,
+    upsample_to_input,
 )
 from brain_tumor.training.classification.task import to_input
 from brain_tumor.training.device import choose_device
@@ -45,7 +45,7 @@ def trained(network):
 def test_logits_are_the_networks(network, trained, stores):
     store = stores[network.image_size]
     rows = np.array([4, 0, 5])
-    (found,) = find_logits(trained, store, rows, CPU)
+    (found,) = predict_logits(trained, store, rows, CPU)
     image = torch.from_numpy(store.read(rows, "image")[0]).float()
     with torch.no_grad():
         assert np.allclose(found, network(to_input(image, 2)).numpy(), atol=1e-4)
@@ -53,7 +53,7 @@ def test_logits_are_the_networks(network, trained, stores):
 
 def test_with_flips_the_probability_is_the_mean_over_an_image_and_its_mirror_image(network, trained, stores):
     store = stores[network.image_size]
-    (found,) = find_logits(replace(trained, description={"recipe": {"flips": True}}), store, np.arange(6), CPU)
+    (found,) = predict_logits(replace(trained, description={"recipe": {"tta_flip": True}}), store, np.arange(6), CPU)
     image = to_input(torch.from_numpy(store.read(np.arange(6), "image")[0]).float(), 2)
     with torch.no_grad():
         plain, mirrored = (network(x).softmax(1).numpy() for x in (image, image.flip(-1)))
@@ -66,11 +66,11 @@ FOUND = np.array([0, 1, 1, 0, 1, 0])
 
 def test_heat_has_the_images_size_and_is_explained_the_same_twice(network, trained, stores):
     store = stores[network.image_size]
-    heat = find_heat(trained, store, np.arange(6), FOUND, CPU)
+    heat = compute_saliency(trained, store, np.arange(6), FOUND, CPU)
     assert heat.shape == (6, network.image_size, network.image_size)
     assert np.isfinite(heat).all()
     assert (heat >= 0).all()
-    np.testing.assert_array_equal(find_heat(trained, store, np.arange(6), FOUND, CPU), heat)
+    np.testing.assert_array_equal(compute_saliency(trained, store, np.arange(6), FOUND, CPU), heat)
 
 
 def test_explaining_leaves_the_network_as_it_was(network):
@@ -79,7 +79,7 @@ def test_explaining_leaves_the_network_as_it_was(network):
     x = torch.randn(2, 2, network.image_size, network.image_size)
     with torch.no_grad():
         before = network(x)
-    trace(network, x, np.array([0, 1]))
+    hirescam(network, x, np.array([0, 1]))
     assert not any(module._forward_hooks for module in network.modules())
     assert all(value.grad is None for value in network.parameters())
     with torch.no_grad():
@@ -88,21 +88,25 @@ def test_explaining_leaves_the_network_as_it_was(network):
 
 def test_heat_of_an_image_does_not_depend_on_the_others_of_the_batch(network, trained, stores):
     store = stores[network.image_size]
-    together = find_heat(trained, store, np.arange(6), FOUND, CPU)
-    alone = [find_heat(trained, store, np.array([k]), FOUND[k : k + 1], CPU)[0] for k in range(6)]
+    together = compute_saliency(trained, store, np.arange(6), FOUND, CPU)
+    alone = [compute_saliency(trained, store, np.array([k]), FOUND[k : k + 1], CPU)[0] for k in range(6)]
     np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-5 * together.max())
     if hasattr(network, "features"):
-        other = find_heat(trained, store, np.arange(6), 1 - FOUND, CPU)
+        other = compute_saliency(trained, store, np.arange(6), 1 - FOUND, CPU)
         assert not np.allclose(together, other, atol=1e-2 * together.max())
 
 
 def test_with_flips_heat_is_the_mean_over_an_image_and_its_mirror_image(network, trained, stores):
     store = stores[network.image_size]
-    both = find_heat(replace(trained, description={"recipe": {"flips": True}}), store, np.arange(6), FOUND, CPU)
-    plain = find_heat(trained, store, np.arange(6), FOUND, CPU)
+    both = compute_saliency(
+        replace(trained, description={"recipe": {"tta_flip": True}}), store, np.arange(6), FOUND, CPU
+    )
+    plain = compute_saliency(trained, store, np.arange(6), FOUND, CPU)
     x = to_input(torch.from_numpy(store.read(np.arange(6), "image")[0]).float(), 2).flip(-1)
     mirrored = (
-        (trace(network, x, FOUND) if hasattr(network, "features") else roll_out(network, x)).flip(-1)[:, 0].numpy()
+        (hirescam(network, x, FOUND) if hasattr(network, "features") else attention_rollout(network, x))
+        .flip(-1)[:, 0]
+        .numpy()
     )
     np.testing.assert_allclose(both, (plain + mirrored) / 2, rtol=1e-3, atol=1e-5 * both.max())
 
@@ -125,26 +129,28 @@ def test_a_place_of_the_map_is_laid_where_what_it_sees_is(name):
     across = torch.arange(128.0)
     centres = [
         (across * weight).sum() / weight.sum()
-        for weight in (seen.abs().sum((0, 1, 2)), lay_out(places, layers, 128).sum((0, 1, 2)))
+        for weight in (seen.abs().sum((0, 1, 2)), upsample_to_input(places, layers, 128).sum((0, 1, 2)))
     ]
     assert abs(centres[0] - centres[1]) < 4
 
 
 def test_flat_heat_is_that_of_a_map_which_is_the_same_everywhere(network, trained):
-    flat, side = flat_heat(trained), network.image_size
+    flat, side = uniform_saliency(trained), network.image_size
     assert flat.shape == (side, side)
     if not hasattr(network, "features"):
         assert (flat == 1).all()
         return
     layers = list(network.features)[:-1]
     one = (
-        lay_out(torch.ones_like(torch.nn.Sequential(*layers)(torch.zeros(1, 2, side, side))[:, :1]), layers, side)[0, 0]
+        upsample_to_input(
+            torch.ones_like(torch.nn.Sequential(*layers)(torch.zeros(1, 2, side, side))[:, :1]), layers, side
+        )[0, 0]
         .detach()
         .numpy()
     )
     assert np.array_equal(flat, one)
     assert 0.1 < flat.mean() <= 1
-    both = flat_heat(replace(trained, description={"recipe": {"flips": True}}))
+    both = uniform_saliency(replace(trained, description={"recipe": {"tta_flip": True}}))
     np.testing.assert_allclose(both, (one + one[:, ::-1]) / 2)
 
 
@@ -174,7 +180,7 @@ class Bright(torch.nn.Module):
 def test_heat_lies_where_the_evidence_is_and_the_network_looks(stores):
     """In blocks of 2 x 2, of which pooling takes the brightest pixel; bright pixels on the right change nothing."""
     image = stores[SIZE].read(np.arange(6), "image")[0][:, 0].astype(float)
-    heat = trace(Bright(), to_input(torch.from_numpy(image[:, None]).float(), 1), np.ones(6, int))[:, 0].numpy()
+    heat = hirescam(Bright(), to_input(torch.from_numpy(image[:, None]).float(), 1), np.ones(6, int))[:, 0].numpy()
     unseen = 0
     for one, grey in zip(heat, image, strict=True):
         blocks = [values.reshape(SIZE // 2, 2, SIZE // 2, 2).max((1, 3)) for values in (one, np.maximum(grey - 64, 0))]
@@ -189,7 +195,7 @@ def test_rollout_of_flat_attention_is_flat():
     network = build("vit", in_channels=1, **SMALL["vit"]).eval()
     for layer in network.layers:
         torch.nn.init.zeros_(layer.self_attn.in_proj_weight)
-    heat = roll_out(network, torch.randn(2, 1, SIZE, SIZE))
+    heat = attention_rollout(network, torch.randn(2, 1, SIZE, SIZE))
     assert heat.shape == (2, 1, SIZE, SIZE)
     assert torch.allclose(heat, heat.mean(), rtol=1e-4)
 

@@ -10,12 +10,12 @@ from squares import CPU, assert_gradients_agree, digest, gradient_of_a_step
 from brain_tumor.networks import build
 from brain_tumor.training.batches import Rows
 from brain_tumor.training.checkpoints import Checkpoints
-from brain_tumor.training.classification.augmentation import augment, blend, draw_chances
+from brain_tumor.training.classification.augmentation import augment, blend, sample_augmentation
 from brain_tumor.training.classification.task import MONITOR, NAMES, ClassificationTask, macro_f1, to_input
 from brain_tumor.training.fit import Job, fit
 from brain_tumor.training.settings import ClassificationRecipe, ExperimentSettings, ImageAugmentation
 
-BUSY = ImageAugmentation(warp=0.5, intensity=0.5, upside_down=0.2, blend=0.3)
+BUSY = ImageAugmentation(affine=0.5, intensity=0.5, vertical_flip=0.2, mixup=0.3)
 SHORT = ClassificationRecipe(
     epochs=2, batch_size=4, epoch_steps=3, augmentation=BUSY, label_smoothing=0.1, balanced=True
 )
@@ -51,7 +51,7 @@ def test_learns_a_tiny_data_set_by_heart(shapes, tmp_path, name):
         epoch_steps=12,
         learning_rate=rate,
         gradient_clip=1,
-        augmentation=ImageAugmentation(flip=0),
+        augmentation=ImageAugmentation(horizontal_flip=0),
     )
     fitted = fit(job(shapes, tmp_path, recipe, name))
     assert fitted.kept["validation_accuracy"] > 0.95
@@ -92,8 +92,8 @@ def test_sizes_are_whole_where_they_can_be():
 
 
 def test_an_experiment_does_what_it_says_otherwise():
-    adapted = ExperimentSettings(network="vit", batch_size=3, ema=0.5, learning_rate=0.1).adapt(SHORT)
-    assert adapted == SHORT.model_copy(update={"batch_size": 3, "ema": 0.5, "learning_rate": 0.1})
+    adapted = ExperimentSettings(network="vit", batch_size=3, ema_decay=0.5, learning_rate=0.1).adapt(SHORT)
+    assert adapted == SHORT.model_copy(update={"batch_size": 3, "ema_decay": 0.5, "learning_rate": 0.1})
 
 
 def test_goes_on_from_a_checkpoint_to_the_same_weights(shapes, tmp_path, caplog):
@@ -124,7 +124,7 @@ def test_rare_classes_count_as_much():
 
 @pytest.mark.parametrize("settings", [{"balanced": True}, {"label_smoothing": 0.1}])
 def test_loss_of_a_training_step_is_torchs_cross_entropy(settings):
-    recipe = ClassificationRecipe(**settings, batch_size=12, augmentation=ImageAugmentation(flip=0))
+    recipe = ClassificationRecipe(**settings, batch_size=12, augmentation=ImageAugmentation(horizontal_flip=0))
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
     task = ClassificationTask(network, 1, [90, 10, 30], recipe, 0)
     task._trainer = SimpleNamespace(world_size=1, global_rank=0, current_epoch=0)
@@ -141,7 +141,7 @@ def test_loss_of_a_training_step_is_torchs_cross_entropy(settings):
 def test_blended_images_have_the_classes_of_both():
     """Whole batches and their shares in two processes alike."""
     image, truth = torch.arange(8.0).reshape(8, 1, 1, 1), torch.eye(8)
-    chances, settings = torch.linspace(-1, 1, 8), ImageAugmentation(blend=0.5)
+    chances, settings = torch.linspace(-1, 1, 8), ImageAugmentation(mixup=0.5)
     blended, classes = blend(image, truth, chances, settings)
     assert classes.sum(1).tolist() == pytest.approx([1] * 8)
     assert blended.flatten().tolist() == pytest.approx((classes @ torch.arange(8.0)).tolist())
@@ -173,20 +173,20 @@ def picture():
 
 
 def chances(**fixed):
-    drawn = draw_chances(6, 0, 0, 0)
+    drawn = sample_augmentation(6, 0, 0, 0)
     return drawn | {name: torch.full((6,), value) for name, value in fixed.items()}
 
 
 def test_nothing_happens_unless_asked_for():
-    assert torch.equal(augment(picture(), chances(), ImageAugmentation(flip=0)), picture())
+    assert torch.equal(augment(picture(), chances(), ImageAugmentation(horizontal_flip=0)), picture())
 
 
 def test_flips_shifts_and_turns_do_what_they_say():
     image = picture()
-    assert torch.equal(augment(image, chances(), ImageAugmentation(flip=1)), image.flip(-1))
-    assert torch.equal(augment(image, chances(), ImageAugmentation(flip=0, upside_down=1)), image.flip(-2))
+    assert torch.equal(augment(image, chances(), ImageAugmentation(horizontal_flip=1)), image.flip(-1))
+    assert torch.equal(augment(image, chances(), ImageAugmentation(horizontal_flip=0, vertical_flip=1)), image.flip(-2))
     still = {"rotation": 0.0, "scaling": 0.0, "down": 0.0, "right": 0.0}
-    warp = ImageAugmentation(flip=0, warp=1, shift=0.125, rotation=90, scaling=0.5)
+    warp = ImageAugmentation(horizontal_flip=0, affine=1, shift=0.125, rotation=90, scaling=0.5)
     assert torch.allclose(augment(image, chances(**still), warp), image, atol=1e-3)
     assert torch.allclose(augment(image, chances(**still | {"right": 1.0}), warp), image.roll(-8, -1), atol=1e-3)
     assert torch.allclose(
@@ -201,7 +201,7 @@ def test_intensities_stay_in_their_range_and_black_stays_black():
     bright = augment(
         image,
         chances(contrast=1.0, brightness=1.0),
-        ImageAugmentation(flip=0, intensity=1, contrast=0.5, brightness=0.9),
+        ImageAugmentation(horizontal_flip=0, intensity=1, contrast=0.5, brightness=0.9),
     )
     assert bright.max() <= 255
     assert (bright[image == 0] == 0).all()
@@ -209,6 +209,6 @@ def test_intensities_stay_in_their_range_and_black_stays_black():
 
 
 def test_augmentation_is_a_function_of_seed_epoch_and_place():
-    first, again, other = (draw_chances(6, *place) for place in ((0, 1, 2), (0, 1, 2), (0, 1, 3)))
+    first, again, other = (sample_augmentation(6, *place) for place in ((0, 1, 2), (0, 1, 2), (0, 1, 3)))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["rotation"], other["rotation"])

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from brain_tumor.training.segmentation.augmentation import augment, draw_chances
+from brain_tumor.training.segmentation.augmentation import augment, sample_augmentation
 from brain_tumor.training.settings import Augmentation
 
-NONE = Augmentation(flip=0, warp=0, intensity=0)
+NONE = Augmentation(horizontal_flip=0, affine=0, intensity=0)
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def batch():
 
 
 def chances(place=(0, 0, 0)):
-    return draw_chances(40, 2, *place)
+    return sample_augmentation(40, 2, *place)
 
 
 def test_nothing_asked_for_changes_nothing(batch):
@@ -29,7 +29,7 @@ def test_nothing_asked_for_changes_nothing(batch):
 
 
 def test_flip_mirrors_left_and_right_in_image_and_labels(batch):
-    image, labels = augment(*batch, chances(), NONE.model_copy(update={"flip": 0.5}))
+    image, labels = augment(*batch, chances(), NONE.model_copy(update={"horizontal_flip": 0.5}))
     flipped = (image != batch[0]).any((1, 2, 3))
     assert 10 < flipped.sum() < 30
     assert torch.equal(image[flipped], batch[0][flipped].flip(-2))
@@ -40,11 +40,11 @@ def test_flip_mirrors_left_and_right_in_image_and_labels(batch):
 def test_quarter_turn_is_exact_and_labels_move_with_the_image():
     image = torch.arange(33 * 33.0).reshape(1, 1, 33, 33) + 1
     labels = (image[:, 0] % 4).to(torch.uint8)
-    quarter = {name: torch.ones_like(value) for name, value in draw_chances(1, 1, 0).items()} | {
-        "warp": torch.tensor([-1.0]),
+    quarter = {name: torch.ones_like(value) for name, value in sample_augmentation(1, 1, 0).items()} | {
+        "affine": torch.tensor([-1.0]),
         "scaling": torch.zeros(1),
     }
-    turned, labels = augment(image, labels, quarter, NONE.model_copy(update={"warp": 1.0, "rotation": 90.0}))
+    turned, labels = augment(image, labels, quarter, NONE.model_copy(update={"affine": 1.0, "rotation": 90.0}))
     assert torch.allclose(turned, image.rot90(-1, (-2, -1)), atol=1e-2)
     assert torch.equal(labels, (turned[:, 0].round() % 4).to(torch.uint8))
 
@@ -52,17 +52,17 @@ def test_quarter_turn_is_exact_and_labels_move_with_the_image():
 def test_scaling_keeps_the_middle_and_changes_the_size(batch):
     labels = torch.zeros(1, 65, 65, dtype=torch.uint8)
     labels[:, 22:43, 22:43] = 2
-    fixed = {name: torch.zeros_like(value) for name, value in draw_chances(1, 1, 0).items()} | {
-        "warp": torch.tensor([-1.0]),
+    fixed = {name: torch.zeros_like(value) for name, value in sample_augmentation(1, 1, 0).items()} | {
+        "affine": torch.tensor([-1.0]),
         "scaling": torch.ones(1),
     }
-    _, larger = augment(labels[:, None].float(), labels, fixed, NONE.model_copy(update={"warp": 1.0, "scaling": 0.2}))
+    _, larger = augment(labels[:, None].float(), labels, fixed, NONE.model_copy(update={"affine": 1.0, "scaling": 0.2}))
     assert (larger == 2).sum().sqrt().item() == pytest.approx(21 * 1.2, abs=1)
     assert torch.equal(larger, larger.flip(-1))
 
 
 def test_labels_stay_labels(batch):
-    _, labels = augment(*batch, chances(), Augmentation(warp=1.0, intensity=1.0))
+    _, labels = augment(*batch, chances(), Augmentation(affine=1.0, intensity=1.0))
     assert set(labels.unique().tolist()) == {0, 3}
 
 
@@ -80,4 +80,4 @@ def test_same_place_same_chances_other_place_other_chances():
     same, again = chances((1, 2, 3)), chances((1, 2, 3))
     assert all(torch.equal(same[name], again[name]) for name in same)
     for other in (chances((0, 2, 3)), chances((1, 0, 3)), chances((1, 2, 0))):
-        assert not torch.equal(same["flip"], other["flip"])
+        assert not torch.equal(same["horizontal_flip"], other["horizontal_flip"])

@@ -4,28 +4,28 @@ import torch
 from monai.losses import DiceLoss, FocalLoss, TverskyLoss
 
 from brain_tumor.training.segmentation import losses
-from brain_tumor.training.segmentation.losses import OverlapEntropy, attention_loss
+from brain_tumor.training.segmentation.losses import DiceBCELoss, attention_loss
 
 
 def test_loss_by_hand():
     logits = torch.zeros(1, 1, 2, 2)
     truth = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
     # BCE of p = 0.5 is ln 2; soft Dice is 2 * 0.5 / (2 + 1)
-    assert OverlapEntropy(0.0)(logits, truth).item() == pytest.approx(np.log(2), abs=1e-6)
-    assert OverlapEntropy(1.0)(logits, truth).item() == pytest.approx(1 - 1 / 3, abs=1e-4)
+    assert DiceBCELoss(0.0)(logits, truth).item() == pytest.approx(np.log(2), abs=1e-6)
+    assert DiceBCELoss(1.0)(logits, truth).item() == pytest.approx(1 - 1 / 3, abs=1e-4)
 
 
 def test_dice_is_monais():
     logits, truth = torch.randn(3, 3, 8, 8), (torch.rand(3, 3, 8, 8) < 0.3).float()
     truth[:, 1] = 0
-    assert OverlapEntropy(1.0)(logits, truth).item() == pytest.approx(
+    assert DiceBCELoss(1.0)(logits, truth).item() == pytest.approx(
         DiceLoss(sigmoid=True, batch=True)(logits, truth).item(), rel=1e-5
     )
 
 
 def test_loss_of_summed_sums_is_the_loss_of_the_whole():
     logits, truth = torch.randn(5, 3, 8, 8), (torch.rand(5, 3, 8, 8) < 0.3).float()
-    loss = OverlapEntropy(0.4)
+    loss = DiceBCELoss(0.4)
     parts = loss.sums(logits[:2], truth[:2]) + loss.sums(logits[2:], truth[2:])
     assert loss.value(parts).item() == pytest.approx(loss(logits, truth).item(), rel=1e-5)
 
@@ -33,12 +33,12 @@ def test_loss_of_summed_sums_is_the_loss_of_the_whole():
 def test_tversky_is_monais():
     logits, truth = torch.randn(3, 3, 8, 8), (torch.rand(3, 3, 8, 8) < 0.3).float()
     theirs = TverskyLoss(sigmoid=True, batch=True, alpha=0.3, beta=0.7)(logits, truth).item()
-    assert OverlapEntropy(1.0, missed_weight=0.7)(logits, truth).item() == pytest.approx(theirs, rel=1e-4)
+    assert DiceBCELoss(1.0, tversky_beta=0.7)(logits, truth).item() == pytest.approx(theirs, rel=1e-4)
 
 
 def test_focal_is_monais():
     logits, truth = torch.randn(3, 3, 8, 8), (torch.rand(3, 3, 8, 8) < 0.3).float()
-    assert OverlapEntropy(0.0, focal=2.0)(logits, truth).item() == pytest.approx(
+    assert DiceBCELoss(0.0, focal_gamma=2.0)(logits, truth).item() == pytest.approx(
         FocalLoss(gamma=2.0)(logits, truth).item(), rel=1e-5
     )
 
@@ -59,7 +59,7 @@ def test_attention_loss_by_hand():
 @pytest.mark.parametrize("dice_weight", [0.5, 1.0])
 def test_a_cell_that_is_tumour_in_part_is_best_found_in_part(dice_weight):
     """Cells of coarse maps, which deep supervision learns from."""
-    loss, part = OverlapEntropy(dice_weight), torch.full((1, 1, 4, 4), 0.3)
+    loss, part = DiceBCELoss(dice_weight), torch.full((1, 1, 4, 4), 0.3)
     losses = {
         share: loss(torch.full((1, 1, 4, 4), share).logit(), part).item() for share in (0.02, 0.1, 0.2, 0.3, 0.4, 0.6)
     }
@@ -74,11 +74,11 @@ def test_attention_loss_of_two_processes_is_that_of_the_whole_batch(monkeypatch)
     tumour[2:] = 0
     shares: list[torch.Tensor] = []
     first, second = ({name: value[part] for name, value in maps.items()} for part in (slice(2), slice(2, 4)))
-    monkeypatch.setattr(losses, "over_processes", lambda sums: shares.append(sums) or sums)
+    monkeypatch.setattr(losses, "all_reduce_sum", lambda sums: shares.append(sums) or sums)
     attention_loss(second, tumour[2:])
-    monkeypatch.setattr(losses, "over_processes", lambda sums: sums + shares.pop(0))
+    monkeypatch.setattr(losses, "all_reduce_sum", lambda sums: sums + shares.pop(0))
     together = attention_loss(first, tumour[:2])
-    monkeypatch.setattr(losses, "over_processes", lambda sums: sums)
+    monkeypatch.setattr(losses, "all_reduce_sum", lambda sums: sums)
     assert together.item() == pytest.approx(attention_loss(maps, tumour).item())
 
 

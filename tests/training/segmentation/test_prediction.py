@@ -3,11 +3,11 @@ import pytest
 import torch
 from squares import save_squares
 
-from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.bounding_box import BoundingBox
 from brain_tumor.networks import build
-from brain_tumor.networks.attention import watch
+from brain_tumor.networks.attention import capture_attention
 from brain_tumor.training.device import choose_device
-from brain_tumor.training.segmentation.prediction import find_attention, find_probabilities, segment_volume
+from brain_tumor.training.segmentation.prediction import predict_attention, predict_probabilities, segment_volume
 from brain_tumor.training.settings import EngineSettings
 
 DEVICE = choose_device(EngineSettings(device="cpu", precision="fp32"))
@@ -26,7 +26,9 @@ def network():
 
 def test_probabilities_are_the_networks_in_steps(store, network):
     rows = np.array([3, 1, 7])
-    found = np.concatenate(list(find_probabilities(network.eval(), store, rows, DEVICE, flips=False, batch_size=2)))
+    found = np.concatenate(
+        list(predict_probabilities(network.eval(), store, rows, DEVICE, tta_flip=False, batch_size=2))
+    )
     with torch.no_grad():
         expected = network(torch.from_numpy(store.read(rows, "image")[0]).float()).sigmoid().numpy()
     assert found.shape == (3, 3, 32, 32)
@@ -35,7 +37,7 @@ def test_probabilities_are_the_networks_in_steps(store, network):
 
 def test_mirrored_slices_are_averaged(store, network):
     rows = np.array([0])
-    (both,) = find_probabilities(network.eval(), store, rows, DEVICE, flips=True)
+    (both,) = predict_probabilities(network.eval(), store, rows, DEVICE, tta_flip=True)
     image = torch.from_numpy(store.read(rows, "image")[0]).float()
     with torch.no_grad():
         expected = (network(image).sigmoid() + network(image.flip(2)).sigmoid().flip(2)) / 2
@@ -44,10 +46,10 @@ def test_mirrored_slices_are_averaged(store, network):
 
 def test_attention_is_brought_to_the_size_of_the_slice(store, network):
     rows = np.arange(5)
-    maps = find_attention(network.eval(), store, rows, DEVICE, batch_size=2)
+    maps = predict_attention(network.eval(), store, rows, DEVICE, batch_size=2)
     assert list(maps) == ["gates.0", "gates.1", "gates.2", "gates.3"]
     assert all(m.shape == (5, 32, 32) for m in maps.values())
-    with torch.no_grad(), watch(network) as seen:
+    with torch.no_grad(), capture_attention(network) as seen:
         network(torch.from_numpy(store.read(rows, "image")[0]).float())
     assert np.abs(maps["gates.3"] - seen["gates.3"][:, 0].numpy()).max() < 1e-3
     assert np.allclose(maps["gates.0"][:, 0, 0], seen["gates.0"][:, 0, 0, 0], atol=1e-3)  # corners stay corners
@@ -56,17 +58,17 @@ def test_attention_is_brought_to_the_size_of_the_slice(store, network):
 @pytest.fixture
 def windowed(tmp_path):
     """Told to have brains in rows 3 to 18 and columns 15 to 30: networks see 16 of each."""
-    return save_squares(tmp_path, brain=Box(3, 19, 15, 31))
+    return save_squares(tmp_path, brain=BoundingBox(3, 19, 15, 31))
 
 
-@pytest.mark.parametrize("flips", [False, True])
-def test_only_the_window_is_seen_and_nothing_is_found_outside(windowed, network, flips):
+@pytest.mark.parametrize("tta_flip", [False, True])
+def test_only_the_window_is_seen_and_nothing_is_found_outside(windowed, network, tta_flip):
     rows = np.array([4, 2])
-    (found,) = find_probabilities(network.eval(), windowed, rows, DEVICE, flips=flips)
+    (found,) = predict_probabilities(network.eval(), windowed, rows, DEVICE, tta_flip=tta_flip)
     part = torch.from_numpy(windowed.read(rows, "image")[0][:, :, 3:19, 15:31]).float()
     with torch.no_grad():
         expected = network(part).sigmoid()
-        expected = (expected + network(part.flip(2)).sigmoid().flip(2)) / 2 if flips else expected
+        expected = (expected + network(part.flip(2)).sigmoid().flip(2)) / 2 if tta_flip else expected
     assert np.abs(found[:, :, 3:19, 15:31] / 255 - expected.numpy()).max() <= 0.5 / 255 + 1e-4
     assert found[:, :, 3:19, 15:31].any()
     found[:, :, 3:19, 15:31] = 0
@@ -74,8 +76,8 @@ def test_only_the_window_is_seen_and_nothing_is_found_outside(windowed, network,
 
 
 def test_attention_is_that_of_the_window(windowed, network):
-    gate = find_attention(network.eval(), windowed, np.arange(3), DEVICE)["gates.3"]
-    with torch.no_grad(), watch(network) as seen:
+    gate = predict_attention(network.eval(), windowed, np.arange(3), DEVICE)["gates.3"]
+    with torch.no_grad(), capture_attention(network) as seen:
         network(torch.from_numpy(windowed.read(np.arange(3), "image")[0][:, :, 3:19, 15:31]).float())
     assert gate.shape == (3, 32, 32)
     assert np.abs(gate[:, 3:19, 15:31] - seen["gates.3"][:, 0].numpy()).max() < 1e-3
@@ -99,9 +101,9 @@ def test_a_volume_is_segmented_within_the_window_around_its_brain(window, shown)
     image = np.zeros((4, 128, 64, 3), np.float32)
     image[:, 70:120, 20:44] = np.random.default_rng(0).normal(300, 40, (4, 50, 24, 3))
     network = Pointwise()
-    found = segment_volume(network, image, 64, window, DEVICE, flips=False)
+    found = segment_volume(network, image, 64, window, DEVICE, tta_flip=False)
     assert network.shown == shown
-    assert np.array_equal(found, segment_volume(network, image, 64, (64, 64), DEVICE, flips=False))
+    assert np.array_equal(found, segment_volume(network, image, 64, (64, 64), DEVICE, tta_flip=False))
     inside = found[70:120, 20:44]
     assert 0.3 < (inside == 2).mean() < 0.7
     assert (found > 0).sum() - (inside > 0).sum() < 0.1 * (inside > 0).sum()

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from brain_tumor.data.common.store import Store, StoreContent, write_store
-from brain_tumor.training.segmentation.task import dice_of_pairs, rows_to_learn, to_channels, to_labels
+from brain_tumor.training.segmentation.task import dice_of_pairs, to_channels, to_labels, training_rows
 from brain_tumor.training.settings import SegmentationRecipe
 from brain_tumor.training.task import warm_cosine
 
@@ -38,7 +38,7 @@ def test_slices_without_tumour_are_learned_from_seldom(tmp_path):
     pixels = np.array([0, 5, 0, 9, 0])
     write_store(tmp_path / "a.h5", StoreContent({}, iter([{"tumour_pixels": pixels}])))
     store, rows = Store(tmp_path / "a.h5"), np.array([1, 2, 4])
-    assert rows_to_learn(store, rows, SegmentationRecipe()).seldom is None
-    some = rows_to_learn(store, rows, SegmentationRecipe(empty_slices=0.25))
-    assert some.seldom.tolist() == [False, True, True]
+    assert training_rows(store, rows, SegmentationRecipe()).undersampled is None
+    some = training_rows(store, rows, SegmentationRecipe(empty_slice_rate=0.25))
+    assert some.undersampled.tolist() == [False, True, True]
     assert some.share == 0.25

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 from tqdm import tqdm
 
-from brain_tumor.data.common.parallel import shows_progress
+from brain_tumor.data.common.parallel import progress_enabled
 
 MANIFEST = "manifest.csv"
 
@@ -59,7 +59,7 @@ def unpack(archive: Path, folder: Path) -> pd.DataFrame:
     rows = []
     with (
         zipfile.ZipFile(archive) as content,
-        tqdm(total=total, desc="unpacking", unit="B", unit_scale=True, disable=not shows_progress()) as bar,
+        tqdm(total=total, desc="unpacking", unit="B", unit_scale=True, disable=not progress_enabled()) as bar,
     ):
         for member in content.infolist():
             if member.is_dir():

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool
 
 
-class Box(NamedTuple):
+class BoundingBox(NamedTuple):
     """Rows and columns of an image, ends excluded."""
 
     top: int
@@ -15,7 +15,7 @@ class Box(NamedTuple):
     right: int
 
     @classmethod
-    def around(cls, mask: Bool[np.ndarray, "h w"]) -> "Box":
+    def from_mask(cls, mask: Bool[np.ndarray, "h w"]) -> "BoundingBox":
         """The smallest that holds all of a mask; without rows and columns if there is nothing."""
         rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
         return (
@@ -29,17 +29,17 @@ class Box(NamedTuple):
         """Numbers of rows and columns."""
         return self.bottom - self.top, self.right - self.left
 
-    def of(self, image: np.ndarray) -> np.ndarray:
+    def crop(self, image: np.ndarray) -> np.ndarray:
         """That part of an image, or of each of many: of the last two axes."""
         return image[..., self.top : self.bottom, self.left : self.right]
 
-    def back(self, part: np.ndarray, size: int, fill: float = 0) -> np.ndarray:
+    def uncrop(self, part: np.ndarray, size: int, fill: float = 0) -> np.ndarray:
         """Where it was taken from, in squares of that size; `fill` is around it."""
         whole = np.full((*part.shape[:-2], size, size), fill, part.dtype)
-        self.of(whole)[...] = part
+        self.crop(whole)[...] = part
         return whole
 
-    def grow(self, size: int, least: tuple[int, int] = (0, 0), multiple: int = 16) -> "Box":
+    def pad_to_multiple(self, size: int, least: tuple[int, int] = (0, 0), multiple: int = 16) -> "BoundingBox":
         """Of sides that are multiples of a number, with this in the middle as far as a square image of that size allows.
 
         Args:
@@ -50,4 +50,4 @@ class Box(NamedTuple):
             side = min(size, -(-max(end - start, needed, 1) // multiple) * multiple)
             first = min(max(0, (start + end - side) // 2), size - side)
             ends += [first, first + side]
-        return Box(*ends)
+        return BoundingBox(*ends)

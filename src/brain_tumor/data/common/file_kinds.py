@@ -1,6 +1,6 @@
 """What a file is by its first bytes, and how it becomes what is needed.
 
-A library that refuses a file seldom gives either.
+A library that refuses a file undersampled gives either.
 """
 
 import gzip

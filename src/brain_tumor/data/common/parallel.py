@@ -27,7 +27,7 @@ class WorkerSettings(BaseModel, frozen=True, extra="forbid"):
     dask: str | None = None
 
 
-def for_each(
+def parallel_map(
     work: Callable[..., T],
     tasks: Iterable[tuple[Any, ...]],
     settings: WorkerSettings,
@@ -39,27 +39,27 @@ def for_each(
     A few tasks are under way at any time, so memory doesn't grow with their number as long as results are consumed.
     """
     tasks = list(tasks)
-    alone = len(tasks) < 2 or (settings == WorkerSettings() and is_beside_others())
+    alone = len(tasks) < 2 or (settings == WorkerSettings() and in_worker_process())
     with _backend(settings):
         parallel = joblib.Parallel(n_jobs=1 if alone else settings.workers, return_as="generator")
         done = parallel(joblib.delayed(work)(*task) for task in tasks)
         try:
-            yield from tqdm(done, total=len(tasks), desc=label, unit=unit, disable=not shows_progress())
+            yield from tqdm(done, total=len(tasks), desc=label, unit=unit, disable=not progress_enabled())
         finally:
             if (
-                not alone and is_beside_others()
+                not alone and in_worker_process()
             ):  # at its end such a process waits for its own, which idle workers are for five minutes
                 get_reusable_executor().shutdown()
 
 
-def is_beside_others() -> bool:
+def in_worker_process() -> bool:
     """Whether this is one of several processes that share the machine, as the nodes of a ParallelRunner are."""
     return parent_process() is not None
 
 
-def shows_progress() -> bool:
+def progress_enabled() -> bool:
     """Whether progress bars can be seen: in a terminal, where no other process writes its own over them."""
-    return sys.stderr.isatty() and not is_beside_others()
+    return sys.stderr.isatty() and not in_worker_process()
 
 
 @contextmanager

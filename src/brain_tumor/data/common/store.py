@@ -12,7 +12,7 @@ import hdf5plugin
 import numpy as np
 import pandas as pd
 
-from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.bounding_box import BoundingBox
 
 Chunk = Mapping[str, np.ndarray]
 """Arrays that share their first axis, a row each; text columns are arrays of `object`."""
@@ -63,7 +63,7 @@ class Store:
         with h5py.File(self.path) as file:
             return {name: data.shape for name, data in file.items()}
 
-    def read(self, rows: np.ndarray, *names: str, window: Box | None = None) -> tuple[np.ndarray, ...]:
+    def read(self, rows: np.ndarray, *names: str, window: BoundingBox | None = None) -> tuple[np.ndarray, ...]:
         """Arrays at the rows given, in their order; of images only what is in the window."""
         with h5py.File(self.path) as file:
             return tuple(_take(file[name], rows, window if file[name].ndim > 2 else None) for name in names)
@@ -82,7 +82,7 @@ def require_made_from(made: Store, source: Store) -> None:
         )
 
 
-def _take(data: h5py.Dataset, rows: np.ndarray, window: Box | None) -> np.ndarray:
+def _take(data: h5py.Dataset, rows: np.ndarray, window: BoundingBox | None) -> np.ndarray:
     """Rows of a data set, read in runs of neighbours: h5py's own indexing with a list takes time for each row."""
     inside = np.s_[..., window.top : window.bottom, window.left : window.right] if window else np.s_[...,]
     shape = (*data.shape[1:-2], *window.shape) if window else data.shape[1:]

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from pydantic import BaseModel, Field
 
-from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.bounding_box import BoundingBox
 
 Fit = Literal["pad", "stretch"]
 
@@ -33,17 +33,17 @@ DARK = 0.005
 """An image less of which is above the background is too dark to cut."""
 
 
-def find_box(image: UInt8[np.ndarray, "h w"]) -> Box | None:
+def find_box(image: UInt8[np.ndarray, "h w"]) -> BoundingBox | None:
     """The smallest box around all anatomy; None if the image is too dark to tell, and is best kept whole."""
     step = min(-(-max(image.shape) // WORKING_SIDE), *image.shape)
     small = _shrink(image, step)
     inner = _inside_frames(small)
-    anatomy = _find_anatomy(inner.of(small))
+    anatomy = _find_anatomy(inner.crop(small))
     if anatomy is None:
         return None
     top, left = inner.top + anatomy.top, inner.left + anatomy.left
     bottom, right = inner.top + anatomy.bottom, inner.left + anatomy.right
-    return Box(top * step, bottom * step, left * step, right * step)
+    return BoundingBox(top * step, bottom * step, left * step, right * step)
 
 
 def _shrink(image: UInt8[np.ndarray, "h w"], step: int) -> UInt8[np.ndarray, "i j"]:
@@ -54,16 +54,16 @@ def _shrink(image: UInt8[np.ndarray, "h w"], step: int) -> UInt8[np.ndarray, "i 
     return cv2.resize(image[:height, :width], (width // step, height // step), interpolation=cv2.INTER_AREA)
 
 
-def _inside_frames(image: UInt8[np.ndarray, "h w"]) -> Box:
+def _inside_frames(image: UInt8[np.ndarray, "h w"]) -> BoundingBox:
     """What is left when lines of one level, dark or bright, are taken from all four sides as long as there are any."""
-    box, before = Box(0, image.shape[0], 0, image.shape[1]), None
+    box, before = BoundingBox(0, image.shape[0], 0, image.shape[1]), None
     while box != before and min(box.bottom - box.top, box.right - box.left) > 8:
         before = box
-        inner = box.of(image)
+        inner = box.crop(image)
         top, bottom = _flat_ends(inner)
         left, right = _flat_ends(np.ascontiguousarray(inner.T))
         if top + bottom < inner.shape[0] and left + right < inner.shape[1]:
-            box = Box(box.top + top, box.bottom - bottom, box.left + left, box.right - right)
+            box = BoundingBox(box.top + top, box.bottom - bottom, box.left + left, box.right - right)
     return box
 
 
@@ -84,7 +84,7 @@ def _rough(image: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, " h"]:
     return cv2.reduce(near.view(np.uint8), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0] < FRAME * image.shape[1]
 
 
-def _find_anatomy(image: UInt8[np.ndarray, "h w"]) -> Box | None:
+def _find_anatomy(image: UInt8[np.ndarray, "h w"]) -> BoundingBox | None:
     """Around the parts above the background, without those that are thin or small."""
     levels = np.sort(image[::4, ::4].astype(np.int16), axis=None)
     background, bright = levels[len(levels) // 50], levels[-1 - len(levels) // 100]
@@ -102,12 +102,14 @@ def _find_anatomy(image: UInt8[np.ndarray, "h w"]) -> Box | None:
     left, top, wide, tall = np.array([cv2.boundingRect(outline) for outline in outlines])[
         area >= SMALLEST * area.max()
     ].T
-    return Box(int(top.min()), int((top + tall).max()), int(left.min()), int((left + wide).max()))
+    return BoundingBox(int(top.min()), int((top + tall).max()), int(left.min()), int((left + wide).max()))
 
 
-def cut(image: UInt8[np.ndarray, "h w"], box: Box | None, size: int, fit: Fit = "pad") -> UInt8[np.ndarray, "s s"]:
+def cut(
+    image: UInt8[np.ndarray, "h w"], box: BoundingBox | None, size: int, fit: Fit = "pad"
+) -> UInt8[np.ndarray, "s s"]:
     """The box as a square of `size` pixels: stretched, or padded with black so that its aspect stays."""
-    inner = image if box is None else box.of(image)
+    inner = image if box is None else box.crop(image)
     height, width = inner.shape
     side = max(height, width)
     tall, wide = (

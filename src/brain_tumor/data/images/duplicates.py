@@ -13,7 +13,7 @@ import scipy  # its parts are imported when used
 from jaxtyping import Bool, Float32, UInt8, UInt64
 from pydantic import BaseModel, Field
 
-from brain_tumor.data.common.parallel import WorkerSettings, for_each
+from brain_tumor.data.common.parallel import WorkerSettings, parallel_map
 from brain_tumor.data.common.sets import join_groups
 
 VIEW = 128
@@ -29,7 +29,7 @@ FREQUENCIES = 8
 """The hash is made of the signs of as many times as many of the lowest frequencies."""
 
 
-class CopySettings(BaseModel, frozen=True, extra="forbid"):
+class DuplicateSettings(BaseModel, frozen=True, extra="forbid"):
     """What counts as a near copy.
 
     Attributes:
@@ -73,7 +73,7 @@ def _flip_masks() -> UInt64[np.ndarray, " f"]:
 
 
 def find_candidates(
-    hashes: UInt64[np.ndarray, " n"], views: UInt8[np.ndarray, "n s s"], settings: CopySettings
+    hashes: UInt64[np.ndarray, " n"], views: UInt8[np.ndarray, "n s s"], settings: DuplicateSettings
 ) -> pd.DataFrame:
     """Pairs whose hashes are near or whose thumbnails correlate.
 
@@ -99,8 +99,11 @@ def find_candidates(
     return pd.concat(parts).sort_values(["distance", "first", "second", "flip"], ignore_index=True)
 
 
-def find_copies(
-    hashes: UInt64[np.ndarray, " n"], views: UInt8[np.ndarray, "n s s"], settings: CopySettings, workers: WorkerSettings
+def find_near_duplicates(
+    hashes: UInt64[np.ndarray, " n"],
+    views: UInt8[np.ndarray, "n s s"],
+    settings: DuplicateSettings,
+    workers: WorkerSettings,
 ) -> pd.DataFrame:
     """Pairs that were compared: rows `first`, `second`, `flip`, `distance`, `similarity`, the nearest hashes first.
 
@@ -114,7 +117,7 @@ def find_copies(
         pairs = pairs[group[pairs["first"]] != group[pairs["second"]]]
         numbers = pairs[["first", "second", "flip"]].to_numpy()
         tasks = [(views, [*map(tuple, numbers[start : start + 256].tolist())]) for start in range(0, len(pairs), 256)]
-        found = for_each(
+        found = parallel_map(
             compare_pairs,
             tasks,
             workers,

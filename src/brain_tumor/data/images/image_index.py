@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
 
-from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.bounding_box import BoundingBox
 from brain_tumor.data.images.borders import ImagePreparation, cut, find_box
 from brain_tumor.data.images.class_folders import MOST_COLOURED, SOME_COLOURED, ImageFile, Picture, read_image
 from brain_tumor.data.images.duplicates import VIEW, perceptual_hash
@@ -38,14 +38,20 @@ def _inspect(image: ImageFile, source: Path) -> tuple[dict, UInt8[np.ndarray, "s
         "mode": "",
         "format": "",
     }
-    row |= {"hash": "", "perceptual_hash": "", **dict.fromkeys(Box._fields, 0), "note": "", "left_out": image.problem}
+    row |= {
+        "hash": "",
+        "perceptual_hash": "",
+        **dict.fromkeys(BoundingBox._fields, 0),
+        "note": "",
+        "excluded": image.problem,
+    }
     view = np.zeros((VIEW, VIEW), np.uint8)
     if image.problem:
         return row, view
     try:
         picture = read_image(image.path)
     except ValueError as error:
-        return row | {"left_out": str(error)}, view
+        return row | {"excluded": str(error)}, view
     height, width = picture.grey.shape
     row |= {
         "width": width,
@@ -55,17 +61,17 @@ def _inspect(image: ImageFile, source: Path) -> tuple[dict, UInt8[np.ndarray, "s
         "hash": pixel_hash(picture.grey),
     }
     if picture.grey.min() == picture.grey.max():
-        return row | {"left_out": "every pixel has the same value; remove the file or fetch it again"}, view
+        return row | {"excluded": "every pixel has the same value; remove the file or fetch it again"}, view
     if picture.coloured > MOST_COLOURED:
         return row | {
-            "left_out": (
+            "excluded": (
                 f"{picture.coloured:.0%} of its pixels have colour: no MRI slice; remove it, or export the "
                 "slice in grey"
             )
         }, view
     box = find_box(picture.grey)
     view = cut(picture.grey, box, VIEW)
-    whole = Box(0, height, 0, width)
+    whole = BoundingBox(0, height, 0, width)
     row |= {
         "perceptual_hash": f"{perceptual_hash(view):016x}",
         **(box or whole)._asdict(),
@@ -76,7 +82,7 @@ def _inspect(image: ImageFile, source: Path) -> tuple[dict, UInt8[np.ndarray, "s
 
 def cut_images(rows: pd.DataFrame, source: Path, preparation: ImagePreparation) -> UInt8[np.ndarray, "n s s"]:
     """Images of some rows of the index, in grey, without their borders, in one size."""
-    boxes = [Box(*map(int, box)) for box in rows[list(Box._fields)].to_numpy()]
+    boxes = [BoundingBox(*map(int, box)) for box in rows[list(BoundingBox._fields)].to_numpy()]
     images = [
         cut(read_image(source / file).grey, box, preparation.image_size, preparation.fit)
         for file, box in zip(rows["file"], boxes, strict=True)
@@ -89,7 +95,7 @@ def pixel_hash(grey: UInt8[np.ndarray, "h w"]) -> str:
     return hashlib.blake2b(grey.tobytes() + str(grey.shape).encode(), digest_size=16).hexdigest()
 
 
-def _note(path: Path, picture: Picture, box: Box | None) -> str:
+def _note(path: Path, picture: Picture, box: BoundingBox | None) -> str:
     notes = []
     if path.suffix.lower() not in USUAL_SUFFIXES.get(picture.format, (path.suffix.lower(),)):
         notes.append(f"{picture.format} named {path.suffix}")

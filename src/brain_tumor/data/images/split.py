@@ -12,7 +12,7 @@ from brain_tumor.data.images.class_folders import ImageSet
 OFFICIAL, DEDUPLICATED = "official", "deduplicated"
 """Names of the policies, and of the two test sets that every network is scored on."""
 
-IN_TESTING, SECOND_COPY, CONFLICT = (
+IN_TESTING, SECOND_DUPLICATE, CONFLICT = (
     "a copy is in the testing folder",
     "a copy of another training image",
     "copies of it have another class",
@@ -36,7 +36,7 @@ class ImageSplitSettings(BaseModel, frozen=True, extra="forbid"):
 def split_images(
     index: pd.DataFrame, duplicates: pd.DataFrame, data_set: ImageSet, settings: ImageSplitSettings
 ) -> pd.DataFrame:
-    """Each image's set: rows `file`, `class`, `group`, `split`, `official_test`, `deduplicated_test`, `left_out`.
+    """Each image's set: rows `file`, `class`, `group`, `split`, `official_test`, `deduplicated_test`, `excluded`.
 
     Of the images in the testing folder all are in the official test set. In the deduplicated one is one of each group
     of copies, unless the network has learned from a copy or copies have different classes. A function of names and
@@ -49,7 +49,7 @@ def split_images(
     Raises:
         ValueError: if a class is left without an image to learn from or to validate on.
     """
-    table = index[index["left_out"] == ""].merge(duplicates[["file", "group", "conflict"]], "left", on="file")
+    table = index[index["excluded"] == ""].merge(duplicates[["file", "group", "conflict"]], "left", on="file")
     table["group"] = table["group"].fillna(table["file"])
     conflict = table["conflict"].eq(True)
     table = table.assign(conflict=conflict, area=-table["width"] * table["height"]).sort_values(
@@ -59,7 +59,7 @@ def split_images(
     table["official_test"] = testing
     reason = pd.Series("", table.index)
     if settings.policy == DEDUPLICATED:
-        reason[~testing & table[~testing].duplicated("group").reindex(table.index, fill_value=False)] = SECOND_COPY
+        reason[~testing & table[~testing].duplicated("group").reindex(table.index, fill_value=False)] = SECOND_DUPLICATE
         reason[~testing & table["group"].isin(table.loc[testing, "group"])] = IN_TESTING
         reason[~testing & conflict] = CONFLICT
     learned = ~testing & (reason == "")
@@ -69,9 +69,9 @@ def split_images(
     table["split"] = np.select(
         [testing, learned & table["group"].isin(validation), learned], [TEST, VALIDATION, TRAIN], ""
     )
-    table["left_out"] = reason
+    table["excluded"] = reason
     _require_classes(table, data_set)
-    return table[["file", "class", "group", "split", "official_test", "deduplicated_test", "left_out"]].sort_values(
+    return table[["file", "class", "group", "split", "official_test", "deduplicated_test", "excluded"]].sort_values(
         "file", ignore_index=True
     )
 

@@ -6,31 +6,33 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float16, UInt8
 
-from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.bounding_box import BoundingBox
 from brain_tumor.data.common.store import Store
 
-BRAIN = tuple(f"brain_{side}" for side in Box._fields)
+BRAIN = tuple(f"brain_{side}" for side in BoundingBox._fields)
 """Columns of a store of slices: the box around the brain of each, and around what is labelled in it."""
 
 
 def locate_brain(image: Float16[np.ndarray, "m h w"], labels: UInt8[np.ndarray, "h w"]) -> dict[str, np.int16]:
     """Those columns of a prepared slice, which is 0 outside its brain."""
-    box = Box.around(np.any(image != 0, axis=0) | (labels > 0))
+    box = BoundingBox.from_mask(np.any(image != 0, axis=0) | (labels > 0))
     return {name: np.int16(end) for name, end in zip(BRAIN, box, strict=True)}
 
 
-def find_window(store: Store) -> Box:
+def find_brain_crop(store: Store) -> BoundingBox:
     """Sides are multiples of 16. All of an image if the store doesn't say where brains are."""
     shapes = store.shapes
     height, width = shapes["image"][-2:]
     top, bottom, left, right = store.read_columns(*BRAIN) if set(BRAIN) <= set(shapes) else (np.zeros(0, int),) * 4
     seen = bottom > top
     if not seen.any():
-        return Box(0, height, 0, width)
-    return Box(int(top[seen].min()), int(bottom.max()), int(left[seen].min()), int(right.max())).grow(height)
+        return BoundingBox(0, height, 0, width)
+    return BoundingBox(
+        int(top[seen].min()), int(bottom.max()), int(left[seen].min()), int(right.max())
+    ).pad_to_multiple(height)
 
 
-def window_shape(about: Mapping[str, Any]) -> tuple[int, int]:
+def crop_shape(about: Mapping[str, Any]) -> tuple[int, int]:
     """Rows and columns that a network saw, from its description; those of earlier versions saw whole slices."""
     height, width = about.get("window", [about["slice_size"]] * 2)
     return height, width

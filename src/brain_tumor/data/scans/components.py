@@ -5,7 +5,7 @@ import scipy  # its parts are imported when used
 from jaxtyping import Bool, Float, Int, UInt8
 
 
-def label_pieces(
+def label_components(
     inside: Bool[np.ndarray, "a b c"], voxel_ml: float
 ) -> tuple[Int[np.ndarray, "a b c"], Float[np.ndarray, " n"]]:
     """The number of the piece that each voxel belongs to, 0 outside; and the millilitres of each piece, none for 0."""
@@ -15,7 +15,9 @@ def label_pieces(
     return labelled, volumes
 
 
-def drop_small(labels: UInt8[np.ndarray, "a b c"], voxel_ml: float, smallest_ml: float) -> UInt8[np.ndarray, "a b c"]:
+def remove_small_components(
+    labels: UInt8[np.ndarray, "a b c"], voxel_ml: float, min_component_ml: float
+) -> UInt8[np.ndarray, "a b c"]:
     """The labels without the pieces of tumour below a volume; the largest piece stays, however small.
 
     Args:
@@ -24,15 +26,15 @@ def drop_small(labels: UInt8[np.ndarray, "a b c"], voxel_ml: float, smallest_ml:
     """
     if not labels.any():
         return labels
-    labelled, volumes = label_pieces(labels > 0, voxel_ml)
-    kept = volumes >= min(smallest_ml, volumes.max())
+    labelled, volumes = label_components(labels > 0, voxel_ml)
+    kept = volumes >= min(min_component_ml, volumes.max())
     kept[0] = False
     return np.where(kept[labelled], labels, 0).astype(labels.dtype)
 
 
-def replace_little(
-    labels: UInt8[np.ndarray, "a b c"], voxel_ml: float, tissue: int, least_ml: float, other: int
+def replace_small_volume(
+    labels: UInt8[np.ndarray, "a b c"], voxel_ml: float, tissue: int, min_ml: float, other: int
 ) -> UInt8[np.ndarray, "a b c"]:
     """The labels with one tissue taken for another if there is less than a volume of it in all."""
     found = labels == tissue
-    return np.where(found, np.uint8(other), labels) if found.sum() * voxel_ml < least_ml else labels
+    return np.where(found, np.uint8(other), labels) if found.sum() * voxel_ml < min_ml else labels

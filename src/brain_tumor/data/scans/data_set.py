@@ -19,10 +19,10 @@ RESERVED = {"brain", "tumour"}
 
 
 class Modality(BaseModel, frozen=True, extra="forbid"):
-    """One contrast. `endings`: of its NIfTI files' names, `_` or `-` before them left out."""
+    """One contrast. `suffixes`: of its NIfTI files' names, `_` or `-` before them left out."""
 
     name: str
-    endings: tuple[str, ...] = Field(min_length=1)
+    suffixes: tuple[str, ...] = Field(min_length=1)
 
 
 class Tissue(BaseModel, frozen=True, extra="forbid"):
@@ -57,7 +57,7 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         modalities: in the order of the channels of `image` in HDF5 slices.
-        mask: endings of the NIfTI files that hold masks.
+        mask: suffixes of the NIfTI files that hold masks.
         tissues: in the order of the channels of `mask` in HDF5 slices. In a prepared store tissue number k (from 1) is
             label k.
         slice_file: name of an HDF5 slice, with `{volume}` and `{slice}` where the numbers stand.
@@ -111,11 +111,11 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
 
     @model_validator(mode="after")
     def _endings_must_differ(self) -> "DataSet":
-        endings = [ending.lower() for several in self.volume_endings.values() for ending in several]
-        twice = sorted({ending for ending in endings if endings.count(ending) > 1})
+        suffixes = [ending.lower() for several in self.volume_suffixes.values() for ending in several]
+        twice = sorted({ending for ending in suffixes if suffixes.count(ending) > 1})
         if twice:
             raise ValueError(
-                f"the endings {', '.join(twice)} are declared twice; one ending can't stand for two "
+                f"the suffixes {', '.join(twice)} are declared twice; one ending can't stand for two "
                 "modalities, or for a modality and the mask"
             )
         return self
@@ -202,20 +202,20 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
         )
 
     @property
-    def volume_endings(self) -> dict[str, tuple[str, ...]]:
-        """Each modality, then `mask` > the endings of its NIfTI files."""
-        return {modality.name: modality.endings for modality in self.modalities} | {MASK: self.mask}
+    def volume_suffixes(self) -> dict[str, tuple[str, ...]]:
+        """Each modality, then `mask` > the suffixes of its NIfTI files."""
+        return {modality.name: modality.suffixes for modality in self.modalities} | {MASK: self.mask}
 
     @property
-    def kind_of_ending(self) -> dict[str, str]:
+    def kind_of_suffix(self) -> dict[str, str]:
         """Ending of a NIfTI file's name, in lower case > its modality, or `mask`."""
-        return {ending.lower(): kind for kind, endings in self.volume_endings.items() for ending in endings}
+        return {ending.lower(): kind for kind, suffixes in self.volume_suffixes.items() for ending in suffixes}
 
     @property
     def kind_of_folder(self) -> dict[str, str]:
         """Name of a folder that holds one modality, or the masks, in lower case > which."""
         names = {name.lower(): name for name in self.modality_names}
-        return {"mask": MASK, "masks": MASK} | names | self.kind_of_ending
+        return {"mask": MASK, "masks": MASK} | names | self.kind_of_suffix
 
     @cached_property
     def slice_pattern(self) -> re.Pattern[str]:

@@ -51,8 +51,8 @@ def find_scans(
     if scans:
         _log_notes({scan.patient: scan.note for scan in scans if scan.note})
         return sorted(scans, key=lambda scan: scan.patient)
-    endings = ", ".join(f"*_{modality.endings[0]}.nii.gz" for modality in data_set.modalities)
-    needed = f"neither HDF5 slices named {data_set.slice_file} nor NIfTI volumes named {endings}"
+    suffixes = ", ".join(f"*_{modality.suffixes[0]}.nii.gz" for modality in data_set.modalities)
+    needed = f"neither HDF5 slices named {data_set.slice_file} nor NIfTI volumes named {suffixes}"
     raise FileNotFoundError(f"{folder} holds {_summarise(files)}, but {needed}; {_add_conversion(remedy, files)}")
 
 
@@ -66,9 +66,9 @@ def find_masks(folder: Path, data_set: DataSet) -> list[PatientFiles]:
     files = _list_source(folder, remedy)
     masks = nifti_volumes.find_masks(files, data_set)
     if not masks:
-        endings = ", ".join(f"*_{ending}.nii.gz" for ending in data_set.mask)
+        suffixes = ", ".join(f"*_{ending}.nii.gz" for ending in data_set.mask)
         raise FileNotFoundError(
-            f"{folder} holds {_summarise(files)}, but no masks named {endings}; {_add_conversion(remedy, files)}"
+            f"{folder} holds {_summarise(files)}, but no masks named {suffixes}; {_add_conversion(remedy, files)}"
         )
     _log_notes({found.patient: "; ".join(found.notes) for found in masks if found.notes})
     return sorted(masks, key=lambda found: (found.patient, str(found.mask)))
@@ -131,7 +131,7 @@ def _add_conversion(remedy: str, files: list[Path]) -> str:
     if kind in ("png", "jpeg"):
         return f"{remedy}; single images are classified by `kedro run --pipelines inference_classification`"
     if kind == nifti_volumes.NIFTI:
-        return f"{remedy}, or declare the endings of your names under `data_segmentation.data_set.modalities`"
+        return f"{remedy}, or declare the suffixes of your names under `data_segmentation.data_set.modalities`"
     return f"{TO_NIFTI[kind]}; or {remedy}" if kind in TO_NIFTI else remedy
 
 

@@ -42,12 +42,12 @@ def find(files: list[Path], data_set: DataSet, *, need_mask: bool = True) -> lis
 
 
 def _scan(found: PatientFiles, data_set: DataSet, *, need_mask: bool) -> Scan:
-    needed = [kind for kind in data_set.volume_endings if need_mask or kind != MASK]
+    needed = [kind for kind in data_set.volume_suffixes if need_mask or kind != MASK]
     problems = [found.conflicts.get(kind, "") if kind in found.volumes else _missing(kind, data_set) for kind in needed]
     mask_problem = found.conflicts.get(MASK, "")
     kinds = [
         kind
-        for kind in data_set.volume_endings
+        for kind in data_set.volume_suffixes
         if kind in found.volumes and (kind != MASK or need_mask or not mask_problem)
     ]
     return Scan.from_files(
@@ -62,8 +62,8 @@ def _scan(found: PatientFiles, data_set: DataSet, *, need_mask: bool) -> Scan:
 
 
 def _missing(kind: str, data_set: DataSet) -> str:
-    endings = " or ".join("_" + ending for ending in data_set.volume_endings[kind])
-    return f"no {kind} volume (a file ending in {endings}.nii.gz); add it"
+    suffixes = " or ".join("_" + ending for ending in data_set.volume_suffixes[kind])
+    return f"no {kind} volume (a file ending in {suffixes}.nii.gz); add it"
 
 
 def find_masks(files: list[Path], data_set: DataSet) -> list[PatientFiles]:
@@ -267,7 +267,7 @@ def _require_volume(file: Path, image: nib.Nifti1Image) -> None:
 
 
 def name_mask(patient: str, data_set: DataSet) -> str:
-    """What a patient's mask is called: the first of the endings declared."""
+    """What a patient's mask is called: the first of the suffixes declared."""
     return f"{patient}_{data_set.mask[0]}.nii.gz"
 
 

@@ -60,12 +60,12 @@ def group_files(files: Iterable[Path], data_set: DataSet) -> list[PatientFiles]:
 def _parse_all(files: Iterable[Path], data_set: DataSet) -> dict[Path, tuple[str, str]]:
     """File > modality or mask, and patient; files that are none are left out."""
     parsed, bare = {}, {}
-    endings = dict(
-        sorted(data_set.kind_of_ending.items(), key=lambda item: len(item[0]), reverse=True)
+    suffixes = dict(
+        sorted(data_set.kind_of_suffix.items(), key=lambda item: len(item[0]), reverse=True)
     )  # the longest first
     folders = data_set.kind_of_folder
     for file in files:
-        kind, patient = _parse(file, endings, folders)
+        kind, patient = _parse(file, suffixes, folders)
         if kind and patient:
             parsed[file] = kind, patient
         elif kind:
@@ -79,17 +79,17 @@ def _parse_all(files: Iterable[Path], data_set: DataSet) -> dict[Path, tuple[str
     }
 
 
-def _parse(file: Path, endings: Mapping[str, str], folders: Mapping[str, str]) -> tuple[str, str]:
+def _parse(file: Path, suffixes: Mapping[str, str], folders: Mapping[str, str]) -> tuple[str, str]:
     """("T1ce", "BraTS20_Training_001") from "BraTS20_Training_001_t1ce.nii.gz"; ("T1ce", "") from "t1ce.nii.gz"; ("", "") if it is no declared volume."""
     suffix = next((suffix for suffix in SUFFIXES if file.name.lower().endswith(suffix)), "")
     stem = file.name[: -len(suffix)] if suffix else ""
     if not stem:
         return "", ""
-    for ending, kind in endings.items():
+    for ending, kind in suffixes.items():
         if stem.lower().endswith((f"_{ending}", f"-{ending}")):
             return kind, stem[: -len(ending) - 1]
-    if stem.lower() in endings:
-        return endings[stem.lower()], ""
+    if stem.lower() in suffixes:
+        return suffixes[stem.lower()], ""
     kind = folders.get(file.parent.name.lower(), "")
     return kind, stem if kind else ""
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float16, Num, UInt8
 from pydantic import BaseModel, Field
 
-from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.bounding_box import BoundingBox
 
 PREPARATION = 6
 """Raised when the same slice would be prepared in another way: stores of older preparations are then written again."""
@@ -79,15 +79,15 @@ def standardise(image: Num[np.ndarray, "m h w"]) -> Float[np.ndarray, "m h w"]:
     """
     brain = find_brain(image)
     result = np.zeros(image.shape, np.float32)
-    box = Box.around(brain)
+    box = BoundingBox.from_mask(brain)
     if brain.any():
-        inside = box.of(brain)
-        values = box.of(image).astype(np.float64)
+        inside = box.crop(brain)
+        values = box.crop(image).astype(np.float64)
         values -= values.mean((1, 2), where=inside, keepdims=True)
         values *= inside
         deviation = np.sqrt(np.einsum("mhw,mhw->m", values, values) / inside.sum())
         values *= np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 1e-9)[:, None, None]
-        box.of(result)[...] = values
+        box.crop(result)[...] = values
     return result
 
 

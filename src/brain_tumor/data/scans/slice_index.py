@@ -37,9 +37,9 @@ def inspect_scan(scan: Scan, data_set: DataSet, source: Path) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     problem = check.find_problem()
     if problem:
-        table.loc[table["left_out"] == "", "left_out"] = problem
+        table.loc[table["excluded"] == "", "excluded"] = problem
     notes = [note for note in (scan.note, check.find_note()) if note]
-    return table.assign(note=table["left_out"].map(lambda reason: "" if reason else "; ".join(notes)))
+    return table.assign(note=table["excluded"].map(lambda reason: "" if reason else "; ".join(notes)))
 
 
 def _describe(
@@ -54,14 +54,14 @@ def _describe(
     row |= {"voxel_mm3": 0.0, "brain_pixels": 0}
     row |= dict.fromkeys((f"{tissue}_pixels" for tissue in data_set.tissue_names), 0)
     if isinstance(slice_, Unreadable):
-        return row | {"left_out": slice_.problem}
+        return row | {"excluded": slice_.problem}
     brain = find_brain(slice_.image)
     check.add(slice_.image, brain, slice_.labels)
     row["voxel_mm3"] = prod(slice_.spacing)
     row["brain_pixels"] = int(brain.sum())
     for label, tissue in enumerate(data_set.tissue_names, start=1):
         row[f"{tissue}_pixels"] = int((slice_.labels == label).sum())
-    return row | {"left_out": "" if row["brain_pixels"] else "no brain in this slice"}
+    return row | {"excluded": "" if row["brain_pixels"] else "no brain in this slice"}
 
 
 def count_missing(index: pd.DataFrame, source: Path) -> tuple[int, int]:

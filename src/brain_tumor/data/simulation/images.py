@@ -13,9 +13,9 @@ import scipy  # its parts are imported when used
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
-from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.bounding_box import BoundingBox
 from brain_tumor.data.common.files import SIMULATED_MARK
-from brain_tumor.data.common.parallel import WorkerSettings, for_each
+from brain_tumor.data.common.parallel import WorkerSettings, parallel_map
 from brain_tumor.data.simulation.phantoms import GRID, MODALITIES, Head, acquire, draw_place, grow_tumour
 
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
@@ -46,7 +46,7 @@ def simulate_images(folder: Path, *, training: int, testing: int, copies: int, s
     for name in FOLDERS:
         for kind in CLASSES:
             (folder / name / kind).mkdir(parents=True)
-    list(for_each(_write_image, tasks, WorkerSettings(workers=workers), "simulating"))
+    list(parallel_map(_write_image, tasks, WorkerSettings(workers=workers), "simulating"))
     planted = [_plant(folder, kind, number, seed) for kind in CLASSES for number in range(copies)]
     pd.DataFrame(planted, columns=["file", "copy_of", "how"]).to_csv(folder / PLANTED, index=False)
     count = len(tasks) + len(planted)
@@ -126,7 +126,7 @@ def _add_scalp(image: Float[np.ndarray, "h w"], rng: np.random.Generator) -> Flo
 
 def _publish(image: Float[np.ndarray, "h w"], rng: np.random.Generator) -> UInt8[np.ndarray, "h2 w2"]:
     """As it would be put on the web: cropped, resized, sometimes framed or written on."""
-    head, margins = Box.around(image > 0.2), rng.integers(2, 30, 4)
+    head, margins = BoundingBox.from_mask(image > 0.2), rng.integers(2, 30, 4)
     image = image[
         max(0, head.top - margins[0]) : head.bottom - 1 + margins[1],
         max(0, head.left - margins[2]) : head.right - 1 + margins[3],

@@ -71,7 +71,7 @@ def _number(text: str) -> float:
 def join_patients(features: pd.DataFrame, rows: pd.DataFrame, data_set: DataSet) -> pd.DataFrame:
     """A row for each patient who has a mask or a survival.
 
-    Facts, features, and `left_out` with the reason or `note` with a caution.
+    Facts, features, and `excluded` with the reason or `note` with a caution.
 
     Of several visits of a person, or several names, the first that can be used is: one whose survival is listed, if
     there is.
@@ -87,7 +87,7 @@ def join_patients(features: pd.DataFrame, rows: pd.DataFrame, data_set: DataSet)
     owns = pd.Series([aliases.get(patient, patient) for patient in measured.index], measured.index, dtype=object)
     persons = owns.map(data_set.find_person)
     listed = owns.map(lambda own: own in known and bool(known[own]["listed"].any())).astype(bool)
-    usable = persons[measured["left_out"] == ""]
+    usable = persons[measured["excluded"] == ""]
     first = {
         person: patient for patient, person in pd.concat([usable[listed], usable[~listed]]).drop_duplicates().items()
     }
@@ -97,9 +97,9 @@ def join_patients(features: pd.DataFrame, rows: pd.DataFrame, data_set: DataSet)
         for patient, own in owns.items()
     ]
     entries += [_facts(own, known[own], "no mask of this patient") for own in unmeasured]
-    table = pd.DataFrame(entries).merge(features.rename(columns={"left_out": "problem"}), "left", on="patient")
+    table = pd.DataFrame(entries).merge(features.rename(columns={"excluded": "problem"}), "left", on="patient")
     problem = table.pop("problem").fillna("")
-    table["left_out"] = problem.where(problem != "", table["left_out"])
+    table["excluded"] = problem.where(problem != "", table["excluded"])
     table["simulated"] = bool(features["simulated"].any())
     return table.fillna({"file": "", "spacing_mm": "", "centre_from": ""}).sort_values("patient", ignore_index=True)
 
@@ -127,7 +127,7 @@ def _facts(patient: str, found: pd.DataFrame | None, problem: str) -> dict[str, 
         "days": days,
         "observed": observed,
     }
-    return facts | {"left_out": problem or wrong, "note": note}
+    return facts | {"excluded": problem or wrong, "note": note}
 
 
 def design(patients: pd.DataFrame) -> pd.DataFrame:

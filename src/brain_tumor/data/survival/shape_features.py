@@ -14,12 +14,12 @@ import scipy  # its parts are imported when used
 from jaxtyping import Bool, Float, UInt8
 from nibabel.affines import apply_affine, voxel_sizes
 
-from brain_tumor.data.scans.components import label_pieces
+from brain_tumor.data.scans.components import label_components
 
 MEASURED = ("NCR", "ED", "ET", "TC", "WT")
 """Tissues and regions of BraTS that features are made of."""
 
-SMALLEST_PIECE_ML = 0.1
+MIN_COMPONENT_ML = 0.1
 """Pieces of a region below this volume are not counted, and don't make it longer.
 
 Single voxels come and go when a mask is resampled, and networks
@@ -58,9 +58,7 @@ FEATURES = (
                 "shape",
             ),
             Feature(f"{region}_sphericity", "1", f"π^(1/3) (6 volume)^(2/3) / surface, of smoothed {region}", "shape"),
-            Feature(
-                f"{region}_pieces", "1", f"connected pieces of {region} of {SMALLEST_PIECE_ML} ml or more", "shape"
-            ),
+            Feature(f"{region}_pieces", "1", f"connected pieces of {region} of {MIN_COMPONENT_ML} ml or more", "shape"),
         )
     ),
     Feature("WT_left_right_mm", "mm", "extent of the pieces of WT from left to right", "extent"),
@@ -104,7 +102,7 @@ def measure_tumour(
         result[f"{region}_sphericity"] = (
             pi ** (1 / 3) * (6 * _volume_ml(smooth, spacing)) ** (2 / 3) / area if area else np.nan
         )
-        result[f"{region}_pieces"], largest = find_pieces(inside[region], spacing)
+        result[f"{region}_pieces"], largest = find_components(inside[region], spacing)
     sides = [np.ptp(np.flatnonzero(largest.any(across))) + 1 for across in ((1, 2), (0, 2), (0, 1))]
     directions = ("left_right", "front_back", "feet_head")
     result |= {f"WT_{name}_mm": float(extent) for name, extent in zip(directions, sides * spacing, strict=True)}
@@ -139,12 +137,12 @@ def _place(
     return {"centre_mm": float(np.linalg.norm(away)), "midline_mm": float(abs(away[0]))}
 
 
-def find_pieces(
+def find_components(
     inside: Bool[np.ndarray, "h w d"], spacing: Sequence[float] | np.ndarray
 ) -> tuple[float, Bool[np.ndarray, "h w d"]]:
-    """How many connected pieces have at least SMALLEST_PIECE_ML, and where they are; the whole region if none has."""
-    labelled, volumes = label_pieces(inside, float(prod(spacing)) / 1000)
-    large = volumes >= SMALLEST_PIECE_ML
+    """How many connected pieces have at least MIN_COMPONENT_ML, and where they are; the whole region if none has."""
+    labelled, volumes = label_components(inside, float(prod(spacing)) / 1000)
+    large = volumes >= MIN_COMPONENT_ML
     return float(large.sum()), large[labelled] if large.any() else inside
 
 

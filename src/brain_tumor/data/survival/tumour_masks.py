@@ -71,7 +71,7 @@ class Mask:
 def measure_file(found: PatientFiles, data_set: DataSet, source: Path) -> pd.DataFrame:
     """One row of the table of features, measured from a NIfTI mask.
 
-    One that can't be measured carries the reason in `left_out`.
+    One that can't be measured carries the reason in `excluded`.
     """
     mask, scan = (
         found.volumes[MASK],
@@ -79,16 +79,16 @@ def measure_file(found: PatientFiles, data_set: DataSet, source: Path) -> pd.Dat
     )
     patient, file = found.patient, str(mask.relative_to(source))
     if MASK in found.conflicts:
-        return _left_out(patient, file, found.conflicts[MASK])
+        return _excluded(patient, file, found.conflicts[MASK])
     try:
         labels, affine = read_mask(mask, data_set, [volume.name for volume in found.volumes.values()])
         brain = _read_brain(labels.shape, affine, scan) if scan else None
         centre, centre_from = _find_centre(labels.shape, affine, brain)
         row = _row(patient, file, labels, affine, centre, centre_from, data_set)
     except ValueError as error:
-        return _left_out(patient, file, str(error))
+        return _excluded(patient, file, str(error))
     problem = f"{EMPTY}; check or remove it" if not labels.any() else _explain_size(labels, affine, brain)
-    return _left_out(patient, file, problem) if problem else row
+    return _excluded(patient, file, problem) if problem else row
 
 
 def _explain_size(
@@ -127,9 +127,9 @@ def measure_slices(
             IMAGE,
             data_set,
         )
-        return row if labels.any() else row.assign(left_out=EMPTY)
+        return row if labels.any() else row.assign(excluded=EMPTY)
     except ValueError as error:
-        return _left_out(patient, "", str(error))
+        return _excluded(patient, "", str(error))
 
 
 def affine_of_slices(rows: pd.DataFrame) -> Float[np.ndarray, "4 4"]:
@@ -221,12 +221,12 @@ def _row(
     spacing = " x ".join(f"{step:.4g}" for step in voxel_sizes(affine))
     return pd.DataFrame(
         [
-            {"patient": patient, "file": file, "spacing_mm": spacing, "centre_from": centre_from, "left_out": ""}
+            {"patient": patient, "file": file, "spacing_mm": spacing, "centre_from": centre_from, "excluded": ""}
             | features
         ]
     )
 
 
-def _left_out(patient: str, file: str, reason: str) -> pd.DataFrame:
-    row = {"patient": patient, "file": file, "spacing_mm": "", "centre_from": UNKNOWN, "left_out": reason}
+def _excluded(patient: str, file: str, reason: str) -> pd.DataFrame:
+    row = {"patient": patient, "file": file, "spacing_mm": "", "centre_from": UNKNOWN, "excluded": reason}
     return pd.DataFrame([row | {feature.name: np.nan for feature in FEATURES}])

@@ -21,7 +21,7 @@ from brain_tumor.pipelines.experiments import gather
 from brain_tumor.reporting.classification.model_card import compose_model_card
 from brain_tumor.reporting.classification.report import compose_report
 from brain_tumor.reporting.classification.tables import EXPLAINED
-from brain_tumor.training.checkpoints import Checkpoints, code_state
+from brain_tumor.training.checkpoints import Checkpoints, code_fingerprint
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def train_network(
 
     from brain_tumor.networks import build
     from brain_tumor.training.batches import Rows
-    from brain_tumor.training.classification.prediction import find_logits
+    from brain_tumor.training.classification.prediction import predict_logits
     from brain_tumor.training.classification.saliency import require_explainable
     from brain_tumor.training.classification.task import MONITOR, NAMES, ClassificationTask
     from brain_tumor.training.device import choose_device, what_is_computed
@@ -67,7 +67,14 @@ def train_network(
         Rows(images, _rows(images, splits, splits["split"] == name), NAMES) for name in (TRAIN, VALIDATION)
     )
     logger.info("%s: %d images to train on, %d to validate on", checkpoints.experiment, len(train), len(validation))
-    settings = [experiment.network, sizes, recipe.model_dump(), engine.seed, what_is_computed(engine), code_state()]
+    settings = [
+        experiment.network,
+        sizes,
+        recipe.model_dump(),
+        engine.seed,
+        what_is_computed(engine),
+        code_fingerprint(),
+    ]
     mark = fingerprint(settings, about, train.rows.tolist(), validation.rows.tolist())
     counts = np.bincount(images.read(train.rows, "label")[0], minlength=len(about["classes"])).tolist()
     lightning.seed_everything(engine.seed, verbose=False)
@@ -84,7 +91,7 @@ def train_network(
     description["learned_images"] = _mark_learned(splits)
     description["checkpoints"] = [mark]
     network = TrainedNetwork(experiment.network, sizes, description, (fitted.weights,))
-    logits = np.concatenate(list(find_logits(network, images, validation.rows, choose_device(engine))))
+    logits = np.concatenate(list(predict_logits(network, images, validation.rows, choose_device(engine))))
     temperature = metrics.fit_temperature(logits, images.read(validation.rows, "label")[0].astype(int))
     return replace(network, description=description | {"temperature": temperature}), fitted.log
 
@@ -157,11 +164,11 @@ def predict_images(
 
 
 def _predict(network: TrainedNetwork, images: Store, rows: np.ndarray, engine: EngineSettings) -> Iterator[Chunk]:
-    from brain_tumor.training.classification.prediction import find_logits
+    from brain_tumor.training.classification.prediction import predict_logits
     from brain_tumor.training.device import choose_device
 
     table, start = images.rows, 0
-    for logits in find_logits(network, images, rows, choose_device(engine)):
+    for logits in predict_logits(network, images, rows, choose_device(engine)):
         chosen = rows[start : (start := start + len(logits))]
         columns = {name: table[name].to_numpy()[chosen] for name in ("file", "label")}
         yield {"logits": logits, "row": chosen, "file": columns["file"].astype(object), "label": columns["label"]}
@@ -224,7 +231,7 @@ def explain_images(
 
     `weight` is how many images of the test set one stands for: mistakes are looked at first.
     """
-    from brain_tumor.training.classification.saliency import find_heat, flat_heat
+    from brain_tumor.training.classification.saliency import compute_saliency, uniform_saliency
     from brain_tumor.training.device import choose_device
 
     require_made_from(predictions, images)
@@ -235,8 +242,8 @@ def explain_images(
     ]
     chosen, weight = choose_explained((table["found"] != table["label"]).to_numpy())
     table = table.iloc[chosen].assign(weight=weight)
-    heat = find_heat(network, images, table["row"].to_numpy(), table["found"].to_numpy(), choose_device(engine))
-    flat = flat_heat(network)
+    heat = compute_saliency(network, images, table["row"].to_numpy(), table["found"].to_numpy(), choose_device(engine))
+    flat = uniform_saliency(network)
     shares = [
         share_regions(h, image[0], flat)
         for h, image in zip(heat, images.read(table["row"].to_numpy(), "image")[0], strict=True)
@@ -308,12 +315,14 @@ def draw_results(
         "2_confusion": figures.draw_confusion(pairs, about["classes"], f"{title}: test images"),
         "3_reliability": figures.draw_reliability(reliability, f"{title}: deduplicated test set"),
         "4_kernels": figures.draw_kernels(first_kernels(network.module()), f"{title}: kernels of the first layer"),
-        "5_looks": figures.draw_looks(right, f"{title}: where it looks when it is right"),
+        "5_looks": figures.draw_saliency_by_region(right, f"{title}: where it looks when it is right"),
         "6_regions": figures.draw_regions(
             mean_shares(looks), REGIONS, f"{title}: where the heat lies, and that of a flat map"
         ),
     }
-    return drawn | ({"7_mistakes": figures.draw_looks(wrong, f"{title}: its most confident mistakes")} if wrong else {})
+    return drawn | (
+        {"7_mistakes": figures.draw_saliency_by_region(wrong, f"{title}: its most confident mistakes")} if wrong else {}
+    )
 
 
 def _looks(

@@ -11,16 +11,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.bounding_box import BoundingBox
 from brain_tumor.data.common.files import is_simulated
-from brain_tumor.data.common.parallel import WorkerSettings, for_each
+from brain_tumor.data.common.parallel import WorkerSettings, parallel_map
 from brain_tumor.data.common.provenance import Origin
 from brain_tumor.data.common.sets import join_groups
 from brain_tumor.data.common.store import Chunk, Store, StoreContent, fingerprint
 from brain_tumor.data.images import split as image_split
 from brain_tumor.data.images.borders import ImagePreparation, cut
 from brain_tumor.data.images.class_folders import CANT_BE_READ, ImageFile, ImageSet, find_images, read_image
-from brain_tumor.data.images.duplicates import FLIPS, VIEW, CopySettings, find_copies, flipped
+from brain_tumor.data.images.duplicates import FLIPS, VIEW, DuplicateSettings, find_near_duplicates, flipped
 from brain_tumor.data.images.image_index import INSPECTION, cut_images, inspect_images
 from brain_tumor.data.simulation.images import PLANTED
 from brain_tumor.figures.classification_data import (
@@ -49,15 +49,15 @@ def index_images(source: Path, inspections: joblib.Memory, data_set: ImageSet, w
     images = find_images(source, data_set)
     index = pd.concat([rows for rows, _ in _inspections(images, source, inspections, workers)], ignore_index=True)
     index["simulated"] = is_simulated(source)
-    left_out = index[index["left_out"] != ""]
-    logger.info("%d images are used, %d left out", len(index) - len(left_out), len(left_out))
-    for row in left_out.itertuples():
-        logger.warning("left out: %s: %s", row.file, row.left_out)
-    used = index[index["left_out"] == ""].groupby(["folder", "class"]).size()
+    excluded = index[index["excluded"] != ""]
+    logger.info("%d images are used, %d left out", len(index) - len(excluded), len(excluded))
+    for row in excluded.itertuples():
+        logger.warning("left out: %s: %s", row.file, row.excluded)
+    used = index[index["excluded"] == ""].groupby(["folder", "class"]).size()
     for folder in (data_set.training, data_set.testing):
         for name in data_set.classes:
             if (folder, name) not in used:
-                reason = left_out.loc[(left_out["folder"] == folder) & (left_out["class"] == name), "left_out"].iloc[0]
+                reason = excluded.loc[(excluded["folder"] == folder) & (excluded["class"] == name), "excluded"].iloc[0]
                 raise ValueError(f"no image of {name} in {folder} can be used; the first reason is: {reason}")
     return index
 
@@ -83,10 +83,10 @@ def _inspections(
             source,
             sum(len(part) for _, part, _ in changed),
         )
-    deque(for_each(inspect, changed, workers, "inspecting", unit="part"), maxlen=0)
+    deque(parallel_map(inspect, changed, workers, "inspecting", unit="part"), maxlen=0)
     for task in tasks:
         part = inspect(*task)
-        if part[0]["left_out"].str.startswith(CANT_BE_READ).any():
+        if part[0]["excluded"].str.startswith(CANT_BE_READ).any():
             inspect.call_and_shelve(*task).clear()  # which may have passed by the next run
         yield part
 
@@ -100,7 +100,7 @@ def compare_images(
     source: Path,
     inspections: joblib.Memory,
     data_set: ImageSet,
-    copies: CopySettings,
+    copies: DuplicateSettings,
     workers: WorkerSettings,
 ) -> pd.DataFrame:
     """Pairs of images that might be copies.
@@ -114,7 +114,7 @@ def compare_images(
     views = np.concatenate(
         [part for _, part in _inspections(find_images(source, data_set), source, inspections, workers)]
     )
-    used = np.flatnonzero(index["left_out"] == "")
+    used = np.flatnonzero(index["excluded"] == "")
     state = fingerprint(INSPECTION, index.loc[used, ["file", "hash", "perceptual_hash"]].to_numpy().tolist())
     pairs = compare(state, copies, index.loc[used].reset_index(drop=True), views[used], workers)
     logger.info("%d pairs compared, %d of them copies", len(pairs), (pairs["similarity"] >= copies.similarity).sum())
@@ -122,16 +122,16 @@ def compare_images(
 
 
 def _compare(
-    state: str,
-    copies: CopySettings,
+    state: str,  # noqa: ARG001
+    copies: DuplicateSettings,
     index: pd.DataFrame,
     views: np.ndarray,
-    workers: WorkerSettings,  # noqa: ARG001
+    workers: WorkerSettings,
 ) -> pd.DataFrame:
     original = index.groupby("hash")["file"].transform("first")
     unique = index[original == index["file"]]
     hashes = np.array([int(text, 16) for text in unique["perceptual_hash"]], np.uint64)
-    near = find_copies(hashes, views[unique.index], copies, workers)
+    near = find_near_duplicates(hashes, views[unique.index], copies, workers)
     files = unique["file"].to_numpy()
     near = near.assign(first=files[near["first"]], second=files[near["second"]], flip=np.array(FLIPS)[near["flip"]])
     again = index[original != index["file"]]
@@ -141,13 +141,15 @@ def _compare(
     return pd.concat([identical, near], ignore_index=True)
 
 
-def group_copies(index: pd.DataFrame, pairs: pd.DataFrame, data_set: ImageSet, copies: CopySettings) -> pd.DataFrame:
+def group_duplicates(
+    index: pd.DataFrame, pairs: pd.DataFrame, data_set: ImageSet, copies: DuplicateSettings
+) -> pd.DataFrame:
     """A row for each image that has copies.
 
     Its `group`, how many are in it, whether one is identical to it, and what the group spans.
     """
     same = pairs[pairs["similarity"] >= copies.similarity]
-    table = index.loc[index["left_out"] == "", ["file", "folder", "class", "hash"]].sort_values(
+    table = index.loc[index["excluded"] == "", ["file", "folder", "class", "hash"]].sort_values(
         "file", ignore_index=True
     )
     number = pd.Series(table.index, table["file"])
@@ -174,7 +176,7 @@ def prepare_images(
     index: pd.DataFrame, source: Path, data_set: ImageSet, preparation: ImagePreparation, workers: WorkerSettings
 ) -> StoreContent:
     """Every image in use, grey, without its borders, in one size; read again only if files or settings changed."""
-    used = index[index["left_out"] == ""]
+    used = index[index["excluded"] == ""]
     description = {
         "data_set": data_set.name,
         "classes": list(data_set.classes),
@@ -182,7 +184,7 @@ def prepare_images(
         "intensities": "grey levels from 0 to 255",
         "simulated": bool(index["simulated"].any()),
     }
-    rows = used[["file", "class", "hash", *Box._fields]]
+    rows = used[["file", "class", "hash", *BoundingBox._fields]]
     mark = fingerprint(PREPARATION, description, rows.to_numpy().tolist())
     return StoreContent(description | {"fingerprint": mark}, _prepare(rows, source, data_set, preparation, workers))
 
@@ -191,7 +193,7 @@ def _prepare(
     rows: pd.DataFrame, source: Path, data_set: ImageSet, preparation: ImagePreparation, workers: WorkerSettings
 ) -> Iterator[Chunk]:
     tasks = [(rows.iloc[start : start + PART], source, data_set, preparation) for start in range(0, len(rows), PART)]
-    yield from for_each(prepare_part, tasks, workers, "preparing", unit="part")
+    yield from parallel_map(prepare_part, tasks, workers, "preparing", unit="part")
 
 
 def prepare_part(rows: pd.DataFrame, source: Path, data_set: ImageSet, preparation: ImagePreparation) -> Chunk:
@@ -204,8 +206,8 @@ def prepare_part(rows: pd.DataFrame, source: Path, data_set: ImageSet, preparati
     }
 
 
-def _box(row: pd.Series) -> Box:
-    return Box(*(int(row[side]) for side in Box._fields))
+def _box(row: pd.Series) -> BoundingBox:
+    return BoundingBox(*(int(row[side]) for side in BoundingBox._fields))
 
 
 def split_images(
@@ -227,13 +229,13 @@ def draw_data(
     splits: pd.DataFrame,
     source: Path,
     data_set: ImageSet,
-    copies: CopySettings,
+    copies: DuplicateSettings,
 ) -> dict[str, Figure]:
     """Counts, borders before and after, similarities, and pairs on both sides of the threshold."""
     title = f"{data_set.name}{', SIMULATED' if index['simulated'].any() else ''}"
     rows = {row["file"]: row for _, row in index.iterrows()}
 
-    def read(file: str) -> tuple[np.ndarray, Box]:
+    def read(file: str) -> tuple[np.ndarray, BoundingBox]:
         return read_image(source / file).grey, _box(rows[file])
 
     return {
@@ -246,11 +248,11 @@ def draw_data(
     }
 
 
-def _cut(file: str, grey: np.ndarray, box: Box) -> Cut:
+def _cut(file: str, grey: np.ndarray, box: BoundingBox) -> Cut:
     return Cut(Path(file).name, grey, box, cut(grey, box, VIEW))
 
 
-def _pair(row: Any, read: Callable[[str], tuple[np.ndarray, Box]]) -> tuple[str, np.ndarray, np.ndarray]:
+def _pair(row: Any, read: Callable[[str], tuple[np.ndarray, BoundingBox]]) -> tuple[str, np.ndarray, np.ndarray]:
     first, second = (cut(*read(file), VIEW) for file in (row.first, row.second))
     names = " | ".join(Path(file).stem for file in (row.first, row.second))
     return f"{row.similarity:.2f}  {names}\n{row.flip}", first, flipped(second, FLIPS.index(row.flip))
@@ -265,7 +267,7 @@ def write_data_report(
     source: Path,
     figures: dict[str, bytes],
     data_set: ImageSet,
-    copies: CopySettings,
+    copies: DuplicateSettings,
     policy: image_split.ImageSplitSettings,
 ) -> str:
     """The report on the data as one HTML page."""
@@ -282,7 +284,7 @@ def write_data_sheet(
     splits: pd.DataFrame,
     images: Store,
     data_set: ImageSet,
-    copies: CopySettings,
+    copies: DuplicateSettings,
     policy: image_split.ImageSplitSettings,
     origin: Origin,
 ) -> str:

@@ -5,7 +5,7 @@ from kedro.pipeline import Node, Pipeline
 from brain_tumor.pipelines.data_classification.nodes import (
     compare_images,
     draw_data,
-    group_copies,
+    group_duplicates,
     index_images,
     prepare_images,
     split_images,
@@ -33,7 +33,10 @@ def create_pipeline() -> Pipeline:
                 name="compare_images",
             ),
             Node(
-                group_copies, ["index", "pairs", "params:data_set", "params:copies"], "duplicates", name="group_copies"
+                group_duplicates,
+                ["index", "pairs", "params:data_set", "params:copies"],
+                "duplicates",
+                name="group_duplicates",
             ),
             Node(
                 prepare_images,

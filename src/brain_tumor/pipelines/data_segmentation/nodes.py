@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from brain_tumor.data.common.files import is_simulated
-from brain_tumor.data.common.parallel import WorkerSettings, for_each
+from brain_tumor.data.common.parallel import WorkerSettings, parallel_map
 from brain_tumor.data.common.provenance import Origin
 from brain_tumor.data.common.store import Chunk, Store, StoreContent, fingerprint
 from brain_tumor.data.scans import split
@@ -49,7 +49,7 @@ def index_slices(source: Path, inspections: joblib.Memory, data_set: DataSet, wo
     tasks = [(scan.state + scan.problem + settings, scan, data_set, source) for scan in scans]
     changed = [task for task in tasks if not inspect.check_call_in_cache(*task)]
     logger.info("%d patients in %s, %d new or changed since the last run", len(scans), source, len(changed))
-    deque(for_each(inspect, changed, workers, "inspecting"), maxlen=0)
+    deque(parallel_map(inspect, changed, workers, "inspecting"), maxlen=0)
     parts = [inspect(*task) for task in tasks]
     for task, rows in zip(tasks, parts, strict=True):
         if (rows["hash"] == "").any():
@@ -69,22 +69,22 @@ def _inspect(state: str, scan: Scan, data_set: DataSet, source: Path) -> pd.Data
 
 
 def _report_left_out(index: pd.DataFrame) -> None:
-    left_out = index[index["left_out"] != ""]
+    excluded = index[index["excluded"] != ""]
     logger.info(
         "%d slices of %d patients are used, %d left out",
-        len(index) - len(left_out),
+        len(index) - len(excluded),
         index["patient"].nunique(),
-        len(left_out),
+        len(excluded),
     )
-    for row in left_out[left_out["brain_pixels"] == 0].itertuples():
-        if not row.left_out.startswith("no brain"):
-            logger.warning("left out: %s: %s", row.file, row.left_out)
-    for patient, reason in _patients_with(left_out[left_out["brain_pixels"] > 0], "left_out"):
+    for row in excluded[excluded["brain_pixels"] == 0].itertuples():
+        if not row.excluded.startswith("no brain"):
+            logger.warning("left out: %s: %s", row.file, row.excluded)
+    for patient, reason in _patients_with(excluded[excluded["brain_pixels"] > 0], "excluded"):
         logger.warning("left out: %s: %s", patient, reason)
     for patient, note in _patients_with(index, "note"):
         logger.warning("%s: %s", patient, note)
-    if len(left_out) == len(index):
-        raise ValueError(f"no slice can be used; the first reason is: {index['left_out'].iloc[0]}")
+    if len(excluded) == len(index):
+        raise ValueError(f"no slice can be used; the first reason is: {index['excluded'].iloc[0]}")
 
 
 def _patients_with(rows: pd.DataFrame, column: str) -> list[tuple[str, str]]:
@@ -97,7 +97,7 @@ def prepare_slices(
     index: pd.DataFrame, source: Path, data_set: DataSet, preparation: PreparationSettings, workers: WorkerSettings
 ) -> StoreContent:
     """Every slice in use, standardised and resized; read and prepared only if files or settings changed."""
-    used = index[index["left_out"] == ""]
+    used = index[index["excluded"] == ""]
     description = {
         "data_set": data_set.name,
         "modalities": data_set.modality_names,
@@ -123,7 +123,7 @@ def _prepare(
     if gone := sorted(set(numbers) - set(scans)):
         raise ValueError(f"{', '.join(gone)} were in {source} when it was indexed, and aren't now; run again")
     tasks = [(scan, numbers[patient], data_set, size) for patient, scan in scans.items() if patient in numbers]
-    yield from for_each(prepare_patient, tasks, workers, "preparing")
+    yield from parallel_map(prepare_patient, tasks, workers, "preparing")
 
 
 def prepare_patient(scan: Scan, numbers: frozenset[int], data_set: DataSet, size: int) -> Chunk:
@@ -165,7 +165,7 @@ def describe_patients(index: pd.DataFrame, source: Path, data_set: DataSet) -> p
     A slice stands for the space up to the next one (`brain_tumor.data.scans.slice_spacing`); where slices make no
     volume, for itself alone.
     """
-    used = index[index["left_out"] == ""]
+    used = index[index["excluded"] == ""]
     steps = used.groupby("patient")["slice"].agg(
         lambda numbers: find_step(numbers.to_numpy(), data_set.spacing[2]) or 0
     )

@@ -12,13 +12,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from brain_tumor.data.common.files import SIMULATED_MARK, is_simulated, list_files
-from brain_tumor.data.common.parallel import WorkerSettings, for_each
+from brain_tumor.data.common.parallel import WorkerSettings, parallel_map
 from brain_tumor.data.common.store import Chunk, Store, StoreContent
 from brain_tumor.data.common.tables import with_text
 from brain_tumor.data.images.borders import ImagePreparation
 from brain_tumor.data.images.class_folders import ImageFile
 from brain_tumor.data.images.image_index import cut_images, inspect_images
-from brain_tumor.figures.classification import Looked, draw_looks
+from brain_tumor.figures.classification import Looked, draw_saliency_by_region
 from brain_tumor.metrics.classification import to_probability
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.formatting import mark_title
@@ -61,15 +61,15 @@ def index_images(source: Path, network: TrainedNetwork, workers: WorkerSettings)
         for start in range(0, len(paths), PART)
     ]
     index = pd.concat(
-        [rows for rows, _ in for_each(inspect_images, tasks, workers, "reading", unit="part")], ignore_index=True
+        [rows for rows, _ in parallel_map(inspect_images, tasks, workers, "reading", unit="part")], ignore_index=True
     )
-    left_out = index[index["left_out"] != ""]
-    for row in left_out.itertuples():
-        logger.warning("left out: %s: %s", row.file, row.left_out)
-    if len(left_out) == len(index):
+    excluded = index[index["excluded"] != ""]
+    for row in excluded.itertuples():
+        logger.warning("left out: %s: %s", row.file, row.excluded)
+    if len(excluded) == len(index):
         raise ValueError(
-            f"none of the {len(index)} files in {source} can be used; {left_out['file'].iloc[0]}: "
-            f"{left_out['left_out'].iloc[0]}; {REMEDY}"
+            f"none of the {len(index)} files in {source} can be used; {excluded['file'].iloc[0]}: "
+            f"{excluded['excluded'].iloc[0]}; {REMEDY}"
         )
     return index.drop(columns=["folder", "class", "perceptual_hash"])
 
@@ -87,12 +87,12 @@ def prepare_images(index: pd.DataFrame, source: Path, network: TrainedNetwork, w
         "fit": about["fit"],
         "simulated": is_simulated(source),
     }
-    return StoreContent(description, _prepare(index[index["left_out"] == ""], _root(source), preparation, workers))
+    return StoreContent(description, _prepare(index[index["excluded"] == ""], _root(source), preparation, workers))
 
 
 def _prepare(used: pd.DataFrame, root: Path, preparation: ImagePreparation, workers: WorkerSettings) -> Iterator[Chunk]:
     parts = [used.iloc[start : start + PART] for start in range(0, len(used), PART)]
-    images = for_each(cut_images, [(part, root, preparation) for part in parts], workers, "preparing", unit="part")
+    images = parallel_map(cut_images, [(part, root, preparation) for part in parts], workers, "preparing", unit="part")
     for part, image in zip(parts, images, strict=True):
         yield {"image": image[:, None], "file": part["file"].to_numpy(object)}
 
@@ -100,19 +100,19 @@ def _prepare(used: pd.DataFrame, root: Path, preparation: ImagePreparation, work
 def classify_images(
     network: TrainedNetwork, index: pd.DataFrame, images: Store, engine: EngineSettings
 ) -> pd.DataFrame:
-    """Rows `file`, `found`, `confidence`, the probability of each class, `note`, `left_out`; least sure first.
+    """Rows `file`, `found`, `confidence`, the probability of each class, `note`, `excluded`; least sure first.
 
     Probabilities are those at the temperature that fitted validation, where the network's file says which.
     """
-    from brain_tumor.training.classification.prediction import find_logits
+    from brain_tumor.training.classification.prediction import predict_logits
     from brain_tumor.training.device import choose_device
 
     classes, rows = network.description["classes"], images.rows
-    logits = find_logits(network, images, np.arange(len(rows)), choose_device(engine))
+    logits = predict_logits(network, images, np.arange(len(rows)), choose_device(engine))
     probability = to_probability(np.concatenate(list(logits)), network.description.get("temperature", 1.0))
     found = rows[["file"]].assign(found=np.array(classes)[probability.argmax(1)], confidence=probability.max(1))
     found[classes] = probability
-    table = found.merge(index[["file", "note", "left_out"]], "right", on="file")
+    table = found.merge(index[["file", "note", "excluded"]], "right", on="file")
     return table.sort_values(["confidence", "file"], ignore_index=True)
 
 
@@ -120,17 +120,17 @@ def draw_images(
     network: TrainedNetwork, classes: pd.DataFrame, images: Store, engine: EngineSettings
 ) -> dict[str, Figure]:
     """The images that the network is least sure of, and what in them speaks for the class found."""
-    from brain_tumor.training.classification.saliency import find_heat
+    from brain_tumor.training.classification.saliency import compute_saliency
     from brain_tumor.training.device import choose_device
 
-    shown = with_text(classes, "left_out").query("left_out == ''").head(SHOWN)
+    shown = with_text(classes, "excluded").query("excluded == ''").head(SHOWN)
     row = pd.Index(images.rows["file"]).get_indexer(shown["file"])
     found = pd.Index(network.description["classes"]).get_indexer(shown["found"])
-    heat = find_heat(network, images, row, found, choose_device(engine))
+    heat = compute_saliency(network, images, row, found, choose_device(engine))
     words = [f"{r.found} {r.confidence:.2f}\n{Path(r.file).name}" for r in shown.itertuples()]
     looks = [Looked(*look) for look in zip(words, images.read(row, "image")[0][:, 0], heat, strict=True)]
     title = mark_title(f"{network.name}: what it finds and where it looks", simulated=images.description["simulated"])
-    return {"1_images": draw_looks(looks, title)}
+    return {"1_images": draw_saliency_by_region(looks, title)}
 
 
 def write_images_report(

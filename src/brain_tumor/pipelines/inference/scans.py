@@ -12,8 +12,8 @@ from nibabel.affines import voxel_sizes
 from tqdm import tqdm
 
 from brain_tumor.data.common.files import is_simulated
-from brain_tumor.data.common.parallel import WorkerSettings, for_each, shows_progress
-from brain_tumor.data.scans.brain_crop import window_shape
+from brain_tumor.data.common.parallel import WorkerSettings, parallel_map, progress_enabled
+from brain_tumor.data.scans.brain_crop import crop_shape
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.find_scans import find_scans, read_image, read_labels
 from brain_tumor.data.scans.nifti import name_mask, read_mask
@@ -52,18 +52,18 @@ def index_scans(source: Path, network: TrainedNetwork, data_set: DataSet, worker
     """
     _require_match(network, data_set)
     tasks = [(scan, source, data_set) for scan in _find_scans(source, data_set)]
-    index = pd.DataFrame(for_each(_describe, tasks, workers, "reading"))
-    left_out = index[index["left_out"] != ""]
-    logger.info("%d patients are segmented, %d left out", len(index) - len(left_out), len(left_out))
-    for row in left_out.itertuples():
-        logger.warning("left out: %s: %s", row.patient, row.left_out)
-    for row in index.drop(left_out.index).itertuples():
+    index = pd.DataFrame(parallel_map(_describe, tasks, workers, "reading"))
+    excluded = index[index["excluded"] != ""]
+    logger.info("%d patients are segmented, %d left out", len(index) - len(excluded), len(excluded))
+    for row in excluded.itertuples():
+        logger.warning("left out: %s: %s", row.patient, row.excluded)
+    for row in index.drop(excluded.index).itertuples():
         for remark in (row.note, row.not_compared):
             if remark:
                 logger.warning("%s: %s", row.patient, remark)
-    if len(left_out) == len(index):
+    if len(excluded) == len(index):
         raise ValueError(
-            f"no scan in {source} can be used; {left_out['patient'].iloc[0]}: {left_out['left_out'].iloc[0]}; {REMEDY}"
+            f"no scan in {source} can be used; {excluded['patient'].iloc[0]}: {excluded['excluded'].iloc[0]}; {REMEDY}"
         )
     index["simulated"] = is_simulated(source)
     return index
@@ -91,14 +91,14 @@ def _describe(scan: Scan, source: Path, data_set: DataSet) -> dict:
         "note": "",
         "expert_mask": "",
         "not_compared": "",
-        "left_out": scan.problem,
+        "excluded": scan.problem,
     }
     if scan.problem:
         return row
     try:
         volume = read_image(scan, data_set)
     except ValueError as error:
-        return row | {"left_out": str(error)}
+        return row | {"excluded": str(error)}
     labels, not_compared = _read_reference(scan, data_set)
     check = PatientCheck(data_set.modality_names)
     for number in range(volume.image.shape[-1]):
@@ -111,7 +111,7 @@ def _describe(scan: Scan, source: Path, data_set: DataSet) -> dict:
     row["brain_slices"] = check.slices
     problem = check.find_image_problem() if check.slices else "every slice is empty; check the scan"
     if problem:
-        return row | {"left_out": problem}
+        return row | {"excluded": problem}
     tissues = data_set.tissues_of(file.name for file in scan.files)
     row["labels"] = ", ".join(f"{tissue.name} {tissue.labels[0]}" for tissue in tissues)
     row["note"] = "; ".join(note for note in (volume.note, check.find_note()) if note)
@@ -144,7 +144,7 @@ def segment_scans(
 
 
 def _in_use(index: pd.DataFrame, source: Path, data_set: DataSet) -> list[Scan]:
-    used = set(index.loc[index["left_out"] == "", ["patient", "folder"]].itertuples(index=False, name=None))
+    used = set(index.loc[index["excluded"] == "", ["patient", "folder"]].itertuples(index=False, name=None))
     return [scan for scan in _find_scans(source, data_set) if (scan.patient, _folder(scan, source)) in used]
 
 
@@ -163,11 +163,11 @@ def _segment(
     from brain_tumor.training.segmentation.prediction import segment_volume
 
     module, device, size = network.module(), choose_device(engine), network.description["slice_size"]
-    window = window_shape(network.description)
-    for scan in tqdm(scans, desc=f"segmenting with {network.name}", unit="patient", disable=not shows_progress()):
+    window = crop_shape(network.description)
+    for scan in tqdm(scans, desc=f"segmenting with {network.name}", unit="patient", disable=not progress_enabled()):
         volume = read_image(scan, data_set)
-        found = segment_volume(module, volume.image, size, window, device, flips=prediction.flips)
-        labels = prediction.tidy(found, prod(volume.spacing) / 1000, data_set.tissue_names)
+        found = segment_volume(module, volume.image, size, window, device, tta_flip=prediction.tta_flip)
+        labels = prediction.postprocess(found, prod(volume.spacing) / 1000, data_set.tissue_names)
         tissues = data_set.tissues_of(file.name for file in scan.files)
         like = scan.volumes[0] if scan.layout == "nifti" else None
         yield Mask(scan.patient, name_mask(scan.patient, data_set), labels, tissues, volume.affine, like)
@@ -177,7 +177,7 @@ def measure_volumes(masks: Path, index: pd.DataFrame, data_set: DataSet) -> pd.D
     """A row for each patient: the index's, and the volume of each tissue and region in millilitres."""
     rows = []
     for row in index.to_dict("records"):
-        if row["left_out"] == "":
+        if row["excluded"] == "":
             labels, affine = read_mask(masks / name_mask(row["patient"], data_set), data_set)
             millilitres = float(np.prod(voxel_sizes(affine))) / 1000
             row |= {
@@ -200,7 +200,7 @@ def score_scans(
     parts = [pd.DataFrame(columns=["patient", "target", "metric", "value"])]
     with_reference = _with_reference(index)
     compared = [scan for scan in _in_use(index, source, data_set) if scan.patient in with_reference]
-    for scan in tqdm(compared, desc="comparing with reference masks", unit="patient", disable=not shows_progress()):
+    for scan in tqdm(compared, desc="comparing with reference masks", unit="patient", disable=not progress_enabled()):
         found, affine = read_mask(masks / name_mask(scan.patient, data_set), data_set)
         truth = read_labels(scan, data_set)
         if truth is None:

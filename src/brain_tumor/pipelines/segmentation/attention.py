@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from brain_tumor.data.common.sets import TEST
 from brain_tumor.data.common.store import Store, StoreContent, require_made_from
-from brain_tumor.data.scans.brain_crop import find_window
+from brain_tumor.data.scans.brain_crop import find_brain_crop
 from brain_tumor.figures.attention import animate_history, draw_maps, draw_meaning
 from brain_tumor.figures.segmentation_data import Animation
 from brain_tumor.metrics import segmentation as metrics
@@ -31,18 +31,18 @@ def examine_attention(
     `dice_without_<target>`: the patient's Dice when the map is replaced by its mean in each slice. The map `none` has
     the Dice with all maps in place; `input <modality>` has the AUC of the modality itself.
     """
-    from brain_tumor.networks.attention import attentions, levelled
+    from brain_tumor.networks.attention import ablate_attention, attention_modules
     from brain_tumor.training.device import choose_device
-    from brain_tumor.training.segmentation.prediction import find_attention, find_probabilities
+    from brain_tumor.training.segmentation.prediction import predict_attention, predict_probabilities
 
     require_unseen(network, slices, splits)
     device, module, about = choose_device(engine), network.member(0), slices.description
-    table, names, rows, kept = slices.rows, list(attentions(module)), [], []
-    patients, window = splits.loc[splits["split"] == TEST, "patient"].sort_values(), find_window(slices)
+    table, names, rows, kept = slices.rows, list(attention_modules(module)), [], []
+    patients, window = splits.loc[splits["split"] == TEST, "patient"].sort_values(), find_brain_crop(slices)
     for patient in patients[patients.isin(table["patient"])]:
         mine = np.flatnonzero(table["patient"] == patient)
         image, labels = slices.read(mine, "image", "labels")
-        maps = find_attention(module, slices, mine, device)
+        maps = predict_attention(module, slices, mine, device)
         fullest = int((labels > 0).sum((1, 2)).argmax())
         kept.append(
             {
@@ -52,7 +52,7 @@ def examine_attention(
                 "maps": np.stack([m[fullest] for m in maps.values()]),
             }
         )
-        seen = window.back(window.of(image), image.shape[-1], np.nan)
+        seen = window.uncrop(window.crop(image), image.shape[-1], np.nan)
         shown = maps | {f"{INPUT} {modality}": seen[:, k] for k, modality in enumerate(about["modalities"])}
         for name, attention in shown.items():
             rows += [
@@ -63,14 +63,14 @@ def examine_attention(
         def dice(
             name: str, labels: np.ndarray = labels, mine: np.ndarray = mine, patient: str = patient
         ) -> list[tuple[str, str, str, float]]:
-            found = np.concatenate(list(find_probabilities(module, slices, mine, device, flips=False)))
+            found = np.concatenate(list(predict_probabilities(module, slices, mine, device, tta_flip=False)))
             counts = metrics.count_slices(labels, metrics.to_labels(found), about["targets"]).assign(patient=patient)
             scores = metrics.score_patients(counts).query("metric == 'dice'")
             return [(patient, name, f"dice_without_{row.target}", row.value) for row in scores.itertuples()]
 
         rows += dice("none")
         for name in names:
-            with levelled(module, name):
+            with ablate_attention(module, name):
                 rows += dice(name)
     scores = pd.DataFrame(rows, columns=["patient", "map", "metric", "value"])
     columns = {

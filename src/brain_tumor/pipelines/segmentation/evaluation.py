@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from brain_tumor.data.common.parallel import shows_progress
+from brain_tumor.data.common.parallel import progress_enabled
 from brain_tumor.data.common.sets import TEST
 from brain_tumor.data.common.store import Chunk, Store, StoreContent, require_made_from
-from brain_tumor.data.scans.brain_crop import find_window
+from brain_tumor.data.scans.brain_crop import find_brain_crop
 from brain_tumor.figures.segmentation import Example, choose_patients, draw_curves, draw_examples, draw_scores
 from brain_tumor.metrics import segmentation as metrics
 from brain_tumor.metrics.surfaces import score_surfaces, to_volume
@@ -55,7 +55,7 @@ def require_unseen(network: TrainedNetwork, slices: Store, splits: pd.DataFrame)
                 f"{network.experiment} learned from slices whose {entry} was {about[entry]}, but it is "
                 f"{slices.description[entry]} now; {again}"
             )
-    reported = (about.get("started_from") or {}).get("scored") or []
+    reported = (about.get("initialised_from") or {}).get("scored") or []
     tested = set(splits.loc[splits["split"] == TEST, "patient"])
     met = (
         sorted(tested & set(about.get("patients", [])) - set(reported))
@@ -74,7 +74,7 @@ def _predict(
     network: TrainedNetwork, slices: Store, splits: pd.DataFrame, prediction: PredictionSettings, engine: EngineSettings
 ) -> Iterator[Chunk]:
     from brain_tumor.training.device import choose_device
-    from brain_tumor.training.segmentation.prediction import find_probabilities
+    from brain_tumor.training.segmentation.prediction import predict_probabilities
 
     table, tissues, device = slices.rows, slices.description["tissues"], choose_device(engine)
     parts = [(TEST, network.module(), splits.loc[splits["split"] == TEST, "patient"])]
@@ -86,11 +86,11 @@ def _predict(
     for name, module, patients in parts:
         groups = table[table["patient"].isin(patients)].groupby("patient", sort=False).groups
         for patient, rows in tqdm(
-            groups.items(), desc=f"predicting with {network.experiment}", unit="patient", disable=not shows_progress()
+            groups.items(), desc=f"predicting with {network.experiment}", unit="patient", disable=not progress_enabled()
         ):
             own = table.loc[rows]
             probability = np.concatenate(
-                list(find_probabilities(module, slices, rows.to_numpy(), device, flips=prediction.flips))
+                list(predict_probabilities(module, slices, rows.to_numpy(), device, tta_flip=prediction.tta_flip))
             )
             found = _tidy(metrics.to_labels(probability), own, prediction, tissues)
             same = {
@@ -112,7 +112,7 @@ def _tidy(found: np.ndarray, rows: pd.DataFrame, prediction: PredictionSettings,
     volume = to_volume(found, numbers, slice_mm)
     if volume is None:
         return found
-    tidied = prediction.tidy(volume[0], row_mm * column_mm * slice_mm * volume[1] / 1000, tissues)
+    tidied = prediction.postprocess(volume[0], row_mm * column_mm * slice_mm * volume[1] / 1000, tissues)
     return tidied[(numbers - numbers.min()) // volume[1]]
 
 
@@ -186,18 +186,18 @@ def measure_cost(
     from torch.utils.flop_counter import FlopCounterMode
 
     from brain_tumor.training.device import choose_device
-    from brain_tumor.training.segmentation.prediction import find_probabilities
+    from brain_tumor.training.segmentation.prediction import predict_probabilities
 
     device, module = choose_device(engine), network.member(0)
     with FlopCounterMode(
         display=False
     ) as counter:  # with gradients: without them attention takes a way that isn't counted
-        module(torch.zeros(1, network.sizes["in_channels"], *find_window(slices).shape))
+        module(torch.zeros(1, network.sizes["in_channels"], *find_brain_crop(slices).shape))
     rows = np.arange(min(64, len(slices.rows)))
     seconds = []
     for _ in range(3):
         start = perf_counter()
-        for _ in find_probabilities(module, slices, rows, device, flips=False):
+        for _ in predict_probabilities(module, slices, rows, device, tta_flip=False):
             pass
         seconds.append(perf_counter() - start)
     row = {

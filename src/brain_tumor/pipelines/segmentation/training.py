@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from brain_tumor.data.common.bounding_box import Box
+from brain_tumor.data.common.bounding_box import BoundingBox
 from brain_tumor.data.common.sets import TEST, VALIDATION
 from brain_tumor.data.common.store import Store, StoreContent, fingerprint
-from brain_tumor.data.scans.brain_crop import find_window
+from brain_tumor.data.scans.brain_crop import find_brain_crop
 from brain_tumor.networks.trained import TrainedNetwork, read_network
-from brain_tumor.training.checkpoints import Checkpoints, code_state
+from brain_tumor.training.checkpoints import Checkpoints, code_fingerprint
 from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def train_network(
     initial = _read_initial(initial_weights, experiment.network, sizes)
     start = hashlib.blake2b(Path(initial_weights).read_bytes()).hexdigest() if initial and initial_weights else None
     recipe = experiment.adapt(recipe)
-    window = find_window(slices)
+    window = find_brain_crop(slices)
     name = checkpoints.experiment
     logger.info(
         "%s sees %d x %d of the %d x %d pixels of a slice, which hold every brain",
@@ -71,7 +71,7 @@ def train_network(
         what_is_computed(engine),
         start,
         window,
-        code_state(),
+        code_fingerprint(),
     ]
     fitted, marks, learned, held_out = [], [], [], _validation_patients(splits, folds)
     for number, patients in enumerate(held_out):
@@ -98,7 +98,7 @@ def train_network(
     }
     description["checkpoints"] = marks
     before, known = _look_back(initial, about, splits, held_out)
-    description |= {"learned_from": learned, "started_from": before, "validation_patients": held_out}
+    description |= {"trained_on": learned, "initialised_from": before, "validation_patients": held_out}
     description["patients"] = sorted({*splits.loc[splits["split"] != TEST, "patient"], *known})
     log = (
         pd.concat([f.log.assign(fold=k) for k, f in enumerate(fitted)], ignore_index=True)
@@ -126,7 +126,7 @@ def _fit(
     from brain_tumor.networks import build
     from brain_tumor.training.batches import Rows
     from brain_tumor.training.fit import Job, fit
-    from brain_tumor.training.segmentation.task import MONITOR, SegmentationTask, rows_to_learn
+    from brain_tumor.training.segmentation.task import MONITOR, SegmentationTask, training_rows
 
     about = slices.description
     lightning.seed_everything(engine.seed, verbose=False)
@@ -137,13 +137,13 @@ def _fit(
     watched = Rows(slices, validation)
     example = watched.read(np.array([_fullest(slices.rows, validation)]))["image"][0].float()
     task = SegmentationTask(network, about["targets"], len(about["tissues"]), recipe, engine.seed, example)
-    return fit(Job(task, rows_to_learn(slices, train, recipe), watched, MONITOR, recipe, engine, checkpoints))
+    return fit(Job(task, training_rows(slices, train, recipe), watched, MONITOR, recipe, engine, checkpoints))
 
 
 def _require_attention(network: "nn.Module", name: str, experiment: str) -> None:
-    from brain_tumor.networks.attention import attentions
+    from brain_tumor.networks.attention import attention_modules
 
-    if experiment in ATTENDING and not attentions(network):
+    if experiment in ATTENDING and not attention_modules(network):
         raise ValueError(
             f"the attention of segmentation.{experiment} is examined, but {name} has none; set "
             f"segmentation.{experiment}.network to another"
@@ -250,7 +250,9 @@ def _fullest(rows: pd.DataFrame, chosen: np.ndarray) -> int:
     return int(chosen[rows["tumour_pixels"].to_numpy()[chosen].argmax()])
 
 
-def _history(snapshots: list[dict[str, Any]], about: dict[str, Any], window: Box, row: int, mark: str) -> StoreContent:
+def _history(
+    snapshots: list[dict[str, Any]], about: dict[str, Any], window: BoundingBox, row: int, mark: str
+) -> StoreContent:
     """Probabilities and attention maps of one slice, a row for each epoch, all at the size of the slice.
 
     NaN outside the window.
@@ -267,7 +269,7 @@ def _history(snapshots: list[dict[str, Any]], about: dict[str, Any], window: Box
         )
 
     maps = np.stack([np.concatenate([full(value) for value in snapshot.values()]) for snapshot in snapshots])
-    maps = window.back(maps, about["slice_size"], np.nan)
+    maps = window.uncrop(maps, about["slice_size"], np.nan)
     names = [*about["tissues"], *(name for name in snapshots[0] if name != "probability")]
     description = {
         "names": names,

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from brain_tumor.data.common.files import is_simulated
-from brain_tumor.data.common.parallel import WorkerSettings, for_each
+from brain_tumor.data.common.parallel import WorkerSettings, parallel_map
 from brain_tumor.data.common.provenance import Origin
 from brain_tumor.data.common.store import Store, require_made_from
 from brain_tumor.data.scans.clinical_tables import read_clinical_rows
@@ -69,11 +69,11 @@ def measure_masks(source: Path, data_set: DataSet, workers: WorkerSettings) -> p
     """
     require_targets(data_set.targets)
     tasks = [(found, data_set, source) for found in find_masks(source, data_set)]
-    features = pd.concat(for_each(measure_file, tasks, workers, "measuring"), ignore_index=True)
+    features = pd.concat(parallel_map(measure_file, tasks, workers, "measuring"), ignore_index=True)
     features["simulated"] = is_simulated(source)
     files = features.groupby("patient")["file"].transform(" and ".join)
     twice = features.duplicated("patient", keep=False)
-    features.loc[twice, "left_out"] = "several masks: " + files[twice] + "; keep one"
+    features.loc[twice, "excluded"] = "several masks: " + files[twice] + "; keep one"
     return _report_measured(features.drop_duplicates("patient", ignore_index=True))
 
 
@@ -98,10 +98,10 @@ def measure_predictions(predictions: Store, slices: Store, data_set: DataSet) ->
 
 
 def _report_measured(features: pd.DataFrame) -> pd.DataFrame:
-    left_out = features[features["left_out"] != ""]
-    logger.info("%d masks are measured, %d can't be", len(features) - len(left_out), len(left_out))
-    for row in left_out.itertuples():
-        logger.warning("left out: %s: %s", row.patient, row.left_out)
+    excluded = features[features["excluded"] != ""]
+    logger.info("%d masks are measured, %d can't be", len(features) - len(excluded), len(excluded))
+    for row in excluded.itertuples():
+        logger.warning("left out: %s: %s", row.patient, row.excluded)
     return features
 
 
@@ -137,14 +137,14 @@ def join_predicted_patients(
     """The same for predicted masks, whose features can be compared with those of expert masks without tables too."""
     patients = survival.join_patients(features, read_clinical_rows(tables), data_set)
     patients["simulated"] |= is_simulated(tables)
-    used = patients[patients["left_out"] == ""]
+    used = patients[patients["excluded"] == ""]
     logger.info(
         "%d patients are modelled, %d of them known only to be alive; %d left out",
         len(used),
         (~used["observed"]).sum(),
         len(patients) - len(used),
     )
-    for reason, count in patients.loc[patients["left_out"] != "", "left_out"].value_counts().items():
+    for reason, count in patients.loc[patients["excluded"] != "", "excluded"].value_counts().items():
         logger.info("left out: %d: %s", count, reason)
     if reason := explain_none(patients, protocol):
         logger.warning("the report has features alone: %s", reason)
@@ -155,7 +155,7 @@ def _cohorts(patients: pd.DataFrame, protocol: ProtocolSettings) -> list["Cohort
     """All patients in use, and those with gross total resection, where enough of them died and their ages differ."""
     from brain_tumor.survival.cross_validation import Cohort
 
-    used = patients[patients["left_out"] == ""].sort_values("patient", ignore_index=True)
+    used = patients[patients["excluded"] == ""].sort_values("patient", ignore_index=True)
     parts = {ALL_PATIENTS: used, survival.GTR: used[used["resection"] == survival.GTR].reset_index(drop=True)}
     return [
         Cohort(
@@ -166,7 +166,7 @@ def _cohorts(patients: pd.DataFrame, protocol: ProtocolSettings) -> list["Cohort
             part["observed"].to_numpy(bool),
         )
         for name, part in parts.items()
-        if part["observed"].sum() >= protocol.smallest and part["age"].nunique() > 1
+        if part["observed"].sum() >= protocol.min_deaths and part["age"].nunique() > 1
     ]
 
 

@@ -39,7 +39,7 @@ USAGE = """\
     network = read_network(Path("network.safetensors"))
     logits = network.module()(to_input(images, {channels}))     # their softmax is the probability of {classes}
 
-With `flips` in the recipe, scores and temperature are of the mean with the mirror image, `images.flip(-1)`.
+With `tta_flip` in the recipe, scores and temperature are of the mean with the mirror image, `images.flip(-1)`.
 `images` is float32 (n, 1, {side}, {side}): without borders, in one size (`fit: {fit}`), {intensities}."""
 
 

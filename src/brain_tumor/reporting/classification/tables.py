@@ -18,7 +18,7 @@ PROTOCOL = (
     "no resample changes has none. The epoch and the "
     "temperature were chosen on validation images, which are drawn from the training folder by group of "
     "copies, never on test images. Of several networks the "
-    "best is named by these scores, which flatters it a little. Where a recipe says `flips`, an answer is "
+    "best is named by these scores, which flatters it a little. Where a recipe says `tta_flip`, an answer is "
     "the mean over an image and its mirror image. The "
     "files carry no patient ids, so slices of one patient may be on both sides."
 )

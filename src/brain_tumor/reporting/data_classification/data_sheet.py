@@ -7,12 +7,12 @@ import pandas as pd
 
 from brain_tumor.data.common.provenance import Origin, find_origin
 from brain_tumor.data.images.class_folders import ImageSet
-from brain_tumor.data.images.duplicates import CopySettings
+from brain_tumor.data.images.duplicates import DuplicateSettings
 from brain_tumor.data.images.split import ImageSplitSettings
 from brain_tumor.reporting.data_classification.tables import (
     FITS,
     UNSEEN,
-    count_copies,
+    count_duplicates,
     count_formats,
     count_not_learned,
     count_reasons,
@@ -30,17 +30,17 @@ def compose_data_sheet(
     splits: pd.DataFrame,
     about: Mapping[str, Any],
     data_set: ImageSet,
-    copies: CopySettings,
+    copies: DuplicateSettings,
     policy: ImageSplitSettings,
     origin: Origin,
 ) -> str:
     """The sheet. `about`: the description of the prepared store."""
     found = find_origin(data_set.name, origin, simulated=about["simulated"], parameter="data_classification.origin")
-    used = index[index["left_out"] == ""]
+    used = index[index["excluded"] == ""]
     sections = [
         Section("Where they are from", found.text),
         _composition(used, duplicates, data_set, copies),
-        _left_out(index, splits),
+        _excluded(index, splits),
         Section("Preparation", _preparation(used, about)),
         _sets(splits, policy, data_set),
         Section("Known problems", write_list([*found.problems, UNSEEN, *_problems(index, duplicates)])),
@@ -55,7 +55,9 @@ def compose_data_sheet(
     return render_card(title, summary, sections, simulated=about["simulated"])
 
 
-def _composition(used: pd.DataFrame, duplicates: pd.DataFrame, data_set: ImageSet, copies: CopySettings) -> Section:
+def _composition(
+    used: pd.DataFrame, duplicates: pd.DataFrame, data_set: ImageSet, copies: DuplicateSettings
+) -> Section:
     sizes, most, size = find_commonest_size(used)
     text = (
         f"Single slices in {sizes:,} sizes, most of them ({most:,}) {size} pixels. "
@@ -66,7 +68,7 @@ def _composition(used: pd.DataFrame, duplicates: pd.DataFrame, data_set: ImageSe
         "fine detail that correlates with "
         f"{copies.similarity} or more after alignment."
     )
-    counts = count_copies(used, duplicates, data_set)
+    counts = count_duplicates(used, duplicates, data_set)
     return Section(
         "Composition",
         text,
@@ -74,9 +76,9 @@ def _composition(used: pd.DataFrame, duplicates: pd.DataFrame, data_set: ImageSe
     )
 
 
-def _left_out(index: pd.DataFrame, splits: pd.DataFrame) -> Section:
+def _excluded(index: pd.DataFrame, splits: pd.DataFrame) -> Section:
     tables = [
-        ("Files that can't be used", count_reasons(index, "left_out")),
+        ("Files that can't be used", count_reasons(index, "excluded")),
         ("Images that are not learned from", count_not_learned(splits)),
     ]
     tables = [(caption, table) for caption, table in tables if len(table)]

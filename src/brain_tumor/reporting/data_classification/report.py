@@ -6,12 +6,12 @@ from typing import Any
 import pandas as pd
 
 from brain_tumor.data.images.class_folders import ImageSet
-from brain_tumor.data.images.duplicates import CopySettings
+from brain_tumor.data.images.duplicates import DuplicateSettings
 from brain_tumor.data.images.split import ImageSplitSettings
 from brain_tumor.reporting.data_classification.tables import (
     FITS,
     UNSEEN,
-    count_copies,
+    count_duplicates,
     count_formats,
     count_not_learned,
     count_reasons,
@@ -75,7 +75,7 @@ def compose_data_report(
     about: Mapping[str, Any],
     figures: Mapping[str, bytes],
     data_set: ImageSet,
-    copies: CopySettings,
+    copies: DuplicateSettings,
     policy: ImageSplitSettings,
     planted: tuple[int, int, int] | None,
 ) -> str:
@@ -88,7 +88,7 @@ def compose_data_report(
             copies.
     """
     pictures = {name: Picture(content, WORDS[name], data_set.name) for name, content in figures.items()}
-    counts = count_copies(index, duplicates, data_set)
+    counts = count_duplicates(index, duplicates, data_set)
     preparation = {key: about[key] for key in ("image_size", "fit")}
     settings = {"copies": copies.model_dump(), "preparation": preparation, "split": policy.model_dump()}
     sections = [
@@ -121,11 +121,11 @@ def _answer(counts: pd.DataFrame, data_set: ImageSet) -> str:
 def _copies(
     duplicates: pd.DataFrame,
     index: pd.DataFrame,
-    copies: CopySettings,
+    copies: DuplicateSettings,
     planted: tuple[int, int, int] | None,
     pictures: list[Picture],
 ) -> Section:
-    used = index[index["left_out"] == ""]
+    used = index[index["excluded"] == ""]
     identical, groups = used["hash"][used.duplicated("hash", keep=False)].nunique(), duplicates["group"].nunique()
     text = (
         f"{used['hash'].nunique():,} of {len(used):,} images have pixels of their own; {identical:,} "
@@ -153,7 +153,7 @@ def _copies(
 
 
 def _neighbours(
-    pairs: pd.DataFrame, duplicates: pd.DataFrame, index: pd.DataFrame, data_set: ImageSet, copies: CopySettings
+    pairs: pd.DataFrame, duplicates: pd.DataFrame, index: pd.DataFrame, data_set: ImageSet, copies: DuplicateSettings
 ) -> str:
     groups = duplicates.set_index("file")["group"]
     apart = pairs["first"].map(groups) != pairs["second"].map(
@@ -171,13 +171,13 @@ def _neighbours(
 
 
 def _files(index: pd.DataFrame) -> Section:
-    used = index[index["left_out"] == ""]
+    used = index[index["excluded"] == ""]
     sizes, most, size = find_commonest_size(used)
     text = (
         f"{len(used):,} images in {sizes:,} sizes ({most:,} are {size}). {len(index) - len(used):,} files are left out."
     )
     tables = [("Formats and modes of the pixels", count_formats(used))]
-    for column, caption in (("left_out", "What was left out, and why"), ("note", "What is unusual")):
+    for column, caption in (("excluded", "What was left out, and why"), ("note", "What is unusual")):
         reasons = count_reasons(index, column)
         if len(reasons):
             tables.append((caption, reasons))

@@ -18,12 +18,12 @@ FITS = {
 }
 
 
-def count_copies(index: pd.DataFrame, duplicates: pd.DataFrame, data_set: ImageSet) -> pd.DataFrame:
+def count_duplicates(index: pd.DataFrame, duplicates: pd.DataFrame, data_set: ImageSet) -> pd.DataFrame:
     """For each folder and class.
 
     Images, those with copies, and those with a copy in the other folder, identical or any.
     """
-    used = index[index["left_out"] == ""].merge(duplicates[["file", "group"]], "left", on="file")
+    used = index[index["excluded"] == ""].merge(duplicates[["file", "group"]], "left", on="file")
     parts = []
     for folder in (data_set.training, data_set.testing):
         part, other = used[used["folder"] == folder], used[used["folder"] != folder]
@@ -71,8 +71,8 @@ def count_formats(used: pd.DataFrame) -> pd.DataFrame:
 
 def count_not_learned(splits: pd.DataFrame) -> pd.DataFrame:
     """Training images that are not learned from, by reason and class."""
-    reasons = splits[splits["left_out"] != ""].groupby(["left_out", "class"]).size().rename("images")
-    return reasons.reset_index().rename(columns={"left_out": "reason"})
+    reasons = splits[splits["excluded"] != ""].groupby(["excluded", "class"]).size().rename("images")
+    return reasons.reset_index().rename(columns={"excluded": "reason"})
 
 
 def describe_test_sets(data_set: ImageSet) -> str:

@@ -10,7 +10,7 @@ from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.split import SplitSettings
 from brain_tumor.reporting.data_segmentation.tables import (
     NOTHING,
-    count_left_out,
+    count_excluded,
     count_sets,
     explain_volumes,
     write_answer,
@@ -37,11 +37,11 @@ def compose_data_sheet(
         missing: slices that the published list names, and how many of them are not there.
     """
     found = find_origin(data_set.name, origin, simulated=about["simulated"], parameter="data_segmentation.origin")
-    used = index[index["left_out"] == ""]
+    used = index[index["excluded"] == ""]
     sections = [
         Section("Where they are from", found.text),
         _composition(patients, used, about),
-        _left_out(index, missing),
+        _excluded(index, missing),
         Section("Preparation", _preparation(data_set, about)),
         _sets(patients, splits, policy),
         Section("Known problems", write_list([*found.problems, *_problems(patients)])),
@@ -76,8 +76,8 @@ def _span(values: pd.Series) -> str:
     return f"{values.min():g}" if values.nunique() == 1 else f"{values.min():g} to {values.max():g}"
 
 
-def _left_out(index: pd.DataFrame, missing: tuple[int, int]) -> Section:
-    reasons = count_left_out(index)
+def _excluded(index: pd.DataFrame, missing: tuple[int, int]) -> Section:
+    reasons = count_excluded(index)
     text = "`index.csv` names every file." if len(reasons) else NOTHING
     if missing[1]:
         text += f" T{write_missing(missing)[1:]}."

@@ -7,7 +7,7 @@ import pandas as pd
 
 from brain_tumor.reporting.data_segmentation.tables import (
     NOTHING,
-    count_left_out,
+    count_excluded,
     count_notes,
     count_sets,
     explain_volumes,
@@ -68,8 +68,8 @@ def compose_data_report(
     name = mark_title(about["data_set"], simulated=about["simulated"])
     answer = "; ".join([write_answer(patients, index), *([write_missing(missing)] if missing[1] else [])])
     pictures = [Picture(content, WORDS[figure], name) for figure, content in figures.items()]
-    left_out = count_left_out(index)
-    tables = [("What was left out, and why", left_out)] if len(left_out) else []
+    excluded = count_excluded(index)
+    tables = [("What was left out, and why", excluded)] if len(excluded) else []
     notes = count_notes(index)
     noted = [("What is unusual about patients in use", notes)] if len(notes) else []
     content = f"Modalities {', '.join(about['modalities'])}; {about['standardisation']}. {explain_volumes(patients)}"

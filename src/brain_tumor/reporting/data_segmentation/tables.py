@@ -9,7 +9,7 @@ NOTHING = "Nothing: every file could be read, and every slice shows brain."
 
 def write_answer(patients: pd.DataFrame, index: pd.DataFrame) -> str:
     """How many slices of how many patients are in use, and how many are left out."""
-    used = int((index["left_out"] == "").sum())
+    used = int((index["excluded"] == "").sum())
     return f"{used:,} slices of {len(patients):,} patients are in use; {len(index) - used:,} are left out"
 
 
@@ -31,19 +31,19 @@ def count_sets(patients: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
 
 def count_used(index: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
     """Patients and slices in each set, from the index alone."""
-    used = index[index["left_out"] == ""].merge(splits, on="patient")
+    used = index[index["excluded"] == ""].merge(splits, on="patient")
     counts = used.groupby("split").agg(patients=("patient", "nunique"), slices=("slice", "size"))
     return counts.reindex([TRAIN, VALIDATION, TEST], fill_value=0).reset_index()
 
 
-def count_left_out(index: pd.DataFrame) -> pd.DataFrame:
+def count_excluded(index: pd.DataFrame) -> pd.DataFrame:
     """Rows of the index that are not used, by reason."""
-    left_out = (
-        index[index["left_out"] != ""]
-        .groupby("left_out")
+    excluded = (
+        index[index["excluded"] != ""]
+        .groupby("excluded")
         .agg(rows=("slice", "size"), patients=("patient", "nunique"), example=("file", "first"))
     )
-    return left_out.reset_index().rename(columns={"left_out": "reason"})
+    return excluded.reset_index().rename(columns={"excluded": "reason"})
 
 
 def count_notes(index: pd.DataFrame) -> pd.DataFrame:

@@ -68,15 +68,15 @@ def compose_images_report(
     """The page: how many images of each class, then each image, where the network looks, and what is known of the network.
 
     Args:
-        classes: rows `file`, `found`, `confidence`, the probability of each class, `note`, `left_out` ("" for those in
+        classes: rows `file`, `found`, `confidence`, the probability of each class, `note`, `excluded` ("" for those in
             use).
         figures: name > PNG.
         settings: block > setting > value.
         simulated: whether the images are.
     """
-    about, classes = network.description, with_text(classes, "note", "left_out")
-    used, left_out = classes[classes["left_out"] == ""], classes[classes["left_out"] != ""]
-    listed = used.drop(columns="left_out" if (used["note"] != "").any() else ["left_out", "note"])
+    about, classes = network.description, with_text(classes, "note", "excluded")
+    used, excluded = classes[classes["excluded"] == ""], classes[classes["excluded"] != ""]
+    listed = used.drop(columns="excluded" if (used["note"] != "").any() else ["excluded", "note"])
     counts = (
         used.groupby("found")
         .agg(images=("file", "size"), confidence=("confidence", "median"))
@@ -97,8 +97,8 @@ def compose_images_report(
         ),
         Section("Where it looks", "", [], [Picture(png, WORDS[name], network.name) for name, png in figures.items()]),
         *(
-            [Section("Left out", "", [("Files that are no images, or damaged ones", left_out[["file", "left_out"]])])]
-            if len(left_out)
+            [Section("Left out", "", [("Files that are no images, or damaged ones", excluded[["file", "excluded"]])])]
+            if len(excluded)
             else []
         ),
         Section("The network", _known(network), [("On test images", _scores(about))] if "scores" in about else []),
@@ -106,20 +106,20 @@ def compose_images_report(
     ]
     return render_report(
         "Classes of new images",
-        _answer(network, counts, left_out),
+        _answer(network, counts, excluded),
         ("Images by class found", counts),
         sections,
         simulated=simulated,
     )
 
 
-def _answer(network: TrainedNetwork, counts: pd.DataFrame, left_out: pd.DataFrame) -> str:
+def _answer(network: TrainedNetwork, counts: pd.DataFrame, excluded: pd.DataFrame) -> str:
     found = ", ".join(
         f"{row.images:,} {row[0]}"
         for row in counts.rename(columns={"class found": "kind"})[["kind", "images"]].itertuples(index=False)
     )
     return (
-        f"Of {counts['images'].sum():,} images {network.name} finds: {found}. {len(left_out):,} files are left "
+        f"Of {counts['images'].sum():,} images {network.name} finds: {found}. {len(excluded):,} files are left "
         f"out.{_learned(network)}"
     )
 
@@ -173,13 +173,13 @@ def compose_scans_report(
     """The page: the volumes of each patient, what was found, how well that fits experts' masks, and what is known of the network.
 
     Args:
-        volumes: a row for each patient, `left_out` "" for those in use.
+        volumes: a row for each patient, `excluded` "" for those in use.
         scores: against experts' masks: rows `patient`, `target`, `metric`, `value`.
         figures: name > PNG.
         settings: block > setting > value.
     """
-    volumes = with_text(volumes, "voxels", "spacing_mm", "labels", "note", "expert_mask", "not_compared", "left_out")
-    used, left_out = volumes[volumes["left_out"] == ""], volumes[volumes["left_out"] != ""]
+    volumes = with_text(volumes, "voxels", "spacing_mm", "labels", "note", "expert_mask", "not_compared", "excluded")
+    used, excluded = volumes[volumes["excluded"] == ""], volumes[volumes["excluded"] != ""]
     millilitres = [name for name in volumes if name.endswith("_ml")]
     shown = ["patient", *millilitres, "voxels", "spacing_mm", "brain_slices", "labels"]
     table = used[[*shown, "note"] if (used["note"] != "").any() else shown]
@@ -191,10 +191,10 @@ def compose_scans_report(
                 Section(
                     "Left out",
                     "",
-                    [("Patients that could not be segmented", left_out[["patient", "folder", "left_out"]])],
+                    [("Patients that could not be segmented", excluded[["patient", "folder", "excluded"]])],
                 )
             ]
-            if len(left_out)
+            if len(excluded)
             else []
         ),
         _describe(network),
@@ -202,7 +202,7 @@ def compose_scans_report(
     ]
     simulated = bool(volumes["simulated"].any())
     found = int((used[millilitres].sum(axis=1) > 0).sum())
-    answer = f"{network.name} finds a tumour in {found:,} of {len(used):,} patients; {len(left_out):,} are left out."
+    answer = f"{network.name} finds a tumour in {found:,} of {len(used):,} patients; {len(excluded):,} are left out."
     answer += f"{_agree(scores)}{_seen(network, scores, simulated=simulated)}{_learned(network)}"
     return render_report(
         "Masks of new scans", answer, ("Volume of what was found, in millilitres", table), sections, simulated=simulated
@@ -214,10 +214,8 @@ def _describe(network: TrainedNetwork) -> Section:
     about = network.description
     members = f", {len(network.members)} networks that answer together" if len(network.members) > 1 else ""
     text = f"{network.name}, {network.parameters:,} parameters{members}, trained on {about['data_set']}"
-    if "learned_from" in about:
-        text += "".join(
-            f", {each['slices']:,} slices of {each['patients']:,} patients" for each in about["learned_from"]
-        )
+    if "trained_on" in about:
+        text += "".join(f", {each['slices']:,} slices of {each['patients']:,} patients" for each in about["trained_on"])
     text += f", at {about['slice_size']} x {about['slice_size']} pixels"
     text += (
         ", of which it saw the {} x {} that held every brain.".format(*about["window"]) if "window" in about else "."

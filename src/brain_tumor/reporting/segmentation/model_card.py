@@ -7,7 +7,7 @@ import pandas as pd
 
 from brain_tumor.data.common.provenance import Origin, find_origin
 from brain_tumor.data.common.sets import TEST
-from brain_tumor.data.scans.brain_crop import window_shape
+from brain_tumor.data.scans.brain_crop import crop_shape
 from brain_tumor.metrics.surfaces import TOLERANCE
 from brain_tumor.networks import describe
 from brain_tumor.networks.trained import TrainedNetwork
@@ -62,7 +62,7 @@ def compose_model_card(
         Section(
             "Known limits", write_list([*_limits(comparison, about, settings["prediction"]["least"]), *found.problems])
         ),
-        Section("How to use the weights", _usage(about, window_shape(networks[0].description))),
+        Section("How to use the weights", _usage(about, crop_shape(networks[0].description))),
         _settings(networks, settings),
         Section("Citations", write_list([*found.sources, CARD])),
     ]
@@ -81,7 +81,7 @@ def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Sect
         )
         for network in networks
     ]
-    height, width = window_shape(networks[0].description)
+    height, width = crop_shape(networks[0].description)
     text = (
         f"{len(networks)} networks that give the probability of each tissue "
         f"({', '.join(about['tissues'])}) in every pixel of a slice of "

@@ -9,7 +9,7 @@ from brain_tumor.data.common.sets import TEST
 from brain_tumor.metrics.segmentation import MEAN, REFERENCE, SLICE
 from brain_tumor.metrics.surfaces import TOLERANCE
 from brain_tumor.networks.trained import TrainedNetwork
-from brain_tumor.reporting.data_segmentation.tables import count_left_out, count_used
+from brain_tumor.reporting.data_segmentation.tables import count_excluded, count_used
 from brain_tumor.reporting.formatting import with_intervals, write_interval
 from brain_tumor.reporting.interactive_plot import Plot, draw_strip
 from brain_tumor.reporting.page import Picture, Section, Words, render_report
@@ -245,7 +245,7 @@ def _costs(costs: pd.DataFrame, figures: Mapping[str, bytes]) -> Section:
     text = (
         "Operations, parameters and speed are of one network that sees each slice once; where several "
         "answer together, or see slices mirrored too "
-        "(`prediction.flips`), Dice is of that. Operations are counted for a forward pass of one slice; a "
+        "(`prediction.tta_flip`), Dice is of that. Operations are counted for a forward pass of one slice; a "
         "training step takes about three times as many. "
         "Seconds are of this run on its device, beside whatever else it ran."
     )
@@ -277,7 +277,7 @@ def _attention(name: str, summary: pd.DataFrame, figures: Mapping[str, bytes], n
 
 def _data(index: pd.DataFrame, splits: pd.DataFrame, about: Mapping[str, Any]) -> Section:
     text = f"Modalities {', '.join(about['modalities'])}; {about['standardisation']}. No patient is in two sets."
-    tables, left_out = [("Patients and slices in each set", count_used(index, splits))], count_left_out(index)
-    if len(left_out):
-        tables.append(("What was left out, and why", left_out))
+    tables, excluded = [("Patients and slices in each set", count_used(index, splits))], count_excluded(index)
+    if len(excluded):
+        tables.append(("What was left out, and why", excluded))
     return Section("Data", text, tables)

@@ -40,7 +40,7 @@ def protocol(about: Mapping[str, Any], networks: Sequence[TrainedNetwork]) -> st
 
 def _say_start(network: TrainedNetwork) -> str:
     """What the weights that a network started from mean for its scores."""
-    before, name = network.description.get("started_from"), network.experiment
+    before, name = network.description.get("initialised_from"), network.experiment
     if not before:
         return ""
     if before.get("scored") is None:

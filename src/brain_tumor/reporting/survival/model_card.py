@@ -49,7 +49,7 @@ UNKNOWN = "Treatment other than surgery is not known; where the resection is not
 def compose_model_card(results: Results, protocol: ProtocolSettings, origin: Origin, name: str) -> str:
     """The card of all models of a run. `name`: of the data set."""
     found = find_origin(name, origin, simulated=results.simulated, parameter="data_segmentation.origin")
-    used = results.patients[results.patients["left_out"] == ""]
+    used = results.patients[results.patients["excluded"] == ""]
     cohorts = list(results.scores["cohort"].unique())
     figures = [list_gains(results), *(list_scores(results, cohort) for cohort in cohorts)] if cohorts else []
     text = (
@@ -95,8 +95,8 @@ def compose_data_sheet(results: Results, data_set: DataSet, origin: Origin) -> s
     """The sheet of the patients of a run."""
     found = find_origin(data_set.name, origin, simulated=results.simulated, parameter="data_segmentation.origin")
     patients = results.patients
-    used = patients[patients["left_out"] == ""]
-    alive, left_out = int((~used["observed"]).sum()), len(patients) - len(used)
+    used = patients[patients["excluded"] == ""]
+    alive, excluded = int((~used["observed"]).sum()), len(patients) - len(used)
     sections = [
         Section(
             "Where they are from",
@@ -105,7 +105,7 @@ def compose_data_sheet(results: Results, data_set: DataSet, origin: Origin) -> s
         Section(
             "Composition", _composition(used), [("Patients in use; medians and quartiles", count_patients(patients))]
         ),
-        Section("What was left out", "" if left_out else "Nobody.", list_reasons(patients)),
+        Section("What was left out", "" if excluded else "Nobody.", list_reasons(patients)),
         Section("Preparation", _preparation(used), [("Features of the patients in use", list_features(patients))]),
         Section(
             "Sets", "None: cross-validation, whose folds are stratified by days. The model card gives the protocol."
@@ -113,7 +113,7 @@ def compose_data_sheet(results: Results, data_set: DataSet, origin: Origin) -> s
         Section("Known problems", write_list([ALIVE, UNKNOWN, *found.problems, *_problems(used)])),
         Section("Terms and citations", f"{found.terms}\n\n{write_list([*found.sources, SHEET])}"),
     ]
-    summary = f"{len(used)} patients are in use, {alive} of them known only to be alive; {left_out} are left out."
+    summary = f"{len(used)} patients are in use, {alive} of them known only to be alive; {excluded} are left out."
     title = f"Data sheet: survival from {results.masks}"
     return render_card(title, summary, sections, simulated=results.simulated)
 

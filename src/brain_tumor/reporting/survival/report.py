@@ -198,7 +198,7 @@ def _importances(results: Results, pictures: Pictures) -> Section:
 
 
 def _patients(results: Results) -> Section:
-    used = results.patients[results.patients["left_out"] == ""]
+    used = results.patients[results.patients["excluded"] == ""]
     alive = int((~used["observed"]).sum())
     text = (
         f"{len(used)} patients are used, {alive} of them known only to be alive; "

@@ -64,12 +64,12 @@ def write_answer(results: Results, protocol: ProtocolSettings) -> str:
 
 def explain_none(patients: pd.DataFrame, protocol: ProtocolSettings) -> str:
     """Why there is no model of these patients; nothing if there is one."""
-    used = patients[patients["left_out"] == ""]
+    used = patients[patients["excluded"] == ""]
     deaths = int(used["observed"].sum())
-    if deaths < protocol.smallest:
+    if deaths < protocol.min_deaths:
         return (
             f"patients with a mask and a known day of death: {deaths}, too few for survival models, which need "
-            f"{protocol.smallest}"
+            f"{protocol.min_deaths}"
         )
     return (
         ""
@@ -102,7 +102,7 @@ def _change(results: Results) -> str:
 def _verdict(results: Results, cohort: str) -> str:
     """Whether the segmentation adds to age, by a rule.
 
-    Both intervals of the gain in concordance lie above 0, and permuted shapes seldom gain as much.
+    Both intervals of the gain in concordance lie above 0, and permuted shapes rarely gain as much.
     """
     gain = _tested(results, cohort, "concordance")
     alone, shape = (
@@ -197,7 +197,7 @@ def _cell(row: Any) -> str:
 
 def find_commonest(results: Results, cohort: str) -> str:
     """The class that most patients are in, and their share."""
-    used = results.patients[(results.patients["left_out"] == "") & results.patients["observed"]]
+    used = results.patients[(results.patients["excluded"] == "") & results.patients["observed"]]
     days = used.loc[(cohort != GTR) | (used["resection"] == GTR), "days"]
     share = np.bincount(classes(days.to_numpy()), minlength=3) / len(days)
     return f"{('short', 'medium', 'long')[share.argmax()]} survival ({share.max():.3f})"
@@ -205,13 +205,13 @@ def find_commonest(results: Results, cohort: str) -> str:
 
 def list_reasons(patients: pd.DataFrame) -> list[Table]:
     """Why patients are left out, and what to know of those who are not, where there is anything to say."""
-    used = patients["left_out"] == ""
+    used = patients["excluded"] == ""
     tables = []
     for caption, column, name in (
-        ("What was left out, and why", "left_out", "reason"),
+        ("What was left out, and why", "excluded", "reason"),
         ("What to know of patients who are used", "note", "note"),
     ):
-        rows = patients[(patients[column] != "") & (used | (column == "left_out"))]
+        rows = patients[(patients[column] != "") & (used | (column == "excluded"))]
         if len(rows):
             counts = rows.groupby(column).agg(patients=("patient", "size"), example=("patient", "first")).reset_index()
             tables.append((caption, counts.rename(columns={column: name})))
@@ -220,7 +220,7 @@ def list_reasons(patients: pd.DataFrame) -> list[Table]:
 
 def count_patients(patients: pd.DataFrame) -> pd.DataFrame:
     """Patients in use by resection: how many, how many died, their days and ages (median and quartiles)."""
-    used = patients[patients["left_out"] == ""].assign(
+    used = patients[patients["excluded"] == ""].assign(
         resection=lambda table: table["resection"].replace("", "not known")
     )
     parts = [("all in use", used), *used.groupby("resection")]
@@ -233,7 +233,7 @@ def count_patients(patients: pd.DataFrame) -> pd.DataFrame:
 
 def list_features(patients: pd.DataFrame) -> pd.DataFrame:
     """Each feature with its unit, its median and quartiles in the patients in use, and its formula."""
-    used = patients[patients["left_out"] == ""]
+    used = patients[patients["excluded"] == ""]
     named = [("age", "years", "at diagnosis, from survival_info.csv"), *((f.name, f.unit, f.formula) for f in FEATURES)]
     rows = [(name, unit, _quartiles(used[name]), formula) for name, unit, formula in named]
     return pd.DataFrame(rows, columns=["feature", "unit", "median (quartiles)", "formula"])

@@ -9,7 +9,7 @@ from torch.nn.functional import affine_grid, grid_sample
 from brain_tumor.training.settings import ImageAugmentation
 
 
-def draw_chances(size: int, *place: int) -> dict[str, Float[Tensor, " b"]]:
+def sample_augmentation(size: int, *place: int) -> dict[str, Float[Tensor, " b"]]:
     """Uniform random numbers from -1 to 1 for each image of a batch.
 
     Args:
@@ -28,11 +28,11 @@ def augment(
     chances = {name: value.to(grey.device) for name, value in chances.items()}
     happens = {
         name: (chances[name] < 2 * getattr(settings, name) - 1)[:, None, None, None]
-        for name in ("flip", "upside_down", "intensity")
+        for name in ("horizontal_flip", "vertical_flip", "intensity")
     }
-    grey = torch.where(happens["flip"], grey.flip(-1), grey)
-    grey = torch.where(happens["upside_down"], grey.flip(-2), grey)
-    chosen = (chances["warp"] < 2 * settings.warp - 1).nonzero().squeeze(1)
+    grey = torch.where(happens["horizontal_flip"], grey.flip(-1), grey)
+    grey = torch.where(happens["vertical_flip"], grey.flip(-2), grey)
+    chosen = (chances["affine"] < 2 * settings.affine - 1).nonzero().squeeze(1)
     if len(chosen):
         grid = affine_grid(
             _matrix({name: value[chosen] for name, value in chances.items()}, settings),
@@ -61,9 +61,9 @@ def blend(
 
     Source: mixup, Zhang et al. 2018, arXiv:1710.09412; shares here are uniform, and at most a half.
     """
-    if not settings.blend:
+    if not settings.mixup:
         return image, truth
-    share = settings.blend * (chances.to(image.device)[:, None] + 1) / 2
+    share = settings.mixup * (chances.to(image.device)[:, None] + 1) / 2
     half = len(image) // 2  # its partner is half a batch away, also when the batch is split over processes
     blended = image.lerp(image.roll(half, 0), share[:, :, None, None])
     return blended, truth.lerp(truth.roll(half, 0), share)

@@ -8,7 +8,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 from tqdm import tqdm
 
-from brain_tumor.data.common.parallel import shows_progress
+from brain_tumor.data.common.parallel import progress_enabled
 from brain_tumor.data.common.store import Store
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.training.classification.task import to_input
@@ -17,19 +17,19 @@ from brain_tumor.training.device import Device
 BATCH = 64
 
 
-def find_logits(
+def predict_logits(
     network: TrainedNetwork, images: Store, rows: np.ndarray, device: Device
 ) -> Iterator[Float32[np.ndarray, "b k"]]:
     """Logits of each class, batch after batch.
 
-    Where the network's recipe says `flips`, those of the mean probability of an image and its mirror image.
+    Where the network's recipe says `tta_flip`, those of the mean probability of an image and its mirror image.
 
     Args:
         rows: of the store.
     """
     module, channels = device.place(network.module()), network.sizes["in_channels"]
     for start in tqdm(
-        range(0, len(rows), BATCH), desc=f"predicting with {network.name}", unit="batch", disable=not shows_progress()
+        range(0, len(rows), BATCH), desc=f"predicting with {network.name}", unit="batch", disable=not progress_enabled()
     ):
         image = read_inputs(images, rows[start : start + BATCH], device, channels)
         with torch.inference_mode(), device.autocast():
@@ -41,7 +41,7 @@ def find_logits(
 
 def averages_mirrored(network: TrainedNetwork) -> bool:
     """Whether the recipe asks for test-time augmentation: the mean over an image and its mirror image."""
-    return bool(network.description.get("recipe", {}).get("flips"))
+    return bool(network.description.get("recipe", {}).get("tta_flip"))
 
 
 def read_inputs(images: Store, rows: np.ndarray, device: Device, channels: int) -> Float[Tensor, "b c h w"]:

@@ -15,14 +15,14 @@ from brain_tumor.training.classification.prediction import BATCH, averages_mirro
 from brain_tumor.training.device import Device
 
 
-def find_heat(
+def compute_saliency(
     network: TrainedNetwork, images: Store, rows: np.ndarray, found: Int[np.ndarray, " n"], device: Device
 ) -> Float32[np.ndarray, "n s s"]:
     """How much each place speaks for the class that was found, in fp32: HiResCAM of a convolutional network.
 
     Attention rollout of a ViT, whatever the class.
 
-    Where the network's recipe says `flips`, the mean over an image and its mirror image, as the answer is.
+    Where the network's recipe says `tta_flip`, the mean over an image and its mirror image, as the answer is.
     """
     module, parts = device.place(network.module()), []
     for start in range(0, len(rows), BATCH):
@@ -30,34 +30,34 @@ def find_heat(
             read_inputs(images, rows[start : start + BATCH], device, network.sizes["in_channels"]),
             found[start : start + BATCH],
         )
-        heat = _find_heat(module, x, classes)
+        heat = _compute_saliency(module, x, classes)
         if averages_mirrored(network):
-            heat = (heat + _find_heat(module, x.flip(-1), classes).flip(-1)) / 2
+            heat = (heat + _compute_saliency(module, x.flip(-1), classes).flip(-1)) / 2
         parts.append(heat)
     return torch.cat(parts)[:, 0].float().cpu().numpy()
 
 
-def flat_heat(network: TrainedNetwork) -> Float32[np.ndarray, "s s"]:
-    """What `find_heat` would give if all places spoke alike: some networks' maps don't reach the edge of the image."""
+def uniform_saliency(network: TrainedNetwork) -> Float32[np.ndarray, "s s"]:
+    """What `compute_saliency` would give if all places spoke alike: some networks' maps don't reach the edge of the image."""
     module, side = network.module(), network.sizes["image_size"]
     x = torch.zeros(1, network.sizes["in_channels"], side, side)
     heat = torch.ones(1, 1, side, side)
     if not isinstance(module, ViT):
         layers = _until_last_map(module)
         with torch.inference_mode():
-            heat = lay_out(torch.ones_like(nn.Sequential(*layers)(x)[:, :1]), layers, side)
+            heat = upsample_to_input(torch.ones_like(nn.Sequential(*layers)(x)[:, :1]), layers, side)
     if averages_mirrored(network):
         heat = (heat + heat.flip(-1)) / 2
     return heat[0, 0].numpy()
 
 
-def _find_heat(
+def _compute_saliency(
     network: nn.Module, x: Float[Tensor, "b c h w"], found: Int[np.ndarray, " b"]
 ) -> Float[Tensor, "b 1 h w"]:
-    return roll_out(network, x) if isinstance(network, ViT) else trace(network, x, found)
+    return attention_rollout(network, x) if isinstance(network, ViT) else hirescam(network, x, found)
 
 
-def trace(network: nn.Module, x: Float[Tensor, "b c h w"], found: Int[np.ndarray, " b"]) -> Float[Tensor, "b 1 h w"]:
+def hirescam(network: nn.Module, x: Float[Tensor, "b c h w"], found: Int[np.ndarray, " b"]) -> Float[Tensor, "b 1 h w"]:
     """HiResCAM of what goes into the last pooling, for a class of each image: each place by its own gradient.
 
     Grad-CAM takes the mean gradient over all places, which shows heat where a network that tells places apart doesn't
@@ -73,7 +73,7 @@ def trace(network: nn.Module, x: Float[Tensor, "b c h w"], found: Int[np.ndarray
     score = network(x).gather(1, torch.tensor(found, dtype=torch.long, device=x.device)[:, None]).sum()
     handle.remove()
     (gradient,) = torch.autograd.grad(score, kept)
-    return lay_out((gradient * kept[0]).sum(1, keepdim=True).relu().detach(), layers, x.shape[-1])
+    return upsample_to_input((gradient * kept[0]).sum(1, keepdim=True).relu().detach(), layers, x.shape[-1])
 
 
 def _until_last_map(network: nn.Module) -> list[nn.Module]:
@@ -101,7 +101,9 @@ def require_explainable(network: nn.Module) -> None:
         )
 
 
-def lay_out(places: Float[Tensor, "b 1 n n"], layers: Sequence[nn.Module], side: int) -> Float[Tensor, "b 1 s s"]:
+def upsample_to_input(
+    places: Float[Tensor, "b 1 n n"], layers: Sequence[nn.Module], side: int
+) -> Float[Tensor, "b 1 s s"]:
     """A map at the size of the image, each of its places where the middle of what it sees is; 0 beyond.
 
     Args:
@@ -122,7 +124,7 @@ def lay_out(places: Float[Tensor, "b 1 n n"], layers: Sequence[nn.Module], side:
     return pad(full, (before, after, before, after))
 
 
-def roll_out(network: ViT, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
+def attention_rollout(network: ViT, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
     """Attention rollout: how much of each patch reaches the class token, taking a layer to pass on half of each token as it is.
 
     Source: Abnar and Zuidema 2020, arXiv:2005.00928.

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from brain_tumor.training.batches import Batch
-from brain_tumor.training.classification.augmentation import augment, blend, draw_chances
+from brain_tumor.training.classification.augmentation import augment, blend, sample_augmentation
 from brain_tumor.training.device import layout_on
-from brain_tumor.training.segmentation.losses import over_processes
+from brain_tumor.training.segmentation.losses import all_reduce_sum
 from brain_tumor.training.settings import ClassificationRecipe
 from brain_tumor.training.task import Task
 
@@ -65,15 +65,15 @@ class ClassificationTask(Task):
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one augmented batch."""
         ranks, rank = self.trainer.world_size, self.global_rank
-        chances = draw_chances(self.recipe.batch_size, self.seed, self.current_epoch, index)
+        chances = sample_augmentation(self.recipe.batch_size, self.seed, self.current_epoch, index)
         mine = {name: value[rank::ranks] for name, value in chances.items()}
         with torch.autocast(
             self.device.type, enabled=False
         ):  # in bf16 places would be off by up to a quarter of a pixel
             image = augment(batch["image"], mine, self.augmentation)
-        image, truth = blend(image, self.truth(batch["label"]), mine["blend"], self.augmentation)
+        image, truth = blend(image, self.truth(batch["label"]), mine["mixup"], self.augmentation)
         entropy = cross_entropy(self.network(to_input(image, self.channels)).float(), truth, reduction="sum")
-        loss = over_processes(entropy) / over_processes(truth.sum())
+        loss = all_reduce_sum(entropy) / all_reduce_sum(truth.sum())
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=self.recipe.batch_size)
         return loss
 
@@ -97,8 +97,8 @@ class ClassificationTask(Task):
 
     def on_validation_epoch_end(self) -> None:
         """Scores over all validation images."""
-        pairs = over_processes(self.pairs).reshape(self.kinds, -1)
-        loss = over_processes(self.entropy) / pairs.sum()
+        pairs = all_reduce_sum(self.pairs).reshape(self.kinds, -1)
+        loss = all_reduce_sum(self.entropy) / pairs.sum()
         self.log_dict(
             {
                 "validation_loss": loss,

@@ -12,7 +12,7 @@ from torch import Tensor
 from brain_tumor.training.settings import Augmentation
 
 
-def draw_chances(size: int, modalities: int, *place: int) -> dict[str, Tensor]:
+def sample_augmentation(size: int, modalities: int, *place: int) -> dict[str, Tensor]:
     """Uniform random numbers from -1 to 1 for each slice of a batch.
 
     Args:
@@ -21,8 +21,8 @@ def draw_chances(size: int, modalities: int, *place: int) -> dict[str, Tensor]:
     """
     rng = np.random.default_rng(place)
     shapes = {
-        "flip": (),
-        "warp": (),
+        "horizontal_flip": (),
+        "affine": (),
         "rotation": (),
         "scaling": (),
         "intensity": (),
@@ -39,13 +39,15 @@ def augment(
 ) -> tuple[Float[Tensor, "b m h w"], UInt8[Tensor, "b h w"]]:
     """Mirrored, turned, scaled, stretched and shifted at random; labels are moved with the image and stay labels."""
     chances = {name: value.to(image.device) for name, value in chances.items()}
-    happens = {name: chances[name] < 2 * getattr(settings, name) - 1 for name in ("flip", "warp", "intensity")}
-    if settings.flip:
+    happens = {
+        name: chances[name] < 2 * getattr(settings, name) - 1 for name in ("horizontal_flip", "affine", "intensity")
+    }
+    if settings.horizontal_flip:
         # Rows run from right to left in every scan (L, P, S), so the second axis from the end is the one to mirror.
-        image = torch.where(happens["flip"][:, None, None, None], image.flip(-2), image)
-        labels = torch.where(happens["flip"][:, None, None], labels.flip(-2), labels)
-    if settings.warp:
-        chosen = happens["warp"].nonzero().squeeze(1)  # a warp costs as much as all the rest
+        image = torch.where(happens["horizontal_flip"][:, None, None, None], image.flip(-2), image)
+        labels = torch.where(happens["horizontal_flip"][:, None, None], labels.flip(-2), labels)
+    if settings.affine:
+        chosen = happens["affine"].nonzero().squeeze(1)  # a warp costs as much as all the rest
         matrix = _matrix(
             chances["rotation"][chosen] * settings.rotation,
             1 + chances["scaling"][chosen] * settings.scaling,

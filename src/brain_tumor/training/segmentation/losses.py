@@ -9,25 +9,25 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool2d, binary_cross_entropy_with_logits
 
 
-class OverlapEntropy(nn.Module):
+class DiceBCELoss(nn.Module):
     """Binary cross-entropy and soft overlap of independent sigmoids.
 
     Overlap over the whole batch, so slices without tumour count too.
 
     Args:
         dice_weight: share of overlap, 0 to 1.
-        missed_weight: of a missed pixel against one found where there is none: 0.5 makes the overlap Dice, else it is a
+        tversky_beta: of a missed pixel against one found where there is none: 0.5 makes the overlap Dice, else it is a
             Tversky index (Salehi et al. 2017, arXiv:1706.05721).
-        focal: exponent of focal loss (Lin et al. 2017, arXiv:1708.02002); 0 makes it cross-entropy.
+        focal_gamma: exponent of focal loss (Lin et al. 2017, arXiv:1708.02002); 0 makes it cross-entropy.
     """
 
-    def __init__(self, dice_weight: float, missed_weight: float = 0.5, focal: float = 0.0) -> None:
+    def __init__(self, dice_weight: float, tversky_beta: float = 0.5, focal_gamma: float = 0.0) -> None:
         super().__init__()
-        self.dice_weight, self.missed_weight, self.focal = dice_weight, missed_weight, focal
+        self.dice_weight, self.tversky_beta, self.focal_gamma = dice_weight, tversky_beta, focal_gamma
 
     def forward(self, logits: Float[Tensor, "b k h w"], truth: Float[Tensor, "b k h w"]) -> Float[Tensor, ""]:
         """The loss of one batch, over all processes that train together."""
-        return self.value(over_processes(self.sums(logits, truth)))
+        return self.value(all_reduce_sum(self.sums(logits, truth)))
 
     def sums(self, logits: Float[Tensor, "b k h w"], truth: Float[Tensor, "b k h w"]) -> Float[Tensor, "5 k"]:
         """Overlap, found, there, cross-entropy and pixels of each tissue; in fp32 whatever the network's precision.
@@ -38,8 +38,8 @@ class OverlapEntropy(nn.Module):
         logits = logits.float()
         probability = logits.sigmoid()
         entropy = binary_cross_entropy_with_logits(logits, truth, reduction="none")
-        if self.focal:
-            entropy = entropy * (probability - truth).abs() ** self.focal
+        if self.focal_gamma:
+            entropy = entropy * (probability - truth).abs() ** self.focal_gamma
         return torch.stack(
             [
                 x.sum((0, 2, 3))
@@ -50,7 +50,7 @@ class OverlapEntropy(nn.Module):
     def value(self, sums: Float[Tensor, "5 k"]) -> Float[Tensor, ""]:
         """The loss that these sums give."""
         overlap, found, there, entropy, pixels = sums
-        wrong = (1 - self.missed_weight) * (found - overlap) + self.missed_weight * (there - overlap)
+        wrong = (1 - self.tversky_beta) * (found - overlap) + self.tversky_beta * (there - overlap)
         distance = 1 - ((2 * overlap + 1e-5) / (2 * overlap + 2 * wrong + 1e-5)).mean()
         return self.dice_weight * distance + (1 - self.dice_weight) * entropy.sum() / pixels.sum()
 
@@ -70,12 +70,12 @@ def attention_loss(maps: Mapping[str, Float[Tensor, "b 1 _ _"]], tumour: Float[T
         found = logits.sigmoid()
         entropy = binary_cross_entropy_with_logits(logits, there, reduction="sum")
         sums = torch.stack([(found * there).sum(), found.sum() + there.sum(), entropy, torch.ones_like(there).sum()])
-        overlap, both, entropy, pixels = over_processes(sums)
+        overlap, both, entropy, pixels = all_reduce_sum(sums)
         losses.append((entropy / pixels + 1 - (2 * overlap + 1e-5) / (both + 1e-5)) / 2)
     return torch.stack(losses).mean()
 
 
-def over_processes(x: Tensor) -> Tensor:
+def all_reduce_sum(x: Tensor) -> Tensor:
     """The sum over all processes that train together.
 
     Its gradient counts each process's own part as often as there are processes, because gradients are averaged over

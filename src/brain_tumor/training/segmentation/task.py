@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from brain_tumor.data.common.store import Store
-from brain_tumor.networks.attention import attentions, outputs, watch
+from brain_tumor.networks.attention import attention_modules, capture_attention, capture_outputs
 from brain_tumor.networks.attention_unet import AttentionGate
 from brain_tumor.training.batches import Batch, Rows
-from brain_tumor.training.segmentation.augmentation import augment, draw_chances
-from brain_tumor.training.segmentation.losses import OverlapEntropy, attention_loss, over_processes
+from brain_tumor.training.segmentation.augmentation import augment, sample_augmentation
+from brain_tumor.training.segmentation.losses import DiceBCELoss, all_reduce_sum, attention_loss
 from brain_tumor.training.settings import SegmentationRecipe
 from brain_tumor.training.task import Task
 
@@ -21,11 +21,13 @@ MONITOR = "validation_dice"
 """What the best weights are chosen by: Dice averaged over the targets, each pooled over all validation slices."""
 
 
-def rows_to_learn(slices: Store, rows: np.ndarray, recipe: SegmentationRecipe) -> Rows:
+def training_rows(slices: Store, rows: np.ndarray, recipe: SegmentationRecipe) -> Rows:
     """Slices to learn from, of which an epoch sees all that show tumour and the recipe's share of the others."""
-    if recipe.empty_slices == 1:
+    if recipe.empty_slice_rate == 1:
         return Rows(slices, rows)
-    return Rows(slices, rows, seldom=slices.rows["tumour_pixels"].to_numpy()[rows] == 0, share=recipe.empty_slices)
+    return Rows(
+        slices, rows, undersampled=slices.rows["tumour_pixels"].to_numpy()[rows] == 0, share=recipe.empty_slice_rate
+    )
 
 
 class SegmentationTask(Task):
@@ -51,9 +53,11 @@ class SegmentationTask(Task):
         self.example = example
         self.targets, self.tissues, self.augmentation = dict(targets), tissues, recipe.augmentation
         self.attention_weight, self.deep_supervision = recipe.attention_weight, recipe.deep_supervision
-        gates = {name: gate.score for name, gate in attentions(network).items() if isinstance(gate, AttentionGate)}
+        gates = {
+            name: gate.score for name, gate in attention_modules(network).items() if isinstance(gate, AttentionGate)
+        }
         self.gates = gates if self.attention_weight else {}
-        self.loss = OverlapEntropy(recipe.dice_weight, recipe.missed_weight, recipe.focal)
+        self.loss = DiceBCELoss(recipe.dice_weight, recipe.tversky_beta, recipe.focal_gamma)
         coarse: dict[str, int] = getattr(network, "coarse", {}) if recipe.deep_supervision else {}
         if recipe.deep_supervision and not coarse:
             raise ValueError(
@@ -61,23 +65,25 @@ class SegmentationTask(Task):
                 "`coarse`, or set deep_supervision to 0"
             )
         self.coarse = {name: network.get_submodule(name) for name in coarse}
-        self.side_heads = nn.ModuleList(nn.Conv2d(channels, tissues, 1) for channels in coarse.values())
+        self.aux_heads = nn.ModuleList(nn.Conv2d(channels, tissues, 1) for channels in coarse.values())
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one augmented batch."""
         ranks, rank = self.trainer.world_size, self.global_rank
-        chances = draw_chances(self.recipe.batch_size, batch["image"].shape[1], self.seed, self.current_epoch, index)
+        chances = sample_augmentation(
+            self.recipe.batch_size, batch["image"].shape[1], self.seed, self.current_epoch, index
+        )
         mine = {name: value[rank::ranks] for name, value in chances.items()}
         with torch.autocast(
             self.device.type, enabled=False
         ):  # in bf16 a turned slice would be off by a quarter of a pixel
             image, labels = augment(batch["image"], batch["labels"], mine, self.augmentation)
         truth = to_channels(labels, self.tissues)
-        with outputs(self.gates) as maps, outputs(self.coarse) as coarse:
+        with capture_outputs(self.gates) as maps, capture_outputs(self.coarse) as coarse:
             loss = self.loss(self.network(image), truth)
         if maps:
             loss = loss + self.attention_weight * attention_loss(maps, (labels > 0)[:, None].float())
-        for head, name in zip(self.side_heads, self.coarse, strict=True):
+        for head, name in zip(self.aux_heads, self.coarse, strict=True):
             x = coarse[name]
             height, width = x.shape[-2:]
             weight = self.deep_supervision * width / (truth.shape[-1] / 2)
@@ -88,7 +94,7 @@ class SegmentationTask(Task):
     def on_validation_epoch_start(self) -> None:
         """Look at the example, start counting."""
         if self.example is not None:
-            with watch(self.network) as maps:
+            with capture_attention(self.network) as maps:
                 probability = self.network(self.example[None].to(self.device)).sigmoid()
             self.snapshots.append(
                 {name: value[0].half().cpu() for name, value in ({"probability": probability} | maps).items()}
@@ -108,8 +114,8 @@ class SegmentationTask(Task):
 
     def on_validation_epoch_end(self) -> None:
         """Dice of each target over all validation slices; 1 where there is nothing and nothing was found."""
-        self.log("validation_loss", self.loss.value(over_processes(self.sums)))
-        dice = dice_of_pairs(over_processes(self.pairs).reshape(self.tissues + 1, -1), self.targets)
+        self.log("validation_loss", self.loss.value(all_reduce_sum(self.sums)))
+        dice = dice_of_pairs(all_reduce_sum(self.pairs).reshape(self.tissues + 1, -1), self.targets)
         self.log_dict({f"validation_dice_{name}": value for name, value in dice.items()})
         self.log(MONITOR, torch.stack(list(dice.values())).mean(), prog_bar=True)
 
