@@ -47,7 +47,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from brain_tumor.data.simulation.images import simulate_images
 
     folder = tmp_path_factory.mktemp("raw") / "images"
-    simulate_images(folder, training=8, testing=3, copies=8, seed=0, workers=1)
+    simulate_images(folder, training=8, testing=3, duplicates=8, seed=0, workers=1)
     return folder
 
 

@@ -171,7 +171,7 @@ class SimulatedImagesDataset(_Simulated):
         instead: a folder of the user's own, taken instead of the sample.
         training: images of each class in the training folder.
         testing: the same for the testing folder.
-        copies: copies of each class that are planted on top.
+        duplicates: duplicates of each class that are planted on top.
         seed: the same seed gives the same images.
     """
 
@@ -181,14 +181,14 @@ class SimulatedImagesDataset(_Simulated):
         filepath: str,
         training: int,
         testing: int,
-        copies: int,
+        duplicates: int,
         seed: int = 0,
         instead: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(
             simulate_images,
-            {"training": training, "testing": testing, "copies": copies, "seed": seed},
+            {"training": training, "testing": testing, "duplicates": duplicates, "seed": seed},
             filepath,
             instead,
             metadata,

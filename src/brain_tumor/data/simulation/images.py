@@ -1,6 +1,6 @@
 """The embedded sample for classification.
 
-Simulated slices as JPEG files of mixed sizes, with the frames, texts and copies that published sets have.
+Simulated slices as JPEG files of mixed sizes, with the frames, texts and duplicates that published sets have.
 """
 
 from collections.abc import Callable
@@ -28,13 +28,13 @@ SIDES = (225, 236, 256, 350, 442, 512)
 ET = 3
 
 
-def simulate_images(folder: Path, *, training: int, testing: int, copies: int, seed: int, workers: int = -1) -> None:
+def simulate_images(folder: Path, *, training: int, testing: int, duplicates: int, seed: int, workers: int = -1) -> None:
     """Write simulated images below `folder`, as the Kaggle set `masoudnickparvar/brain-tumor-mri-dataset` lays them out.
 
     Args:
         training: images of each class in Training.
         testing: the same for Testing.
-        copies: copies of each class, on top, planted in either folder; the first is identical.
+        duplicates: duplicates of each class, on top, planted in either folder; the first is identical.
         workers: processes; -1 is one for each core.
     """
     tasks = [
@@ -47,7 +47,7 @@ def simulate_images(folder: Path, *, training: int, testing: int, copies: int, s
         for kind in CLASSES:
             (folder / name / kind).mkdir(parents=True)
     list(parallel_map(_write_image, tasks, WorkerSettings(workers=workers), "simulating"))
-    planted = [_plant(folder, kind, number, seed) for kind in CLASSES for number in range(copies)]
+    planted = [_plant(folder, kind, number, seed) for kind in CLASSES for number in range(duplicates)]
     pd.DataFrame(planted, columns=["file", "copy_of", "how"]).to_csv(folder / PLANTED, index=False)
     count = len(tasks) + len(planted)
     text = (
