@@ -61,7 +61,7 @@ RECIPES: dict[str, tuple[dict[str, Any], str]] = {
         }
         | {
             "augmentation": {
-                "flip": 0.5,
+                "horizontal_flip": 0.5,
                 "affine": 1,
                 "rotation": 10,
                 "scaling": 0,
@@ -125,7 +125,7 @@ def train(work: Work, epochs: int) -> tuple[dict[str, TrainedNetwork], int, floa
         state = job.checkpoints.newest()[1]
     networks, about = {}, images.description | {"seed": engine.seed, "images": counts, "policy": work["policy"]}
     for keep in ("best", "last"):
-        recipe = settings.model_copy(update={"keep": keep})
+        recipe = settings.model_copy(update={"checkpoint": keep})
         fitted = read_fitted(state, replace(job, recipe=recipe))
         networks[keep] = TrainedNetwork(
             work["network"],

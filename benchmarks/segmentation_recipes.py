@@ -50,7 +50,7 @@ OURS = (
     | FULL["recipe"]
     | {"batch_size": 16, "augmentation": BASE["recipe"]["augmentation"] | FULL["recipe"]["augmentation"]}
 )
-NO_AUGMENTATION = {"flip": 0.0}
+NO_AUGMENTATION = {"horizontal_flip": 0.0}
 RECIPES: dict[str, tuple[dict[str, Any], str]] = {
     # recipe, precision
     "reference": (
@@ -111,7 +111,7 @@ def train(work: Work, epochs: int, slices: int = EPOCH) -> tuple[dict[str, Any],
         fit(job)
         minutes = (process_time() - start) / 60
         state = job.checkpoints.newest()[1]
-        jobs = {keep: replace(job, recipe=settings.model_copy(update={"keep": keep})) for keep in work["keep"]}
+        jobs = {keep: replace(job, recipe=settings.model_copy(update={"checkpoint": keep})) for keep in work["keep"]}
         return {keep: read_fitted(state, each) for keep, each in jobs.items()}, minutes
 
 
@@ -232,11 +232,11 @@ def make_work(
         "networks": arguments.networks_to,
         "settings": recipe,
         "precision": precision,
-        "pace": f"{network} {name} {'warped ' if recipe['augmentation'].get('warp') else ''}{height} x {width}",
+        "pace": f"{network} {name} {'warped ' if recipe['augmentation'].get('affine') else ''}{height} x {width}",
         "fold": number,
         "sets": divide(splits, held_out, learning),
         "tta_flip": name in ("ours", "sample") and BASE["prediction"]["tta_flip"],
-        "keep": ["best", "last"] if arguments.what == "develop" else [recipe.get("keep", "best")],
+        "keep": ["best", "last"] if arguments.what == "develop" else [recipe.get("checkpoint", "best")],
         "store": str(store),
     }
 
