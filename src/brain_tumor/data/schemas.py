@@ -179,13 +179,13 @@ class ImageIndex(pa.DataFrameModel):
 
 
 class ImageSplits(pa.DataFrameModel):
-    """Rows of the sets of images. Copies in two sets are refused, whoever wrote the table.
+    """Rows of the sets of images. Duplicates in two sets are refused, whoever wrote the table.
 
     Attributes:
-        group: the same for all copies of an image.
+        group: the same for all duplicates of an image.
         split: empty if the image is not used.
         official_test: in the published test set.
-        deduplicated_test: in the test set of which no copy was learned from.
+        deduplicated_test: in the test set of which no duplicate was learned from.
         excluded: why it is not learned from.
     """
 

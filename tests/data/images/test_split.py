@@ -10,7 +10,7 @@ TOYS = ImageSet(name="toys", classes=("cat", "dog"))
 
 
 def tables(train=30, test=6):
-    """Training and testing images of two classes, and copies.
+    """Training and testing images of two classes, and duplicates.
 
     One across the folders, a pair in each folder, one of two classes.
     """
@@ -94,8 +94,7 @@ def test_a_class_that_is_nothing_but_copies_stops_the_run():
     with pytest.raises(
         ValueError,
         match=(
-            "no image of cat is left for the train set once copies are taken out; add images, or use the "
-            "policy 'official'"
+            "no image of cat is left for the train set without duplicates; add images, or use the policy 'official'"
         ),
     ):
         split_images(index, copied, TOYS, ImageSplitSettings())

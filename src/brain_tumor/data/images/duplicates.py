@@ -1,7 +1,9 @@
-"""Copies among images: identical ones by their pixels, near ones by perceptual hash or thumbnail, confirmed by their fine detail.
+"""Duplicates among images.
 
-Near copies are found when they were saved again, resized, cropped, shifted, brightened, sharpened, mirrored or turned
-by 180 degrees. Neighbouring slices of one patient look alike too, but differ in the fine detail.
+Identical images have the same pixels. Candidates for near-duplicates have similar perceptual hashes or thumbnails; they
+are confirmed by the correlation of their fine detail after alignment. Found are images that were saved again, resized,
+cropped, shifted, brightened, sharpened, mirrored or turned by 180 degrees. Neighbouring slices of one patient look alike
+too, but differ in the fine detail.
 """
 
 from collections.abc import Sequence
@@ -30,7 +32,7 @@ FREQUENCIES = 8
 
 
 class DuplicateSettings(BaseModel, frozen=True, extra="forbid"):
-    """What counts as a near copy.
+    """What counts as a near-duplicate.
 
     Attributes:
         distance: bits in which the hashes of a pair may differ, of 64, to be compared further.
@@ -107,8 +109,8 @@ def find_near_duplicates(
 ) -> pd.DataFrame:
     """Pairs that were compared: rows `first`, `second`, `flip`, `distance`, `similarity`, the nearest hashes first.
 
-    Once two images are known to be copies, through whichever others, they are not compared again: published sets hold
-    dozens of copies of one image.
+    Once two images are known to be duplicates, through whichever others, they are not compared again: published sets hold
+    dozens of duplicates of one image.
     """
     group = np.arange(len(views))
     compared = pd.DataFrame({name: np.array([], dtype) for name, dtype in COLUMNS.items()})
@@ -166,7 +168,7 @@ def compare(first: UInt8[np.ndarray, "s s"], second: UInt8[np.ndarray, "s s"]) -
 LEAST_CORRELATION = 0.9
 """Of the whole images when they are coarsely aligned.
 
-Copies have more, whatever was done to them, and comparing further takes time.
+Duplicates have more, whatever was done to them, and comparing further takes time.
 """
 
 

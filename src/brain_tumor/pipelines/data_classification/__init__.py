@@ -1,4 +1,4 @@
-"""From published images to a store without borders, the copies among them, and sets that share none."""
+"""From published images to a store without borders, the duplicates among them, and sets that share none."""
 
 from brain_tumor.pipelines.data_classification.pipeline import create_pipeline
 

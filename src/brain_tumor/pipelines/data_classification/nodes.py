@@ -100,14 +100,14 @@ def compare_images(
     source: Path,
     inspections: joblib.Memory,
     data_set: ImageSet,
-    copies: DuplicateSettings,
+    duplicate_settings: DuplicateSettings,
     workers: WorkerSettings,
 ) -> pd.DataFrame:
-    """Pairs of images that might be copies.
+    """Pairs of images that might be duplicates.
 
     Rows `first`, `second`, `flip`, `distance` of their hashes, `similarity` of their detail.
 
-    Identical images have a row for each but the first, with similarity 1. Once images are known to be copies, through
+    Identical images have a row for each but the first, with similarity 1. Once images are known to be duplicates, through
     whichever others, they are not compared again.
     """
     compare = inspections.cache(_compare, ignore=["index", "views", "workers"])
@@ -116,14 +116,18 @@ def compare_images(
     )
     used = np.flatnonzero(index["excluded"] == "")
     state = fingerprint(INSPECTION, index.loc[used, ["file", "hash", "perceptual_hash"]].to_numpy().tolist())
-    pairs = compare(state, copies, index.loc[used].reset_index(drop=True), views[used], workers)
-    logger.info("%d pairs compared, %d of them copies", len(pairs), (pairs["similarity"] >= copies.similarity).sum())
+    pairs = compare(state, duplicate_settings, index.loc[used].reset_index(drop=True), views[used], workers)
+    logger.info(
+        "%d pairs compared, %d of them duplicates",
+        len(pairs),
+        (pairs["similarity"] >= duplicate_settings.similarity).sum(),
+    )
     return pairs
 
 
 def _compare(
     state: str,  # noqa: ARG001
-    copies: DuplicateSettings,
+    duplicate_settings: DuplicateSettings,
     index: pd.DataFrame,
     views: np.ndarray,
     workers: WorkerSettings,
@@ -131,7 +135,7 @@ def _compare(
     original = index.groupby("hash")["file"].transform("first")
     unique = index[original == index["file"]]
     hashes = np.array([int(text, 16) for text in unique["perceptual_hash"]], np.uint64)
-    near = find_near_duplicates(hashes, views[unique.index], copies, workers)
+    near = find_near_duplicates(hashes, views[unique.index], duplicate_settings, workers)
     files = unique["file"].to_numpy()
     near = near.assign(first=files[near["first"]], second=files[near["second"]], flip=np.array(FLIPS)[near["flip"]])
     again = index[original != index["file"]]
@@ -142,13 +146,13 @@ def _compare(
 
 
 def group_duplicates(
-    index: pd.DataFrame, pairs: pd.DataFrame, data_set: ImageSet, copies: DuplicateSettings
+    index: pd.DataFrame, pairs: pd.DataFrame, data_set: ImageSet, duplicate_settings: DuplicateSettings
 ) -> pd.DataFrame:
-    """A row for each image that has copies.
+    """A row for each image that has duplicates.
 
     Its `group`, how many are in it, whether one is identical to it, and what the group spans.
     """
-    same = pairs[pairs["similarity"] >= copies.similarity]
+    same = pairs[pairs["similarity"] >= duplicate_settings.similarity]
     table = index.loc[index["excluded"] == "", ["file", "folder", "class", "hash"]].sort_values(
         "file", ignore_index=True
     )
@@ -163,7 +167,7 @@ def group_duplicates(
     table["group"] = [f"g{1 + number:05d}" for number in pd.factorize(table["group"])[0]]
     testing = table["folder"] == data_set.testing
     logger.info(
-        "%d images in %d groups of copies; %d test images have a copy in %s",
+        "%d images in %d groups of duplicates; %d test images have a duplicate in %s",
         len(table),
         group.ngroups,
         (testing & table["both_folders"]).sum(),
@@ -229,7 +233,7 @@ def draw_data(
     splits: pd.DataFrame,
     source: Path,
     data_set: ImageSet,
-    copies: DuplicateSettings,
+    duplicate_settings: DuplicateSettings,
 ) -> dict[str, Figure]:
     """Counts, borders before and after, similarities, and pairs on both sides of the threshold."""
     title = f"{data_set.name}{', SIMULATED' if index['simulated'].any() else ''}"
@@ -243,8 +247,10 @@ def draw_data(
             index, duplicates, splits, (data_set.training, data_set.testing), data_set.classes, title
         ),
         "2_borders": draw_borders([_cut(file, *read(file)) for file in choose_borders(index)], title),
-        "3_similarity": draw_similarity(pairs, copies.similarity, title),
-        "4_pairs": draw_pairs([_pair(row, read) for row in choose_pairs(pairs, copies.similarity).itertuples()], title),
+        "3_similarity": draw_similarity(pairs, duplicate_settings.similarity, title),
+        "4_pairs": draw_pairs(
+            [_pair(row, read) for row in choose_pairs(pairs, duplicate_settings.similarity).itertuples()], title
+        ),
     }
 
 
@@ -267,14 +273,14 @@ def write_data_report(
     source: Path,
     figures: dict[str, bytes],
     data_set: ImageSet,
-    copies: DuplicateSettings,
+    duplicate_settings: DuplicateSettings,
     policy: image_split.ImageSplitSettings,
 ) -> str:
     """The report on the data as one HTML page."""
     planted = source / PLANTED
     found = count_planted(pd.read_csv(planted), duplicates) if planted.is_file() else None
     return compose_data_report(
-        index, pairs, duplicates, splits, images.description, figures, data_set, copies, policy, found
+        index, pairs, duplicates, splits, images.description, figures, data_set, duplicate_settings, policy, found
     )
 
 
@@ -284,9 +290,11 @@ def write_data_sheet(
     splits: pd.DataFrame,
     images: Store,
     data_set: ImageSet,
-    copies: DuplicateSettings,
+    duplicate_settings: DuplicateSettings,
     policy: image_split.ImageSplitSettings,
     origin: Origin,
 ) -> str:
     """The data sheet of the images."""
-    return compose_data_sheet(index, duplicates, splits, images.description, data_set, copies, policy, origin)
+    return compose_data_sheet(
+        index, duplicates, splits, images.description, data_set, duplicate_settings, policy, origin
+    )

@@ -1,4 +1,4 @@
-"""Classification data: published images > index > copies, prepared images and sets."""
+"""Classification data: published images > index > duplicates, prepared images and sets."""
 
 from kedro.pipeline import Node, Pipeline
 

@@ -60,7 +60,8 @@ def compose_model_card(
         _training_data(index, splits, networks, found),
         _figures(comparison, about, networks),
         Section(
-            "Known limits", write_list([*_limits(comparison, about, settings["prediction"]["min_volume"]), *found.problems])
+            "Known limits",
+            write_list([*_limits(comparison, about, settings["prediction"]["min_volume"]), *found.problems]),
         ),
         Section("How to use the weights", _usage(about, crop_shape(networks[0].description))),
         _settings(networks, settings),
