@@ -123,7 +123,7 @@ def test_distances_from_centre_and_midline():
 def test_what_is_not_there_is_not_known():
     inside, affine = ball(10, (1.0, 1.0, 1.0))
     features = measure_tumour(inside.astype(np.uint8) * 2, affine, CENTRE, TARGETS)
-    assert features["TC_ml"] == features["TC_surface_cm2"] == features["TC_pieces"] == 0
+    assert features["TC_ml"] == features["TC_surface_cm2"] == features["TC_components"] == 0
     assert np.isnan([features["TC_sphericity"], features["ET_of_TC"]]).all()
     nothing = measure_tumour(np.zeros((4, 4, 4), np.uint8), affine, CENTRE, TARGETS)
     unknown = {name for name, value in nothing.items() if np.isnan(value)}

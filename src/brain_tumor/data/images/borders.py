@@ -1,4 +1,4 @@
-"""The borders of a published image, found and cut away: dark margins, frames, text in the corners."""
+"""Removal of borders from published images: dark margins, frames, text in the corners."""
 
 from typing import Literal
 
@@ -12,29 +12,29 @@ from brain_tumor.data.common.bounding_box import BoundingBox
 Fit = Literal["pad", "stretch"]
 
 WORKING_SIDE = 192
-"""Borders are looked for in a copy whose longer side is at most this: a pixel of it is half a percent of the image."""
+"""Borders are found on an image reduced to this side: one of its pixels is half a percent of the image."""
 
-FAINTEST = 12
-"""Grey levels above the background, at least, that anatomy has."""
+MIN_CONTRAST = 12
+"""Minimum grey levels of anatomy above the background."""
 
-RELATIVE = 0.1
-"""The same as a share of the way from the background to the brightest percent."""
+MIN_RELATIVE_CONTRAST = 0.1
+"""The same as a fraction of the range from the background to the 99th percentile."""
 
-FLATNESS = 10
-"""Grey levels by which the pixels of a frame's line may differ from each other."""
+FRAME_TOLERANCE = 10
+"""Largest difference in grey levels between the pixels of a frame's line and their median."""
 
-FRAME = 0.92
-"""Share of a line that has the frame's level; the rest may be a scratch or the rounding of a corner."""
+MIN_FRAME_FRACTION = 0.92
+"""Minimum fraction of a line at the frame's level; the rest may be a scratch or a rounded corner."""
 
-SMALLEST = 0.05
-"""Parts smaller than this share of the largest are text, rulers, specks."""
+MIN_PART = 0.05
+"""Parts below this fraction of the largest part's area are text, rulers or specks."""
 
-DARK = 0.005
-"""An image less of which is above the background is too dark to cut."""
+MIN_FOREGROUND = 0.005
+"""Images with a smaller fraction above the background are too dark to find borders in."""
 
 
 def find_box(image: UInt8[np.ndarray, "h w"]) -> BoundingBox | None:
-    """The smallest box around all anatomy; None if the image is too dark to tell, and is best kept whole."""
+    """Bounding box of all anatomy; None for an image that is too dark, which is kept whole."""
     step = min(-(-max(image.shape) // WORKING_SIDE), *image.shape)
     small = _shrink(image, step)
     inner = _inside_frames(small)
@@ -55,7 +55,7 @@ def _shrink(image: UInt8[np.ndarray, "h w"], step: int) -> UInt8[np.ndarray, "i 
 
 
 def _inside_frames(image: UInt8[np.ndarray, "h w"]) -> BoundingBox:
-    """What is left when lines of one level, dark or bright, are taken from all four sides as long as there are any."""
+    """Box inside all frames: lines of one grey level, dark or bright, are removed from the four sides until none is."""
     box, before = BoundingBox(0, image.shape[0], 0, image.shape[1]), None
     while box != before and min(box.bottom - box.top, box.right - box.left) > 8:
         before = box
@@ -68,7 +68,8 @@ def _inside_frames(image: UInt8[np.ndarray, "h w"]) -> BoundingBox:
 
 
 def _flat_ends(image: UInt8[np.ndarray, "h w"]) -> tuple[int, int]:
-    """How many rows at the top and at the bottom have one level each."""
+    """Number of rows at the top and at the bottom that have one grey level each."""
+    # The two outermost rows alone decide for most images, and cost a hundredth of all rows.
     if _rough(image[:: len(image) - 1]).all():
         return 0, 0
     rough = _rough(image)
@@ -78,44 +79,43 @@ def _flat_ends(image: UInt8[np.ndarray, "h w"]) -> tuple[int, int]:
 
 
 def _rough(image: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, " h"]:
-    """Which rows have no level that nearly all of their pixels share."""
+    """Rows without a grey level that nearly all of their pixels share."""
     sample = np.sort(image[:, :: max(1, image.shape[1] // 64)].astype(np.int16), axis=1)  # int16 is sorted in vectors
-    near = np.abs(image - sample[:, sample.shape[1] // 2, None]) <= FLATNESS
-    return cv2.reduce(near.view(np.uint8), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0] < FRAME * image.shape[1]
+    near = np.abs(image - sample[:, sample.shape[1] // 2, None]) <= FRAME_TOLERANCE
+    return (
+        cv2.reduce(near.view(np.uint8), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0] < MIN_FRAME_FRACTION * image.shape[1]
+    )
 
 
 def _find_anatomy(image: UInt8[np.ndarray, "h w"]) -> BoundingBox | None:
-    """Around the parts above the background, without those that are thin or small."""
+    """Bounding box of the parts above the background, without thin and small ones."""
     levels = np.sort(image[::4, ::4].astype(np.int16), axis=None)
     background, bright = levels[len(levels) // 50], levels[-1 - len(levels) // 100]
     smooth = cv2.GaussianBlur(image, (5, 5), 0, borderType=cv2.BORDER_REPLICATE)
-    mask = (smooth > background + max(FAINTEST, RELATIVE * (bright - background))).astype(np.uint8)
-    for way, width in (
-        (cv2.MORPH_OPEN, 3),
-        (cv2.MORPH_CLOSE, 5),
-    ):  # thin lines go, then what is broken into pieces is joined
-        mask = cv2.morphologyEx(mask, way, np.ones((width, width), np.uint8))
-    if mask.mean() < DARK:
+    mask = (smooth > background + max(MIN_CONTRAST, MIN_RELATIVE_CONTRAST * (bright - background))).astype(np.uint8)
+    # Opening removes thin lines; closing then joins what the opening broke apart.
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    if mask.mean() < MIN_FOREGROUND:
         return None
     outlines = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
     area = np.array([cv2.contourArea(outline) for outline in outlines])
-    left, top, wide, tall = np.array([cv2.boundingRect(outline) for outline in outlines])[
-        area >= SMALLEST * area.max()
-    ].T
+    boxes = np.array([cv2.boundingRect(outline) for outline in outlines])
+    left, top, wide, tall = boxes[area >= MIN_PART * area.max()].T
     return BoundingBox(int(top.min()), int((top + tall).max()), int(left.min()), int((left + wide).max()))
 
 
 def cut(
     image: UInt8[np.ndarray, "h w"], box: BoundingBox | None, size: int, fit: Fit = "pad"
 ) -> UInt8[np.ndarray, "s s"]:
-    """The box as a square of `size` pixels: stretched, or padded with black so that its aspect stays."""
+    """The box as a square of `size` pixels: stretched, or padded with black to keep the aspect ratio."""
     inner = image if box is None else box.crop(image)
     height, width = inner.shape
     side = max(height, width)
-    tall, wide = (
-        (size, size) if fit == "stretch" else (max(1, round(height * size / side)), max(1, round(width * size / side)))
-    )
-    shrinks = 2 * max(tall, wide) < side  # down to the half, bilinear misses no pixel, and takes a third of the time
+    tall = size if fit == "stretch" else max(1, round(height * size / side))
+    wide = size if fit == "stretch" else max(1, round(width * size / side))
+    # Down to half the size bilinear interpolation uses every pixel, in a third of the time that averaging takes.
+    shrinks = 2 * max(tall, wide) < side
     resized = cv2.resize(inner, (wide, tall), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     square = np.zeros((size, size), np.uint8)
     top, left = (size - tall) // 2, (size - wide) // 2

@@ -1,4 +1,4 @@
-"""Connected pieces of a mask: voxels that touch, at corners too."""
+"""Connected components of a mask, 26-connected: voxels that share a corner belong together."""
 
 import numpy as np
 import scipy  # its parts are imported when used
@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 def label_components(
     inside: Bool[np.ndarray, "a b c"], voxel_ml: float
 ) -> tuple[Int[np.ndarray, "a b c"], Float[np.ndarray, " n"]]:
-    """The number of the piece that each voxel belongs to, 0 outside; and the millilitres of each piece, none for 0."""
+    """Component number of each voxel, 0 outside, and the volume of each component in millilitres, 0 for number 0."""
     labelled, _ = scipy.ndimage.label(inside, np.ones((3, 3, 3)))
     volumes = np.bincount(labelled.ravel()) * voxel_ml
     volumes[0] = 0
@@ -18,10 +18,10 @@ def label_components(
 def remove_small_components(
     labels: UInt8[np.ndarray, "a b c"], voxel_ml: float, min_component_ml: float
 ) -> UInt8[np.ndarray, "a b c"]:
-    """The labels without the pieces of tumour below a volume; the largest piece stays, however small.
+    """Labels without the components of tumour below a volume; the largest component always stays.
 
     Args:
-        labels: 0 background; a piece may have several labels.
+        labels: 0 is background; a component may hold several labels.
         voxel_ml: millilitres of a voxel.
     """
     if not labels.any():
@@ -35,6 +35,8 @@ def remove_small_components(
 def replace_small_volume(
     labels: UInt8[np.ndarray, "a b c"], voxel_ml: float, tissue: int, min_ml: float, other: int
 ) -> UInt8[np.ndarray, "a b c"]:
-    """The labels with one tissue taken for another if there is less than a volume of it in all."""
-    found = labels == tissue
-    return np.where(found, np.uint8(other), labels) if found.sum() * voxel_ml < min_ml else labels
+    """Labels in which a tissue becomes another one where its total volume is below a minimum."""
+    inside = labels == tissue
+    if inside.sum() * voxel_ml >= min_ml:
+        return labels
+    return np.where(inside, np.uint8(other), labels)
