@@ -159,7 +159,8 @@ def benchmark_formats(folder: Path, rounds: int) -> None:
                     reads.append(perf_counter() - start)
                 n, size = len(array), path.stat().st_size / len(array) / 1024
                 print(
-                    f"{name:9}{compression:16}{size:10.1f}{n / statistics.median(writes):10.0f}{n / statistics.median(reads):10.0f}{error:15.4f}"
+                    f"{name:9}{compression:16}{size:10.1f}{n / statistics.median(writes):10.0f}"
+                    f"{n / statistics.median(reads):10.0f}{error:15.4f}"
                 )
 
 

@@ -242,7 +242,7 @@ def make_work(
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Mean Dice of WT, TC and ET of each network and recipe over all patients tested, and the paired difference to the better baseline."""
+    """Mean Dice of WT, TC and ET by network and recipe, and the paired gain over the better baseline."""
     from brain_tumor.metrics.segmentation import interval
 
     table = pd.read_csv(arguments.out, dtype={"patient": str})

@@ -69,7 +69,8 @@ def measure(folder: Path, count: int) -> None:
         peaks = peaks_mib()
         size = (Path(scratch) / "store.h5").stat().st_size / 2**30
         print(
-            f"{rows:9,}{seconds[0]:10.1f}{seconds[1]:12.1f}{seconds[2]:12.1f}{rows / seconds[2]:11.0f}{sum(peaks):11}{size:11.2f}  {peaks}",
+            f"{rows:9,}{seconds[0]:10.1f}{seconds[1]:12.1f}{seconds[2]:12.1f}{rows / seconds[2]:11.0f}"
+            f"{sum(peaks):11}{size:11.2f}  {peaks}",
             flush=True,
         )
 
@@ -83,7 +84,8 @@ if __name__ == "__main__":
         measure(arguments.folder, arguments.slices[0])
     else:
         print(
-            f"{'slices':>9}{'index s':>10}{'again s':>12}{'prepare s':>12}{'slices/s':>11}{'peak MiB':>11}{'store GiB':>11}  of each process",
+            f"{'slices':>9}{'index s':>10}{'again s':>12}{'prepare s':>12}{'slices/s':>11}"
+            f"{'peak MiB':>11}{'store GiB':>11}  of each process",
             flush=True,
         )
         for count in arguments.slices:

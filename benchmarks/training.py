@@ -195,7 +195,8 @@ def measure_speed(folder: Path, names: list[str], rounds: int) -> None:
         f"peak of a bf16 matrix product on this machine: {peak / 1e12:.2f} TFLOP/s; {torch.get_num_threads()} threads"
     )
     print(
-        f"{'network':16}{'plain, files':>14}{'plain, store':>14}{'ours':>8}{'against files':>15}{'against store':>15}{'overhead':>10}{'of peak':>9}"
+        f"{'network':16}{'plain, files':>14}{'plain, store':>14}{'ours':>8}{'against files':>15}"
+        f"{'against store':>15}{'overhead':>10}{'of peak':>9}"
     )
     with tempfile.TemporaryDirectory() as scratch:
         store = write_slices(folder, Path(scratch) / "slices.h5", LONGER * (TRAIN + VALIDATION))

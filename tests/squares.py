@@ -70,7 +70,7 @@ def digest(fitted: Fitted) -> str:
 
 
 def gradient_of_a_step(job: Job) -> dict[str, Tensor]:
-    """The gradient of each parameter in the only step of a training by Adam, whose first moment is a tenth of it then."""
+    """The gradient of each parameter after one step of Adam, whose first moment is a tenth of it."""
     fit(job)
     (state,) = job.checkpoints.newest()[1]["optimizer_states"]
     names = [name for name, _ in job.task.named_parameters()]

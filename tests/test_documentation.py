@@ -48,10 +48,12 @@ EXEMPT = {
     "git clone URL brain-tumor-mri": "the reader knows the address",
     "cd brain-tumor-mri": "the folder is the one just cloned",
     "source .venv/bin/activate": "`make demo` makes the environment",
-    "cp data/06_models/segmentation/residual_attention_unet/network.safetensors pretrained.safetensors": "the same of ClassicUNet is run below",
+    "cp data/06_models/segmentation/residual_attention_unet/network.safetensors pretrained.safetensors": (
+        "the same of ClassicUNet is run below"
+    ),
     "kedro package": "Kedro's own; runs from archives of settings are tested in test_errors",
     "python -m brain_tumor --conf-source conf-brain_tumor.tar.gz": "the same",
-    "mlflow ui --backend-store-uri sqlite:///mlflow.db": "MLflow is an extra; what it tracks is tested in test_tracking",
+    "mlflow ui --backend-store-uri sqlite:///mlflow.db": "MLflow is an extra; test_tracking tests what it tracks",
 }
 PROGRAMS = ("cd", "cp", "git", "jupyter", "kedro", "make", "mlflow", "pip", "pytest", "python", "source")
 

@@ -23,10 +23,13 @@ MADE = (
     "classification cnn alexnet`."
 )
 USAGE = """\
-    kedro run --pipelines inference_classification --params inference_source=PATH                                        # the CNN
-    kedro run --pipelines inference_classification --params inference_source=PATH,inference_network=weights/alexnet.safetensors
+    # the CNN
+    kedro run --pipelines inference_classification --params inference_source=PATH
+    # AlexNet: the same with
+    #     --params inference_source=PATH,inference_network=weights/alexnet.safetensors
 
-Outside Kedro, `brain_tumor.networks.trained.read_network` reads a file; its `description` says how images are prepared, and `module()` is the network.
+Outside Kedro, `brain_tumor.networks.trained.read_network` reads a file; its `description` says how images are
+prepared, and `module()` is the network.
 Scores and temperature are of the mean probability over an image and its mirror image (`tta_flip` of the recipe)."""
 
 

@@ -27,27 +27,34 @@ PROTOCOL = (
     "prepared on ({side} x {side} pixels). Each patient was predicted by the one network that did not learn from him."
 )
 USAGE = """\
-    kedro run --pipelines inference_segmentation --params inference_source=PATH                     # new scans in, masks out
-    kedro run --pipelines segmentation --to-outputs segmentation.slices,segmentation.splits --params segmentation_source=scans     # to go on with your own
+    # new scans in, masks out
+    kedro run --pipelines inference_segmentation --params inference_source=PATH
+    # fine-tune on scans of your own: prepare them, then train
+    kedro run --to-outputs segmentation.slices,segmentation.splits --params segmentation_source=scans
     kedro run --namespaces=segmentation.{name} --params segmentation.initial_weights=weights/{name}.safetensors
 
-Training goes on from the first of the networks in the file. Outside Kedro, `brain_tumor.networks.trained.read_network` reads it; its `description` says
-how slices are prepared, and `module()` gives their logits, those of all its networks together."""
+Training starts from the first network in the file. Outside Kedro, `brain_tumor.networks.trained.read_network` reads it;
+its `description` says how slices are prepared, and `module()` gives the logits of the ensemble."""
 DATA = (
-    "data_segmentation.preparation.slice_size=128,data_segmentation.split.validation=0.01,data_segmentation.split.test=0.01,data_segmentation.split.folds=3,"
-    "data_segmentation.split.seed=3"
+    "data_segmentation.preparation.slice_size=128,data_segmentation.split.validation=0.01,"
+    "data_segmentation.split.test=0.01,data_segmentation.split.folds=3,data_segmentation.split.seed=3"
 )
 SETTINGS = (
     "segmentation.folds=3,segmentation.{name}.sizes.n_filters=16,segmentation.recipe.batch_size=16,"
     "segmentation.recipe.epochs=60,segmentation.recipe.checkpoint=last,segmentation.recipe.empty_slice_rate=0.3"
 )
 MADE = f"""\
-First on the embedded sample (SIMULATED), then on real slices from the weights found there. FOLDER holds HDF5 slices and NIfTI volumes of different patients, side by side.
+First on the embedded sample (SIMULATED), then on real slices, from the weights of the first run. FOLDER holds HDF5
+slices and NIfTI volumes of different patients, side by side.
 
-    kedro run --namespaces=segmentation.{{name}} --params segmentation.{{name}}.epochs=20,segmentation.recipe.empty_slice_rate=1      # after the data of `make demo`
+    # after the data of `make demo`
+    kedro run --namespaces=segmentation.{{name}} \\
+        --params segmentation.{{name}}.epochs=20,segmentation.recipe.empty_slice_rate=1
     cp data/06_models/segmentation/{{name}}/network.safetensors pretrained.safetensors
-    kedro run --pipelines segmentation --env full --to-outputs segmentation.slices,segmentation.splits --params segmentation_source=FOLDER,{DATA}
-    kedro run --namespaces=segmentation.{{name}} --env full --params segmentation.initial_weights=pretrained.safetensors,{SETTINGS}
+    kedro run --env full --to-outputs segmentation.slices,segmentation.splits \\
+        --params segmentation_source=FOLDER,{DATA}
+    kedro run --namespaces=segmentation.{{name}} --env full \\
+        --params segmentation.initial_weights=pretrained.safetensors,{SETTINGS}
 
 Then `python weights/collect.py segmentation {{name}}`."""
 SOURCES = yaml.safe_load((Path(__file__).parents[1] / "conf/base/parameters_data_segmentation.yml").read_text())[

@@ -16,7 +16,7 @@ DYNAMIC = {"import_module", "__import__"}
 
 
 def digest_code(module: str, *, imports: bool = True) -> str:
-    """Another one when the code of a module changed, or of what it imports from its own top-level package, directly or not.
+    """Digest of the code of a module and of all that it imports from its own top-level package.
 
     Imports inside functions count; comments, docstrings and layout don't. Of a parent package that isn't imported from,
     only its own `__init__` counts. Where a module names a file of another kind that lies beside it, such as a template,

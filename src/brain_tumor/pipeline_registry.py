@@ -15,7 +15,10 @@ from brain_tumor.pipelines import (
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """`segmentation`, `classification` and `survival` run from raw files to a report, `data_engineering` stops before modelling.
+    """Pipelines by name.
+
+    `segmentation`, `classification` and `survival` run from raw files to a report; `data_engineering` stops before
+    modelling.
 
     `survival_predicted` takes the masks that the networks of `segmentation` predicted; `inference_segmentation` and
     `inference_classification` take new scans and images, and a trained network.

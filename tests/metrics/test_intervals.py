@@ -22,7 +22,7 @@ def test_interval_is_scipys_with_expanded_percentiles(rng):
 
 
 def test_percentiles_by_hand():
-    """Of five patients: t is 2.776, times the square root of 5/4 3.104, beyond which 0.00095 of a normal distribution lie."""
+    """Five patients: t is 2.776, times the root of 5/4 is 3.104; 0.00095 of a normal distribution lie beyond."""
     samples = np.arange(100_001) / 100_000
     assert percentiles(samples, 5) == pytest.approx((0.00095, 0.99905), abs=1e-5)
     assert percentiles(np.append(samples, np.nan), 100_000) == pytest.approx((0.025, 0.975), abs=1e-4)

@@ -216,7 +216,7 @@ def draw_scan(shape):
 
 @pytest.fixture(scope="module")
 def segmented(tmp_path_factory, brats):
-    """A project in which scans were segmented; `plain` and `turned`, the same in another orientation, have an expert's mask.
+    """A project with segmented scans; `plain` and `turned`, the same reoriented, have a reference mask.
 
     One lacks a modality, one is damaged; `twice` is there three times: without a modality, with a mask of unknown
     labels, without a mask. Voxels are of 2 x 1 x 3 mm. The mask of `adopted` has another name, and is alone with the

@@ -32,7 +32,7 @@ class NetworkDataset(AbstractDataset[TrainedNetwork, TrainedNetwork]):
             write_network(draft, data)
 
     def preview(self) -> TablePreview:
-        """What it is, how good on validation data the weights kept are (`kept`, of each fold where there are several), and what else the file says."""
+        """Name, sizes, validation scores of the selected epoch (`kept`, for each fold), and the rest of the header."""
         network = self.load()
         first = {
             "network": network.name,

@@ -17,6 +17,9 @@ class ReportDataset(TextDataset):
     }
 
     def preview(self) -> HTMLPreview:
-        """Markdown as it is; a page without its styles. kedro-viz takes a page's underscores and line breaks for Markdown, so spaces stand for both."""
+        """Markdown as it is; an HTML page without its styles.
+
+        kedro-viz renders a page as Markdown, so spaces replace its underscores and line breaks.
+        """
         text = self.load()
         return HTMLPreview(text if Path(self._filepath).suffix == ".md" else re.sub(r"\s*\n\s*|_", " ", text))

@@ -48,7 +48,7 @@ class StoreDataset(AbstractDataset[StoreContent, Store]):
         logger.info("wrote %d rows to %s", rows, self._path)
 
     def preview(self, rows: int = 30, transpose: bool = False) -> ImagePreview:
-        """Pictures of some rows, spread evenly; `transpose` where they are scans, which lie on their side in a store."""
+        """Pictures of some rows, spread evenly; `transpose` turns scans upright, which lie on their side in a store."""
         from brain_tumor.figures.store import draw_store, spread
 
         store = self.load()

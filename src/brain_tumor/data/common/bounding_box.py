@@ -40,7 +40,7 @@ class BoundingBox(NamedTuple):
         return whole
 
     def pad_to_multiple(self, size: int, least: tuple[int, int] = (0, 0), multiple: int = 16) -> "BoundingBox":
-        """Of sides that are multiples of a number, with this in the middle as far as a square image of that size allows.
+        """The box enlarged to sides that are multiples of a number, centred as far as a square image of `size` allows.
 
         Args:
             least: rows and columns, at least.

@@ -159,7 +159,7 @@ def _is_text(head: bytes) -> bool:
 
 
 def explain(path: Path, remedies: dict[str, str]) -> str:
-    """What a file is and what to do with it, for one that could not be read as what its name promises; "" if that isn't known.
+    """The format of a file that can't be read as its name promises, and what to do with it; "" for an unknown format.
 
     Args:
         remedies: TO_NIFTI, TO_IMAGE or TO_TABLE.

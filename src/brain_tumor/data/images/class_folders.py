@@ -208,7 +208,10 @@ def read_image(path: Path) -> Picture:
 
 
 def _turn(image: Image.Image) -> Image.Image:
-    """The image as its EXIF orientation shows it. `ImageOps.exif_transpose` writes the EXIF anew, which fails on entries that don't matter here."""
+    """The image turned to its EXIF orientation.
+
+    `ImageOps.exif_transpose` writes the EXIF data anew and fails on entries that don't matter here.
+    """
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
     except Exception:  # Pillow refuses odd EXIF in many ways; the pixels are whole without it

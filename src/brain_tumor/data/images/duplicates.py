@@ -2,8 +2,8 @@
 
 Identical images have the same pixels. Candidates for near-duplicates have similar perceptual hashes or thumbnails; they
 are confirmed by the correlation of their fine detail after alignment. Found are images that were saved again, resized,
-cropped, shifted, brightened, sharpened, mirrored or turned by 180 degrees. Neighbouring slices of one patient look alike
-too, but differ in the fine detail.
+cropped, shifted, brightened, sharpened, mirrored or turned by 180 degrees. Neighbouring slices of one patient look
+alike too, but differ in the fine detail.
 """
 
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ THUMBNAIL = 16
 """Side of the thumbnails that are correlated."""
 
 FLIPS = ("as it is", "mirrored", "upside down", "turned by 180 degrees")
-"""How the second image of a pair may lie: rows reversed by the second bit of the number, columns by the first."""
+"""Orientations of the second image of a pair: bit 1 of the number reverses its rows, bit 0 its columns."""
 
 FREQUENCIES = 8
-"""The hash is made of the signs of as many times as many of the lowest frequencies."""
+"""The hash holds the signs of the lowest FREQUENCIES x FREQUENCIES coefficients."""
 
 
 class DuplicateSettings(BaseModel, frozen=True, extra="forbid"):
@@ -47,9 +47,9 @@ class DuplicateSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 def perceptual_hash(view: UInt8[np.ndarray, "s s"]) -> np.uint64:
-    """64 bits that hardly change with size, brightness, contrast or compression.
+    """64-bit hash of an image: the signs of its lowest frequencies.
 
-    Signs of the image's lowest frequencies.
+    It hardly changes with size, brightness, contrast or compression.
 
     Source: Zauner 2010, "Implementation and benchmarking of perceptual image hash functions". Signs instead of a
     comparison with the median make the hash of a flipped image that of the image with some bits inverted.
@@ -109,8 +109,8 @@ def find_near_duplicates(
 ) -> pd.DataFrame:
     """Pairs that were compared: rows `first`, `second`, `flip`, `distance`, `similarity`, the nearest hashes first.
 
-    Once two images are known to be duplicates, through whichever others, they are not compared again: published sets hold
-    dozens of duplicates of one image.
+    Two images that are duplicates through others are not compared again: published sets hold dozens of duplicates of
+    one image.
     """
     group = np.arange(len(views))
     compared = pd.DataFrame({name: np.array([], dtype) for name, dtype in COLUMNS.items()})
@@ -119,14 +119,9 @@ def find_near_duplicates(
         pairs = pairs[group[pairs["first"]] != group[pairs["second"]]]
         numbers = pairs[["first", "second", "flip"]].to_numpy()
         tasks = [(views, [*map(tuple, numbers[start : start + 256].tolist())]) for start in range(0, len(pairs), 256)]
-        found = parallel_map(
-            compare_pairs,
-            tasks,
-            workers,
-            f"comparing at distance {distance}{' and more' * (distance > settings.distance)}",
-            unit="part",
-        )
-        pairs = pairs.assign(similarity=np.array([value for part in found for value in part], float))
+        title = f"comparing at distance {distance}{' and more' * (distance > settings.distance)}"
+        parts = parallel_map(compare_pairs, tasks, workers, title, unit="part")
+        pairs = pairs.assign(similarity=np.array([value for part in parts for value in part], float))
         compared = pd.concat([compared, pairs], ignore_index=True)
         same = compared[compared["similarity"] >= settings.similarity]
         group = join_groups(len(views), same["first"].to_numpy(), same["second"].to_numpy())
@@ -137,7 +132,7 @@ COLUMNS = {"first": int, "second": int, "flip": int, "distance": int, "similarit
 
 
 def flipped(view: np.ndarray, flip: int) -> np.ndarray:
-    """A view, or many, laid as FLIPS says."""
+    """A view, or a stack of views, in one of the orientations of FLIPS."""
     return np.ascontiguousarray(view[..., :: -1 if flip & 2 else 1, :: -1 if flip & 1 else 1])
 
 
@@ -165,22 +160,19 @@ def compare(first: UInt8[np.ndarray, "s s"], second: UInt8[np.ndarray, "s s"]) -
     return _correlation(_detail(first.astype(np.float32)), _detail(moved), inside & anatomy)
 
 
-LEAST_CORRELATION = 0.9
-"""Of the whole images when they are coarsely aligned.
-
-Duplicates have more, whatever was done to them, and comparing further takes time.
-"""
+MIN_CORRELATION = 0.9
+"""Minimum correlation of whole images after coarse alignment. Duplicates exceed it; other pairs stop here."""
 
 
 def _align(first: Float32[np.ndarray, "s s"], second: Float32[np.ndarray, "s s"]) -> Float32[np.ndarray, "2 3"] | None:
     matrix: np.ndarray = np.eye(2, 3, dtype=np.float32)
-    half, other = (cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for image in (first, second))
+    half = cv2.resize(first, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    other = cv2.resize(second, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     correlation, matrix = cv2.findTransformECC(half, other, matrix, cv2.MOTION_AFFINE, _steps(10), _whole(half), 3)
-    if correlation < LEAST_CORRELATION:
+    if correlation < MIN_CORRELATION:
         return None
-    matrix[:, 2] = 2 * matrix[:, 2] + 0.5 * (
-        matrix[:, :2].sum(1) - 1
-    )  # pixel centres of the large image lie between those of the half
+    # Pixel centres of the full image lie between those of the half.
+    matrix[:, 2] = 2 * matrix[:, 2] + 0.5 * (matrix[:, :2].sum(1) - 1)
     return cv2.findTransformECC(first, second, matrix, cv2.MOTION_AFFINE, _steps(3), _whole(first), 3)[1]
 
 

@@ -1,4 +1,4 @@
-"""The index of images: one row for each file, with what it holds and why it was left out; `ImageIndex` is its schema."""
+"""Index of images: one row for each file, with its content or why it is excluded; `ImageIndex` is its schema."""
 
 import hashlib
 from collections.abc import Sequence

@@ -34,11 +34,11 @@ class ImageSplitSettings(BaseModel, frozen=True, extra="forbid"):
 def split_images(
     index: pd.DataFrame, duplicates: pd.DataFrame, data_set: ImageSet, settings: ImageSplitSettings
 ) -> pd.DataFrame:
-    """The set of each image, as rows `file`, `class`, `group`, `split`, `official_test`, `deduplicated_test`, `excluded`.
+    """The set of each image: rows `file`, `class`, `group`, `split`, `official_test`, `deduplicated_test`, `excluded`.
 
-    The official test set is the testing folder. The deduplicated test set holds one image of each of its groups, without
-    groups that have an image in the training set, and without groups of several classes. The split depends on file names
-    and the seed, not on the order of the rows.
+    The official test set is the testing folder. The deduplicated test set holds one image of each of its groups,
+    without groups that have an image in the training set, and without groups of several classes. The split depends on
+    file names and the seed, not on the order of the rows.
 
     Args:
         index: of all images.

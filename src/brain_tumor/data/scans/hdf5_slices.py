@@ -1,4 +1,4 @@
-"""BraTS 2020 as published in HDF5 slices: `image` (row, column, modality) and `mask` (row, column, tissue) in each file."""
+"""BraTS 2020 in HDF5 slices: `image` (row, column, modality) and `mask` (row, column, tissue) in each file."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator

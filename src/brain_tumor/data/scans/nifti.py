@@ -74,7 +74,7 @@ def find_masks(files: list[Path], data_set: DataSet) -> list[PatientFiles]:
 def read_mask(
     file: Path, data_set: DataSet, names: Collection[str] = ()
 ) -> tuple[UInt8[np.ndarray, "h w d"], Float[np.ndarray, "4 4"]]:
-    """Labels of a NIfTI mask (0 background, k for the k-th tissue declared) turned to L, P, S, and the affine to millimetres.
+    """Labels of a NIfTI mask (0 background, k the k-th tissue) in orientation L, P, S, and the affine to millimetres.
 
     Args:
         names: of the other files of the patient; with the mask's own they decide which labels it may hold.

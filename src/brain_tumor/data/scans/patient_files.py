@@ -80,7 +80,10 @@ def _parse_all(files: Iterable[Path], data_set: DataSet) -> dict[Path, tuple[str
 
 
 def _parse(file: Path, suffixes: Mapping[str, str], folders: Mapping[str, str]) -> tuple[str, str]:
-    """("T1ce", "BraTS20_Training_001") from "BraTS20_Training_001_t1ce.nii.gz"; ("T1ce", "") from "t1ce.nii.gz"; ("", "") if it is no declared volume."""
+    """Kind and patient of a file; both "" if it is no declared volume.
+
+    ("T1ce", "BraTS20_Training_001") from "BraTS20_Training_001_t1ce.nii.gz"; ("T1ce", "") from "t1ce.nii.gz".
+    """
     suffix = next((suffix for suffix in SUFFIXES if file.name.lower().endswith(suffix)), "")
     stem = file.name[: -len(suffix)] if suffix else ""
     if not stem:

@@ -1,4 +1,4 @@
-"""The index: one row for each slice of the raw files, with what it holds and why it was left out; `SliceIndex` is its schema."""
+"""Index of slices: one row for each, with its content or why it is excluded; `SliceIndex` is its schema."""
 
 import hashlib
 import logging

@@ -31,7 +31,7 @@ ET = 3
 def simulate_images(
     folder: Path, *, training: int, testing: int, duplicates: int, seed: int, workers: int = -1
 ) -> None:
-    """Write simulated images below `folder`, as the Kaggle set `masoudnickparvar/brain-tumor-mri-dataset` lays them out.
+    """Write simulated images below `folder`, in the layout of `masoudnickparvar/brain-tumor-mri-dataset` on Kaggle.
 
     Args:
         training: images of each class in Training.

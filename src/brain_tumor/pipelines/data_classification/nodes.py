@@ -107,8 +107,8 @@ def compare_images(
 
     Rows `first`, `second`, `flip`, `distance` of their hashes, `similarity` of their detail.
 
-    Identical images have a row for each but the first, with similarity 1. Once images are known to be duplicates, through
-    whichever others, they are not compared again.
+    Identical images have a row for each but the first, with similarity 1. Images that are duplicates through others are
+    not compared again.
     """
     compare = inspections.cache(_compare, ignore=["index", "views", "workers"])
     views = np.concatenate(
