@@ -1,17 +1,19 @@
-"""What training recipes of the classifiers reach in a stated CPU time on the real images.
+r"""What training recipes of the classifiers reach in a stated CPU time on the real images.
 
-    kedro run --pipelines data_engineering --params classification_source=FOLDER        # the index, the copies, the
-    prepared images python benchmarks/classification_recipes.py develop --networks cnn --set ema_decay=0.99   # a quarter of
-    what is learned from is scored: to choose recipes python benchmarks/classification_recipes.py test --policy
-    deduplicated --seeds 0 1 2 --out RESULTS.csv --weights FOLDER python benchmarks/classification_recipes.py compare
-    --out RESULTS.csv               # mean and spread over the seeds
+    # the index, the duplicates, the prepared images
+    kedro run --pipelines data_engineering --params classification_source=FOLDER
+    # to choose recipes: a quarter of the training images is scored
+    python benchmarks/classification_recipes.py develop --networks cnn --set ema_decay=0.99
+    python benchmarks/classification_recipes.py test --policy deduplicated --seeds 0 1 2 \
+        --out RESULTS.csv --weights FOLDER
+    # mean and spread over the seeds
+    python benchmarks/classification_recipes.py compare --out RESULTS.csv
 
 Recipes: `reference` (Adam 1e-4 with L2 1e-5, halved every ten epochs, batches of 64, mirrored, turned by 10 degrees,
 contrast and brightness 0.2, fp32, its last epoch) and `ours` (conf/full). Each training gets `--minutes` of CPU time on
 one thread, in a process of its own; how many epochs fit is measured first. `test` learns, validates and tests on the
-sets of the policy; the test sets are scored once, at the end, and no choice depends on them. Under
-`develop` no image of the testing folder is looked at. Temperature is not fitted here: it doesn't change which class is
-found.
+sets of the policy; the test sets are scored once, at the end, and no choice depends on them. Under `develop` no image
+of the testing folder is looked at. Temperature is not fitted here: it doesn't change which class is found.
 """
 
 import argparse

@@ -124,7 +124,7 @@ def test_card_has_the_scores_of_a_network_for_masks(path):
 
 @pytest.mark.parametrize("path", SEGMENTERS, ids=lambda path: path.stem)
 def test_a_real_scan_is_segmented_as_well_as_the_file_says(path, project, tmp_path, monkeypatch):
-    """By the member that was not trained on it, on the grid of the scan; the file's scores are on that of the slices."""
+    """By the member that was not trained on it, on the scan's grid; the file has scores on that of the slices."""
     network = read_network(path)
     patient, said = next(iter(network.description["dice"].items()))
     (member,) = [k for k, patients in enumerate(network.description["validation_patients"]) if patient in patients]

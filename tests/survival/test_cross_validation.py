@@ -83,7 +83,7 @@ def test_resection_and_grade_are_left_out_where_all_are_alike(telling, rng):
 
 
 def test_a_patients_own_outcome_never_reaches_his_estimate(telling, few):
-    """Other days for the patients of one fold, and other features for one, leave the models of that fold as they are."""
+    """Other days for the patients of one fold, and other features for one, leave that fold's models as they are."""
     made, estimates, _ = telling
     folds = assign_folds(made.days, SETTINGS, 0)
     fold = np.flatnonzero(folds == 2)
