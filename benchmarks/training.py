@@ -237,9 +237,8 @@ def epoch_flops(name: str, window: BoundingBox) -> float:
 
     A training step does a forward pass and twice that in the backward pass.
     """
-    with FlopCounterMode(
-        display=False
-    ) as counter:  # with gradients: without them attention takes a way that is not counted
+    # With gradients: without them attention takes a way that is not counted.
+    with FlopCounterMode(display=False) as counter:
         build(name, n_filters=FILTERS).eval()(torch.zeros(1, 4, *window.shape))
     return counter.get_total_flops() * (3 * TRAIN + VALIDATION)
 

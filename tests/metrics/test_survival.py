@@ -117,9 +117,8 @@ def test_corrected_interval_by_hand():
     mean, low, high = corrected_interval(differences)
     half = stats.t.ppf(0.975, 5) * np.std(differences, ddof=1) * np.sqrt(1 / 6 + 1 / 2)
     assert (mean, low, high) == pytest.approx((2.5, 2.5 - half, 2.5 + half))
-    assert corrected_interval(np.array([[1.0, np.nan, 3], [2, 3, 4]]))[0] == pytest.approx(
-        2.6
-    )  # a fold in which nothing is ordered says nothing
+    # A fold in which nothing is ordered says nothing.
+    assert corrected_interval(np.array([[1.0, np.nan, 3], [2, 3, 4]]))[0] == pytest.approx(2.6)
     assert np.isnan(corrected_interval(np.full((2, 3), np.nan))).all()
 
 

@@ -102,9 +102,8 @@ def test_upsampling_is_torchs():
     assert torch.equal(upsample(x), plain)
     gradient = torch.randn_like(plain)
     found, expected = (torch.autograd.grad(y, x, gradient)[0] for y in (upsample(x), plain))
-    assert torch.allclose(
-        found, expected, atol=1e-5
-    )  # sums of up to nine products, in another order where channels come last
+    # Sums of up to nine products, in another order where channels come last.
+    assert torch.allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=needs_bf16)])

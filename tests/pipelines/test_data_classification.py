@@ -110,9 +110,8 @@ def test_store_holds_what_a_network_sees(finished):
 def test_second_run_reads_nothing(finished, images, caplog, monkeypatch):
     store = finished / "data/03_primary/classification/images.h5"
     before = store.stat().st_mtime_ns
-    monkeypatch.setattr(
-        "brain_tumor.pipelines.data_classification.nodes.find_near_duplicates", None
-    )  # would fail if it were called
+    # Would fail if it were called.
+    monkeypatch.setattr("brain_tumor.pipelines.data_classification.nodes.find_near_duplicates", None)
     with caplog.at_level(logging.INFO):
         engineer(finished, images)
     assert store.stat().st_mtime_ns == before

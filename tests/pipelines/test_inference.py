@@ -541,9 +541,8 @@ def test_published_slices_are_segmented_and_compared_with_the_masks_in_them(proj
     mask = nib.load(project / "data/07_model_output/inference/masks/BraTS20_Training_001_seg.nii.gz")
     assert mask.shape == (240, 240, 5)
     assert mask.header.get_xyzt_units()[0] == "mm"
-    np.testing.assert_array_equal(
-        mask.affine, [[-1, 0, 0, 0], [0, -1, 0, 239], [0, 0, 12, 50], [0, 0, 0, 1]]
-    )  # the space of BraTS
+    # The space of BraTS.
+    np.testing.assert_array_equal(mask.affine, [[-1, 0, 0, 0], [0, -1, 0, 239], [0, 0, 12, 50], [0, 0, 0, 1]])
     (scan,) = find_scans(sample, brats)[:1]
     nifti = project / "as_nifti"
     save_patient(nifti, "P", read_image(scan, brats).image, np.array([0, 1, 2, 4])[read_labels(scan, brats)])
@@ -559,9 +558,8 @@ def test_published_slices_are_segmented_and_compared_with_the_masks_in_them(proj
         inference_network=str(project / "network.safetensors"),
     )
     again = pd.read_csv(project / "data/07_model_output/inference/volumes.csv").iloc[0]
-    assert 12 * again["WT_ml"] == pytest.approx(
-        first["WT_ml"], rel=0.01, abs=0.02
-    )  # small components are dropped by volume
+    # Small components are dropped by volume.
+    assert 12 * again["WT_ml"] == pytest.approx(first["WT_ml"], rel=0.01, abs=0.02)
 
 
 @pytest.mark.parametrize(("names", "label"), [("BraTS-GLI-00009-000-{}", 3), ("P_{}", 4)])

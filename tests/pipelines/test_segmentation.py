@@ -68,9 +68,8 @@ def test_whole_run_writes_every_layer(finished):
     assert set(comparison.query("protocol == 'volume'")["target"]) == {"NCR", "ED", "ET", "WT", "TC"}
     assert set(comparison.query("protocol == 'volume'")["metric"]) == {*METRICS, "hd95_mm", "surface_dice"}
     assert comparison.query("metric == 'hd95_mm'")["mean"].notna().all()  # the sample's slices make volumes
-    assert (
-        len(pd.read_csv(data / "08_reporting/segmentation/differences.csv")) == 4 * 3 * 5
-    )  # pairs of networks, targets
+    # Pairs of networks, targets.
+    assert len(pd.read_csv(data / "08_reporting/segmentation/differences.csv")) == 4 * 3 * 5
     costs = pd.read_csv(data / "08_reporting/segmentation/costs.csv").set_index("network")
     assert (costs[["gflops_a_slice", "slices_a_second", "training_seconds"]] > 0).all().all()
     history = Store(data / "06_models/segmentation/attention_unet/history.h5")
@@ -208,9 +207,8 @@ def test_model_card_has_the_numbers_of_the_tables(finished):
         own = dice.loc[shown["network"]]
         assert shown["parameters"] == f"{own['parameters'].iloc[0]:,}"
         assert int(shown["patients"]) == own["patients"].iloc[0]
-        assert [shown[target] for target in own.index] == [
-            f"{mean:.3f}" for mean in own["mean"]
-        ]  # one patient: no intervals
+        # One patient: no intervals.
+        assert [shown[target] for target in own.index] == [f"{mean:.3f}" for mean in own["mean"]]
     splits, index = (
         pd.read_csv(finished / f"data/{name}.csv")
         for name in ("05_model_input/segmentation/splits", "02_intermediate/segmentation/index")
@@ -656,9 +654,8 @@ def test_a_network_of_other_slices_is_refused(finished):
         require_unseen(turned, store, splits)
     known = splits.loc[splits["split"] == "test", "patient"].tolist()
     told = {"patients": known, "initialised_from": {"data_set": "x", "simulated": True, "scored": known}}
-    require_unseen(
-        replace(network, description=network.description | told), store, splits
-    )  # its scores are said to flatter
+    # Its scores are said to flatter.
+    require_unseen(replace(network, description=network.description | told), store, splits)
 
 
 def test_maps_of_slices_that_have_been_replaced_are_refused(finished, project):

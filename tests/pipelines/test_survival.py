@@ -74,9 +74,8 @@ def test_model_card_has_the_numbers_of_the_tables(finished):
     assert len(rows) == len(concordance)
     for name, shown, *_ in rows:
         own = concordance.loc[name]
-        interval = (
-            "" if name == "median: nothing" else f" ({own['low']:.2f} to {own['high']:.2f})"
-        )  # which orders nobody, in any sample
+        # Which orders nobody, in any sample.
+        interval = "" if name == "median: nothing" else f" ({own['low']:.2f} to {own['high']:.2f})"
         assert shown == f"{own['value']:.3f}{interval}"
     assert set(MODELS) == set(CARD_MODELS)
 

@@ -49,9 +49,8 @@ def test_rows_that_are_seldom_seen_take_turns():
         assert sorted(first)[3:] == sorted(second)[3:] == [6, 7, 8, 9]
         assert set(first) | set(second) == set(range(10))
         assert batches(order) == [first, second]
-    many = BatchSampler(
-        rows_of(40, undersampled=np.arange(40) < 20, share=0.5), 8, seed=3
-    )  # four batches: a pass and a bit of the next
+    # Four batches: a pass and a bit of the next.
+    many = BatchSampler(rows_of(40, undersampled=np.arange(40) < 20, share=0.5), 8, seed=3)
     counts = np.zeros(40, int)
     for epoch in range(20):
         many.set_epoch(epoch)

@@ -80,9 +80,8 @@ class Splits(pa.DataFrameModel):
     @pa.dataframe_parser
     @classmethod
     def _each_a_person(cls, table: pd.DataFrame) -> pd.DataFrame:
-        return (
-            table if "person" in table else table.assign(person=table["patient"])
-        )  # a table of one's own needn't have it
+        # A table of one's own needn't have it.
+        return table if "person" in table else table.assign(person=table["patient"])
 
     @pa.dataframe_check
     @classmethod

@@ -85,9 +85,8 @@ def simulate_slice(kind: str, rng: np.random.Generator) -> Float[np.ndarray, "h 
         inside = (distance < 0) & (head.brain | (kind == "pituitary"))  # the pituitary lies below the brain
         labels[inside] = ET
         head.brain = head.brain | inside
-    modality = (
-        "T1ce" if rng.random() < 0.8 else rng.choice(["FLAIR", "T2"])
-    )  # as likely for each class: it must not tell them apart
+    # As likely for each class: it must not tell them apart.
+    modality = "T1ce" if rng.random() < 0.8 else rng.choice(["FLAIR", "T2"])
     image = acquire(head, labels, distance, 55.0, rng)[0, MODALITIES.index(modality)].astype(np.float32)
     canvas = np.zeros(GRID[1:], np.float32)
     canvas[head.rows, head.columns] = image / np.percentile(image[head.brain[0]], 99.5)
