@@ -1,4 +1,4 @@
-"""The embedded samples: simulated patients in the files and tables of the published BraTS 2020 set."""
+"""Simulated patients in the files and tables of BraTS 2020 as published."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from brain_tumor.data.simulation.phantoms import TISSUES, simulate_mask, simulat
 CONTENT = Path("BraTS2020_training_data/content/data")
 
 TO_BRATS = (-1, 15)
-"""Rows and columns from where a phantom's brain lies, the middle of the grid, to where BraTS has it."""
+"""Shift in rows and columns from the middle of the grid, where phantoms lie, to the position of BraTS."""
 
 
 def simulate_data_set(folder: Path, *, patients: int, slices: range, seed: int, workers: int = -1) -> None:
@@ -28,23 +28,18 @@ def simulate_data_set(folder: Path, *, patients: int, slices: range, seed: int, 
     content.mkdir(parents=True)
     tasks = [(content, volume, tuple(slices), seed) for volume in range(1, patients + 1)]
     facts = list(parallel_map(_write_patient, tasks, WorkerSettings(workers=workers), "simulating"))
-    meta = [
-        {
-            "slice_path": f"/content/data/volume_{fact['volume']}_slice_{number}.h5",
-            "target": target,
-            "volume": fact["volume"],
-            "slice": number,
-        }
-        for fact in facts
-        for number, target in zip(slices, fact["targets"], strict=True)
-    ]
+    meta = []
+    for fact in facts:
+        for number, target in zip(slices, fact["targets"], strict=True):
+            path = f"/content/data/volume_{fact['volume']}_slice_{number}.h5"
+            meta.append({"slice_path": path, "target": target, "volume": fact["volume"], "slice": number})
     pd.DataFrame(meta).to_csv(content / "meta_data.csv", index=False)
     _write_tables(content, facts)
     _mark_simulated(folder, patients, seed)
 
 
 def simulate_masks(folder: Path, *, patients: int, slices: range, seed: int, workers: int = -1) -> None:
-    """Write masks of simulated patients as NIfTI files, and what is known of the patients, below `folder`.
+    """Write masks of simulated patients as NIfTI files, and the tables of the patients, below `folder`.
 
     Args:
         slices: the slice numbers of BraTS's grid; a mask's slices are as thick as they are apart.
@@ -91,21 +86,22 @@ def _write_patient(content: Path, volume: int, slices: tuple[int, ...], seed: in
 
 
 def _clinical_facts(grade: str, age: float, labels: np.ndarray, thickness: float, rng: np.random.Generator) -> dict:
-    """Age, resection, and a survival that shortens with age and twice as much with the volume of the core.
+    """Age, resection and survival of a simulated patient.
 
-    Some are alive, some ages not known.
+    Survival shortens with age, and twice as much with the volume of the core. A tenth are alive (censored); 3 % of the
+    ages are unknown.
     """
     core_ml = float(((labels == 1) | (labels == 3)).sum() * thickness / 1000)
     days = 500 * np.exp(-0.025 * (age - 60) - 0.8 * np.log((core_ml + 1) / 20) + rng.normal(0, 0.5))
     resection = rng.choice(["GTR", "NA", "STR"], p=[0.5, 0.45, 0.05])
     days = max(5, round(days))
-    alive, unknown = rng.random(2) < (0.1, 0.03)
+    alive, age_unknown = rng.random(2) < (0.1, 0.03)
     survival = f"ALIVE ({max(5, round(days * rng.random()))} days later)" if alive else str(days)
-    return {"grade": grade, "age": "NA" if unknown else round(age, 3), "days": survival, "resection": resection}
+    return {"grade": grade, "age": "NA" if age_unknown else round(age, 3), "days": survival, "resection": resection}
 
 
 def _write_tables(folder: Path, facts: list[dict]) -> None:
-    """`name_mapping.csv` and `survival_info.csv` in the published columns; as there, survival is known of HGG only."""
+    """Write `name_mapping.csv` and `survival_info.csv` as published; only HGG have a survival."""
     names = [_name(fact["volume"]) for fact in facts]
     mapping = pd.DataFrame({"Grade": [fact["grade"] for fact in facts]})
     for column in ("BraTS_2017_subject_ID", "BraTS_2018_subject_ID", "TCGA_TCIA_subject_ID", "BraTS_2019_subject_ID"):
@@ -119,5 +115,5 @@ def _write_tables(folder: Path, facts: list[dict]) -> None:
             "Extent_of_Resection": [fact["resection"] for fact in facts],
         }
     )
-    for name, table in {"name_mapping.csv": mapping, "survival_info.csv": survival[mapping["Grade"] == "HGG"]}.items():
-        table.to_csv(folder / name, index=False, na_rep="NA")
+    mapping.to_csv(folder / "name_mapping.csv", index=False, na_rep="NA")
+    survival[mapping["Grade"] == "HGG"].to_csv(folder / "survival_info.csv", index=False, na_rep="NA")

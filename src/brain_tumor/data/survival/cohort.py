@@ -1,4 +1,4 @@
-"""Patients as the survival models see them: facts and features side by side, and why a patient is left out."""
+"""The survival cohort: clinical facts and shape features of each patient, or the reason why one is excluded."""
 
 import re
 
@@ -10,16 +10,16 @@ from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.survival.shape_features import FEATURES
 
 GTR = "GTR"
-"""Gross total resection: the tumour was removed as far as could be seen."""
+"""Gross total resection: the whole visible tumour was removed."""
 
 GROUPS = {"age": ["age"], "resection": ["gtr"], "grade": ["hgg"]} | {
     group: [feature.name for feature in FEATURES if feature.group == group]
     for group in dict.fromkeys(feature.group for feature in FEATURES)
 }
-"""Features of one kind > their names."""
+"""Group of features > names of its columns."""
 
 SHAPE = [feature.name for feature in FEATURES]
-"""What the mask says."""
+"""Names of the shape features."""
 
 FEATURE_SETS: dict[str, list[str]] = {
     "nothing": [],
@@ -28,35 +28,34 @@ FEATURE_SETS: dict[str, list[str]] = {
     "age + shape": ["age", *SHAPE],
     "all": ["age", "gtr", "hgg", *SHAPE],
 }
-"""What a model may look at."""
+"""Name of a set of features > its columns; "nothing" is the null model."""
 
-OLDEST = 120
+MAX_AGE = 120
+"""Years; a larger number in the table is a mistake."""
+
 ALIVE = re.compile(r"alive\s*\(\s*(\d+)\s*days? later\s*\)", re.IGNORECASE)
 
 
 def parse_days(text: str) -> tuple[float, bool, str]:
-    """Days, whether death was seen, and the problem if there is one.
+    """Days, whether death was observed (False: censored), and the problem if there is one.
 
     >>> parse_days("ALIVE (361 days later)")
     (361.0, False, '')
     """
     if not text:
-        return np.nan, False, "survival isn't known"
+        return np.nan, False, "survival is unknown"
     alive = ALIVE.fullmatch(text)
     days = _number(alive[1] if alive else text)
     if not 0 < days < np.inf:
-        return (
-            np.nan,
-            False,
-            f"days must be a number above 0 or 'ALIVE (N days later)', got '{text}'; correct survival_info.csv",
-        )
+        rule = "days must be a number above 0 or 'ALIVE (N days later)'"
+        return np.nan, False, f"{rule}, got '{text}'; correct survival_info.csv"
     return days, alive is None, ""
 
 
 def parse_age(text: str) -> tuple[float, str]:
-    """Years, and a note if they aren't known."""
+    """Years, NaN if unknown, and a note in that case."""
     years = _number(text)
-    if 0 < years <= OLDEST:
+    if 0 < years <= MAX_AGE:
         return years, ""
     return np.nan, f"age not known ('{text}' in the table)" if text else "age not known"
 
@@ -69,17 +68,14 @@ def _number(text: str) -> float:
 
 
 def join_patients(features: pd.DataFrame, rows: pd.DataFrame, data_set: DataSet) -> pd.DataFrame:
-    """A row for each patient who has a mask or a survival.
+    """Facts and features of each patient with a mask or a survival; `excluded` has a reason, `note` a caution.
 
-    Facts, features, and `excluded` with the reason or `note` with a caution.
-
-    Of several visits of a person, or several names, the first that can be used is: one whose survival is listed, if
-    there is.
+    A person with several visits or names counts once: the first usable one, preferably one whose survival is listed.
 
     Args:
-        features: as `brain_tumor.data.survival.tumour_masks` measures them.
-        rows: as `read_clinical_rows` gives them.
-        data_set: says which names are visits of one person.
+        features: of `brain_tumor.data.survival.tumour_masks`.
+        rows: of `read_clinical_rows`.
+        data_set: its `person` pattern joins the visits of one person.
     """
     aliases = dict(zip(rows["patient"], rows["own"], strict=True))
     known = dict(iter(rows.drop_duplicates(["own", "mapped", "listed", *FACTS]).groupby("own")))
@@ -88,14 +84,14 @@ def join_patients(features: pd.DataFrame, rows: pd.DataFrame, data_set: DataSet)
     persons = owns.map(data_set.find_person)
     listed = owns.map(lambda own: own in known and bool(known[own]["listed"].any())).astype(bool)
     usable = persons[measured["excluded"] == ""]
-    first = {
-        person: patient for patient, person in pd.concat([usable[listed], usable[~listed]]).drop_duplicates().items()
-    }
-    unmeasured = sorted(own for own, found in known.items() if found["listed"].any() and own not in set(owns))
-    entries = [
-        _facts(patient, known.get(own), _say_same(patient, first.get(persons[patient], patient)))
-        for patient, own in owns.items()
-    ]
+    # Listed patients first: of a person's names, the one with a survival is worth most.
+    preferred = pd.concat([usable[listed], usable[~listed]]).drop_duplicates()
+    first = {person: patient for patient, person in preferred.items()}
+    entries = []
+    for patient, own in owns.items():
+        same = _explain_same_person(patient, first.get(persons[patient], patient))
+        entries.append(_facts(patient, known.get(own), same))
+    unmeasured = [own for own in sorted(set(known) - set(owns)) if known[own]["listed"].any()]
     entries += [_facts(own, known[own], "no mask of this patient") for own in unmeasured]
     table = pd.DataFrame(entries).merge(features.rename(columns={"excluded": "problem"}), "left", on="patient")
     problem = table.pop("problem").fillna("")
@@ -104,21 +100,21 @@ def join_patients(features: pd.DataFrame, rows: pd.DataFrame, data_set: DataSet)
     return table.fillna({"file": "", "spacing_mm": "", "centre_from": ""}).sort_values("patient", ignore_index=True)
 
 
-def _say_same(patient: str, used: str) -> str:
+def _explain_same_person(patient: str, used: str) -> str:
     return f"the same person as {used}, who is used; keep one mask" if patient != used else ""
 
 
-def _facts(patient: str, found: pd.DataFrame | None, problem: str) -> dict[str, str | float | bool]:
-    """What the tables say of one patient."""
-    row = dict.fromkeys(FACTS, "") if found is None else found.iloc[0].to_dict()
+def _facts(patient: str, rows: pd.DataFrame | None, problem: str) -> dict[str, str | float | bool]:
+    """Clinical facts of one patient, from the rows of the tables that are about that patient."""
+    row = dict.fromkeys(FACTS, "") if rows is None else rows.iloc[0].to_dict()
     days, observed, wrong = parse_days(row["survival_days"])
     age, note = parse_age(row["age"])
-    if found is None or not found["listed"].any():
+    if rows is None or not rows["listed"].any():
         wrong, note = "not in survival_info.csv", ""
-    elif len(found) > 1:
-        wrong = f"{len(found)} rows that differ in the tables; keep the true one"
-    elif not found["mapped"].any():
-        note = "; ".join(part for part in (note, "not in name_mapping.csv: grade not known") if part)
+    elif len(rows) > 1:
+        wrong = f"{len(rows)} rows that differ in the tables; keep the true one"
+    elif not rows["mapped"].any():
+        note = "; ".join(filter(None, [note, "not in name_mapping.csv: grade unknown"]))
     facts = {
         "patient": patient,
         "grade": row["grade"],
@@ -131,9 +127,9 @@ def _facts(patient: str, found: pd.DataFrame | None, problem: str) -> dict[str, 
 
 
 def design(patients: pd.DataFrame) -> pd.DataFrame:
-    """What models look at, a row for each patient: age, resection and grade as numbers, features.
+    """Design matrix, a row for each patient: age, resection and grade as numbers, and shape features.
 
-    Volumes and surfaces as log(1 + x).
+    Volumes and surfaces are log(1 + x): they are skewed over two orders of magnitude.
     """
     table = patients[["age", *SHAPE]].astype(float)
     skewed = [feature.name for feature in FEATURES if feature.unit in ("ml", "cm²")]
