@@ -32,7 +32,7 @@ def test_days_that_are_none(text):
 
 
 def test_no_days_and_no_age():
-    assert parse_days("")[2] == "survival isn't known"
+    assert parse_days("")[2] == "survival is unknown"
     assert parse_age("60.4") == (60.4, "")
     assert parse_age("")[1] == "age not known"
     for text in ("0", "0.0", "-3", "221", "old"):
@@ -101,13 +101,13 @@ def test_patients_are_joined_and_the_odd_ones_set_aside(tmp_path, brats):
         "maskless": "no mask of this patient",
         "unmapped": "",
         "empty": "the mask is empty",
-        "unknown": "survival isn't known",
+        "unknown": "survival is unknown",
         "low": "not in survival_info.csv",
     }
     assert table.loc["old_alive", ["days", "observed", "age"]].tolist() == [361, False, 50]
     assert table.loc["ageless", "note"] == "age not known ('0' in the table)"
     assert np.isnan(table.loc["ageless", "age"])
-    assert table.loc["unmapped", "note"] == "not in name_mapping.csv: grade not known"
+    assert table.loc["unmapped", "note"] == "not in name_mapping.csv: grade unknown"
     assert table.loc["fine", ["grade", "resection", "note"]].tolist() == ["HGG", "GTR", ""]
 
 
@@ -157,7 +157,7 @@ def test_one_table_alone_will_do(tmp_path, brats):
     (tmp_path / "name_mapping.csv").unlink()
     table = join_patients(measured("a"), read_clinical_rows(tmp_path), brats)
     assert table[["days", "excluded"]].to_numpy().tolist() == [[100, ""]]
-    assert "grade not known" in table["note"].item()
+    assert "grade unknown" in table["note"].item()
     assert rows["mapped"].all()
 
 

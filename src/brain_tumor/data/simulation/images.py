@@ -69,9 +69,10 @@ def _write_image(folder: Path, kind: str, name: str, number: int, seed: int) -> 
 
 
 def simulate_slice(kind: str, rng: np.random.Generator) -> Float[np.ndarray, "h w"]:
-    """One axial slice of a head with a tumour of that class, brightness from 0 to 1, the front on top."""
+    """One axial slice of a head with a tumour of a class, brightness from 0 to 1, anterior on top."""
     centre, radius = _place_of(kind, rng)
-    head = Head((int(np.clip(76 + centre[2] + rng.uniform(-0.3, 0.3) * radius, 28, 130)),), rng, (centre, radius))
+    height = 76 + centre[2] + rng.uniform(-0.3, 0.3) * radius
+    head = Head((int(np.clip(height, 28, 130)),), rng, (centre, radius))
     labels = np.zeros(head.brain.shape, np.uint8)
     distance = np.full(head.brain.shape, 1e3, np.float32)
     if kind == "glioma":
@@ -85,7 +86,7 @@ def simulate_slice(kind: str, rng: np.random.Generator) -> Float[np.ndarray, "h 
         inside = (distance < 0) & (head.brain | (kind == "pituitary"))  # the pituitary lies below the brain
         labels[inside] = ET
         head.brain = head.brain | inside
-    # As likely for each class: it must not tell them apart.
+    # The same odds in every class: the modality must not give the class away.
     modality = "T1ce" if rng.random() < 0.8 else rng.choice(["FLAIR", "T2"])
     image = acquire(head, labels, distance, 55.0, rng)[0, MODALITIES.index(modality)].astype(np.float32)
     canvas = np.zeros(GRID[1:], np.float32)
@@ -101,13 +102,11 @@ def _place_of(kind: str, rng: np.random.Generator) -> tuple[np.ndarray, float]:
     if kind == "meningioma":
         angle, height = rng.uniform(0, 2 * np.pi), rng.uniform(-5, 45)
         reach = np.sqrt(1 - (height / 75) ** 2)
-        return np.array([60 * reach * np.cos(angle), 76 * reach * np.sin(angle), height], np.float32), float(
-            rng.uniform(12, 22)
-        )
+        centre = np.array([60 * reach * np.cos(angle), 76 * reach * np.sin(angle), height], np.float32)
+        return centre, float(rng.uniform(12, 22))
     if kind == "pituitary":
-        return np.array([rng.normal(0, 1.5), rng.uniform(10, 20), rng.uniform(-34, -24)], np.float32), float(
-            rng.uniform(8, 13)
-        )
+        centre = np.array([rng.normal(0, 1.5), rng.uniform(10, 20), rng.uniform(-34, -24)], np.float32)
+        return centre, float(rng.uniform(8, 13))
     centre, radius = draw_place(rng)
     if kind == "notumor":
         centre[2] = rng.uniform(-38, 45)
@@ -115,10 +114,9 @@ def _place_of(kind: str, rng: np.random.Generator) -> tuple[np.ndarray, float]:
 
 
 def _add_scalp(image: Float[np.ndarray, "h w"], rng: np.random.Generator) -> Float[np.ndarray, "h w"]:
-    """Around the brain: fluid and bone, dark, then scalp, bright."""
-    outside = scipy.ndimage.distance_transform_edt(
-        scipy.ndimage.binary_fill_holes(scipy.ndimage.binary_closing(image > 0, iterations=20)) == 0
-    )
+    """The brain with fluid and bone around it, dark, and scalp, bright."""
+    closed = scipy.ndimage.binary_closing(image > 0, iterations=20)
+    outside = scipy.ndimage.distance_transform_edt(~scipy.ndimage.binary_fill_holes(closed))
     inner, thickness = rng.uniform(5, 8), rng.uniform(4, 7)
     ring = np.clip(np.minimum(outside - inner, inner + thickness - outside) + 0.5, 0, 1)
     noise = scipy.ndimage.gaussian_filter(rng.normal(0, 1, image.shape), 2)
