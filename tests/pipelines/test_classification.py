@@ -162,7 +162,7 @@ def test_report_needs_nothing_else_and_says_simulated(finished):
     )
     assert {
         "recipe.epochs": "2",
-        "recipe.augmentation.flip": "0.5",
+        "recipe.augmentation.horizontal_flip": "0.5",
         "cnn.sizes.n_filters": "6",
         "vgg16.sizes.hidden": "16",
     }.items() <= settings.items()
