@@ -119,6 +119,24 @@ def test_what_a_processor_computes_is_found_wherever_it_is_asked(monkeypatch):
 
 
 @needs_bf16
+def test_this_torch_has_the_private_operator_and_it_computes_what_convolution_does():
+    """Fails with the first torch that has it no more: networks learn more slowly then, and cpu.py has dead code."""
+    assert hasattr(torch.ops.mkldnn, "_convolution_pointwise"), torch.__version__
+    assert cpu._fuses_relu.__wrapped__(), torch.__version__
+    torch.manual_seed(0)
+    x, weight, bias = (torch.randn(shape).bfloat16() for shape in ((2, 16, 9, 7), (24, 16, 1, 1), (24,)))
+    x = x.contiguous(memory_format=torch.channels_last)
+    exact = nn.functional.conv2d(x.double(), weight.double(), bias.double()).relu()
+    assert torch.allclose(cpu._convolve_relu(x, weight, bias).double(), exact, rtol=0.01, atol=0.01)
+
+
+@pytest.mark.parametrize("changed", [lambda x, *_: x, lambda *_: torch.ones(1, 16, 4, 4).bfloat16()])
+def test_a_private_operator_that_computes_something_else_is_not_used(monkeypatch, changed):
+    monkeypatch.setattr(cpu, "_convolve_relu", changed)
+    assert not cpu._fuses_relu.__wrapped__()
+
+
+@needs_bf16
 def test_without_a_private_operator_layers_are_torchs(monkeypatch):
     torch.manual_seed(0)
     fast = PointwiseMLP(nn.Conv2d(4, 40, 1), nn.ReLU(), nn.Conv2d(40, 8, 1))
