@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from processor import needs_bf16
+from processor import needs_bf16, needs_training_in_bf16
 from torch import nn
 
 from brain_tumor.networks import cpu
@@ -118,7 +118,7 @@ def test_what_a_processor_computes_is_found_wherever_it_is_asked(monkeypatch):
     assert not cpu._fuses_relu.__wrapped__()
 
 
-@needs_bf16
+@needs_training_in_bf16
 def test_this_torch_has_the_private_operator_and_it_computes_what_convolution_does():
     """Fails with the first torch that has it no more: networks learn more slowly then, and cpu.py has dead code."""
     assert hasattr(torch.ops.mkldnn, "_convolution_pointwise"), torch.__version__
