@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo test test-anywhere lint types docs docs-serve viz viz-build clean
+.PHONY: help demo test test-anywhere lint types docs docs-serve viz viz-build package release clean
 help:                     ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
@@ -47,6 +47,18 @@ viz-build: $(VENV)/installed    ## the same as a static site in build/
 	$(BIN)/kedro viz build --include-previews
 	@echo '$(METADATA)' > build/api/metadata
 	@echo 'To look at it: $(BIN)/python -m http.server --directory build'
+
+package: $(VENV)/installed      ## a wheel with settings, notebooks and weights, and the settings by themselves, in dist/
+	$(BIN)/kedro package
+
+release:                  ## tag VERSION=0.2.0, once every file that names it agrees (CONTRIBUTING.md)
+	grep --quiet '^__version__ = "$(VERSION)"$$' src/brain_tumor/__init__.py
+	grep --quiet '^version: $(VERSION)$$' CITATION.cff
+	grep --quiet '^## \[$(VERSION)\] - 20' CHANGELOG.md
+	test -z "$$(git status --porcelain)"
+	$(MAKE) test package
+	git tag --annotate v$(VERSION) --message 'Version $(VERSION)'
+	@echo 'To publish it: git push --follow-tags'
 
 clean:                    ## remove what runs wrote, keep the environment
 	git clean -dXfq data

@@ -53,9 +53,23 @@ EXEMPT = {
     ),
     "kedro package": "Kedro's own; runs from archives of settings are tested in test_errors",
     "python -m brain_tumor --conf-source conf-brain_tumor.tar.gz": "the same",
+    "pip install -r requirements.lock": "what `make` does first",
+    "pip install --no-deps -e .": "what `make` does then",
+    "pip install --index-url https://download.pytorch.org/whl/cpu torch==2.13.0": "needs the network",
+    "uv venv --python 3.11 .venv": "uv is another program",
+    "uv pip install --torch-backend cpu -r requirements.lock": "uv is another program",
+    "uv pip install --no-deps -e .": "uv is another program",
+    "pip install .": "what is built then is tested in test_installed",
+    "python -m brain_tumor new FOLDER": "run in test_installed",
+    "cd FOLDER": "the folder is the one just made",
+    "pip install dist/brain_tumor_mri-0.1.0-py3-none-any.whl": "the wheel is tested in test_installed",
+    "python -m brain_tumor --conf-source dist/conf-brain_tumor.tar.gz --pipelines segmentation": "as kedro package",
+    "pip install pre-commit": "pre-commit is another program",
     "mlflow ui --backend-store-uri sqlite:///mlflow.db": "MLflow is an extra; test_tracking tests what it tracks",
 }
-PROGRAMS = ("cd", "cp", "git", "jupyter", "kedro", "make", "mlflow", "pip", "pytest", "python", "source")
+EXEMPT_PROGRAMS = {"docker": "the image is built and run by its workflow", "pre-commit": "it runs what CI runs"}
+PROGRAMS = ("cd", "cp", "git", "jupyter", "kedro", "make", "mlflow", "pip", "pytest", "python", "source", "uv")
+PROGRAMS += tuple(EXEMPT_PROGRAMS)
 
 
 class NotACommandError(AssertionError):
@@ -80,7 +94,8 @@ def commands(page: Path) -> Iterator[str]:
     for kind, language, text in tokens(page):
         if kind == "inline":
             if re.match(rf"({'|'.join(PROGRAMS)}) [\w./'-]", text):
-                yield text
+                if text.split()[0] not in EXEMPT_PROGRAMS:
+                    yield text
             elif re.match(r"--(env|params|executor|namespaces) \S", text):
                 yield ("kedro submit " if "--executor" in text else "kedro run ") + text
             elif re.fullmatch(r"[a-z_]+(\.[a-z_]+)+=\S+", text):
@@ -93,7 +108,7 @@ def commands(page: Path) -> Iterator[str]:
                         f"{page.name}: '{line}' is neither a command nor parameters; name the block's "
                         "language (text, yaml, python)"
                     )
-                if words:
+                if words and words[0] not in EXEMPT_PROGRAMS:
                     yield shlex.join(words)
 
 

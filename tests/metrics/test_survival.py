@@ -1,7 +1,10 @@
 import warnings
+from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
+from lifelines import KaplanMeierFitter
 from lifelines.utils import concordance_index
 from scipy import stats
 
@@ -130,6 +133,19 @@ def test_kaplan_meier_by_hand():
     assert alive_at(curve, 40)[0] == pytest.approx(4 / 5 * 3 / 4 * 1 / 2)
     assert (curve["low"] <= curve["alive"]).all()
     assert (curve["high"] >= curve["alive"]).all()
+
+
+def test_kaplan_meier_is_that_of_lifelines(rng):
+    """With ties, before the first death, after the last one, and where nobody or everybody died."""
+    for count, deaths, scale in product((1, 2, 7, 40), (0.0, 0.3, 0.8, 1.0), (5, 400)):
+        days, observed = np.round(rng.exponential(scale, count)), rng.random(count) < deaths
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of lifelines
+            fitter = KaplanMeierFitter().fit(days, observed)
+        curve = kaplan_meier(days, observed)
+        assert curve["day"].tolist() == fitter.survival_function_.index.tolist()
+        expected = pd.concat([fitter.survival_function_, fitter.confidence_interval_], axis=1).ffill()
+        np.testing.assert_allclose(curve[["alive", "low", "high"]], expected, rtol=0, atol=3e-15)
 
 
 def test_nothing_is_known_after_the_last_patient_was_seen():

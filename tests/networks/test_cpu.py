@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from processor import needs_bf16
+from processor import needs_bf16, needs_training_in_bf16
 from torch import nn
 
 from brain_tumor.networks import cpu
@@ -115,6 +115,24 @@ def test_what_a_processor_computes_is_found_wherever_it_is_asked(monkeypatch):
     monkeypatch.setattr(torch, "mkldnn_convolution", refuse)
     monkeypatch.setattr(cpu, "_convolve_relu", refuse)
     assert not cpu.computes_bf16.__wrapped__()
+    assert not cpu._fuses_relu.__wrapped__()
+
+
+@needs_training_in_bf16
+def test_this_torch_has_the_private_operator_and_it_computes_what_convolution_does():
+    """Fails with the first torch that has it no more: networks learn more slowly then, and cpu.py has dead code."""
+    assert hasattr(torch.ops.mkldnn, "_convolution_pointwise"), torch.__version__
+    assert cpu._fuses_relu.__wrapped__(), torch.__version__
+    torch.manual_seed(0)
+    x, weight, bias = (torch.randn(shape).bfloat16() for shape in ((2, 16, 9, 7), (24, 16, 1, 1), (24,)))
+    x = x.contiguous(memory_format=torch.channels_last)
+    exact = nn.functional.conv2d(x.double(), weight.double(), bias.double()).relu()
+    assert torch.allclose(cpu._convolve_relu(x, weight, bias).double(), exact, rtol=0.01, atol=0.01)
+
+
+@pytest.mark.parametrize("changed", [lambda x, *_: x, lambda *_: torch.ones(1, 16, 4, 4).bfloat16()])
+def test_a_private_operator_that_computes_something_else_is_not_used(monkeypatch, changed):
+    monkeypatch.setattr(cpu, "_convolve_relu", changed)
     assert not cpu._fuses_relu.__wrapped__()
 
 

@@ -140,14 +140,18 @@ def kaplan_meier(days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"]
 
     Its steps as rows `day`, `alive`, and its pointwise 95 % interval `low`, `high` (log-log Greenwood).
     """
-    from lifelines import KaplanMeierFitter
+    from scipy.stats import CensoredData, ecdf
 
+    found = ecdf(CensoredData(uncensored=days[observed], right=days[~observed])).sf
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # lifelines 0.30 to pandas 3
-        fitter = KaplanMeierFitter().fit(days, observed)
-    curve = pd.concat([fitter.survival_function_, fitter.confidence_interval_], axis=1).reset_index()
-    curve.columns = pd.Index(["day", "alive", "low", "high"])
-    return curve.ffill()
+        warnings.simplefilter("ignore", RuntimeWarning)  # the logarithms where all or none are alive
+        interval = found.confidence_interval(0.95, method="log-log")
+    curve = pd.DataFrame({"day": found.quantiles, "alive": found.probabilities})
+    certain = curve["alive"].isin([0, 1])  # as long as all are alive, and once nobody is, the interval is a point
+    for name, bound in {"low": interval.low, "high": interval.high}.items():
+        curve[name] = np.where(certain, curve["alive"], bound.probabilities)
+    start = pd.DataFrame({"day": [0.0], "alive": [1.0], "low": [1.0], "high": [1.0]})
+    return curve if curve["day"].iloc[0] == 0 else pd.concat([start, curve], ignore_index=True)
 
 
 def alive_at(curve: pd.DataFrame, day: float) -> tuple[float, float, float]:

@@ -46,11 +46,16 @@ def has_bf16_units() -> bool:
 def _fuses_relu() -> bool:
     """Whether torch has the convolution that it keeps for its compiler, and oneDNN computes it in bf16 here.
 
-    It is private: another version of torch may not have it, or want other arguments.
+    It is private: another version of torch may not have it, want other arguments, or mean something else by them.
+    Without it `PointwiseMLP` is torch's own layers.
     """
 
     def convolve() -> None:
-        _convolve_relu(_ones(1, 16, 4, 4), _ones(16, 16, 1, 1), _ones(16))
+        x = torch.linspace(-1, 1, 16 * 16, dtype=torch.bfloat16, device="cpu").reshape(1, 16, 4, 4)
+        weight, bias = x.reshape(16, 16, 1, 1).roll(7, 0), x.flatten()[::16].contiguous()
+        found, expected = _convolve_relu(x, weight, bias), conv2d(x, weight, bias).relu()
+        if not torch.allclose(found, expected, rtol=0.05, atol=0.05):
+            raise RuntimeError("the fused convolution isn't what torch's own is")
 
     return _runs(convolve)
 

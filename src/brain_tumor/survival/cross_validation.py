@@ -73,9 +73,8 @@ def cross_validate(
         `fold`, `feature`, `loss` of concordance when the feature is shuffled.
     """
     tasks = [(cohort, settings, repeat, fold) for repeat in range(settings.repeats) for fold in range(settings.folds)]
-    estimates, losses = zip(
-        *parallel_map(_validate_fold, tasks, workers, f"cross-validating {cohort.name}"), strict=True
-    )
+    validated = parallel_map(_validate_fold, tasks, workers, f"cross-validating {cohort.name}", unit="fold")
+    estimates, losses = zip(*validated, strict=True)
     return pd.concat(estimates, ignore_index=True), pd.concat(losses, ignore_index=True)
 
 
@@ -135,7 +134,8 @@ def permute_shapes(cohort: Cohort, settings: ProtocolSettings, workers: WorkerSe
     A permutation is cross-validated once, in the folds of one repeat.
     """
     tasks = [(cohort, settings, permutation) for permutation in range(settings.permutations)]
-    return pd.concat(parallel_map(_permute, tasks, workers, f"permuting {cohort.name}"), ignore_index=True)
+    permuted = parallel_map(_permute, tasks, workers, f"permuting shapes of {cohort.name}", unit="permutation")
+    return pd.concat(permuted, ignore_index=True)
 
 
 def _permute(cohort: Cohort, settings: ProtocolSettings, permutation: int) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from functools import partial
 from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
+from statistics import fmean
 from time import perf_counter
 from typing import Any
 
@@ -20,7 +21,7 @@ from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from torch import Tensor
 
-from brain_tumor.data.common.parallel import progress_enabled
+from brain_tumor.data.common.parallel import format_time, progress_enabled
 from brain_tumor.training.batches import BatchSampler, Rows, count_workers, load
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.device import Device, choose_device
@@ -304,7 +305,7 @@ class CheckpointAndLog(Checkpoint):
         trainer.should_stop = is_finished(self.rows, self.job)
         if trainer.is_global_zero:
             monitor = self.job.monitor
-            words = "%s: epoch %d of at most %d, loss %.4f, %s %.4f, %.1f s"
+            words = "%s: epoch %d of at most %d, loss %.4f, %s %.4f, %.1f s%s"
             logger.info(
                 words,
                 self.job.name,
@@ -314,7 +315,13 @@ class CheckpointAndLog(Checkpoint):
                 monitor,
                 row[monitor],
                 row["seconds"],
+                "" if trainer.should_stop else f", at most about {format_time(self._seconds_left())} left",
             )
+
+    def _seconds_left(self) -> float:
+        """At the pace of the last epochs: the first one also starts the device."""
+        pace = fmean(row["seconds"] for row in self.rows[1:][-5:] or self.rows)
+        return pace * (self.job.recipe.epochs - len(self.rows))
 
     def _save(self, trainer: lightning.Trainer) -> None:
         checkpoints = self.job.checkpoints

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
-from tqdm import tqdm
 
-from brain_tumor.data.common.parallel import progress_enabled
+from brain_tumor.data.common.parallel import show_progress
 
 MANIFEST = "manifest.csv"
 
@@ -59,7 +58,7 @@ def unpack(archive: Path, folder: Path) -> pd.DataFrame:
     rows = []
     with (
         zipfile.ZipFile(archive) as content,
-        tqdm(total=total, desc="unpacking", unit="B", unit_scale=True, disable=not progress_enabled()) as bar,
+        show_progress(total, f"unpacking {archive.name}", "B") as progress,
     ):
         for member in content.infolist():
             if member.is_dir():
@@ -72,7 +71,7 @@ def unpack(archive: Path, folder: Path) -> pd.DataFrame:
                     file.write(block)
                     digest.update(block)
                     size += len(block)
-                    bar.update(len(block))
+                    progress.update(len(block))
             rows.append((member.filename, size, digest.hexdigest()))
     manifest = pd.DataFrame(rows, columns=["file", "bytes", "blake2b"])
     manifest.to_csv(folder / MANIFEST, index=False)

@@ -1,4 +1,9 @@
-"""Data sets from Kaggle, with Kaggle's own client."""
+"""Data sets from Kaggle, with Kaggle's own client.
+
+Not by `kagglehub.dataset_download`: it unpacks whatever an archive holds and doesn't look for room on the disk
+first. What is imported instead isn't promised by kagglehub, so pyproject.toml bounds its version, and
+`tests/data/common/test_kaggle.py` runs it against a server.
+"""
 
 import logging
 import shutil

@@ -1,15 +1,22 @@
-"""The same work for each patient or part of the images, on all cores or on a Dask cluster."""
+"""The same work for each patient or part of the images, on all cores or on a Dask cluster, and how far it is."""
 
+import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import parent_process
-from typing import Any, TypeVar
+from time import monotonic
+from typing import Any, Protocol, TypeVar
 
 import joblib
 from joblib.externals.loky import get_reusable_executor
 from pydantic import BaseModel
 from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LINES = 30.0
+"""Of the progress in a log."""
 
 T = TypeVar("T")
 
@@ -34,7 +41,7 @@ def parallel_map(
     label: str,
     unit: str = "patient",
 ) -> Iterator[T]:
-    """Results of `work(*task)` in the order of the tasks, as they are ready, with a progress bar in a terminal.
+    """Results of `work(*task)` in the order of the tasks, as they are ready, with their progress.
 
     A few tasks are under way at any time, so memory doesn't grow with their number as long as results are consumed.
     """
@@ -44,12 +51,79 @@ def parallel_map(
         parallel = joblib.Parallel(n_jobs=1 if alone else settings.workers, return_as="generator")
         done = parallel(joblib.delayed(work)(*task) for task in tasks)
         try:
-            yield from tqdm(done, total=len(tasks), desc=label, unit=unit, disable=not progress_enabled())
+            yield from _track(done, len(tasks), label, unit)
         finally:
-            if (
-                not alone and in_worker_process()
-            ):  # at its end such a process waits for its own, which idle workers are for five minutes
+            # At its end such a process waits for its own, which idle workers are for five minutes.
+            if not alone and in_worker_process():
                 get_reusable_executor().shutdown()
+
+
+def track(items: Collection[T], label: str, unit: str = "patient") -> Iterator[T]:
+    """The same items, with their progress: an item is done when the next one is asked for."""
+    return _track(items, len(items), label, unit)
+
+
+def _track(items: Iterable[T], total: int, label: str, unit: str) -> Iterator[T]:
+    with show_progress(total, label, unit) as progress:
+        for item in items:
+            yield item
+            progress.update()
+
+
+class Progress(Protocol):
+    """What is told how much is done."""
+
+    def update(self, n: int = 1) -> Any:
+        """So many more are done."""
+
+
+@contextmanager
+def show_progress(total: int, label: str, unit: str = "patient") -> Iterator[Progress]:
+    """A bar with the time left in a terminal, elsewhere a line in the log every half minute.
+
+    Args:
+        label: what is being done, as "segmenting with UNet".
+        unit: what is counted, in the singular; "B" for bytes.
+    """
+    if progress_enabled():
+        with tqdm(total=total, desc=label, unit=unit, unit_scale=unit == "B") as bar:
+            yield bar
+    else:
+        yield ProgressLog(total, label, unit)
+
+
+class ProgressLog:
+    """A line in the log every half minute: "segmenting: 12 of 100 patients, about 4 min left".
+
+    Work that takes less than that says nothing.
+    """
+
+    def __init__(self, total: int, label: str, unit: str, clock: Callable[[], float] = monotonic) -> None:
+        self.total, self.label, self.unit, self.clock = total, label, unit, clock
+        self.done = 0
+        self.start = self.last = clock()
+
+    def update(self, n: int = 1) -> None:
+        """So many more are done. The last line is left out: what is finished is said by others."""
+        self.done += n
+        now = self.clock()
+        if now - self.last < SECONDS_BETWEEN_LINES or self.done >= self.total:
+            return
+        self.last = now
+        left = format_time((now - self.start) / self.done * (self.total - self.done))
+        logger.info("%s: %s, about %s left", self.label, self._count(), left)
+
+    def _count(self) -> str:
+        if self.unit == "B":
+            return f"{tqdm.format_sizeof(self.done)}B of {tqdm.format_sizeof(self.total)}B"
+        return f"{self.done:,} of {self.total:,} {self.unit}s"
+
+
+def format_time(seconds: float) -> str:
+    """A time in the words of somebody who waits: 40 s, 4 min, 3 h."""
+    if seconds < 90:
+        return f"{max(10, round(seconds, -1)):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.0f} h"
 
 
 def in_worker_process() -> bool:

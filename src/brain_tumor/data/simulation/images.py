@@ -48,7 +48,7 @@ def simulate_images(
     for name in FOLDERS:
         for kind in CLASSES:
             (folder / name / kind).mkdir(parents=True)
-    list(parallel_map(_write_image, tasks, WorkerSettings(workers=workers), "simulating"))
+    list(parallel_map(_write_image, tasks, WorkerSettings(workers=workers), "simulating images", unit="image"))
     planted = [_plant(folder, kind, number, seed) for kind in CLASSES for number in range(duplicates)]
     pd.DataFrame(planted, columns=["file", "copy_of", "how"]).to_csv(folder / PLANTED, index=False)
     count = len(tasks) + len(planted)

@@ -27,7 +27,7 @@ def simulate_data_set(folder: Path, *, patients: int, slices: range, seed: int, 
     content = folder / CONTENT
     content.mkdir(parents=True)
     tasks = [(content, volume, tuple(slices), seed) for volume in range(1, patients + 1)]
-    facts = list(parallel_map(_write_patient, tasks, WorkerSettings(workers=workers), "simulating"))
+    facts = list(parallel_map(_write_patient, tasks, WorkerSettings(workers=workers), "simulating patients"))
     meta = []
     for fact in facts:
         for number, target in zip(slices, fact["targets"], strict=True):
@@ -46,7 +46,9 @@ def simulate_masks(folder: Path, *, patients: int, slices: range, seed: int, wor
     """
     folder.mkdir(parents=True)
     tasks = [(folder, number, tuple(slices), slices.step, seed) for number in range(1, patients + 1)]
-    _write_tables(folder, list(parallel_map(_write_mask, tasks, WorkerSettings(workers=workers), "simulating")))
+    _write_tables(
+        folder, list(parallel_map(_write_mask, tasks, WorkerSettings(workers=workers), "simulating masks", unit="mask"))
+    )
     _mark_simulated(folder, patients, seed)
 
 

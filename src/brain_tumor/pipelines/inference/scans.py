@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from nibabel.affines import voxel_sizes
-from tqdm import tqdm
 
 from brain_tumor.data.common.files import is_simulated
-from brain_tumor.data.common.parallel import WorkerSettings, parallel_map, progress_enabled
+from brain_tumor.data.common.parallel import WorkerSettings, parallel_map, track
 from brain_tumor.data.scans.brain_crop import crop_shape
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.find_scans import find_scans, read_image, read_labels
@@ -164,7 +163,7 @@ def _segment(
 
     module, device, size = network.module(), choose_device(engine), network.description["slice_size"]
     window = crop_shape(network.description)
-    for scan in tqdm(scans, desc=f"segmenting with {network.name}", unit="patient", disable=not progress_enabled()):
+    for scan in track(scans, f"segmenting with {network.name}"):
         volume = read_image(scan, data_set)
         found = segment_volume(module, volume.image, size, window, device, tta_flip=prediction.tta_flip)
         labels = prediction.postprocess(found, prod(volume.spacing) / 1000, data_set.tissue_names)
@@ -200,7 +199,7 @@ def score_scans(
     parts = [pd.DataFrame(columns=["patient", "target", "metric", "value"])]
     with_reference = _with_reference(index)
     compared = [scan for scan in _in_use(index, source, data_set) if scan.patient in with_reference]
-    for scan in tqdm(compared, desc="comparing with reference masks", unit="patient", disable=not progress_enabled()):
+    for scan in track(compared, "comparing with reference masks"):
         found, affine = read_mask(masks / name_mask(scan.patient, data_set), data_set)
         truth = read_labels(scan, data_set)
         if truth is None:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from brain_tumor.data.common.parallel import track
 from brain_tumor.data.common.sets import TEST
 from brain_tumor.data.common.store import Store, StoreContent, require_made_from
 from brain_tumor.data.scans.brain_crop import find_brain_crop
@@ -39,7 +40,8 @@ def examine_attention(
     device, module, about = choose_device(engine), network.member(0), slices.description
     table, names, rows, kept = slices.rows, list(attention_modules(module)), [], []
     patients, window = splits.loc[splits["split"] == TEST, "patient"].sort_values(), find_brain_crop(slices)
-    for patient in patients[patients.isin(table["patient"])]:
+    known = patients[patients.isin(table["patient"])].tolist()
+    for patient in track(known, f"examining the attention of {network.experiment}"):
         mine = np.flatnonzero(table["patient"] == patient)
         image, labels = slices.read(mine, "image", "labels")
         maps = predict_attention(module, slices, mine, device)

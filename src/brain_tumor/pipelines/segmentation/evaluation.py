@@ -6,9 +6,8 @@ from time import perf_counter
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
-from brain_tumor.data.common.parallel import progress_enabled
+from brain_tumor.data.common.parallel import track
 from brain_tumor.data.common.sets import TEST
 from brain_tumor.data.common.store import Chunk, Store, StoreContent, require_made_from
 from brain_tumor.data.scans.brain_crop import find_brain_crop
@@ -85,9 +84,7 @@ def _predict(
         ]
     for name, module, patients in parts:
         groups = table[table["patient"].isin(patients)].groupby("patient", sort=False).groups
-        for patient, rows in tqdm(
-            groups.items(), desc=f"predicting with {network.experiment}", unit="patient", disable=not progress_enabled()
-        ):
+        for patient, rows in track(groups.items(), f"predicting with {network.experiment}"):
             own = table.loc[rows]
             probability = np.concatenate(
                 list(predict_probabilities(module, slices, rows.to_numpy(), device, tta_flip=prediction.tta_flip))
@@ -119,7 +116,7 @@ def _tidy(found: np.ndarray, rows: pd.DataFrame, prediction: PredictionSettings,
 def count_pixels(predictions: Store, slices: Store) -> pd.DataFrame:
     """True and false positives and negatives in each slice, for each target."""
     parts = []
-    for kind, patient, table, truth, found in _patients(predictions, slices):
+    for kind, patient, table, truth, found in _patients(predictions, slices, "counting pixels"):
         counts = metrics.count_slices(truth, found, slices.description["targets"])
         counts.insert(0, "slice", table["slice"].to_numpy()[counts.pop("position")])
         parts.append(counts.assign(patient=patient, set=kind))
@@ -132,15 +129,18 @@ def score_patients(pixel_counts: pd.DataFrame, predictions: Store, slices: Store
     Rows `set`, `patient`, `target`, `metric`, `value`.
     """
     parts = [metrics.score_patients(counts).assign(set=kind) for kind, counts in pixel_counts.groupby("set")]
-    for kind, patient, table, truth, found in _patients(predictions, slices):
+    for kind, patient, table, truth, found in _patients(predictions, slices, "scoring"):
         parts.append(_score_surfaces(table, truth, found, slices).assign(set=kind, patient=patient))
     return pd.concat(parts, ignore_index=True)[["set", "patient", "target", "metric", "value"]]
 
 
-def _patients(predictions: Store, slices: Store) -> Iterator[tuple[str, str, pd.DataFrame, np.ndarray, np.ndarray]]:
+def _patients(
+    predictions: Store, slices: Store, label: str
+) -> Iterator[tuple[str, str, pd.DataFrame, np.ndarray, np.ndarray]]:
     """Each patient predicted: set, name, rows of the predictions, and the labels there and found in them."""
     require_made_from(predictions, slices)
-    for (kind, patient), table in predictions.rows.groupby(["set", "patient"], sort=True):
+    groups = list(predictions.rows.groupby(["set", "patient"], sort=True))
+    for (kind, patient), table in track(groups, f"{label} of {predictions.description['network']}"):
         (labels,) = slices.read(table["row"].to_numpy(), "labels")
         (found,) = predictions.read(table.index.to_numpy(), "found")
         yield kind, patient, table, labels, found

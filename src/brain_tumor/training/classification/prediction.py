@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
-from tqdm import tqdm
 
-from brain_tumor.data.common.parallel import progress_enabled
+from brain_tumor.data.common.parallel import show_progress
 from brain_tumor.data.common.store import Store
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.training.classification.task import to_input
@@ -28,15 +27,16 @@ def predict_logits(
         rows: of the store.
     """
     module, channels = device.place(network.module()), network.sizes["in_channels"]
-    for start in tqdm(
-        range(0, len(rows), BATCH), desc=f"predicting with {network.name}", unit="batch", disable=not progress_enabled()
-    ):
-        image = read_inputs(images, rows[start : start + BATCH], device, channels)
-        with torch.inference_mode(), device.autocast():
-            logits = module(image).float()
-            if averages_mirrored(network):
-                logits = (logits.softmax(1) + module(image.flip(-1)).float().softmax(1)).div(2).clamp(min=1e-30).log()
-        yield logits.cpu().numpy()
+    with show_progress(len(rows), f"predicting with {network.name}", "image") as progress:
+        for start in range(0, len(rows), BATCH):
+            image = read_inputs(images, rows[start : start + BATCH], device, channels)
+            with torch.inference_mode(), device.autocast():
+                logits = module(image).float()
+                if averages_mirrored(network):
+                    mirrored = module(image.flip(-1)).float()
+                    logits = (logits.softmax(1) + mirrored.softmax(1)).div(2).clamp(min=1e-30).log()
+            yield logits.cpu().numpy()
+            progress.update(len(image))
 
 
 def averages_mirrored(network: TrainedNetwork) -> bool:

@@ -8,6 +8,7 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
+from brain_tumor.data.common.parallel import show_progress
 from brain_tumor.data.common.store import Store
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.networks.vit import ViT
@@ -25,15 +26,15 @@ def compute_saliency(
     Where the network's recipe says `tta_flip`, the mean over an image and its mirror image, as the answer is.
     """
     module, parts = device.place(network.module()), []
-    for start in range(0, len(rows), BATCH):
-        x, classes = (
-            read_inputs(images, rows[start : start + BATCH], device, network.sizes["in_channels"]),
-            found[start : start + BATCH],
-        )
-        heat = _compute_saliency(module, x, classes)
-        if averages_mirrored(network):
-            heat = (heat + _compute_saliency(module, x.flip(-1), classes).flip(-1)) / 2
-        parts.append(heat)
+    with show_progress(len(rows), f"explaining {network.name}", "image") as progress:
+        for start in range(0, len(rows), BATCH):
+            x = read_inputs(images, rows[start : start + BATCH], device, network.sizes["in_channels"])
+            classes = found[start : start + BATCH]
+            heat = _compute_saliency(module, x, classes)
+            if averages_mirrored(network):
+                heat = (heat + _compute_saliency(module, x.flip(-1), classes).flip(-1)) / 2
+            parts.append(heat)
+            progress.update(len(x))
     return torch.cat(parts)[:, 0].float().cpu().numpy()
 
 
