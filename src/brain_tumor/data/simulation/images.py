@@ -28,7 +28,9 @@ SIDES = (225, 236, 256, 350, 442, 512)
 ET = 3
 
 
-def simulate_images(folder: Path, *, training: int, testing: int, duplicates: int, seed: int, workers: int = -1) -> None:
+def simulate_images(
+    folder: Path, *, training: int, testing: int, duplicates: int, seed: int, workers: int = -1
+) -> None:
     """Write simulated images below `folder`, as the Kaggle set `masoudnickparvar/brain-tumor-mri-dataset` lays them out.
 
     Args:
