@@ -1,13 +1,17 @@
 import shutil
 from pathlib import Path
 
+import joblib
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 from support import run, save_patient
 
+from brain_tumor.data.common.parallel import WorkerSettings
 from brain_tumor.data.common.store import Store
+from brain_tumor.data.scans.preparation import PreparationSettings
+from brain_tumor.pipelines.data_segmentation.nodes import index_slices, prepare_slices
 
 STROKE = """
 data_segmentation:
@@ -174,3 +178,27 @@ def test_a_patient_in_two_sets_stops_the_run(project, sample):
     )
     with pytest.raises(Exception, match="patient: field_uniqueness"):
         run(project, "segmentation", node_names=["segmentation.classic_unet.train_network"])
+
+
+def test_a_damaged_copy_gives_way_to_the_next_and_notes_follow_the_files(tmp_path, brats, rng):
+    source, workers = tmp_path / "scans", WorkerSettings(workers=1)
+    volumes, mask = np.zeros((4, 40, 36, 6)), np.zeros((40, 36, 6))
+    volumes[:, 5:35, 5:30] = rng.normal(300, 40, (4, 30, 25, 6))
+    mask[15:22, 10:18, 1:3] = 2
+    for place in ("a", "b"):
+        save_patient(source / place, "P1", volumes, mask)
+    damaged = source / "a" / "P1_t1.nii.gz"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    memory = joblib.Memory(tmp_path / "memory", verbose=0)
+    for _ in range(2):  # the second time from memory
+        index = index_slices(source, memory, brats, workers)
+        assert set(index.loc[index["excluded"] == "", "file"]) == {"b"}
+        assert "P1_t1.nii.gz can't be read" in index.loc[index["file"] == "a", "excluded"].item()
+    content = prepare_slices(index, source, brats, PreparationSettings(slice_size=32), workers)
+    assert [len(chunk["slice"]) for chunk in content.chunks] == [6]
+    shutil.rmtree(source / "a")
+    (source / "b" / "P1_seg.nii.gz").rename(source / "b" / "x_seg.nii.gz")
+    assert index_slices(source, memory, brats, workers)["note"].iloc[0].startswith("x_seg.nii.gz is taken for the mask")
+    (source / "b" / "P1_t1.nii").write_bytes(b"")
+    (note,) = set(index_slices(source, memory, brats, workers)["note"])
+    assert "P1_t1.nii.gz is used, the unpacked file of the same name beside it is not" in note

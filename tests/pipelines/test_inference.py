@@ -14,14 +14,24 @@ from PIL import Image
 from support import copy_project, run, save_patient
 from torch.nn.functional import interpolate
 
+from brain_tumor.data.common.parallel import WorkerSettings
 from brain_tumor.data.common.store import Store
+from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.find_scans import find_scans, read_image, read_labels
 from brain_tumor.data.scans.preparation import prepare_slice
 from brain_tumor.metrics.surfaces import score_surfaces
 from brain_tumor.networks import build
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
+from brain_tumor.pipelines.inference.scans import (
+    draw_scans,
+    index_scans,
+    measure_volumes,
+    score_scans,
+    segment_scans,
+)
 from brain_tumor.reporting.inference.report import compose_images_report, compose_scans_report
 from brain_tumor.training.classification.task import to_input
+from brain_tumor.training.settings import EngineSettings, PredictionSettings
 
 CLASSES = ["glioma", "meningioma", "notumor", "pituitary"]
 SIZES = {"in_channels": 1, "out_channels": 4, "image_size": 96, "n_filters": 6}
@@ -630,3 +640,95 @@ def test_reports_are_the_same_from_memory_and_from_a_csv_file(segmented, finishe
     pages = [compose_images_report(classifier, table, {}, {}, simulated=False) for table in (classes, filled)]
     assert "4 files are left out" in pages[0]
     assert pages[0] == pages[1]
+
+
+def save_scan(folder, pattern, names, image=None, mask=None):
+    """FLAIR, T1, T1ce, T2 under the names given, and a mask if there is one."""
+    save_patient(folder / "draft", "x", draw_scan((40, 36, 8)) if image is None else image, np.zeros((40, 36, 8)))
+    for old, new in zip(("flair", "t1", "t1ce", "t2"), names, strict=True):
+        file = folder / pattern.format(new)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        (folder / "draft" / f"x_{old}.nii.gz").rename(file)
+    if mask is not None:
+        file = folder / pattern.format("seg")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(mask.astype(np.uint8), np.diag([-1, -1, 1, 1])), file)
+    shutil.rmtree(folder / "draft")
+
+
+def infer(source, masks, brats):
+    """Index, volumes and scores, without Kedro."""
+    save_segmenter(masks.parent / "network.safetensors", brats)
+    network = read_network(masks.parent / "network.safetensors")
+    masks.mkdir(exist_ok=True)
+    index = index_scans(source, network, brats, WorkerSettings(workers=1))
+    for mask in segment_scans(
+        network, index, source, brats, PredictionSettings(), EngineSettings(device="cpu", precision="fp32")
+    ):
+        mask.write(masks / mask.file)
+    draw_scans(network, masks, index, source, brats)
+    volumes = measure_volumes(masks, index, source, brats)
+    return volumes.set_index("folder"), score_scans(network, masks, index, source, brats)
+
+
+def test_names_of_2023_that_are_whole_file_names_or_folders_keep_their_labels(tmp_path, brats):
+    suffixes = ("t2f", "t1n", "t1c", "t2w")
+    save_scan(tmp_path / "new", "BraTS-GLI-00000-000/{}.nii.gz", suffixes)
+    save_scan(tmp_path / "new/kinds", "{}/P1.nii.gz", suffixes)
+    save_scan(tmp_path / "new", "old/P2_{}.nii.gz", ("flair", "t1", "t1ce", "t2"))
+    volumes, _ = infer(tmp_path / "new", tmp_path / "masks", brats)
+    labels = volumes.set_index("patient")["labels"].to_dict()
+    assert {name: text[-1] for name, text in labels.items()} == {"BraTS-GLI-00000-000": "3", "P1": "3", "P2": "4"}
+    for name, text in labels.items():
+        found = np.asarray(nib.load(tmp_path / "masks" / f"{name}_seg.nii.gz").dataobj)
+        assert set(np.unique(found)) <= {0, 1, 2, int(text[-1])}
+        millilitres = (found == int(text[-1])).sum() / 1000
+        assert volumes.set_index("patient").loc[name, "ET_ml"] == pytest.approx(millilitres, abs=1e-3)
+
+
+def test_masks_are_read_in_the_convention_that_they_were_written_in(tmp_path, brats):
+    declared = brats.model_dump()
+    for number, modality in enumerate(declared["modalities"]):
+        modality["suffixes"] = [f"000{number}"]
+    declared["naming"] = [{"files": r".*_000[0-3]\.nii\.gz", "labels": {"ED": 1, "NCR": 2, "ET": 3}}]
+    data_set = DataSet.model_validate(declared)
+    save_scan(tmp_path / "new", "P1_{}.nii.gz", ("0000", "0001", "0002", "0003"))
+    volumes, _ = infer(tmp_path / "new", tmp_path / "masks", data_set)
+    found = np.asarray(nib.load(tmp_path / "masks" / "P1_seg.nii.gz").dataobj)
+    for tissue, label in {"ED": 1, "NCR": 2, "ET": 3}.items():
+        assert volumes[f"{tissue}_ml"].item() == pytest.approx((found == label).sum() / 1000, abs=1e-3)
+    assert volumes["ED_ml"].item() != volumes["NCR_ml"].item()
+
+
+def test_predictions_of_an_earlier_run_are_not_compared_with(tmp_path, brats):
+    source, suffixes = tmp_path / "data" / "scans", ("flair", "t1", "t1ce", "t2")
+    save_scan(source, "P1/P1_{}.nii.gz", suffixes)
+    expert = np.zeros((40, 36, 8))
+    expert[10:20, 10:20, 3:6] = 2
+    save_scan(source, "P2/P2_{}.nii.gz", suffixes, mask=expert)
+    infer(source, tmp_path / "data" / "masks", brats)
+    shutil.copy(tmp_path / "data" / "masks" / "P1_seg.nii.gz", source / "P1")
+    volumes, scores = infer(tmp_path / "data", tmp_path / "again", brats)
+    assert volumes.loc["scans/P1", "not_compared"].startswith("P1_seg.nii.gz is a mask that this project predicted")
+    assert volumes.loc["scans/P2", "expert_mask"] == "scans/P2/P2_seg.nii.gz"
+    assert set(scores["patient"]) == {"P2"}
+
+
+def test_how_files_were_assigned_is_in_the_table(tmp_path, brats):
+    save_scan(tmp_path / "new", "P1_{}.nii.gz", ("flair", "t1", "t1ce", "t2"))
+    expert = np.zeros((40, 36, 8), np.uint8)
+    expert[10:20, 10:20, 3:6] = 2
+    nib.save(nib.Nifti1Image(expert, np.diag([-1, -1, 1, 1])), tmp_path / "new" / "W39_Segm.nii.gz")
+    volumes, _ = infer(tmp_path / "new", tmp_path / "masks", brats)
+    assert volumes["note"].item().startswith("W39_Segm.nii.gz is taken for the mask")
+
+
+def test_of_two_copies_of_a_scan_the_sound_one_is_segmented(tmp_path, brats):
+    for place in ("a", "b"):
+        save_scan(tmp_path / "new", place + "/P1_{}.nii.gz", ("flair", "t1", "t1ce", "t2"))
+    damaged = tmp_path / "new" / "a" / "P1_t1.nii.gz"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    volumes, _ = infer(tmp_path / "new", tmp_path / "masks", brats)
+    assert "P1_t1.nii.gz can't be read" in volumes.loc["a", "excluded"]
+    assert volumes.loc["b", "excluded"] == ""
+    assert volumes.loc["b", "WT_ml"] > 0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brain_tumor.data.common.file_kinds import KINDS, TO_NIFTI, explain, identify
+from brain_tumor.data.common.file_kinds import KINDS, TO_IMAGE, TO_NIFTI, TO_TABLE, explain, identify
 
 
 def nifti(kind=nib.Nifti1Image):
@@ -83,6 +83,18 @@ def test_an_explanation_names_the_kind_and_a_way_to_what_is_needed(tmp_path):
     assert explain(file, TO_NIFTI) == "is empty (0 bytes): fetch the file again"
     file.write_bytes(CONTENTS["NIfTI"])
     assert explain(file, TO_NIFTI) == ""  # it is what is needed
+
+
+def test_what_only_has_to_be_decompressed_is_said_to_be(tmp_path):
+    file = tmp_path / "a.png"
+    for kind in ("png", "text"):
+        file.write_bytes(gzip.compress(CONTENTS[kind]))
+        remedies = TO_IMAGE if kind == "png" else TO_TABLE
+        assert explain(file, remedies).endswith("compressed with gzip: decompress it with `gunzip`")
+    file.write_bytes(gzip.compress(CONTENTS["NIfTI"]))
+    assert explain(file, TO_NIFTI) == ""
+    file.write_bytes(gzip.compress(CONTENTS["NIfTI"])[:15])
+    assert explain(file, TO_NIFTI) == ""  # cut off
 
 
 def test_every_remedy_is_for_a_known_kind():

@@ -1,3 +1,4 @@
+import gzip
 import re
 import shutil
 import struct
@@ -251,3 +252,18 @@ def test_files_of_the_operating_system_are_no_images(source):
         (source / "Training/cat" / folder).mkdir()
         (source / "Training/cat" / folder / "a.png").write_bytes(b"x")
     assert find_images(source, CLASSES) == before
+
+
+def test_an_image_of_numbers_some_of_which_are_none_is_not_called_damaged(tmp_path, grey):
+    values = grey.astype(np.float32)
+    values[0, 0] = np.nan
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=r"^it holds NaN or infinity; replace them by 0 and export the image again$"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_a_compressed_image_is_to_be_decompressed(tmp_path, grey):
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes(gzip.compress((tmp_path / "a.png").read_bytes()))
+    with pytest.raises(ValueError, match="is a PNG image compressed with gzip: decompress it with `gunzip`"):
+        read_image(tmp_path / "a.png")

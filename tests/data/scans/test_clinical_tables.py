@@ -109,3 +109,31 @@ def test_a_spreadsheet_named_csv_is_named_for_what_it_is(tmp_path):
     (tmp_path / "survival_info.csv").write_bytes(b"PK\x03\x04" + bytes(range(128, 255)) * 20)
     with pytest.raises(ValueError, match="is a zip archive: it may be a spreadsheet: save it as CSV in UTF-8"):
         read_clinical_rows(tmp_path)
+
+
+HEADER = "Brats20ID,Age,Survival_days,Extent_of_Resection"
+
+
+def test_commas_at_the_ends_of_rows_mean_nothing(tmp_path):
+    (tmp_path / "survival_info.csv").write_text(f"{HEADER}\nP1,60,289,GTR,\nP2,50,90,NA,\n")
+    table = read_clinical_rows(tmp_path)
+    assert table[["patient", "age", "survival_days", "resection"]].to_numpy().tolist() == [
+        ["P1", "60", "289", "GTR"],
+        ["P2", "50", "90", ""],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (f"{HEADER}\nP1,60,289,GTR,7\n", "rows with more values than its header has names; give each column a name"),
+        (f"{HEADER}\nP1,60.4,289,GTR\n".replace(",", ";"), "is separated by semicolons; save it with commas"),
+        (f"{HEADER}\nP1,60.4,289,GTR\n".replace(",", ";").replace(".", ","), "is separated by semicolons"),
+        (f"{HEADER}\nP1,60.4,289,GTR\n".replace(",", "\t"), "is separated by tabs; save it with commas"),
+        (f"{HEADER},Age\nP1,60,289,GTR,61\n", "has two columns Age; keep one"),
+    ],
+)
+def test_a_table_of_another_shape_is_explained(tmp_path, content, words):
+    (tmp_path / "survival_info.csv").write_text(content)
+    with pytest.raises(ValueError, match=rf"survival_info\.csv .*{words}"):
+        read_clinical_rows(tmp_path)

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from support import real, save_patient
 
-from brain_tumor.data.scans.find_scans import find_scans, read_slices
+from brain_tumor.data.scans.find_scans import (
+    describe_scans,
+    find_masks,
+    find_scans,
+    read_image,
+    read_labels,
+    read_note,
+    read_slices,
+)
 from brain_tumor.data.scans.nifti import read_mask, read_volume, write_mask
 from brain_tumor.data.scans.scan import Unreadable
 from brain_tumor.data.scans.slice_index import count_missing, inspect_scan
@@ -146,6 +154,41 @@ def break_nan(file):
         content["image"][3, 4, 1] = np.nan
 
 
+def break_group(file):
+    with h5py.File(file, "a") as content:
+        del content["image"]
+        content.create_group("image")
+
+
+def break_complex(file):
+    with h5py.File(file, "a") as content:
+        image = content["image"][()]
+        del content["image"]
+        content["image"] = image.astype(complex)
+
+
+def break_text_array(file):
+    with h5py.File(file, "a") as content:
+        del content["image"]
+        content["image"] = "hello"
+
+
+def break_empty_array(file):
+    with h5py.File(file, "a") as content:
+        del content["image"]
+        content["image"] = h5py.Empty("f")
+
+
+def break_bytes(file):
+    content = bytearray(file.read_bytes())
+    content[200:1600] = bytes(255 - value for value in content[200:1600])
+    file.write_bytes(content)
+
+
+def break_gzip(file):
+    file.write_bytes(gzip.compress(file.read_bytes()))
+
+
 def break_label(file):
     with h5py.File(file, "a") as content:
         content["mask"][100, 100] = 1
@@ -161,6 +204,12 @@ def break_label(file):
         (break_size, "of one size, got (240, 240) and (120, 240)"),
         (break_nan, "NaN"),
         (break_label, "one tissue at most"),
+        (break_group, "'image' in volume_1_slice_62.h5 is a group; store the array under that name"),
+        (break_complex, "'image' in volume_1_slice_62.h5 must hold real numbers, got complex128"),
+        (break_text_array, "'image' in volume_1_slice_62.h5 is no array"),
+        (break_empty_array, "'image' in volume_1_slice_62.h5 is no array"),
+        (break_bytes, "can't be read"),
+        (break_gzip, "is compressed with gzip; decompress it with `gunzip`"),
     ],
 )
 def test_a_bad_slice_says_why_and_the_others_are_read(sample, tmp_path, brats, damage, message):
@@ -172,6 +221,9 @@ def test_a_bad_slice_says_why_and_the_others_are_read(sample, tmp_path, brats, d
     assert message in slices[1].problem
     assert slices[1].number == 62
     assert [s.number for s in slices if not isinstance(s, Unreadable)] == [50, 74, 86, 98]
+    if damage not in (break_key, break_size, break_label):  # which are of the mask
+        with pytest.raises(ValueError, match=r"volume_1_slice_62\.h5"):
+            read_image(find_scans(tmp_path, brats)[0], brats)
 
 
 def test_a_second_file_for_a_slice_is_left_out(sample, tmp_path, brats):
@@ -252,7 +304,7 @@ def test_a_mask_keeps_the_geometry_of_its_scan_in_every_readers_words(brats, rng
         ):
             np.testing.assert_array_equal(mask.header[entry], read.header[entry], entry)
         assert b"Jane Doe" not in (gzip.decompress((tmp_path / "mask.nii.gz").read_bytes()))
-        assert np.array_equal(read_mask(tmp_path / "mask.nii.gz", brats)[0], labels)
+        assert np.array_equal(read_mask(tmp_path / "mask.nii.gz", brats.tissues)[0], labels)
 
 
 @pytest.mark.parametrize(
@@ -387,7 +439,9 @@ def test_what_is_odd_but_sound_is_read(tmp_path, rng):
     (tmp_path / "plain.nii.gz").write_bytes(gzip.decompress((tmp_path / "b.nii.gz").read_bytes()))
     nib.save(nib.Nifti2Image(voxels, np.diag([-1, -1, 1, 1])), tmp_path / "second.nii.gz")
     (tmp_path / "second.nii").write_bytes((tmp_path / "second.nii.gz").read_bytes())
-    for name in ("a.nii.gz", "packed.nii", "plain.nii.gz", "second.nii"):
+    (tmp_path / "c.Nii.gz").write_bytes((tmp_path / "b.nii.gz").read_bytes())
+    (tmp_path / "c.Nii").write_bytes((tmp_path / "plain.nii.gz").read_bytes())
+    for name in ("a.nii.gz", "packed.nii", "plain.nii.gz", "second.nii", "c.Nii.gz", "c.Nii"):
         assert np.array_equal(read_volume(tmp_path / name)[0], voxels), name
 
 
@@ -516,3 +570,65 @@ def test_another_table_called_meta_data_lists_no_slices(sample, tmp_path, brats,
     (tmp_path / "meta_data.csv").write_text(content)
     index = inspect_scan(find_scans(sample, brats)[0], brats, sample)
     assert count_missing(index, tmp_path) == (0, 0)
+
+
+def test_a_unit_that_nifti_does_not_know_is_taken_for_millimetres_with_a_note(nifti, brats, tmp_path):
+    folder = nifti[0] / "a"
+    file = folder / "BraTS20_Training_009_t1.nii.gz"
+    content = bytearray(gzip.decompress(file.read_bytes()))
+    content[123] = 7  # xyzt_units
+    file.write_bytes(gzip.compress(bytes(content)))
+    (scan,) = find_scans(folder, brats)
+    words = "the unit of BraTS20_Training_009_t1.nii.gz has a code that NIfTI doesn't know: taken for millimetres"
+    assert read_image(scan, brats).note == read_note(scan) == words
+    rows = inspect_scan(scan, brats, folder)
+    assert set(rows["excluded"]) == {""}
+    assert rows["note"].str.startswith(words).all()
+    write_mask(tmp_path / "mask.nii.gz", read_labels(scan, brats), file, brats.tissues)
+    assert read_mask(tmp_path / "mask.nii.gz", brats.tissues)[0].any()
+
+
+def test_a_predicted_mask_is_no_experts(nifti, brats):
+    folder = nifti[0] / "a"
+    expert = folder / "BraTS20_Training_009_seg.nii.gz"
+    (scan,) = find_scans(folder, brats)
+    labels = read_labels(scan, brats)
+    (folder / "masks").mkdir()
+    write_mask(folder / "masks" / expert.name, labels, expert, brats.tissues)
+    (scan,) = find_scans(folder, brats)  # an expert's mask is there too
+    assert (scan.mask, scan.problem, scan.note) == (expert, "", "")
+    expert.unlink()
+    (scan,) = find_scans(folder, brats, need_mask=False)
+    words = f"{expert.name} is a mask that this project predicted, no expert's; add the expert's, or"
+    assert (scan.mask, scan.problem) == (None, "")
+    assert scan.mask_problem.startswith(words)
+    (scan,) = find_scans(folder, brats)
+    assert scan.problem.startswith(words)
+    (found,) = find_masks(folder, brats)
+    assert (found.mask, found.notes[-1]) == (
+        folder / "masks" / expert.name,
+        "the mask is a prediction of this project",
+    )
+    image = nib.load(folder / "masks" / expert.name)
+    image.header.set_intent("none")  # the remedy that is given
+    nib.save(image, expert)
+    (scan,) = find_scans(folder, brats)
+    assert scan.mask == expert
+
+
+def test_where_the_first_copy_of_a_patient_is_damaged_the_next_is_used(nifti, brats):
+    folder, volumes, mask = nifti
+    for place in ("c", "d"):
+        save_patient(folder / place, "BraTS20_Training_009", volumes, mask)
+    damaged = folder / "a" / "BraTS20_Training_009_t1.nii.gz"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    scans = [scan for scan in find_scans(folder, brats) if scan.patient == "BraTS20_Training_009"]
+    assert [scan.spare for scan in scans] == [False, True, True]
+
+    def describe(several):
+        return [inspect_scan(scan, brats, folder)["excluded"].iloc[0] for scan in several]
+
+    first, second, third = describe_scans(scans, describe, lambda excluded: excluded == "")
+    assert "BraTS20_Training_009_t1.nii.gz can't be read" in first[1]
+    assert (second[0].spare, second[0].problem, second[1]) == (False, "", "")
+    assert "a patient of that name is in" in third[1]

@@ -76,6 +76,44 @@ def test_a_background_that_is_not_one_value_is_noted(scan, rng):
     assert found.find_note().startswith("100% of the scan differ from its background")
 
 
+def test_a_map_of_labels_in_the_place_of_a_modality(scan):
+    image, labels = np.tile(scan[0], (1, 1, 2, 1)), np.tile(scan[1], (1, 2, 1))
+    image[1] = labels + (image[0] != 0)
+    assert check(image, labels).find_image_problem() == (
+        "T1 has 16 values at most in any slice: a mask or another map of labels; give the scan itself"
+    )
+    image[1] = (image[1] - image[1].mean((0, 1))) / image[1].std((0, 1))  # as in published slices
+    assert check(image, labels).find_image_problem().startswith("T1 has 16 values at most")
+
+
+def test_one_image_in_two_scales(scan):
+    image = np.tile(scan[0], (1, 1, 2, 1))
+    assert check(image).find_image_problem() == ""
+    image[3] = 2 * image[0] + 7
+    assert check(image).find_image_problem() == (
+        "FLAIR and T2 are one image in two scales; give each modality its own file"
+    )
+
+
+def test_a_modality_that_ends_halfway_is_noted(scan):
+    image = np.tile(scan[0], (1, 1, 2, 1))
+    image[0, ..., 3:] = 0
+    found = check(image)
+    assert found.find_problem() == ""
+    assert found.find_note().startswith("FLAIR is constant in 3 of 6 slices in which others show brain")
+
+
+@pytest.mark.parametrize("value", [1e30, 1e200, -32767])
+def test_a_voxel_that_outweighs_all_others_is_noted(scan, value):
+    image = np.tile(scan[0], (1, 1, 2, 1))
+    image[1, 10, 10, 2] = value
+    found = check(image)
+    assert found.find_problem() == ""
+    assert found.find_note() == (
+        f"one voxel outweighs all others of T1 in 1 of 6 slices (up to {abs(value):.3g}); replace it by its neighbours"
+    )
+
+
 def test_an_empty_scan_is_no_matter_of_this(scan):
     assert check(np.zeros_like(scan[0])).find_problem() == ""
 

@@ -133,6 +133,15 @@ def identify(path: Path) -> str:
     return "gzip twice" if inside[:2] == b"\x1f\x8b" else _identify(inside) or GZIP
 
 
+def is_gzip(path: Path) -> bool:
+    """Whether a file is compressed with gzip, whatever is in it."""
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == b"\x1f\x8b"
+    except OSError:
+        return False
+
+
 def _identify(head: bytes) -> str:
     if not head:
         return "empty"
@@ -165,6 +174,9 @@ def explain(path: Path, remedies: dict[str, str]) -> str:
         remedies: TO_NIFTI, TO_IMAGE or TO_TABLE.
     """
     kind = identify(path)
+    packed = kind in KINDS and kind not in ("empty", NIFTI, GZIP, *remedies) and is_gzip(path)
+    if packed:
+        return f"{KINDS[kind]} compressed with gzip: decompress it with `gunzip`"
     if kind not in KINDS or (kind not in remedies and kind != "empty"):
         return ""
     return f"{KINDS[kind]}: {remedies.get(kind, _AGAIN)}"

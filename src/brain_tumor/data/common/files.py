@@ -12,9 +12,12 @@ SIMULATED_MARK = "SIMULATED.txt"
 
 SYSTEM_NAMES = frozenset(
     {
-        *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),  # Windows
-        *("__macosx", "icon\r"),  # macOS
-        *("@eadir", "@recycle", "#recycle", "lost+found"),  # network drives, Linux
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "recycler", "recycled"),  # Windows
+        *("system volume information", "found.000", "found.001", "found.002"),  # Windows
+        *("__macosx", "icon\r", "network trash folder", "temporary items"),  # macOS
+        *("@eadir", "@recycle", "#recycle", "@recently-snapshot", "#snapshot", "~snapshot"),  # network drives
+        *("@tmp", "@sharebin", "@sharesnap", "lost+found"),  # network drives, Linux
+        "__pycache__",  # Python
     }
 )
 """Files and folders that operating systems and network drives leave beside data, in lower case.

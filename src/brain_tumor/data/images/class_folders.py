@@ -49,6 +49,10 @@ SOME_COLOURED = 0.01
 REMEDY = "give the folder that holds both with `--params classification_source=PATH`"
 
 
+class NotFiniteError(ValueError):
+    """An image of numbers some of which are none."""
+
+
 class ImageSet(BaseModel, frozen=True, extra="forbid"):
     """A data set of images in folders: `{training or testing}/{class}/{file}`.
 
@@ -198,6 +202,8 @@ def read_image(path: Path) -> Picture:
                 return Picture(_to_grey(_turn(image)), mode, kind, frames, _measure_colour(content))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ValueError(f"it has more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from error
+    except NotFiniteError as error:
+        raise ValueError(f"{error}; replace them by 0 and export the image again") from error
     except UnidentifiedImageError as error:
         what = explain(path, TO_IMAGE)
         raise ValueError(
@@ -241,7 +247,7 @@ def _to_grey(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, np.float64)
         if not np.isfinite(values).all():
-            raise ValueError("it holds NaN or infinity")
+            raise NotFiniteError("it holds NaN or infinity")
         low, high = values.min(), values.max()
         return np.rint((values - low) * (255 / ((high - low) or 1))).astype(np.uint8)
     if transparent or image.mode in ("P", "PA", "LA", "RGBA", "RGBa"):

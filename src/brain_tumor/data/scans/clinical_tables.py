@@ -20,6 +20,14 @@ SURVIVAL_COLUMNS = {
 }
 
 
+SEPARATORS = {";": "semicolons", "\t": "tabs"}
+"""In place of commas."""
+
+
+class WrongTableError(ValueError):
+    """A table that can be read, but not as what it should be."""
+
+
 def read_clinical(source: Path) -> pd.DataFrame:
     """What `name_mapping.csv` and `survival_info.csv`, wherever below the source, say.
 
@@ -82,6 +90,9 @@ def _own_name(names: pd.DataFrame) -> pd.Series:
 
 
 def _require(table: pd.DataFrame, columns: set[str], name: str) -> None:
+    twice = sorted(column for column in columns if f"{column}.1" in table.columns)  # as pandas calls a second one
+    if twice:
+        raise ValueError(f"{name} has two columns {' and '.join(twice)}; keep one")
     missing = sorted(columns - set(table.columns))
     if missing:
         what = f"the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
@@ -97,7 +108,22 @@ def read_table(file: Path) -> pd.DataFrame:
         ValueError: if it can't be read.
     """
     try:
-        return pd.read_csv(file, dtype=str, keep_default_na=False)
+        header = [str(name) for name in pd.read_csv(file, dtype=str, nrows=0)]
+        for mark, words in SEPARATORS.items():
+            if len(header) == 1 and mark in header[0]:
+                raise WrongTableError(f"{file} is separated by {words}; save it with commas")
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+        if isinstance(table.index, pd.RangeIndex):
+            return table
+        # rows have more values than the header has names, which pandas takes for names of the rows
+        if (table.iloc[:, -table.index.nlevels :] != "").any(axis=None):
+            raise WrongTableError(
+                f"{file} has rows with more values than its header has names; give each column a name"
+            )
+        named = table.reset_index().iloc[:, : len(header)]
+        return named.set_axis(header, axis=1)
+    except WrongTableError:
+        raise
     except (OSError, ValueError) as error:
         other = explain(file, TO_TABLE)
         what = other or f"can't be read ({error}); it must be a table of comma-separated values in UTF-8"

@@ -19,7 +19,7 @@ RESERVED = {"brain", "tumour"}
 
 
 class Modality(BaseModel, frozen=True, extra="forbid"):
-    """One contrast. `suffixes`: of its NIfTI files' names, `_` or `-` before them left out."""
+    """One contrast. `suffixes`: of its NIfTI files' names, what stands before them (`_`, `-`, `.`, a space) left out."""
 
     name: str
     suffixes: tuple[str, ...] = Field(min_length=1)
@@ -36,7 +36,8 @@ class Naming(BaseModel, frozen=True, extra="forbid"):
     """Labels that go with a way to name files: publishers changed both at once.
 
     Attributes:
-        files: a regular expression; a patient one of whose files' whole names it matches is named so.
+        files: a regular expression; a patient is named so if it matches his whole name, that of one of his files, or
+            of a folder that is named after him or a modality.
         labels: name of a tissue > its one value in the masks of these patients; of a tissue that isn't declared it
             means nothing.
     """
@@ -187,7 +188,7 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
         """The tissues with the labels that a patient's masks have.
 
         Args:
-            names: of the patient's files.
+            names: of the patient, of his files and of their folders.
         """
         names = list(names)
         for naming in self.naming:

@@ -2,10 +2,11 @@
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -15,8 +16,10 @@ from brain_tumor.data.common.files import list_files
 from brain_tumor.data.scans import hdf5_slices
 from brain_tumor.data.scans import nifti as nifti_volumes
 from brain_tumor.data.scans.data_set import DataSet
-from brain_tumor.data.scans.patient_files import PatientFiles
+from brain_tumor.data.scans.patient_files import PatientFiles, explain_unknown
 from brain_tumor.data.scans.scan import WHOLE_PATIENT, Scan, Slice, Unreadable, Volume
+
+T = TypeVar("T")
 
 LAYOUTS: dict[str, ModuleType] = {"nifti": nifti_volumes, "hdf5": hdf5_slices}
 """A patient who is there in both is taken from the first."""
@@ -25,15 +28,21 @@ logger = logging.getLogger(__name__)
 
 
 def find_scans(
-    folder: Path, data_set: DataSet, *, parameter: str = "segmentation_source", need_mask: bool = True
+    folder: Path,
+    data_set: DataSet,
+    *,
+    parameter: str = "segmentation_source",
+    need_mask: bool = True,
+    quiet: bool = False,
 ) -> list[Scan]:
     """The scans below a folder, in the order of their patients' names. One that is there twice has a problem.
 
-    The other is used.
+    The other is used, unless it turns out that it can't be (`describe_scans`).
 
     Args:
         parameter: the run parameter that gave the folder, for messages.
         need_mask: a NIfTI patient without a mask has a problem.
+        quiet: say nothing of what is unusual: it was said before.
 
     Raises:
         FileNotFoundError: if the folder isn't there, is empty, or holds no scan in a known layout.
@@ -45,15 +54,47 @@ def find_scans(
     for layout in LAYOUTS.values():
         for scan in layout.find(files, data_set, need_mask=need_mask):
             twice = _explain_twice(scan, used[scan.patient]) if scan.patient in used else ""
-            scans.append(replace(scan, problem=twice or scan.problem))
+            scans.append(replace(scan, problem=twice or scan.problem, spare=bool(twice) and not scan.problem))
             if not scans[-1].problem:
                 used[scan.patient] = scan
+    unknown = explain_unknown(files, data_set)
     if scans:
-        _log_notes({scan.patient: scan.note for scan in scans if scan.note})
+        if not quiet:
+            _log_notes({scan.patient: scan.note for scan in scans if scan.note})
+            _warn_unknown(unknown)
         return sorted(scans, key=lambda scan: scan.patient)
     suffixes = ", ".join(f"*_{modality.suffixes[0]}.nii.gz" for modality in data_set.modalities)
     needed = f"neither HDF5 slices named {data_set.slice_file} nor NIfTI volumes named {suffixes}"
+    if unknown:
+        needed = f"{needed} ({unknown})"
     raise FileNotFoundError(f"{folder} holds {_summarise(files)}, but {needed}; {_add_conversion(remedy, files)}")
+
+
+def describe_scans(
+    scans: list[Scan], describe: Callable[[list[Scan]], list[T]], is_usable: Callable[[T], bool]
+) -> list[tuple[Scan, T]]:
+    """What is said of each scan. A spare one takes the place of those before it where none of them can be used.
+
+    Args:
+        describe: says it, of all the scans that it is given.
+        is_usable: whether a scan of which that is said can be used.
+    """
+    said = dict(enumerate(describe(scans)))
+    while True:
+        usable = {scan.patient for place, scan in enumerate(scans) if is_usable(said[place])}
+        turn: dict[str, int] = {}
+        for place, scan in enumerate(scans):
+            if scan.spare and scan.patient not in usable:
+                turn.setdefault(scan.patient, place)
+        if not turn:
+            return [(scan, said[place]) for place, scan in enumerate(scans)]
+        scans = [scan.in_use if place in turn.values() else scan for place, scan in enumerate(scans)]
+        said |= dict(zip(turn.values(), describe([scans[place] for place in turn.values()]), strict=True))
+
+
+def _warn_unknown(unknown: str) -> None:
+    if unknown:
+        logger.warning("passed over: %s", unknown)
 
 
 def find_masks(folder: Path, data_set: DataSet) -> list[PatientFiles]:
@@ -71,6 +112,7 @@ def find_masks(folder: Path, data_set: DataSet) -> list[PatientFiles]:
             f"{folder} holds {_summarise(files)}, but no masks named {suffixes}; {_add_conversion(remedy, files)}"
         )
     _log_notes({found.patient: "; ".join(found.notes) for found in masks if found.notes})
+    _warn_unknown(explain_unknown(files, data_set))
     return sorted(masks, key=lambda found: (found.patient, str(found.mask)))
 
 
@@ -153,6 +195,11 @@ def read_image(scan: Scan, data_set: DataSet) -> Volume:
         ValueError: if they can't be used.
     """
     return LAYOUTS[scan.layout].read_image(scan, data_set)
+
+
+def read_note(scan: Scan) -> str:
+    """What is unusual about the headers of a scan that can be used."""
+    return LAYOUTS[scan.layout].read_note(scan)
 
 
 def read_labels(scan: Scan, data_set: DataSet) -> UInt8[np.ndarray, "h w d"] | None:

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 from jaxtyping import Num, UInt8
 
-from brain_tumor.data.common.file_kinds import KINDS, identify
+from brain_tumor.data.common.file_kinds import KINDS, identify, is_gzip
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.hdf5_chunks import read_whole
 from brain_tumor.data.scans.scan import Scan, Slice, Unreadable, Volume
@@ -23,7 +23,13 @@ def find(files: list[Path], data_set: DataSet, *, need_mask: bool = True) -> lis
             patient, number = _parse(file.name, data_set)
             patients[patient].append((number, file))
     return [
-        Scan.from_files(patient, "hdf5", [file for _, file in sorted(slices)]) for patient, slices in patients.items()
+        Scan.from_files(
+            patient,
+            "hdf5",
+            [file for _, file in sorted(slices)],
+            tissues=data_set.tissues_of([patient, *(file.name for _, file in slices)]),
+        )
+        for patient, slices in patients.items()
     ]
 
 
@@ -70,6 +76,11 @@ def read_image(scan: Scan, data_set: DataSet) -> Volume:
     return Volume(np.moveaxis(slices, (0, 3), (3, 0)), affine, note)
 
 
+def read_note(scan: Scan) -> str:  # the same for every layout  # noqa: ARG001
+    """Slices have no headers that could be unusual."""
+    return ""
+
+
 def read_labels(scan: Scan, data_set: DataSet) -> UInt8[np.ndarray, "h w d"] | None:
     """Labels of the slices, stacked as `read_image` does; None if they hold no masks.
 
@@ -89,8 +100,8 @@ def _holds(file: Path, name: str) -> bool:
     try:
         with h5py.File(file) as datasets:
             return name in datasets
-    except OSError:
-        return False
+    except Exception:  # a damaged file: reading it says in which way
+        return True
 
 
 def _read_all(scan: Scan, data_set: DataSet, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -103,7 +114,10 @@ def _read_all(scan: Scan, data_set: DataSet, name: str) -> tuple[np.ndarray, np.
     arrays = []
     for file in scan.files:
         array = _read_array(file, name)
-        check(array, data_set)
+        try:
+            check(array, data_set)
+        except ValueError as error:
+            raise ValueError(f"{file.name}: {error}") from error
         arrays.append(array)
     if len({array.shape for array in arrays}) > 1:
         raise ValueError(
@@ -119,15 +133,25 @@ def _read_array(file: Path, name: str) -> np.ndarray:
         with h5py.File(file) as datasets:
             if name not in datasets:
                 raise ValueError(f"{file.name} has no '{name}'; it holds {', '.join(datasets) or 'nothing'}")
-            return read_whole(datasets[name], content)
-    except OSError as error:
+            array = datasets[name]
+            if not isinstance(array, h5py.Dataset) or not array.shape:
+                kind = "a group" if isinstance(array, h5py.Group) else "no array"
+                raise ValueError(f"'{name}' in {file.name} is {kind}; store the array under that name")
+            if array.dtype.kind not in "biuf":
+                raise ValueError(f"'{name}' in {file.name} must hold real numbers, got {array.dtype}; write it as such")
+            return read_whole(array, content)
+    except ValueError:
+        raise
+    except Exception as error:  # a damaged file fails in many ways
         raise ValueError(_damaged(file, error)) from error
 
 
-def _damaged(file: Path, error: OSError) -> str:
-    if error.strerror:
+def _damaged(file: Path, error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
         return f"{file.name} can't be read ({error.strerror}); check that the file is there and that you may read it"
     kind = identify(file)
+    if kind == "hdf5" and is_gzip(file):
+        return f"{file.name} is compressed with gzip; decompress it with `gunzip`"
     if kind in KINDS and kind != "hdf5":
         return f"{file.name} {KINDS[kind]}, not HDF5; fetch it again or remove it"
     return f"{file.name} can't be read ({error}): it is damaged or cut off; fetch it again"

@@ -24,6 +24,11 @@ ORIENTATION = ("L", "P", "S")
 GEOMETRY_TOLERANCE = 0.5
 """Millimetres by which a corner of one volume of a patient may lie from that of another."""
 
+INTENT, PREDICTED = "label", "tumour"
+"""Intent of the masks that this project predicts, and its name in their headers: no expert's mask is taken for one."""
+
+UNKNOWN_CODE = "a code that NIfTI doesn't know"
+
 LARGEST_FIELD_MM = 600.0
 """No scanner's bore is wider: a volume that spans more has its spacing in another unit."""
 
@@ -35,7 +40,7 @@ def find(files: list[Path], data_set: DataSet, *, need_mask: bool = True) -> lis
         need_mask: a patient without a mask, or with a conflict of masks, has a problem; else such a mask is only not
             used.
     """
-    patients = group_files(files, data_set)
+    patients = [found for found in group_files(files, data_set, is_predicted) if found.volumes]
     return [
         _scan(found, data_set, need_mask=need_mask) for found in patients if need_mask or set(found.volumes) != {MASK}
     ]
@@ -43,8 +48,18 @@ def find(files: list[Path], data_set: DataSet, *, need_mask: bool = True) -> lis
 
 def _scan(found: PatientFiles, data_set: DataSet, *, need_mask: bool) -> Scan:
     needed = [kind for kind in data_set.volume_suffixes if need_mask or kind != MASK]
-    problems = [found.conflicts.get(kind, "") if kind in found.volumes else _missing(kind, data_set) for kind in needed]
     mask_problem = found.conflicts.get(MASK, "")
+    if found.predicted and not found.mask:
+        mask_problem = (
+            f"{found.predicted.name} is a mask that this project predicted, no expert's; add the expert's, or, if an "
+            "expert corrected this one, take its mark away with nibabel: `image.header.set_intent('none')`"
+        )
+    problems = [
+        found.conflicts.get(kind, "")
+        if kind in found.volumes
+        else (mask_problem if kind == MASK else "") or _missing(kind, data_set)
+        for kind in needed
+    ]
     kinds = [
         kind
         for kind in data_set.volume_suffixes
@@ -58,6 +73,7 @@ def _scan(found: PatientFiles, data_set: DataSet, *, need_mask: bool) -> Scan:
         note="; ".join(found.notes),
         mask=None if mask_problem else found.mask,
         mask_problem=mask_problem,
+        tissues=found.find_tissues(data_set),
     )
 
 
@@ -67,31 +83,48 @@ def _missing(kind: str, data_set: DataSet) -> str:
 
 
 def find_masks(files: list[Path], data_set: DataSet) -> list[PatientFiles]:
-    """The patients who have a mask among the files."""
-    return [found for found in group_files(files, data_set) if found.mask]
+    """The patients who have a mask among the files: an expert's, or else one that this project predicted."""
+    patients = group_files(files, data_set, is_predicted)
+    for found in patients:
+        if found.predicted and not found.mask:
+            found.volumes[MASK] = found.predicted
+            found.notes.append("the mask is a prediction of this project")
+    return [found for found in patients if found.mask]
 
 
-def read_mask(
-    file: Path, data_set: DataSet, names: Collection[str] = ()
-) -> tuple[UInt8[np.ndarray, "h w d"], Float[np.ndarray, "4 4"]]:
+def is_predicted(file: Path) -> bool:
+    """Whether this project wrote the mask: its header says so."""
+    try:
+        image = _open(file)
+        intent, _, name = image.header.get_intent() if isinstance(image, nib.Nifti1Image) else ("", (), "")
+        return (intent, name) == (INTENT, PREDICTED)
+    except Exception:  # what can't be read is reported where it is read
+        return False
+
+
+def read_mask(file: Path, tissues: tuple[Tissue, ...]) -> tuple[UInt8[np.ndarray, "h w d"], Float[np.ndarray, "4 4"]]:
     """Labels of a NIfTI mask (0 background, k the k-th tissue) in orientation L, P, S, and the affine to millimetres.
 
     Args:
-        names: of the other files of the patient; with the mask's own they decide which labels it may hold.
+        tissues: with the labels that masks of this patient have.
 
     Raises:
         ValueError: as `read_volume`, or if it holds a label that is no tissue's, or two of one tissue.
     """
     voxels, affine = read_volume(file)
-    return _labels(voxels, file, data_set.tissues_of({file.name, *names})), affine
+    return _labels(voxels, file, tissues), affine
 
 
-def read(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) -> Iterator[Slice | Unreadable]:
+def read(
+    scan: Scan,
+    data_set: DataSet,  # the same for every layout  # noqa: ARG001
+    numbers: Collection[int] | None = None,
+) -> Iterator[Slice | Unreadable]:
     """The slices of one patient; see `brain_tumor.data.scans.find_scans.read_slices`."""
     folder = scan.files[0].parent
     try:
         volumes, affine = _read_volumes(scan.files)
-        labels = _labels(volumes.pop(), scan.files[-1], data_set.tissues_of(file.name for file in scan.files))
+        labels = _labels(volumes.pop(), scan.files[-1], scan.tissues)
     except ValueError as error:
         yield Unreadable(WHOLE_PATIENT, folder, str(error))
         return
@@ -109,10 +142,16 @@ def read_image(scan: Scan, data_set: DataSet) -> Volume:  # the same for every l
         ValueError: if one can't be read, or lies elsewhere than the first.
     """
     volumes, affine = _read_volumes(scan.volumes)
-    return Volume(np.stack(volumes), affine)
+    return Volume(np.stack(volumes), affine, read_note(scan))
 
 
-def read_labels(scan: Scan, data_set: DataSet) -> UInt8[np.ndarray, "h w d"] | None:
+def read_note(scan: Scan) -> str:
+    """What is unusual about the headers of a scan that can be used; empty if nothing is."""
+    odd = [file.name for file in scan.files if _read_unit(_load(file)) == UNKNOWN_CODE]
+    return f"the unit of {', '.join(odd)} has a code that NIfTI doesn't know: taken for millimetres" if odd else ""
+
+
+def read_labels(scan: Scan, data_set: DataSet) -> UInt8[np.ndarray, "h w d"] | None:  # the same  # noqa: ARG001
     """Labels of the mask beside a scan, on its grid, turned to L, P, S; None if there is none.
 
     Raises:
@@ -121,7 +160,7 @@ def read_labels(scan: Scan, data_set: DataSet) -> UInt8[np.ndarray, "h w d"] | N
     if scan.mask is None:
         return None
     (_, voxels), _ = _read_volumes((scan.volumes[0], scan.mask))
-    return _labels(voxels, scan.mask, data_set.tissues_of(file.name for file in scan.files))
+    return _labels(voxels, scan.mask, scan.tissues)
 
 
 def _read_volumes(files: tuple[Path, ...]) -> tuple[list[np.ndarray], Float[np.ndarray, "4 4"]]:
@@ -189,6 +228,8 @@ def _load(file: Path) -> nib.Nifti1Image:
     """A file of NIfTI-1, or of NIfTI-2, which nibabel derives from it; voxels are read when they are asked for."""
     try:
         image = _open(file)
+        if isinstance(image, nib.Nifti1Image) and len(image.shape) > 3 and set(image.shape[3:]) == {1}:
+            image = nib.funcs.squeeze_image(image)  # (240, 240, 155, 1) is a volume
     except Exception as error:  # nibabel, gzip and the system have errors of their own
         raise ValueError(_damaged(file, error)) from error
     if not isinstance(image, nib.Nifti1Image):
@@ -196,8 +237,6 @@ def _load(file: Path) -> nib.Nifti1Image:
             f"{file.name} is {type(image).__name__}, not NIfTI; convert it with nibabel: "
             "`nib.save(nib.Nifti1Image.from_image(image), FILE)`"
         )
-    if len(image.shape) > 3 and set(image.shape[3:]) == {1}:
-        image = nib.funcs.squeeze_image(image)  # (240, 240, 155, 1) is a volume
     _require_volume(file, image)
     return image
 
@@ -206,9 +245,10 @@ def _open(file: Path) -> nib.filebasedimages.FileBasedImage:
     packed = file.name.lower().endswith(".gz")
     with file.open("rb") as stream:
         is_gzip = stream.read(2) == b"\x1f\x8b"
-    if is_gzip == packed or identify(file) != NIFTI:
+    usual = file.name.endswith((".nii", ".nii.gz", ".NII", ".NII.GZ"))  # nibabel knows no `.Nii`
+    if (is_gzip == packed and usual) or identify(file) != NIFTI:
         return nib.load(file)
-    # the name is wrong about compression, the content is sound
+    # only the name is odd, or wrong about compression; the content is sound
     content = gzip.decompress(file.read_bytes()) if is_gzip else file.read_bytes()
     kind = (
         nib.Nifti1Image
@@ -245,7 +285,7 @@ def _require_volume(file: Path, image: nib.Nifti1Image) -> None:
         raise ValueError(f"{file.name} holds colours (RGB), not intensities; take the series that it was coloured from")
     if dtype.kind == "c":
         raise ValueError(f"{file.name} holds complex numbers; write their magnitude (np.abs)")
-    unit = image.header.get_xyzt_units()[0]
+    unit = _read_unit(image)
     if unit in ("meter", "micron"):
         raise ValueError(
             f"the header of {file.name} counts in {unit}s, not in millimetres; scale its affine and set "
@@ -264,6 +304,14 @@ def _require_volume(file: Path, image: nib.Nifti1Image) -> None:
             f"{COARSEST_MM} mm, {LARGEST_FIELD_MM:g} mm in all); "
             "its spacing is in another unit: scale its affine"
         )
+
+
+def _read_unit(image: nib.Nifti1Image) -> str:
+    """Unit of the spacing, in nibabel's words, or UNKNOWN_CODE."""
+    try:
+        return str(image.header.get_xyzt_units()[0])
+    except KeyError:
+        return UNKNOWN_CODE
 
 
 def name_mask(patient: str, data_set: DataSet) -> str:
@@ -285,7 +333,7 @@ def write_mask(file: Path, labels: UInt8[np.ndarray, "h w d"], like: Path, tissu
     header = original.header.copy()
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)
-    header.set_intent("label", name="tumour")
+    header.set_intent(INTENT, name=PREDICTED)
     header["cal_min"] = header["cal_max"] = 0
     for text in ("descrip", "aux_file", "db_name"):  # free text, which may name a person
         if text in header:
@@ -302,7 +350,7 @@ def write_new_mask(
     """The same where there is no NIfTI volume of the patient: axes stay L, P, S."""
     image = nib.Nifti1Image(_values(tissues)[labels], affine)
     image.header.set_xyzt_units("mm")
-    image.header.set_intent("label", name="tumour")
+    image.header.set_intent(INTENT, name=PREDICTED)
     image.set_qform(affine, "scanner")
     image.set_sform(affine, "scanner")
     nib.nifti1.save(image, file)

@@ -3,17 +3,30 @@
 The one place that reads file and folder names, for segmentation, inference and survival alike.
 """
 
-import logging
+import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from brain_tumor.data.scans.data_set import MASK, DataSet
-
-logger = logging.getLogger(__name__)
+from brain_tumor.data.scans.data_set import MASK, DataSet, Tissue
 
 SUFFIXES = (".nii.gz", ".nii")
+
+SEPARATORS = ("_", "-", ".", " ")
+"""Stand between a patient's name and the suffix of his file."""
+
+CONTENT_FOLDERS = frozenset(
+    {
+        *("image", "images", "img", "imgs", "scan", "scans", "volume", "volumes", "mri", "nifti", "nii", "anat"),
+        *("mask", "masks", "label", "labels", "seg", "segs", "segmentation", "segmentations", "annotation"),
+        *("annotations", "imagestr", "labelstr", "imagests", "labelsts"),
+    }
+)
+"""Folders that say what lies in them and not whose it is, in lower case; those of modalities are such too."""
+
+SHOWN = 3
+"""Files of a kind that a message names."""
 
 
 @dataclass
@@ -24,12 +37,14 @@ class PatientFiles:
         volumes: name of a modality, or MASK > its file.
         conflicts: name of a modality, or MASK > what is wrong with its candidates.
         notes: how files were assigned, where the names alone don't show it.
+        predicted: a mask that this project predicted, which is no expert's.
     """
 
     patient: str
     volumes: dict[str, Path] = field(default_factory=dict)
     conflicts: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    predicted: Path | None = None
 
     @property
     def mask(self) -> Path | None:
@@ -41,20 +56,70 @@ class PatientFiles:
         """Where the first of the files lies."""
         return next(iter(self.volumes.values())).parent
 
+    def find_tissues(self, data_set: DataSet) -> tuple[Tissue, ...]:
+        """The tissues with the labels that the masks of this patient have.
 
-def group_files(files: Iterable[Path], data_set: DataSet) -> list[PatientFiles]:
+        His name decides, those of his files, and those of the folders that stand for either.
+        """
+        folders = data_set.kind_of_folder
+        names = {self.patient}
+        for file in [*self.volumes.values(), *([self.predicted] if self.predicted else [])]:
+            home = _home(file, folders).name
+            names |= {file.name, home} if self.patient.endswith(home) else {file.name}
+            names |= {file.parent.name} if file.parent.name.lower() in folders else set()
+        return data_set.tissues_of(names)
+
+
+def group_files(
+    files: Iterable[Path], data_set: DataSet, is_predicted: Callable[[Path], bool] = lambda _: False
+) -> list[PatientFiles]:
     """The patients whose volumes are among the files, in the order of the files.
 
     A volume is told by the ending of its name (`P1_t1ce.nii.gz`; the longest ending declared wins), by its whole name
     in a folder for each patient (`P1/t1ce.nii.gz`), or by its folder (`t1ce/P1.nii.gz`). Parts of a patient that lie in
     several folders are joined if they don't overlap.
+
+    Args:
+        is_predicted: whether a mask is a prediction of this project; such a mask is kept apart.
     """
     candidates: dict[tuple[Path, str], dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
+    predicted: dict[str, Path] = {}
     for file, (kind, patient) in _parse_all(files, data_set).items():
-        candidates[file.parent, patient][kind].append(file)
-    parts = {key: _choose(key[1], kinds) for key, kinds in candidates.items()}
-    _adopt_masks(parts)
-    return _join_folders(parts)
+        if kind == MASK and is_predicted(file):
+            predicted.setdefault(patient, file)
+        else:
+            candidates[file.parent, patient][kind].append(file)
+    found = _adopt_masks(_join_folders({key: _choose(key[1], kinds) for key, kinds in candidates.items()}))
+    for scanned in found:
+        scanned.predicted = predicted.pop(scanned.patient, None)
+    return found + [PatientFiles(patient, predicted=file) for patient, file in predicted.items()]
+
+
+def explain_unknown(files: Iterable[Path], data_set: DataSet) -> str:
+    """Which NIfTI files are passed over for their names, and how they are to be named; empty if none is."""
+    files = [file for file in files if file.name.lower().endswith(SUFFIXES)]
+    parsed = _parse_all(files, data_set)
+    unknown = [file for file in files if file not in parsed]
+    if not unknown:
+        return ""
+    names = ", ".join(file.name for file in unknown[:SHOWN]) + ", ..." * (len(unknown) > SHOWN)
+    turned = [name for file in unknown if (name := _turn_name(file, data_set))]
+    remedy = (
+        f"the modality comes last: rename {turned[0]}"
+        if turned
+        else "if they are scans, rename them, or declare their suffixes under `data_segmentation.data_set.modalities`"
+    )
+    return f"{len(unknown):,} NIfTI file{'s' * (len(unknown) > 1)} of no declared suffix, such as {names}; {remedy}"
+
+
+def _turn_name(file: Path, data_set: DataSet) -> str:
+    """What `flair_P1.nii.gz` is to be renamed to; empty if the name doesn't start with a declared suffix."""
+    stem = _cut_suffix(file)
+    for ending in sorted(data_set.kind_of_suffix, key=len, reverse=True):
+        if stem.lower().startswith(tuple(ending + separator for separator in SEPARATORS)):
+            patient, told = stem[len(ending) + 1 :], stem[: len(ending)]
+            return f"{file.name} to {patient}_{told}{file.name[len(stem) :]}"
+    return ""
 
 
 def _parse_all(files: Iterable[Path], data_set: DataSet) -> dict[Path, tuple[str, str]]:
@@ -70,10 +135,11 @@ def _parse_all(files: Iterable[Path], data_set: DataSet) -> dict[Path, tuple[str
             parsed[file] = kind, patient
         elif kind:
             bare[file] = kind
-    names = _name_folders({_home(file, folders) for file in bare})
+    root = Path(os.path.commonpath([file.parent for file in bare])) if bare else None
+    names = _name_folders({_home(file, folders, root) for file in bare})
     # in the order of the files, which decides who of two goes first
     return {
-        file: parsed.get(file) or (bare[file], names[_home(file, folders)])
+        file: parsed.get(file) or (bare[file], names[_home(file, folders, root)])
         for file in files
         if file in parsed or file in bare
     }
@@ -84,12 +150,11 @@ def _parse(file: Path, suffixes: Mapping[str, str], folders: Mapping[str, str]) 
 
     ("T1ce", "BraTS20_Training_001") from "BraTS20_Training_001_t1ce.nii.gz"; ("T1ce", "") from "t1ce.nii.gz".
     """
-    suffix = next((suffix for suffix in SUFFIXES if file.name.lower().endswith(suffix)), "")
-    stem = file.name[: -len(suffix)] if suffix else ""
+    stem = _cut_suffix(file)
     if not stem:
         return "", ""
     for ending, kind in suffixes.items():
-        if stem.lower().endswith((f"_{ending}", f"-{ending}")):
+        if stem.lower().endswith(tuple(separator + ending for separator in SEPARATORS)):
             return kind, stem[: -len(ending) - 1]
     if stem.lower() in suffixes:
         return suffixes[stem.lower()], ""
@@ -97,10 +162,22 @@ def _parse(file: Path, suffixes: Mapping[str, str], folders: Mapping[str, str]) 
     return kind, stem if kind else ""
 
 
-def _home(file: Path, folders: Mapping[str, str]) -> Path:
-    """The folder that a file named by its modality alone is named after: the one above `t1ce/t1ce.nii.gz`."""
-    folder = file.parent
-    return folder.parent if folder.name.lower() in folders else folder
+def _cut_suffix(file: Path) -> str:
+    """The name without `.nii` or `.nii.gz`; empty if it has neither."""
+    suffix = next((suffix for suffix in SUFFIXES if file.name.lower().endswith(suffix)), "")
+    return file.name[: -len(suffix)] if suffix else ""
+
+
+def _home(file: Path, folders: Mapping[str, str], root: Path | None = None) -> Path:
+    """The folder that a file named by its modality alone is named after: `P1` of `P1/anat/t1ce/t1ce.nii.gz`.
+
+    Folders that only say what lies in them are left out of the path, so that `images/P1` and `masks/P1` are one.
+
+    Args:
+        root: the folder that all of the files lie in; none above it is left out.
+    """
+    top, below = (root, file.parent.relative_to(root).parts) if root else (Path(file.anchor), file.parent.parts)
+    return top.joinpath(*(part for part in below if part.lower() not in {*folders, *CONTENT_FOLDERS}))
 
 
 def _name_folders(folders: Iterable[Path]) -> dict[Path, str]:
@@ -135,43 +212,70 @@ def _stem(file: Path) -> str:
     return file.name.lower().removesuffix(".gz").removesuffix(".nii")
 
 
-def _adopt_masks(parts: dict[tuple[Path, str], PatientFiles]) -> None:
-    """A mask under another name belongs to the patient whose volumes are alone with it in a folder.
-
-    So patient 355 of BraTS 2020 was published.
-    """
-    alone = [key for key, found in parts.items() if set(found.volumes) == {MASK}]
-    for folder, name in alone:
-        others = [key for key in parts if key[0] == folder and key[1] != name]
-        if len(others) == 1 and MASK not in parts[others[0]].volumes:
-            adopted, owner = parts.pop((folder, name)), parts[others[0]]
-            owner.volumes[MASK] = adopted.volumes[MASK]
-            owner.conflicts |= adopted.conflicts
-            owner.notes.append(
-                f"{adopted.volumes[MASK].name} is taken for the mask: it is alone with the scans in their folder"
-            )
-
-
 def _join_folders(parts: dict[tuple[Path, str], PatientFiles]) -> list[PatientFiles]:
     """Parts of one name in several folders are one patient if no modality is there twice.
 
-    Masks may lie apart, or each modality in a folder.
+    Masks may lie apart, or each modality in a folder. A mask in a folder of the scans goes before one elsewhere.
     """
     by_patient: dict[str, list[PatientFiles]] = defaultdict(list)
     for (_, patient), found in parts.items():
         by_patient[patient].append(found)
     result = []
     for several in by_patient.values():
-        kinds = [kind for found in several for kind in found.volumes]
-        if len(several) == 1 or len(set(kinds)) < len(kinds):
+        kinds = [kind for found in several for kind in found.volumes if kind != MASK]
+        if len(several) == 1 or not kinds or len(set(kinds)) < len(kinds):
             result += several
-            continue
-        joined = several[0]
-        for other in several[1:]:
-            joined.volumes |= other.volumes
-            joined.conflicts |= other.conflicts
-            joined.notes += other.notes
-        folders = ", ".join(sorted({str(file.parent) for file in joined.volumes.values()}))
-        joined.notes.append(f"the files of this patient lie in {folders}")
-        result.append(joined)
+        else:
+            result.append(_join(several))
     return result
+
+
+def _join(parts: list[PatientFiles]) -> PatientFiles:
+    """One patient of parts whose modalities don't overlap; several masks that may all be his are a conflict."""
+    masks = [found for found in parts if found.mask]
+    beside = [found for found in masks if len(found.volumes) > 1]
+    chosen = beside if len(beside) == 1 else masks
+    joined = PatientFiles(parts[0].patient)
+    for found in parts:
+        joined.volumes |= {kind: file for kind, file in found.volumes.items() if kind != MASK}
+        joined.conflicts |= {kind: text for kind, text in found.conflicts.items() if kind != MASK or found in chosen}
+        joined.notes += found.notes
+    if chosen and chosen[0].mask:
+        joined.volumes[MASK] = chosen[0].mask
+    if len(chosen) > 1:
+        joined.conflicts[MASK] = f"{len(chosen)} files for {MASK}: {_name_masks(chosen)}; keep one"
+    folders = ", ".join(sorted({str(file.parent) for file in joined.volumes.values()}))
+    joined.notes.append(f"the files of this patient lie in {folders}")
+    if len(chosen) < len(masks):
+        others = _name_masks(found for found in masks if found not in chosen)
+        joined.notes.append(f"the mask beside the scans is used, {others} is not")
+    return joined
+
+
+def _name_masks(parts: Iterable[PatientFiles]) -> str:
+    return " and ".join(str(found.mask) for found in parts)
+
+
+def _adopt_masks(patients: list[PatientFiles]) -> list[PatientFiles]:
+    """A mask under another name belongs to the patient whose volumes are alone with it in a folder.
+
+    So patient 355 of BraTS 2020 was published. A mask whose name is that of another patient is his.
+    """
+    scanned = {found.patient for found in patients if set(found.volumes) != {MASK}}
+    adopted = []
+    for lone in patients:
+        if set(lone.volumes) != {MASK} or lone.patient in scanned or lone.mask is None:
+            continue
+        folder = lone.mask.parent
+        others = [
+            found
+            for found in patients
+            if found is not lone and any(file.parent == folder for file in found.volumes.values())
+        ]
+        if len(others) == 1 and MASK not in others[0].volumes:
+            (owner,) = others
+            owner.volumes[MASK] = lone.mask
+            owner.conflicts |= lone.conflicts
+            owner.notes.append(f"{lone.mask.name} is taken for the mask: it is alone with the scans in their folder")
+            adopted.append(lone)
+    return [found for found in patients if not any(found is lone for lone in adopted)]

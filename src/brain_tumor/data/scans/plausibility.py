@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Num, UInt8
+from jaxtyping import Bool, Float, Num, UInt8
 
 MOST_BRAIN = 0.6
 """Fraction of a skull-stripped scan that differs from its background, at most.
@@ -27,6 +27,22 @@ The largest of 368 tumours of BraTS has 360.
 """
 
 
+MOST_GREY_LEVELS = 16
+"""Values of a label map, at most: a slice of a scan has hundreds."""
+
+SAME_CORRELATION = 1 - 1e-6
+"""Correlation over the brain from which two modalities are one image, perhaps in another scale."""
+
+MOST_MISSING = 0.1
+"""Fraction of the slices that show brain in which a modality may be constant without a note."""
+
+MOST_OF_VARIANCE = 0.5
+"""Fraction of a modality's variance in a slice that one voxel may have without a note."""
+
+FEWEST_PIXELS = 256
+"""Brain pixels from which a slice is judged by its values: fewer may be alike by chance."""
+
+
 class PatientCheck:
     """Collects facts of one patient, slice after slice.
 
@@ -38,7 +54,12 @@ class PatientCheck:
         self.modalities = list(modalities)
         count = len(self.modalities)
         self.two_valued = np.ones(count, bool)
+        self.few_valued = np.ones(count, bool)
         self.same = np.triu(np.ones((count, count), bool), k=1)
+        self.scaled = self.same.copy()
+        self.missing, self.spiked = np.zeros(count, int), np.zeros(count, int)
+        self.largest = np.zeros(count)
+        self.judged = 0
         self.slices = self.area = self.brain = self.tumour = self.outside = 0
 
     def add(
@@ -61,6 +82,27 @@ class PatientCheck:
             self.two_valued[k] = ((plane == plane.min()) | (plane == plane.max())).all()
         for one, other in np.argwhere(self.same):
             self.same[one, other] = np.array_equal(image[one], image[other])
+        if np.count_nonzero(brain) >= FEWEST_PIXELS:
+            self._judge_values(image[:, brain].astype(np.float64))
+
+    def _judge_values(self, values: Float[np.ndarray, "m n"]) -> None:
+        """Take in the intensities of one slice inside the brain."""
+        self.judged += 1
+        for k in np.flatnonzero(self.few_valued):
+            self.few_valued[k] = len(np.unique(values[k])) <= MOST_GREY_LEVELS
+        largest = np.abs(values).max(1)
+        scale = np.where(largest > 0, largest, 1)
+        centred = values / scale[:, None]  # squares of very large values would not be finite
+        centred -= centred.mean(1, keepdims=True)
+        variances = np.einsum("mn,mn->m", centred, centred)
+        constant = variances <= 1e-18 * values.shape[1]
+        self.missing += constant & ~constant.all()
+        spiked = ~constant & (np.abs(centred).max(1) ** 2 > MOST_OF_VARIANCE * variances)
+        self.spiked += spiked
+        self.largest = np.where(spiked, np.maximum(self.largest, largest), self.largest)
+        for one, other in np.argwhere(self.scaled):
+            both = np.sqrt(variances[one] * variances[other])
+            self.scaled[one, other] = both > 0 and centred[one] @ centred[other] >= SAME_CORRELATION * both
 
     @property
     def filled(self) -> float:
@@ -84,6 +126,17 @@ class PatientCheck:
         same = [(self.modalities[one], self.modalities[other]) for one, other in np.argwhere(self.same)]
         if same:
             return f"{same[0][0]} and {same[0][1]} are the same image; give each modality its own file"
+        if not self.judged:
+            return ""
+        few = [name for name, is_few in zip(self.modalities, self.few_valued, strict=True) if is_few]
+        if few:
+            return (
+                f"{' and '.join(few)} {'has' if len(few) == 1 else 'have'} {MOST_GREY_LEVELS} values at most in any "
+                "slice: a mask or another map of labels; give the scan itself"
+            )
+        scaled = [(self.modalities[one], self.modalities[other]) for one, other in np.argwhere(self.scaled)]
+        if scaled:
+            return f"{scaled[0][0]} and {scaled[0][1]} are one image in two scales; give each modality its own file"
         return ""
 
     def find_mask_problem(self) -> str:
@@ -97,12 +150,24 @@ class PatientCheck:
 
     def find_note(self) -> str:
         """What is unusual, of a patient that can be used; empty if nothing is."""
+        notes = []
         if self.filled > MOST_BRAIN:
-            return (
+            notes.append(
                 f"{self.filled:.0%} of the scan differ from its background: if the skull is still there, "
                 "remove it first; the background must be one value"
             )
-        return ""
+        for k, name in enumerate(self.modalities):
+            if self.missing[k] > MOST_MISSING * self.judged and self.filled <= MOST_BRAIN:
+                notes.append(
+                    f"{name} is constant in {self.missing[k]} of {self.judged} slices in which others show brain: "
+                    "a part of it is missing; check its field of view"
+                )
+            if self.spiked[k]:
+                notes.append(
+                    f"one voxel outweighs all others of {name} in {self.spiked[k]} of {self.judged} slices (up to "
+                    f"{self.largest[k]:.3g}); replace it by its neighbours"
+                )
+        return "; ".join(notes)
 
 
 def explain_size(tumour: float, brain: float) -> str:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from brain_tumor.data.common.bounding_box import BoundingBox
 
-PREPARATION = 6
+PREPARATION = 7
 """Raised when the same slice would be prepared in another way: stores of older preparations are then written again."""
 
 

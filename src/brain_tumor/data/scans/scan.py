@@ -1,7 +1,7 @@
 """One patient's files, and what is read from them: what every layout gives."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from jaxtyping import Float, Num, UInt8
 from nibabel.affines import voxel_sizes
 
 from brain_tumor.data.common.files import file_state
+from brain_tumor.data.scans.data_set import Tissue
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Scan:
         note: what is unusual about the files; empty if nothing is.
         mask: NIfTI: the file of the mask, if there is one that can be used. HDF5 slices hold their own.
         mask_problem: why a mask beside the scan can't be used.
+        tissues: with the labels that masks of this patient have in files, read and written.
+        spare: the problem is only that another scan of the patient goes before, until that one turns out unusable.
     """
 
     patient: str
@@ -35,6 +38,8 @@ class Scan:
     note: str = ""
     mask: Path | None = None
     mask_problem: str = ""
+    tissues: tuple[Tissue, ...] = ()
+    spare: bool = False
 
     @classmethod
     def from_files(cls, patient: str, layout: str, files: list[Path], **about: Any) -> "Scan":
@@ -48,6 +53,11 @@ class Scan:
     def volumes(self) -> tuple[Path, ...]:
         """The files without the mask."""
         return tuple(file for file in self.files if file != self.mask)
+
+    @property
+    def in_use(self) -> "Scan":
+        """The scan itself, or the spare one as it is used in place of another."""
+        return replace(self, problem="", spare=False) if self.spare else self
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ import pandas as pd
 from brain_tumor.data.common.files import list_files
 from brain_tumor.data.scans.clinical_tables import read_table
 from brain_tumor.data.scans.data_set import DataSet
-from brain_tumor.data.scans.find_scans import read_slices
+from brain_tumor.data.scans.find_scans import read_note, read_slices
 from brain_tumor.data.scans.plausibility import PatientCheck
 from brain_tumor.data.scans.preparation import find_brain
 from brain_tumor.data.scans.scan import Scan, Slice, Unreadable
 
 logger = logging.getLogger(__name__)
 
-INSPECTION = 3
+INSPECTION = 4
 """Raised when the same files would be described in another way.
 
 What is remembered of older inspections is then not used.
@@ -38,7 +38,8 @@ def inspect_scan(scan: Scan, data_set: DataSet, source: Path) -> pd.DataFrame:
     problem = check.find_problem()
     if problem:
         table.loc[table["excluded"] == "", "excluded"] = problem
-    notes = [note for note in (scan.note, check.find_note()) if note]
+    headers = "" if (table["excluded"] != "").all() else read_note(scan)
+    notes = [note for note in (scan.note, headers, check.find_note()) if note]
     return table.assign(note=table["excluded"].map(lambda reason: "" if reason else "; ".join(notes)))
 
 
@@ -62,6 +63,12 @@ def _describe(
     for label, tissue in enumerate(data_set.tissue_names, start=1):
         row[f"{tissue}_pixels"] = int((slice_.labels == label).sum())
     return row | {"excluded": "" if row["brain_pixels"] else "no brain in this slice"}
+
+
+def list_places(scan: Scan, source: Path) -> frozenset[str]:
+    """What the column `file` may hold of a scan: its files and their folders."""
+    places = {*scan.files, *(file.parent for file in scan.files)}
+    return frozenset(str(place.relative_to(source)) for place in places)
 
 
 def count_missing(index: pd.DataFrame, source: Path) -> tuple[int, int]:

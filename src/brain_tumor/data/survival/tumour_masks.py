@@ -81,7 +81,7 @@ def measure_file(found: PatientFiles, data_set: DataSet, source: Path) -> pd.Dat
     if MASK in found.conflicts:
         return _excluded(patient, file, found.conflicts[MASK])
     try:
-        labels, affine = read_mask(mask, data_set, [volume.name for volume in found.volumes.values()])
+        labels, affine = read_mask(mask, found.find_tissues(data_set))
         brain = _read_brain(labels.shape, affine, scan) if scan else None
         centre, centre_from = _find_centre(labels.shape, affine, brain)
         row = _row(patient, file, labels, affine, centre, centre_from, data_set)

@@ -19,10 +19,10 @@ from brain_tumor.data.scans import split
 from brain_tumor.data.scans.brain_crop import locate_brain
 from brain_tumor.data.scans.clinical_tables import FACTS, read_clinical
 from brain_tumor.data.scans.data_set import DataSet
-from brain_tumor.data.scans.find_scans import find_scans, read_slices
+from brain_tumor.data.scans.find_scans import describe_scans, find_scans, read_slices
 from brain_tumor.data.scans.preparation import PREPARATION, PreparationSettings, prepare_slice
 from brain_tumor.data.scans.scan import Scan, Slice, Unreadable
-from brain_tumor.data.scans.slice_index import INSPECTION, count_missing, inspect_scan
+from brain_tumor.data.scans.slice_index import INSPECTION, count_missing, inspect_scan, list_places
 from brain_tumor.data.scans.slice_spacing import find_step
 from brain_tumor.figures.segmentation_data import (
     Animation,
@@ -46,18 +46,28 @@ def index_slices(source: Path, inspections: joblib.Memory, data_set: DataSet, wo
     scans = find_scans(source, data_set)
     inspect = inspections.cache(_inspect, ignore=["scan", "data_set", "source"])
     settings = fingerprint(INSPECTION, data_set.model_dump(exclude={"person"}), source)
-    tasks = [(scan.state + scan.problem + settings, scan, data_set, source) for scan in scans]
-    changed = [task for task in tasks if not inspect.check_call_in_cache(*task)]
-    logger.info("%d patients in %s, %d new or changed since the last run", len(scans), source, len(changed))
-    deque(parallel_map(inspect, changed, workers, "inspecting"), maxlen=0)
-    parts = [inspect(*task) for task in tasks]
-    for task, rows in zip(tasks, parts, strict=True):
-        if (rows["hash"] == "").any():
-            inspect.call_and_shelve(*task).clear()  # it could not be opened, which may have passed by the next run
-    index = pd.concat(parts, ignore_index=True)
+
+    def describe(scans: list[Scan]) -> list[pd.DataFrame]:
+        tasks = [(_find_state(scan) + settings, scan, data_set, source) for scan in scans]
+        changed = [task for task in tasks if not inspect.check_call_in_cache(*task)]
+        logger.info("%d patients in %s, %d new or changed since the last run", len(scans), source, len(changed))
+        deque(parallel_map(inspect, changed, workers, "inspecting"), maxlen=0)
+        parts = [inspect(*task) for task in tasks]
+        for task, rows in zip(tasks, parts, strict=True):
+            if (rows["hash"] == "").any():
+                inspect.call_and_shelve(*task).clear()  # it could not be opened, which may have passed by the next run
+        return parts
+
+    described = describe_scans(scans, describe, lambda rows: bool((rows["excluded"] == "").any()))
+    index = pd.concat([rows for _, rows in described], ignore_index=True)
     index["simulated"] = is_simulated(source)
     _report_left_out(index)
     return index
+
+
+def _find_state(scan: Scan) -> str:
+    """Another one where the rows of a scan would be others."""
+    return "|".join([scan.state, scan.patient, scan.problem, scan.note])
 
 
 def _inspect(state: str, scan: Scan, data_set: DataSet, source: Path) -> pd.DataFrame:  # noqa: ARG001
@@ -110,16 +120,21 @@ def prepare_slices(
     }
     files = used[["patient", "slice", "hash"]].sort_values(["patient", "slice"])
     mark = fingerprint(PREPARATION, description, data_set.model_dump(exclude={"person"}), files.to_numpy().tolist())
-    numbers = used.groupby("patient")["slice"].agg(frozenset).to_dict()
     return StoreContent(
-        description | {"fingerprint": mark}, _prepare(numbers, source, data_set, preparation.slice_size, workers)
+        description | {"fingerprint": mark}, _prepare(used, source, data_set, preparation.slice_size, workers)
     )
 
 
 def _prepare(
-    numbers: dict[str, frozenset[int]], source: Path, data_set: DataSet, size: int, workers: WorkerSettings
+    used: pd.DataFrame, source: Path, data_set: DataSet, size: int, workers: WorkerSettings
 ) -> Iterator[Chunk]:
-    scans = {scan.patient: scan for scan in find_scans(source, data_set) if not scan.problem}
+    numbers = used.groupby("patient")["slice"].agg(frozenset).to_dict()
+    files = used.groupby("patient")["file"].agg(frozenset).to_dict()
+    scans = {
+        scan.patient: scan.in_use
+        for scan in find_scans(source, data_set, quiet=True)
+        if (not scan.problem or scan.spare) and list_places(scan, source) & files.get(scan.patient, frozenset())
+    }
     if gone := sorted(set(numbers) - set(scans)):
         raise ValueError(f"{', '.join(gone)} were in {source} when it was indexed, and aren't now; run again")
     tasks = [(scan, numbers[patient], data_set, size) for patient, scan in scans.items() if patient in numbers]

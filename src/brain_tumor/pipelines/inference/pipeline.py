@@ -50,7 +50,7 @@ def create_segmentation() -> Pipeline:
                 "masks",
                 name="segment_scans",
             ),
-            Node(measure_volumes, ["masks", "index", "params:data_set"], "volumes", name="measure_volumes"),
+            Node(measure_volumes, ["masks", "index", "source", "params:data_set"], "volumes", name="measure_volumes"),
             Node(score_scans, ["network", "masks", "index", "source", "params:data_set"], "scores", name="score_scans"),
             Node(draw_scans, ["network", "masks", "index", "source", "params:data_set"], "figures", name="draw_scans"),
             Node(

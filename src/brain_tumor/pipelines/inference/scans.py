@@ -14,7 +14,7 @@ from brain_tumor.data.common.files import is_simulated
 from brain_tumor.data.common.parallel import WorkerSettings, parallel_map, track
 from brain_tumor.data.scans.brain_crop import crop_shape
 from brain_tumor.data.scans.data_set import DataSet
-from brain_tumor.data.scans.find_scans import find_scans, read_image, read_labels
+from brain_tumor.data.scans.find_scans import describe_scans, find_scans, read_image, read_labels
 from brain_tumor.data.scans.nifti import name_mask, read_mask
 from brain_tumor.data.scans.plausibility import PatientCheck
 from brain_tumor.data.scans.preparation import find_brain, standardise
@@ -37,9 +37,9 @@ SHOWN = 12
 REMEDY = "give the folder of the scans with `--params inference_source=PATH`"
 
 
-def _find_scans(source: Path, data_set: DataSet) -> list[Scan]:
+def _find_scans(source: Path, data_set: DataSet, *, quiet: bool = False) -> list[Scan]:
     """Patients whose scans are below the source, in the order of their names; a mask may be missing."""
-    return find_scans(source, data_set, parameter="inference_source", need_mask=False)
+    return find_scans(source, data_set, parameter="inference_source", need_mask=False, quiet=quiet)
 
 
 def index_scans(source: Path, network: TrainedNetwork, data_set: DataSet, workers: WorkerSettings) -> pd.DataFrame:
@@ -50,16 +50,21 @@ def index_scans(source: Path, network: TrainedNetwork, data_set: DataSet, worker
         ValueError: if the network wasn't made for these modalities and tissues, or no scan can be used.
     """
     _require_match(network, data_set)
-    tasks = [(scan, source, data_set) for scan in _find_scans(source, data_set)]
-    index = pd.DataFrame(parallel_map(_describe, tasks, workers, "reading"))
+
+    def describe(scans: list[Scan]) -> list[dict]:
+        return list(parallel_map(_describe, [(scan, source, data_set) for scan in scans], workers, "reading"))
+
+    described = describe_scans(_find_scans(source, data_set), describe, lambda row: row["excluded"] == "")
+    index = pd.DataFrame([row for _, row in described])
     excluded = index[index["excluded"] != ""]
     logger.info("%d patients are segmented, %d left out", len(index) - len(excluded), len(excluded))
     for row in excluded.itertuples():
         logger.warning("left out: %s: %s", row.patient, row.excluded)
-    for row in index.drop(excluded.index).itertuples():
-        for remark in (row.note, row.not_compared):
-            if remark:
-                logger.warning("%s: %s", row.patient, remark)
+    for scan, row in described:
+        said_before = row["note"].removeprefix(scan.note).removeprefix("; ")  # when scans were found
+        for remark in (said_before, row["not_compared"]):
+            if remark and not row["excluded"]:
+                logger.warning("%s: %s", scan.patient, remark)
     if len(excluded) == len(index):
         raise ValueError(
             f"no scan in {source} can be used; {excluded['patient'].iloc[0]}: {excluded['excluded'].iloc[0]}; {REMEDY}"
@@ -111,9 +116,8 @@ def _describe(scan: Scan, source: Path, data_set: DataSet) -> dict:
     problem = check.find_image_problem() if check.slices else "every slice is empty; check the scan"
     if problem:
         return row | {"excluded": problem}
-    tissues = data_set.tissues_of(file.name for file in scan.files)
-    row["labels"] = ", ".join(f"{tissue.name} {tissue.labels[0]}" for tissue in tissues)
-    row["note"] = "; ".join(note for note in (volume.note, check.find_note()) if note)
+    row["labels"] = ", ".join(f"{tissue.name} {tissue.labels[0]}" for tissue in scan.tissues)
+    row["note"] = "; ".join(note for note in (scan.note, volume.note, check.find_note()) if note)
     not_compared = not_compared or (check.find_mask_problem() if labels is not None else "")
     if not_compared:
         return row | {"not_compared": not_compared}
@@ -144,7 +148,8 @@ def segment_scans(
 
 def _in_use(index: pd.DataFrame, source: Path, data_set: DataSet) -> list[Scan]:
     used = set(index.loc[index["excluded"] == "", ["patient", "folder"]].itertuples(index=False, name=None))
-    return [scan for scan in _find_scans(source, data_set) if (scan.patient, _folder(scan, source)) in used]
+    scans = _find_scans(source, data_set, quiet=True)
+    return [scan.in_use for scan in scans if (scan.patient, _folder(scan, source)) in used]
 
 
 def _folder(scan: Scan, source: Path) -> str:
@@ -167,17 +172,17 @@ def _segment(
         volume = read_image(scan, data_set)
         found = segment_volume(module, volume.image, size, window, device, tta_flip=prediction.tta_flip)
         labels = prediction.postprocess(found, prod(volume.spacing) / 1000, data_set.tissue_names)
-        tissues = data_set.tissues_of(file.name for file in scan.files)
         like = scan.volumes[0] if scan.layout == "nifti" else None
-        yield Mask(scan.patient, name_mask(scan.patient, data_set), labels, tissues, volume.affine, like)
+        yield Mask(scan.patient, name_mask(scan.patient, data_set), labels, scan.tissues, volume.affine, like)
 
 
-def measure_volumes(masks: Path, index: pd.DataFrame, data_set: DataSet) -> pd.DataFrame:
+def measure_volumes(masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet) -> pd.DataFrame:
     """A row for each patient: the index's, and the volume of each tissue and region in millilitres."""
+    scans = {scan.patient: scan for scan in _in_use(index, source, data_set)}
     rows = []
     for row in index.to_dict("records"):
         if row["excluded"] == "":
-            labels, affine = read_mask(masks / name_mask(row["patient"], data_set), data_set)
+            labels, affine = _read_predicted(masks, scans[row["patient"]], data_set)
             millilitres = float(np.prod(voxel_sizes(affine))) / 1000
             row |= {
                 f"{name}_ml": round(int(np.isin(labels, own).sum()) * millilitres, 3)
@@ -185,6 +190,11 @@ def measure_volumes(masks: Path, index: pd.DataFrame, data_set: DataSet) -> pd.D
             }
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _read_predicted(masks: Path, scan: Scan, data_set: DataSet) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of the mask that was predicted of a scan, in the convention that it was written in, and the affine."""
+    return read_mask(masks / name_mask(scan.patient, data_set), scan.tissues)
 
 
 def score_scans(
@@ -200,7 +210,7 @@ def score_scans(
     with_reference = _with_reference(index)
     compared = [scan for scan in _in_use(index, source, data_set) if scan.patient in with_reference]
     for scan in track(compared, "comparing with reference masks"):
-        found, affine = read_mask(masks / name_mask(scan.patient, data_set), data_set)
+        found, affine = _read_predicted(masks, scan, data_set)
         truth = read_labels(scan, data_set)
         if truth is None:
             raise ValueError(f"the mask of {scan.patient} is gone since the scans were read; run again")
@@ -232,7 +242,7 @@ def draw_scans(
     shown, compared = {}, _with_reference(index)
     for scan in _in_use(index, source, data_set)[:SHOWN]:
         image = read_image(scan, data_set).image
-        labels, _ = read_mask(masks / name_mask(scan.patient, data_set), data_set)
+        labels, _ = _read_predicted(masks, scan, data_set)
         area = (labels > 0).sum((0, 1))
         number = int(area.argmax()) if area.any() else labels.shape[-1] // 2
         reference = read_labels(scan, data_set) if scan.patient in compared else None
