@@ -122,8 +122,8 @@ def _answer(network: TrainedNetwork, counts: pd.DataFrame, excluded: pd.DataFram
         for row in counts.rename(columns={"predicted class": "kind"})[["kind", "images"]].itertuples(index=False)
     )
     return (
-        f"{name_network(network.name)} classifies {counts['images'].sum():,} images: {predicted}. {len(excluded):,} files "
-        f"are left out.{_learned(network)}"
+        f"{name_network(network.name)} classifies {counts['images'].sum():,} images: {predicted}. "
+        f"{len(excluded):,} files are left out.{_learned(network)}"
     )
 
 
