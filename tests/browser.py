@@ -41,6 +41,11 @@ class Page:
         """Go there."""
         self._send("Page.navigate", url=address)
 
+    def resize(self, width: int, height: int = 900) -> None:
+        """Make the window as wide; below 500 pixels it is that of a phone."""
+        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        self._send("Emulation.setDeviceMetricsOverride", **screen)
+
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression."""
         answer = self._send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)

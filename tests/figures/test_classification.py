@@ -2,12 +2,14 @@ import io
 
 import numpy as np
 import pandas as pd
+from overlaps import find_overlaps
 
 from brain_tumor.figures import classification as figures
 from brain_tumor.figures import classification_data as data_figures
 
 
 def save(figure):
+    assert not find_overlaps(figure)
     figure.savefig(io.BytesIO(), dpi=30)
 
 
@@ -19,12 +21,13 @@ def test_figures_show_what_is_there(rng):
         {"one": np.array([[3, 1], [0, 0]]), "two": np.array([[1, 0], [0, 1]])}, ["a", "b"], "t"
     )
     assert [text.get_text() for text in confusion.axes[0].texts] == ["3", "1", "0", "0"]
+    assert (confusion.axes[0].get_xlabel(), confusion.axes[0].get_ylabel()) == ("predicted class", "true class")
     save(confusion)
     save(figures.draw_reliability({"x": pd.DataFrame({"confidence": [0.5], "accuracy": [0.4], "images": [9]})}, "t"))
     save(figures.draw_kernels(rng.normal(size=(20, 3, 3)), "t"))
     look = figures.Looked("a", np.zeros((8, 8), np.uint8), np.zeros((8, 8)))
     looks = figures.draw_saliency_by_region([look] * 4 + [figures.Looked("b", look.image, np.eye(8))], "t")
-    assert [axes.get_title(loc="left") for axes in looks.axes[3:5]] == ["a: no place speaks for it", "b"]
+    assert [axes.get_title(loc="left") for axes in looks.axes[3:5]] == ["a: the map is 0 everywhere", "b"]
     save(looks)
     save(figures.draw_saliency_by_region([], "t"))
     regions = ("outside", "rim", "inside")
@@ -62,3 +65,8 @@ def test_pairs_are_chosen_on_both_sides_of_the_threshold(rng):
     assert chosen.is_monotonic_increasing
     assert (chosen < 0.85).sum() > 10
     assert (chosen > 0.85).sum() > 8
+
+
+def test_kernels_are_drawn_where_they_show_more_than_noise(rng):
+    shown = [figures.show_structure(rng.normal(size=(4, k, k)), side) for k, side in ((3, 224), (11, 224), (11, 128))]
+    assert shown == [False, True, False]

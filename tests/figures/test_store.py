@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from brain_tumor.figures.segmentation import TISSUE_COLOURS
+from brain_tumor.figures.palette import TARGETS
 from brain_tumor.figures.store import draw_store, spread
 
 
@@ -30,7 +30,7 @@ def test_slices_show_every_modality_and_their_labels(rng):
     assert figure.get_suptitle() == "BraTS 2020, SIMULATED"
     assert words(figure) == ({"FLAIR", "T1", "labels"}, {"p1\nslice 7", "p2\nslice 8"})
     assert len(pictures(figure)) == 6
-    assert pictures(figure)[5][5, 0].tolist() == pytest.approx(to_rgb(TISSUE_COLOURS[1]))
+    assert pictures(figure)[5][5, 0].tolist() == pytest.approx(to_rgb(TARGETS[1]))
 
 
 def test_scans_stand_upright_where_asked():

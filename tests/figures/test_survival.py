@@ -3,6 +3,7 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from overlaps import find_overlaps
 
 from brain_tumor.figures.survival import (
     Calibration,
@@ -21,6 +22,7 @@ LABELS = {"concordance": "concordance", "spearman": "SpearmanR"}
 
 
 def png(figure):
+    assert not find_overlaps(figure)
     figure.savefig(io.BytesIO(), format="png", dpi=30)
     return figure
 
@@ -49,8 +51,19 @@ def test_curves_count_who_is_at_risk_and_say_the_median():
     )
     legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert legend == ["low: median not reached", "middle: median 300 days", "high: median 50 days"]
-    at_risk = [text.get_text() for text in figure.axes[2].texts]
-    assert at_risk == ["2", "2", "1", "2", "1", "0", "2", "0", "0"]
+    years = figure.axes[2].get_xticks()
+    assert 3 <= len(years) <= 8
+    at_risk = [int(text.get_text()) for text in figure.axes[2].texts]
+    days = [np.array([200, 400]), np.array([100, 300]), np.array([50, 90])]
+    assert at_risk == [(group >= 365.25 * tick).sum() for group in days for tick in years]
+    assert figure.axes[0].get_xlim()[1] == pytest.approx(400 / 365.25)  # three are at risk in the last panel
+
+
+def test_curves_of_twenty_years_have_ticks_that_can_be_read():
+    days = [30.0 * k for k in range(1, 240)]
+    curves = [curve(label, days, np.linspace(0.99, 0.1, len(days)).tolist()) for label in ("low", "middle", "high")]
+    figure = png(draw_curves({"all": {"age": curves, "shape": curves}}, "t"))
+    assert len(figure.axes[-1].get_xticks()) <= 8
 
 
 def test_expected_days_of_the_dead_and_the_living(rng):

@@ -55,10 +55,11 @@ def test_audit_finds_every_planted_copy_and_nothing_else(finished, images):
 def test_report_says_what_the_audit_found(finished):
     report = (finished / "data/08_reporting/classification/data_report.html").read_text()
     assert "SIMULATED" in report.split("</title>")[0]
-    assert "Of 28 test images 4 are identical to a training image, and 16 (57%) have a copy" in report
-    assert "The sample holds 32 planted copies: 32 were found, and 0 others were taken for copies." in report
+    assert "Of 28 test images 4 are identical to a training image, and 16 (57%) have a duplicate" in report
+    said = "The sample holds 32 planted duplicates: 32 were detected, and 0 other images were taken for duplicates."
+    assert said in report
     assert "carry no patient ids" in report
-    assert report.count("data:image/png") == 4
+    assert [report.count(f"data:image/{kind}") for kind in ("png", "webp")] == [2, 2]
 
 
 def test_families_of_copies_that_were_joined_are_counted():

@@ -132,12 +132,12 @@ def test_images_are_prepared_as_those_that_were_learned_from(finished, images, t
 def test_report_says_what_was_found_and_what_is_known_of_the_network(finished, classes):
     report = (finished / "data/08_reporting/inference/classification_report.html").read_text()
     used = classes[classes["excluded"].isna()]
-    assert f"Of {len(used)} images cnn finds" in report
+    assert f"CNN classifies {len(used)} images: " in report
     assert "4 files are left out" in report
     assert "SIMULATED" not in report.split("</title>")[0]
-    assert "learned from SIMULATED patients" in report.split("</table>")[0]
+    assert "trained on SIMULATED patients" in report.split("</table>")[0]
     assert all(file in report for file in classes["file"])
-    assert "0.900 (0.800&nbsp;to&nbsp;0.950)" in report
+    assert "0.900 <small>(0.800 to 0.950)</small>" in report
     assert "trained on Somewhere, 18 images" in report
     assert report.count("data:image/png;base64,") == 1
 
@@ -387,13 +387,13 @@ def test_report_on_scans(segmented):
     folder, _ = segmented
     report = (folder / "data/08_reporting/inference/segmentation_report.html").read_text()
     assert "of 5 patients; 4 are left out" in report
-    assert "at 32 x 32 pixels, of which it saw the 16 x 32 that held every brain." in report
+    assert "at 32 x 32 pixels, with a field of view of 16 x 32 that held every brain." in report
     assert "SIMULATED" not in report.split("</title>")[0]
-    assert "learned from SIMULATED patients" in report.split("</table>")[0]
+    assert "trained on SIMULATED patients" in report.split("</table>")[0]
     assert report.count("data:image/png;base64,") == 1
     assert all(patient in report for patient in ("plain", "turned", "lacking", "damaged"))
     dice = read_scores(folder)["dice"].xs("WT", level="target").mean()
-    assert f"Against experts' masks of 3 patients its mean Dice for WT is {dice:.3f}." in report.replace("&#39;", "'")
+    assert f"Against reference masks of 3 patients its mean Dice for WT is {dice:.3f}." in report
     assert "Masks that could not be compared with" in report
 
 
@@ -414,7 +414,7 @@ def test_report_says_whom_several_networks_learned_from(project, brats, segmente
         inference_network=str(project / "network.safetensors"),
     )
     report = (project / "data/08_reporting/inference/segmentation_report.html").read_text()
-    assert "By their names it learned from plain: these scores flatter." in report.split("</table>")[0]
+    assert "By their names it was trained on plain: these scores flatter." in report.split("</table>")[0]
     assert "By their names" not in (segmented[0] / "data/08_reporting/inference/segmentation_report.html").read_text()
 
 
@@ -504,7 +504,7 @@ def test_numbers_for_names_stay_names(project, brats):
     assert [path.name for path in (project / "data/07_model_output/inference/masks").iterdir()] == ["001_seg.nii.gz"]
     report = (project / "data/08_reporting/inference/segmentation_report.html").read_text()
     assert re.search(r"<td[^>]*>001</td>", report)
-    assert "Against experts' masks of 1 patient its mean" in report.replace("&#39;", "'")
+    assert "Against reference masks of 1 patient its mean" in report
     assert set(pd.read_csv(project / "data/07_model_output/inference/scores.csv", dtype=str)["patient"]) == {"001"}
 
 
@@ -518,7 +518,9 @@ def test_without_experts_nothing_is_compared(project, brats):
         inference_source=str(project / "scans"),
         inference_network=str(project / "network.safetensors"),
     )
-    assert "Against experts" not in (project / "data/08_reporting/inference/segmentation_report.html").read_text()
+    assert (
+        "Against reference masks" not in (project / "data/08_reporting/inference/segmentation_report.html").read_text()
+    )
     assert pd.read_csv(project / "data/07_model_output/inference/scores.csv").empty
 
 

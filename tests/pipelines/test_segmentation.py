@@ -26,6 +26,7 @@ from brain_tumor.pipelines.segmentation.comparison import compare_networks
 from brain_tumor.pipelines.segmentation.evaluation import require_unseen
 from brain_tumor.pipelines.segmentation.training import train_network
 from brain_tumor.project.up_to_date import RUN_ALL
+from brain_tumor.figures.palette import name_network
 from brain_tumor.reporting.segmentation.model_card import _limits
 from brain_tumor.reporting.segmentation.tables import protocol
 from brain_tumor.training.checkpoints import Checkpoints
@@ -180,8 +181,10 @@ def test_network_file_says_what_it_needs(finished):
 def test_report_needs_nothing_else_and_says_simulated(finished):
     report = (finished / "data/08_reporting/segmentation/report.html").read_text()
     assert "SIMULATED" in report.split("</title>")[0]
-    assert report.count("data:image/png;base64,") == 2 + 4 * 2 + 2 * 2
-    assert report.count("data:image/gif;base64,") == 2
+    assert report.count("data:image/png;base64,") == 2 + 4 + 2  # of costs, of training, of what maps mean
+    assert report.count("data:image/webp;base64,") == 4 + 2 * 2  # predictions, attention maps and their epochs
+    assert report.count('type="range"') == 2
+    assert "image/gif" not in report
     assert 'src="http' not in report
     assert report.count("href=") == report.count('href="#')
     assert report.count('alt="') == 2 + 4 * 2 + 2 * 3
@@ -190,15 +193,19 @@ def test_report_needs_nothing_else_and_says_simulated(finished):
     assert "1 simulated test patient" in report
     sections = {
         name: report.split(f">Attention of {name}</h2>")[1].split("<h2")[0]
-        for name in ("attention_unet", "residual_attention_unet")
+        for name in ("AttentionUNet", "ResidualAttentionUNet")
     }
-    assert ["The gates were taught to show the tumour" in text for text in sections.values()] == [True, False]
+    assert ["The gates were trained to show the tumour" in text for text in sections.values()] == [True, False]
+    assert "deep-learning-project" not in report  # scores of real patients say nothing beside those of phantoms
+    answer, picture, table, plot = (report.index(w) for w in ('class="answer"', "data:image", 'class="map"', "<svg"))
+    assert answer < picture < table < plot
 
 
 def test_model_card_has_the_numbers_of_the_tables(finished):
     reporting = finished / "data/08_reporting/segmentation"
     card, comparison = (reporting / "model_card.md").read_text(), pd.read_csv(reporting / "comparison.csv")
     head, *rows = rows_of(card, "Mean Dice over test patients and 95 % interval")
+    comparison["network"] = comparison["network"].map(name_network)
     dice = comparison.query("protocol == 'volume' and set == 'test' and metric == 'dice'").set_index(
         ["network", "target"]
     )
@@ -690,7 +697,7 @@ def test_two_experiments_on_one_network_are_compared(finished, project):
     assert {row[0]: row[3] for row in rows_of(card, "Networks")[1:]}[
         "improved_unet"
     ] == "in_channels 4, out_channels 3, n_filters 6"
-    assert ">improved_unet</h2>" in (folder / "report.html").read_text()
+    assert ">ImprovedUNet</h2>" in (folder / "report.html").read_text()
     with pytest.raises(
         ValueError, match=r"the attention of segmentation\.attention_unet is examined, but classic_unet has none"
     ):

@@ -139,7 +139,7 @@ def test_predicted_masks_give_features_and_how_they_change(finished):
     splits = table(finished, "05_model_input/segmentation/splits.csv")
     assert set(predicted["patient"]) == set(splits.loc[splits["split"] == "test", "patient"])
     report = (finished / "08_reporting/survival/classic_unet/report.html").read_text()
-    assert "masks of classic_unet (SIMULATED)" in report
+    assert "masks of ClassicUNet (SIMULATED)" in report
     assert "too few for survival models, which need 30" in report
     assert report.count("data:image/png;base64,") == 1
 

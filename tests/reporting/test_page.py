@@ -1,16 +1,26 @@
+import io
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from browser import open_browser
+from PIL import Image
 
-from brain_tumor.reporting.formatting import is_numeric, write_cell
+from brain_tumor.reporting.formatting import is_numeric, read_number, write_cell
 from brain_tumor.reporting.interactive_plot import draw_scatter, draw_strip
 from brain_tumor.reporting.markdown import render_card, write_table
-from brain_tumor.reporting.page import LONG, Picture, Section, Words, render_report
+from brain_tumor.reporting.page import FILTERED, LONG, Fold, HeatMap, Picture, Section, Words, render_report
+from brain_tumor.reporting.pictures import TALLEST, lay_strip
 from brain_tumor.reporting.settings_table import merge_settings
 
 PNG = b"\x89PNG"
+
+
+def save(frames, kind):
+    buffer, images = io.BytesIO(), [Image.fromarray(frame) for frame in frames]
+    images[0].save(buffer, format=kind, **({"save_all": True, "append_images": images[1:]} if kind == "gif" else {}))
+    return buffer.getvalue()
 
 
 def dots(**columns):
@@ -57,7 +67,7 @@ def test_page_has_answer_then_table_then_contents_then_sections():
     assert places == sorted(places)
     assert 'alt="a network: what is in it"' in page
     assert "a_<wbr>b" in page
-    assert "0.5 (0.4&nbsp;to&nbsp;0.6)" in page
+    assert "0.5 <small>(0.4 to 0.6)</small>" in page
     assert "SIMULATED" not in page
 
 
@@ -73,6 +83,93 @@ def test_only_long_tables_scroll():
         render_report("T", "A.", ("c", pd.DataFrame({"a": range(n)})), [], simulated=False) for n in (LONG, LONG + 1)
     ]
     assert ['class="scroll long"' in text for text in page] == [False, True]
+
+
+def test_numbers_are_read_with_their_intervals_and_separators():
+    cells = ["0.907 (0.894 to 0.920)", "1,375,043", "-0.1", "–", "", float("nan"), 3]
+    assert [read_number(cell) for cell in cells] == [0.907, 1375043, -0.1, None, None, None, 3]
+
+
+def test_heat_map_shades_the_columns_compared_and_tells_what_a_cell_is():
+    table = pd.DataFrame({"network": ["a", "b"], "WT": ["0.9 (0.8 to 1.0)", "0.5"], "TC": ["0.7", "–"], "size": [7, 9]})
+    heat = HeatMap("caption", table, ["WT", "TC"])
+    assert [heat.shade("WT", cell) for cell in table["WT"]] == [100, 0]
+    assert [heat.shade("TC", cell) for cell in table["TC"]] == [50, None]
+    assert heat.shade("size", 7) is None
+    page = render_report("T", "A.", heat, [], simulated=False)
+    assert re.findall(r"--shade: (\d+)%", page) == ["100", "50", "0"]
+    assert 'title="WT of a: 0.9 (0.8 to 1.0)"' in page
+
+
+def test_pictures_come_before_the_table_and_details_are_folded():
+    fold = Fold("How measured", "By `b.py`.", [("t", pd.DataFrame({"a": [1]}))])
+    sections = [
+        Section("S", folds=[fold]),
+        Section("Settings", tables=[("inside", pd.DataFrame({"a": [1]}))], folded=True),
+    ]
+    first, table = Picture(PNG, Words("first", "x")), ("main", pd.DataFrame({"a": [1]}))
+    page = render_report("T", "Answer.", table, sections, simulated=False, pictures=[first])
+    marks = ["Answer.", "<figcaption>first", ">main<", "<details><summary>How measured", "<code>b.py</code>"]
+    places = [page.index(words) for words in [*marks, "<details><summary>inside"]]
+    assert places == sorted(places)
+
+
+def test_only_photographs_are_embedded_as_webp(rng):
+    content = save([rng.integers(0, 255, (8, 8, 3), np.uint8)], "png")
+    kinds = [Picture(content, Words("c", "a"), photo=photo).data[:22] for photo in (False, True)]
+    assert kinds == ["data:image/png;base64,", "data:image/webp;base64"]
+
+
+def test_an_animation_becomes_a_slider_over_its_frames():
+    frames = [np.full((6, 10, 3), 40 * k, np.uint8) for k in range(5)]
+    content, count, width, height = lay_strip(save(frames, "gif"))
+    assert (count, width, height) == (5, 10, 6)
+    with Image.open(io.BytesIO(content)) as strip:
+        assert strip.size == (10, 30)
+        seen = [int(np.asarray(strip)[6 * k + 3, 5, 0]) for k in range(5)]
+    assert seen == pytest.approx([0, 40, 80, 120, 160], abs=6)
+    picture = Picture(save(frames, "gif"), Words("c", "a"))
+    page = render_report("T", "A.", None, [Section("S", pictures=[picture])], simulated=False)
+    assert '<input type="range" min="1" max="5" value="3">' in page
+    assert "image/gif" not in page
+
+
+def test_a_strip_is_never_higher_than_webp_allows():
+    frames = [np.full((TALLEST // 4, 2, 3), k, np.uint8) for k in range(0, 250, 25)]
+    content, count, _, height = lay_strip(save(frames, "gif"))
+    assert (count, height) == (4, TALLEST // 4)
+    with Image.open(io.BytesIO(content)) as strip:
+        assert strip.height <= TALLEST
+
+
+def test_page_in_a_browser(tmp_path):
+    """Tables don't run out of their window, headings sort by keyboard, filters filter, sliders slide."""
+    table = pd.DataFrame({"network": ["ResidualAttentionUNet", "b"], "size": [1375043, 2]})
+    targets = {name: ["0.917 (0.901 to 0.930)", "0.517 (0.401 to 0.630)"] for name in ("WT", "NCR", "ED", "ET", "TC")}
+    heat = HeatMap("caption " * 12, table.assign(**targets)[["network", *targets, "size"]], list(targets))
+    rows = pd.DataFrame({"name": [f"n{k}" for k in range(FILTERED + 1)], "value": range(FILTERED + 1)})
+    film = save([np.full((6, 10, 3), 40 * k, np.uint8) for k in range(5)], "gif")
+    section = Section("S", tables=[("rows", rows)], pictures=[Picture(film, Words("c", "a"))])
+    file = tmp_path / "page.html"
+    file.write_text(render_report("T", "A.", heat, [section], simulated=False), encoding="utf-8")
+    with open_browser(tmp_path / "profile") as page:
+        page.open(file.as_uri())
+        page.wait_for("document.querySelectorAll('.tools').length == 1")
+        for width in (1440, 1280, 390):
+            page.resize(width)
+            assert page.evaluate("innerWidth") == width
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
+            scroll = "document.querySelector('.map').closest('.scroll')"
+            assert page.evaluate(f"{scroll}.scrollWidth <= {scroll}.clientWidth"), width
+        long = "document.querySelector('table.filtered')"
+        page.evaluate(f"{long}.querySelectorAll('thead button')[1].click()")
+        assert page.evaluate(f"{long}.tBodies[0].rows[0].cells[1].textContent") == str(FILTERED)
+        assert page.evaluate(f"{long}.querySelector('[aria-sort]').getAttribute('aria-sort')") == "descending"
+        page.evaluate("{const f = document.querySelector('.tools input'); f.value = 'n12'; f.oninput()}")
+        assert page.evaluate(f"[...{long}.tBodies[0].rows].filter(row => !row.hidden).length") == 1
+        page.evaluate("{const s = document.querySelector('.film input'); s.value = 5; s.oninput()}")
+        assert page.evaluate("document.querySelector('.film output').textContent") == "5 of 5"
+        assert not page.errors("")
 
 
 def test_strip_names_every_dot_and_tells_its_values():
@@ -131,3 +228,11 @@ def test_names_of_files_in_a_text_are_set_as_code_and_nothing_else_is_markup():
         "Title", "Answer.", None, [Section("Data", "See `a<b>.csv` & `c.csv`, not <b>this</b>.")], simulated=False
     )
     assert "<p>See <code>a&lt;b&gt;.csv</code> &amp; <code>c.csv</code>, not &lt;b&gt;this&lt;/b&gt;.</p>" in page
+
+
+def test_the_ink_of_a_plot_is_that_of_the_page_so_that_it_shows_in_the_dark():
+    plot = draw_strip(dots(), "Dice", "caption", colours={"a": "#333333", "b": "#0072B2"})
+    assert re.findall(r'<g class="series" data-series="(\w)" style="color: ([^"]+)"', plot.svg) == [
+        ("a", "var(--ink)"),
+        ("b", "#0072B2"),
+    ]

@@ -7,9 +7,17 @@ import pandas as pd
 from jaxtyping import Float, UInt8
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from brain_tumor.figures.segmentation import grey, paint, show
+from brain_tumor.figures.palette import BLUE, colour_targets
+from brain_tumor.figures.segmentation import frame_brains, grey, paint, place_legend_above, show
 from brain_tumor.figures.segmentation_data import Animation
+
+LOSS = "dice_loss_"
+"""Before the name of a target, in the summary of attention."""
+
+AREAS = {"auc_tumour": BLUE, "auc_brain": "0.6"}
+"""Metrics that say what a map tells apart, and their colours."""
 
 
 def draw_maps(
@@ -20,19 +28,19 @@ def draw_maps(
     names: Sequence[str],
     title: str,
 ) -> Figure:
-    """A row for each slice: the truth, then each map over the scan.
+    """A row for each slice: the reference mask, then each map over the scan, cropped to the brain.
 
     Colours span 0 to 1 for gates, 0 to the map's highest for attention received.
     """
-    figure = Figure(figsize=(1.9 * (len(names) + 1), 2.05 * len(rows) + 0.8), layout="constrained")
+    figure = Figure(figsize=(2 * (len(names) + 1), 2.5 * len(rows) + 0.8), layout="constrained")
     grid = figure.subplots(len(rows), len(names) + 1, squeeze=False)
-    for k, axes in enumerate(grid):
-        show(axes[0], paint(plane[k], truth[k]))
-        axes[0].set_ylabel(rows[k], fontsize="x-small")
+    for k, (axes, box) in enumerate(zip(grid, frame_brains([each[None] for each in plane]), strict=True)):
+        show(axes[0], paint(plane[k], truth[k])[box])
+        axes[0].set_ylabel(rows[k], fontsize="small")
         for panel, attention in zip(axes[1:], maps[k], strict=True):
-            show(panel, overlay(plane[k], attention))
-            panel.set_xlabel(f"{np.nanmin(attention):.2f} to {np.nanmax(attention):.2f}", fontsize="x-small")
-    for axes, name in zip(grid[0], ["truth", *names], strict=True):
+            show(panel, overlay(plane[k], attention)[box])
+            panel.set_xlabel(f"{np.nanmin(attention):.2f} to {np.nanmax(attention):.2f}", fontsize="small")
+    for axes, name in zip(grid[0], ["reference mask", *names], strict=True):
         axes.set_title(name, fontsize="small")
     figure.suptitle(title, fontsize="medium")
     return figure
@@ -49,27 +57,28 @@ def overlay(
     )
 
 
-def draw_meaning(summary: pd.DataFrame, title: str) -> Figure:
+def draw_meaning(summary: pd.DataFrame, targets: Sequence[str], title: str) -> Figure:
     """For each map: AUC for tumour and for brain with intervals, and how much Dice is lost without it.
 
     Args:
         summary: rows `map`, `metric`, `mean`, `low`, `high`.
+        targets: in the order declared.
     """
-    figure = Figure(figsize=(9, 0.42 * summary["map"].nunique() + 1.6), layout="constrained")
+    figure = Figure(figsize=(9, 0.5 * summary["map"].nunique() + 1.8), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     names = list(summary["map"].unique())
     place = {name: len(names) - k for k, name in enumerate(names)}
-    losses = [metric for metric in summary["metric"].unique() if metric.startswith("dice_loss_")]
-    for axes, metrics in ((left, ["auc_tumour", "auc_brain"]), (right, losses)):
-        for k, metric in enumerate(metrics):
+    dice = {f"{LOSS}{target}": colour for target, colour in colour_targets(targets).items()}
+    for axes, metrics in ((left, AREAS), (right, dice)):
+        for k, (metric, colour) in enumerate(metrics.items()):
             table = summary[summary["metric"] == metric]
-            y = table["map"].map(place) + 0.16 * (k - (len(metrics) - 1) / 2)
-            error = np.abs(table[["low", "high"]].to_numpy().T - table["mean"].to_numpy())
-            axes.errorbar(
-                table["mean"], y, xerr=np.nan_to_num(error), fmt="o", markersize=4, label=metric.replace("_", " ")
-            )
-        axes.legend(frameon=False, fontsize="x-small")
+            y = table["map"].map(place) + 0.7 / len(metrics) * ((len(metrics) - 1) / 2 - k)
+            error = np.nan_to_num(np.abs(table[["low", "high"]].to_numpy().T - table["mean"].to_numpy()))
+            label = metric.removeprefix("auc_").removeprefix(LOSS)
+            axes.errorbar(table["mean"], y, xerr=error, fmt="o", markersize=4, color=colour, label=label)
+        place_legend_above(axes)
         axes.grid(axis="x", alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
     left.axvline(0.5, color="0.6", linestyle=":")
     right.axvline(0, color="0.6", linestyle=":")
     left.set(
@@ -79,6 +88,7 @@ def draw_meaning(summary: pd.DataFrame, title: str) -> Figure:
         xlim=(-0.02, 1.02),
     )
     right.set(xlabel="Dice lost when the map is replaced by its mean")
+    right.tick_params(axis="x", labelsize="small")
     figure.suptitle(title, fontsize="medium")
     return figure
 
@@ -91,18 +101,18 @@ def animate_history(
     title: str,
     milliseconds: int = 400,
 ) -> Animation:
-    """One slice over the epochs: the truth, then the probability of each tissue and each attention map.
+    """One slice over the epochs: the reference mask, then the probability of each tissue and each attention map.
 
     The last epoch stays longer.
     """
     frames = []
+    (box,) = frame_brains([plane[None]])
     for epoch, planes in enumerate(maps, start=1):
-        figure = Figure(figsize=(1.5 * (len(names) + 1), 1.9), dpi=80, layout="constrained")
-        grid = figure.subplots(1, len(names) + 1)
-        show(grid[0], paint(plane, truth))
-        for axes, attention, name in zip(grid, [None, *planes], ["truth", *names], strict=True):
-            if attention is not None:
-                show(axes, overlay(plane, attention))
+        figure = Figure(figsize=(1.7 * (len(names) + 1), 2.5), dpi=90, layout="constrained")
+        pictures = [paint(plane, truth), *(overlay(plane, attention) for attention in planes)]
+        panels = figure.subplots(1, len(names) + 1)
+        for axes, picture, name in zip(panels, pictures, ["reference mask", *names], strict=True):
+            show(axes, picture[box])
             axes.set_title(name, fontsize="x-small")
         figure.suptitle(f"{title}epoch {epoch}", fontsize="small")
         frames.append(_pixels(figure))

@@ -10,13 +10,21 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int, UInt8
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-BLUE, RED = "#3f6fd8", "#d6336c"
+from brain_tumor.figures.palette import BLUE, GREEN, ORANGE, VERMILLION, name_network
+from brain_tumor.figures.segmentation import draw_losses, place_legend_above
+
+LARGE_KERNEL, LARGE_IMAGE = 7, 200
+"""Pixels a side of a first kernel, and of an image, from which the kernels show edges and stripes and not noise."""
+
+VALIDATED = {"validation_accuracy": BLUE, "validation_macro_f1": ORANGE, "validation_likelihood": GREEN}
+"""Columns of the training log, and their colours."""
 
 
 @dataclass(frozen=True)
 class Looked:
-    """An image, where the network looked in it, and what is said above it."""
+    """An image, its saliency map, and what is written above them."""
 
     title: str
     image: UInt8[np.ndarray, "s s"]
@@ -27,20 +35,19 @@ def draw_curves(log: pd.DataFrame, kept: float, title: str) -> Figure:
     """Losses and validation scores over the epochs; the epoch whose weights are `kept` marked."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     losses, scores = figure.subplots(1, 2)
-    for name in ("train_loss", "validation_loss"):
-        losses.plot(log["epoch"], log[name], marker=".", label=name.removesuffix("_loss"))
-    losses.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
-    losses.legend(frameon=False)
-    for name in ("validation_accuracy", "validation_macro_f1", "validation_likelihood"):
-        scores.plot(log["epoch"], log[name], marker=".", label=name.removeprefix("validation_").replace("_", " "))
+    draw_losses(losses, log)
+    for name, colour in VALIDATED.items():
+        label = name.removeprefix("validation_").replace("macro_f1", "macro-F1")
+        scores.plot(log["epoch"], log[name], marker=".", color=colour, label=label)
     scores.axvline(kept, color="0.6", linestyle=":", label=f"epoch kept: {kept:.0f}")
     scores.set(xlabel="epoch", ylabel="on validation images", ylim=(0, 1.02))
-    scores.legend(frameon=False, fontsize="small")
+    scores.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    place_legend_above(scores)
     return _finish(figure, title)
 
 
 def draw_confusion(pairs: Mapping[str, Int[np.ndarray, "k k"]], classes: Sequence[str], title: str) -> Figure:
-    """Images by class there and found, a panel for each test set; coloured by the share of the class."""
+    """Images by true and predicted class, a panel for each test set; coloured by the share of the class."""
     figure = Figure(figsize=(4.4 * len(pairs), 3.9), layout="constrained")
     for axes, (name, counts) in zip(figure.subplots(1, len(pairs), squeeze=False)[0], pairs.items(), strict=True):
         share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -58,11 +65,11 @@ def draw_confusion(pairs: Mapping[str, Int[np.ndarray, "k k"]], classes: Sequenc
             xticks=range(len(classes)),
             yticks=range(len(classes)),
             yticklabels=classes,
-            xlabel="found",
+            xlabel="predicted class",
             title=f"{name}, {counts.sum():,} images",
         )
         axes.set_xticklabels(classes, rotation=30, ha="right")
-        axes.set_ylabel("there")
+        axes.set_ylabel("true class")
     return _finish(figure, title)
 
 
@@ -74,7 +81,7 @@ def draw_reliability(tables: Mapping[str, pd.DataFrame], title: str) -> Figure:
     figure = Figure(figsize=(3.6 * len(tables), 3.5), layout="constrained")
     for axes, (name, table) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
         axes.plot([0, 1], [0, 1], color="0.7", linestyle=":")
-        axes.vlines(table["confidence"], table["confidence"], table["accuracy"], color=RED, lw=1.5)
+        axes.vlines(table["confidence"], table["confidence"], table["accuracy"], color=VERMILLION, lw=1.5)
         axes.scatter(
             table["confidence"],
             table["accuracy"],
@@ -84,6 +91,11 @@ def draw_reliability(tables: Mapping[str, pd.DataFrame], title: str) -> Figure:
         )
         axes.set(xlim=(0.2, 1.03), ylim=(-0.03, 1.03), xlabel="confidence", ylabel="accuracy", title=name)
     return _finish(figure, title)
+
+
+def show_structure(kernels: Float[np.ndarray, "n h w"], image_size: int) -> bool:
+    """Whether the first layer's kernels are worth a figure."""
+    return min(kernels.shape[-2:]) >= LARGE_KERNEL and image_size >= LARGE_IMAGE
 
 
 def draw_kernels(kernels: Float[np.ndarray, "n h w"], title: str, most: int = 96, columns: int = 16) -> Figure:
@@ -100,7 +112,7 @@ def draw_kernels(kernels: Float[np.ndarray, "n h w"], title: str, most: int = 96
 
 
 def draw_saliency_by_region(looks: Sequence[Looked], title: str, columns: int = 4) -> Figure:
-    """Images, each beside itself with what speaks for the class found in colour."""
+    """Images, each beside itself with the saliency map of the predicted class over it."""
     rows = max(1, -(-len(looks) // columns))
     figure = Figure(figsize=(3 * columns, 1.8 * rows + 0.4), layout="constrained")
     for k, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
@@ -119,29 +131,29 @@ def draw_saliency_by_region(looks: Sequence[Looked], title: str, columns: int = 
                 vmax=1,
             )
             axes.set(xlim=(-0.5, 2 * side - 0.5), ylim=(side - 0.5, -0.5))
-            axes.set_title(look.title if most else f"{look.title}: no place speaks for it", fontsize=7, loc="left")
+            axes.set_title(look.title if most else f"{look.title}: the map is 0 everywhere", fontsize=7, loc="left")
     return _finish(figure, title)
 
 
 def draw_regions(means: pd.DataFrame, regions: Sequence[str], title: str) -> Figure:
-    """Share of the heat in each region by class, and that of a flat map as a line.
+    """Share of the saliency in each region by class, and that of a uniform map as a line.
 
     Args:
-        means: a row for each class, its name the index; for each region its share of the heat and `{region}_flat`.
+        means: a row for each class, its name the index; for each region its share and `{region}_flat`.
     """
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     axes = figure.subplots()
     for k, region in enumerate(regions):
         place = np.arange(len(means)) + 0.27 * (k - 1)
-        axes.bar(place, means[region], 0.25, label=region, color=("0.75", RED, BLUE)[k])
+        axes.bar(place, means[region], 0.25, label=region, color=("0.75", VERMILLION, BLUE)[k])
         axes.hlines(
             means[f"{region}_flat"],
             place - 0.12,
             place + 0.12,
             color="0.1",
-            label="a flat map's share" if k == 2 else "",
+            label="a uniform map's share" if k == 2 else "",
         )
-    axes.set(xticks=range(len(means)), xticklabels=means.index, ylabel="mean share of the heat", ylim=(0, 1))
+    axes.set(xticks=range(len(means)), xticklabels=means.index, ylabel="mean share of the saliency", ylim=(0, 1))
     axes.legend(frameon=False, ncols=4, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1))
     return _finish(figure, title)
 
@@ -164,9 +176,11 @@ def draw_comparison(comparison: pd.DataFrame, title: str) -> Figure:
                 color=("0.5", BLUE)[k],
                 label=f"{test_set}, {part['images'].iloc[0]:,} images",
             )
-        axes.set(xticks=range(len(networks)), xticklabels=networks, ylabel=metric.replace("_", "-").replace("f1", "F1"))
+        names = [name_network(network) for network in networks]
+        axes.set(xticks=range(len(networks)), xticklabels=names, ylabel=metric.replace("_", "-").replace("f1", "F1"))
         axes.grid(axis="y", alpha=0.3)
-    axes.legend(frameon=False, fontsize="small")
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize="small")
     return _finish(figure, title)
 
 

@@ -13,6 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from brain_tumor.figures.palette import BLUE, VERMILLION, YELLOW
+from brain_tumor.figures.segmentation import place_legend_above
+
 BORDERS, PAIRS = 24, 32
 """Images, and pairs, that the galleries show."""
 
@@ -46,7 +49,13 @@ def draw_counts(
             fontsize="x-small",
         )
         published.bar(
-            place, part["sum"], 0.36, color="none", edgecolor="#d6336c", hatch="///", label="has copies" if k else None
+            place,
+            part["sum"],
+            0.36,
+            color="none",
+            edgecolor=VERMILLION,
+            hatch="///",
+            label="has duplicates" if k else None,
         )
     published.set(ylabel="images", title="as published", xticks=range(len(classes)), xticklabels=classes)
     test = splits[splits["deduplicated_test"]].assign(split="deduplicated test")
@@ -54,13 +63,14 @@ def draw_counts(
     table = table.reindex(index=list(classes), columns=["train", "validation", "deduplicated test"], fill_value=0)
     for k, (name, counts) in enumerate(table.items()):
         bars = sets.bar(
-            np.arange(len(counts)) + 0.27 * (k - 1), counts, 0.25, color=("0.55", "#3f6fd8", "0.8")[k], label=name
+            np.arange(len(counts)) + 0.27 * (k - 1), counts, 0.25, color=("0.55", BLUE, "0.8")[k], label=name
         )
         sets.bar_label(bars, padding=2, fontsize="x-small")
-    sets.set(title="learned from, validated and tested on", xticks=range(len(classes)), xticklabels=classes)
+    sets.set(title="in each set", xticks=range(len(classes)), xticklabels=classes)
     for axes in (published, sets):
-        axes.legend(frameon=False, fontsize="small", ncols=3, loc="upper center")
-        axes.margins(y=0.25)
+        place_legend_above(axes)
+        axes.set_title(axes.get_title(), pad=24, fontsize="medium")
+        axes.margins(y=0.1)
     figure.suptitle(title, fontsize="medium")
     return figure
 
@@ -97,7 +107,7 @@ def draw_borders(images: Sequence[Cut], title: str, columns: int = 6) -> Figure:
         top, bottom, left, right = image.box
         _show(before, image.before)
         before.add_patch(
-            Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, color="#f2b705", lw=1.2)
+            Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, color=YELLOW, lw=1.2)
         )
         before.set_title(image.name, fontsize=6, loc="left")
         _show(after, image.after)
@@ -106,15 +116,15 @@ def draw_borders(images: Sequence[Cut], title: str, columns: int = 6) -> Figure:
 
 
 def draw_similarity(pairs: pd.DataFrame, threshold: float, title: str) -> Figure:
-    """How alike in detail the compared pairs are, those that are not identical; copies lie right of the line."""
+    """How alike in detail the compared pairs are, identical pairs left out; near-duplicates lie right of the line."""
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
     near = pairs[(pairs["similarity"] > 0) & ((pairs["similarity"] < 1) | (pairs["distance"] > 0))]
     axes.hist(near["similarity"], np.linspace(0, 1, 101).tolist(), color="0.6")
-    axes.axvline(threshold, color="#d6336c", label=f"threshold {threshold}")
+    axes.axvline(threshold, color=VERMILLION, label=f"threshold {threshold}")
     axes.set(xlabel="correlation of the fine detail after alignment", ylabel="pairs", xlim=(0, 1))
     axes.set_yscale("symlog", linthresh=10)
-    axes.legend(frameon=False, loc="upper center")
+    place_legend_above(axes)
     figure.suptitle(title, fontsize="medium")
     return figure
 

@@ -4,6 +4,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from brain_tumor.figures.palette import colour_networks, name_network
+from brain_tumor.figures.segmentation import place_legend_above
+
 
 def draw_targets(comparison: pd.DataFrame, title: str) -> Figure:
     """Mean Dice over test patients of each network and target, with its 95 % interval."""
@@ -12,13 +15,14 @@ def draw_targets(comparison: pd.DataFrame, title: str) -> Figure:
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(networks)
-    for k, network in enumerate(networks):
+    for k, (network, colour) in enumerate(colour_networks(networks).items()):
         table = dice[dice["network"] == network].set_index("target").loc[targets]
         error = np.nan_to_num(np.abs(table[["low", "high"]].to_numpy().T - table["mean"].to_numpy()))
         place = np.arange(len(targets)) + (k - (len(networks) - 1) / 2) * width
-        axes.bar(place, table["mean"], 0.92 * width, yerr=error, label=network, error_kw={"elinewidth": 1})
+        style = {"color": colour, "label": name_network(network), "error_kw": {"elinewidth": 1, "ecolor": "0.5"}}
+        axes.bar(place, table["mean"], 0.92 * width, yerr=error, **style)
     axes.set(xticks=range(len(targets)), xticklabels=targets, ylim=(0, 1), ylabel="mean Dice of test patients' volumes")
-    axes.legend(frameon=False, fontsize="small", ncols=2, loc="lower right")
+    place_legend_above(axes)
     axes.grid(axis="y", alpha=0.3)
     figure.suptitle(f"{title}: Dice and 95 % interval", fontsize="medium")
     return figure
@@ -30,14 +34,17 @@ def draw_costs(comparison: pd.DataFrame, costs: pd.DataFrame, target: str, title
     dice = dice[dice["target"] == target].set_index("network")
     figure = Figure(figsize=(8.5, 3.4), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
+    colours = colour_networks(costs["network"])
     for row in costs.itertuples():
         score = dice.loc[row.network]
         error = np.nan_to_num([[score["mean"] - score["low"]], [score["high"] - score["mean"]]])
         for panel, value in zip(axes, (row.parameters / 1e6, row.slices_a_second), strict=True):
-            panel.errorbar(value, score["mean"], yerr=error, fmt="o", label=row.network)
+            style = {"color": colours[row.network], "label": name_network(row.network)}
+            panel.errorbar(value, score["mean"], yerr=error, fmt="o", **style)
     axes[0].set(xlabel="million parameters", ylabel=f"mean Dice of {target}", xlim=(0, None))
     axes[1].set(xlabel=f"slices predicted a second ({costs['device'].iloc[0]})", xlim=(0, None))
-    axes[0].legend(frameon=False, fontsize="small")
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False, fontsize="small")
     for panel in axes:
         panel.grid(alpha=0.3)
     figure.suptitle(f"{title}: what a network costs and reaches", fontsize="medium")
@@ -48,8 +55,8 @@ def draw_parameters(counts: pd.DataFrame) -> Figure:
     """Parameters of each network (a column) by its number of filters (the index)."""
     figure = Figure(figsize=(5, 3.4), layout="constrained")
     axes = figure.subplots()
-    for name, values in counts.items():
-        axes.plot(counts.index, values, marker="o", label=name)
+    for name, colour in colour_networks(counts.columns).items():
+        axes.plot(counts.index, counts[name], marker="o", color=colour, label=name_network(name))
     axes.set(
         xscale="log",
         yscale="log",
@@ -59,7 +66,7 @@ def draw_parameters(counts: pd.DataFrame) -> Figure:
         ylabel="parameters",
     )
     axes.minorticks_off()
-    axes.legend(frameon=False, fontsize="small")
+    axes.legend(frameon=False, fontsize="small", loc="upper left")
     axes.grid(alpha=0.3)
     figure.suptitle("Parameters by number of filters", fontsize="medium")
     return figure

@@ -10,10 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw
 
-from brain_tumor.figures.segmentation import TISSUE_COLOURS, paint
+from brain_tumor.figures.palette import colour_targets
+from brain_tumor.figures.segmentation import choose_modalities, frame_brains, paint, place_legend_above, show
 
-BAND = 12
-"""Height in pixels of the title above a film."""
+BAND = 16
+"""Height in pixels of a line of words above a film."""
+
+PANEL = 256
+"""Height in pixels of a panel of a film, at least."""
 
 
 @dataclass(frozen=True)
@@ -25,48 +29,49 @@ class Animation:
 
 
 def draw_patients(patients: pd.DataFrame, tissues: Sequence[str], title: str) -> Figure:
-    """Patients of each grade, and the volume of each tissue in each patient."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[1, 2])
-    grades = patients["grade"].replace("", "not known").value_counts()
-    bars = left.bar(grades.index, grades, color="0.6")
-    left.bar_label(bars)
-    left.margins(y=0.12)
-    left.set(ylabel="patients")
-    left.yaxis.set_major_locator(MaxNLocator(integer=True))
+    """Volume of each tissue in each patient, and how many patients have each grade where any grade is known."""
+    graded = bool((patients["grade"] != "").any())
+    figure = Figure(figsize=(9 if graded else 6, 3.4), layout="constrained")
+    panels = figure.subplots(1, 2, width_ratios=[1, 2]) if graded else [None, figure.subplots()]
+    if graded:
+        grades = patients["grade"].replace("", "not known").value_counts()
+        panels[0].bar_label(panels[0].bar(grades.index, grades, color="0.6"))
+        panels[0].margins(y=0.12)
+        panels[0].set(ylabel="patients")
+        panels[0].yaxis.set_major_locator(MaxNLocator(integer=True))
     rng = np.random.default_rng(0)
-    for k, tissue in enumerate(tissues):
+    volumes = panels[1]
+    for k, (tissue, colour) in enumerate(colour_targets(tissues).items()):
         volume = patients[f"{tissue}_ml"]
-        right.scatter(
-            k + rng.uniform(-0.25, 0.25, len(volume)),
-            volume,
-            s=12,
-            alpha=0.6,
-            color=TISSUE_COLOURS[k % len(TISSUE_COLOURS)],
-        )
-        right.hlines(volume.median(), k - 0.35, k + 0.35, color="0.2")
-    right.set(xticks=range(len(tissues)), xticklabels=tissues, ylabel="millilitres")
-    right.set_yscale("symlog", linthresh=1)
-    right.set_ylim(-0.2, None)
-    right.margins(y=0.1)
+        volumes.scatter(k + rng.uniform(-0.25, 0.25, len(volume)), volume, s=12, alpha=0.6, color=colour)
+        volumes.hlines(volume.median(), k - 0.35, k + 0.35, color="0.2")
+    volumes.set(xticks=range(len(tissues)), xticklabels=tissues, ylabel="millilitres")
+    volumes.set_yscale("symlog", linthresh=1)
+    volumes.set_ylim(-0.2, None)
+    volumes.margins(y=0.1)
     figure.suptitle(title, fontsize="medium")
     return figure
 
 
 def draw_heights(index: pd.DataFrame, tissues: Sequence[str], title: str) -> Figure:
-    """How many slices there are at each height, and how many of them show each tissue."""
-    figure = Figure(figsize=(9, 3), layout="constrained")
+    """How many slices there are at each height, and how many of them show each tissue.
+
+    A bar is as wide as the usual distance between slices in use.
+    """
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
     axes = figure.subplots()
     used = index[index["excluded"] == ""]
-    heights = np.arange(used["slice"].min(), used["slice"].max() + 1)
-    count = used["slice"].value_counts().reindex(heights, fill_value=0)
-    axes.fill_between(heights, count, step="mid", color="0.88", label="slices")
-    for k, tissue in enumerate(tissues):
+    count = used["slice"].value_counts().sort_index()
+    heights = count.index.to_numpy()
+    step = float(np.median(np.diff(heights))) if len(heights) > 1 else 1.0
+    axes.bar(heights, count, step, color="0.88", label="slices")
+    for tissue, colour in colour_targets(tissues).items():
         shown = used.loc[used[f"{tissue}_pixels"] > 0, "slice"].value_counts().reindex(heights, fill_value=0)
-        axes.step(heights, shown, where="mid", color=TISSUE_COLOURS[k % len(TISSUE_COLOURS)], label=tissue)
+        axes.plot(heights, shown, color=colour, marker=".", linewidth=1.8, label=tissue)
     axes.set(xlabel="slice, from the feet up", ylabel="slices in use", ylim=(0, None))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, loc="upper left", ncols=len(tissues) + 1)
+    axes.xaxis.set_major_locator(MaxNLocator(12, integer=True, min_n_ticks=1))
+    place_legend_above(axes)
     figure.suptitle(title, fontsize="medium")
     return figure
 
@@ -86,18 +91,11 @@ def draw_histograms(
     ):
         plane = image[:, m].astype(np.float32)
         axes.hist(plane[(labels == 0) & (plane != 0)], bins, density=True, color="0.8", label="healthy")
-        for k, tissue in enumerate(tissues, start=1):
+        for k, (tissue, colour) in enumerate(colour_targets(tissues).items(), start=1):
             values = plane[labels == k]
             if values.size:
-                axes.hist(
-                    values,
-                    bins,
-                    density=True,
-                    histtype="step",
-                    color=TISSUE_COLOURS[(k - 1) % len(TISSUE_COLOURS)],
-                    label=tissue,
-                )
-        axes.set(title=modality, xlabel="deviations from the brain's mean", yticks=[])
+                axes.hist(values, bins, density=True, histtype="step", linewidth=1.5, color=colour, label=tissue)
+        axes.set(title=modality, xlabel="SD from the brain's mean", yticks=[])
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(tissues) + 1, frameon=False)
     figure.suptitle(title, fontsize="medium")
     return figure
@@ -112,36 +110,62 @@ def draw_montage(
 ) -> Figure:
     """One slice of each patient in the first modality, its tissues in colour."""
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(1.6 * columns, 1.8 * rows + 0.4), layout="constrained")
-    for k, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+    figure = Figure(figsize=(2 * columns, 2.3 * rows + 0.4), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    boxes = frame_brains(list(image))
+    for axes, plane, mask, box, name in zip(panels, image, labels, boxes, names, strict=False):
+        show(axes, paint(plane[0][box].astype(np.float32), mask[box]))
+        axes.set_title(name, fontsize="x-small")
+    for axes in figure.axes[len(names) :]:
         axes.axis("off")
-        if k < len(names):
-            axes.imshow(np.swapaxes(paint(image[k, 0].astype(np.float32), labels[k]), 0, 1))
-            axes.set_title(names[k], fontsize=7)
     figure.suptitle(title, fontsize="medium")
     return figure
 
 
 def animate_patient(
-    image: Float16[np.ndarray, "n m s s"], labels: UInt8[np.ndarray, "n s s"], shown: Mapping[str, int], title: str
+    image: Float16[np.ndarray, "n m s s"],
+    masks: Mapping[str, UInt8[np.ndarray, "n s s"]],
+    modalities: Sequence[str],
+    numbers: Sequence[int],
+    title: str,
 ) -> Animation:
-    """A patient's slices from the feet up, under the title.
-
-    Each modality shown, then the tissues in colour over the first.
+    """A patient's slices from the feet up: two modalities, then each mask in colour over the first.
 
     Args:
-        shown: modality > its channel.
+        masks: name > labels.
+        modalities: names of the image's channels.
+        numbers: of the slices.
     """
-    nothing = np.zeros_like(labels[0])
+    shown = choose_modalities(modalities)
+    (box,) = frame_brains([image.transpose(1, 0, 2, 3).reshape(-1, *image.shape[2:])])
+    nothing = np.zeros_like(image[0, 0], np.uint8)[box]
     frames = []
-    for planes, mask in zip(image.astype(np.float32), labels, strict=True):
-        panels = [paint(planes[channel], nothing) for channel in shown.values()] + [
-            paint(planes[next(iter(shown.values()))], mask)
-        ]
-        frames.append(np.concatenate([np.swapaxes(panel, 0, 1) for panel in panels], axis=1))
-    film = (np.stack(frames) * 255).round().astype(np.uint8)
-    band = Image.new("RGB", (film.shape[2], BAND))
-    ImageDraw.Draw(band).text((2, 0), title, fill="white")
-    return Animation(
-        np.concatenate([np.broadcast_to(np.asarray(band), (len(film), *np.asarray(band).shape)), film], axis=1)
-    )
+    for k, planes in enumerate(image.astype(np.float32)):
+        first = planes[next(iter(shown.values()))][box]
+        panels = [paint(planes[channel][box], nothing) for channel in shown.values()]
+        panels += [paint(first, labels[k][box]) for labels in masks.values()]
+        upright = np.concatenate(list(map(_enlarge, panels)), axis=1)
+        places = upright.shape[1] // len(panels) * np.arange(len(panels))
+        words = dict(zip(places.tolist(), [*shown, *masks], strict=True))
+        bands = [_write_band({0: f"{title}, slice {numbers[k]}"}, upright), _write_band(words, upright)]
+        frames.append(np.concatenate([*bands, upright], axis=0))
+    return Animation(np.stack(frames), 200)
+
+
+def _enlarge(picture: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
+    """A panel of a film as a radiologist sees it, the patient's sides marked."""
+    upright = Image.fromarray((np.swapaxes(picture, 0, 1) * 255).round().astype(np.uint8))
+    scale = max(1, -(-PANEL // upright.height))
+    panel = upright.resize((upright.width * scale, upright.height * scale), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(panel)
+    draw.text((3, panel.height // 2), "R", fill="white")
+    draw.text((panel.width - 9, panel.height // 2), "L", fill="white")
+    return np.asarray(panel)
+
+
+def _write_band(words: Mapping[int, str], below: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
+    """A black band as wide as a picture, with words at these columns."""
+    band = Image.new("RGB", (below.shape[1], BAND))
+    for column, text in words.items():
+        ImageDraw.Draw(band).text((column + 3, 2), text, fill="white")
+    return np.asarray(band)

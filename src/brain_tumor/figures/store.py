@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from brain_tumor.figures.segmentation import TISSUE_COLOURS, grey
+from brain_tumor.figures.palette import TARGETS
+from brain_tumor.figures.segmentation import grey, mark_sides
 
 COLUMNS, MOST = 7, 10
 """About how many pictures are side by side, and the most of one row.
@@ -77,6 +78,8 @@ def _draw_planes(
         for axes, (name, k, title) in zip(panels, named, strict=True):
             picture = _colour(name, planes[name][row, k])
             axes.imshow(np.swapaxes(picture, 0, 1) if transpose else picture)
+            if transpose:  # only scans lie on their side, and only of them the patient's right is known
+                mark_sides(axes)
             if place < beside:
                 axes.set_title(title, fontsize="small")
         panels[0].set_ylabel(_label(rows, row), fontsize="x-small")
@@ -84,9 +87,12 @@ def _draw_planes(
 
 
 def _colour(name: str, plane: np.ndarray) -> Float[np.ndarray, "h w 3"]:
-    """Images in grey, labels in the colours of tissues, anything else from black for nothing to white for 1 (255 in bytes) or the highest value."""
+    """Images in grey, labels in the colours of tissues.
+
+    Anything else runs from black for nothing to white for 1 (255 in bytes) or the highest value.
+    """
     if name == "labels":
-        return np.array([(0, 0, 0), *map(to_rgb, TISSUE_COLOURS)])[np.minimum(plane, len(TISSUE_COLOURS)).astype(int)]
+        return np.array([(0, 0, 0), *map(to_rgb, TARGETS)])[np.minimum(plane, len(TARGETS)).astype(int)]
     share = plane / 255 if plane.dtype == np.uint8 else np.nan_to_num(plane.astype(np.float32))
     if name == "image":
         return np.repeat((share if plane.dtype == np.uint8 else grey(share))[..., None], 3, axis=-1)

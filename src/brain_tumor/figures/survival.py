@@ -1,4 +1,7 @@
-"""Figures of survival: curves by risk, expected against true days, models compared, what chance gives, calibration, importances."""
+"""Figures of survival.
+
+Curves by risk, expected against true days, models compared, what chance gives, calibration, importances.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,18 +11,23 @@ import pandas as pd
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-RISK_COLOURS = ("#3f6fd8", "#f2b705", "#d6336c")
-"""Of low, middle and high risk."""
+from brain_tumor.figures.palette import BLUE, GREEN, RISKS, VERMILLION
 
-AGE_COLOUR, SHAPE_COLOUR = "0.45", "#3f6fd8"
-"""Of models that know the age alone, and of those that know the shape too."""
+AGE_COLOUR, SHAPE_COLOUR = "0.45", BLUE
+"""Of models on age alone, and of those on age and shape."""
+
+YEAR = 365.25
+"""Days."""
+
+FEWEST = 3
+"""Patients at risk below whom a curve is not drawn on: a step of one patient says nothing."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A Kaplan-Meier curve: rows `day`, `alive`, `low`, `high`, and the days of those in it (for the numbers at risk)."""
+    """A Kaplan-Meier curve: rows `day`, `alive`, `low`, `high`, and the days of its patients (for the numbers at risk)."""
 
     label: str
     steps: pd.DataFrame
@@ -32,8 +40,11 @@ Panels = Mapping[str, Mapping[str, Sequence[Curve]]]
 
 
 def draw_curves(panels: Panels, title: str) -> Figure:
-    """Kaplan-Meier curves of the groups, a row for each cohort, with the number of patients still at risk."""
-    last = max(curve.days.max() for row in panels.values() for curves in row.values() for curve in curves)
+    """Kaplan-Meier curves of the groups, a row for each cohort, with the number of patients still at risk.
+
+    The axis ends where fewer than FEWEST patients of a panel are at risk.
+    """
+    last = max(_find_end(curves) for row in panels.values() for curves in row.values())
     columns = max(len(row) for row in panels.values())
     figure = Figure(figsize=(5.2 * columns, 4.2 * len(panels)), layout="constrained")
     grid = figure.subplots(2 * len(panels), columns, squeeze=False, sharex=True, height_ratios=[4, 1] * len(panels))
@@ -41,34 +52,41 @@ def draw_curves(panels: Panels, title: str) -> Figure:
         for (name, curves), above, below in zip(row.items(), grid[2 * k], grid[2 * k + 1], strict=True):
             _draw_steps(above, curves, last)
             above.set_title(f"{cohort}, risk from {name}", fontsize="medium")
-            above.set(ylim=(0, 1.02), xlim=(0, last), ylabel="part alive")
+            above.set(ylim=(0, 1.02), xlim=(0, last / YEAR), ylabel="part alive")
             _write_at_risk(below, curves, last)
     for axes in grid[-1]:
-        axes.set_xlabel("days")
+        axes.set_xlabel("years")
     figure.suptitle(title)
     return figure
 
 
+def _find_end(curves: Sequence[Curve]) -> float:
+    """The last day on which FEWEST patients of all groups are at risk."""
+    days = np.sort(np.concatenate([curve.days for curve in curves]))
+    return float(days[-min(FEWEST, len(days))])
+
+
 def _draw_steps(axes: Axes, curves: Sequence[Curve], last: float) -> None:
-    for curve, colour in zip(curves, RISK_COLOURS, strict=True):
+    for curve, colour in zip(curves, RISKS, strict=True):
         steps = pd.concat([curve.steps, curve.steps.tail(1).assign(day=min(curve.days.max(), last))])
         median = steps.loc[steps["alive"] <= 0.5, "day"]
         lived = f"median {median.iloc[0]:.0f} days" if len(median) else "median not reached"
-        axes.step(steps["day"], steps["alive"], where="post", color=colour, label=f"{curve.label}: {lived}")
-        axes.fill_between(steps["day"], steps["low"], steps["high"], step="post", color=colour, alpha=0.13, linewidth=0)
+        years = steps["day"] / YEAR
+        axes.step(years, steps["alive"], where="post", color=colour, label=f"{curve.label}: {lived}")
+        axes.fill_between(years, steps["low"], steps["high"], step="post", color=colour, alpha=0.13, linewidth=0)
         censored = curve.days[~curve.observed]
         heights = np.interp(censored, steps["day"], steps["alive"])
-        axes.plot(censored, heights, "|", color=colour, markersize=8)
-    axes.legend(frameon=False, fontsize="small")
+        axes.plot(censored / YEAR, heights, "|", color=colour, markersize=8)
+    axes.legend(frameon=False, fontsize="small", loc="upper right")
 
 
 def _write_at_risk(axes: Axes, curves: Sequence[Curve], last: float) -> None:
-    ticks = np.arange(0, last, 365 if last > 1100 else 182)
-    for k, (curve, colour) in enumerate(zip(curves, RISK_COLOURS, strict=True)):
+    ticks = MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]).tick_values(0, last / YEAR)
+    ticks = ticks[(ticks >= 0) & (ticks <= last / YEAR)]
+    for k, (curve, colour) in enumerate(zip(curves, RISKS, strict=True)):
         for tick in ticks:
-            axes.text(
-                tick, -k, str((curve.days >= tick).sum()), color=colour, ha="center", va="center", fontsize="small"
-            )
+            count = str((curve.days >= tick * YEAR).sum())
+            axes.text(tick, -k, count, color=colour, ha="center", va="center", fontsize="small")
     axes.set(ylim=(-len(curves) + 0.4, 0.6), yticks=[], xticks=ticks)
     axes.set_title("patients at risk", loc="left", fontsize="small", color="0.4")
     axes.spines[["top", "left", "right"]].set_visible(False)
@@ -117,7 +135,7 @@ def _draw_scatter(axes: Axes, scatter: Scatter, limits: Sequence[float], span: t
             s=30,
             marker=">",
             facecolor="none",
-            edgecolor="#d6336c",
+            edgecolor=VERMILLION,
             label="alive on that day",
         )
         axes.legend(frameon=False, fontsize="small", loc="lower right")
@@ -208,13 +226,13 @@ class Calibration:
 
 def draw_calibration(panels: Mapping[str, Mapping[str, Calibration]], horizon: float, title: str) -> Figure:
     """Expected against seen survival at the horizon, and where on the curves deaths fell; a row for each cohort."""
-    figure = Figure(figsize=(9.4, 0.4 + 3.6 * len(panels)), layout="constrained")
+    figure = Figure(figsize=(11, 0.4 + 3.6 * len(panels)), layout="constrained")
     for (cohort, models), (left, right) in zip(
         panels.items(), figure.subplots(len(panels), 2, squeeze=False), strict=True
     ):
         left.plot([0, 1], [0, 1], color="0.2", linewidth=0.8)
         for k, (name, calibration) in enumerate(models.items()):
-            groups, colour = calibration.groups, (AGE_COLOUR, SHAPE_COLOUR, "#37b24d")[k]
+            groups, colour = calibration.groups, (AGE_COLOUR, SHAPE_COLOUR, GREEN)[k]
             errors = np.abs(groups[["low", "high"]].to_numpy().T - groups["alive"].to_numpy())
             left.errorbar(
                 groups["expected"] + 0.006 * (k - 1),
@@ -241,8 +259,7 @@ def draw_calibration(panels: Mapping[str, Mapping[str, Calibration]], horizon: f
         right.set(xlabel="probability to be alive that was given for the day of death", ylabel="deaths", ylim=(0, None))
         for axes in (left, right):
             axes.set_title(cohort, fontsize="medium")
-        left.legend(frameon=False, fontsize="small", loc="lower right")
-        right.legend(frameon=False, fontsize="small", loc="lower right")
+        right.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     figure.suptitle(title)
     return figure
 
@@ -286,7 +303,7 @@ def draw_changes(pairs: pd.DataFrame, names: Mapping[str, str], title: str, colu
         axes.tick_params(labelsize="x-small")
     for axes in figure.axes[len(names) :]:
         axes.set_axis_off()
-    figure.supxlabel("from expert masks", fontsize="small")
+    figure.supxlabel("from reference masks", fontsize="small")
     figure.supylabel("from predicted masks", fontsize="small")
     figure.suptitle(title)
     return figure

@@ -27,6 +27,12 @@ def _write_float(value: float) -> str:
     return f"{value:,.3f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
+def read_number(cell: object) -> float | None:
+    """The number that a cell starts with; None where there is none."""
+    found = re.match(r"[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?", str(cell))
+    return float(found[0].replace(",", "")) if found else None
+
+
 def write_interval(value: float, low: float, high: float, form: str = ".3f", limits: str = "") -> str:
     """A value with its interval, alone where it has none; a dash where there is no value. `limits`.
 

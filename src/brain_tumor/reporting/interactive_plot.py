@@ -1,7 +1,7 @@
 """Plots that say more when pointed at: SVG inside the page, which prints as sharply as text and needs no library."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,10 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-COLOURS = ("#3f6fd8", "#e8590c", "#2b8a3e", "#d6336c", "#7048e8", "#0c8599", "#a17500", "#495057")
-"""Of the series in their order."""
+from brain_tumor.figures.palette import BLUE, GREEN, INK, ORANGE, PURPLE, SKY, VERMILLION
+
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+"""Of series that are no networks, in their order."""
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 330, 58, 12, 10, 44
 """Of the drawing, and of its margins."""
@@ -40,7 +42,13 @@ class _Axis:
     ticks: Sequence[tuple[float, str]]
 
 
-def draw_strip(dots: pd.DataFrame, label: str, caption: str, order: Sequence[str] = ()) -> Plot:
+def draw_strip(
+    dots: pd.DataFrame,
+    label: str,
+    caption: str,
+    order: Sequence[str] = (),
+    colours: Mapping[str, str] | None = None,
+) -> Plot:
     """Dots in columns on an axis from 0 to 1, each series in a lane of its own.
 
     Args:
@@ -48,6 +56,7 @@ def draw_strip(dots: pd.DataFrame, label: str, caption: str, order: Sequence[str
             at), and where there is an interval, `low` and `high`.
         label: of the values.
         order: of the series; that of the rows if not given.
+        colours: series > colour.
     """
     columns, series = list(dots["column"].unique()), list(order or dots["series"].unique())
     width = (WIDTH - LEFT - RIGHT) / len(columns)
@@ -58,7 +67,7 @@ def draw_strip(dots: pd.DataFrame, label: str, caption: str, order: Sequence[str
     x = LEFT + width * (dots["column"].map(columns.index) + 0.5 + 0.85 * (lane + scatter) / len(series))
     up = _Axis(label, lambda value: _between(value, 0, 1), [(v, f"{v:.1f}") for v in np.linspace(0, 1, 6)])
     across = _Axis("", float, [(LEFT + width * (k + 0.5), str(name)) for k, name in enumerate(columns)])
-    return _draw(dots, x, up, across, caption, _tell_strip(dots, label), series)
+    return _draw(dots, x, up, across, caption, _tell_strip(dots, label), series, colours=colours)
 
 
 def draw_scatter(dots: pd.DataFrame, labels: tuple[str, str], lines: Sequence[float], caption: str) -> Plot:
@@ -112,6 +121,7 @@ def _draw(
     series: Sequence[str],
     rules: Sequence[tuple[float, float, float, float]] = (),
     right: float = WIDTH - RIGHT,
+    colours: Mapping[str, str] | None = None,
 ) -> Plot:
     spans = dots[["low", "high"]].to_numpy(float) if "low" in dots else np.full((len(dots), 2), np.nan)
     marks = [
@@ -124,10 +134,10 @@ def _draw(
         }
         for place, row, span in zip(x, dots.itertuples(), spans, strict=True)
     ]
-    groups = [
-        {"name": name, "colour": COLOURS[k % len(COLOURS)], "marks": _of(marks, dots, name)}
-        for k, name in enumerate(series)
-    ]
+    colours = colours or {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(series)}
+    # the ink of the page is light where the page is dark
+    shown = {name: "var(--ink)" if colour == INK else colour for name, colour in colours.items()}
+    groups = [{"name": name, "colour": shown[name], "marks": _of(marks, dots, name)} for name in series]
     frame = {
         "width": WIDTH,
         "height": HEIGHT if across.label else HEIGHT - 18,

@@ -9,11 +9,15 @@ from typing import NamedTuple
 import pandas as pd
 from markupsafe import Markup, escape
 
-from brain_tumor.reporting.formatting import is_numeric, mark_title, write_cell
+from brain_tumor.reporting.formatting import is_numeric, mark_title, read_number, write_cell
 from brain_tumor.reporting.interactive_plot import Plot, fill
+from brain_tumor.reporting.pictures import encode_photo, find_kind, lay_strip
 
 LONG = 25
 """Rows from which a table scrolls on a screen; on paper all are shown."""
+
+FILTERED = 12
+"""Rows from which a table has a filter and can be saved as CSV."""
 
 
 class Words(NamedTuple):
@@ -25,22 +29,40 @@ class Words(NamedTuple):
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG or GIF. `of`: what it is of, such as a network; said before the words that stand for it."""
+    """A figure.
+
+    Attributes:
+        content: PNG, or GIF: an animation, which becomes a slider.
+        of: what it is of, such as a network; said before the words that stand for it.
+        photo: scans or other photographs, which are embedded as WebP: a fifth of the size.
+        wide: too many details for the width of the text; it may be as wide as the window.
+    """
 
     content: bytes
     words: Words
     of: str = ""
+    photo: bool = False
+    wide: bool = False
 
     @property
     def data(self) -> str:
         """The picture as a data URI."""
-        kind = "gif" if self.content.startswith(b"GIF8") else "png"
-        return f"data:image/{kind};base64," + base64.b64encode(self.content).decode()
+        content = encode_photo(self.content) if self.photo else self.content
+        return f"data:image/{find_kind(content)};base64," + base64.b64encode(content).decode()
 
     @property
     def alt(self) -> str:
         """Words in the picture's place."""
         return f"{self.of}: {self.words.alt}" if self.of else self.words.alt
+
+    @property
+    def film(self) -> dict[str, object] | None:
+        """Of an animation: all frames below each other as a data URI, how many, and the size of one."""
+        if find_kind(self.content) != "gif":
+            return None
+        content, frames, width, height = lay_strip(self.content)
+        data = "data:image/webp;base64," + base64.b64encode(content).decode()
+        return {"data": data, "frames": frames, "width": width, "height": height}
 
 
 Table = tuple[str, pd.DataFrame]
@@ -48,14 +70,51 @@ Table = tuple[str, pd.DataFrame]
 
 
 @dataclass(frozen=True)
+class HeatMap:
+    """A table whose numbers are shaded between the lowest and the highest, as far as they are told which way is better.
+
+    Attributes:
+        shaded: columns whose values are compared with each other.
+    """
+
+    caption: str
+    data: pd.DataFrame
+    shaded: Sequence[str]
+
+    def shade(self, column: str, value: object) -> int | None:
+        """0 for the lowest number in the shaded columns to 100 for the highest; None for a cell without shade."""
+        number = read_number(value) if column in self.shaded else None
+        if number is None:
+            return None
+        numbers = [read_number(each) for name in self.shaded for each in self.data[name]]
+        low, high = (edge(each for each in numbers if each is not None) for edge in (min, max))
+        return round(100 * (number - low) / (high - low)) if high > low else 50
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What most readers need not see: a line that opens sentences and tables."""
+
+    summary: str
+    text: str = ""
+    tables: Sequence[Table] = ()
+
+
+@dataclass(frozen=True)
 class Section:
-    """A heading, a few sentences, tables with their captions, plots, pictures."""
+    """A heading, a few sentences, tables with their captions, plots, pictures; then what is folded.
+
+    Attributes:
+        folded: each of the tables is folded too, under its caption.
+    """
 
     heading: str
     text: str = ""
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = field(default=())
     plots: Sequence[Plot] = field(default=())
+    folds: Sequence[Fold] = ()
+    folded: bool = False
 
     @property
     def anchor(self) -> str:
@@ -63,19 +122,29 @@ class Section:
         return re.sub(r"\W+", "-", self.heading.lower()).strip("-")
 
 
-def render_report(title: str, answer: str, table: Table | None, sections: Sequence[Section], *, simulated: bool) -> str:
-    """The page: the answer in one sentence, the table it is taken from, then the sections.
+def render_report(
+    title: str,
+    answer: str,
+    table: Table | HeatMap | None,
+    sections: Sequence[Section],
+    *,
+    simulated: bool,
+    pictures: Sequence[Picture] = (),
+) -> str:
+    """The page: the answer in one sentence, pictures, the table that the answer is taken from, then the sections.
 
     What is simulated says so.
     """
     shown = {
         "title": mark_title(title, simulated=simulated),
         "answer": answer,
-        "table": table,
+        "pictures": pictures,
+        "table": HeatMap(*table, ()) if isinstance(table, tuple) else table,
         "sections": sections,
         "simulated": simulated,
     }
-    return fill("page.html.jinja", cell=_cell, write=_write, columns_of=_columns, long=LONG, **shown)
+    tools = {"cell": _cell, "write": _write, "columns_of": _columns, "long": LONG, "filtered": FILTERED}
+    return fill("page.html.jinja", **tools, **shown)
 
 
 def _write(text: str) -> Markup:
@@ -84,10 +153,9 @@ def _write(text: str) -> Markup:
 
 
 def _cell(value: object) -> Markup:
-    """As cards write it; an interval is not torn apart at the end of a line."""
-    return Markup(  # noqa: S704
-        re.sub(r"\([^()]* to [^()]*\)", lambda found: found[0].replace(" ", "&nbsp;"), str(escape(write_cell(value))))
-    )
+    """As cards write it. What stands in brackets after a number, such as its interval, is on a smaller second line."""
+    text = str(escape(write_cell(value)))
+    return Markup(re.sub(r"^([+-]?\d\S*) (\([^()]*\))$", r"\1 <small>\2</small>", text))  # noqa: S704
 
 
 def _columns(data: pd.DataFrame) -> list[tuple[Markup, str]]:

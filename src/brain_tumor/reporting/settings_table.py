@@ -26,7 +26,8 @@ def describe_settings(settings: Mapping[str, Any], packages: tuple[str, ...]) ->
     rows = pd.DataFrame(
         [(name, str(value)) for name, value in flatten(settings) if value is not None], columns=["setting", "value"]
     )
-    return Section("Settings and versions", "", [("Settings", rows), ("Versions", list_versions(packages))])
+    tables = [("Settings", rows), ("Versions", list_versions(packages))]
+    return Section("Settings and versions", "", tables, folded=True)
 
 
 def merge_settings(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from brain_tumor.data.common.sets import TEST, TRAIN, VALIDATION
 from brain_tumor.data.common.store import Chunk, Store, StoreContent, fingerprint, require_made_from
 from brain_tumor.data.images.split import DEDUPLICATED, OFFICIAL
 from brain_tumor.figures import classification as figures
+from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics import classification as metrics
 from brain_tumor.metrics.saliency import REGIONS, mean_shares, share_regions
 from brain_tumor.networks.trained import TrainedNetwork, require_made_by
@@ -297,7 +298,7 @@ def draw_results(
         require_made_from(made, images)
         require_made_by(made, network)
     about = images.description
-    title = f"{network.experiment}{', SIMULATED' if about['simulated'] else ''}"
+    title = f"{name_network(network.experiment)}{', SIMULATED' if about['simulated'] else ''}"
     table, logits = _load_predictions(predictions, splits)
     temperature = network.description["temperature"]
     label, tested = table["label"].to_numpy(), {name: table[f"{name}_test"].to_numpy() for name in TEST_SETS}
@@ -314,15 +315,17 @@ def draw_results(
         "1_curves": figures.draw_curves(training_log, network.description["kept"]["epoch"], f"{title}: training"),
         "2_confusion": figures.draw_confusion(pairs, about["classes"], f"{title}: test images"),
         "3_reliability": figures.draw_reliability(reliability, f"{title}: deduplicated test set"),
-        "4_kernels": figures.draw_kernels(first_kernels(network.module()), f"{title}: kernels of the first layer"),
-        "5_looks": figures.draw_saliency_by_region(right, f"{title}: where it looks when it is right"),
+        "5_looks": figures.draw_saliency_by_region(right, f"{title}: saliency of images classified correctly"),
         "6_regions": figures.draw_regions(
-            mean_shares(looks), REGIONS, f"{title}: where the heat lies, and that of a flat map"
+            mean_shares(looks), REGIONS, f"{title}: saliency by region, and that of a uniform map"
         ),
     }
-    return drawn | (
-        {"7_mistakes": figures.draw_saliency_by_region(wrong, f"{title}: its most confident mistakes")} if wrong else {}
-    )
+    kernels = first_kernels(network.module())
+    if figures.show_structure(kernels, about["image_size"]):
+        drawn["4_kernels"] = figures.draw_kernels(kernels, f"{title}: kernels of the first layer")
+    if wrong:
+        drawn["7_mistakes"] = figures.draw_saliency_by_region(wrong, f"{title}: most confident mistakes")
+    return drawn
 
 
 def _looks(
@@ -343,7 +346,7 @@ def _looks(
             for store, key, name in ((explanations, "number", "heat"), (images, "row", "image"))
         )
         words = [
-            f"{classes[r.label]}, found {classes[r.found]} {r.confidence:.2f}\n{r.file.rsplit('/', 1)[-1]}"
+            f"{classes[r.label]}, predicted {classes[r.found]} {r.confidence:.2f}\n{r.file.rsplit('/', 1)[-1]}"
             for r in part.itertuples()
         ]
         looks.append([figures.Looked(*look) for look in zip(words, image[:, 0], heat.astype(np.float32), strict=True)])

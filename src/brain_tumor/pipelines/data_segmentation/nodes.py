@@ -218,14 +218,15 @@ def draw_data(slices: Store, index: pd.DataFrame, patients: pd.DataFrame) -> dic
     fullest = rows.groupby("patient")["tumour"].idxmax().to_numpy()[:MONTAGE]
     images, labels = slices.read(fullest, "image", "labels")
     longest = patients.sort_values(["slices", "tumour_ml"])["patient"].iloc[-1]
-    film, film_labels = slices.read(np.flatnonzero(rows["patient"] == longest), "image", "labels")
-    shown = {modality: k for k, modality in enumerate(modalities) if k in (0, 2)}
+    film_rows = np.flatnonzero(rows["patient"] == longest)
+    film, film_labels = slices.read(film_rows, "image", "labels")
+    numbers = rows["slice"].to_numpy()[film_rows].tolist()
     return {
         "1_patients": draw_patients(patients, tissues, title),
         "2_heights": draw_heights(index, tissues, title),
         "3_histograms": draw_histograms(images, labels, modalities, tissues, title),
         "4_montage": draw_montage(images, labels, rows["patient"][fullest].tolist(), title),
-        "5_slices": animate_patient(film, film_labels, shown, f"{mark}{longest}, {about['data_set']}"),
+        "5_slices": animate_patient(film, {"mask": film_labels}, modalities, numbers, f"{mark}{longest}"),
     }
 
 

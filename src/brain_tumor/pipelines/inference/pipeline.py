@@ -55,7 +55,17 @@ def create_segmentation() -> Pipeline:
             Node(draw_scans, ["network", "masks", "index", "source", "params:data_set"], "figures", name="draw_scans"),
             Node(
                 write_scans_report,
-                ["network", "volumes", "scores", "figures", "params:prediction", "params:training"],
+                [
+                    "network",
+                    "volumes",
+                    "scores",
+                    "figures",
+                    "params:prediction",
+                    "params:training",
+                    "source",
+                    "masks",
+                    "params:data_set",
+                ],
                 "report",
                 name="write_scans_report",
             ),

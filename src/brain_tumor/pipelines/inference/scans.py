@@ -12,6 +12,7 @@ from nibabel.affines import voxel_sizes
 
 from brain_tumor.data.common.files import is_simulated
 from brain_tumor.data.common.parallel import WorkerSettings, parallel_map, track
+from brain_tumor.data.common.tables import with_text
 from brain_tumor.data.scans.brain_crop import crop_shape
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.find_scans import describe_scans, find_scans, read_image, read_labels
@@ -21,18 +22,23 @@ from brain_tumor.data.scans.preparation import find_brain, standardise
 from brain_tumor.data.scans.scan import Scan
 from brain_tumor.data.scans.slice_spacing import FEWEST_SLICES
 from brain_tumor.data.survival.tumour_masks import Mask
-from brain_tumor.figures.segmentation import draw_found
+from brain_tumor.figures.palette import name_network
+from brain_tumor.figures.segmentation import draw_predictions
+from brain_tumor.figures.segmentation_data import Animation, animate_patient
 from brain_tumor.metrics.segmentation import count_slices, score_patients
 from brain_tumor.metrics.surfaces import score_surfaces
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.formatting import mark_title
-from brain_tumor.reporting.inference.report import compose_scans_report
+from brain_tumor.reporting.inference.report import FILM, compose_scans_report
 from brain_tumor.training.settings import EngineSettings, PredictionSettings
 
 logger = logging.getLogger(__name__)
 
 SHOWN = 12
 """Patients in a figure, at most."""
+
+FRAMES = 16
+"""Slices in a film of a patient, at most."""
 
 REMEDY = "give the folder of the scans with `--params inference_source=PATH`"
 
@@ -234,22 +240,37 @@ def _with_reference(index: pd.DataFrame) -> set[str]:
 
 def draw_scans(
     network: TrainedNetwork, masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet
-) -> dict[str, Figure]:
-    """The slice of each patient with the largest predicted tumour, or the middle one if there is none.
+) -> dict[str, Figure | Animation]:
+    """The slice of each patient with the largest predicted tumour, or the middle one if there is none; and films of all.
 
     With a reference mask where there is one.
     """
-    shown, compared = {}, _with_reference(index)
+    shown, films, compared = {}, {}, _with_reference(index)
+    simulated = bool(index["simulated"].any())
     for scan in _in_use(index, source, data_set)[:SHOWN]:
         image = read_image(scan, data_set).image
         labels, _ = _read_predicted(masks, scan, data_set)
+        drawn = {"prediction": labels}
+        if scan.patient in compared:
+            reference = read_labels(scan, data_set)
+            drawn |= {} if reference is None else {"reference mask": reference}
         area = (labels > 0).sum((0, 1))
         number = int(area.argmax()) if area.any() else labels.shape[-1] // 2
-        reference = read_labels(scan, data_set) if scan.patient in compared else None
-        own = None if reference is None else reference[..., number]
+        own = drawn["reference mask"][..., number] if "reference mask" in drawn else None
         shown[f"{scan.patient}\nslice {number}"] = standardise(image[..., number]), labels[..., number], own
-    title = mark_title(f"{network.name}: what it finds in new scans", simulated=bool(index["simulated"].any()))
-    return {"1_scans": draw_found(shown, data_set.modality_names, data_set.tissue_names, title)}
+        films[f"{FILM}{scan.patient}"] = _film(image, drawn, data_set, mark_title(scan.patient, simulated=simulated))
+    title = mark_title(f"{name_network(network.name)}: predictions in new scans", simulated=simulated)
+    return {"1_scans": draw_predictions(shown, data_set.modality_names, data_set.tissue_names, title)} | films
+
+
+def _film(image: np.ndarray, masks: dict[str, np.ndarray], data_set: DataSet, title: str) -> Animation:
+    """Slices spread over what any mask marks, or over the brain where none marks anything."""
+    marked = np.any([mask.any((0, 1)) for mask in masks.values()], axis=0)
+    places = np.flatnonzero(marked if marked.any() else (image != 0).any((0, 1, 2)))
+    numbers = np.unique(np.linspace(places[0], places[-1], FRAMES).round().astype(int))
+    planes = np.stack([standardise(image[..., number]) for number in numbers]).astype(np.float16)
+    shown = {name: mask[..., numbers].transpose(2, 0, 1).astype(np.uint8) for name, mask in masks.items()}
+    return animate_patient(planes, shown, data_set.modality_names, numbers.tolist(), title)
 
 
 def write_scans_report(
@@ -259,6 +280,13 @@ def write_scans_report(
     figures: dict[str, bytes],
     prediction: PredictionSettings,
     engine: EngineSettings,
+    source: Path,
+    masks: Path,
+    data_set: DataSet,
 ) -> str:
     """The report as one HTML page."""
-    return compose_scans_report(network, volumes, scores, figures, {"prediction": prediction, "training": engine})
+    settings = {"prediction": prediction, "training": engine}
+    scans = _in_use(with_text(volumes, "excluded"), source, data_set)
+    files = [(scan.patient, str(scan.files[0]), str(masks / name_mask(scan.patient, data_set))) for scan in scans]
+    table = pd.DataFrame(files, columns=["patient", "scan", "mask"])
+    return compose_scans_report(network, volumes, scores, figures, settings, table)

@@ -9,6 +9,7 @@ from brain_tumor.data.common.sets import TEST
 from brain_tumor.data.common.store import Store, StoreContent, require_made_from
 from brain_tumor.data.scans.brain_crop import find_brain_crop
 from brain_tumor.figures.attention import animate_history, draw_maps, draw_meaning
+from brain_tumor.figures.palette import name_network
 from brain_tumor.figures.segmentation_data import Animation
 from brain_tumor.metrics import segmentation as metrics
 from brain_tumor.metrics.attention import score_map
@@ -116,7 +117,7 @@ def draw_attention(
         require_made_from(made, slices)
     require_made_by(attention_maps, network)
     about, table = slices.description, attention_maps.rows
-    title = f"{network.experiment}{', SIMULATED' if about['simulated'] else ''}"
+    title = f"{name_network(network.experiment)}{', SIMULATED' if about['simulated'] else ''}"
     chosen = np.arange(min(SHOWN, len(table)))
     (maps,) = attention_maps.read(chosen, "maps")
     image, labels = slices.read(table["row"].to_numpy()[chosen], "image", "labels")
@@ -135,7 +136,7 @@ def draw_attention(
             attention_maps.description["names"],
             f"{title}: attention",
         ),
-        "2_meaning": draw_meaning(attention_summary, f"{title}: what the maps mean"),
+        "2_meaning": draw_meaning(attention_summary, list(about["targets"]), f"{title}: what the maps mean"),
         "3_epochs": animate_history(
             example[0, 0].astype(np.float32), truth[0], seen.astype(np.float32), grown["names"], f"{title}: "
         ),

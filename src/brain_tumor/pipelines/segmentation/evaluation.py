@@ -11,6 +11,7 @@ from brain_tumor.data.common.parallel import track
 from brain_tumor.data.common.sets import TEST
 from brain_tumor.data.common.store import Chunk, Store, StoreContent, require_made_from
 from brain_tumor.data.scans.brain_crop import find_brain_crop
+from brain_tumor.figures.palette import name_network
 from brain_tumor.figures.segmentation import Example, choose_patients, draw_curves, draw_examples, draw_scores
 from brain_tumor.metrics import segmentation as metrics
 from brain_tumor.metrics.surfaces import score_surfaces, to_volume
@@ -220,7 +221,7 @@ def draw_results(
     about = slices.description
     require_made_from(predictions, slices)
     require_made_by(predictions, network)
-    title = f"{network.experiment}{', SIMULATED' if about['simulated'] else ''}"
+    title = f"{name_network(network.experiment)}{', SIMULATED' if about['simulated'] else ''}"
     scores = patient_scores[patient_scores["set"] == TEST]
     ranking = _ranking(scores)
     chosen = choose_patients(ranking.to_dict())

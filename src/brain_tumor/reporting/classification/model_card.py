@@ -7,6 +7,7 @@ import pandas as pd
 
 from brain_tumor.data.common.provenance import Origin, find_origin
 from brain_tumor.data.images.split import DEDUPLICATED
+from brain_tumor.figures.palette import name_network
 from brain_tumor.networks import describe
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.classification.tables import (
@@ -23,7 +24,7 @@ from brain_tumor.reporting.page import Section
 from brain_tumor.reporting.settings_table import TRAINING, describe_settings, merge_settings
 
 USE = (
-    "For research and teaching: to compare networks, to see where they look, to see what copies do to an "
+    "For research and teaching: to compare networks, to see their saliency maps, to see what duplicates do to an "
     "accuracy. Not for diagnosis or for any decision "
     "about a patient: nobody has tested it for that, and a single slice is not what a diagnosis is made "
     "from. Any image is given one of the classes, one of a "
@@ -79,7 +80,7 @@ def compose_model_card(
 def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Section:
     rows = [
         (
-            network.experiment,
+            name_network(network.experiment),
             network.parameters,
             write_sizes(network.sizes),
             f"{network.description['kept']['epoch']:.0f}",
@@ -91,7 +92,7 @@ def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Sect
         "of a single image of "
         f"{about['image_size']} x {about['image_size']} pixels.\n\n"
     )
-    text += write_list(f"**{network.experiment}**: {describe(network.name)}" for network in networks)
+    text += write_list(f"**{name_network(network.experiment)}**: {describe(network.name)}" for network in networks)
     return Section(
         "What it is", text, [("Networks", pd.DataFrame(rows, columns=["network", "parameters", "sizes", "epoch kept"]))]
     )
@@ -116,7 +117,7 @@ def _figures(comparison: pd.DataFrame) -> Section:
         )
     )
     text = (
-        "A class that is not there has no recall, one that is never found no precision; one that is neither "
+        "A class without test images has no recall, one that is never predicted no precision; one that is neither "
         "has no F1 and is left out of macro-F1."
     )
     return Section("Figures", f"{PROTOCOL} {text} `comparison.csv` has every score.", tables)
@@ -126,13 +127,13 @@ def _limits(comparison: pd.DataFrame) -> list[str]:
     images = comparison.groupby("test_set")["images"].first()
     return [
         (
-            f"{images[DEDUPLICATED]:,} test images without copies, all of the data set that was trained on: "
+            f"{images[DEDUPLICATED]:,} test images without duplicates, all of the data set that was trained on: "
             "what the networks reach elsewhere is not known."
         ),
         "Intervals span images. That other training images or another seed would give other networks is not in them.",
-        "The networks always answer with one of the classes they know, however unlike its images a scan is.",
+        "The networks always predict one of their classes, however unlike the training images a scan is.",
         (
-            "The report shows how much of a network's heat lies outside the head: such a network is right for "
+            "The report shows how much of a network's saliency lies outside the head: such a network is right for "
             "a reason that is not the tumour."
         ),
     ]

@@ -7,19 +7,23 @@ import numpy as np
 import pandas as pd
 
 from brain_tumor.data.images.split import DEDUPLICATED, OFFICIAL
+from brain_tumor.figures.palette import BLUE, VERMILLION, colour_networks, name_network
 from brain_tumor.metrics.saliency import mean_shares
 from brain_tumor.reporting.classification.tables import (
     EXPLAINED,
     PROTOCOL,
+    SAME,
     count_sets,
+    find_best,
     score_calibration,
     score_classes,
     score_sets,
+    sets_differ,
     write_answer,
 )
 from brain_tumor.reporting.formatting import write_interval
 from brain_tumor.reporting.interactive_plot import Plot, draw_strip
-from brain_tumor.reporting.page import Picture, Section, Words, render_report
+from brain_tumor.reporting.page import Fold, HeatMap, Picture, Section, Words, render_report
 from brain_tumor.reporting.settings_table import TRAINING, describe_settings
 
 WORDS = {
@@ -31,11 +35,8 @@ WORDS = {
         ),
     ),
     "2_confusion": Words(
-        "Test images by class there (rows) and found (columns).",
-        (
-            "two tables in shades of blue, for the test set as published and without copies: images by class "
-            "there and class found"
-        ),
+        "Test images by true class (rows) and predicted class (columns).",
+        "a table in shades of blue for each test set: images by true class and predicted class",
     ),
     "3_reliability": Words(
         "Accuracy in bins of confidence on the deduplicated test set, before and after the logits are "
@@ -53,29 +54,29 @@ WORDS = {
     ),
     "5_looks": Words(
         (
-            "Test images that are classified rightly, and what speaks for the class found: HiResCAM of the "
+            "Test images that are classified correctly, and the saliency map of the predicted class: HiResCAM of the "
             "last convolution, or attention rollout."
         ),
         (
-            "pairs of images: the scan, and the scan with its heat in colour, some for each class, with the "
-            "class there, the class found and the confidence"
+            "pairs of images: the scan, and the scan with its saliency map in colour, some for each class, with true "
+            "class, predicted class and confidence"
         ),
     ),
     "6_regions": Words(
         (
-            "Mean share of the heat in each region by class of the test images; the black lines are the share "
-            "of a map that is the same everywhere."
+            "Mean share of the saliency in each region by class of the test images; the black lines are the share of "
+            "a uniform map."
         ),
         (
-            "bars for each class: the share of the heat outside the head, in its rim and inside; the table "
-            "“where they look” has the numbers"
+            "bars for each class: the share of the saliency outside the head, in its rim and inside; the section on "
+            "saliency has the numbers"
         ),
     ),
     "7_mistakes": Words(
-        "The mistakes that the network is most certain of, among the images that are looked at.",
+        "The mistakes with the highest confidence, among the images that saliency maps were computed for.",
         (
-            "pairs of images that are classified wrongly: the scan, and the scan with its heat in colour, with "
-            "the class there, the class found and the confidence"
+            "pairs of images that are classified wrongly: the scan, and the scan with its saliency map in colour, "
+            "with true class, predicted class and confidence"
         ),
     ),
 }
@@ -83,15 +84,17 @@ CALIBRATION = (
     "Confidence and expected calibration error, as trained and (scaled) with the temperature that fits validation"
 )
 TEST_SETS = (DEDUPLICATED, OFFICIAL)
-HIT = {True: "found rightly", False: "taken for another class"}
-LOOKING = (
-    "Share of the heat inside the head, in its rim (skull and scalp, 7 % of the image's side deep), and "
-    "outside, with the share that a flat map would have, "
-    "which is the same everywhere: maps of the CNN and AlexNet don't reach the edge of the image, so most "
-    "of a flat one lies inside too. A network with "
-    "more heat outside or in the rim than a flat map is right for a reason that is not the tumour. "
-    f"Up to {EXPLAINED} images of the deduplicated test set are looked at, mistakes first; in means and "
-    "shares right and wrong ones weigh as in the set."
+HIT = {True: "correct", False: "another class predicted"}
+COLOURS = dict(zip(HIT.values(), (BLUE, VERMILLION), strict=True))
+PHOTOS = {"5_looks", "7_mistakes"}
+"""Figures made of images."""
+
+SALIENCY = (
+    "Share of the saliency inside the head, in its rim (skull and scalp, 7 % of the image's side deep), and outside, "
+    "beside the share of a uniform map: maps of the CNN and AlexNet don't reach the edge of the image, so most of a "
+    "uniform one lies inside too. A network with more saliency outside or in the rim than a uniform map is right for a "
+    f"reason that is not the tumour. Saliency maps are computed for up to {EXPLAINED} images of the deduplicated set, "
+    "mistakes first; in means and shares correct images and mistakes weigh as in the set."
 )
 
 
@@ -105,88 +108,95 @@ def compose_report(
     figures: Mapping[str, Mapping[str, bytes]],
     settings: Mapping[str, Any],
 ) -> str:
-    """The page of one run: the answer, the comparison, where the networks look, each network, the data, settings and versions.
+    """The page of one run: the answer, the comparison, saliency, each network, the data, settings and versions.
 
     Args:
         about: the description of the prepared store.
-        looks: network > rows `file`, `class`, `found`, `confidence`, `weight`, and shares of the heat.
+        looks: network > rows `file`, `class`, `found`, `confidence`, `weight`, and shares of the saliency.
         figures: network > name > PNG.
         settings: block > setting > value.
     """
-    scores = score_sets(comparison)
-    compared = [
-        scores[OFFICIAL],
-        ("McNemar's exact test, p-values also after Holm", differences),
-        (CALIBRATION, score_calibration(comparison)),
+    scores, differ = score_sets(comparison), sets_differ(comparison)
+    best = find_best(comparison)
+    folds = [
+        Fold("Differences between networks", tables=[("McNemar's exact test, p-values also after Holm", differences)]),
+        Fold("Calibration", tables=[(CALIBRATION, score_calibration(comparison))]),
+        Fold("How measured", PROTOCOL),
     ]
+    tables = [scores[OFFICIAL]] if differ else []
+    saliency = ("Means over test images of the deduplicated set", _regions(looks))
     sections = [
-        Section("Networks compared", PROTOCOL, compared, plots=[_compared(comparison)]),
-        Section(
-            "Where they look",
-            f"{LOOKING} {_elsewhere(looks)}",
-            [("Means over test images of the deduplicated set", _regions(looks))],
-        ),
-        *(_network(name, comparison, looks[name], figures[name]) for name in figures),
+        Section("Networks compared", "" if differ else SAME, tables, plots=[_compared(comparison)], folds=folds),
+        Section("Saliency", _elsewhere(looks), folds=[Fold("Saliency by region, in numbers", SALIENCY, [saliency])]),
+        *(_describe_network(name, comparison, looks[name], figures[name], shown=name == best) for name in figures),
         _data(splits, duplicates),
         describe_settings(settings, TRAINING),
     ]
-    title = f"Classification of {about['data_set']}"
-    return render_report(
-        title, write_answer(comparison, about, splits), scores[DEDUPLICATED], sections, simulated=about["simulated"]
-    )
+    title, answer = f"Classification of {about['data_set']}", write_answer(comparison, about, splits)
+    caption, table = scores[DEDUPLICATED]
+    shaded = [name for name in table if name not in ("network", "parameters")]
+    heat = HeatMap(f"{caption}; the darker, the higher", table[["network", *shaded, "parameters"]], shaded)
+    pictures = [_picture(best, "5_looks", figures[best]["5_looks"])] if "5_looks" in figures.get(best, {}) else []
+    return render_report(title, answer, heat, sections, simulated=about["simulated"], pictures=pictures)
+
+
+def _picture(name: str, figure: str, content: bytes) -> Picture:
+    photo = figure in PHOTOS
+    return Picture(content, WORDS[figure], name_network(name), photo=photo, wide=photo)
 
 
 def _compared(comparison: pd.DataFrame) -> Plot:
-    shown = comparison[comparison["metric"].isin(["accuracy", "macro_f1"])]
-    metric = shown["metric"].replace({"macro_f1": "macro-F1"})
+    sets = TEST_SETS if sets_differ(comparison) else TEST_SETS[:1]
+    shown = comparison[comparison["metric"].isin(["accuracy", "macro_f1"]) & comparison["test_set"].isin(sets)]
+    metric, names = shown["metric"].replace({"macro_f1": "macro-F1"}), shown["network"].map(name_network)
     said = [
-        (
-            f"{row.network}: {name} {write_interval(row.value, row.low, row.high)}, {row.test_set} test set, "
-            f"{row.images:,} images"
-        )
-        for name, row in zip(metric, shown.itertuples(), strict=True)
+        f"{network}: {name} {write_interval(row.value, row.low, row.high)}, {row.test_set} test set, "
+        f"{row.images:,} images"
+        for network, name, row in zip(names, metric, shown.itertuples(), strict=True)
     ]
-    dots = shown.assign(
-        column=metric + ", " + shown["test_set"], series=shown["network"], name=shown["network"], says=said
-    )
-    return draw_strip(
-        dots.sort_values("column", kind="stable"),
-        "score",
-        "Accuracy and macro-F1 on both test sets, with 95 % intervals over groups of copies.",
-    )
+    column = metric + ", " + shown["test_set"] if len(sets) > 1 else metric
+    dots = shown.assign(column=column, series=names, name=names, says=said).sort_values("column", kind="stable")
+    caption = "Accuracy and macro-F1, with 95 % intervals over groups of duplicates."
+    return draw_strip(dots, "score", caption, colours=colour_networks(names))
 
 
-def _network(name: str, comparison: pd.DataFrame, looks: pd.DataFrame, figures: Mapping[str, bytes]) -> Section:
-    pictures = [Picture(png, WORDS[key], name) for key, png in figures.items()]
+def _describe_network(
+    name: str, comparison: pd.DataFrame, looks: pd.DataFrame, figures: Mapping[str, bytes], *, shown: bool
+) -> Section:
+    """Of one network its images (if they aren't shown already), its curves and figures, its scores of each class."""
+    left = {figure: content for figure, content in figures.items() if not (shown and figure == "5_looks")}
+    order = sorted(left, key=lambda figure: figure not in PHOTOS)
+    pictures = [_picture(name, figure, left[figure]) for figure in order]
     tables = [
         (f"Precision and recall of each class on the {test_set} test set", score_classes(comparison, name, test_set))
-        for test_set in TEST_SETS
+        for test_set in (TEST_SETS if sets_differ(comparison) else TEST_SETS[:1])
     ]
-    return Section(name, "", tables, pictures, [_confidence(looks)])
+    folds = [Fold("Precision and recall of each class", tables=tables)]
+    return Section(name_network(name), pictures=pictures, plots=[_confidence(looks)], folds=folds)
 
 
 def _confidence(looks: pd.DataFrame) -> Plot:
-    """Each image whose heat was looked at, by the class there."""
+    """Each image that a saliency map was computed for, by true class."""
     said = [
         f"{row.file}: {row.found} with confidence {row.confidence:.3f}"
         for row in looks.rename(columns={"class": "there"}).itertuples()
     ]
     series = (looks["class"] == looks["found"]).map(HIT)
-    dots = looks.assign(
-        column=looks["class"], value=looks["confidence"], name=looks["file"], series=series, says=said
-    ).sort_values("class", kind="stable")
+    dots = looks.assign(column=looks["class"], value=looks["confidence"], name=looks["file"], series=series, says=said)
     wrong = looks.loc[looks["class"] != looks["found"], "weight"]
     caption = (
-        f"Confidence of the class found in {len(looks)} test images of the deduplicated set, {len(wrong)} "
-        f"of {wrong.sum():.0f} mistakes among them, by the "
-        "class there. Point at a dot to see which image it is, and how the other networks fare with it."
+        f"Confidence in the predicted class of {len(looks)} test images of the deduplicated set, {len(wrong)} "
+        f"of {wrong.sum():.0f} mistakes among them, by true class. Point at a dot to see which image it is; it lights "
+        "up in the plots of the other networks too."
     )
-    return draw_strip(dots, "confidence", caption, list(HIT.values()))
+    dots = dots.sort_values("class", kind="stable")
+    return draw_strip(dots, "confidence", caption, list(HIT.values()), COLOURS)
 
 
 def _regions(looks: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    table = pd.concat({name: mean_shares(rows) for name, rows in looks.items()}, names=["network"]).reset_index()
-    return table.rename(columns=lambda name: name.replace("_flat", ", flat map"))
+    shares = {name_network(name): mean_shares(rows) for name, rows in looks.items()}
+    table = pd.concat(shares, names=["network"]).reset_index()
+    return table.rename(columns=lambda name: name.replace("_flat", ", uniform map"))
 
 
 def _elsewhere(looks: Mapping[str, pd.DataFrame]) -> str:
@@ -196,14 +206,15 @@ def _elsewhere(looks: Mapping[str, pd.DataFrame]) -> str:
         elsewhere, nowhere = (np.average(images, weights=rows["weight"]) for images in chosen)
         none = f", and none anywhere in {nowhere:.1%}" if nowhere else ""
         words.append(
-            f"{name} has less of its heat inside the head than a flat map in {elsewhere:.1%} of the test images{none}"
+            f"{name_network(name)} has less of its saliency inside the head than a uniform map in {elsewhere:.1%} of "
+            f"the test images{none}"
         )
     return "; ".join(words) + "."
 
 
 def _data(splits: pd.DataFrame, duplicates: pd.DataFrame) -> Section:
     text = (
-        f"{len(duplicates):,} images have copies, in {duplicates['group'].nunique():,} groups; "
+        f"{len(duplicates):,} images have duplicates, in {duplicates['group'].nunique():,} groups; "
         "`data_report.html` shows them, `duplicates.csv` lists them."
     )
     return Section("Data", text, [("Images of each class in each set", count_sets(splits))])

@@ -7,44 +7,62 @@ import pandas as pd
 
 from brain_tumor.data.common.sets import TRAIN, VALIDATION
 from brain_tumor.data.images.split import DEDUPLICATED, OFFICIAL
+from brain_tumor.figures.palette import name_network
 from brain_tumor.reporting.formatting import tell_interval, with_intervals, write_intervals
 
 PROTOCOL = (
-    "The official test set is the testing folder as published, copies of training images included. The "
-    "deduplicated one holds one of each group of copies, "
-    "unless one of the group was learned from; copies that the audit misses may be in it. Macro-F1 is the "
-    "mean over the classes that the test set holds. "
-    "Intervals: 95 %, expanded percentile bootstrap over groups of copies (Hesterberg 2015); a value that "
-    "no resample changes has none. The epoch and the "
-    "temperature were chosen on validation images, which are drawn from the training folder by group of "
-    "copies, never on test images. Of several networks the "
-    "best is named by these scores, which flatters it a little. Where a recipe says `tta_flip`, an answer is "
-    "the mean over an image and its mirror image. The "
-    "files carry no patient ids, so slices of one patient may be on both sides."
+    "The official test set is the testing folder as published, duplicates of training images included. The "
+    "deduplicated one holds one image of each group of duplicates, unless one of the group is a training image; "
+    "duplicates that the audit misses may be in it. Macro-F1 is the mean over the classes of the test set. Intervals "
+    "are 95 % expanded percentile bootstrap intervals over groups of duplicates (Hesterberg 2015); a value that no "
+    "resample changes has none. Epoch and temperature were chosen on validation images, which are drawn from the "
+    "training folder by group of duplicates, never on test images. The best of several networks is named by these "
+    "scores, which flatters it a little. With `tta_flip` in a recipe, predictions are averaged over an image and its "
+    "mirror image (test-time augmentation). The files carry no patient ids, so slices of one patient may be in "
+    "training and test sets."
+)
+SAME = (
+    "The official and the deduplicated test set are the same images here: no test image has a duplicate among the "
+    "images that were trained on."
 )
 
 EXPLAINED = 240
-"""Test images whose heat is computed, at most."""
+"""Test images whose saliency map is computed, at most."""
+
+
+def find_best(comparison: pd.DataFrame) -> str:
+    """The network with the highest accuracy on the deduplicated test set."""
+    rows = comparison[(comparison["metric"] == "accuracy") & (comparison["test_set"] == DEDUPLICATED)]
+    return str(rows.set_index("network")["value"].idxmax())
+
+
+def sets_differ(comparison: pd.DataFrame) -> bool:
+    """Whether the official test set holds images that the deduplicated one leaves out."""
+    return comparison.groupby("test_set")["images"].first().nunique() > 1
 
 
 def write_answer(comparison: pd.DataFrame, about: Mapping[str, Any], splits: pd.DataFrame) -> str:
-    """The best network on both test sets, and how many copies it may have learned from, in one sentence."""
+    """The best network on both test sets (if they differ), and how many test images have training duplicates."""
     accuracy = comparison[comparison["metric"] == "accuracy"].set_index(["test_set", "network"])
-    best = accuracy.loc[DEDUPLICATED]["value"].idxmax()
+    best = find_best(comparison)
     honest, quoted = accuracy.loc[(DEDUPLICATED, best)], accuracy.loc[(OFFICIAL, best)]
     learned = splits["split"].isin([TRAIN, VALIDATION])
     leaked = splits.loc[splits["official_test"], "group"].isin(splits.loc[learned, "group"]).sum()
-    images = f"{honest['images']:,}{' simulated' if about['simulated'] else ''} test images without copies"
+    simulated = " simulated" if about["simulated"] else ""
+    answer = (
+        f"{name_network(best)} classifies {honest['value']:.1%} of {honest['images']:,}{simulated} test images without "
+        f"duplicates correctly ({tell_interval(honest['low'], honest['high'], '.1%')})"
+    )
+    if not sets_differ(comparison):
+        return f"{answer}."
     return (
-        f"{best} classifies {honest['value']:.1%} of {images} rightly "
-        f"({tell_interval(honest['low'], honest['high'], '.1%')}), "
-        f"and {quoted['value']:.1%} of the {quoted['images']:,} images of the test set as published, "
-        f"of which {leaked:,} have a copy that was learned from."
+        f"{answer}, and {quoted['value']:.1%} of the {quoted['images']:,} images of the test set as published, of "
+        f"which {leaked:,} have a duplicate among the training images."
     )
 
 
 def score_sets(comparison: pd.DataFrame) -> dict[str, tuple[str, pd.DataFrame]]:
-    """Test set > a caption, and accuracy, macro-F1 and area under the ROC curve of each network on it, with intervals."""
+    """Test set > a caption, and accuracy, macro-F1 and ROC AUC of each network on it, with intervals."""
     names = {"accuracy": "accuracy", "macro_f1": "macro-F1", "roc_auc": "ROC AUC"}
     return {
         test_set: (
@@ -73,6 +91,7 @@ def score_calibration(comparison: pd.DataFrame) -> pd.DataFrame:
     """Confidence and calibration error before and after the temperature, of each network on each test set."""
     shown = ["confidence", "calibration_error", "temperature", "confidence_scaled", "calibration_error_scaled"]
     table = comparison.pivot_table(index=["test_set", "network"], columns="metric", values="value", sort=False)[shown]
+    table = table.rename(index=name_network, level="network")
     return table.reset_index().rename(columns=lambda name: name.replace("_", " "))
 
 
@@ -82,13 +101,12 @@ def count_sets(splits: pd.DataFrame) -> pd.DataFrame:
         splits.groupby(["split", "class"])
         .size()
         .unstack(fill_value=0)
-        .rename(index={"": "not learned from"})
+        .rename(index={"": "not used for training"})
         .reset_index()
     )
 
 
 def _score_networks(part: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
     shown = part[part["metric"].isin(list(names))].replace({"metric": dict(names)})
-    return with_intervals(shown, "value", ["network", "parameters"], across="metric")[
-        ["network", "parameters", *names.values()]
-    ]
+    table = with_intervals(shown, "value", ["network", "parameters"], across="metric")
+    return table.assign(network=table["network"].map(name_network))[["network", "parameters", *names.values()]]

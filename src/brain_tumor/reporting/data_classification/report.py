@@ -24,17 +24,14 @@ from brain_tumor.reporting.settings_table import describe_settings
 
 WORDS = {
     "1_counts": Words(
-        (
-            "Images of each class as published, hatched where an image has copies; and what is left to learn "
-            "from, validate and test on."
-        ),
-        "two bar charts: images of each class in both folders with the part that has copies hatched, and "
+        ("Images of each class as published, hatched where an image has duplicates; and images of each set."),
+        "two bar charts: images of each class in both folders with the part that has duplicates hatched, and "
         "images of each class in each set; the tables have "
         "the numbers",
     ),
     "2_borders": Words(
         (
-            "As published with the box around what is kept, and as the networks see it: images with a note, "
+            "As published with the box around what is kept, and as it is prepared: images with a note, "
             "those that lose most, and some at random."
         ),
         (
@@ -44,18 +41,18 @@ WORDS = {
     ),
     "3_similarity": Words(
         (
-            "Fine detail of the pairs whose hashes are near, identical pairs left out: copies on the right, "
-            "other slices on the left, few between."
+            "Fine detail of the pairs whose hashes are near, identical pairs left out: near-duplicates on "
+            "the right, other slices on the left, few between."
         ),
         (
             "a histogram of the correlation of fine detail, from 0 to 1, with a red line at the threshold from "
-            "which pairs count as copies"
+            "which pairs count as near-duplicates"
         ),
     ),
     "4_pairs": Words(
         (
             "Pairs on both sides of the threshold, the second laid like the first. Below it neighbouring "
-            "slices of one patient, above it copies."
+            "slices of one patient, above it near-duplicates."
         ),
         (
             "a grid of pairs of brain images in the order of their similarity, with file names, similarity and "
@@ -63,8 +60,11 @@ WORDS = {
         ),
     ),
 }
+PHOTOS = {"2_borders", "4_pairs"}
+"""Figures made of images."""
+
 NEIGHBOUR = 0.6
-"""From this similarity up, two slices that are no copies are probably of one patient."""
+"""From this similarity up, two slices that are no duplicates are probably of one patient."""
 
 
 def compose_data_report(
@@ -79,21 +79,24 @@ def compose_data_report(
     policy: ImageSplitSettings,
     planted: tuple[int, int, int] | None,
 ) -> str:
-    """The page: how many copies, what they are, what was cut away, what is left.
+    """The page: how many duplicates, what they are, what was cut away, what is left.
 
     Args:
         about: the description of the prepared store.
         figures: name > PNG.
-        planted: copies that the simulated sample holds, how many of them were found, and how many others were taken for
-            copies.
+        planted: duplicates that the simulated sample holds, how many of them were detected, and how many others were
+            taken for duplicates.
     """
-    pictures = {name: Picture(content, WORDS[name], data_set.name) for name, content in figures.items()}
+    pictures = {
+        name: Picture(content, WORDS[name], data_set.name, photo=name in PHOTOS, wide=name in PHOTOS)
+        for name, content in figures.items()
+    }
     counts = count_duplicates(index, duplicates, data_set)
     preparation = {key: about[key] for key in ("image_size", "fit")}
     settings = {"copies": copies.model_dump(), "preparation": preparation, "split": policy.model_dump()}
     sections = [
         _copies(duplicates, index, copies, planted, [pictures["3_similarity"], pictures["4_pairs"]]),
-        Section("What no audit can see", f"{UNSEEN} {_neighbours(pairs, duplicates, index, data_set, copies)}"),
+        Section("What no audit can detect", f"{UNSEEN} {_neighbours(pairs, duplicates, index, data_set, copies)}"),
         _files(index),
         Section(
             "Borders", f"Margins, frames and writing are cut away; {FITS[about['fit']]}.", [], [pictures["2_borders"]]
@@ -101,20 +104,20 @@ def compose_data_report(
         _sets(splits, policy, data_set, [pictures["1_counts"]]),
         describe_settings(settings, ()),
     ]
-    table = (f"Images in {data_set.training} and {data_set.testing}, and their copies in the other folder", counts)
+    table = (f"Images in {data_set.training} and {data_set.testing}, and their duplicates in the other folder", counts)
     return render_report(
         f"Data: {data_set.name}", _answer(counts, data_set), table, sections, simulated=about["simulated"]
     )
 
 
 def _answer(counts: pd.DataFrame, data_set: ImageSet) -> str:
-    total = counts.loc[counts["folder"] == data_set.testing, ["images", "identical in other", "copies in other"]].sum()
-    share = total["copies in other"] / total["images"]
+    total = counts.loc[counts["folder"] == data_set.testing, ["images", "identical in other", "duplicates in other"]].sum()
+    share = total["duplicates in other"] / total["images"]
     return (
         f"Of {total['images']:,} test images {total['identical in other']:,} are identical to a training "
-        f"image, and {total['copies in other']:,} "
-        f"({share:.0%}) have a copy among them when copies that were saved again, resized, cropped, "
-        "brightened, sharpened or mirrored count too."
+        f"image, and {total['duplicates in other']:,} "
+        f"({share:.0%}) have a duplicate among them when near-duplicates (saved again, resized, cropped, brightened, "
+        "sharpened or mirrored) count too."
     )
 
 
@@ -130,26 +133,26 @@ def _copies(
     text = (
         f"{used['hash'].nunique():,} of {len(used):,} images have pixels of their own; {identical:,} "
         "groups are identical, "
-        f"{used.duplicated('hash').sum():,} images too many. With near copies there are {groups:,} groups, "
+        f"{used.duplicated('hash').sum():,} images too many. With near-duplicates there are {groups:,} groups, "
         f"and {len(used) - len(duplicates) + groups:,} "
         "images of their own. Candidates are pairs whose 64-bit hashes differ in at most "
         f"{copies.distance} bits or whose thumbnails' local contrast "
         f"correlates with {copies.correlation} or more, mirrored and turned ones too. They are aligned, "
         "and their fine detail is correlated: from "
-        f"{copies.similarity} they count as copies. The threshold was chosen by looking at the pairs below."
+        f"{copies.similarity} they count as near-duplicates. The threshold was chosen by looking at the pairs below."
     )
     if planted:
         text += (
-            f" The sample holds {planted[0]} planted copies: {planted[1]} were found, and {planted[2]} others "
-            "were taken for copies."
+            f" The sample holds {planted[0]} planted duplicates: {planted[1]} were detected, and {planted[2]} other "
+            "images were taken for duplicates."
         )
     conflicts = duplicates[duplicates["conflict"]]
     tables = (
-        [("Copies of different classes: one of the labels must be wrong", conflicts[["group", "file", "class"]])]
+        [("Duplicates of different classes: one of the labels must be wrong", conflicts[["group", "file", "class"]])]
         if len(conflicts)
         else []
     )
-    return Section("Copies", text, tables, pictures)
+    return Section("Duplicates", text, tables, pictures)
 
 
 def _neighbours(
@@ -164,7 +167,7 @@ def _neighbours(
     first, second = (folder[near[side]].to_numpy() == data_set.testing for side in ("first", "second"))
     test = pd.concat([near["first"][first & ~second], near["second"][second & ~first]]).nunique()
     return (
-        f"Among the pairs compared, {test:,} test images have a training image that is no copy but whose "
+        f"Among the pairs compared, {test:,} test images have a training image that is no duplicate but whose "
         f"detail correlates with {NEIGHBOUR} to "
         f"{copies.similarity}, as neighbouring slices do: there are at least about as many leaks of this kind."
     )
@@ -188,16 +191,18 @@ def _sets(splits: pd.DataFrame, policy: ImageSplitSettings, data_set: ImageSet, 
     reasons = count_not_learned(splits)
     tables = [("Images of each class", count_sets(splits, data_set))]
     if len(reasons):
-        tables.append(("Training images that are not learned from", reasons))
+        tables.append(("Images of the training folder that are not used for training", reasons))
     text = (
-        f"Policy {policy.policy}. Validation is drawn from {data_set.training} by group of copies. "
+        f"Policy {policy.policy}. Validation is drawn from {data_set.training} by group of duplicates. "
         f"{describe_test_sets(data_set)}"
     )
     return Section("Sets", text, tables, pictures)
 
 
 def count_planted(planted: pd.DataFrame, duplicates: pd.DataFrame) -> tuple[int, int, int]:
-    """Copies that the sample holds, how many of them share a group with their original, and how many images, or families of copies, share one with others.
+    """Duplicates in the sample, how many of them share a group with their original, and how many are grouped wrongly.
+
+    Grouped wrongly are images, or families of duplicates, that share a group with others.
 
     Args:
         planted: rows `file`, `copy_of`, as the simulation wrote them.

@@ -6,11 +6,10 @@ from brain_tumor.data.common.sets import TRAIN, VALIDATION
 from brain_tumor.data.images.class_folders import ImageSet
 
 UNSEEN = (
-    "The files carry no patient ids. Slices of one patient that lie in both folders are not copies, and no "
-    "comparison of images can tell them from slices of "
-    "two patients for certain. So the deduplicated test set is free of the copies that the audit finds, "
-    "not of patients that the networks know: read its "
-    "scores as an upper bound of what a new hospital would see."
+    "The files carry no patient ids. Slices of one patient that lie in both folders are not duplicates, and no "
+    "comparison of images can tell them from slices of two patients for certain. The deduplicated test set is free of "
+    "the duplicates that the audit detects, but may hold patients of the training set: its scores are an upper bound "
+    "for another hospital."
 )
 FITS = {
     "pad": "what is left is padded to a square, so its aspect stays",
@@ -21,7 +20,7 @@ FITS = {
 def count_duplicates(index: pd.DataFrame, duplicates: pd.DataFrame, data_set: ImageSet) -> pd.DataFrame:
     """For each folder and class.
 
-    Images, those with copies, and those with a copy in the other folder, identical or any.
+    Images, those with duplicates, and those with a duplicate in the other folder, identical or any.
     """
     used = index[index["excluded"] == ""].merge(duplicates[["file", "group"]], "left", on="file")
     parts = []
@@ -40,7 +39,7 @@ def count_duplicates(index: pd.DataFrame, duplicates: pd.DataFrame, data_set: Im
             copied=("copied", "sum"),
         )
     )
-    names = {"with_copies": "with copies", "identical": "identical in other", "copied": "copies in other"}
+    names = {"with_copies": "with duplicates", "identical": "identical in other", "copied": "duplicates in other"}
     return table.reset_index().rename(columns=names)
 
 
@@ -70,7 +69,7 @@ def count_formats(used: pd.DataFrame) -> pd.DataFrame:
 
 
 def count_not_learned(splits: pd.DataFrame) -> pd.DataFrame:
-    """Training images that are not learned from, by reason and class."""
+    """Images of the training folder that are not used for training, by reason and class."""
     reasons = splits[splits["excluded"] != ""].groupby(["excluded", "class"]).size().rename("images")
     return reasons.reset_index().rename(columns={"excluded": "reason"})
 
@@ -79,7 +78,7 @@ def describe_test_sets(data_set: ImageSet) -> str:
     """What the two test sets hold."""
     return (
         f"The official test set is {data_set.testing} as published; the deduplicated one holds one of each group of "
-        "copies, unless one of the group is learned from."
+        "duplicates, unless one of the group is a training image."
     )
 
 

@@ -20,32 +20,34 @@ from brain_tumor.reporting.settings_table import describe_settings
 
 WORDS = {
     "1_patients": Words(
-        "Patients of each grade, and the volume of each tissue in each patient (a dot); the bar is the median.",
+        "The volume of each tissue in each patient (a dot), the line is the median; and patients of each grade where "
+        "grades are known.",
         (
-            "a bar for each grade with its patients, and beside it a column of dots for each tissue: "
-            "millilitres on a logarithmic axis"
+            "a column of dots for each tissue, millilitres on a logarithmic axis; beside it a bar for each grade with "
+            "its patients"
         ),
     ),
     "2_heights": Words(
         "Slices in use at each height, and how many of them show each tissue.",
-        "a grey area with the slices at each height from the feet up, and a stepped line for each tissue below it",
+        "grey bars with the slices at each height from the feet up, and a line for each tissue",
     ),
     "3_histograms": Words(
         "Standardised intensities of healthy brain and of each tissue in slices with tumour.",
         "a histogram for each modality: healthy brain in grey, a line for each tissue",
     ),
     "4_montage": Words(
-        "The slice with most tumour of some patients, in the first modality.",
+        "The slice with most tumour of some patients, in the first modality, with the tissues of the mask. R and L are "
+        "the patient's right and left.",
         "a grid of brain slices in grey, one a patient, with the tissues in colour over them",
     ),
     "5_slices": Words(
-        "All slices in use of one patient, from the feet up: two modalities, then the tissues in colour.",
-        (
-            "an animation through the slices of one brain, in three panels: two modalities in grey, and the "
-            "tissues in colour over the first"
-        ),
+        "Slices in use of one patient, from the feet up: two modalities, then the tissues of the mask in colour. Move "
+        "the slider to go through them.",
+        ("the slices of one brain, in three panels: two modalities in grey, and the tissues in colour over the first"),
     ),
 }
+PHOTOS = {"4_montage", "5_slices"}
+"""Figures made of scans."""
 
 
 def compose_data_report(
@@ -67,19 +69,26 @@ def compose_data_report(
     """
     name = mark_title(about["data_set"], simulated=about["simulated"])
     answer = "; ".join([write_answer(patients, index), *([write_missing(missing)] if missing[1] else [])])
-    pictures = [Picture(content, WORDS[figure], name) for figure, content in figures.items()]
+    pictures = {
+        figure: Picture(content, WORDS[figure], name, photo=figure in PHOTOS, wide=figure == "4_montage")
+        for figure, content in figures.items()
+    }
     excluded = count_excluded(index)
     tables = [("What was left out, and why", excluded)] if len(excluded) else []
     notes = count_notes(index)
     noted = [("What is unusual about patients in use", notes)] if len(notes) else []
     content = f"Modalities {', '.join(about['modalities'])}; {about['standardisation']}. {explain_volumes(patients)}"
+    plotted = [pictures[figure] for figure in pictures if figure not in PHOTOS]
+    montage = [pictures["4_montage"]] if "4_montage" in pictures else []
     sections = [
+        Section("What there is", content.rstrip(), [], plotted + montage),
         Section("What was left out", "" if tables else NOTHING, tables + noted),
-        Section("What there is", content.rstrip(), [], pictures),
         describe_settings(settings, ()),
     ]
+    first = [pictures["5_slices"]] if "5_slices" in pictures else []
     table = (
         "Patients in each set; grades and tumour volumes are spread evenly over the sets",
         count_sets(patients, splits),
     )
-    return render_report(f"Data: {about['data_set']}", f"{answer}.", table, sections, simulated=about["simulated"])
+    title, simulated = f"Data: {about['data_set']}", about["simulated"]
+    return render_report(title, f"{answer}.", table, sections, simulated=simulated, pictures=first)

@@ -22,11 +22,11 @@ def count_sets(patients: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
     """Patients, slices, tumour and grades of each set."""
     table = splits.merge(patients, on="patient")
     table["grade"] = table["grade"].replace("", "not known")
-    counts = table.groupby("split").agg(
-        patients=("patient", "size"), slices=("slices", "sum"), median_tumour_ml=("tumour_ml", "median")
-    )
-    grades = table.groupby(["split", "grade"]).size().unstack(fill_value=0)
-    return counts.join(grades).reindex([TRAIN, VALIDATION, TEST]).reset_index()
+    summaries = {"patients": ("patient", "size"), "slices": ("slices", "sum")}
+    counts = table.groupby("split").agg(**summaries, **{"median tumour, ml": ("tumour_ml", "median")})
+    if (patients["grade"] != "").any():
+        counts = counts.join(table.groupby(["split", "grade"]).size().unstack(fill_value=0))
+    return counts.reindex([TRAIN, VALIDATION, TEST]).reset_index()
 
 
 def count_used(index: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:

@@ -6,54 +6,66 @@ from typing import Any
 import pandas as pd
 
 from brain_tumor.data.common.tables import with_text
+from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics.segmentation import choose_headline, summarise_patients
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.formatting import with_intervals, write_intervals
 from brain_tumor.reporting.interactive_plot import Plot, draw_strip
-from brain_tumor.reporting.page import Picture, Section, Words, render_report
-from brain_tumor.reporting.segmentation.tables import RULES
+from brain_tumor.reporting.page import Fold, Picture, Section, Words, render_report
+from brain_tumor.reporting.segmentation.tables import RULES, name_metric
 from brain_tumor.reporting.settings_table import TRAINING, describe_settings
+
+FILM = "2_slices_of_"
+"""Before the patient, in the name of a film of their slices."""
 
 WORDS = {
     "1_images": Words(
         (
-            "The images that the network is least sure of, and what in them speaks for the class found: "
-            "HiResCAM of the last convolution, or attention rollout."
+            "The images with the lowest confidence, and the saliency map of the predicted class: HiResCAM of the last "
+            "convolution, or attention rollout."
         ),
         (
-            "pairs of images: the scan, and the scan with its heat in colour, with the class found, the "
+            "pairs of images: the scan, and the scan with its saliency map in colour, with the predicted class, the "
             "confidence and the file"
         ),
     ),
     "1_scans": Words(
         (
-            "The slice of each patient in which most tumour was found, what was found, and what an expert drew "
-            "where a mask lies beside the scan."
+            "The slice of each patient with the largest predicted tumour: two modalities, the prediction, and the "
+            "reference mask where one lies beside the scan. R and L are the patient's right and left."
         ),
         (
-            "a row of brain slices for each patient: one for each modality, then the first with the tissues "
-            "found in colour, and with those of the expert's mask"
+            "a row of brain slices for each patient: two modalities in grey, then the first with the predicted "
+            "tissues in colour, and with those of the reference mask"
         ),
     ),
 }
+FILMED = Words(
+    "{patient}: slices from the lowest to the highest with a predicted tissue. Move the slider to go through them.",
+    "brain slices: two modalities, then the predicted tissues in colour, and those of the reference mask",
+)
 MASKS = (
-    "One NIfTI file for each patient, on the grid of his scan, in `data/07_model_output/inference/masks`. "
-    "The network gives every scan a mask, one of another disease too. It learned from skull-stripped scans "
-    "that were registered to one atlas at 1 mm, as those "
-    "of BraTS are; prepare yours in the same way. Look at the masks before you use a volume. Not for "
-    "diagnosis or for any decision about a patient."
+    "One NIfTI file for each patient, on the grid of the scan, in `data/07_model_output/inference/masks`. To check a "
+    "mask, open scan and mask together in ITK-SNAP or NiiVue; the table of files has both paths. Every scan gets a "
+    "mask, also that of another disease. The network was trained on skull-stripped scans at 1 mm that were registered "
+    "to one atlas, as those of BraTS are; prepare yours in the same way. Check the masks before you use a volume. Not "
+    "for diagnosis or for any decision about a patient."
 )
 LIMITS = (
-    "Any image is given one of the classes, one of a knee too, and a confidence that was fitted to images "
-    "like those the network learned from. "
-    "Scans from another hospital are not like them. Not for diagnosis or for any decision about a patient."
+    "Any image gets one of the classes, that of a knee too, and a confidence that was fitted to images like the "
+    "training images. Scans from another hospital are not like them. Not for diagnosis or for any decision about a "
+    "patient."
 )
+
+SHOWN = {"found": "predicted class"}
+SCANS = {"spacing_mm": "spacing, mm", "brain_slices": "slices with brain"}
+"""Columns of tables > in the report."""
 
 SHOWN_METRICS = ("dice", "hd95_mm", "surface_dice", "precision", "recall")
 
 PROTOCOL = (
-    "Protocol “volume” on the scans' own grid: counts summed over all voxels of a patient, then the mean over "
-    f"patients. {RULES}"
+    "Protocol “volume” on the scans' own grid: voxels are counted over the whole scan of a patient; scores are means "
+    f"over patients. {RULES}"
 )
 
 
@@ -65,7 +77,7 @@ def compose_images_report(
     *,
     simulated: bool,
 ) -> str:
-    """The page: how many images of each class, then each image, where the network looks, and what is known of the network.
+    """The page: how many images of each class, saliency maps, each image, and what is known of the network.
 
     Args:
         classes: rows `file`, `found`, `confidence`, the probability of each class, `note`, `excluded` ("" for those in
@@ -86,48 +98,39 @@ def compose_images_report(
         counts.fillna({"images": 0})
         .astype({"images": int})
         .rename(columns={"confidence": "median confidence"})
-        .reset_index(names="class found")
+        .reset_index(names="predicted class")
     )
+    left_out = [("Files that are no images, or damaged ones", excluded[["file", "excluded"]])]
+    known = [("On test images", _scores(about))] if "scores" in about else []
+    probabilities = [("Predicted class and probability of each, lowest confidence first", listed.rename(columns=SHOWN))]
     sections = [
-        Section(
-            "Images",
-            LIMITS,
-            [("Class found and probability of each, least sure first", listed)],
-            plots=[_confidence(used)],
-        ),
-        Section("Where it looks", "", [], [Picture(png, WORDS[name], network.name) for name, png in figures.items()]),
-        *(
-            [Section("Left out", "", [("Files that are no images, or damaged ones", excluded[["file", "excluded"]])])]
-            if len(excluded)
-            else []
-        ),
-        Section("The network", _known(network), [("On test images", _scores(about))] if "scores" in about else []),
+        Section("Images", LIMITS, probabilities, plots=[_confidence(used)]),
+        *([Section("Left out", "", left_out)] if len(excluded) else []),
+        Section("The network", _known(network), known),
         describe_settings(settings, TRAINING),
     ]
-    return render_report(
-        "Classes of new images",
-        _answer(network, counts, excluded),
-        ("Images by class found", counts),
-        sections,
-        simulated=simulated,
-    )
+    pictures = [
+        Picture(png, WORDS[name], name_network(network.name), photo=True, wide=True) for name, png in figures.items()
+    ]
+    answer, table = _answer(network, counts, excluded), ("Images by predicted class", counts)
+    return render_report("Classes of new images", answer, table, sections, simulated=simulated, pictures=pictures)
 
 
 def _answer(network: TrainedNetwork, counts: pd.DataFrame, excluded: pd.DataFrame) -> str:
-    found = ", ".join(
+    predicted = ", ".join(
         f"{row.images:,} {row[0]}"
-        for row in counts.rename(columns={"class found": "kind"})[["kind", "images"]].itertuples(index=False)
+        for row in counts.rename(columns={"predicted class": "kind"})[["kind", "images"]].itertuples(index=False)
     )
     return (
-        f"Of {counts['images'].sum():,} images {network.name} finds: {found}. {len(excluded):,} files are left "
-        f"out.{_learned(network)}"
+        f"{name_network(network.name)} classifies {counts['images'].sum():,} images: {predicted}. "
+        f"{len(excluded):,} files are left out.{_learned(network)}"
     )
 
 
 def _learned(network: TrainedNetwork) -> str:
-    """What has to be said at once of a network that has never seen people."""
+    """What has to be said at once of a network that was trained on phantoms."""
     return (
-        " The network learned from SIMULATED patients, phantoms: what it says of people means nothing."
+        " The network was trained on SIMULATED patients, phantoms: its predictions for people mean nothing."
         if network.description["simulated"]
         else ""
     )
@@ -138,21 +141,21 @@ def _confidence(used: pd.DataFrame) -> Plot:
     dots = used.assign(
         column=used["found"], value=used["confidence"], series=used["found"], name=used["file"], says=said
     )
-    caption = "Confidence of each image by the class found. Point at a dot to see which image it is."
+    caption = "Confidence of each image by predicted class. Point at a dot to see which image it is."
     return draw_strip(dots.sort_values("found", kind="stable"), "confidence", caption)
 
 
 def _known(network: TrainedNetwork) -> str:
     about = network.description
     text = (
-        f"{network.name}, {network.parameters:,} parameters, trained on {about['data_set']}, "
+        f"{name_network(network.name)}, {network.parameters:,} parameters, trained on {about['data_set']}, "
         f"{sum(about['images']):,} images."
     )
     if "temperature" in about:
         text += f" Confidences are those at temperature {about['temperature']:.2f}, which fits its validation images."
     off = [row for row in about.get("scores", []) if row["metric"] == "calibration_error_scaled"]
     text += "".join(
-        f" On its {row['test_set']} test images they are off by {row['value']:.3f} in the mean." for row in off
+        f" On its {row['test_set']} test images the expected calibration error is {row['value']:.3f}." for row in off
     )
     return text
 
@@ -169,119 +172,115 @@ def compose_scans_report(
     scores: pd.DataFrame,
     figures: Mapping[str, bytes],
     settings: Mapping[str, Any],
+    files: pd.DataFrame | None = None,
 ) -> str:
-    """The page: the volumes of each patient, what was found, how well that fits experts' masks, and what is known of the network.
+    """The page: predictions, the volumes of each patient, scores against reference masks, what is known of the network.
 
     Args:
         volumes: a row for each patient, `excluded` "" for those in use.
-        scores: against experts' masks: rows `patient`, `target`, `metric`, `value`.
-        figures: name > PNG.
+        scores: against reference masks: rows `patient`, `target`, `metric`, `value`.
+        figures: name > PNG or GIF.
         settings: block > setting > value.
+        files: rows `patient`, `scan`, `mask`, the paths of both.
     """
     volumes = with_text(volumes, "voxels", "spacing_mm", "labels", "note", "expert_mask", "not_compared", "excluded")
     used, excluded = volumes[volumes["excluded"] == ""], volumes[volumes["excluded"] != ""]
     millilitres = [name for name in volumes if name.endswith("_ml")]
-    shown = ["patient", *millilitres, "voxels", "spacing_mm", "brain_slices", "labels"]
-    table = used[[*shown, "note"] if (used["note"] != "").any() else shown]
+    table = used[["patient", *millilitres, *(["note"] if (used["note"] != "").any() else [])]]
+    table = table.rename(columns={name: f"{name.removesuffix('_ml')}, ml" for name in millilitres})
+    simulated = bool(volumes["simulated"].any())
+    left_out = [("Patients that could not be segmented", excluded[["patient", "folder", "excluded"]])]
+    compared = (used[["expert_mask", "not_compared"]] != "").any(axis=None)
     sections = [
-        Section("Masks", MASKS, [], [Picture(png, WORDS[name], network.name) for name, png in figures.items()]),
-        *([_compare(network, scores, used)] if (used[["expert_mask", "not_compared"]] != "").any(axis=None) else []),
-        *(
-            [
-                Section(
-                    "Left out",
-                    "",
-                    [("Patients that could not be segmented", excluded[["patient", "folder", "excluded"]])],
-                )
-            ]
-            if len(excluded)
-            else []
-        ),
+        _show_masks(network, used, figures, files),
+        *([_compare(network, scores, used)] if compared else []),
+        *([Section("Left out", "", left_out)] if len(excluded) else []),
         _describe(network),
         describe_settings(settings, TRAINING),
     ]
-    simulated = bool(volumes["simulated"].any())
-    found = int((used[millilitres].sum(axis=1) > 0).sum())
-    answer = f"{network.name} finds a tumour in {found:,} of {len(used):,} patients; {len(excluded):,} are left out."
+    marked, name = int((used[millilitres].sum(axis=1) > 0).sum()), name_network(network.name)
+    answer = f"{name} predicts a tumour in {marked:,} of {len(used):,} patients; {len(excluded):,} are left out."
     answer += f"{_agree(scores)}{_seen(network, scores, simulated=simulated)}{_learned(network)}"
-    return render_report(
-        "Masks of new scans", answer, ("Volume of what was found, in millilitres", table), sections, simulated=simulated
-    )
+    pictures = [Picture(png, WORDS[key], name, photo=True, wide=True) for key, png in figures.items() if key in WORDS]
+    volume = ("Predicted volume of each tissue and region, in millilitres", table)
+    return render_report("Masks of new scans", answer, volume, sections, simulated=simulated, pictures=pictures)
+
+
+def _show_masks(
+    network: TrainedNetwork, used: pd.DataFrame, figures: Mapping[str, bytes], files: pd.DataFrame | None
+) -> Section:
+    """Films of the patients, then the paths of scans and masks and what is known of the scans."""
+    films = []
+    for key, content in figures.items():
+        if key.startswith(FILM):
+            words = Words(FILMED.caption.format(patient=key.removeprefix(FILM)), FILMED.alt)
+            films.append(Picture(content, words, name_network(network.name)))
+    scans = used[["patient", "voxels", "spacing_mm", "brain_slices", "labels"]].rename(columns=SCANS)
+    folds = [Fold("Grid and labels of each scan", tables=[("", scans)])]
+    tables = [] if files is None else [("Files to open together", files)]
+    return Section("Masks", MASKS, tables, films, folds=folds)
 
 
 def _describe(network: TrainedNetwork) -> Section:
     """What is known of a network for masks."""
     about = network.description
-    members = f", {len(network.members)} networks that answer together" if len(network.members) > 1 else ""
-    text = f"{network.name}, {network.parameters:,} parameters{members}, trained on {about['data_set']}"
+    members = f", an ensemble of {len(network.members)}" if len(network.members) > 1 else ""
+    text = f"{name_network(network.name)}, {network.parameters:,} parameters{members}, trained on {about['data_set']}"
     if "trained_on" in about:
         text += "".join(f", {each['slices']:,} slices of {each['patients']:,} patients" for each in about["trained_on"])
     text += f", at {about['slice_size']} x {about['slice_size']} pixels"
     text += (
-        ", of which it saw the {} x {} that held every brain.".format(*about["window"]) if "window" in about else "."
+        ", with a field of view of {} x {} that held every brain.".format(*about["window"])
+        if "window" in about
+        else "."
     )
     if "scores" not in about:
         return Section("The network", text)
     scores = pd.DataFrame(about["scores"])
     known = with_intervals(scores, "mean", [name for name in ("of", "patients", "metric") if name in scores])
-    return Section(
-        "The network",
-        text,
-        [
-            (
-                (
-                    "On patients that it did not learn from, as its file says; with several networks, each "
-                    "patient by one of them"
-                ),
-                known,
-            )
-        ],
-    )
+    caption = "On patients that it was not trained on, as its file says; of an ensemble, each patient by one network"
+    known = known.assign(metric=known["metric"].map(name_metric)) if "metric" in known else known
+    return Section("The network", text, [(caption, known)])
 
 
 def _agree(scores: pd.DataFrame) -> str:
-    """How well what was found fits experts' masks, in a sentence."""
+    """How well predictions fit reference masks, in a sentence."""
     if scores.empty:
         return ""
     target = choose_headline(scores["target"])
     dice = scores[(scores["metric"] == "dice") & (scores["target"] == target)]["value"]
     return (
-        f" Against experts' masks of {len(dice):,} patient{'s' * (len(dice) > 1)} its mean Dice for {target} "
+        f" Against reference masks of {len(dice):,} patient{'s' * (len(dice) > 1)} its mean Dice for {target} "
         f"is {dice.mean():.3f}."
     )
 
 
 def _seen(network: TrainedNetwork, scores: pd.DataFrame, *, simulated: bool) -> str:
-    """Whom of those scored it learned from, by the names in its file, where that says so.
+    """Which of the patients scored it was trained on, by the names in its file, where that says so.
 
     Phantoms bear the names of BraTS too.
     """
     known = network.patients if simulated == network.description["simulated"] else None
     names = [name for name in scores["patient"].unique() if name in (known or ())]
-    return f" By their names it learned from {', '.join(names)}: these scores flatter." if names else ""
+    return f" By their names it was trained on {', '.join(names)}: these scores flatter." if names else ""
 
 
 def _compare(network: TrainedNetwork, scores: pd.DataFrame, used: pd.DataFrame) -> Section:
-    """Scores against experts' masks, and which masks could not be compared with."""
+    """Scores against reference masks, and which masks could not be compared with."""
     tables = []
     if len(scores):
         means = summarise_patients(scores)
         chosen = means[means["metric"].isin(SHOWN_METRICS)]
+        chosen = chosen.assign(metric=chosen["metric"].map(name_metric))
         tables.append(("Means over patients and 95 % intervals", with_intervals(chosen, "mean", ["metric"])))
         dice = scores[scores["metric"] == "dice"]
-        tables.append(
-            (
-                "Dice of each patient",
-                dice.pivot(index="patient", columns="target", values="value")[dice["target"].unique()].reset_index(),
-            )
-        )
+        wide = dice.pivot(index="patient", columns="target", values="value")[dice["target"].unique()]
+        tables.append(("Dice of each patient", wide.reset_index()))
     unusable = used[used["not_compared"] != ""]
     if len(unusable):
         tables.append(("Masks that could not be compared with", unusable[["patient", "not_compared"]]))
-    return Section(
-        "Against experts' masks",
-        f"{PROTOCOL} This says something only of patients whom {network.name} did not learn from. Those "
-        "whom its file names are named above; whoever bears "
-        "another name here is not recognised.",
-        tables,
+    text = (
+        f"This says something only of patients whom {name_network(network.name)} was not trained on. Those whom its "
+        "file names are named above; anybody who has another name here is not recognised."
     )
+    return Section("Against reference masks", text, tables, folds=[Fold("How measured", PROTOCOL)])

@@ -8,6 +8,7 @@ import pandas as pd
 from brain_tumor.data.common.provenance import Origin, find_origin
 from brain_tumor.data.common.sets import TEST
 from brain_tumor.data.scans.brain_crop import crop_shape
+from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics.surfaces import TOLERANCE
 from brain_tumor.networks import describe
 from brain_tumor.networks.trained import TrainedNetwork
@@ -74,7 +75,7 @@ def compose_model_card(
 def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Section:
     rows = [
         (
-            network.experiment,
+            name_network(network.experiment),
             network.parameters,
             len(network.members),
             write_sizes(network.sizes),
@@ -89,7 +90,7 @@ def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Sect
         f"{', '.join(about['modalities'])}. Each sees one slice at a time: of its "
         f"{about['slice_size']} x {about['slice_size']} pixels the {height} x {width} that hold every brain.\n\n"
     )
-    text += write_list(f"**{network.experiment}**: {describe(network.name)}" for network in networks)
+    text += write_list(f"**{name_network(network.experiment)}**: {describe(network.name)}" for network in networks)
     return Section(
         "What it is",
         text,
@@ -109,7 +110,7 @@ def _training_data(
     text = f"{origin.text} Split by person: none is in two sets. `data_sheet.md` says more of the data."
     if members > 1:
         text += (
-            f" Each network is {members} members that answer together; each member was validated on other "
+            f" Each network is {members} members (an ensemble); each member was validated on other "
             "patients of the training and validation sets."
         )
     return Section("Training data and split", text, [("Patients and slices in each set", count_used(index, splits))])
@@ -127,6 +128,10 @@ def _figures(comparison: pd.DataFrame, about: Mapping[str, Any], networks: Seque
         for metric, caption in surfaces.items()
         if scores.loc[scores["metric"] == metric, "mean"].notna().any()
     ]
+    medians = scores[scores["metric"] == "hd95_mm"].pivot(index="network", columns="target", values="median")
+    if medians.notna().any(axis=None):  # one empty mask's penalty can make the mean
+        medians = medians.loc[scores["network"].unique(), scores["target"].unique()].rename(index=name_network)
+        tables.append(("The same distance, median over test patients", medians.reset_index()))
     return Section(
         "Figures",
         f"{protocol(about, networks)} `comparison.csv` has every score, `patient_scores.csv` those of each patient.",

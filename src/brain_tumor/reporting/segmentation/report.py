@@ -6,34 +6,51 @@ from typing import Any
 import pandas as pd
 
 from brain_tumor.data.common.sets import TEST
+from brain_tumor.figures.palette import colour_networks, name_network
 from brain_tumor.metrics.segmentation import MEAN, REFERENCE, SLICE
-from brain_tumor.metrics.surfaces import TOLERANCE
+from brain_tumor.metrics.surfaces import FARTHEST, TOLERANCE
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.data_segmentation.tables import count_excluded, count_used
 from brain_tumor.reporting.formatting import with_intervals, write_interval
 from brain_tumor.reporting.interactive_plot import Plot, draw_strip
-from brain_tumor.reporting.page import Picture, Section, Words, render_report
+from brain_tumor.reporting.page import Fold, HeatMap, Picture, Section, Words, render_report
 from brain_tumor.reporting.segmentation.tables import (
+    name_metric,
     of_test,
     protocol,
     rank,
     score_targets,
     spread_targets,
+    summarise_distances,
     write_answer,
 )
 from brain_tumor.reporting.settings_table import TRAINING, describe_settings
 
+OURS = "this run, pooled likewise"
+CERTAIN = 0.9995
+"""A score from which a table shows 1.000."""
+
+COSTS = {
+    "gflops_a_slice": "GFLOPs a slice",
+    "slices_a_second": "slices a second",
+    "training_seconds": "seconds of training",
+}
+"""Columns of the costs > in the report."""
+
+REFERENCE_SYSTEM = "deep-learning-project (Allone)"
 REFERENCE_DICE = {"classic_unet": (0.861, 0.758), "improved_unet": (0.917, 0.847), "attention_unet": (0.918, 0.849)}
-"""Dice and IoU at epoch 20 that deep-learning-project (Allone) gives for these networks with 32 filters on BraTS 2020."""
+"""Dice and IoU at epoch 20 that REFERENCE_SYSTEM gives for these networks with 32 filters on BraTS 2020."""
 REFERENCE_TISSUES = {"NCR", "ED", "ET"}
 REFERENCE_TEXT = (
-    "Figures of the reference are after 20 epochs, with 32 filters. It splits by slice: all of its "
-    "patients are in both sets, and nearly every validation "
-    "slice has a neighbour of the same patient in training. Its Dice is pooled over batches of 32 mixed "
-    "slices and averaged over batches. The last columns are "
-    "ours in the same pooling (protocol “reference”), but on patients never seen and on this data set: the "
-    "columns stand side by side, they don't compare."
+    f"{REFERENCE_SYSTEM} gives its scores after 20 epochs, with 32 filters. It splits by slice: all of its patients "
+    "are in both sets, and nearly every validation slice has a neighbour of the same patient in training. Its Dice is "
+    "pooled over batches of 32 mixed slices and averaged over batches. The last columns are scores of this run in the "
+    "same pooling (protocol “reference”), but on unseen patients: the columns stand side by side, they can't be "
+    "compared."
 )
+PREDICTIONS = "3_patients"
+"""The figure of a network with predictions of test patients."""
+
 WORDS = {
     "1_curves": Words(
         "Loss and validation Dice over the epochs; dotted lines are the epochs whose weights were kept.",
@@ -42,13 +59,12 @@ WORDS = {
             "the validation Dice of each target"
         ),
     ),
-    "3_patients": Words(
-        "The slice with most tumour of the best, the median and the worst test patient: every modality, "
-        "truth, probability of any tumour, "
-        "prediction, and where it is wrong.",
+    PREDICTIONS: Words(
+        "The slice with most tumour of the best, the median and the worst test patient: two modalities, reference "
+        "mask, probability of any tumour, prediction, and errors. R and L are the patient's right and left.",
         (
-            "a row of brain slices for each of up to three test patients: the modalities in grey, then truth, "
-            "probability, prediction and errors in colour"
+            "a row of brain slices for each of up to three test patients: two modalities in grey, then reference "
+            "mask, probability, prediction and errors in colour"
         ),
     ),
     "2_costs": Words(
@@ -66,52 +82,48 @@ WORDS = {
         ),
     ),
     "1_maps": Words(
+        "Every attention map over the scan of some test patients, grey outside the network's field of view; below "
+        "each map the range of its values. R and L are the patient's right and left.",
         (
-            "Every attention map over the scan of some test patients, grey outside what the network sees; "
-            "below each map the range of its values."
-        ),
-        (
-            "a row of brain slices for each patient: the truth, then every attention map over the scan, from "
-            "blue for none to yellow for most"
+            "a row of brain slices for each patient: the reference mask, then every attention map over the scan, "
+            "from blue for none to yellow for most"
         ),
     ),
     "2_meaning": Words(
-        "How well each map tells tumour from the rest of the brain, and brain from background, and the "
-        "Dice that is lost when it is replaced by "
-        "its mean. Below: the same for the input modalities themselves.",
+        "How well each map tells tumour from the rest of the brain, and brain from background, and the Dice that is "
+        "lost when it is replaced by its mean. Below: the same for the input modalities themselves.",
         (
             "two dot charts with a line for each map: areas under the curve with intervals, and Dice lost with "
-            "intervals; the table above has the numbers"
+            "intervals; the table has the numbers"
         ),
     ),
     "3_epochs": Words(
+        "One validation slice over the epochs: reference mask, probability of each tissue, attention maps, grey "
+        "outside the network's field of view. Move the slider to go through the epochs.",
         (
-            "One validation slice over the epochs: truth, probability of each tissue, attention maps, grey "
-            "outside what the network sees."
-        ),
-        (
-            "an animation, a frame for each epoch, of one brain slice: the truth, the probability of each "
-            "tissue, the attention maps"
+            "a strip of brain slices for each epoch: the reference mask, the probability of each tissue, the "
+            "attention maps"
         ),
     ),
 }
+PHOTOS = {PREDICTIONS, "1_maps", "3_epochs"}
+"""Figures made of scans."""
+
 REPLACED = ("2_scores",)
 """Figures of a network that are plots in the report."""
 
 ATTENTION = (
-    "A map that shows the tumour has an area under the curve above that of the input modalities; one that "
-    "is the same everywhere has a spread of 0 and an "
-    "area of 0.5. A map that the network needs costs Dice when it is replaced by its mean in each slice. "
-    "Of self-attention, a map shows how much of it each "
-    "place receives; instead of replacing it, every place is made to attend to all alike, which may cost "
-    "Dice where the map is flat too. In this comparison "
-    "no slice is mirrored and nothing that was found is tidied. Test patients, 95 % intervals over patients."
+    "A map that shows the tumour has a larger area under the curve than the input modalities. A uniform map has a "
+    "spread of 0 and an area of 0.5. Dice falls when a map that the network needs is replaced by its mean in each "
+    "slice. For self-attention, a map shows how much attention each place receives; instead of replacing the map, "
+    "every place is made to attend to all places alike, which may cost Dice where the map is uniform too. This "
+    "comparison uses no test-time augmentation and no post-processing. Test patients, 95 % intervals over patients."
 )
 TAUGHT = (
-    " The gates were taught to show the tumour (`attention_weight` of the recipe), so that they do is what the "
-    "loss asked for."
+    " The gates were trained to show the tumour (`attention_weight` of the recipe): that they do is what the loss "
+    "asked for."
 )
-FIRST = " Of the networks that answer together the first is examined."
+FIRST = " The first network of the ensemble is examined."
 
 
 def compose_report(
@@ -124,7 +136,7 @@ def compose_report(
     attention: Mapping[str, tuple[pd.DataFrame, Mapping[str, bytes]]],
     networks: Mapping[str, TrainedNetwork],
 ) -> str:
-    """The page of one run: the answer, the comparison, each network, attention, the data, settings and versions.
+    """The page of one run: the answer, predictions, the comparison, each network, attention, the data, settings.
 
     Args:
         tables: comparison, differences, costs, index, splits.
@@ -137,145 +149,164 @@ def compose_report(
     """
     comparison, differences, costs, index, splits = tables
     best = rank(comparison, about)["network"].iloc[0]
-    sections = [
-        _comparison(comparison, differences, protocol(about, list(networks.values())), best, scores),
-        _protocols(comparison),
-    ]
-    sections += [_reference(comparison)] if set(about["tissues"]) == REFERENCE_TISSUES else []
-    sections += [_costs(costs, figures), *(_network(name, scores[name], drawn[name]) for name in scores)]
-    sections += [_attention(name, *each, networks[name]) for name, each in attention.items()]
-    sections += [_data(index, splits, about), describe_settings(settings, TRAINING)]
-    title = f"Segmentation of {about['data_set']}"
-    table = ("Mean Dice of test patients' volumes, and 95 % interval over patients", score_targets(comparison))
-    return render_report(title, write_answer(comparison, about), table, sections, simulated=about["simulated"])
+    measured = protocol(about, list(networks.values()))
+    sections = [_compare(comparison, differences, measured, best, scores), _list_distances(comparison, scores)]
+    sections += [_describe_network(name, scores[name], drawn[name], shown=name == best) for name in scores]
+    sections += [_describe_attention(name, *each, networks[name]) for name, each in attention.items()]
+    sections += [_describe_costs(costs, figures), _list_scores(comparison)]
+    # scores of real patients say nothing beside those of phantoms
+    if set(about["tissues"]) == REFERENCE_TISSUES and not about["simulated"]:
+        sections.append(_compare_reference(comparison))
+    sections += [_describe_data(index, splits, about), describe_settings(settings, TRAINING)]
+    title, answer = f"Segmentation of {about['data_set']}", write_answer(comparison, about)
+    pictures = [_picture(best, PREDICTIONS, drawn[best][PREDICTIONS])] if PREDICTIONS in drawn[best] else []
+    table = _map_scores(comparison)
+    return render_report(title, answer, table, sections, simulated=about["simulated"], pictures=pictures)
 
 
-def _comparison(
-    comparison: pd.DataFrame, differences: pd.DataFrame, rules: str, best: str, scores: Mapping[str, pd.DataFrame]
+def _map_scores(comparison: pd.DataFrame) -> HeatMap:
+    """Mean Dice of every network and target. The number of patients, the same everywhere, is in the caption."""
+    counts = of_test(comparison).query("metric == 'dice'")["patients"].unique().tolist()
+    index = ["network", "parameters"] if len(counts) == 1 else ["network", "parameters", "patients"]
+    table = score_targets(comparison, index=index)
+    targets = [name for name in table if name not in index]
+    patients = f" of {counts[0]} test patient{'s' * (counts[0] > 1)}" if len(counts) == 1 else ""
+    caption = f"Mean Dice{patients} and 95 % interval over patients; the darker, the higher"
+    return HeatMap(caption, table[["network", *targets, *index[1:]]], targets)
+
+
+def _picture(name: str, figure: str, content: bytes) -> Picture:
+    photo = figure in PHOTOS
+    return Picture(content, WORDS[figure], name_network(name), photo=photo, wide=photo)
+
+
+def _compare(
+    comparison: pd.DataFrame, differences: pd.DataFrame, measured: str, best: str, scores: Mapping[str, pd.DataFrame]
 ) -> Section:
     dice = comparison.query("protocol == 'volume' and metric == 'dice'")
-    tables, others = [], differences[differences["than"] == best]
+    others, crossed, folds = differences[differences["than"] == best], dice[dice["set"] != TEST], []
     if len(others):
-        tables.append(
-            (
-                f"How much higher Dice is than {best}'s on the same patients, and 95 % interval",
-                spread_targets(others, "difference", ["network"]),
-            )
-        )
-    crossed = dice[dice["set"] != TEST]
+        summary = f"Differences from {name_network(best)} on the same patients"
+        caption = "Difference in Dice, and 95 % interval"
+        folds.append(Fold(summary, tables=[(caption, spread_targets(others, "difference", ["network"]))]))
     if len(crossed):
-        text = (
-            "Cross-validation: each patient predicted by the member that was not trained on him (but validated "
-            "with him)"
+        caption = (
+            "Cross-validation: the network that predicts a patient was not trained on them (but its epoch may have "
+            "been chosen with them)"
         )
-        tables.append((text, spread_targets(crossed, "mean", ["network", "patients"])))
-    return Section("Networks compared", rules, tables, plots=[_means(dice[dice["set"] == TEST]), _patients(scores)])
+        table = spread_targets(crossed, "mean", ["network", "patients"])
+        folds.append(Fold("Cross-validation", tables=[(caption, table)]))
+    folds.append(Fold("How measured", measured))
+    plots = [_plot_means(dice[dice["set"] == TEST]), _plot_patients(scores)]
+    return Section("Networks compared", plots=plots, folds=folds)
 
 
-def _means(dice: pd.DataFrame) -> Plot:
+def _plot_means(dice: pd.DataFrame) -> Plot:
+    names = dice["network"].map(name_network)
     said = [
-        (
-            f"{row.network}, {row.target}: mean Dice {write_interval(row.mean, row.low, row.high)}, "
-            f"{row.patients} patients"
-        )
-        for row in dice.itertuples()
+        f"{name}, {row.target}: mean Dice {write_interval(row.mean, row.low, row.high)}, {row.patients} patients"
+        for name, row in zip(names, dice.itertuples(), strict=True)
     ]
-    dots = dice.assign(
-        column=dice["target"], value=dice["mean"], series=dice["network"], name=dice["network"], says=said
-    )
-    return draw_strip(
-        dots,
-        "mean Dice",
-        "Mean Dice of test patients for each network and target, with its 95 % interval over patients.",
-    )
+    dots = dice.assign(column=dice["target"], value=dice["mean"], series=names, name=names, says=said)
+    caption = "Mean Dice of test patients for each network and target, with its 95 % interval over patients."
+    return draw_strip(dots, "mean Dice", caption, colours=colour_networks(names))
 
 
-def _patients(scores: Mapping[str, pd.DataFrame]) -> Plot:
+def _plot_patients(scores: Mapping[str, pd.DataFrame]) -> Plot:
     """Dice of each test patient, for one network or for several."""
-    tables = pd.concat([table.assign(series=name) for name, table in scores.items()], ignore_index=True)
+    named = [table.assign(series=name_network(name)) for name, table in scores.items()]
+    tables = pd.concat(named, ignore_index=True)
     dice = tables[(tables["metric"] == "dice") & (tables["set"] == TEST)]
     said = [f"{row.patient}, {row.series}, {row.target}: Dice {row.value:.3f}" for row in dice.itertuples()]
     caption = (
-        "Dice of each test patient's volume for each target. Point at a dot to see which patient it is, and "
-        "where else he is."
+        "Dice of each test patient's volume for each target. Point at a dot to see which patient it is; all dots of "
+        "the patient light up."
     )
-    return draw_strip(dice.assign(column=dice["target"], name=dice["patient"], says=said), "Dice", caption)
+    dots = dice.assign(column=dice["target"], name=dice["patient"], says=said)
+    return draw_strip(dots, "Dice", caption, colours=colour_networks(dots["series"]))
 
 
-def _protocols(comparison: pd.DataFrame) -> Section:
-    index, options = ["network", "target"], {"columns": "metric", "values": "mean", "sort": False}
-    tables = [
-        ("Protocol “volume”: mean over test patients", of_test(comparison).pivot_table(index=index, **options)),
-        (
-            "Protocol “slice”: mean over test slices that show tumour",
-            of_test(comparison, SLICE).pivot_table(index=index, **options),
-        ),
-    ]
+def _list_distances(comparison: pd.DataFrame, scores: Mapping[str, pd.DataFrame]) -> Section:
     text = (
-        "fpr and fnr: rates of false positives and of misses. A rate of nothing is left out: recall and "
-        "misses where a tissue isn't there, precision where "
-        "none is found. hd95_mm: 95th percentile of the distance between surfaces in millimetres, 373.13 where one "
-        f"mask is empty; surface_dice: share of the surfaces within {TOLERANCE:g} mm. Distances need a "
-        "volume: they are missing where a patient's slices don't "
-        "lie at equal distances."
+        "HD95 is the 95th percentile of the distance between the surfaces of reference mask and prediction. One empty "
+        f"mask has the penalty of {FARTHEST} mm, which can make the mean: the median comes first. Distances need a "
+        "volume; they are missing where a patient's slices don't lie at equal distances."
     )
-    return Section("All scores", text, [(caption, table.reset_index()) for caption, table in tables])
+    table = ("Median HD95 of test patients in millimetres", summarise_distances(comparison, scores))
+    return Section("Surface distance", text, [table])
 
 
-def _reference(comparison: pd.DataFrame) -> Section:
+def _list_scores(comparison: pd.DataFrame) -> Section:
+    tables, certain = [], set()
+    for caption, rows in (
+        ("Protocol “volume”: mean over test patients", of_test(comparison)),
+        ("Protocol “slice”: mean over test slices that show tumour", of_test(comparison, SLICE)),
+    ):
+        table = rows.pivot_table(index=["network", "target"], columns="metric", values="mean", sort=False)
+        perfect = [name for name in table if table[name].ge(CERTAIN).all()]
+        certain |= set(perfect)
+        table = table.drop(columns=perfect).rename(columns=name_metric, index=name_network).reset_index()
+        tables.append((caption, table))
+    text = (
+        "Undefined rates are left out of a mean: recall and false negative rate where the reference mask is empty, "
+        f"precision where the prediction is. Surface Dice has a tolerance of {TOLERANCE:g} mm."
+    )
+    if certain:
+        text += f" Not shown, because 1.000 in every row: {', '.join(sorted(map(name_metric, certain)))}."
+    return Section("All scores", text, tables, folded=True)
+
+
+def _compare_reference(comparison: pd.DataFrame) -> Section:
     table = of_test(comparison, REFERENCE)
     ours = table[table["target"] == MEAN].pivot(index="network", columns="metric", values="mean")
-    rows = [
-        (name, *REFERENCE_DICE.get(name, (float("nan"),) * 2), ours.loc[name, "dice"], ours.loc[name, "iou"])
-        for name in comparison["network"].unique()
-    ]
-    columns = [
-        "network",
-        "reference: Dice",
-        "reference: IoU",
-        "ours, pooled likewise: Dice",
-        "ours, pooled likewise: IoU",
-    ]
-    return Section(
-        "Beside the reference", REFERENCE_TEXT, [("Mean of the three tissues", pd.DataFrame(rows, columns=columns))]
-    )
+    rows = []
+    for name in comparison["network"].unique():
+        published = REFERENCE_DICE.get(name, (float("nan"),) * 2)
+        rows.append((name_network(name), *published, ours.loc[name, "dice"], ours.loc[name, "iou"]))
+    columns = ["network", *(f"{system}: {score}" for system in (REFERENCE_SYSTEM, OURS) for score in ("Dice", "IoU"))]
+    scores = ("Mean of the three tissues", pd.DataFrame(rows, columns=columns))
+    return Section(f"Beside {REFERENCE_SYSTEM}", REFERENCE_TEXT, [scores])
 
 
-def _costs(costs: pd.DataFrame, figures: Mapping[str, bytes]) -> Section:
+def _describe_costs(costs: pd.DataFrame, figures: Mapping[str, bytes]) -> Section:
     text = (
-        "Operations, parameters and speed are of one network that sees each slice once; where several "
-        "answer together, or see slices mirrored too "
-        "(`prediction.tta_flip`), Dice is of that. Operations are counted for a forward pass of one slice; a "
-        "training step takes about three times as many. "
-        "Seconds are of this run on its device, beside whatever else it ran."
+        "Operations, parameters and speed are of one network without test-time augmentation; Dice is of the whole "
+        "ensemble, with test-time augmentation where `prediction.tta_flip` is set. Operations are counted for a "
+        "forward pass of one slice; a training step takes about three times as many. Seconds were measured on this "
+        "run's device, beside whatever else it ran."
     )
     pictures = [Picture(figures[name], WORDS[name]) for name in ("2_costs", "3_parameters") if name in figures]
-    return Section("What a network costs", text, [("", costs)], pictures)
+    table = costs.assign(network=costs["network"].map(name_network)).rename(columns=COSTS)
+    return Section("What a network costs", text, [("", table)], pictures)
 
 
-def _network(name: str, scores: pd.DataFrame, figures: Mapping[str, bytes]) -> Section:
+def _describe_network(name: str, scores: pd.DataFrame, figures: Mapping[str, bytes], *, shown: bool) -> Section:
+    """Of one network its predictions (if they aren't shown already), its curves and its test patients."""
     dice = scores[(scores["metric"] == "dice") & (scores["set"] == TEST)]
     table = dice.pivot(index="patient", columns="target", values="value")[list(scores["target"].unique())]
-    pictures = [Picture(png, WORDS[figure], name) for figure, png in figures.items() if figure not in REPLACED]
-    return Section(
-        name, "", [("Dice of each test patient's volume", table.reset_index())], pictures, [_patients({name: scores})]
-    )
+    left = {figure: content for figure, content in figures.items() if figure not in REPLACED}
+    if shown:
+        left.pop(PREDICTIONS, None)
+    order = sorted(left, key=lambda figure: figure != PREDICTIONS)
+    pictures = [_picture(name, figure, left[figure]) for figure in order]
+    folds = [Fold("Dice of each test patient", tables=[("Dice of each patient's volume", table.reset_index())])]
+    return Section(name_network(name), pictures=pictures, plots=[_plot_patients({name: scores})], folds=folds)
 
 
-def _attention(name: str, summary: pd.DataFrame, figures: Mapping[str, bytes], network: TrainedNetwork) -> Section:
+def _describe_attention(
+    name: str, summary: pd.DataFrame, figures: Mapping[str, bytes], network: TrainedNetwork
+) -> Section:
     gated = bool(summary["map"].str.startswith("gates.").any())
     taught = gated and network.description["recipe"].get("attention_weight", 0) > 0
     text = ATTENTION + TAUGHT * taught + FIRST * (len(network.members) > 1)
-    shown = with_intervals(summary, "mean", ["map"], across="metric").fillna("")
-    return Section(
-        f"Attention of {name}",
-        text,
-        [("What each map means", shown)],
-        [Picture(png, WORDS[figure], name) for figure, png in figures.items()],
-    )
+    table = with_intervals(summary, "mean", ["map"], across="metric").fillna("").rename(columns=name_metric)
+    pictures = [_picture(name, figure, content) for figure, content in figures.items()]
+    folds = [Fold("What each map means, in numbers", tables=[("Mean and 95 % interval over test patients", table)])]
+    folds.append(Fold("How measured", text))
+    return Section(f"Attention of {name_network(name)}", pictures=pictures, folds=folds)
 
 
-def _data(index: pd.DataFrame, splits: pd.DataFrame, about: Mapping[str, Any]) -> Section:
+def _describe_data(index: pd.DataFrame, splits: pd.DataFrame, about: Mapping[str, Any]) -> Section:
     text = f"Modalities {', '.join(about['modalities'])}; {about['standardisation']}. No patient is in two sets."
     tables, excluded = [("Patients and slices in each set", count_used(index, splits))], count_excluded(index)
     if len(excluded):

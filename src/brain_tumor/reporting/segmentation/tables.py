@@ -6,30 +6,51 @@ from typing import Any
 import pandas as pd
 
 from brain_tumor.data.common.sets import TEST
+from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics.segmentation import VOLUME, choose_headline
 from brain_tumor.metrics.surfaces import FARTHEST, TOLERANCE
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.formatting import tell_interval, with_intervals
 
 RULES = (
-    "Rule of BraTS 2020 for empty masks: nothing there and nothing found counts 1, otherwise 0 (a "
-    f"distance of {FARTHEST} mm). Surfaces agree within "
-    f"{TOLERANCE:g} mm. Intervals: 95 %, expanded percentile bootstrap over patients (Hesterberg 2015). "
-    "Where the settings say so, each slice was also "
-    "seen mirrored, small pieces were dropped from what was found, and a tissue of which there was too "
-    "little was taken for another."
+    "Empty masks count as in BraTS 2020: if reference mask and prediction are both empty, Dice is 1; if one is, Dice "
+    f"is 0 and HD95 {FARTHEST} mm. Surface Dice has a tolerance of {TOLERANCE:g} mm. Intervals are 95 % expanded "
+    "percentile bootstrap intervals over patients (Hesterberg 2015). Where the settings say so, predictions are "
+    "averaged over an image and its mirror image (test-time augmentation), small components are removed, and a tissue "
+    "below its minimum volume is given another label."
 )
 PROTOCOL = (
-    "Protocol “volume”: counts summed over all slices of a patient, then mean and median over patients. "
-    f"{RULES} Patients of the test set were seen neither "
-    "in training nor in choosing an epoch here. Of several networks the best is named by these scores, "
-    "which flatters it a little. Scores are measured on "
-    "the grid that slices are prepared on"
+    "Protocol “volume”: pixels are counted over all slices of a patient; scores are means and medians over patients. "
+    f"{RULES} No network was trained on test patients, and no epoch was chosen by them. The best of several networks "
+    "is named by these scores, which flatters it a little. Scores are measured on the grid of the prepared slices"
 )
+INDEX = ("network", "parameters", "patients")
+"""Columns before those of the targets."""
+
+METRICS = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "accuracy": "accuracy",
+    "fpr": "false positive rate",
+    "fnr": "false negative rate",
+    "precision": "precision",
+    "recall": "recall",
+    "hd95_mm": "HD95, mm",
+    "surface_dice": "surface Dice",
+    "auc_tumour": "AUC tumour",
+    "auc_brain": "AUC brain",
+    "spread": "spread",
+}
+"""Metrics in tables > in reports."""
+
+
+def name_metric(metric: str) -> str:
+    """A metric as a report calls it."""
+    return METRICS.get(metric, metric.replace("dice_loss_", "Dice lost, ").replace("_", " "))
 
 
 def protocol(about: Mapping[str, Any], networks: Sequence[TrainedNetwork]) -> str:
-    """How scores are measured, the grid and what networks knew before they were trained included."""
+    """How scores are measured, the grid and what networks were trained on before included."""
     return " ".join(
         [
             f"{PROTOCOL} ({about['slice_size']} x {about['slice_size']} pixels).",
@@ -40,18 +61,15 @@ def protocol(about: Mapping[str, Any], networks: Sequence[TrainedNetwork]) -> st
 
 def _say_start(network: TrainedNetwork) -> str:
     """What the weights that a network started from mean for its scores."""
-    before, name = network.description.get("initialised_from"), network.experiment
+    before, name = network.description.get("initialised_from"), name_network(network.experiment)
     if not before:
         return ""
     if before.get("scored") is None:
-        return f"{name} started from weights whose file doesn't say whom they learned from: its scores may flatter."
+        return f"{name} started from weights whose file doesn't list their training patients: its scores may flatter."
     if before["scored"]:
         known = ", ".join(before["scored"])
-        return (
-            f"{name} started from weights that had learned from patients who are scored here ({known}): its "
-            "scores flatter."
-        )
-    return f"{name} started from weights that had learned from none of these patients, by their names."
+        return f"{name} started from weights that were trained on patients scored here ({known}): its scores flatter."
+    return f"{name} started from weights that were trained on none of these patients, by their names."
 
 
 def of_test(comparison: pd.DataFrame, protocol: str = VOLUME) -> pd.DataFrame:
@@ -76,22 +94,45 @@ def write_answer(comparison: pd.DataFrame, about: Mapping[str, Any]) -> str:
     )
     among = f", the best of {len(ranked)} networks," if len(ranked) > 1 else ""
     return (
-        f"{best['network']}{among} reaches a mean Dice of {best['mean']:.3f} for {best['target']} on "
+        f"{name_network(best['network'])}{among} reaches a mean Dice of {best['mean']:.3f} for {best['target']} on "
         f"{patients} ({interval})."
     )
 
 
-def score_targets(comparison: pd.DataFrame, metric: str = "dice") -> pd.DataFrame:
+def score_targets(comparison: pd.DataFrame, metric: str = "dice", index: Sequence[str] = INDEX) -> pd.DataFrame:
     """A metric of each network and target over the test patients' volumes, with intervals."""
     scores = of_test(comparison)
-    return spread_targets(scores[scores["metric"] == metric], "mean", ["network", "parameters", "patients"])
+    return spread_targets(scores[scores["metric"] == metric], "mean", list(index))
 
 
 def spread_targets(scores: pd.DataFrame, value: str, index: list[str]) -> pd.DataFrame:
-    """A column for each target, with intervals.
+    """A column for each target, with intervals; networks by the names that reports give them.
 
     First the one by which networks are ranked, which a narrow page shows too.
     """
     wide = with_intervals(scores, value, index)
     wide.insert(len(index), first := choose_headline(scores["target"]), wide.pop(first))
-    return wide
+    return wide.assign(network=wide["network"].map(name_network))
+
+
+def summarise_distances(comparison: pd.DataFrame, scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Median HD95 of each network and target, beside the mean; and how many patients have the penalty of an empty mask.
+
+    Args:
+        scores: experiment > rows `set`, `patient`, `target`, `metric`, `value`.
+    """
+    rows = of_test(comparison).query("metric == 'hd95_mm'")
+    cells = [_write_distance(row, scores[row.network]) for row in rows.itertuples()]
+    wide = rows.assign(cell=cells).pivot(index="network", columns="target", values="cell")
+    wide = wide.loc[rows["network"].unique(), rows["target"].unique()].reset_index()
+    return wide.assign(network=wide["network"].map(name_network))
+
+
+def _write_distance(row: Any, scores: pd.DataFrame) -> str:
+    if pd.isna(row.median):
+        return "–"
+    own = scores[(scores["set"] == TEST) & (scores["target"] == row.target) & (scores["metric"] == "hd95_mm")]
+    values = own["value"].dropna()
+    penalised = int((values >= FARTHEST).sum())
+    said = f"{row.median:.1f} (mean {row.mean:.1f}"
+    return f"{said}; {penalised} of {len(values)} penalised)" if penalised else f"{said})"

@@ -7,7 +7,7 @@ import pandas as pd
 
 from brain_tumor.metrics.survival import CLASS_LIMITS
 from brain_tumor.reporting.interactive_plot import Plot, draw_scatter
-from brain_tumor.reporting.page import Picture, Section, Words, render_report
+from brain_tumor.reporting.page import Fold, Picture, Section, Words, render_report
 from brain_tumor.reporting.settings_table import FITTING, describe_settings
 from brain_tumor.reporting.survival.tables import (
     LIMITS,
@@ -26,8 +26,8 @@ from brain_tumor.survival.settings import ProtocolSettings
 WORDS = {
     "1_models": Words(
         (
-            "Concordance and SpearmanR of each model with 95 % bootstrap intervals over patients; grey: models "
-            "that know the age alone."
+            "Concordance and SpearmanR of each model with 95 % bootstrap intervals over patients; grey: models on age "
+            "alone."
         ),
         (
             "a dot and an interval for each model, concordance on the left and SpearmanR on the right; the "
@@ -46,8 +46,8 @@ WORDS = {
     ),
     "3_curves": Words(
         (
-            "Kaplan-Meier curves with 95 % intervals of patients in thirds of their risk, and how many are "
-            "still at risk; ticks: last known to be alive."
+            "Kaplan-Meier curves with 95 % intervals of patients in thirds of their risk, and how many are still at "
+            "risk; ticks: censored patients. The axis ends where fewer than three patients are at risk."
         ),
         (
             "stepped survival curves of low, middle and high risk, from models on age alone and on age and "
@@ -66,13 +66,13 @@ WORDS = {
     "6_importances": Words(
         "Loss of concordance in held-out patients when one feature is shuffled among them, with corrected "
         "95 % intervals over the folds. "
-        "Features that say the same share their worth: each may then look worthless.",
+        "Correlated features share their importance: each may then seem to have none.",
         "a dot and an interval for each of the features that matter most; the tables have the numbers",
     ),
     "changes": Words(
-        "Each feature from the predicted mask against the same from the expert mask, a dot for each patient.",
+        "Each feature from the predicted mask against the same from the reference mask, a dot for each patient.",
         (
-            "a scatter plot for each feature, predicted against expert, with the diagonal; the table of "
+            "a scatter plot for each feature, predicted against reference, with the diagonal; the table of "
             "changes has the numbers"
         ),
     ),
@@ -104,66 +104,56 @@ def compose_report(
     if len(results.scores):
         sections += [
             _evidence(protocol, pictures),
-            *_models(results),
             _curves(pictures, expected),
+            _models(results, pictures),
             _importances(results, pictures),
         ]
-        sections.append(Section("Protocol", write_protocol(protocol)))
-    sections += [
-        _patients(results),
-        _features(results),
-        Section("Limits", LIMITS),
-        describe_settings({"protocol": protocol.model_dump()}, FITTING),
-    ]
+    sections += [_patients(results), _features(results), Section("Limits", LIMITS)]
+    if len(results.scores):
+        sections[-1] = Section("Limits", LIMITS, folds=[Fold("Validation protocol", write_protocol(protocol))])
+    sections.append(describe_settings({"protocol": protocol.model_dump()}, FITTING))
     title = f"Survival from the segmentation: {results.masks}"
     table = list_gains(results) if len(results.scores) else ("Patients", count_patients(results.patients))
     return render_report(title, write_answer(results, protocol), table, sections, simulated=results.simulated)
 
 
 def _evidence(protocol: ProtocolSettings, pictures: Pictures) -> Section:
-    text = (
-        "Linear regression on age alone against a Cox model on age and shape. Two intervals: expanded "
-        "percentile bootstrap over patients "
-        "(Hesterberg 2015), in pairs, of the estimates by models not fitted to them; and the corrected "
-        "resampled t-test over the folds (Nadeau & Bengio 2003), "
-        "which counts that other patients would give "
-        "other models and compares patients of one fold only. The permutation test deals the shapes to "
-        f"other patients {protocol.permutations} "
-        "times and asks how often they then gain as much (p, one-sided; 95 in 100 stay below “chance”). "
-        "Shapes that say nothing cost a model: their gains lie "
-        "below 0. So p asks whether the shape says anything that age doesn't; the intervals, whether a "
-        "model of these patients gains by it. The words above "
-        "ask for all three: both intervals above 0, and p < 0.05; “may add” for a gain above 0 and one of them."
+    text = "Linear regression on age alone against a Cox model on age and shape of the tumour."
+    measured = (
+        "There are two intervals. One is the expanded percentile bootstrap over patients (Hesterberg 2015), in pairs, "
+        "of estimates by models that were not fitted to them. The other is the corrected resampled t-test over the "
+        "folds (Nadeau & Bengio 2003), which allows for the fact that other patients would give other models; it "
+        "compares patients of one fold only. The permutation test gives the shapes to other patients "
+        f"{protocol.permutations} times and counts how often they then gain as much (p, one-sided; 95 of 100 "
+        "permutations stay below “chance”). Uninformative shapes cost a model: their gains lie below 0. So p tests "
+        "whether shape holds anything that age doesn't; the intervals, whether a model of these patients gains by it. "
+        "“Adds” in the answer needs all three: both intervals above 0, and p < 0.05; “may add” a gain above 0 and one "
+        "of them."
     )
-    return Section("Does the segmentation add to age?", text, pictures=_pick(pictures, "1", "2"))
+    heading, folds = "Does the segmentation add to age?", [Fold("How measured", measured)]
+    return Section(heading, text, pictures=_pick(pictures, "2"), folds=folds)
 
 
-def _models(results: Results) -> list[Section]:
-    sections = []
+def _models(results: Results, pictures: Pictures) -> Section:
+    """All models of each group of patients: a figure, then a folded table for each group."""
+    folds = []
     for cohort, scores in results.scores.groupby("cohort", sort=False):
         patients, deaths = scores[["patients", "deaths"]].iloc[0]
-        alive = (
-            f"; {patients - deaths} were alive when last seen and count in concordance alone"
-            if patients > deaths
-            else ""
-        )
+        alive = f"; {patients - deaths} are censored and count in concordance alone" if patients > deaths else ""
         text = (
-            f"{patients} patients, {deaths} of whom died{alive}. Accuracy is over three classes; the most "
-            "frequent of them is "
-            f"{find_commonest(results, cohort)}. “median” expects of everybody the median of the other "
-            "patients: what any model must beat. Mean SE and median "
-            "SE: squared error, in 1000 days²."
+            f"{patients} patients, {deaths} of whom died{alive}. Accuracy is over three classes; the most frequent of "
+            f"them is {find_commonest(results, cohort)}. “median” predicts for everybody the median of the other "
+            "patients: any model must do better. Mean SE and median SE: squared error, in 1000 days²."
         )
-        sections.append(Section(f"Models: {cohort}", text, [list_scores(results, cohort)]))
-    return sections
+        folds.append(Fold(f"Scores of all models: {cohort}", text, [list_scores(results, cohort)]))
+    return Section("Models", pictures=_pick(pictures, "1"), folds=folds)
 
 
 def _curves(pictures: Pictures, expected: pd.DataFrame) -> Section:
     text = (
-        "Survival curves of Cox and accelerated failure time. Calibration: probabilities after 365 days in "
-        "fifths of the patients, and D-calibration "
-        "(Haider et al. 2020) over the whole curves; a high p-value means that no flaw is seen, not that "
-        "there is none."
+        "Survival curves of Cox and accelerated failure time models. Calibration: probabilities after 365 days in "
+        "fifths of the patients, and D-calibration (Haider et al. 2020) over the whole curves; a high p-value means "
+        "that no flaw is seen, not that there is none."
     )
     return Section("Curves", text, [], _pick(pictures, "3", "5"), _expected(expected))
 
@@ -225,14 +215,13 @@ def _changes(results: Results, pictures: Pictures) -> Section:
     assert results.changes is not None
     table = results.changes.drop(columns="network").rename(columns={"low": "limits, low", "high": "limits, high"})
     text = (
-        f"Features of the same slices of {table['patients'].max()} patients that the network was not "
-        "trained on, measured on the expert's and on the "
-        "predicted mask. Of an empty mask volumes, surfaces, pieces and extents are 0, the others are not "
-        "known. Bias is the mean of predicted - expert; "
-        "between the limits of agreement (from 5 patients on) the difference of 95 in 100 single patients would fall."
+        f"Features of the same slices of {table['patients'].max()} patients that the network was not trained on, "
+        "measured on the reference mask and on the predicted mask. Volumes, surfaces, components and extents of an "
+        "empty mask are 0, its other features are not known. Bias is the mean of predicted - reference; between the "
+        "limits of agreement (from 5 patients on) lie the differences of 95 of 100 single patients."
     )
     return Section(
-        "Predicted against expert masks", text, [("Change of each feature", table)], _pick(pictures, "changes")
+        "Predicted against reference masks", text, [("Change of each feature", table)], _pick(pictures, "changes")
     )
 
 

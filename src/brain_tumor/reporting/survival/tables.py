@@ -8,6 +8,7 @@ import pandas as pd
 
 from brain_tumor.data.survival.cohort import GTR
 from brain_tumor.data.survival.shape_features import FEATURES
+from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics.survival import classes
 from brain_tumor.reporting.formatting import write_interval
 from brain_tumor.reporting.page import Table
@@ -49,7 +50,9 @@ class Results:
     @property
     def masks(self) -> str:
         """Whose masks they are."""
-        return "expert masks" if self.changes is None else f"masks of {self.changes['network'].iloc[0]}"
+        return (
+            "reference masks" if self.changes is None else f"masks of {name_network(self.changes['network'].iloc[0])}"
+        )
 
 
 def write_answer(results: Results, protocol: ProtocolSettings) -> str:
@@ -82,11 +85,9 @@ def _change(results: Results) -> str:
     """What a network's mask does to the volume of the whole tumour."""
     assert results.changes is not None
     change = results.changes.set_index("feature").loc["WT_ml"]
+    network = name_network(change["network"])
     if not change["patients"]:
-        return (
-            f"no patient's slices make a volume, so what the masks of {change['network']} change in the "
-            "features is not known"
-        )
+        return f"no patient's slices make a volume, so what the masks of {network} change in the features is not known"
     size = f"{change['patients']}{' simulated' if results.simulated else ''} patients it was not trained on"
     limits = (
         f" (95 in 100 single patients: {change['low']:+.1f} to {change['high']:+.1f} ml)"
@@ -94,7 +95,7 @@ def _change(results: Results) -> str:
         else ""
     )
     return (
-        f"on {size}, {change['network']} changes the volume of the whole tumour by {change['bias']:+.1f} ml of "
+        f"on {size}, {network} changes the volume of the whole tumour by {change['bias']:+.1f} ml of "
         f"{change['expert']:.1f} ml{limits}"
     )
 

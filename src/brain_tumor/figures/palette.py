@@ -1,0 +1,56 @@
+"""One colour for each network, tissue and region, and one name for each network, in every figure and report.
+
+The colours are those of Okabe and Ito, which people with any common colour blindness can tell apart. Networks and
+tissues take theirs from different ends of the palette, so that no network looks like a tissue.
+"""
+
+from collections.abc import Iterable
+
+BLUE, VERMILLION, PURPLE, INK = "#0072B2", "#D55E00", "#CC79A7", "#333333"
+SKY, GREEN, ORANGE, YELLOW = "#56B4E9", "#009E73", "#E69F00", "#F0E442"
+
+GREY = "0.6"
+"""What stands behind the data: a baseline, a set that is not compared."""
+
+TARGETS = (SKY, GREEN, ORANGE, PURPLE, VERMILLION, BLUE, INK)
+"""Of the targets in the order declared, tissues before regions: for BraTS NCR, ED, ET, WT, TC."""
+
+ERRORS = {"missed (false negative)": VERMILLION, "false positive": YELLOW, "another tissue": PURPLE}
+"""Of pixels where a prediction differs from the reference mask."""
+
+RISKS = (BLUE, ORANGE, VERMILLION)
+"""Of low, middle and high risk."""
+
+NETWORKS = {
+    "classic_unet": ("ClassicUNet", BLUE),
+    "improved_unet": ("ImprovedUNet", VERMILLION),
+    "attention_unet": ("AttentionUNet", PURPLE),
+    "residual_attention_unet": ("ResidualAttentionUNet", INK),
+    "cnn": ("CNN", BLUE),
+    "alexnet": ("AlexNet", VERMILLION),
+    "vgg16": ("VGG-16", PURPLE),
+    "vit": ("ViT", INK),
+}
+"""Name in the configuration > name in figures and reports, and colour."""
+
+OTHERS = (SKY, GREEN, ORANGE, "#8C6D31", "#6A51A3", "#7F7F7F")
+"""Of networks and experiments that a user adds, in the order in which they come."""
+
+
+def name_network(experiment: str) -> str:
+    """How a network is called; an experiment that a user named keeps that name."""
+    return NETWORKS[experiment][0] if experiment in NETWORKS else experiment
+
+
+def colour_networks(experiments: Iterable[str]) -> dict[str, str]:
+    """Experiment > colour. Names as in the configuration or as shown; the same network has the same colour anywhere."""
+    own = dict(NETWORKS.values()) | {name: colour for name, (_, colour) in NETWORKS.items()}
+    experiments = list(dict.fromkeys(experiments))
+    added = [name for name in experiments if name not in own]
+    own |= {name: OTHERS[k % len(OTHERS)] for k, name in enumerate(added)}
+    return {name: own[name] for name in experiments}
+
+
+def colour_targets(targets: Iterable[str]) -> dict[str, str]:
+    """Target > colour. Tissues are the first targets, so that tissues alone have the same colours."""
+    return {name: TARGETS[k % len(TARGETS)] for k, name in enumerate(targets)}
