@@ -1,10 +1,12 @@
 """What training recipes of the classifiers reach in a stated CPU time on the real images.
 
-    kedro run --pipelines data_engineering --params classification_source=FOLDER        # the index, the copies, the
-    prepared images python benchmarks/classification_recipes.py develop --networks cnn --set ema_decay=0.99   # a quarter of
-    what is learned from is scored: to choose recipes python benchmarks/classification_recipes.py test --policy
-    deduplicated --seeds 0 1 2 --out RESULTS.csv --weights FOLDER python benchmarks/classification_recipes.py compare
-    --out RESULTS.csv               # mean and spread over the seeds
+    # the index, the duplicates, the prepared images
+    kedro run --pipelines data_engineering --params classification_source=FOLDER
+    # a quarter of the training images is scored: to choose recipes
+    python benchmarks/classification_recipes.py develop --networks cnn --set ema_decay=0.99
+    python benchmarks/classification_recipes.py test --policy deduplicated --seeds 0 1 2 --out RESULTS.csv
+    # mean and spread over the seeds
+    python benchmarks/classification_recipes.py compare --out RESULTS.csv
 
 Recipes: `reference` (Adam 1e-4 with L2 1e-5, halved every ten epochs, batches of 64, mirrored, turned by 10 degrees,
 contrast and brightness 0.2, fp32, its last epoch) and `ours` (conf/full). Each training gets `--minutes` of CPU time on

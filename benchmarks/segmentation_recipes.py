@@ -1,10 +1,13 @@
 """What training recipes reach in the same CPU time, on the same real patients, tested on patients never seen.
 
-    kedro run --pipelines data_engineering --params segmentation_source=FOLDER      # prepares the store and the splits
-    python benchmarks/segmentation_recipes.py test --out RESULTS.csv                # folds 0, 1, 2 are tested in turn;
-    the others train python benchmarks/segmentation_recipes.py develop --set augmentation.affine=0.5   # folds 3, 4 are
-    scored, 0, 1, 2 train: recipes are chosen here python benchmarks/segmentation_recipes.py compare --out RESULTS.csv
+    # prepares the store and the splits
+    kedro run --pipelines data_engineering --params segmentation_source=FOLDER
+    # folds 0, 1, 2 are tested in turn; the others train
+    python benchmarks/segmentation_recipes.py test --out RESULTS.csv
+    # folds 3, 4 are scored; 0, 1, 2 train: recipes are chosen here
+    python benchmarks/segmentation_recipes.py develop --set augmentation.affine=0.5
     # tables of what was measured
+    python benchmarks/segmentation_recipes.py compare --out RESULTS.csv
 
 Recipes: `reference` (BCE, Adam 2e-3 with L2 1e-2, x0.9 an epoch, batches of 32, no augmentation, fp32), `plain` (Dice
 and BCE, AdamW 1e-3, no augmentation, fp32), `ours` (conf/full, in batches of 16); on request `sample` (conf/base). Each

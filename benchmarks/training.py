@@ -1,9 +1,11 @@
 """How fast networks are trained, against the same network trained the plain way in the same run.
 
-    python benchmarks/training.py speed FOLDER       # slices a second, validation included; overhead of the loop; share
-    of the machine's peak python benchmarks/training.py accuracy FOLDER    # bf16 against fp32: validation Dice after
-    the same epochs python benchmarks/training.py memory FOLDER      # peak memory when slices are streamed, by their
-    number
+    # slices a second, validation included; overhead of the loop; fraction of the machine's peak
+    python benchmarks/training.py speed FOLDER
+    # bf16 against fp32: validation Dice after the same epochs
+    python benchmarks/training.py accuracy FOLDER
+    # peak memory when slices are streamed, by their number
+    python benchmarks/training.py memory FOLDER
 
 FOLDER holds HDF5 slices in the published layout. The plain way: NCHW, fp32, AdamW, batches of 32 slices of 128 x 128
 from a DataLoader without workers, seven metrics on each batch; once reading published files as the reference does, once
