@@ -10,6 +10,7 @@ import click
 import yaml
 
 from brain_tumor.cli import run, submit
+from brain_tumor.data.common.renamed import PARAMETERS
 from brain_tumor.pipeline_registry import register_pipelines
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +52,11 @@ def show_help(name: str) -> str:
         return f"```text\n{command.get_help(context)}\n```"
 
 
+def list_renamed(_: None) -> str:
+    """A row for each parameter that has another name now."""
+    return "\n".join(f"| `{old}` | `{new}` |" for old, new in PARAMETERS.items())
+
+
 def insert_figures(text: str) -> str:
     """The text with each marked figure as docs/figures.yml has it.
 
@@ -61,7 +67,7 @@ def insert_figures(text: str) -> str:
     return FIGURE.sub(lambda match: f"<!--{match[1]}-->{figures[match[1]]}<!--/-->", text)
 
 
-FILLED = {"catalog": list_entries, "help": show_help, "pipelines": list_pipelines}
+FILLED = {"catalog": list_entries, "help": show_help, "pipelines": list_pipelines, "renamed": list_renamed}
 
 
 if __name__ == "__main__":
