@@ -1,6 +1,7 @@
 """Helpers of several tests."""
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -109,6 +110,23 @@ def save_masks(folder: Path, patients: int) -> Path:
     pd.DataFrame(survival).to_csv(folder / "survival_info.csv", index=False)
     pd.DataFrame({"Grade": "HGG", "BraTS_2020_subject_ID": names}).to_csv(folder / "name_mapping.csv", index=False)
     return folder
+
+
+def require_pictures(cells: list, least: int) -> None:
+    """Every cell tagged `figure` gives a PNG, which shows wherever a notebook is rendered; no picture is only named.
+
+    Args:
+        cells: code cells of an executed notebook.
+        least: number of cells that draw, at least.
+    """
+    drawing = [cell for cell in cells if "figure" in cell.metadata.get("tags", ())]
+    assert len(drawing) >= least
+    for cell in drawing:
+        assert any("image/png" in output.get("data", {}) for output in cell.outputs), cell.source
+    for cell in cells:
+        for data in (output.get("data", {}) for output in cell.outputs):
+            named = re.search(r"<(Figure|IPython\S+Image|Axes)\b", data.get("text/plain", ""))
+            assert named is None or "image/png" in data, cell.source
 
 
 def rows_of(card: str, caption: str) -> list[list[str]]:

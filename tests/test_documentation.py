@@ -13,10 +13,12 @@ import sys
 import tomllib
 from argparse import ArgumentParser
 from collections.abc import Iterator
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import click
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -38,6 +40,7 @@ from brain_tumor.reporting.settings_table import flatten
 
 PAGES = [
     ROOT / "README.md",
+    ROOT / "ARCHITECTURE.md",
     ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "weights").glob("*.md")),
     ROOT / "weights/collect.py",
@@ -67,6 +70,7 @@ EXEMPT = {
     "pip install pre-commit": "pre-commit is another program",
     "mlflow ui --backend-store-uri sqlite:///mlflow.db": "MLflow is an extra; test_tracking tests what it tracks",
 }
+SEGMENTATION_DATA = "segmentation.slices,segmentation.splits,segmentation.data_report"
 EXEMPT_PROGRAMS = {"docker": "the image is built and run by its workflow", "pre-commit": "it runs what CI runs"}
 PROGRAMS = ("cd", "cp", "git", "jupyter", "kedro", "make", "mlflow", "pip", "pytest", "python", "source", "uv")
 PROGRAMS += tuple(EXEMPT_PROGRAMS)
@@ -102,7 +106,7 @@ def commands(page: Path) -> Iterator[str]:
                 yield f"kedro run --params {text}"
         elif language in ("", "bash") and not isinstance(read_block(text), dict):
             for line in text.replace("\\\n", "").splitlines():
-                words = shlex.split(line, comments=True)
+                words = shlex.split(line.strip().removeprefix(".venv/bin/"), comments=True)
                 if words and words[0] not in PROGRAMS:
                     raise NotACommandError(
                         f"{page.name}: '{line}' is neither a command nor parameters; name the block's "
@@ -162,7 +166,7 @@ def check(project, monkeypatch):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(AbstractRunner, "run", resolve_pipeline)
             for name in ("hooks.require_inputs", "inputs.require_there"):  # nothing has been prepared here
-                patch.setattr(f"brain_tumor.{name}", lambda *_, **__: None)
+                patch.setattr(f"brain_tumor.project.{name}", lambda *_, **__: None)
             checks[program](words)
 
     return resolve
@@ -201,7 +205,16 @@ def check_make(words: list[str]) -> None:
 
 
 def check_pip(words: list[str]) -> None:
+    """Extras that there are; the lock, the project itself, or a version that the lock has."""
     about = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    if words[:2] == ["install", "-r"]:
+        assert words[2:] == ["requirements.lock"]
+        return
+    if words == ["install", "--no-deps", "-e", "."]:
+        return
+    if "--index-url" in words:
+        assert words[1] in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+        return
     wanted = Requirement(words[-1].replace(".[", f"{about['name']}["))
     assert words[:-1] in (["install"], ["install", "-e"])
     assert wanted.name == about["name"]
@@ -209,7 +222,10 @@ def check_pip(words: list[str]) -> None:
 
 
 def check_python(words: list[str]) -> None:
-    """As far as the arguments of a script are read."""
+    """As far as the arguments of a script are read; a module must be there."""
+    if words[0] == "-m":
+        assert find_spec(words[1]) is not None
+        return
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", words)
         patch.syspath_prepend((ROOT / words[0]).parent)
@@ -236,10 +252,7 @@ RUN = {
         "segmentation.initial_weights=pretrained.safetensors,segmentation.recipe.learning_rate=0.001"
     ),
     "kedro run --namespaces=segmentation.classic_unet",
-    (
-        "kedro run --pipelines segmentation --to-outputs segmentation.slices,segmentation.splits --params "
-        "segmentation_source=scans"
-    ),
+    f"kedro run --pipelines segmentation --params segmentation_source=scans --to-outputs {SEGMENTATION_DATA}",
 }
 
 
@@ -320,9 +333,10 @@ def test_four_patients_then_start_from_their_network(project, rng, monkeypatch):
             project / "scans" / name, name, rng.normal(50, 5, (4, 32, 32, 3)) * (rng.random((32, 32, 1)) < 0.9), mask
         )
     monkeypatch.chdir(project)
-    tutorial, page = ROOT / "docs/tutorial/own_patients.md", ROOT / "docs/how_to/start_from_weights.md"
+    tutorial, page = ROOT / "docs/tutorials/own_patients.md", ROOT / "docs/how_to/start_from_weights.md"
     prepare, train = (command for command in commands(tutorial) if command in RUN)
     run_small(prepare)
+    assert Path("data/08_reporting/segmentation/data_report.html").is_file()
     run_small(train)
     assert Path("data/08_reporting/segmentation/classic_unet/figures/3_patients.png").is_file()
     again, go_on, keep, start = commands(page)
@@ -382,4 +396,52 @@ def test_files_named_are_there():
                 lost += [] if list(ROOT.glob(path)) or "local" in path or "added_unet" in path else [(page.name, path)]
             for path in re.findall(r"^(?:S|C|data/0\d_\w+)/(?:[\w{}]+/)*([\w]+\.(?:csv|h5|html|safetensors))$", text):
                 lost += [] if path in written else [(page.name, path)]
+    assert lost == []
+
+
+def test_figures_that_stand_on_several_pages_are_those_of_one_file():
+    """Marked ones in docs/, and all of README.md; those of shipped weights are in their headers."""
+    spec = spec_from_file_location("docs_hooks", ROOT / "docs/hooks.py")
+    hooks = module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    for page in (ROOT / "docs").rglob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        assert hooks.insert_figures(text) == text, f"{page.name}: run `python docs/hooks.py`"
+    figures = yaml.safe_load((ROOT / "docs/figures.yml").read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    elsewhere = {"native_wt", "native_tc", "native_et", "native_hd95", "volumes_hd95", "cnn_seeds", "cnn_nearly_all"}
+    assert [name for name, figure in figures.items() if name not in elsewhere and figure not in readme] == []
+    scores = pd.DataFrame(read_network(ROOT / "weights/residual_attention_unet.safetensors").description["scores"])
+    scores = scores[scores["metric"] == "dice"].set_index(["of", "target"])
+    for name, of in (("volumes", "whole volumes"), ("slices", "single slices with tumour")):
+        for target in ("WT", "TC", "ET"):
+            row = scores.loc[(of, target)]
+            assert figures[f"{name}_{target.lower()}"] == f"{row['mean']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+    for name in ("cnn", "alexnet"):
+        scores = pd.DataFrame(read_network(ROOT / f"weights/{name}.safetensors").description["scores"])
+        row = scores.set_index(["test_set", "metric"]).loc[("deduplicated", "accuracy")]
+        assert figures[name] == f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+
+
+def test_readme_fits_a_screen_and_its_links_lead_somewhere():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 120
+    assert max(map(len, lines)) <= 120
+    assert [line for line in lines if line.startswith("    ") and len(line.strip()) > 100] == []
+    for page in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "weights/README.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text)
+        here = (ROOT / page).parent
+        assert [link for link in links if "actions/" not in link and not (here / link).exists()] == []
+
+
+def test_glossary_names_what_is_there():
+    """Files, functions and parameters in its last column."""
+    lost = []
+    for kind, _, text in tokens(ROOT / "docs/reference/glossary.md"):
+        if kind == "inline" and (match := re.fullmatch(r"([a-z_/]+\.py)(?:: (\w+))?", text)):
+            file = ROOT / "src/brain_tumor" / match[1]
+            source = file.read_text(encoding="utf-8") if file.is_file() else ""
+            found = source and (match[2] is None or re.search(rf"^(def|class) {match[2]}\b", source, re.MULTILINE))
+            lost += [] if found else [text]
     assert lost == []
