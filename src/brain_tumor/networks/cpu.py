@@ -1,7 +1,7 @@
 """What only CPUs need: whether they compute bf16, memory that is kept, layers that take less time in bf16.
 
-Layers compute the same as torch's; elsewhere they are torch's. docs/training.md has what each gains, and what else
-was tried.
+Layers compute the same as torch's; elsewhere they are torch's. What each gains, and what else was
+tried: docs/experiments/training_speed.md.
 """
 
 import ctypes
