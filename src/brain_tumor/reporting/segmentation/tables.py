@@ -7,13 +7,13 @@ import pandas as pd
 
 from brain_tumor.data.common.sets import TEST
 from brain_tumor.metrics.segmentation import VOLUME, choose_headline
-from brain_tumor.metrics.surfaces import FARTHEST, TOLERANCE
+from brain_tumor.metrics.surfaces import MAX_HD95_MM, TOLERANCE
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.formatting import tell_interval, with_intervals
 
 RULES = (
     "Rule of BraTS 2020 for empty masks: nothing there and nothing found counts 1, otherwise 0 (a "
-    f"distance of {FARTHEST} mm). Surfaces agree within "
+    f"distance of {MAX_HD95_MM} mm). Surfaces agree within "
     f"{TOLERANCE:g} mm. Intervals: 95 %, expanded percentile bootstrap over patients (Hesterberg 2015). "
     "Where the settings say so, each slice was also "
     "seen mirrored, small pieces were dropped from what was found, and a tissue of which there was too "
