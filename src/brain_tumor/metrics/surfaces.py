@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,7 +73,7 @@ def _score_surface(
     target = torch.from_numpy(truth[box])[None, None]
     pred = torch.from_numpy(predicted[box])[None, None]
     # MONAI calls its background class the first channel; here the only channel is the target.
-    options = {"include_background": True, "spacing": spacing}
+    options: dict[str, Any] = {"include_background": True, "spacing": spacing}
     with warnings.catch_warnings():
         # MONAI warns of its own call.
         warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)

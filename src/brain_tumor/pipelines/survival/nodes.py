@@ -137,9 +137,8 @@ def join_predicted_patients(
     patients["simulated"] |= is_simulated(tables)
     used = patients[patients["excluded"] == ""]
     censored, excluded = (~used["observed"]).sum(), len(patients) - len(used)
-    logger.info(
-        "%d patients are modelled, %d of them known only to be alive; %d left out", len(used), censored, excluded
-    )
+    message = "%d patients are modelled, %d of them known only to be alive; %d left out"
+    logger.info(message, len(used), censored, excluded)
     for reason, count in patients.loc[patients["excluded"] != "", "excluded"].value_counts().items():
         logger.info("left out: %d: %s", count, reason)
     if reason := explain_none(patients, protocol):

@@ -109,7 +109,7 @@ def compose_report(
 
     Args:
         about: the description of the prepared store.
-        looks: network > rows `file`, `class`, `found`, `confidence`, `weight`, and shares of the heat.
+        looks: network > rows `file`, `class`, `predicted`, `confidence`, `weight`, and shares of the heat.
         figures: network > name > PNG.
         settings: block > setting > value.
     """
@@ -168,14 +168,14 @@ def _network(name: str, comparison: pd.DataFrame, looks: pd.DataFrame, figures: 
 def _confidence(looks: pd.DataFrame) -> Plot:
     """Each image whose heat was looked at, by the class there."""
     said = [
-        f"{row.file}: {row.found} with confidence {row.confidence:.3f}"
+        f"{row.file}: {row.predicted} with confidence {row.confidence:.3f}"
         for row in looks.rename(columns={"class": "there"}).itertuples()
     ]
-    series = (looks["class"] == looks["found"]).map(HIT)
+    series = (looks["class"] == looks["predicted"]).map(HIT)
     dots = looks.assign(
         column=looks["class"], value=looks["confidence"], name=looks["file"], series=series, says=said
     ).sort_values("class", kind="stable")
-    wrong = looks.loc[looks["class"] != looks["found"], "weight"]
+    wrong = looks.loc[looks["class"] != looks["predicted"], "weight"]
     caption = (
         f"Confidence of the class found in {len(looks)} test images of the deduplicated set, {len(wrong)} "
         f"of {wrong.sum():.0f} mistakes among them, by the "

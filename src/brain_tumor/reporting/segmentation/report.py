@@ -154,7 +154,7 @@ def _comparison(
     comparison: pd.DataFrame, differences: pd.DataFrame, rules: str, best: str, scores: Mapping[str, pd.DataFrame]
 ) -> Section:
     dice = comparison.query("protocol == 'volume' and metric == 'dice'")
-    tables, others = [], differences[differences["than"] == best]
+    tables, others = [], differences[differences["baseline"] == best]
     if len(others):
         tables.append(
             (
