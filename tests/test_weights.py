@@ -72,7 +72,7 @@ def test_share_of_heat_in_a_new_file_is_that_of_the_test_set(tmp_path, monkeypat
         {"test_set": ["official"], "metric": "accuracy", "value": 0.9, "low": 0.8, "high": 1.0, "images": 4}
     ).to_csv(folder / "scores.csv")
     pd.DataFrame({"inside": [0.1, 0.9, np.nan], "inside_flat": [0.4, 0.8, 0.1], "weight": [1, 3, 9]}).to_csv(
-        folder / "looks.csv"
+        folder / "saliency.csv"
     )
     measured = classifiers.measure(tmp_path, "cnn")
     assert (measured["looks_inside"], measured["looks_inside_flat"]) == pytest.approx((0.7, 0.7))

@@ -38,7 +38,7 @@ def measure(data: Path, name: str) -> dict[str, Any]:
     folder = data / f"08_reporting/classification/{name}"
     scores = pd.read_csv(folder / "scores.csv").query("metric in @METRICS or metric.str.startswith('recall_')")
     rows = scores[["test_set", "metric", "value", "low", "high", "images"]].to_dict("records")
-    looks = pd.read_csv(folder / "looks.csv", keep_default_na=False, na_values=[""]).dropna(subset="inside")
+    looks = pd.read_csv(folder / "saliency.csv", keep_default_na=False, na_values=[""]).dropna(subset="inside")
     inside = {
         f"looks_{name}": float(np.average(looks[name], weights=looks["weight"])) for name in ("inside", "inside_flat")
     }

@@ -7,7 +7,7 @@ from brain_tumor.metrics.classification import (
     BINS,
     calibrate,
     compare,
-    count_pairs,
+    confusion_matrix,
     fit_temperature,
     score,
     to_probability,
@@ -42,7 +42,7 @@ def test_scores_are_sklearns(answers):
         sklearn.recall_score(label, found, average=None)
     )
     assert value["confidence"] == pytest.approx(probability.max(1).mean())
-    assert (count_pairs(probability, label) == sklearn.confusion_matrix(label, found)).all()
+    assert (confusion_matrix(probability, label) == sklearn.confusion_matrix(label, found)).all()
 
 
 def test_a_class_without_images_is_not_in_the_mean_however_often_it_is_found():

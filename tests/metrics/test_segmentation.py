@@ -133,7 +133,7 @@ def test_comparison_is_paired():
     )
     (row,) = compare_patients(one, other).to_dict("records")
     assert (row["difference"], row["low"], row["high"]) == pytest.approx((0.05, 0.05, 0.05), abs=0.001)
-    assert (row["better"], row["patients"]) == (1, 20)
+    assert (row["win_rate"], row["patients"]) == (1, 20)
 
 
 def test_labels_from_probabilities():

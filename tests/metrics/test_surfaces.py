@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
-from brain_tumor.metrics.surfaces import FARTHEST, score_surfaces, to_volume
+from brain_tumor.metrics.surfaces import MAX_HD95_MM, score_surfaces, to_volume
 
 
 def box(*bounds):
@@ -37,7 +37,7 @@ def test_distance_is_that_of_scipy(rng):
 def test_empty_masks_follow_brats():
     empty, full = box((0, 0), (0, 0), (0, 0)), box((4, 10), (8, 20), (8, 20))
     assert values(empty, empty) == {"hd95_mm": 0, "surface_dice": 1}
-    assert values(full, empty) == values(empty, full) == {"hd95_mm": FARTHEST, "surface_dice": 0}
+    assert values(full, empty) == values(empty, full) == {"hd95_mm": MAX_HD95_MM, "surface_dice": 0}
 
 
 def test_slices_that_make_a_volume_and_those_that_do_not():

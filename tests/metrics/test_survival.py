@@ -11,7 +11,7 @@ from scipy import stats
 from brain_tumor.metrics.intervals import percentiles
 from brain_tumor.metrics.survival import (
     SCORES,
-    Expected,
+    SurvivalPredictions,
     accuracy,
     alive_at,
     calibrate,
@@ -32,7 +32,7 @@ ONCE = np.ones((1, 5))
 
 def expected(days, observed, guess, risk=None):
     guess = np.atleast_2d(np.asarray(guess, float))
-    return Expected(
+    return SurvivalPredictions(
         np.asarray(days, float), np.asarray(observed, bool), guess, -guess if risk is None else np.atleast_2d(risk)
     )
 
@@ -42,7 +42,7 @@ def drawn(rng):
     """60 patients, a quarter of them alive, days with ties; three repeats of guesses, some of them equal."""
     days = rng.integers(1, 40, 60).astype(float)
     guess = np.round(days + rng.normal(0, 15, (3, 60)), -1)
-    return Expected(days, rng.random(60) < 0.75, guess, -guess)
+    return SurvivalPredictions(days, rng.random(60) < 0.75, guess, -guess)
 
 
 def test_classes_of_brats():
@@ -72,9 +72,9 @@ def test_scores_agree_with_lifelines_and_scipy(drawn):
     by_repeat = [concordance_index(drawn.days, -risk, drawn.observed) for risk in drawn.risk]
     assert concordance(once, drawn) == pytest.approx([np.mean(by_repeat)])
     seen = drawn.observed
-    ranks = [stats.spearmanr(drawn.days[seen], guess[seen])[0] for guess in drawn.expected]
+    ranks = [stats.spearmanr(drawn.days[seen], guess[seen])[0] for guess in drawn.predicted]
     assert spearman(once, drawn) == pytest.approx([np.mean(ranks)])
-    medians = [np.median((guess - drawn.days)[seen] ** 2) for guess in drawn.expected]
+    medians = [np.median((guess - drawn.days)[seen] ** 2) for guess in drawn.predicted]
     assert median_squared_error(once, drawn) == pytest.approx([np.mean(medians)])
     assert concordances(drawn.days, drawn.observed, drawn.risk) == pytest.approx(by_repeat)
 
@@ -83,7 +83,9 @@ def test_scores_agree_with_lifelines_and_scipy(drawn):
 def test_a_weight_is_how_often_a_patient_is_there(drawn, rng, name):
     """A bootstrap sample by its weights scores as the sample itself."""
     chosen = rng.integers(0, 60, 60)
-    sample = Expected(drawn.days[chosen], drawn.observed[chosen], drawn.expected[:, chosen], drawn.risk[:, chosen])
+    sample = SurvivalPredictions(
+        drawn.days[chosen], drawn.observed[chosen], drawn.predicted[:, chosen], drawn.risk[:, chosen]
+    )
     weights = np.bincount(chosen, minlength=60)[None].astype(float)
     assert SCORES[name](weights, drawn) == pytest.approx(SCORES[name](np.ones((1, 60)), sample))
 
@@ -97,7 +99,7 @@ def test_samples_are_the_same_for_every_model(drawn):
 
 
 def test_one_guess_for_all_orders_nobody(drawn):
-    of = Expected(drawn.days, drawn.observed, np.full((2, 60), 20.0), np.zeros((2, 60)))
+    of = SurvivalPredictions(drawn.days, drawn.observed, np.full((2, 60), 20.0), np.zeros((2, 60)))
     assert concordance(np.ones((1, 60)), of) == pytest.approx([0.5])
     assert np.isnan(spearman(np.ones((1, 60)), of)).all()
 
@@ -109,7 +111,10 @@ def test_bootstrap_interval_covers_the_truth_as_often_as_it_says(rng):
         risk = rng.normal(size=80)
         days = np.exp(-r * risk + np.sqrt(1 - r**2) * rng.normal(size=80))
         low, high = percentiles(
-            score(Expected(days, np.ones(80, bool), days[None], risk[None]), 300)["concordance"].to_numpy()[1:], 80
+            score(SurvivalPredictions(days, np.ones(80, bool), days[None], risk[None]), 300)["concordance"].to_numpy()[
+                1:
+            ],
+            80,
         )
         covered.append(low <= 0.5 + np.arcsin(r) / np.pi <= high)
     assert 0.88 <= np.mean(covered) <= 1

@@ -69,13 +69,13 @@ def test_received_attention_has_mean_one_and_uniform_queries_make_it_level():
         block.attention.in_proj_weight[:8] = 0  # every query is the same vector, zero: every place gets the same weight
         block.attention.in_proj_bias[:8] = 0
         torch.testing.assert_close(block.attention_map((x,), block(x)), torch.ones(2, 1, 16, 12))
-        torch.testing.assert_close(block.level((x,), block(x)), block(x))
+        torch.testing.assert_close(block.ablated_output((x,), block(x)), block(x))
 
 
 def test_cells_stay_in_their_places_where_a_side_is_no_multiple():
     """What three columns and a half of cells have lies where four have it, and is cut off."""
     small, block = torch.randn(1, 2, 3, 4), SelfAttention(8)
-    whole, cut = (block._spread(small, torch.zeros(1, 2, 12, width)) for width in (16, 14))
+    whole, cut = (block._upsample(small, torch.zeros(1, 2, 12, width)) for width in (16, 14))
     assert torch.equal(cut, whole[..., :14])
     assert torch.equal(
         whole, torch.nn.functional.interpolate(small, size=(12, 16), mode="bilinear", align_corners=False)

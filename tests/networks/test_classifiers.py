@@ -127,12 +127,12 @@ def test_layers_of_a_vit_drop_what_they_are_told_to(sizes, share):
 
 def test_positions_of_a_vit_begin_as_places():
     """A patch's most similar patches are those beside it."""
-    waves = vit.find_waves(6, 32)
+    waves = vit.sincos_positions(6, 32)
     distance = torch.cdist(waves, waves)
     row, column = torch.arange(36) // 6, torch.arange(36) % 6
     steps = (row[:, None] - row).abs() + (column[:, None] - column).abs()
     assert distance[steps == 1].max() < distance[steps > 1].min()
-    assert torch.equal(build("vit", image_size=96, **SMALL["vit"]).positions[1:], vit.find_waves(6, 32))
+    assert torch.equal(build("vit", image_size=96, **SMALL["vit"]).positions[1:], vit.sincos_positions(6, 32))
 
 
 def test_a_vit_says_which_widths_it_takes():

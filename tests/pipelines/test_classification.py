@@ -82,13 +82,13 @@ def test_looks_are_of_test_images_without_copies(finished):
         "file"
     )
     for name in NETWORKS:
-        looks = pd.read_csv(finished / f"data/08_reporting/classification/{name}/looks.csv")
+        looks = pd.read_csv(finished / f"data/08_reporting/classification/{name}/saliency.csv")
         assert splits.loc[looks["file"], "deduplicated_test"].all()
         assert looks["weight"].tolist() == [1.0] * 28
         shares = looks[["outside", "rim", "inside"]].dropna(how="all")  # no heat where no place speaks for the class
         assert shares.sum(axis=1).tolist() == pytest.approx([1.0] * len(shares))
         explanations = Store(finished / f"data/07_model_output/classification/{name}/explanations.h5")
-        assert explanations.read(np.arange(len(looks)), "heat")[0].shape == (len(looks), 96, 96)
+        assert explanations.read(np.arange(len(looks)), "saliency")[0].shape == (len(looks), 96, 96)
         assert explanations.description["simulated"]
 
 
@@ -110,7 +110,7 @@ def test_report_weighs_right_and_wrong_images_as_the_test_set_does():
     looks = pd.DataFrame(
         {
             "class": "a",
-            "found": list("baaa"),
+            "predicted": list("baaa"),
             "weight": [1.0, 9, 9, 9],
             "inside": [0.7, 0.9, 0.9, np.nan],
             "inside_flat": 0.8,

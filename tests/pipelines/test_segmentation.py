@@ -109,7 +109,7 @@ def test_scores_are_those_of_the_predictions_on_disk(finished):
     predictions = Store(finished / "data/07_model_output/segmentation/classic_unet/predictions.h5")
     scores = pd.read_csv(finished / "data/08_reporting/segmentation/classic_unet/patient_scores.csv")
     table = predictions.rows
-    (masks,) = predictions.read(np.arange(len(table)), "found")
+    (masks,) = predictions.read(np.arange(len(table)), "predicted")
     (labels,) = slices.read(table["row"].to_numpy(), "labels")
     found, truth = masks > 0, labels > 0
     for patient in scores["patient"].unique():
@@ -127,14 +127,14 @@ def test_small_pieces_are_dropped_from_what_is_found(finished, project):
     slices = Store(finished / "data/03_primary/segmentation/slices.h5")
     shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
     run(project, node_names=[ONE[1]], segmentation={"prediction": {"min_component_ml": 0}})
-    (everything,) = Store(project / data).read(np.arange(5), "found")
+    (everything,) = Store(project / data).read(np.arange(5), "predicted")
     own = slices.rows.loc[Store(project / data).rows["row"]]
     voxel_ml = float((own["row_mm"] * own["column_mm"] * own["slice_mm"] * own["slice"].diff().iloc[1]).iloc[0]) / 1000
     _, volumes = label_components(everything > 0, voxel_ml)
     assert len(volumes) > 3
     bound = float(np.sort(volumes)[-3:-1].mean())
     run(project, node_names=[ONE[1]], segmentation={"prediction": {"min_component_ml": bound}})
-    (kept,) = Store(project / data).read(np.arange(5), "found")
+    (kept,) = Store(project / data).read(np.arange(5), "predicted")
     assert np.unique(everything[kept != everything]).any()
     assert not kept[kept != everything].any()
     assert (kept > 0).sum() * voxel_ml == pytest.approx(volumes[volumes >= bound].sum())
@@ -145,12 +145,12 @@ def test_too_little_of_a_tissue_is_taken_for_another(finished, project):
     data = "data/07_model_output/segmentation/classic_unet/predictions.h5"
     shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
     run(project, node_names=[ONE[1]], segmentation={"prediction": {"min_volume": {"ET": {"ml": 0}}}})
-    (before,) = Store(project / data).read(np.arange(5), "found")
+    (before,) = Store(project / data).read(np.arange(5), "predicted")
     tissues, last = ["NCR", "ED", "ET"], int(before.max())
     other = last % 3 + 1
     least = {"ET": {"ml": 0}} | {tissues[last - 1]: {"ml": 1e6, "replace_with": tissues[other - 1]}}
     run(project, node_names=[ONE[1]], segmentation={"prediction": {"min_volume": least}})
-    (after,) = Store(project / data).read(np.arange(5), "found")
+    (after,) = Store(project / data).read(np.arange(5), "predicted")
     assert last
     assert np.array_equal(after, np.where(before == last, other, before))
 

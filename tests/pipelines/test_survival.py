@@ -57,7 +57,7 @@ def test_whole_run_writes_every_layer(finished):
     assert set(scores["patients"]) == {len(used)}
     estimates = table(finished, "07_model_output/survival/expert/estimates.csv")
     assert set(estimates["patient"]) == set(used["patient"])
-    assert len(table(finished, "07_model_output/survival/expert/chance.csv")) == 3 * 2
+    assert len(table(finished, "07_model_output/survival/expert/permutation_null.csv")) == 3 * 2
     assert set(table(finished, "08_reporting/survival/expert/importances.csv")["feature"]) >= {"age", *SHAPE}
 
 
@@ -310,7 +310,7 @@ def test_the_answer_follows_its_rule(gain, low, high, fold_low, p, said):
         "low": low,
         "high": high,
         "p": p,
-        "chance": 0.01,
+        "null_95": 0.01,
     }
     gains = pd.DataFrame(
         [

@@ -12,7 +12,7 @@ from brain_tumor.survival.cross_validation import (
     Cohort,
     assign_folds,
     cross_validate,
-    permute_shapes,
+    cross_validate_permuted,
 )
 from brain_tumor.survival.settings import BASELINE, HEADLINE, ProtocolSettings
 
@@ -106,12 +106,12 @@ def test_a_patients_own_outcome_never_reaches_his_estimate(telling, few):
 
 def test_shape_that_tells_is_found(telling):
     made, estimates, losses = telling
-    chance = evaluation.gains_by_chance(made, estimates, permute_shapes(made, SETTINGS, HERE))
-    scores, gains = evaluation.score_cohort(made, estimates, chance, SETTINGS)
+    null = evaluation.permutation_gains(made, estimates, cross_validate_permuted(made, SETTINGS, HERE))
+    scores, gains = evaluation.score_cohort(made, estimates, null, SETTINGS)
     tested = gains[gains["p"].notna()].set_index("metric")
     assert (tested["low"] > 0).all()
     assert tested["p"].tolist() == pytest.approx([1 / 21, 1 / 21])
-    assert (tested["chance"] < tested["gain"]).all()
+    assert (tested["null_95"] < tested["gain"]).all()
     assert (tested["fold_gain"] > 0).all()
     assert (tested["fold_low"] < tested["fold_gain"]).all()
     assert set(scores["patients"]) == {100}
@@ -125,23 +125,23 @@ def test_shape_that_tells_is_found(telling):
 def test_shape_that_says_nothing_gains_nothing(few):
     made = cohort(np.random.default_rng(2))
     estimates, _ = cross_validate(made, SETTINGS, HERE)
-    chance = evaluation.gains_by_chance(made, estimates, permute_shapes(made, SETTINGS, HERE))
-    scores, gains = evaluation.score_cohort(made, estimates, chance, SETTINGS)
+    null = evaluation.permutation_gains(made, estimates, cross_validate_permuted(made, SETTINGS, HERE))
+    scores, gains = evaluation.score_cohort(made, estimates, null, SETTINGS)
     tested = gains[gains["p"].notna()].set_index("metric")
     assert (tested["low"] < 0).all()
     assert (tested["p"] > 0.05).all()
     shape_alone = scores[(scores["features"] == "shape") & (scores["metric"] == "concordance")]
     assert (shape_alone["low"] < 0.5).all()
     assert shape_alone["value"].between(0.4, 0.6).all()
-    assert chance.loc[chance["metric"] == "concordance", "gain"].median() < 0
+    assert null.loc[null["metric"] == "concordance", "gain"].median() < 0
 
 
 def test_gain_is_the_difference_of_the_scores(telling):
     made, estimates, _ = telling
-    chance = pd.DataFrame(
+    null = pd.DataFrame(
         {"cohort": made.name, "permutation": [0, 0], "metric": ["concordance", "spearman"], "gain": 0.0}
     )
-    scores, gains = evaluation.score_cohort(made, estimates, chance, SETTINGS)
+    scores, gains = evaluation.score_cohort(made, estimates, null, SETTINGS)
     value = scores.set_index(["model", "features", "metric"])["value"]
     for row in gains.itertuples():
         assert row.gain == pytest.approx(value[row.model, row.features, row.metric] - value[(*BASELINE, row.metric)])

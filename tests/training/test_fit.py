@@ -112,7 +112,7 @@ def test_coarse_maps_learn_to_draw_the_tumour_when_asked(store, tmp_path, name):
     }
     made.task.load_state_dict(heads, strict=False)
     batch = InMemoryRows(made.train, torch.device("cpu"))[np.arange(12)]
-    with torch.no_grad(), capture_outputs({key: module.get_submodule(key) for key in module.coarse}) as maps:
+    with torch.no_grad(), capture_outputs({key: module.get_submodule(key) for key in module.aux_maps}) as maps:
         module.eval()(batch["image"].float())
     assert len(maps) == len(heads) / 2
     for head, x in zip(made.task.aux_heads, maps.values(), strict=True):

@@ -1,4 +1,4 @@
-"""What an attention map shows: the tumour, or only the brain."""
+"""Scores of attention maps: how well they separate tumour from brain, and brain from background."""
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -7,20 +7,26 @@ from jaxtyping import Bool, Float
 def score_map(
     attention: Float[np.ndarray, "n h w"], tumour: Bool[np.ndarray, "n h w"], brain: Bool[np.ndarray, "n h w"]
 ) -> dict[str, float]:
-    """How well one patient's map tells tumour from the rest of the brain, and brain from background.
-
-    Both are areas under the ROC curve over pixels of the slices that show tumour: 1/2 is chance, 0 is the opposite.
-    `spread` is the mean standard deviation of
-    the map over a slice: 0 for a map that is the same everywhere. NaN for a patient without tumour.
+    """Areas under the ROC curve of one patient's attention maps, over the slices that show tumour.
 
     Args:
-        attention: NaN where there is none, outside the window that a network sees; such pixels don't count.
+        attention: NaN outside the network's field of view; such pixels are excluded.
+
+    Returns:
+        `auc_tumour`: tumour against the rest of the brain; 0.5 is chance.
+        `auc_brain`: brain against background.
+        `spread`: mean over slices of the map's standard deviation; 0 for a uniform map.
+        All are NaN for a patient without tumour.
     """
     from sklearn.metrics import roc_auc_score  # slow to import
 
     shown = tumour.any((1, 2))
-    attention, tumour, brain = attention[shown].astype(np.float32), tumour[shown], brain[shown]
+    # Maps are stored in fp16, whose sums overflow.
+    attention = attention[shown].astype(np.float32)
+    tumour = tumour[shown]
+    brain = brain[shown]
     seen = ~np.isnan(attention)
+    # An area needs pixels of both kinds.
     if not shown.any() or tumour[brain & seen].all() or brain[seen].all():
         return dict.fromkeys(("auc_tumour", "auc_brain", "spread"), float("nan"))
     return {

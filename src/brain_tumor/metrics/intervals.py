@@ -1,7 +1,7 @@
-"""How sure a score over patients is: expanded percentile bootstrap, patients drawn with replacement.
+"""95 % intervals of scores over patients: expanded percentile bootstrap, patients drawn with replacement.
 
-Plain percentiles of few patients lie too close together. These are as far out as Student's t, and division by n - 1 in
-the deviation, would put them.
+Plain percentiles of few patients are too narrow. Expanded ones correct for Student's t and for the n - 1 of the
+standard deviation.
 
 Source: Hesterberg 2015, arXiv:1411.5279.
 """
@@ -14,37 +14,39 @@ RESAMPLES = 5000
 
 
 def percentiles(resampled: Float[np.ndarray, " r"], count: int) -> tuple[float, float]:
-    """95 % interval of a score from its values in bootstrap samples.
-
-    NaN where these all agree, which says nothing of how sure the score is.
+    """95 % interval of a score from its values in bootstrap samples; NaN where they are all equal.
 
     Args:
         resampled: NaN in samples without a score.
-        count: of what was drawn: patients, or groups of copies.
+        count: number of resampled units: patients, or groups of near-duplicates.
     """
     values = resampled[np.isfinite(resampled)]
+    # Where all samples agree, as for a perfect score, a width of 0 would claim certainty.
     if not len(values) or np.allclose(values, values[0], rtol=1e-9, atol=1e-12):
         return float("nan"), float("nan")
-    tail = scipy.stats.norm.cdf(-np.sqrt(count / (count - 1)) * scipy.stats.t.ppf(0.975, count - 1))
+    quantile = scipy.stats.t.ppf(0.975, count - 1)
+    tail = scipy.stats.norm.cdf(-np.sqrt(count / (count - 1)) * quantile)
     low, high = np.quantile(values, (tail, 1 - tail))
     return float(low), float(high)
 
 
 def interval(values: Float[np.ndarray, " n"], seed: int = 0) -> tuple[float, float]:
-    """95 % interval of the mean over patients; NaN for fewer than two, and where all are equal."""
+    """95 % interval of a mean over patients; NaN for fewer than two patients, and for equal values."""
     return interval_of_ratio(values, np.ones(len(values)), seed)
 
 
 def interval_of_ratio(
     sums: Float[np.ndarray, " n"], counts: Float[np.ndarray, " n"], seed: int = 0
 ) -> tuple[float, float]:
-    """95 % interval of a mean over slices, whose patients are drawn: slices of one patient are no independent evidence.
+    """95 % interval of a mean over slices; NaN for fewer than two patients.
 
     Args:
-        sums: of each patient, over his slices.
-        counts: of each patient's slices.
+        sums: sum of the score over the slices of each patient.
+        counts: number of slices of each patient.
     """
     if len(sums) < 2:
         return float("nan"), float("nan")
+    # Patients are resampled, because slices of one patient aren't independent.
     drawn = np.random.default_rng(seed).integers(0, len(sums), (RESAMPLES, len(sums)))
-    return percentiles(sums[drawn].sum(1) / counts[drawn].sum(1), len(sums))
+    means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    return percentiles(means, len(sums))

@@ -1,4 +1,4 @@
-"""Where in an image of a head a network looks: inside, at the rim that skull and scalp make, or outside."""
+"""Saliency by region of a head image: inside the brain, at the rim of skull and scalp, or outside the head."""
 
 import cv2
 import numpy as np
@@ -7,55 +7,55 @@ from jaxtyping import Float, UInt8
 
 REGIONS = ("outside", "rim", "inside")
 
-DARKEST = 12
-"""Grey levels that anatomy has at least."""
+MAX_BACKGROUND = 12
+"""Grey level up to which a pixel is background."""
 
 RIM = 0.07
-"""Thickness of the rim as a share of the image's side."""
+"""Thickness of the rim as a fraction of the image's side."""
 
 
 def find_regions(image: UInt8[np.ndarray, "s s"]) -> UInt8[np.ndarray, "s s"]:
-    """Number in REGIONS of each place: outside the head, within a few millimetres of its outline, or deeper."""
-    outlines = cv2.findContours(
-        (cv2.GaussianBlur(image, (5, 5), 0) > DARKEST).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
-    )[0]
+    """Index in REGIONS of each pixel: outside the head, within RIM of its outline, or deeper."""
+    # Blurred, so that noise in the background makes no outline.
+    foreground = (cv2.GaussianBlur(image, (5, 5), 0) > MAX_BACKGROUND).astype(np.uint8)
+    outlines, _ = cv2.findContours(foreground, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    # Filled outlines: ventricles and air cells are dark, but inside the head.
     head = cv2.drawContours(np.zeros(image.shape, np.uint8), outlines, -1, 1, cv2.FILLED)
+    # Padded, so that a head that reaches the border of the image has a rim there too.
     depth = cv2.distanceTransform(np.pad(head, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     return head + (depth > RIM * len(image)).astype(np.uint8)
 
 
 def share_regions(
-    heat: Float[np.ndarray, "s s"], image: UInt8[np.ndarray, "s s"], flat: Float[np.ndarray, "s s"]
+    saliency: Float[np.ndarray, "s s"], image: UInt8[np.ndarray, "s s"], uniform: Float[np.ndarray, "s s"]
 ) -> dict[str, float]:
-    """Share of the heat in each region, NaN where there is no heat, and as `{region}_flat` that of a map which knows nothing.
+    """Fraction of the saliency in each region, and as `{region}_flat` that of a uniform map; NaN for an empty map.
 
     Args:
-        flat: heat of a network to which all places say the same; not even, because a map may not reach the edge of the
-            image.
+        uniform: saliency of a network whose features are the same at every pixel. Not constant, because a map may not
+            reach the edge of the image.
     """
     regions = find_regions(image)
-    shares, known_nothing = (_share(values, regions) for values in (heat, flat))
-    return dict(zip(REGIONS, shares, strict=True)) | {
-        f"{name}_flat": value for name, value in zip(REGIONS, known_nothing, strict=True)
-    }
+    shares = dict(zip(REGIONS, _share(saliency, regions), strict=True))
+    baseline = zip(REGIONS, _share(uniform, regions), strict=True)
+    return shares | {f"{region}_flat": value for region, value in baseline}
 
 
-def _share(heat: Float[np.ndarray, "s s"], regions: UInt8[np.ndarray, "s s"]) -> list[float]:
-    total = float(heat.sum())
-    return (
-        np.bincount(regions.ravel(), heat.ravel().astype(np.float64), len(REGIONS)) / (total if total > 0 else np.nan)
-    ).tolist()
+def _share(saliency: Float[np.ndarray, "s s"], regions: UInt8[np.ndarray, "s s"]) -> list[float]:
+    total = float(saliency.sum())
+    sums = np.bincount(regions.ravel(), saliency.ravel().astype(np.float64), len(REGIONS))
+    return (sums / (total if total > 0 else np.nan)).tolist()
 
 
-def mean_shares(looks: pd.DataFrame) -> pd.DataFrame:
-    """Mean share of the heat in each region, and of the flat map's, of each class: a row for each, its name the index.
+def mean_shares(saliency: pd.DataFrame) -> pd.DataFrame:
+    """Weighted mean of the fractions of `share_regions` over the images of each class; the class is the index.
 
     Args:
-        looks: rows `class`, what `share_regions` gives, and `weight`, how many images one stands for.
+        saliency: rows `class`, the columns of `share_regions`, and `weight`: how many test images one stands for.
     """
     columns = [*REGIONS, *(f"{region}_flat" for region in REGIONS)]
-    sums, weights = (
-        table.mul(looks["weight"], axis=0).groupby(looks["class"], sort=False).sum()
-        for table in (looks[columns], looks[columns].notna())
-    )
+    shares = saliency[columns]
+    sums = shares.mul(saliency["weight"], axis=0).groupby(saliency["class"], sort=False).sum()
+    # Images with an empty map have no share, and don't count.
+    weights = shares.notna().mul(saliency["weight"], axis=0).groupby(saliency["class"], sort=False).sum()
     return sums / weights

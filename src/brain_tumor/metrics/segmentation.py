@@ -1,4 +1,4 @@
-"""Scores of a segmentation from exact counts of pixels, in three protocols.
+"""Scores of a segmentation from pixel counts, in three protocols.
 
 | protocol | counts are summed over | scores are averaged over | interval over |
 |---|---|---|---|
@@ -20,14 +20,11 @@ COUNTS = ["tp", "fp", "fn", "tn"]
 METRICS = ("dice", "iou", "accuracy", "fpr", "fnr", "precision", "recall")
 SUMMARY = ["protocol", "target", "metric", "mean", "median", "low", "high", "patients"]
 MEAN = "mean of tissues"
-"""Target of protocol `reference`: what the reference system gives as its Dice."""
+"""Target of protocol `reference`: the mean over tissues, which the reference system reports as its Dice."""
 
 
 def choose_headline(targets: Iterable[str]) -> str:
-    """The target by which networks and patients are ranked.
-
-    The whole tumour where it is declared, else the last one.
-    """
+    """The target by which networks and patients are ranked: WT (whole tumour) where it is declared, else the last."""
     targets = list(targets)
     return "WT" if "WT" in targets else targets[-1]
 
@@ -35,36 +32,36 @@ def choose_headline(targets: Iterable[str]) -> str:
 def count_slices(
     truth: UInt8[np.ndarray, "n h w"], predicted: UInt8[np.ndarray, "n h w"], targets: Mapping[str, Sequence[int]]
 ) -> pd.DataFrame:
-    """Pixels of each slice and target: true positive, false positive, false negative, true negative.
-
-    And `position` of the slice.
+    """True and false positives and negatives of each slice and target, in pixels.
 
     Args:
-        truth: labels.
-        predicted: labels found, of the same shape.
-        targets: name > labels that make it up.
+        truth: labels of the reference mask.
+        predicted: predicted labels, of the same shape.
+        targets: name > its labels.
+
+    Returns: rows `position` (of the slice), `target`, `tp`, `fp`, `fn`, `tn`.
     """
     tables = []
     for name, labels in targets.items():
-        there, found = (np.isin(x, labels).reshape(len(truth), -1) for x in (truth, predicted))
+        true = np.isin(truth, labels).reshape(len(truth), -1)
+        pred = np.isin(predicted, labels).reshape(len(truth), -1)
         counts = {
-            "tp": (there & found).sum(1),
-            "fp": (~there & found).sum(1),
-            "fn": (there & ~found).sum(1),
-            "tn": (~there & ~found).sum(1),
+            "tp": (true & pred).sum(1),
+            "fp": (~true & pred).sum(1),
+            "fn": (true & ~pred).sum(1),
+            "tn": (~true & ~pred).sum(1),
         }
         tables.append(pd.DataFrame({"position": range(len(truth)), "target": name} | counts))
     return pd.concat(tables, ignore_index=True)
 
 
 def score(counts: pd.DataFrame) -> pd.DataFrame:
-    """A column for each of METRICS, from columns of COUNTS.
+    """The METRICS of each row of COUNTS, as columns.
 
-    Rule of BraTS 2020 for empty masks: nothing there and nothing found is right (Dice and IoU 1), one of them empty is
-    wrong (0). A rate of nothing is not defined (NaN): without tumour there is no recall and no rate of misses, where
-    nothing is found there is no precision.
+    Rule of BraTS 2020 for empty masks: Dice and IoU are 1 if both masks are empty, 0 if one is. Undefined rates are
+    NaN: recall and fnr without true tumour, precision without predicted tumour.
     """
-    tp, fp, fn, tn = (counts[name].to_numpy(float) for name in COUNTS)
+    tp, fp, fn, tn = counts[COUNTS].to_numpy(float).T
     empty = tp + fp + fn == 0
 
     def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -84,27 +81,29 @@ def score(counts: pd.DataFrame) -> pd.DataFrame:
 
 
 def score_patients(counts: pd.DataFrame) -> pd.DataFrame:
-    """Scores of each patient's volume; rows `patient`, `target`, `metric`, `value`.
+    """Scores of each patient's volume as rows `patient`, `target`, `metric`, `value`.
 
     Args:
         counts: `patient`, `target` and COUNTS of each slice.
     """
-    scores = score(counts.groupby(["patient", "target"], sort=False)[COUNTS].sum()).rename_axis("metric", axis=1)
-    return scores.stack(future_stack=True).rename("value").reset_index()  # a score that isn't defined has a row too
+    volumes = counts.groupby(["patient", "target"], sort=False)[COUNTS].sum()
+    scores = score(volumes).rename_axis("metric", axis=1)
+    # The new stack keeps rows of NaN: an undefined score has a row too.
+    return scores.stack(future_stack=True).rename("value").reset_index()
 
 
 def summarise_patients(scores: pd.DataFrame) -> pd.DataFrame:
     """Protocol `volume`: mean, median and 95 % interval over patients for each target and metric.
 
-    A score that isn't defined (NaN) is left out: no volume, no distance; no tumour, no recall. `patients` are those who
-    have the score.
-
     Args:
-        scores: rows `patient`, `target`, `metric`, `value`.
+        scores: rows `patient`, `target`, `metric`, `value`. Undefined ones (NaN) are excluded.
+
+    Returns: rows SUMMARY; `patients` is the number of patients with a defined score.
     """
     rows = []
     for (target, metric), group in scores.groupby(["target", "metric"], sort=False)["value"]:
         values = group.dropna().to_numpy()
+        # numpy warns of the mean of nothing.
         middle = (values.mean(), np.median(values)) if len(values) else (np.nan, np.nan)
         rows.append((VOLUME, target, metric, *middle, *interval(values), len(values)))
     return pd.DataFrame(rows, columns=SUMMARY)
@@ -115,10 +114,11 @@ def summarise_slices(counts: pd.DataFrame, whole: Sequence[str]) -> pd.DataFrame
 
     Args:
         counts: `patient`, `slice`, `target` and COUNTS of each slice.
-        whole: targets that together are all tumour.
+        whole: targets that together make up the whole tumour.
     """
-    there = counts["target"].isin(whole) & (counts["tp"] + counts["fn"] > 0)
-    shown = counts.merge(counts.loc[there, ["patient", "slice"]].drop_duplicates())
+    tumour = counts["target"].isin(whole) & (counts["tp"] + counts["fn"] > 0)
+    with_tumour = counts.loc[tumour, ["patient", "slice"]].drop_duplicates()
+    shown = counts.merge(with_tumour)
     if shown.empty:
         return pd.DataFrame(columns=SUMMARY)
     scores = pd.concat([shown[["patient", "target"]], score(shown)], axis=1)
@@ -127,58 +127,58 @@ def summarise_slices(counts: pd.DataFrame, whole: Sequence[str]) -> pd.DataFrame
         for metric in METRICS:
             defined = group.dropna(subset=metric)
             patients = defined.groupby("patient")[metric].agg(["sum", "count"]).to_numpy(float)
-            rows.append(
-                (
-                    SLICE,
-                    target,
-                    metric,
-                    group[metric].mean(),
-                    group[metric].median(),
-                    *interval_of_ratio(*patients.T),
-                    len(patients),
-                )
-            )
+            middle = (group[metric].mean(), group[metric].median())
+            rows.append((SLICE, target, metric, *middle, *interval_of_ratio(*patients.T), len(patients)))
     return pd.DataFrame(rows, columns=SUMMARY)
 
 
 def summarise_batches(counts: pd.DataFrame, tissues: Sequence[str], size: int = 32, seed: int = 0) -> pd.DataFrame:
     """Protocol `reference`: counts pooled over batches of slices of mixed patients, scores averaged over batches.
 
-    It favours large tumours and hides empty masks; it is here to stand beside the reference's figures, which were
-    measured so.
+    For comparison with the reference system, which is measured so. It favours large tumours and hides empty masks.
     """
     slices = counts[["patient", "slice"]].drop_duplicates(ignore_index=True)
     batch = slices.assign(batch=np.random.default_rng(seed).permutation(len(slices)) // size)
-    pooled = counts[counts["target"].isin(tissues)].merge(batch).groupby(["target", "batch"], sort=False)[COUNTS].sum()
+    patients = counts["patient"].nunique()
+    batched = counts[counts["target"].isin(tissues)].merge(batch)
+    pooled = batched.groupby(["target", "batch"], sort=False)[COUNTS].sum()
     scores = score(pooled).reset_index()
-    table = pd.concat([scores, scores.groupby("batch")[list(METRICS)].mean().reset_index().assign(target=MEAN)])
+    means = scores.groupby("batch")[list(METRICS)].mean().reset_index().assign(target=MEAN)
     rows = []
-    for target, group in table.groupby("target", sort=False):
-        rows += [
-            (REFERENCE, target, m, group[m].mean(), group[m].median(), np.nan, np.nan, counts["patient"].nunique())
-            for m in METRICS
-        ]
+    for target, group in pd.concat([scores, means]).groupby("target", sort=False):
+        for metric in METRICS:
+            middle = (group[metric].mean(), group[metric].median())
+            # No interval: batches share patients, so they aren't independent.
+            rows.append((REFERENCE, target, metric, *middle, np.nan, np.nan, patients))
     return pd.DataFrame(rows, columns=SUMMARY)
 
 
 def compare_patients(one: pd.DataFrame, other: pd.DataFrame, metric: str = "dice") -> pd.DataFrame:
-    """How much higher `one` scores than `other` on the same patients.
-
-    A row for each target, with the 95 % interval of the mean difference.
+    """Paired difference of a metric, `one` minus `other`, with the 95 % interval of its mean.
 
     Args:
-        one: rows `patient`, `target`, `metric`, `value`; so `other`.
+        one: rows `patient`, `target`, `metric`, `value`.
+        other: the same.
+
+    Returns: a row for each target; `win_rate` is the fraction of patients with a higher score in `one`.
     """
-    first, second = (
-        scores[scores["metric"] == metric].set_index(["patient", "target"])["value"] for scores in (one, other)
-    )
-    difference = (first - second).dropna()
+
+    def values_of(scores: pd.DataFrame) -> pd.Series:
+        return scores[scores["metric"] == metric].set_index(["patient", "target"])["value"]
+
+    # Paired by patient: networks differ less on one patient than patients do from each other.
+    difference = (values_of(one) - values_of(other)).dropna()
     rows = []
     for target, values in difference.groupby("target", sort=False):
         rows.append((target, metric, values.mean(), *interval(values.to_numpy()), (values > 0).mean(), len(values)))
-    return pd.DataFrame(rows, columns=["target", "metric", "difference", "low", "high", "better", "patients"])
+    return pd.DataFrame(rows, columns=["target", "metric", "difference", "low", "high", "win_rate", "patients"])
 
 
 def to_labels(probability: UInt8[np.ndarray, "n k h w"]) -> UInt8[np.ndarray, "n h w"]:
-    """The most probable tissue (from 1) where any has at least 0.5, else 0. Probabilities are in steps of 1/255."""
+    """The most probable tissue (from 1) where any has at least 0.5, else 0.
+
+    Args:
+        probability: in steps of 1/255.
+    """
+    # 128 is the first step from 0.5 up.
     return np.where(probability.max(1) >= 128, probability.argmax(1) + 1, 0).astype(np.uint8)

@@ -1,7 +1,8 @@
-"""Distances between the surfaces of two masks, in millimetres. Computed by MONAI, which takes seconds to import."""
+"""Surface distances between two masks, in millimetres. MONAI computes them; it takes seconds to import."""
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,24 +11,23 @@ from jaxtyping import Bool, Int, UInt8
 from brain_tumor.data.scans.slice_spacing import find_step
 
 TOLERANCE = 2.0
-"""Millimetres: surfaces closer than this agree. About one pixel of a slice of 128 x 128."""
+"""Distance up to which surfaces agree, in millimetres. About one pixel of a slice of 128 x 128."""
 
-FARTHEST = 373.13
-"""Millimetres: the distance where one of the masks is empty, the diagonal of a BraTS scan. Source.
+MAX_HD95_MM = 373.13
+"""Distance where one of the masks is empty, in millimetres: the diagonal of a BraTS scan.
 
-BraTS 2020 evaluation.
+Source: BraTS 2020 evaluation.
 """
 
 
 def to_volume(
     slices: UInt8[np.ndarray, "n h w"], numbers: Int[np.ndarray, " n"], slice_mm: float = 1.0
 ) -> tuple[UInt8[np.ndarray, "d h w"], int] | None:
-    """Slices at their heights, and how many slice numbers lie between two of them.
-
-    None if they make no volume (`find_step`). A missing one is empty.
+    """Slices as a volume, and the step between their numbers; None where `find_step` finds no volume.
 
     Args:
-        slice_mm: millimetres from number to number.
+        numbers: of the slices, in any order. A missing slice is filled with background.
+        slice_mm: millimetres between consecutive numbers.
     """
     step = find_step(numbers, slice_mm)
     if step is None:
@@ -44,14 +44,14 @@ def score_surfaces(
     spacing: tuple[float, float, float],
     targets: Mapping[str, Sequence[int]],
 ) -> pd.DataFrame:
-    """95th percentile of the Hausdorff distance, and surface Dice within `TOLERANCE`, of one patient.
-
-    Rows `target`, `metric`, `value`.
+    """HD95 (95th percentile of the Hausdorff distance, mm) and surface Dice at TOLERANCE of one patient.
 
     Rule of BraTS 2020 for empty masks: both empty 0 mm and Dice 1, one empty 373.13 mm and Dice 0.
 
     Args:
         spacing: millimetres, (slice, row, column).
+
+    Returns: rows `target`, `metric`, `value`.
     """
     rows = []
     for name, labels in targets.items():
@@ -64,20 +64,28 @@ def _score_surface(
     truth: Bool[np.ndarray, "d h w"], predicted: Bool[np.ndarray, "d h w"], spacing: tuple[float, float, float]
 ) -> tuple[float, float]:
     if not truth.any() or not predicted.any():
-        return (0.0, 1.0) if truth.any() == predicted.any() else (FARTHEST, 0.0)
+        return (0.0, 1.0) if truth.any() == predicted.any() else (MAX_HD95_MM, 0.0)
     import torch
     from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 
-    window = _window(truth | predicted)
-    found, there = (torch.from_numpy(mask[window])[None, None] for mask in (predicted, truth))
+    # Cropped to both masks: distances need no more of the volume, and take time with its size.
+    box = _crop_to(truth | predicted)
+    target = torch.from_numpy(truth[box])[None, None]
+    pred = torch.from_numpy(predicted[box])[None, None]
+    # MONAI calls its background class the first channel; here the only channel is the target.
+    options: dict[str, Any] = {"include_background": True, "spacing": spacing}
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)  # of MONAI to itself
-        hd95 = compute_hausdorff_distance(found, there, include_background=True, percentile=95, spacing=spacing)
-        dice = compute_surface_dice(found, there, [TOLERANCE], include_background=True, spacing=spacing)
+        # MONAI warns of its own call.
+        warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
+        hd95 = compute_hausdorff_distance(pred, target, percentile=95, **options)
+        dice = compute_surface_dice(pred, target, [TOLERANCE], **options)
     return float(hd95), float(dice)
 
 
-def _window(mask: Bool[np.ndarray, "d h w"]) -> tuple[slice, ...]:
-    """The box around a mask with one voxel of margin: distances need no more of the volume."""
-    ranges = [np.flatnonzero(mask.any(tuple(other for other in range(3) if other != axis))) for axis in range(3)]
-    return tuple(slice(max(0, found[0] - 1), found[-1] + 2) for found in ranges)
+def _crop_to(mask: Bool[np.ndarray, "d h w"]) -> tuple[slice, ...]:
+    """Bounding box of a mask with a margin of one voxel, as slices of its axes."""
+    box = []
+    for other_axes in ((1, 2), (0, 2), (0, 1)):
+        occupied = np.flatnonzero(mask.any(other_axes))
+        box.append(slice(max(0, occupied[0] - 1), occupied[-1] + 2))
+    return tuple(box)

@@ -1,8 +1,7 @@
-"""Scores of expected survival, with intervals over patients, and calibration of survival curves.
+"""Scores of predicted survival, with intervals over patients, and calibration of survival curves.
 
-A score is a function of weights: how often each patient is in a sample. With weights of one it is the score itself,
-with those of bootstrap samples its distribution. Where there are several repeats of a cross-validation, it is the mean
-over the repeats.
+Scores take bootstrap multiplicities of the patients as weights: weights of one give the score itself, those of
+bootstrap samples its distribution. Several repeats of a cross-validation are averaged.
 """
 
 import warnings
@@ -14,74 +13,86 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 CLASS_LIMITS = (300, 450)
-"""Days that part the three classes of BraTS: short below the first, long above the second."""
+"""Days between the three survival classes of BraTS: short below the first, long above the second."""
 
 Weights = Float[np.ndarray, "b n"]
+"""Multiplicity of each of n patients in each of b bootstrap samples."""
+
 Values = Float[np.ndarray, " b"]
 
 
 @dataclass(frozen=True)
-class Expected:
-    """What was seen of n patients, and what a model expected of them in each of r repeats.
+class SurvivalPredictions:
+    """Survival of n patients, and a model's predictions of it in each of r repeats.
 
     Attributes:
-        days: until death, or until the patient was last known to be alive.
-        observed: whether death was seen.
-        expected: days.
-        risk: higher for those expected to die sooner.
+        days: until death, or until censoring.
+        observed: whether death was observed; False for right-censored patients.
+        predicted: days until death.
+        risk: higher for an earlier death.
     """
 
     days: Float[np.ndarray, " n"]
     observed: Bool[np.ndarray, " n"]
-    expected: Float[np.ndarray, "r n"]
+    predicted: Float[np.ndarray, "r n"]
     risk: Float[np.ndarray, "r n"]
 
 
 def classes(days: Float[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
-    """0 short, 1 medium, 2 long: below 300, 300 to 450, above 450 days."""
+    """Survival class: 0 short (below 300 days), 1 medium (300 to 450), 2 long (above 450)."""
+    # 450 days are medium, and `digitize` counts a limit to the class above it.
     return np.digitize(days, [CLASS_LIMITS[0], np.nextafter(CLASS_LIMITS[1], np.inf)])
 
 
-def accuracy(weights: Weights, of: Expected) -> Values:
-    """Part of the patients whose class (below 300, 300 to 450, above 450 days) is found; those whose death was seen."""
-    return _mean(weights * of.observed, (classes(of.expected) == classes(of.days)).mean(0))
+def accuracy(weights: Weights, predictions: SurvivalPredictions) -> Values:
+    """Fraction of the patients with observed death whose survival class is right."""
+    right = classes(predictions.predicted) == classes(predictions.days)
+    return _mean(weights * predictions.observed, right.mean(0))
 
 
-def mean_squared_error(weights: Weights, of: Expected) -> Values:
-    """In square days; patients whose death was seen."""
-    return _mean(weights * of.observed, ((of.expected - of.days) ** 2).mean(0))
+def mean_squared_error(weights: Weights, predictions: SurvivalPredictions) -> Values:
+    """Mean squared error over the patients with observed death, in square days."""
+    errors = (predictions.predicted - predictions.days) ** 2
+    return _mean(weights * predictions.observed, errors.mean(0))
 
 
-def median_squared_error(weights: Weights, of: Expected) -> Values:
-    """In square days; patients whose death was seen."""
-    errors = (of.expected - of.days) ** 2
-    return np.mean([_median(weights * of.observed, repeat) for repeat in errors], axis=0)
+def median_squared_error(weights: Weights, predictions: SurvivalPredictions) -> Values:
+    """Median squared error over the patients with observed death, in square days."""
+    errors = (predictions.predicted - predictions.days) ** 2
+    # Repeat by repeat: a median doesn't commute with the mean over repeats.
+    medians = [_median(weights * predictions.observed, repeat) for repeat in errors]
+    return np.mean(medians, axis=0)
 
 
-def spearman(weights: Weights, of: Expected) -> Values:
-    """SpearmanR of expected and true days; patients whose death was seen.
+def spearman(weights: Weights, predictions: SurvivalPredictions) -> Values:
+    """Spearman correlation of predicted and true days over the patients with observed death.
 
-    NaN for a model that tells no two patients apart.
+    NaN for a model with the same prediction for everybody.
     """
-    weights = weights * of.observed
-    truth = _ranks(weights, of.days)
-    return np.mean([_correlation(weights, truth, _ranks(weights, -risk)) for risk in of.risk], axis=0)
+    weights = weights * predictions.observed
+    true_ranks = _ranks(weights, predictions.days)
+    correlations = [_correlation(weights, true_ranks, _ranks(weights, -risk)) for risk in predictions.risk]
+    return np.mean(correlations, axis=0)
 
 
-def concordance(weights: Weights, of: Expected) -> Values:
-    """Harrell's C: of the pairs of which it is known who lived longer, the part that the risks order so.
+def concordance(weights: Weights, predictions: SurvivalPredictions) -> Values:
+    """Harrell's C: the fraction of comparable pairs that the risks order correctly, ties counting half."""
+    comparable = comparable_pairs(predictions.days, predictions.observed).astype(float)
+    correct = np.zeros_like(comparable)
+    for risk in predictions.risk:
+        correct += comparable * _ordered(risk[:, None], risk)
+    correct /= len(predictions.risk)
+    return _quadratic(weights, correct) / _quadratic(weights, comparable)
 
-    Equal risks count half.
-    """
-    comparable = comparable_pairs(of.days, of.observed).astype(float)
-    right = sum(comparable * ((risk[:, None] > risk) + 0.5 * (risk[:, None] == risk)) for risk in of.risk) / len(
-        of.risk
-    )
-    return _quadratic(weights, right) / _quadratic(weights, comparable)
+
+def _ordered(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """1 where the first risk is higher, one half where they are equal, else 0."""
+    return (first > second) + 0.5 * (first == second)
 
 
 def comparable_pairs(days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"]) -> Bool[np.ndarray, "n n"]:
-    """[i, j]: i is known to have died before j; on one day, the one known to be alive lived longer."""
+    """[i, j]: whether patient i is known to have died before patient j."""
+    # Of a death and a censoring on one day, the censored patient lived longer.
     earlier = (days[:, None] < days) | ((days[:, None] == days) & ~observed)
     return observed[:, None] & earlier
 
@@ -89,14 +100,14 @@ def comparable_pairs(days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, "
 def concordances(
     days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"], risks: Float[np.ndarray, "m n"]
 ) -> Float[np.ndarray, " m"]:
-    """Harrell's C of each of m sets of risks; NaN where of no pair it is known who lived longer."""
+    """Harrell's C of each of m sets of risks; NaN without a comparable pair."""
     first, second = np.nonzero(comparable_pairs(days, observed))
     if not len(first):
         return np.full(len(risks), np.nan)
-    return ((risks[:, first] > risks[:, second]) + 0.5 * (risks[:, first] == risks[:, second])).mean(1)
+    return _ordered(risks[:, first], risks[:, second]).mean(1)
 
 
-SCORES: dict[str, Callable[[Weights, Expected], Values]] = {
+SCORES: dict[str, Callable[[Weights, SurvivalPredictions], Values]] = {
     "accuracy": accuracy,
     "mean_squared_error": mean_squared_error,
     "median_squared_error": median_squared_error,
@@ -105,41 +116,43 @@ SCORES: dict[str, Callable[[Weights, Expected], Values]] = {
 }
 
 
-def score(of: Expected, samples: int, seed: int = 0) -> pd.DataFrame:
-    """Every score of SCORES: column `value` in the first row, then its value in each bootstrap sample of the patients.
+def score(predictions: SurvivalPredictions, samples: int, seed: int = 0) -> pd.DataFrame:
+    """Every score of SCORES as a column: its value in the first row, then that of each bootstrap sample.
 
-    The samples are a function of the number of patients and the seed: those of two models can be subtracted, pair by
-    pair.
+    Samples are a function of the number of patients and the seed, so that two models can be compared in pairs.
     """
-    count = len(of.days)
+    count = len(predictions.days)
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), samples)
     weights = np.vstack([np.ones(count), drawn]).astype(float)
-    return pd.DataFrame({name: function(weights, of) for name, function in SCORES.items()})
+    return pd.DataFrame({name: function(weights, predictions) for name, function in SCORES.items()})
 
 
 def corrected_interval(differences: Float[np.ndarray, "r k"]) -> tuple[float, float, float]:
-    """Mean over the folds of repeated cross-validations, and its 95 % interval by the corrected resampled t-test.
+    """Mean difference over the folds of repeated cross-validations, and its 95 % interval.
 
-    The folds of several repeats share patients, to train on and to test on: their plain standard error would be far too
-    small.
+    By the corrected resampled t-test: folds of several repeats share patients, so that the plain standard error would
+    be far too small.
+
+    Args:
+        differences: of each repeat and fold; NaN where a fold has no comparable pair.
 
     Source: Nadeau & Bengio 2003, Machine Learning 52:239-281.
     """
     from scipy.stats import t
 
-    values = differences[np.isfinite(differences)]  # in a fold in which too few died nothing is ordered
+    values = differences[np.isfinite(differences)]
     if len(values) < 2:
         return np.nan, np.nan, np.nan
-    mean, error = values.mean(), values.std(ddof=1) * np.sqrt(1 / len(values) + 1 / (differences.shape[1] - 1))
+    mean = values.mean()
+    # The second term is the ratio of test to training patients, 1 to folds - 1.
+    correction = np.sqrt(1 / len(values) + 1 / (differences.shape[1] - 1))
+    error = values.std(ddof=1) * correction
     half = t.ppf(0.975, len(values) - 1) * error
     return float(mean), float(mean - half), float(mean + half)
 
 
 def kaplan_meier(days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"]) -> pd.DataFrame:
-    """The survival curve of patients.
-
-    Its steps as rows `day`, `alive`, and its pointwise 95 % interval `low`, `high` (log-log Greenwood).
-    """
+    """Kaplan-Meier curve: rows `day`, `alive`, `low`, `high` (pointwise 95 % interval, log-log Greenwood)."""
     from scipy.stats import CensoredData, ecdf
 
     found = ecdf(CensoredData(uncensored=days[observed], right=days[~observed])).sf
@@ -155,15 +168,18 @@ def kaplan_meier(days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"]
 
 
 def alive_at(curve: pd.DataFrame, day: float) -> tuple[float, float, float]:
-    """Part alive on a day, and its interval, from a curve of `kaplan_meier`.
+    """Survival probability on a day and its 95 % interval, from a curve of `kaplan_meier`.
 
-    NaN after the last day on which anybody was seen, unless nobody was left alive. Where all or none are alive there is
-    no interval.
+    NaN after the last day of follow-up unless nobody is left alive. The interval is NaN for 0 and 1.
     """
     alive, low, high = curve.loc[curve["day"] <= day, ["alive", "low", "high"]].iloc[-1]
+    nan = float("nan")
     if day > curve["day"].iloc[-1] and alive > 0:
-        return (float("nan"),) * 3
-    return (float(alive), float(low), float(high)) if low < high else (float(alive), float("nan"), float("nan"))
+        return nan, nan, nan
+    if low < high:
+        return float(alive), float(low), float(high)
+    # Greenwood's variance of 0 would claim certainty.
+    return float(alive), nan, nan
 
 
 def calibrate(
@@ -173,24 +189,30 @@ def calibrate(
     horizon: float,
     groups: int,
 ) -> pd.DataFrame:
-    """Patients in groups of equal size by the probability they were given to be alive at the horizon, against those who were.
+    """Calibration at the horizon: predicted against observed survival, in groups of equal size by prediction.
+
+    Args:
+        alive: predicted probability of being alive at the horizon.
 
     Returns: a row for each group: `patients`, `expected` (mean probability), `alive`, `low`, `high` (Kaplan-Meier).
     """
-    parts = np.array_split(np.argsort(alive, kind="stable"), groups)
-    rows = [
-        (len(part), alive[part].mean(), *alive_at(kaplan_meier(days[part], observed[part]), horizon)) for part in parts
-    ]
+    rows = []
+    for part in np.array_split(np.argsort(alive, kind="stable"), groups):
+        # Kaplan-Meier, because patients censored before the horizon can't be counted as alive or dead.
+        curve = kaplan_meier(days[part], observed[part])
+        rows.append((len(part), alive[part].mean(), *alive_at(curve, horizon)))
     return pd.DataFrame(rows, columns=["patients", "expected", "alive", "low", "high"])
 
 
 def d_calibration(
     alive_at_own: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"], bins: int = 10
 ) -> tuple[np.ndarray, float]:
-    """How many deaths fall where the curves give each tenth of probability, and the p-value that they should be equally many.
+    """D-calibration: deaths by predicted survival probability at the time of death, and the p-value of uniformity.
 
-    A patient known only to be alive could die anywhere below the probability reached: he counts in parts. A high
-    p-value means that no flaw of the curves is seen, not that there is none.
+    A high p-value means that no miscalibration is detected, not that there is none.
+
+    Args:
+        alive_at_own: predicted survival probability on the patient's own last day.
 
     Source: Haider et al. 2020, JMLR 21(85).
     """
@@ -198,6 +220,7 @@ def d_calibration(
 
     edges = np.linspace(0, 1, bins + 1)
     deaths = np.histogram(np.clip(alive_at_own[observed], 0, 1), edges)[0].astype(float)
+    # A censored patient dies anywhere below the probability reached, and counts in parts.
     for reached in np.clip(alive_at_own[~observed], 1e-9, 1):
         deaths += np.clip((reached - edges[:-1]) * bins, 0, 1) / (reached * bins)
     return deaths, float(chisquare(deaths).pvalue)
@@ -208,26 +231,34 @@ def _mean(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _median(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """That of the values, each as often as its weight says."""
+    """Weighted median; the mean of the two middle values where the total weight is even."""
     order = np.argsort(values)
-    ordered, reached = values[order], np.cumsum(weights[:, order], axis=1)
+    ordered = values[order]
+    reached = np.cumsum(weights[:, order], axis=1)
     half = reached[:, -1:] / 2
-    return (ordered[(reached >= half).argmax(1)] + ordered[(reached > half).argmax(1)]) / 2
+    lower = ordered[(reached >= half).argmax(1)]
+    upper = ordered[(reached > half).argmax(1)]
+    return (lower + upper) / 2
 
 
 def _ranks(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Rank of each value where each is there as often as its weight says; equal ones share the middle rank."""
+    """Rank of each value in each weighted sample; ties share their mean rank."""
     distinct, place = np.unique(values, return_inverse=True)
-    sizes = weights @ (place[:, None] == np.arange(len(distinct))).astype(float)
+    member = place[:, None] == np.arange(len(distinct))
+    sizes = weights @ member.astype(float)
     return (np.cumsum(sizes, axis=1) - sizes / 2)[:, place]
 
 
 def _correlation(weights: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Weighted Pearson correlation; NaN for a constant."""
     total = weights.sum(1, keepdims=True)
-    a, b = (x - (weights * x).sum(1, keepdims=True) / total for x in (a, b))
+    a = a - (weights * a).sum(1, keepdims=True) / total
+    b = b - (weights * b).sum(1, keepdims=True) / total
     spread = np.sqrt((weights * a**2).sum(1) * (weights * b**2).sum(1))
+    # 1e-9, because a constant minus its mean is 0 but for rounding.
     return np.divide((weights * a * b).sum(1), spread, out=np.full(len(spread), np.nan), where=spread > 1e-9)
 
 
 def _quadratic(weights: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    # A pair of patients counts as often as the product of their multiplicities.
     return np.einsum("bi,bi->b", weights @ matrix, weights)

@@ -35,6 +35,7 @@ def build(name: str, **sizes: float) -> "nn.Module":
     >>> network = build("classic_unet", n_filters=16)
     """
     if name not in NETWORKS:
+        # A misspelt name is most often one letter off.
         close = get_close_matches(name, NETWORKS, n=1)
         hint = f"did you mean '{close[0]}'? " if close else ""
         raise ValueError(f"there is no network '{name}'; {hint}networks are {', '.join(NETWORKS)}")
@@ -42,11 +43,12 @@ def build(name: str, **sizes: float) -> "nn.Module":
 
 
 def takes(name: str, size: str) -> bool:
-    """Whether a network has a size of this name."""
+    """Whether a network's constructor has an argument of this name."""
     return size in signature(_find_class(name)).parameters
 
 
 def _find_class(name: str) -> "type[nn.Module]":
+    # Imported here, so that listing networks (kedro registry, the command line) needs no torch.
     _, class_name = NETWORKS[name]
     return getattr(import_module(f"brain_tumor.networks.{name}"), class_name)
 
@@ -57,5 +59,6 @@ def networks_of(task: str) -> list[str]:
 
 
 def describe(name: str) -> str:
-    """What a network is, after whom, and how it differs: the words at the head of its module, on one line."""
-    return " ".join((import_module(f"brain_tumor.networks.{name}").__doc__ or name).split())
+    """The docstring of a network's module (name, paper, differences from it) on one line."""
+    text = import_module(f"brain_tumor.networks.{name}").__doc__ or name
+    return " ".join(text.split())

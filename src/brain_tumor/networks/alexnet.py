@@ -1,6 +1,6 @@
 """AlexNet (Krizhevsky et al. 2012), five convolutions without normalisation.
 
-Differs in a 9x9 first layer for smaller images, no padding behind the stem's 5x5, a fourth layer as wide as the third,
+Differs in a 9x9 first layer for smaller images, no padding around the 5x5 layer, a fourth layer as wide as the third,
 and a narrower head without dropout.
 """
 
@@ -23,8 +23,11 @@ class AlexNet(nn.Module):
         self, *, in_channels: int = 3, out_channels: int = 4, image_size: int = 128, n_filters: int = 96
     ) -> None:
         super().__init__()
-        n, middle = n_filters, 8 * n_filters // 3
+        n = n_filters
+        middle = 8 * n // 3
+        flat = middle * side_of_stem(image_size) ** 2
         self.image_size = image_size
+        # The paper's first layer is 11x11 for images of 224; smaller images keep more of their detail with 9x9.
         self.features = nn.Sequential(
             *layer(in_channels, n, 9, stride=4),
             nn.MaxPool2d(2),
@@ -35,10 +38,10 @@ class AlexNet(nn.Module):
             *layer(4 * n, middle, 3, padding=1),
             nn.MaxPool2d(2),
         )
-        self.head = head((middle * side_of_stem(image_size) ** 2, 512, 512, 128, out_channels), nn.ReLU)
+        self.head = head((flat, 512, 512, 128, out_channels), nn.ReLU)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
-        """Logits of each class."""
+        """Class logits."""
         require_size(x, self.image_size)
         return self.head(self.features(x))
 
@@ -47,4 +50,6 @@ def layer(
     in_channels: int, out_channels: int, size: int, *, stride: int = 1, padding: int = 0
 ) -> tuple[nn.Module, nn.Module]:
     """Convolution and ReLU."""
-    return kaiming_init(nn.Conv2d(in_channels, out_channels, size, stride, padding)), nn.ReLU(inplace=True)
+    # Two modules, not a Sequential of them: names in the weights' files are places in `features`.
+    convolution = nn.Conv2d(in_channels, out_channels, size, stride, padding)
+    return kaiming_init(convolution), nn.ReLU(inplace=True)

@@ -1,7 +1,4 @@
-"""What modules that attend have in common.
-
-A map of where they look, and what they would give if they looked nowhere in particular.
-"""
+"""Base class of attention modules, and context managers that capture or ablate their maps."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -14,32 +11,36 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module, ABC):
-    """A module with a map over the places of its input."""
+    """A module with an attention map over the pixels of its input."""
+
+    # Both methods take what a forward hook gets, so that maps are computed only while somebody captures them.
 
     @abstractmethod
     def attention_map(self, inputs: tuple[Any, ...], output: Any) -> Float[Tensor, "b 1 h w"]:
-        """The map, given what went in and came out."""
+        """The map of one forward pass, from the module's inputs and output."""
 
     @abstractmethod
-    def level(self, inputs: tuple[Any, ...], output: Any) -> Any:
-        """What would have come out if the map were flat: its mean at every place of the slice."""
+    def ablated_output(self, inputs: tuple[Any, ...], output: Any) -> Any:
+        """The module's output for a uniform map: its mean over each slice, at every pixel."""
 
 
 def attention_modules(network: nn.Module) -> dict[str, Attention]:
-    """The modules that attend, by their name in the network, in the order of its definition; none in most networks."""
+    """The network's attention modules by name, in the order of its definition; empty for most networks."""
     return {name: module for name, module in network.named_modules() if isinstance(module, Attention)}
 
 
 @contextmanager
 def capture_attention(network: nn.Module) -> Iterator[dict[str, Float[Tensor, "b 1 h w"]]]:
-    """While open, the maps of the last forward pass by the name of their module.
+    """While open, the attention maps of the last forward pass by module name.
 
     >>> with capture_attention(network) as maps:
     ...     logits = network(x)
     """
-    with capture_outputs(
-        attention_modules(network), lambda module, inputs, output: module.attention_map(inputs, output)
-    ) as maps:
+
+    def read_map(module: Attention, inputs: tuple[Any, ...], output: Any) -> Tensor:
+        return module.attention_map(inputs, output)
+
+    with capture_outputs(attention_modules(network), read_map) as maps:
         yield maps
 
 
@@ -47,26 +48,34 @@ def capture_attention(network: nn.Module) -> Iterator[dict[str, Float[Tensor, "b
 def capture_outputs(
     modules: Mapping[str, nn.Module], read: Callable[[Any, tuple[Any, ...], Any], Tensor] | None = None
 ) -> Iterator[dict[str, Tensor]]:
-    """While open, what modules gave in the last forward pass, or what `read` makes of what went in and came out, by name."""
-    found: dict[str, Tensor] = {}
+    """While open, the outputs of modules in the last forward pass, by name.
 
-    def keep(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        found[name] = read(module, inputs, output) if read else output
+    Args:
+        read: what to store instead of the output, from (module, inputs, output).
+    """
+    outputs: dict[str, Tensor] = {}
 
-    handles = [module.register_forward_hook(partial(keep, name)) for name, module in modules.items()]
+    def store(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        outputs[name] = read(module, inputs, output) if read else output
+
+    handles = [module.register_forward_hook(partial(store, name)) for name, module in modules.items()]
     try:
-        yield found
+        yield outputs
     finally:
+        # Also after an error: a hook that stays would keep every later batch's maps in memory.
         for handle in handles:
             handle.remove()
 
 
 @contextmanager
 def ablate_attention(network: nn.Module, name: str) -> Iterator[None]:
-    """While open, the map of one module is flat."""
-    handle = attention_modules(network)[name].register_forward_hook(
-        lambda module, inputs, output: module.level(inputs, output)
-    )
+    """While open, the map of one attention module is uniform (mean ablation)."""
+
+    def ablate(module: Attention, inputs: tuple[Any, ...], output: Any) -> Any:
+        return module.ablated_output(inputs, output)
+
+    # A forward hook that returns a value replaces the module's output.
+    handle = attention_modules(network)[name].register_forward_hook(ablate)
     try:
         yield
     finally:

@@ -1,6 +1,6 @@
-"""AttentionUNet: ImprovedUNet whose skips pass through attention gates.
+"""AttentionUNet: ImprovedUNet with attention gates on its skips.
 
-After Oktay et al. 2018 (arXiv:1804.03999). The gate's query is the decoder's map before it is upsampled, its key the
+After Oktay et al. 2018 (arXiv:1804.03999). A gate's query is the decoder's map before it is upsampled, its key the
 skip at half the size.
 """
 
@@ -22,17 +22,19 @@ class AttentionUNet(ImprovedUNet):
 
     def __init__(self, *, in_channels: int = 4, out_channels: int = 3, n_filters: int = 32) -> None:
         super().__init__(in_channels=in_channels, out_channels=out_channels, n_filters=n_filters)
+        # One gate a level, the deepest first, as `merge_skip` counts levels.
         self.gates = nn.ModuleList([AttentionGate(channels * n_filters) for channels in (8, 4, 2, 1)])
 
     def merge_skip(
         self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]
     ) -> Float[Tensor, "b c h w"]:
-        """The sum, once the gate of the level has weighed the skip."""
-        return super().merge_skip(level, apply_gate(skip, self.gates[level](x, skip)), x)
+        """Sum of the upsampled map and the skip, weighted by the gate of the level."""
+        gated = apply_gate(skip, self.gates[level](x, skip))
+        return super().merge_skip(level, gated, x)
 
 
 class AttentionGate(Attention):
-    """How much of the skip to let through at each place, 0 to 1.
+    """Attention gate: a weight from 0 to 1 for each pixel of a skip.
 
     Args:
         channels: of the query and of the skip.
@@ -46,15 +48,17 @@ class AttentionGate(Attention):
 
     def forward(self, query: Float[Tensor, "b c h2 w2"], skip: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
         """The map, at the size of the skip."""
-        key = self.key(
-            skip[:, :, ::2, ::2]
-        )  # torch 2.13's own stride corrupts memory on a CPU, in the gradient of fewer than 16 channels
-        return upsample(self.score((self.query(query) + key).relu()).sigmoid())
+        # Sliced, because a convolution with stride 2 corrupts memory in torch 2.13 on a CPU, in the gradient of fewer
+        # than 16 channels.
+        key = self.key(skip[:, :, ::2, ::2])
+        score = self.score((self.query(query) + key).relu())
+        return upsample(score.sigmoid())
 
     def attention_map(self, inputs: tuple[Tensor, Tensor], output: Tensor) -> Tensor:
-        """What the gate gives; upsampled in bf16 it may pass 1 by its rounding."""
+        """The gate's output, clamped to 0 and 1."""
+        # Upsampling in bf16 may round to just above 1.
         return output.clamp(0, 1)
 
-    def level(self, inputs: tuple[Tensor, Tensor], output: Tensor) -> Tensor:
-        """The mean of each slice's map."""
+    def ablated_output(self, inputs: tuple[Tensor, Tensor], output: Tensor) -> Tensor:
+        """The mean of each slice's map, at every pixel."""
         return output.mean((2, 3), keepdim=True).expand_as(output)

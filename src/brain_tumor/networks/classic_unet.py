@@ -6,7 +6,7 @@ narrow in two steps, so that no convolution is needed between upsampling and the
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from brain_tumor.networks.blocks import double_convolution, upsample
 from brain_tumor.networks.unet import UNet
@@ -20,10 +20,11 @@ class ClassicUNet(UNet):
     """
 
     def __init__(self, *, in_channels: int = 4, out_channels: int = 3, n_filters: int = 32) -> None:
+        bottleneck = double_convolution(8 * n_filters, 8 * n_filters, middle=16 * n_filters)
         super().__init__(
             double_convolution,
-            double_convolution(8 * n_filters, 8 * n_filters, middle=16 * n_filters),
-            lambda i, o: double_convolution(2 * i, o, middle=i),
+            bottleneck,
+            decoder_block,
             in_channels=in_channels,
             out_channels=out_channels,
             n_filters=n_filters,
@@ -32,5 +33,11 @@ class ClassicUNet(UNet):
     def merge_skip(
         self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]
     ) -> Float[Tensor, "b 2*c h w"]:
-        """Side by side."""
+        """The skip and the upsampled map, concatenated."""
         return torch.cat([skip, upsample(x)], dim=1)
+
+
+def decoder_block(in_channels: int, out_channels: int) -> nn.Sequential:
+    """Two convolutions on the concatenated skip, with a middle of `in_channels`."""
+    # The skip has as many channels as the map below it, so the concatenation has twice as many.
+    return double_convolution(2 * in_channels, out_channels, middle=in_channels)

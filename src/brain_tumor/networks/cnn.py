@@ -26,7 +26,9 @@ class CNN(nn.Module):
         self, *, in_channels: int = 3, out_channels: int = 4, image_size: int = 128, n_filters: int = 96
     ) -> None:
         super().__init__()
-        n, middle = n_filters, 8 * n_filters // 3
+        n = n_filters
+        middle = 8 * n // 3
+        flat = middle * side_of_stem(image_size) ** 2
         self.image_size = image_size
         self.features = nn.Sequential(
             layer(in_channels, n, 9, stride=4),
@@ -37,15 +39,16 @@ class CNN(nn.Module):
             layer(4 * n, middle, 3, padding=1),
             nn.MaxPool2d(2),
         )
-        self.head = head((middle * side_of_stem(image_size) ** 2, 512, 128, out_channels), Mish, DROPOUT)
+        self.head = head((flat, 512, 128, out_channels), Mish, DROPOUT)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
-        """Logits of each class."""
+        """Class logits."""
         require_size(x, self.image_size)
         return self.head(self.features(x))
 
 
 def layer(in_channels: int, out_channels: int, size: int, *, stride: int = 1, padding: int = 0) -> nn.Sequential:
     """Convolution, BatchNorm, Mish."""
+    # He initialisation is for ReLU; Mish is close to it away from 0.
     convolution = kaiming_init(nn.Conv2d(in_channels, out_channels, size, stride, padding))
     return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), Mish())

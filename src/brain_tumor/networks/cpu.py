@@ -1,7 +1,6 @@
-"""What only CPUs need: whether they compute bf16, memory that is kept, layers that take less time in bf16.
+"""CPU specifics: a test for bf16, memory that the allocator keeps, and layers that are faster than torch's in bf16.
 
-Layers compute the same as torch's; elsewhere they are torch's. What each gains, and what else was
-tried: docs/experiments/training_speed.md.
+Layers compute the same as torch's, and are torch's on other devices and in fp32. docs/experiments/training_speed.md has measurements.
 """
 
 import ctypes
@@ -17,19 +16,18 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d
 
 CACHED = 1 << 16
-"""Numbers whose fp32 values, with those computed from them, fit the second-level cache of a core."""
+"""Elements of a tensor whose fp32 values and intermediate results fit the L2 cache of a core."""
 
 
 @cache
 def computes_bf16() -> bool:
-    """Whether oneDNN computes convolutions and their gradients in bf16 here, natively or by fp32 within its kernels.
-
-    Found by trying: what a processor has and what oneDNN takes are two things (`ONEDNN_MAX_CPU_ISA`). Where it takes
-    no bf16, torch's own convolution takes five times as long as in fp32, or there is none.
-    """
+    """Whether oneDNN has convolutions and their gradients in bf16 on this CPU, natively or by fp32 in its kernels."""
+    # Tried rather than read from the processor's flags, which `ONEDNN_MAX_CPU_ISA` may override. Without oneDNN torch
+    # has no bf16 convolution, or one that takes five times as long as fp32.
 
     def convolve() -> None:
-        x, weight = _ones(1, 16, 4, 4).requires_grad_(), _ones(16, 16, 3, 3).requires_grad_()
+        x = _ones(1, 16, 4, 4).requires_grad_()
+        weight = _ones(16, 16, 3, 3).requires_grad_()
         y = torch.mkldnn_convolution(x, weight, None, [1, 1], [1, 1], [1, 1], 1)
         torch.autograd.grad(y.sum(), [x, weight])
 
@@ -38,7 +36,7 @@ def computes_bf16() -> bool:
 
 @cache
 def has_bf16_units() -> bool:
-    """Whether bf16 is faster than fp32: the processor computes it natively, and oneDNN makes use of that."""
+    """Whether bf16 is faster than fp32: the processor has instructions for it, and oneDNN uses them."""
     return torch.cpu._is_avx512_bf16_supported() and computes_bf16()
 
 
@@ -66,7 +64,7 @@ def _ones(*shape: int) -> Tensor:
 
 def _runs(attempt: Callable[[], None]) -> bool:
     try:
-        # Whatever the caller is in the middle of.
+        # Independent of the modes of the caller; the results are cached.
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
             attempt()
     except (AttributeError, RuntimeError, TypeError):
@@ -75,7 +73,8 @@ def _runs(attempt: Callable[[], None]) -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep what is freed: it would fetch large blocks anew, page by page, in every step."""
+    """Make the C library keep freed memory."""
+    # By default it returns large blocks to the system, and gets them anew, page by page, in every training step.
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(-4, 0)  # M_MMAP_MAX: no block gets a mapping of its own
@@ -83,67 +82,63 @@ def keep_freed_memory() -> None:
 
 
 def in_bf16_on_cpu(x: Tensor) -> bool:
-    """Whether autocast would have oneDNN compute what comes of this in bf16.
-
-    Some of its gradients take far longer than they need to.
-    """
+    """Whether autocast sends operations on this tensor to oneDNN in bf16, where the layers below are faster."""
     return x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and torch.backends.mkldnn.is_available()
 
 
 class PointwiseMLP(nn.Sequential):
-    """1x1 convolution, ReLU, 1x1 convolution.
-
-    One pass over the wide map in the middle instead of three, in bf16 on a CPU.
-    """
+    """1x1 convolution, ReLU, 1x1 convolution; in bf16 on a CPU with one pass over the wide map instead of three."""
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:  # the name in nn.Sequential  # noqa: A002
-        """The map of as many channels as the last convolution gives."""
+        """The map after both convolutions."""
         if not in_bf16_on_cpu(input) or not _fuses_relu():
             return super().forward(input)
-        return _Perceptron.apply(
-            input.to(torch.get_autocast_dtype("cpu")), self[0].weight, self[0].bias, self[2].weight, self[2].bias
-        )
+        x = input.to(torch.get_autocast_dtype("cpu"))
+        expand, _, project = self
+        return _PointwiseMLP.apply(x, expand.weight, expand.bias, project.weight, project.bias)
 
 
-class _Perceptron(torch.autograd.Function):
-    """ReLU is part of the first convolution, and its gradient overwrites that of the second, which nothing else sees."""
+class _PointwiseMLP(torch.autograd.Function):
+    """Two 1x1 convolutions with a ReLU that is fused into the first one."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, expand: Tensor, of_middle: Tensor, project: Tensor, of_output: Tensor) -> Tensor:
-        expand, of_middle, project, of_output = (
-            parameter.to(x.dtype) for parameter in (expand, of_middle, project, of_output)
-        )
-        middle = _convolve_relu(x, expand, of_middle)
-        ctx.save_for_backward(x, middle, expand, project)
-        return conv2d(middle, project, of_output)
+    def forward(ctx: Any, x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor) -> Tensor:
+        # Parameters are fp32. Weights are cast once, for the backward pass too.
+        weight1 = weight1.to(x.dtype)
+        weight2 = weight2.to(x.dtype)
+        middle = _convolve_relu(x, weight1, bias1.to(x.dtype))
+        ctx.save_for_backward(x, middle, weight1, weight2)
+        return conv2d(middle, weight2, bias2.to(x.dtype))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-        x, middle, expand, project = ctx.saved_tensors
-        gradient, of_project, of_output = _gradients(gradients[0], middle, project)
+        x, middle, weight1, weight2 = ctx.saved_tensors
+        gradient, grad_weight2, grad_bias2 = _gradients(gradients[0], middle, weight2)
+        # In place: nothing else uses the gradient of the wide map.
         torch.ops.aten.threshold_backward.grad_input(gradient, middle, 0, grad_input=gradient)
-        of_x, of_expand, of_middle = _gradients(gradient, x, expand)
-        return of_x, of_expand.float(), of_middle.float(), of_project.float(), of_output.float()
+        grad_x, grad_weight1, grad_bias1 = _gradients(gradient, x, weight1)
+        return grad_x, grad_weight1.float(), grad_bias1.float(), grad_weight2.float(), grad_bias2.float()
 
 
 def _convolve_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """ReLU of a 1x1 convolution, in one pass."""
+    # padding 0, stride 1, dilation 1, groups 1
     return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, [0, 0], [1, 1], [1, 1], 1, "relu", [], "")
 
 
 def _gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of a 1x1 convolution's input, weight and bias."""
+    """Gradients of a 1x1 convolution with respect to input, weight and bias."""
     gradient = gradient.contiguous(memory_format=torch.channels_last)
+    # stride 1, padding 0, dilation 1, not transposed, groups 1, all three gradients wanted
     return torch.ops.aten.convolution_backward(
         gradient, x, weight, [len(weight)], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True] * 3
     )
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A convolution of each channel by itself; the size of the map stays.
+    """Depthwise convolution without change of size, whose gradient takes a fraction of the time in bf16 on a CPU.
 
-    The same as `nn.Conv2d(channels, channels, size, padding=size // 2, groups=channels)`, but its gradient takes a
-    fraction of the time in bf16 on a CPU.
+    The same as `nn.Conv2d(channels, channels, size, padding=size // 2, groups=channels)`.
     """
 
     def __init__(self, channels: int, size: int) -> None:
@@ -152,22 +147,23 @@ class DepthwiseConv2d(nn.Conv2d):
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:  # the name in nn.Conv2d  # noqa: A002
         """The convolved map."""
         if in_bf16_on_cpu(input) and self.bias is not None:
-            return _Depthwise.apply(input.to(torch.get_autocast_dtype("cpu")), self.weight, self.bias)
+            x = input.to(torch.get_autocast_dtype("cpu"))
+            return _Depthwise.apply(x, self.weight, self.bias)
         return super().forward(input)
 
 
 class _Depthwise(torch.autograd.Function):
-    """The gradient of a depthwise kernel is itself a depthwise convolution.
+    """Depthwise convolution whose weights' gradient is computed as a depthwise convolution too.
 
-    Of each channel of each slice, with the gradient there as its kernel.
-
-    oneDNN computes that twenty times as fast as what it has for gradients of depthwise kernels in bf16.
+    It convolves each channel of each slice with that channel's output gradient as the kernel. oneDNN computes this
+    twenty times as fast in bf16 as its own gradient of depthwise weights.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return conv2d(x, weight.to(x.dtype), bias.to(x.dtype), padding=weight.shape[-1] // 2, groups=len(weight))
+        padding = weight.shape[-1] // 2
+        return conv2d(x, weight.to(x.dtype), bias.to(x.dtype), padding=padding, groups=len(weight))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
@@ -175,43 +171,42 @@ class _Depthwise(torch.autograd.Function):
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
         batch, channels, height, width = x.shape
         padding = weight.shape[-1] // 2
-        of_x = (
-            conv2d(gradient, weight.flip(2, 3).to(x.dtype), padding=padding, groups=channels)
-            if ctx.needs_input_grad[0]
-            else None
-        )
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = conv2d(gradient, weight.flip(2, 3).to(x.dtype), padding=padding, groups=channels)
+        # Slices become channels of one slice: (1, batch * channels, height, width), channels last in memory.
         maps = x.permute(2, 3, 0, 1).reshape(1, height, width, -1).permute(0, 3, 1, 2)
-        of_weight = conv2d(maps, gradient.reshape(-1, 1, height, width), padding=padding, groups=batch * channels)
-        return (
-            of_x,
-            of_weight.unflatten(1, (batch, *weight.shape[:2])).float().sum((0, 1)),
-            gradient.sum((2, 3)).float().sum(0),
-        )
+        kernels = gradient.reshape(-1, 1, height, width)
+        grad_weight = conv2d(maps, kernels, padding=padding, groups=batch * channels)
+        grad_weight = grad_weight.unflatten(1, (batch, *weight.shape[:2]))
+        # Summed over the batch in fp32: bf16 has three digits.
+        grad_bias = gradient.sum((2, 3)).float().sum(0)
+        return grad_x, grad_weight.float().sum((0, 1)), grad_bias
 
 
 class GroupNorm(nn.GroupNorm):
-    """Torch's, but its gradient takes a fraction of the time in bf16 on a CPU.
+    """torch's GroupNorm, whose gradient takes a fraction of the time in bf16 on a CPU.
 
     Source: Wu & He 2018, arXiv:1803.08494.
     """
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:  # the name in nn.GroupNorm  # noqa: A002
         """The map with mean 0 and deviation 1 over each group of channels, then scaled and shifted by channel."""
-        if (
-            in_bf16_on_cpu(input) and input.dtype == torch.bfloat16 and len(input) and input[0, 0].numel() > 512
-        ):  # torch's own is quick on small maps
+        # torch's own is quick on small maps.
+        large = len(input) and input[0, 0].numel() > 512
+        if large and in_bf16_on_cpu(input) and input.dtype == torch.bfloat16:
             return _GroupNorm.apply(input, self.weight, self.bias, self.num_groups, self.eps)
         return super().forward(input)
 
 
 class _GroupNorm(torch.autograd.Function):
-    """The gradient is (g - mean(g) - z mean(g z)) / deviation.
+    """The input's gradient is (g - mean(g) - z mean(g z)) / deviation, with means over the group.
 
-    Z the normalised map, g the output's gradient times the scale, means over the group.
-
-    Maps are taken as rows with channels innermost, and what differs by channel is repeated along a row, so that
-    everything runs in vectors.
+    z is the normalised map, g the output's gradient times the weight.
     """
+
+    # Maps are taken as rows with channels innermost, and factors of channels are repeated along a row, so that all
+    # operations run in vectors.
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
@@ -222,27 +217,35 @@ class _GroupNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, mean, scale, weight = ctx.saved_tensors
-        channels, width, members = x.shape[1], x.shape[3], x.shape[1] // mean.shape[1]
-        mean, scale = (value.float().repeat_interleave(members, 1) for value in (mean, scale))
-        rows, gradient = (
-            value.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).flatten(2)
-            for value in (x, gradients[0])
-        )
+        pixels, channels, width = x[0, 0].numel(), x.shape[1], x.shape[3]
+        members = channels // mean.shape[1]
+        mean = mean.float().repeat_interleave(members, 1)
+        scale = scale.float().repeat_interleave(members, 1)
+
+        def to_rows(values: Tensor) -> Tensor:
+            return values.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).flatten(2)
 
         def along(factor: Tensor) -> Tensor:
             return factor.to(x.dtype).repeat(1, width)[:, None]
 
-        z = torch.addcmul(along(-mean * scale), rows, along(scale))
-        of_weight, of_bias = (
-            value.sum(1).float().unflatten(1, (width, channels)).sum(1) for value in (gradient * z, gradient)
-        )
-        shared = (
-            (value * weight).unflatten(1, (-1, members)).mean(2).repeat_interleave(members, 1) / x[0, 0].numel()
-            for value in (of_bias, of_weight)
-        )
-        constant, slope = (along(-scale * value) for value in shared)
-        of_x = torch.addcmul(constant, z, slope, out=z).addcmul_(gradient, along(scale * weight))
-        return of_x.unflatten(2, (width, channels)).permute(0, 3, 1, 2), of_weight.sum(0), of_bias.sum(0), None, None
+        def sum_pixels(values: Tensor) -> Tensor:
+            # Over rows in bf16's vectors, over the pixels of a row in fp32.
+            return values.sum(1).float().unflatten(1, (width, channels)).sum(1)
+
+        def group_mean(sums: Tensor) -> Tensor:
+            means = (sums * weight).unflatten(1, (-1, members)).mean(2)
+            return means.repeat_interleave(members, 1) / pixels
+
+        gradient = to_rows(gradients[0])
+        z = torch.addcmul(along(-mean * scale), to_rows(x), along(scale))
+        grad_weight = sum_pixels(gradient * z)
+        grad_bias = sum_pixels(gradient)
+        constant = along(-scale * group_mean(grad_bias))
+        slope = along(-scale * group_mean(grad_weight))
+        # `z` isn't needed any more, so its memory takes the result.
+        grad_x = torch.addcmul(constant, z, slope, out=z).addcmul_(gradient, along(scale * weight))
+        grad_x = grad_x.unflatten(2, (width, channels)).permute(0, 3, 1, 2)
+        return grad_x, grad_weight.sum(0), grad_bias.sum(0), None, None
 
 
 class Mish(nn.Mish):
@@ -253,29 +256,28 @@ class Mish(nn.Mish):
 
     def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:  # the name in nn.Mish  # noqa: A002
         """The activated map."""
-        return (
-            _Mish.apply(input)
-            if in_bf16_on_cpu(input) and input.dtype == torch.bfloat16 and input.dim()
-            else super().forward(input)
-        )
+        if in_bf16_on_cpu(input) and input.dtype == torch.bfloat16 and input.dim():
+            return _Mish.apply(input)
+        return super().forward(input)
 
 
 class _Mish(torch.autograd.Function):
-    """tanh(softplus(x)) is n / (n + 2) with n = exp(x) (exp(x) + 2).
-
-    Taken in parts of the batch that fit the cache: it is as many passes over the map.
-    """
+    """Mish by one exponential: tanh(softplus(x)) is n / (n + 2) with n = exp(x) (exp(x) + 2)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         y, slope = torch.empty_like(x), torch.empty_like(x)
+        # In parts of the batch that fit the cache, because there are a dozen passes over each.
         part = max(1, CACHED * len(x) // max(1, x.numel()))
-        for values, result, gradient in zip(*(tensor.split(part) for tensor in (x, y, slope)), strict=True):
-            exponential = values.float().clamp_(max=20).exp_()  # from 20 on it is 1, and the square stays finite
+        for values, result, gradient in zip(x.split(part), y.split(part), slope.split(part), strict=True):
+            # From 20 on the share is 1; clamped, the square stays finite.
+            exponential = values.float().clamp_(max=20).exp_()
             n = (exponential + 2).mul_(exponential)
             share = n.div_(n + 2)
             if ctx.needs_input_grad[0]:
-                bend = torch.addcmul(share.new_ones(()), share, share, value=-1).mul_(exponential.div_(exponential + 1))
+                # share + x (1 - share^2) sigmoid(x)
+                sigmoid = exponential.div_(exponential + 1)
+                bend = torch.addcmul(share.new_ones(()), share, share, value=-1).mul_(sigmoid)
                 gradient.copy_(bend.mul_(values).add_(share))
             result.copy_(share.mul_(values))
         ctx.save_for_backward(slope)
@@ -288,9 +290,8 @@ class _Mish(torch.autograd.Function):
 
 
 def apply_gate(x: Float[Tensor, "b c h w"], weight: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b c h w"]:
-    """The product with a weight for each place."""
+    """Product of a map with a weight for each pixel."""
+    # torch multiplies few channels by a broadcast one without vectors, at twice the time.
     if x.device.type == "cpu" and x.shape[1] < 32:
-        weight = weight.expand_as(x).contiguous(
-            memory_format=torch.channels_last
-        )  # so few channels by one aren't multiplied in vectors: twice the time
+        weight = weight.expand_as(x).contiguous(memory_format=torch.channels_last)
     return x * weight

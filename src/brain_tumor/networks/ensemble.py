@@ -1,4 +1,4 @@
-"""Networks that answer together."""
+"""An ensemble of segmentation networks."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Ensemble(nn.Module):
-    """Gives the logits of the mean of its members' probabilities (independent sigmoids)."""
+    """Mean of the members' probabilities (independent sigmoids), returned as logits."""
 
     def __init__(self, members: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -16,5 +16,7 @@ class Ensemble(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
         """Logits, in fp32."""
-        probability = torch.stack([member(x).float().sigmoid() for member in self.members]).mean(0)
+        # fp32, because a sigmoid near 1 has two digits in bf16 and its logit would be lost.
+        probabilities = [member(x).float().sigmoid() for member in self.members]
+        probability = torch.stack(probabilities).mean(0)
         return probability.logit(eps=1e-6)

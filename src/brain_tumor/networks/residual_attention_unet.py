@@ -1,11 +1,12 @@
-"""ResidualAttentionUNet: a U-Net of residual blocks, with self-attention on coarse maps between them.
+"""ResidualAttentionUNet: a U-Net of residual blocks with self-attention on pooled maps between them.
 
 After the U-Net with attention of UNet-Segmentation (theveryhim, 2025), itself after Oktay et al. 2018 and Vaswani et
-al. 2017. Differs in its head: theirs is a residual block of one channel that ends in a GELU, which can't say
-"background"; ours is a 1x1 convolution that gives plain logits of each tissue (99 parameters for three tissues instead
+al. 2017. Differs in the head: theirs is a residual block of one channel that ends in a GELU, whose output
+can't go far below 0, as background needs; ours is a 1x1 convolution to logits (99 parameters for three tissues instead
 of 336, so 6,155,395 at base 32 instead of 6,155,632).
 """
 
+from itertools import pairwise
 from math import gcd
 
 import torch
@@ -25,7 +26,8 @@ class ResidualAttentionUNet(nn.Module):
         n_filters: channels of the first level; each level below doubles them. A multiple of 4.
 
     Attributes:
-        coarse: modules whose maps on the way up are smaller than the output, the deepest first, and their channels.
+        aux_maps: decoder modules whose outputs are smaller than the mask, the deepest first, and their channels; they
+            can be trained with deep supervision.
     """
 
     def __init__(self, *, in_channels: int = 4, out_channels: int = 3, n_filters: int = 32) -> None:
@@ -36,19 +38,20 @@ class ResidualAttentionUNet(nn.Module):
             [encoder_block(n, 2 * n), encoder_block(2 * n, 4 * n), encoder_block(4 * n, 8 * n)]
         )
         self.bottleneck = nn.Sequential(*(ResidualBlock(8 * n, 8 * n) for _ in range(3)))
-        self.up = nn.ModuleList(
-            [nn.ConvTranspose2d(i, o, 2, stride=2) for i, o in ((8 * n, 4 * n), (4 * n, 2 * n), (2 * n, n))]
-        )
+        up_channels = pairwise((8 * n, 4 * n, 2 * n, n))
+        self.up = nn.ModuleList([nn.ConvTranspose2d(i, o, 2, stride=2) for i, o in up_channels])
+        # No attention in the last block: it has the full size, and with it the most tokens.
         self.decoder = nn.ModuleList(
             [decoder_block(8 * n, 4 * n), decoder_block(4 * n, 2 * n), ResidualBlock(2 * n, n)]
         )
-        self.coarse = {"decoder.0": 4 * n, "decoder.1": 2 * n}
+        self.aux_maps = {"decoder.0": 4 * n, "decoder.1": 2 * n}
         self.head = nn.Conv2d(n, out_channels, 1)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
-        """Logits of each tissue: independent sigmoids."""
+        """Logits of each tissue, for independent sigmoids."""
         require_sides(x, 16)
         skips = [self.stem(x)]
+        # The deepest map goes on to the bottleneck; the three above it become skips.
         for block in self.encoder:
             skips.append(block(skips[-1]))
         x = self.bottleneck(skips.pop())
@@ -58,20 +61,24 @@ class ResidualAttentionUNet(nn.Module):
 
 
 def encoder_block(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Half the size, a residual block, attention."""
+    """Max pooling, a residual block, self-attention."""
     return nn.Sequential(nn.MaxPool2d(2), ResidualBlock(in_channels, out_channels), SelfAttention(out_channels))
 
 
 def decoder_block(in_channels: int, out_channels: int) -> nn.Sequential:
-    """A residual block, attention."""
+    """A residual block, self-attention."""
     return nn.Sequential(ResidualBlock(in_channels, out_channels), SelfAttention(out_channels))
 
 
 class ResidualBlock(nn.Module):
-    """(3x3 convolution, GroupNorm) twice with GELU between, plus the input (through a 1x1 convolution where channels change), GELU."""
+    """(3x3 convolution, GroupNorm) twice with GELU between, plus the input, then GELU.
+
+    The input passes a 1x1 convolution where the number of channels changes.
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
+        # Eight groups where they divide the channels; the largest divisor of 8 that does elsewhere.
         groups = gcd(8, out_channels)
         self.residual = nn.Sequential(
             nn.Conv2d(in_channels, out_channels, 3, padding=1),
@@ -84,16 +91,14 @@ class ResidualBlock(nn.Module):
         self.activation = nn.GELU()
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
-        """The sum, activated."""
+        """GELU of the residual plus the skip."""
         return self.activation(self.residual(x) + self.skip(x))
 
 
 class SelfAttention(Attention):
-    """Each place of a map, averaged over cells of 4x4, looks at every other.
+    """Transformer block on a map pooled in cells of 4x4, bilinearly upsampled and added to the map.
 
-    What it finds is added back, bilinearly upsampled.
-
-    A pre-norm transformer block of 4 heads with 128 hidden units.
+    Pre-norm, 4 heads, 128 hidden units.
     """
 
     def __init__(self, channels: int, *, heads: int = 4, hidden: int = 128, cell: int = 4) -> None:
@@ -105,50 +110,58 @@ class SelfAttention(Attention):
         self.feed_forward = nn.Sequential(nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, channels))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """The map with what was found added."""
-        places = self._places(x)
-        normed = self.norm_attention(places)
-        on_cpu = (
-            x.device.type == "cpu"
-        )  # what torch has for attention without weights takes twice as long there, with heads so narrow
-        return self._added(x, places, self.attention(normed, normed, normed, need_weights=on_cpu)[0])
+        """The map plus the block's output."""
+        tokens = self._tokens(x)
+        normed = self.norm_attention(tokens)
+        # Without weights torch takes its fused attention, which is half as fast on a CPU with heads so narrow.
+        on_cpu = x.device.type == "cpu"
+        attended, _ = self.attention(normed, normed, normed, need_weights=on_cpu)
+        return self._finish(x, tokens, attended)
 
-    def _places(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n c"]:
+    def _tokens(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n c"]:
         return self._pooled(x).flatten(2).transpose(1, 2)
 
     def _pooled(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h4 w4"]:
-        """Means over cells; those at the edge are smaller where a side is no multiple."""
+        """Means over cells."""
+        # Where a side is no multiple of the cell, the last cells are smaller, and average what they have.
         return avg_pool2d(x, self.cell, ceil_mode=True, count_include_pad=False)
 
-    def _added(
-        self, x: Float[Tensor, "b c h w"], places: Float[Tensor, "b n c"], found: Float[Tensor, "b n c"]
+    def _finish(
+        self, x: Float[Tensor, "b c h w"], tokens: Float[Tensor, "b n c"], attended: Float[Tensor, "b n c"]
     ) -> Float[Tensor, "b c h w"]:
-        places = places + found
-        places = places + self.feed_forward(self.norm_feed_forward(places))
-        small = places.transpose(1, 2).unflatten(2, self._pooled(x[:1, :1]).shape[-2:])
-        return x + self._spread(small, x)
+        """The block's output from that of its attention: both residuals, the feed-forward layers, upsampling."""
+        tokens = tokens + attended
+        tokens = tokens + self.feed_forward(self.norm_feed_forward(tokens))
+        small = tokens.transpose(1, 2).unflatten(2, self._pooled_size(x))
+        return x + self._upsample(small, x)
 
-    def _spread(self, small: Float[Tensor, "b c h4 w4"], x: Float[Tensor, "b _ h w"]) -> Float[Tensor, "b c h w"]:
-        """What cells have at each place, bilinearly between their middles; those at the edge may be cut off."""
+    def _pooled_size(self, x: Float[Tensor, "b c h w"]) -> torch.Size:
+        # Pooling one channel of one slice keeps the rule for the last cells in one line.
+        return self._pooled(x[:1, :1]).shape[-2:]
+
+    def _upsample(self, small: Float[Tensor, "b c h4 w4"], x: Float[Tensor, "b _ h w"]) -> Float[Tensor, "b c h w"]:
+        """A pooled map at the size of `x`, bilinear between the centres of cells."""
         height, width = x.shape[-2:]
-        return interpolate(small, scale_factor=float(self.cell), mode="bilinear", align_corners=False)[
-            ..., :height, :width
-        ]
+        large = interpolate(small, scale_factor=float(self.cell), mode="bilinear", align_corners=False)
+        # Cells at the edge may reach beyond the map.
+        return large[..., :height, :width]
 
     def attention_map(self, inputs: tuple[Tensor], output: Tensor) -> Float[Tensor, "b 1 h w"]:
-        """How much each place is looked at: attention received, averaged over heads and places that look.
+        """Attention that each pixel receives, averaged over heads and queries; its mean over the map is 1."""
+        x = inputs[0]
+        normed = self.norm_attention(self._tokens(x))
+        _, weights = self.attention(normed, normed, normed)
+        # Weights of a query add up to 1, so their mean is one over the number of tokens.
+        received = weights.mean(1).unflatten(1, self._pooled_size(x))[:, None] * weights.shape[1]
+        return self._upsample(received, x)
 
-        1 is the mean.
-        """
-        normed = self.norm_attention(self._places(inputs[0]))
-        weights = self.attention(normed, normed, normed)[1]
-        received = weights.mean(1).unflatten(1, self._pooled(inputs[0][:1, :1]).shape[-2:])[:, None] * weights.shape[1]
-        return self._spread(received, inputs[0])
-
-    def level(self, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-        """Every place looks at all places alike, and so finds their mean."""
-        places = self._places(inputs[0])
-        _, _, of_value = self.attention.in_proj_weight.chunk(3)
+    def ablated_output(self, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        """The output for uniform attention: every query gets the mean of the values."""
+        x = inputs[0]
+        tokens = self._tokens(x)
+        # Projections of query, key and value lie one after another in torch's module.
+        _, _, weight = self.attention.in_proj_weight.chunk(3)
         _, _, bias = self.attention.in_proj_bias.chunk(3)
-        values = nn.functional.linear(self.norm_attention(places).mean(1, keepdim=True), of_value, bias)
-        return self._added(inputs[0], places, self.attention.out_proj(values).expand_as(places))
+        mean = self.norm_attention(tokens).mean(1, keepdim=True)
+        values = nn.functional.linear(mean, weight, bias)
+        return self._finish(x, tokens, self.attention.out_proj(values).expand_as(tokens))

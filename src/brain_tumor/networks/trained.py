@@ -1,4 +1,4 @@
-"""A trained network as a plain value: its name, sizes, weights, and what it expects of its input."""
+"""A trained network as a plain value: name, sizes, weights, and a description of its data and training."""
 
 import hashlib
 import json
@@ -19,21 +19,20 @@ else:
 
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-"""What normalisation keeps beside its parameters. A network with other buffers would have to be added here."""
+"""Last parts of the names of buffers, which are no parameters. A network with other buffers needs them added here."""
 
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """Everything needed to use a network, and nothing of how it was trained.
+    """Weights of a network, or of an ensemble of networks trained on different folds.
 
     Attributes:
         name: one of NETWORKS.
         sizes: keyword arguments of `build`.
-        description: plain values: data set, modalities, tissues, preparation, recipe, scores, whether simulated;
-            of masks also how many patients and slices each member learned from, who they all were, and what the weights
-            that it started from knew.
-        members: the state dict of the network; of each network where several, trained on different folds, answer
-            together.
+        description: plain values: data set, modalities, tissues, preparation, recipe, scores, whether simulated. Of
+            segmentation networks also the number of training patients and slices of each member, the patients' names,
+            and the description of the initial checkpoint.
+        members: a state dict for each member of the ensemble; one for a single network.
     """
 
     name: str
@@ -43,31 +42,32 @@ class TrainedNetwork:
 
     @property
     def experiment(self) -> str:
-        """The experiment that it was trained in, by which it is told from others of its kind.
-
-        In earlier files the name of the network.
-        """
+        """Name of the experiment that trained it."""
+        # Earlier files name the network only, when each was trained in one experiment.
         return self.description.get("experiment", self.name)
 
     def module(self) -> "nn.Module":
-        """The network with its weights, in evaluation mode; the mean of its members where there are several."""
+        """The network with its weights, or the ensemble, in evaluation mode."""
         if len(self.members) == 1:
             return self.member(0)
+        # Imported here: it needs torch, and this module is read where no network is built.
         from brain_tumor.networks.ensemble import Ensemble
 
-        return Ensemble([self.member(k) for k in range(len(self.members))]).eval()
+        members = [self.member(k) for k in range(len(self.members))]
+        return Ensemble(members).eval()
 
     def member(self, number: int) -> "nn.Module":
-        """One of the networks that answer together, in evaluation mode."""
+        """One member of the ensemble, in evaluation mode."""
         network = build(self.name, **self.sizes)
         network.load_state_dict(self.members[number])
         return network.eval()
 
     @property
     def digest(self) -> str:
-        """A few characters that tell these weights from others."""
+        """Hash of the weights, 12 hexadecimal digits."""
         mark = hashlib.blake2b(digest_size=6)
         for member in self.members:
+            # Sorted, because a safetensors file has an order of its own.
             for name, value in sorted(member.items()):
                 mark.update(name.encode())
                 mark.update(value.numpy().tobytes())
@@ -75,34 +75,36 @@ class TrainedNetwork:
 
     @property
     def patients(self) -> frozenset[str] | None:
-        """Names of all whom it learned from or was validated with, by any of its members or before.
+        """Names of the training and validation patients of all members and of the initial checkpoint.
 
-        None if its file doesn't say.
+        None if they aren't recorded.
         """
         about = self.description
         before = about.get("initialised_from")
+        # An initial checkpoint without names may have been trained on anybody of the same kind of data. Phantoms and
+        # real patients never overlap, though their names do.
         if before and before["simulated"] == about["simulated"] and before.get("scored") is None:
             return None
         if "patients" in about:
             return frozenset(about["patients"])
-        return frozenset().union(*about["validation_patients"]) if len(self.members) > 1 else None
+        # Earlier files name validation patients only. In a cross-validation every patient is one of them, once.
+        if len(self.members) > 1:
+            return frozenset().union(*about["validation_patients"])
+        return None
 
     @property
     def parameters(self) -> int:
-        """Number of trainable parameters of one member, counted in its weights.
-
-        Building the network to ask it takes a second where it is large.
-        """
-        return sum(
-            value.numel() for name, value in self.members[0].items() if name.rpartition(".")[2] not in STATISTICS
-        )
+        """Number of trainable parameters of one member."""
+        # Counted in the weights: building a large network to count them takes a second.
+        weights = self.members[0].items()
+        return sum(value.numel() for name, value in weights if name.rpartition(".")[2] not in STATISTICS)
 
 
 def require_made_by(made: Store, network: TrainedNetwork) -> None:
-    """Refuse a store of what a network answered, if the network has been replaced since.
+    """Refuse a store of predictions if the network has been replaced since.
 
     Raises:
-        ValueError: if the answers are of other weights.
+        ValueError: if they were predicted with other weights.
     """
     if made.description.get("weights") != network.digest:
         raise ValueError(
@@ -112,22 +114,24 @@ def require_made_by(made: Store, network: TrainedNetwork) -> None:
 
 
 def write_network(path: Path, network: TrainedNetwork) -> None:
-    """One safetensors file; name, sizes and description are in its header as JSON."""
+    """Write one safetensors file, with name, sizes and description as JSON in its header."""
     from safetensors.torch import save
 
     header = {"name": network.name, "sizes": network.sizes, "description": network.description}
-    weights = {f"{k}.{name}": value for k, member in enumerate(network.members) for name, value in member.items()}
-    path.write_bytes(
-        save(weights, {key: json.dumps(value) for key, value in header.items()})
-    )  # its own `save_file` lets nobody else read the file
+    weights: Weights = {}
+    for number, member in enumerate(network.members):
+        weights |= {f"{number}.{name}": value for name, value in member.items()}
+    metadata = {key: json.dumps(value) for key, value in header.items()}
+    # Not safetensors' `save_file`, whose files only their owner can read.
+    path.write_bytes(save(weights, metadata))
 
 
 def read_network(path: Path) -> TrainedNetwork:
-    """What `write_network` wrote; weights on the CPU.
+    """The network of a file that `write_network` wrote, its weights on the CPU.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it isn't such a file.
+        ValueError: if the file is another one.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -140,13 +144,17 @@ def read_network(path: Path) -> TrainedNetwork:
     try:
         with safe_open(path, framework="pt") as file:
             header = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-            if "description" in header:  # as an earlier version may have written it
+            # Entries that an earlier version wrote under other names.
+            if "description" in header:
                 header["description"] = rename_entries(header["description"], NETWORK_FILE)
             members: dict[int, dict[str, Tensor]] = {}
+            # Keys are `{member}.{name}`.
             for key in file.keys():  # noqa: SIM118
                 number, name = key.split(".", 1)
                 members.setdefault(int(number), {})[name] = file.get_tensor(key)
-        return TrainedNetwork(**header, members=tuple(members[k] for k in sorted(members)))
+        # By number, because the file sorts "10" before "2".
+        ordered = tuple(members[number] for number in sorted(members))
+        return TrainedNetwork(**header, members=ordered)
     except (SafetensorError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} isn't a network that this project wrote ({error}); give the path of one of its .safetensors files"

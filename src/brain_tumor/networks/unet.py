@@ -1,10 +1,11 @@
-"""What the U-Nets share: four levels down, four up, skips between.
+"""The U-Nets' shared encoder and decoder: four levels down, four up, skip connections between.
 
-They differ in their blocks and in how a skip is joined.
+Subclasses choose the blocks and how a skip is merged.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from itertools import pairwise
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,11 +17,13 @@ class UNet(nn.Module, ABC):
     """Sides of the input must be multiples of 16.
 
     Args:
-        encoder_block: block of (in, out) channels, one a level; so `decoder_block`.
+        encoder_block: makes the block of a level from its numbers of input and output channels.
+        decoder_block: the same for the decoder.
         n_filters: channels of the first level; each level below doubles them.
 
     Attributes:
-        coarse: modules whose maps on the way up are smaller than the output, the deepest first, and their channels.
+        aux_maps: decoder modules whose outputs are smaller than the mask, the deepest first, and their channels; they
+            can be trained with deep supervision.
     """
 
     def __init__(
@@ -35,19 +38,19 @@ class UNet(nn.Module, ABC):
     ) -> None:
         super().__init__()
         n = n_filters
-        self.encoder = nn.ModuleList(
-            [encoder_block(i, o) for i, o in ((in_channels, n), (n, 2 * n), (2 * n, 4 * n), (4 * n, 8 * n))]
-        )
+        down_channels = (in_channels, n, 2 * n, 4 * n, 8 * n)
+        # The last block keeps its channels: there is no narrower level above it.
+        up_channels = (8 * n, 4 * n, 2 * n, n, n)
+        self.encoder = nn.ModuleList([encoder_block(i, o) for i, o in pairwise(down_channels)])
         self.bottleneck = bottleneck
-        self.decoder = nn.ModuleList(
-            [decoder_block(i, o) for i, o in ((8 * n, 4 * n), (4 * n, 2 * n), (2 * n, n), (n, n))]
-        )
-        self.coarse = {"decoder.0": 4 * n, "decoder.1": 2 * n, "decoder.2": n}
+        self.decoder = nn.ModuleList([decoder_block(i, o) for i, o in pairwise(up_channels)])
+        self.aux_maps = {"decoder.0": 4 * n, "decoder.1": 2 * n, "decoder.2": n}
         self.head = kaiming_init(nn.Conv2d(n, out_channels, 1))
         self.down = nn.MaxPool2d(2)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
-        """Logits of each tissue: independent sigmoids."""
+        """Logits of each tissue, for independent sigmoids."""
+        # Four poolings halve the sides four times.
         require_sides(x, 16)
         skips = []
         for block in self.encoder:
@@ -63,7 +66,9 @@ class UNet(nn.Module, ABC):
     def merge_skip(
         self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]
     ) -> Float[Tensor, "b d h w"]:
-        """What a decoder block takes: the skip, and the map from the level below at half its size.
+        """Input of a decoder block, from the skip and the map of the level below.
 
-        Level 0 is the deepest.
+        Args:
+            level: 0 is the deepest.
+            x: at half the size of the skip.
         """

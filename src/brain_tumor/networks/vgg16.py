@@ -1,6 +1,6 @@
 """VGG-16 (Simonyan and Zisserman 2015, arXiv:1409.1556), configuration D, without normalisation.
 
-Differs in the size of its image, which makes the first linear layer narrower.
+Differs in the size of the image, which makes the first linear layer narrower.
 """
 
 from jaxtyping import Float
@@ -10,7 +10,7 @@ from brain_tumor.networks.blocks import kaiming_init
 from brain_tumor.networks.classifier import head, require_size
 
 STAGES = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))
-"""Width of each stage in first widths, and its 3x3 convolutions; each ends in a pooling."""
+"""(width as a multiple of the first, number of 3x3 convolutions) of each stage; each ends in a pooling."""
 
 DROPOUT = 0.5
 
@@ -39,15 +39,20 @@ class VGG16(nn.Module):
         self.image_size = image_size
         layers: list[nn.Module] = []
         channels = in_channels
-        for width, convolutions in STAGES:
+        for multiple, convolutions in STAGES:
+            width = multiple * n_filters
             for _ in range(convolutions):
-                layers += [kaiming_init(nn.Conv2d(channels, width * n_filters, 3, padding=1)), nn.ReLU(inplace=True)]
-                channels = width * n_filters
+                convolution = nn.Conv2d(channels, width, 3, padding=1)
+                # Without normalisation thirteen layers only train from weights of the right variance.
+                layers += [kaiming_init(convolution), nn.ReLU(inplace=True)]
+                channels = width
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
-        self.head = head((channels * (image_size // 32) ** 2, hidden, hidden, out_channels), nn.ReLU, DROPOUT)
+        # Five poolings leave a map of image_size / 32.
+        flat = channels * (image_size // 32) ** 2
+        self.head = head((flat, hidden, hidden, out_channels), nn.ReLU, DROPOUT)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
-        """Logits of each class."""
+        """Class logits."""
         require_size(x, self.image_size)
         return self.head(self.features(x))

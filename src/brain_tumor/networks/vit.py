@@ -13,15 +13,17 @@ from brain_tumor.networks.classifier import require_size
 
 
 class ViT(nn.Module):
-    """Patches, a class token, learned positions, encoder layers, one linear layer on the class token.
+    """Patch embedding, class token, learned positions, encoder layers, a linear layer on the class token.
 
     Args:
-        image_size: side of the images; shrunk, it is a multiple of `patch`.
-        shrink: pixels a side of which the mean is taken first. With 2 there is a quarter of the patches, each of which
-            sees twice as far, in a quarter of the time.
-        width: of a token; a multiple of `heads` and of 4.
-        hidden: width of the layers' perceptrons.
-        dropout: in the layers.
+        image_size: side of the images; a multiple of `patch` times `shrink`.
+        patch: side of a patch, in pixels after shrinking.
+        shrink: factor by which images are average-pooled first. 2 leaves a quarter of the patches, each of which covers
+            four times the area, in a quarter of the time.
+        width: embedding dimension; a multiple of `heads` and of 4.
+        depth: number of encoder layers.
+        hidden: width of the feed-forward layers.
+        dropout: of the encoder layers.
     """
 
     def __init__(
@@ -49,46 +51,54 @@ class ViT(nn.Module):
         self.image_size, self.shrink = image_size, shrink
         self.patches = nn.Conv2d(in_channels, width, patch, stride=patch)
         self.token = nn.Parameter(torch.randn(width) * 0.02)
-        self.positions = nn.Parameter(torch.cat([torch.randn(1, width) * 0.02, find_waves(side, width)]))
-        self.layers = nn.ModuleList(
-            [nn.TransformerEncoderLayer(width, heads, hidden, dropout, batch_first=True) for _ in range(depth)]
-        )
+        # Positions are learned. They start at sines and cosines, so that neighbours are alike from the first step.
+        class_position = torch.randn(1, width) * 0.02
+        self.positions = nn.Parameter(torch.cat([class_position, sincos_positions(side, width)]))
+        layers = [nn.TransformerEncoderLayer(width, heads, hidden, dropout, batch_first=True) for _ in range(depth)]
+        self.layers = nn.ModuleList(layers)
+        # One LayerNorm for all layers.
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, out_channels))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
-        """Logits of each class."""
+        """Class logits."""
         x = self.embed(x)
+        # Layers have residuals of their own; this one goes around each of them.
         for layer in self.layers:
             x = x + layer(self.norm(x))
         return self.head(x[:, 0])
 
     def embed(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
-        """The class token, then a token for each patch, row by row, with their positions."""
+        """The class token and a token for each patch, row by row, with positions added."""
         require_size(x, self.image_size)
         tokens = self.patches(avg_pool2d(x, self.shrink)).flatten(2).mT
-        return torch.cat([self.token.expand(len(x), 1, -1), tokens], dim=1) + self.positions
+        class_token = self.token.expand(len(x), 1, -1)
+        return torch.cat([class_token, tokens], dim=1) + self.positions
 
     def attention(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b l n n"]:
-        """How much each token of a layer takes from each token below it, mean over the heads."""
+        """Attention weights of each layer (query, key), averaged over the heads."""
         maps = []
         x = self.embed(x)
         for layer in self.layers:
             z = self.norm(x)
-            maps.append(layer.self_attn(z, z, z)[1])  # type: ignore[operator]
+            # Asked once more for its weights, which the fused layer doesn't give.
+            _, weights = layer.self_attn(z, z, z)  # type: ignore[operator]
+            maps.append(weights)
             x = x + layer(z)
         return torch.stack(maps, dim=1)
 
 
-def find_waves(side: int, width: int) -> Float[Tensor, "n d"]:
-    """What the positions of patches, row by row, are before they are learned.
+def sincos_positions(side: int, width: int) -> Float[Tensor, "n d"]:
+    """Two-dimensional sine-cosine position embeddings of the patches, row by row.
 
-    Sines and cosines of the row and of the column, as large as patches are.
+    The first half encodes the row, the second the column. Frequencies fall from 2 to nearly 0.02 radians a patch.
 
-    The frequencies fall from 2 to nearly 0.02 radians a patch. Source: Vaswani et al. 2017, arXiv:1706.03762; here in
-    two dimensions.
+    Source: Vaswani et al. 2017, arXiv:1706.03762.
     """
     frequency = 2 * 100 ** -torch.linspace(0, 1, width // 4 + 1)[:-1]
     waves = torch.arange(side)[:, None] * frequency
+    # Halved to the scale of patch embeddings, so that neither drowns the other.
     along = torch.cat([waves.sin(), waves.cos()], dim=1) / 2
-    return torch.cat([along.repeat_interleave(side, 0), along.repeat(side, 1)], dim=1)
+    rows = along.repeat_interleave(side, 0)
+    columns = along.repeat(side, 1)
+    return torch.cat([rows, columns], dim=1)

@@ -1,7 +1,8 @@
 """Repeated stratified cross-validation of survival models: everything is fitted inside the folds."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -10,14 +11,14 @@ from jaxtyping import Bool, Float, Int
 from brain_tumor.data.common.parallel import WorkerSettings, parallel_map
 from brain_tumor.data.survival.cohort import FEATURE_SETS, SHAPE
 from brain_tumor.metrics.survival import concordances
-from brain_tumor.survival.models import MODELS
+from brain_tumor.survival.models import MODELS, SurvivalModel
 from brain_tumor.survival.settings import BASELINE, HEADLINE, HORIZON, ProtocolSettings
 
 EXPLAINED = ("Cox", "all")
-"""Model and features whose importances are measured."""
+"""Model and features whose permutation importances are measured."""
 
 COMPARED = (
-    ("median", "nothing"),
+    ("median", "intercept-only"),
     BASELINE,
     ("Cox", "age"),
     ("linear", "shape"),
@@ -30,14 +31,15 @@ COMPARED = (
     ("forest", "all"),
     EXPLAINED,
 )
+"""Models and feature sets that are cross-validated, from the null model to all features."""
 
 SHUFFLES = 5
-"""Times that a feature is shuffled among the patients of a fold to see what it is worth."""
+"""Shuffles of a feature among the patients of a fold, for its permutation importance."""
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """Patients that are modelled together: what models look at (a row each), days, whether death was seen."""
+    """Patients that are modelled together: features (a row each), days, whether death was observed."""
 
     name: str
     patients: Sequence[str]
@@ -47,34 +49,38 @@ class Cohort:
 
     @property
     def compared(self) -> list[tuple[str, str]]:
-        """COMPARED, without resection and grade where they are the same for all."""
-        return [pair for pair in COMPARED if pair[1] != "all" or (self.table[["gtr", "hgg"]].nunique() > 1).any()]
+        """COMPARED, without feature set `all` where resection and grade are constant."""
+        # Constant columns would make it the same as `age + shape`.
+        varies = (self.table[["gtr", "hgg"]].nunique() > 1).any()
+        return [(model, features) for model, features in COMPARED if features != "all" or varies]
 
 
 def assign_folds(days: Float[np.ndarray, " n"], settings: ProtocolSettings, repeat: int) -> Int[np.ndarray, " n"]:
-    """Each patient's fold. Of every `folds` patients who lived about as long, each is in another fold."""
+    """Each patient's fold, stratified by survival: of every `folds` neighbours in days, each is in another fold."""
     rng = np.random.default_rng([settings.seed, repeat])
-    deal = np.concatenate([rng.permutation(settings.folds) for _ in range(-(-len(days) // settings.folds))])[
-        : len(days)
-    ]
+    rounds = -(-len(days) // settings.folds)
+    deal = np.concatenate([rng.permutation(settings.folds) for _ in range(rounds)])
+    # Ties in days are broken at random, else they would keep the order of names.
+    order = np.lexsort((rng.random(len(days)), days))
     folds = np.empty(len(days), int)
-    folds[np.lexsort((rng.random(len(days)), days))] = deal
+    folds[order] = deal[: len(days)]
     return folds
 
 
 def cross_validate(
     cohort: Cohort, settings: ProtocolSettings, workers: WorkerSettings
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What every model expects of every patient when fitted to others, and what each feature is worth.
+    """Held-out predictions of every model, and permutation importances of the features.
 
     Returns:
-        Rows `cohort`, `model`, `features`, `repeat`, `fold`, `patient`, `days`, `risk`, and where the model gives
-        curves the probability to be alive at HORIZON and on the patient's own last day; rows `cohort`, `repeat`,
-        `fold`, `feature`, `loss` of concordance when the feature is shuffled.
+        Rows `cohort`, `model`, `features`, `repeat`, `fold`, `patient`, `days`, `risk`, and of models with curves
+        `alive_at_horizon` and `alive_at_own`: survival probability at HORIZON and on the patient's own last day.
+        Rows `cohort`, `repeat`, `fold`, `feature`, `loss`: of concordance when the feature is shuffled.
     """
-    tasks = [(cohort, settings, repeat, fold) for repeat in range(settings.repeats) for fold in range(settings.folds)]
-    validated = parallel_map(_validate_fold, tasks, workers, f"cross-validating {cohort.name}", unit="fold")
-    estimates, losses = zip(*validated, strict=True)
+    places = product(range(settings.repeats), range(settings.folds))
+    tasks = [(cohort, settings, repeat, fold) for repeat, fold in places]
+    results = parallel_map(_validate_fold, tasks, workers, f"cross-validating {cohort.name}", unit="fold")
+    estimates, losses = zip(*results, strict=True)
     return pd.concat(estimates, ignore_index=True), pd.concat(losses, ignore_index=True)
 
 
@@ -85,53 +91,64 @@ def _validate_fold(
     parts = [_estimate(cohort, test, pair) for pair in cohort.compared]
     place = {"cohort": cohort.name, "repeat": repeat, "fold": fold}
     explained = EXPLAINED if EXPLAINED in cohort.compared else HEADLINE
-    losses = _measure_importance(cohort, test, explained, np.random.default_rng([settings.seed, repeat, fold]))
+    # A generator of the fold's own: results don't depend on the order in which workers take the folds.
+    rng = np.random.default_rng([settings.seed, repeat, fold])
+    losses = _measure_importance(cohort, test, explained, rng)
     return pd.concat(parts).assign(**place), losses.assign(**place)
 
 
 def _estimate(cohort: Cohort, test: np.ndarray, pair: tuple[str, str]) -> pd.DataFrame:
-    table = cohort.table[FEATURE_SETS[pair[1]]]
-    model = MODELS[pair[0]]().fit(table[~test], cohort.days[~test], cohort.observed[~test])
-    alive = np.full((2, test.sum()), np.nan)
+    name, features = pair
+    model = _fit(cohort, cohort.table, test, pair)
+    held_out = cohort.table.loc[test, FEATURE_SETS[features]]
+    result = {
+        "model": name,
+        "features": features,
+        "patient": np.asarray(cohort.patients)[test],
+        "days": model.days(held_out),
+        "risk": model.risk(held_out),
+        "alive_at_horizon": np.nan,
+        "alive_at_own": np.nan,
+    }
     if model.curves:
         own = cohort.days[test]
+        # All times in one call: lifelines evaluates every patient's curve at every time.
         times = np.unique([*own, HORIZON])
-        curves = model.survival(table[test], times)
-        alive = curves[np.arange(len(own)), np.searchsorted(times, [own, np.full(len(own), HORIZON)])]
-    patients = np.asarray(cohort.patients)[test]
-    result = {
-        "model": pair[0],
-        "features": pair[1],
-        "patient": patients,
-        "days": model.days(table[test]),
-        "risk": model.risk(table[test]),
-    }
-    return pd.DataFrame(result | {"alive_at_horizon": alive[1], "alive_at_own": alive[0]})
+        curves = model.survival(held_out, times)
+        result["alive_at_horizon"] = curves[:, np.searchsorted(times, HORIZON)]
+        result["alive_at_own"] = curves[np.arange(len(own)), np.searchsorted(times, own)]
+    return pd.DataFrame(result)
+
+
+def _fit(cohort: Cohort, table: pd.DataFrame, test: np.ndarray, pair: tuple[str, str]) -> SurvivalModel:
+    """The model fitted to the patients outside the test fold."""
+    name, features = pair
+    return MODELS[name]().fit(table.loc[~test, FEATURE_SETS[features]], cohort.days[~test], cohort.observed[~test])
 
 
 def _measure_importance(
     cohort: Cohort, test: np.ndarray, pair: tuple[str, str], rng: np.random.Generator
 ) -> pd.DataFrame:
-    """Loss of concordance in the held-out patients for each feature.
-
-    All shuffled copies of them are predicted at once.
-    """
+    """Loss of concordance in the held-out patients when a feature is shuffled among them."""
     names = FEATURE_SETS[pair[1]]
-    table = cohort.table[names]
-    model = MODELS[pair[0]]().fit(table[~test], cohort.days[~test], cohort.observed[~test])
-    own = table[test]
-    copies = [own]
+    model = _fit(cohort, cohort.table, test, pair)
+    own = cohort.table.loc[test, names]
+    tables = [own]
     for name in names:
-        copies += [own.assign(**{name: rng.permutation(own[name])}) for _ in range(SHUFFLES)]
-    risks = model.risk(pd.concat(copies)).reshape(len(copies), -1)
+        tables += [own.assign(**{name: rng.permutation(own[name])}) for _ in range(SHUFFLES)]
+    # One call for all shuffles: a call of lifelines costs more than its patients.
+    risks = model.risk(pd.concat(tables)).reshape(len(tables), -1)
     values = concordances(cohort.days[test], cohort.observed[test], risks)
-    return pd.DataFrame({"feature": names, "loss": values[0] - values[1:].reshape(len(names), SHUFFLES).mean(1)})
+    shuffled = values[1:].reshape(len(names), SHUFFLES).mean(1)
+    return pd.DataFrame({"feature": names, "loss": values[0] - shuffled})
 
 
-def permute_shapes(cohort: Cohort, settings: ProtocolSettings, workers: WorkerSettings) -> pd.DataFrame:
-    """HEADLINE's estimates when each patient has the shape of another: rows `permutation`, `repeat`, `patient`, `risk`.
+def cross_validate_permuted(cohort: Cohort, settings: ProtocolSettings, workers: WorkerSettings) -> pd.DataFrame:
+    """HEADLINE's held-out predictions with the shape features permuted among the patients.
 
     A permutation is cross-validated once, in the folds of one repeat.
+
+    Returns: rows `permutation`, `repeat`, `patient`, `risk`.
     """
     tasks = [(cohort, settings, permutation) for permutation in range(settings.permutations)]
     permuted = parallel_map(_permute, tasks, workers, f"permuting shapes of {cohort.name}", unit="permutation")
@@ -139,20 +156,16 @@ def permute_shapes(cohort: Cohort, settings: ProtocolSettings, workers: WorkerSe
 
 
 def _permute(cohort: Cohort, settings: ProtocolSettings, permutation: int) -> pd.DataFrame:
+    # The 1 keeps these draws apart from those of `assign_folds`.
     order = np.random.default_rng([settings.seed, 1, permutation]).permutation(len(cohort.days))
     table = cohort.table.copy()
+    # Shape features move together, so that only their link to age and survival is broken.
     table[SHAPE] = cohort.table[SHAPE].to_numpy()[order]
     repeat = permutation % settings.repeats
     folds = assign_folds(cohort.days, settings, repeat)
     risk = np.empty(len(folds))
-    for test in _each(folds):
-        features = table[FEATURE_SETS[HEADLINE[1]]]
-        model = MODELS[HEADLINE[0]]().fit(features[~test], cohort.days[~test], cohort.observed[~test])
-        risk[test] = model.risk(features[test])
-    return pd.DataFrame({"permutation": permutation, "repeat": repeat, "patient": cohort.patients, "risk": risk})
-
-
-def _each(folds: Int[np.ndarray, " n"]) -> Iterator[Bool[np.ndarray, " n"]]:
-    """The patients of each fold in turn."""
     for fold in np.unique(folds):
-        yield folds == fold
+        test = folds == fold
+        model = _fit(cohort, table, test, HEADLINE)
+        risk[test] = model.risk(table.loc[test, FEATURE_SETS[HEADLINE[1]]])
+    return pd.DataFrame({"permutation": permutation, "repeat": repeat, "patient": cohort.patients, "risk": risk})

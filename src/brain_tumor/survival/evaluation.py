@@ -1,4 +1,4 @@
-"""From what models expected of held-out patients to scores, gains over age alone, what chance gives, calibration and importances."""
+"""Evaluation of held-out survival predictions: scores, gains over age, permutation null, calibration, importances."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from brain_tumor.metrics.intervals import percentiles
 from brain_tumor.metrics.survival import (
     SCORES,
-    Expected,
+    SurvivalPredictions,
     calibrate,
     concordance,
     corrected_interval,
@@ -20,141 +20,159 @@ from brain_tumor.metrics.survival import (
 from brain_tumor.survival.cross_validation import Cohort
 from brain_tumor.survival.settings import BASELINE, HEADLINE, HORIZON, ProtocolSettings
 
-ORDERED = {"concordance": concordance, "spearman": spearman}
-"""Scores that the answer is about: how well patients are put in order."""
+RANK_SCORES = {"concordance": concordance, "spearman": spearman}
+"""Scores of which gains are reported: how well patients are ranked."""
 
 GROUPS = 5
-"""Groups of patients by which calibration is shown."""
+"""Groups of patients in the calibration table."""
+
+Pair = tuple[str, str]
+"""A model and its feature set, such as ("Cox", "age + shape")."""
 
 
-def survival_predictions(cohort: Cohort, estimates: pd.DataFrame, pair: tuple[str, str]) -> Expected:
-    """What one model expected of each patient of the cohort, in each repeat."""
-    days, risk = (_by_repeat(cohort, estimates, pair, column) for column in ("days", "risk"))
-    return Expected(cohort.days, cohort.observed, days, risk)
+def survival_predictions(cohort: Cohort, estimates: pd.DataFrame, pair: Pair) -> SurvivalPredictions:
+    """Held-out predictions of one model in each repeat, in the order of the cohort's patients."""
+    days = _by_repeat(cohort, estimates, pair, "days")
+    risk = _by_repeat(cohort, estimates, pair, "risk")
+    return SurvivalPredictions(cohort.days, cohort.observed, days, risk)
 
 
-def _by_repeat(cohort: Cohort, estimates: pd.DataFrame, pair: tuple[str, str], column: str) -> Float[np.ndarray, "r n"]:
-    mine = estimates[
-        (estimates["cohort"] == cohort.name) & (estimates["model"] == pair[0]) & (estimates["features"] == pair[1])
-    ]
-    return mine.pivot(index="repeat", columns="patient", values=column)[list(cohort.patients)].to_numpy()
+def _by_repeat(cohort: Cohort, estimates: pd.DataFrame, pair: Pair, column: str) -> Float[np.ndarray, "r n"]:
+    own = _select(cohort, estimates, pair)
+    return own.pivot(index="repeat", columns="patient", values=column)[list(cohort.patients)].to_numpy()
+
+
+def _select(cohort: Cohort, estimates: pd.DataFrame, pair: Pair) -> pd.DataFrame:
+    model, features = pair
+    own = estimates["cohort"] == cohort.name
+    return estimates[own & (estimates["model"] == model) & (estimates["features"] == features)]
 
 
 def score_cohort(
-    cohort: Cohort, estimates: pd.DataFrame, chance: pd.DataFrame, settings: ProtocolSettings
+    cohort: Cohort, estimates: pd.DataFrame, permutation_null: pd.DataFrame, settings: ProtocolSettings
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores of every model, and gains over BASELINE, with intervals.
 
     Returns:
-        Rows `cohort`, `model`, `features`, `metric`, `value`, `low`, `high`, `patients`, `deaths`; rows `cohort`,
-        `model`, `features`, `metric`,
-        `gain`, `low`, `high` (bootstrap over patients, in pairs), and for HEADLINE `fold_gain`, `fold_low`, `fold_high`
-        (corrected resampled t-test), `chance` (95th percentile with permuted shapes) and `p` (one-sided).
+        Rows `cohort`, `model`, `features`, `metric`, `value`, `low`, `high`, `patients`, `deaths`.
+        Rows `cohort`, `model`, `features`, `metric`, `gain`, `low`, `high` (paired bootstrap over patients), and for
+        HEADLINE `fold_gain`, `fold_low`, `fold_high` (corrected resampled t-test), `null_95` (95th percentile of the
+        permutation null) and `p` (one-sided).
     """
-    samples = {
-        pair: score(survival_predictions(cohort, estimates, pair), settings.bootstrap, settings.seed)
-        for pair in cohort.compared
-    }
-    size = {"patients": len(cohort.days), "deaths": int(cohort.observed.sum())}
+    # One seed for all: the models' samples hold the same patients, so that gains are paired.
+    samples = {}
+    for pair in cohort.compared:
+        samples[pair] = score(survival_predictions(cohort, estimates, pair), settings.bootstrap, settings.seed)
+    patients = len(cohort.days)
+    size = {"patients": patients, "deaths": int(cohort.observed.sum())}
     scores, gains = [], []
     for (model, features), sample in samples.items():
         row = {"cohort": cohort.name, "model": model, "features": features}
         for metric in SCORES:
-            low, high = percentiles(sample[metric].to_numpy()[1:], len(cohort.days))
-            scores.append(row | {"metric": metric, "value": sample[metric][0], "low": low, "high": high} | size)
-        for metric in ORDERED if (model, features) != BASELINE and model != "median" else ():
-            gain = (sample[metric] - samples[BASELINE][metric]).to_numpy()
-            low, high = percentiles(gain[1:], len(cohort.days))
-            gains.append(row | {"metric": metric, "gain": gain[0], "low": low, "high": high})
+            interval = _interval(sample[metric], patients)
+            scores.append(row | {"metric": metric, "value": sample[metric][0]} | interval | size)
+        # The null model ranks nobody.
+        if (model, features) == BASELINE or model == "median":
+            continue
+        for metric in RANK_SCORES:
+            gain = sample[metric] - samples[BASELINE][metric]
+            gains.append(row | {"metric": metric, "gain": gain[0]} | _interval(gain, patients))
             if (model, features) == HEADLINE:
-                gains[-1] |= _fold_gain(cohort, estimates, metric) | _against_chance(cohort, chance, metric, gain[0])
+                gains[-1] |= _fold_gain(cohort, estimates, metric)
+                gains[-1] |= _permutation_test(cohort, permutation_null, metric, gain[0])
     return pd.DataFrame(scores), pd.DataFrame(gains)
 
 
+def _interval(sample: pd.Series, patients: int) -> dict[str, float]:
+    # The first value is the score itself.
+    low, high = percentiles(sample.to_numpy()[1:], patients)
+    return {"low": low, "high": high}
+
+
 def _fold_gain(cohort: Cohort, estimates: pd.DataFrame, metric: str) -> dict[str, float]:
-    """HEADLINE's gain inside each fold, where one fit of each model is compared with one of the other."""
-    mine = estimates[estimates["cohort"] == cohort.name]
+    """HEADLINE's gain, with one fit of each model compared inside each fold."""
+    values = [_score_folds(cohort, _select(cohort, estimates, pair), metric) for pair in (HEADLINE, BASELINE)]
+    repeats = estimates.loc[estimates["cohort"] == cohort.name, "repeat"].nunique()
+    differences = np.subtract(values[0], values[1]).reshape(repeats, -1)
+    gain, low, high = corrected_interval(differences)
+    return {"fold_gain": gain, "fold_low": low, "fold_high": high}
+
+
+def _score_folds(cohort: Cohort, estimates: pd.DataFrame, metric: str) -> list[float]:
     place = {patient: k for k, patient in enumerate(cohort.patients)}
     values = []
-    for pair in (HEADLINE, BASELINE):
-        folds = mine[(mine["model"] == pair[0]) & (mine["features"] == pair[1])].groupby(["repeat", "fold"])
-        values.append(
-            [
-                _in_fold(cohort, fold["patient"].map(place).to_numpy(), fold["risk"].to_numpy(), metric)
-                for _, fold in folds
-            ]
-        )
-    differences = np.subtract(values[0], values[1]).reshape(mine["repeat"].nunique(), -1)
-    return dict(zip(("fold_gain", "fold_low", "fold_high"), corrected_interval(differences), strict=True))
+    for _, fold in estimates.groupby(["repeat", "fold"]):
+        chosen = fold["patient"].map(place).to_numpy()
+        values.append(_rank_score(metric, cohort.days[chosen], cohort.observed[chosen], fold["risk"].to_numpy()))
+    return values
 
 
-def _in_fold(cohort: Cohort, chosen: np.ndarray, risk: np.ndarray, metric: str) -> float:
-    days, observed = cohort.days[chosen], cohort.observed[chosen]
-    return float(ORDERED[metric](np.ones((1, len(chosen))), Expected(days, observed, risk[None], risk[None]))[0])
+def _rank_score(metric: str, days: np.ndarray, observed: np.ndarray, risk: np.ndarray) -> float:
+    # Rank scores use risks only; risks take the place of the predicted days.
+    predictions = SurvivalPredictions(days, observed, risk[None], risk[None])
+    return float(RANK_SCORES[metric](np.ones((1, len(days))), predictions)[0])
 
 
-def _against_chance(cohort: Cohort, chance: pd.DataFrame, metric: str, gain: float) -> dict[str, float]:
-    by_chance = chance.loc[(chance["cohort"] == cohort.name) & (chance["metric"] == metric), "gain"].to_numpy()
-    return {
-        "chance": float(np.percentile(by_chance, 95)),
-        "p": float((1 + (by_chance >= gain).sum()) / (1 + len(by_chance))),
-    }
+def _permutation_test(cohort: Cohort, permutation_null: pd.DataFrame, metric: str, gain: float) -> dict[str, float]:
+    own = (permutation_null["cohort"] == cohort.name) & (permutation_null["metric"] == metric)
+    null = permutation_null.loc[own, "gain"].to_numpy()
+    # The true assignment counts as one of the permutations, so that p is never 0.
+    p = (1 + (null >= gain).sum()) / (1 + len(null))
+    return {"null_95": float(np.percentile(null, 95)), "p": float(p)}
 
 
-def gains_by_chance(cohort: Cohort, estimates: pd.DataFrame, permuted: pd.DataFrame) -> pd.DataFrame:
-    """HEADLINE's gain over BASELINE in each permutation of the shapes.
+def permutation_gains(cohort: Cohort, estimates: pd.DataFrame, permuted: pd.DataFrame) -> pd.DataFrame:
+    """HEADLINE's gain over BASELINE for each permutation of the shape features.
 
-    Rows `cohort`, `permutation`, `metric`, `gain`.
+    Returns: rows `cohort`, `permutation`, `metric`, `gain`.
     """
     baseline = _by_repeat(cohort, estimates, BASELINE, "risk")
     rows = []
-    for permutation, mine in permuted.groupby("permutation"):
-        own, other = mine["risk"].to_numpy()[None], baseline[[mine["repeat"].iloc[0]]]
-        for metric, function in ORDERED.items():
-            with_shape, alone = (
-                function(np.ones((1, len(cohort.days))), Expected(cohort.days, cohort.observed, risk, risk))[0]
-                for risk in (own, other)
-            )
-            rows.append((cohort.name, permutation, metric, with_shape - alone))
+    for permutation, own in permuted.groupby("permutation"):
+        risk = own["risk"].to_numpy()
+        # The baseline in the same repeat, whose folds the permutation was cross-validated in.
+        baseline_risk = baseline[own["repeat"].iloc[0]]
+        for metric in RANK_SCORES:
+            with_shape = _rank_score(metric, cohort.days, cohort.observed, risk)
+            age_alone = _rank_score(metric, cohort.days, cohort.observed, baseline_risk)
+            rows.append((cohort.name, permutation, metric, with_shape - age_alone))
     return pd.DataFrame(rows, columns=["cohort", "permutation", "metric", "gain"])
 
 
-def calibrate_curves(
-    cohort: Cohort, estimates: pd.DataFrame, pair: tuple[str, str]
-) -> tuple[pd.DataFrame, np.ndarray, float]:
-    """Groups of patients by their mean probability to be alive at HORIZON.
-
-    Deaths in each tenth of probability, and the p-value of D-calibration.
-    """
-    at_horizon, at_own = (
-        _by_repeat(cohort, estimates, pair, column).mean(0) for column in ("alive_at_horizon", "alive_at_own")
-    )
+def calibrate_curves(cohort: Cohort, estimates: pd.DataFrame, pair: Pair) -> tuple[pd.DataFrame, np.ndarray, float]:
+    """Calibration at HORIZON by groups of patients, and D-calibration: deaths in each tenth, p-value."""
+    at_horizon = _by_repeat(cohort, estimates, pair, "alive_at_horizon").mean(0)
+    at_own = _by_repeat(cohort, estimates, pair, "alive_at_own").mean(0)
     groups = calibrate(at_horizon, cohort.days, cohort.observed, HORIZON, GROUPS)
-    return groups, *d_calibration(at_own, cohort.observed)
+    deaths, p_value = d_calibration(at_own, cohort.observed)
+    return groups, deaths, p_value
 
 
 def summarise_importance(losses: pd.DataFrame) -> pd.DataFrame:
-    """Mean loss of concordance of each feature and its interval over the folds, the largest first.
+    """Mean permutation importance (loss of concordance) of each feature and its interval over folds, largest first.
 
-    Rows `cohort`, `feature`, `loss`, `low`, `high`.
+    Returns: rows `cohort`, `feature`, `loss`, `low`, `high`.
     """
     rows = []
-    for key, mine in losses.groupby(["cohort", "feature"], sort=False):
-        rows.append((*key, *corrected_interval(mine.pivot(index="repeat", columns="fold", values="loss").to_numpy())))
+    for key, own in losses.groupby(["cohort", "feature"], sort=False):
+        by_fold = own.pivot(index="repeat", columns="fold", values="loss").to_numpy()
+        rows.append((*key, *corrected_interval(by_fold)))
     table = pd.DataFrame(rows, columns=["cohort", "feature", "loss", "low", "high"])
     return table.sort_values(["cohort", "loss"], ascending=[True, False], ignore_index=True)
 
 
-def mean_risk(cohort: Cohort, estimates: pd.DataFrame, pair: tuple[str, str]) -> Float[np.ndarray, " n"]:
-    """Each patient's risk from models that were not fitted to him, as its mean rank over the repeats (from 0 to 1)."""
-    return np.mean([pd.Series(risk).rank(pct=True) for risk in _by_repeat(cohort, estimates, pair, "risk")], axis=0)
+def mean_risk(cohort: Cohort, estimates: pd.DataFrame, pair: Pair) -> Float[np.ndarray, " n"]:
+    """Each patient's held-out risk as the mean of its rank over the repeats, from 0 to 1."""
+    # Ranks, because models of different folds needn't agree on the scale.
+    ranks = [pd.Series(risk).rank(pct=True) for risk in _by_repeat(cohort, estimates, pair, "risk")]
+    return np.mean(ranks, axis=0)
 
 
-def mean_days(cohort: Cohort, estimates: pd.DataFrame, pair: tuple[str, str]) -> Float[np.ndarray, " n"]:
-    """The days expected of each patient by models that were not fitted to him, geometric mean over the repeats."""
+def mean_days(cohort: Cohort, estimates: pd.DataFrame, pair: Pair) -> Float[np.ndarray, " n"]:
+    """Each patient's held-out predicted days, as the geometric mean over the repeats."""
     return np.exp(np.log(_by_repeat(cohort, estimates, pair, "days")).mean(0))
 
 
 def by_risk(risk: Sequence[float] | np.ndarray, groups: int = 3) -> list[np.ndarray]:
-    """Places of the patients in groups of equal size, the lowest risk first."""
+    """Indices of the patients in groups of equal size, lowest risk first."""
     return np.array_split(np.argsort(np.asarray(risk), kind="stable"), groups)

@@ -1,4 +1,4 @@
-"""Models of survival. Each one imputes, drops what is constant and standardises by itself, so that all of it is fitted where the model is."""
+"""Survival models. Each imputes, drops constant features and standardises itself, so that folds stay separate."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -17,49 +17,44 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 PENALTY = 0.1
-"""Of Cox and of accelerated failure time, as lifelines counts it. Set before any result was seen, not tuned."""
+"""Ridge penalty of Cox and AFT (lifelines' `penalizer`). Set before any result was seen, not tuned."""
 
 
 def standardiser() -> Pipeline:
-    """Missing values become the training patients' median; what is constant in them goes.
-
-    The rest has mean 0 and deviation 1.
-    """
-    return make_pipeline(
-        SimpleImputer(strategy="median", keep_empty_features=True), VarianceThreshold(), StandardScaler()
-    )
+    """Median imputation, removal of constant features, scaling to mean 0 and standard deviation 1."""
+    # A feature that is missing in all training patients becomes constant, and the next step removes it.
+    imputer = SimpleImputer(strategy="median", keep_empty_features=True)
+    return make_pipeline(imputer, VarianceThreshold(), StandardScaler())
 
 
 class SurvivalModel(ABC):
-    """What every model can do."""
+    """Interface of the survival models."""
 
     curves = False
-    """Whether it gives survival curves."""
+    """Whether the model predicts survival curves."""
 
     @abstractmethod
     def fit(
         self, table: pd.DataFrame, days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"]
     ) -> "SurvivalModel":
-        """Learn from patients, a row each; `observed` is False for those only known to be alive on that day."""
+        """Fit to patients, a row each; `observed` is False for right-censored ones."""
 
     @abstractmethod
     def days(self, table: pd.DataFrame) -> Float[np.ndarray, " n"]:
-        """Days that each patient is expected to live."""
+        """Predicted days until death."""
 
     def risk(self, table: pd.DataFrame) -> Float[np.ndarray, " n"]:
-        """Higher for those who are expected to die sooner; on one scale for all fits of a model."""
+        """Risk score, higher for an earlier death; on one scale for all fits of a model."""
+        # Minus log days: the same ranks as the days, near the scale of a log hazard.
         return -np.log(self.days(table))
 
     def survival(self, table: pd.DataFrame, times: Float[np.ndarray, " t"]) -> Float[np.ndarray, "n t"]:
-        """Probability to be alive at each time."""
+        """Survival probability of each patient at each time."""
         raise NotImplementedError(f"{type(self).__name__} gives no survival curves")
 
 
 class Median(SurvivalModel):
-    """Everybody lives as long as the median of the patients it was fitted to.
-
-    What a model must beat to be of any use.
-    """
+    """Null model: the median of the training patients for everybody."""
 
     def fit(self, table: pd.DataFrame, days: np.ndarray, observed: np.ndarray) -> "SurvivalModel":  # noqa: D102
         self.median = float(np.median(days[observed]))
@@ -73,13 +68,15 @@ class Median(SurvivalModel):
 
 
 class Regression(SurvivalModel):
-    """Regression of log days with scikit-learn. Those only known to be alive can't be used: they have no days."""
+    """scikit-learn regression of log days. Censored patients are left out, because their days aren't known."""
 
     def __init__(self, regressor: Any) -> None:
         self.standardiser, self.regressor = standardiser(), regressor
 
     def fit(self, table: pd.DataFrame, days: np.ndarray, observed: np.ndarray) -> "SurvivalModel":  # noqa: D102
-        self.regressor.fit(self.standardiser.fit_transform(table[observed]), np.log(days[observed]))
+        # Log days: survival is skewed, and errors are relative.
+        features = self.standardiser.fit_transform(table[observed])
+        self.regressor.fit(features, np.log(days[observed]))
         return self
 
     def days(self, table: pd.DataFrame) -> np.ndarray:  # noqa: D102
@@ -87,10 +84,7 @@ class Regression(SurvivalModel):
 
 
 class Curves(SurvivalModel):
-    """A model of lifelines: the whole survival curve, from all patients.
-
-    Its expected days are the median of the curve.
-    """
+    """A lifelines model of the survival curve, fitted to all patients; predicted days are the curve's median."""
 
     curves = True
 
@@ -98,16 +92,19 @@ class Curves(SurvivalModel):
         self.standardiser, self.fitter = standardiser(), fitter
 
     def fit(self, table: pd.DataFrame, days: np.ndarray, observed: np.ndarray) -> "SurvivalModel":  # noqa: D102
-        data = pd.DataFrame(self.standardiser.fit_transform(table)).add_prefix("x").assign(days=days, observed=observed)
+        features = pd.DataFrame(self.standardiser.fit_transform(table)).add_prefix("x")
+        data = features.assign(days=days, observed=observed)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # lifelines 0.30 to pandas 3
+            # lifelines 0.30 uses what pandas 3 deprecates.
+            warnings.simplefilter("ignore", DeprecationWarning)
             self.fitter.fit(data, "days", "observed")
         self.longest = float(days.max())
         return self
 
     def days(self, table: pd.DataFrame) -> np.ndarray:  # noqa: D102
         median = np.asarray(self.fitter.predict_median(self._transform(table)), float).ravel()
-        return np.minimum(median, self.longest)  # a curve that never falls to a half: longer than anyone was seen
+        # A curve that never falls to a half has no median; the longest follow-up stands for it.
+        return np.minimum(median, self.longest)
 
     def survival(self, table: pd.DataFrame, times: np.ndarray) -> np.ndarray:  # noqa: D102
         return self.fitter.predict_survival_function(self._transform(table), times=times).to_numpy().T
@@ -117,20 +114,23 @@ class Curves(SurvivalModel):
 
 
 class Hazards(Curves):
-    """Cox: the risk is the hazard against that of the average patient."""
+    """Cox proportional hazards; the risk is the log partial hazard."""
 
     def risk(self, table: pd.DataFrame) -> np.ndarray:  # noqa: D102
         return np.asarray(self.fitter.predict_log_partial_hazard(self._transform(table)), float)
 
 
+def _forest() -> SurvivalModel:
+    # A third of the features at each split is the usual choice for regression forests.
+    return Regression(RandomForestRegressor(100, min_samples_leaf=5, max_features=1 / 3, random_state=0))
+
+
 MODELS: dict[str, Callable[[], SurvivalModel]] = {
     "median": Median,
+    # Its strength is chosen inside the training patients.
     "linear": lambda: Regression(RidgeCV(np.logspace(-1, 4, 11))),
-    "forest": lambda: Regression(RandomForestRegressor(100, min_samples_leaf=5, max_features=1 / 3, random_state=0)),
+    "forest": _forest,
     "Cox": lambda: Hazards(CoxPHFitter(penalizer=PENALTY)),
     "log-normal AFT": lambda: Curves(LogNormalAFTFitter(penalizer=PENALTY)),
 }
-"""The floor; ridge regression whose strength is chosen inside the training patients; a random forest.
-
-Proportional hazards; accelerated failure time.
-"""
+"""Name > constructor: null model, ridge regression, random forest, proportional hazards, accelerated failure time."""

@@ -1,4 +1,4 @@
-"""What is validated, and its settings from the parameters files."""
+"""Settings of the validation of survival models."""
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -8,21 +8,21 @@ BASELINE = ("linear", "age")
 """Model and features that the others are compared with: regression on age alone."""
 
 HEADLINE = ("Cox", "age + shape")
-"""Model and features of the answer and of the permutation test. Chosen before any result was seen."""
+"""Model and features of the primary analysis and of the permutation test. Chosen before any result was seen."""
 
 HORIZON = 365.0
-"""Days at which calibration is looked at."""
+"""Days at which calibration is measured."""
 
 
 class ProtocolSettings(BaseModel, frozen=True, extra="forbid"):
-    """How models are validated.
+    """Validation protocol of the survival models.
 
     Attributes:
-        folds: of a cross-validation.
-        repeats: cross-validations, with other folds each time.
-        permutations: times that the shape features are dealt to other patients to see what chance gives.
-        bootstrap: samples of patients behind each interval.
-        min_deaths: patients with a known day of death that a cohort must have to be modelled.
+        folds: of each cross-validation.
+        repeats: number of cross-validations, each with other folds.
+        permutations: permutations of the shape features among the patients, for the permutation null.
+        bootstrap: bootstrap samples of patients for each interval.
+        min_deaths: observed deaths that a cohort needs to be modelled.
     """
 
     folds: int = Field(5, ge=2)
@@ -34,11 +34,12 @@ class ProtocolSettings(BaseModel, frozen=True, extra="forbid"):
 
     @model_validator(mode="after")
     def _patients_must_outnumber_features(self) -> "ProtocolSettings":
-        most = max(len(names) for names in FEATURE_SETS.values())
-        if self.min_deaths * (self.folds - 1) // self.folds <= most:
-            least = (most + 1) * self.folds // (self.folds - 1) + 1
+        max_features = max(len(names) for names in FEATURE_SETS.values())
+        # Deaths in the training folds, when they are spread evenly.
+        if self.min_deaths * (self.folds - 1) // self.folds <= max_features:
+            needed = (max_features + 1) * self.folds // (self.folds - 1) + 1
             raise ValueError(
-                f"Cox can't be fitted to fewer patients than features ({most}): with {self.folds} folds "
-                f"min_deaths must be {least}, got {self.min_deaths}"
+                f"Cox can't be fitted to fewer patients than features ({max_features}): with {self.folds} folds "
+                f"min_deaths must be {needed}, got {self.min_deaths}"
             )
         return self

@@ -22,7 +22,7 @@ SHAPE = [feature.name for feature in FEATURES]
 """Names of the shape features."""
 
 FEATURE_SETS: dict[str, list[str]] = {
-    "nothing": [],
+    "intercept-only": [],
     "age": ["age"],
     "shape": SHAPE,
     "age + shape": ["age", *SHAPE],

@@ -1,9 +1,9 @@
-"""Nodes of classification. Those that compute with torch import it when they run: it takes seconds."""
+"""Nodes of classification. torch takes seconds to import, so nodes import it when they run."""
 
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -25,12 +25,15 @@ from brain_tumor.reporting.classification.tables import EXPLAINED
 from brain_tumor.training.checkpoints import Checkpoints, code_fingerprint
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
 
+if TYPE_CHECKING:
+    from brain_tumor.training.fit import Fitted
+
 logger = logging.getLogger(__name__)
 
 TEST_SETS = (OFFICIAL, DEDUPLICATED)
 
 SHOWN = 4
-"""Images of each class in a figure."""
+"""Correctly classified images of each class in a figure."""
 
 
 def train_network(
@@ -41,67 +44,99 @@ def train_network(
     recipe: ClassificationRecipe,
     engine: EngineSettings,
 ) -> tuple[TrainedNetwork, pd.DataFrame]:
-    """The trained network, with the temperature that fits validation, and the log of its training.
+    """Train a network and fit its temperature to the validation images.
 
-    Goes on from a checkpoint of the same settings and data.
+    Training resumes from a checkpoint of the same settings and data.
+
+    Returns:
+        The trained network and the training log.
     """
-    import lightning
-
-    from brain_tumor.networks import build
-    from brain_tumor.training.batches import Rows
-    from brain_tumor.training.classification.prediction import predict_logits
-    from brain_tumor.training.classification.saliency import require_explainable
-    from brain_tumor.training.classification.task import MONITOR, NAMES, ClassificationTask
-    from brain_tumor.training.device import choose_device, what_is_computed
-    from brain_tumor.training.fit import Job, fit
-
     about = images.description
-    sizes = {
-        "in_channels": 1,
-        "out_channels": len(about["classes"]),
-        "image_size": about["image_size"],
-    } | experiment.sizes
+    sizes = {"in_channels": 1, "out_channels": len(about["classes"]), "image_size": about["image_size"]}
+    sizes |= experiment.sizes
     _require_match(sizes, about)
     _require_test(splits)
     recipe = experiment.adapt(recipe)
-    train, validation = (
-        Rows(images, _rows(images, splits, splits["split"] == name), NAMES) for name in (TRAIN, VALIDATION)
-    )
+    train = _rows(images, splits, splits["split"] == TRAIN)
+    validation = _rows(images, splits, splits["split"] == VALIDATION)
     logger.info("%s: %d images to train on, %d to validate on", checkpoints.experiment, len(train), len(validation))
-    settings = [
-        experiment.network,
-        sizes,
-        recipe.model_dump(),
-        engine.seed,
-        what_is_computed(engine),
-        code_fingerprint(),
-    ]
-    mark = fingerprint(settings, about, train.rows.tolist(), validation.rows.tolist())
-    counts = np.bincount(images.read(train.rows, "label")[0], minlength=len(about["classes"])).tolist()
-    lightning.seed_everything(engine.seed, verbose=False)
-    task = ClassificationTask(build(experiment.network, **sizes), sizes["in_channels"], counts, recipe, engine.seed)
-    require_explainable(task.network)
-    fitted = fit(Job(task, train, validation, MONITOR, recipe, engine, checkpoints.of(mark)))
+    mark = _fingerprint(experiment.network, sizes, recipe, engine, about, train, validation)
+    counts = np.bincount(images.read(train, "label")[0], minlength=len(about["classes"])).tolist()
+    fitted = _fit(images, train, validation, counts, experiment.network, sizes, recipe, engine, checkpoints.of(mark))
     description = about | {
         "experiment": checkpoints.experiment,
         "recipe": recipe.model_dump(),
         "seed": engine.seed,
         "kept": fitted.kept,
         "images": counts,
+        "learned_images": _mark_learned(splits),
+        "checkpoints": [mark],
     }
-    description["learned_images"] = _mark_learned(splits)
-    description["checkpoints"] = [mark]
     network = TrainedNetwork(experiment.network, sizes, description, (fitted.weights,))
-    logits = np.concatenate(list(predict_logits(network, images, validation.rows, choose_device(engine))))
-    temperature = metrics.fit_temperature(logits, images.read(validation.rows, "label")[0].astype(int))
+    temperature = _fit_temperature(network, images, validation, engine)
     return replace(network, description=description | {"temperature": temperature}), fitted.log
 
 
+def _fingerprint(
+    network: str,
+    sizes: dict[str, Any],
+    recipe: ClassificationRecipe,
+    engine: EngineSettings,
+    about: dict[str, Any],
+    train: np.ndarray,
+    validation: np.ndarray,
+) -> str:
+    """Fingerprint of all that decides the trained weights; a checkpoint of another one isn't resumed."""
+    from brain_tumor.training.device import what_is_computed
+
+    settings = [network, sizes, recipe.model_dump(), engine.seed, what_is_computed(engine), code_fingerprint()]
+    return fingerprint(settings, about, train.tolist(), validation.tolist())
+
+
+def _fit(
+    images: Store,
+    train: np.ndarray,
+    validation: np.ndarray,
+    counts: list[int],
+    network: str,
+    sizes: dict[str, Any],
+    recipe: ClassificationRecipe,
+    engine: EngineSettings,
+    checkpoints: Checkpoints,
+) -> "Fitted":
+    import lightning
+
+    from brain_tumor.networks import build
+    from brain_tumor.training.batches import Rows
+    from brain_tumor.training.classification.saliency import require_explainable
+    from brain_tumor.training.classification.task import MONITOR, NAMES, ClassificationTask
+    from brain_tumor.training.fit import Job, fit
+
+    # Before `build`, whose random weights are part of what the seed decides.
+    lightning.seed_everything(engine.seed, verbose=False)
+    task = ClassificationTask(build(network, **sizes), sizes["in_channels"], counts, recipe, engine.seed)
+    # Before hours of training, not after.
+    require_explainable(task.network)
+    train_rows = Rows(images, train, NAMES)
+    validation_rows = Rows(images, validation, NAMES)
+    return fit(Job(task, train_rows, validation_rows, MONITOR, recipe, engine, checkpoints))
+
+
+def _fit_temperature(network: TrainedNetwork, images: Store, rows: np.ndarray, engine: EngineSettings) -> float:
+    from brain_tumor.training.classification.prediction import predict_logits
+    from brain_tumor.training.device import choose_device
+
+    logits = np.concatenate(list(predict_logits(network, images, rows, choose_device(engine))))
+    (label,) = images.read(rows, "label")
+    return metrics.fit_temperature(logits, label.astype(int))
+
+
 def _require_match(sizes: dict[str, Any], about: dict[str, Any]) -> None:
-    for size, value, what in (
+    required = (
         ("out_channels", len(about["classes"]), "classes"),
         ("image_size", about["image_size"], "pixels a side"),
-    ):
+    )
+    for size, value, what in required:
         if sizes[size] != value:
             raise ValueError(f"the store has {value} {what}, but {size} is {sizes[size]}; leave {size} out of sizes")
 
@@ -116,19 +151,17 @@ def _require_test(splits: pd.DataFrame) -> None:
 
 
 def _rows(images: Store, splits: pd.DataFrame, chosen: pd.Series) -> np.ndarray:
-    """Rows of the store that hold the files chosen."""
+    """Row numbers in the store of the chosen files."""
     return np.flatnonzero(images.rows["file"].isin(splits.loc[chosen, "file"]))
 
 
 def _mark_learned(splits: pd.DataFrame) -> str:
-    """Digest of the names of all images that are learned from or validated on."""
+    """Digest of the names of all training and validation images."""
     return fingerprint(sorted(splits.loc[splits["split"].isin([TRAIN, VALIDATION]), "file"]))
 
 
 def require_unseen(network: TrainedNetwork, images: Store, splits: pd.DataFrame) -> None:
-    """Refuse a network of an earlier preparation or earlier sets.
-
-    Copies of the images that it is tested on may be what it learned from.
+    """Refuse a network of an earlier preparation or earlier sets, which may have been trained on test images.
 
     Raises:
         ValueError: naming what differs.
@@ -152,55 +185,57 @@ def require_unseen(network: TrainedNetwork, images: Store, splits: pd.DataFrame)
 def predict_images(
     network: TrainedNetwork, images: Store, splits: pd.DataFrame, engine: EngineSettings
 ) -> StoreContent:
-    """Logits of each class for the images of both test sets.
+    """Class logits of the images of both test sets.
 
     Raises:
-        ValueError: if the network learned from other sets or from images of another kind.
+        ValueError: if the network was trained on other sets, or on images of another kind.
     """
     require_unseen(network, images, splits)
     about = images.description
     description = {"network": network.experiment, "classes": about["classes"], "simulated": about["simulated"]}
     description |= {"made_from": about["fingerprint"], "weights": network.digest}
-    return StoreContent(description, _predict(network, images, _rows(images, splits, splits["split"] == TEST), engine))
+    rows = _rows(images, splits, splits["split"] == TEST)
+    return StoreContent(description, _predict(network, images, rows, engine))
 
 
 def _predict(network: TrainedNetwork, images: Store, rows: np.ndarray, engine: EngineSettings) -> Iterator[Chunk]:
     from brain_tumor.training.classification.prediction import predict_logits
     from brain_tumor.training.device import choose_device
 
-    table, start = images.rows, 0
+    files = images.rows["file"].to_numpy()
+    labels = images.rows["label"].to_numpy()
+    start = 0
     for logits in predict_logits(network, images, rows, choose_device(engine)):
-        chosen = rows[start : (start := start + len(logits))]
-        columns = {name: table[name].to_numpy()[chosen] for name in ("file", "label")}
-        yield {"logits": logits, "row": chosen, "file": columns["file"].astype(object), "label": columns["label"]}
+        chosen = rows[start : start + len(logits)]
+        start += len(logits)
+        # h5py takes strings as objects only.
+        yield {"logits": logits, "row": chosen, "file": files[chosen].astype(object), "label": labels[chosen]}
 
 
 def _load_predictions(predictions: Store, splits: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
-    """A row for each prediction with its set and group, and the logits.
+    """A row for each predicted image with its sets and group, and the logits.
 
     Raises:
-        ValueError: if other images are predicted than those that the sets have for testing.
+        ValueError: if the predicted images aren't the test images of the sets.
     """
-    rows, tested = predictions.rows, splits.loc[splits["split"] == TEST, "file"]
+    rows = predictions.rows
+    tested = splits.loc[splits["split"] == TEST, "file"]
     if set(rows["file"]) != set(tested):
         words = (
             f"{predictions.path} has predictions of {len(rows)} images, which aren't the {len(tested)} test "
             "images of the sets"
         )
         raise ValueError(f"{words}; predict again, such as with `kedro run --pipelines classification`")
-    table = rows.merge(
-        splits[["file", "class", "group", "split", "official_test", "deduplicated_test"]],
-        "left",
-        on="file",
-        validate="one_to_one",
-    )
+    columns = ["file", "class", "group", "split", "official_test", "deduplicated_test"]
+    # A left join keeps the order of the predictions, which is that of the logits.
+    table = rows.merge(splits[columns], "left", on="file", validate="one_to_one")
     return table.astype({"label": int}), predictions.read(np.arange(len(table)), "logits")[0]
 
 
 def score_images(network: TrainedNetwork, predictions: Store, splits: pd.DataFrame) -> pd.DataFrame:
-    """Rows `test_set`, `metric`, `value`, `low`, `high`, `images`.
+    """Scores of both test sets, as rows `network`, `parameters`, `test_set`, `metric`, `value`, `low`, `high`, `images`.
 
-    Metrics that end in `_scaled` are those at the temperature that fits validation.
+    Metrics that end in `_scaled` are computed with the temperature fitted to the validation images.
     """
     require_made_by(predictions, network)
     table, logits = _load_predictions(predictions, splits)
@@ -209,16 +244,16 @@ def score_images(network: TrainedNetwork, predictions: Store, splits: pd.DataFra
     parts = []
     for test_set in TEST_SETS:
         chosen = table[f"{test_set}_test"].to_numpy()
-        label, group = table.loc[chosen, "label"].to_numpy(), table.loc[chosen, "group"].to_numpy()
+        label = table.loc[chosen, "label"].to_numpy()
+        group = table.loc[chosen, "group"].to_numpy()
         scores = metrics.score(metrics.to_probability(logits[chosen]), label, group, classes)
         scaled = metrics.score(metrics.to_probability(logits[chosen], temperature), label, group, classes)
-        scaled = scaled[scaled["metric"].isin(["confidence", "calibration_error"])].assign(
-            metric=lambda rows: rows["metric"] + "_scaled"
-        )
+        # A temperature doesn't change which class has the highest probability, so accuracy stays.
+        scaled = scaled[scaled["metric"].isin(["confidence", "calibration_error"])]
+        scaled = scaled.assign(metric=scaled["metric"] + "_scaled")
         fitted = pd.DataFrame({"metric": ["temperature"], "value": [temperature]})
-        parts.append(
-            pd.concat([scores, scaled, fitted], ignore_index=True).assign(test_set=test_set, images=int(chosen.sum()))
-        )
+        table_of_set = pd.concat([scores, scaled, fitted], ignore_index=True)
+        parts.append(table_of_set.assign(test_set=test_set, images=int(chosen.sum())))
     scores = pd.concat(parts, ignore_index=True).assign(network=network.experiment, parameters=network.parameters)
     return scores[["network", "parameters", "test_set", "metric", "value", "low", "high", "images"]]
 
@@ -226,72 +261,81 @@ def score_images(network: TrainedNetwork, predictions: Store, splits: pd.DataFra
 def explain_images(
     network: TrainedNetwork, predictions: Store, images: Store, splits: pd.DataFrame, engine: EngineSettings
 ) -> tuple[StoreContent, pd.DataFrame]:
-    """Where the network looks in test images without copies.
+    """Saliency maps of images of the deduplicated test set, and the saliency of each by region.
 
-    A heat map of each, and its share inside the head, at the rim and outside.
-
-    `weight` is how many images of the test set one stands for: mistakes are looked at first.
+    Returns:
+        A map of each explained image, in steps of 1/255 of its maximum.
+        Rows `file`, `class`, `row`, `confidence`, `weight` (number of test images that one stands for), `predicted`
+        (class), and the columns of `share_regions`.
     """
     from brain_tumor.training.classification.saliency import compute_saliency, uniform_saliency
     from brain_tumor.training.device import choose_device
 
     require_made_from(predictions, images)
     require_made_by(predictions, network)
-    table, logits = _load_predictions(predictions, splits)
-    table = table.assign(found=logits.argmax(1), confidence=metrics.to_probability(logits).max(1))[
-        table["deduplicated_test"]
-    ]
-    chosen, weight = choose_explained((table["found"] != table["label"]).to_numpy())
-    table = table.iloc[chosen].assign(weight=weight)
-    heat = compute_saliency(network, images, table["row"].to_numpy(), table["found"].to_numpy(), choose_device(engine))
-    flat = uniform_saliency(network)
-    shares = [
-        share_regions(h, image[0], flat)
-        for h, image in zip(heat, images.read(table["row"].to_numpy(), "image")[0], strict=True)
-    ]
-    classes = images.description["classes"]
-    found = [classes[k] for k in table["found"]]
-    looks = table[["file", "class", "row", "confidence", "weight"]].assign(
-        found=found, **pd.DataFrame(shares, index=table.index)
-    )
-    strength = heat / np.maximum(heat.max((1, 2), keepdims=True), 1e-12)
+    table = _choose_rows(*_load_predictions(predictions, splits))
+    rows = table["row"].to_numpy()
+    saliency = compute_saliency(network, images, rows, table["predicted"].to_numpy(), choose_device(engine))
+    about = images.description
+    class_names = [about["classes"][number] for number in table["predicted"]]
+    by_region = table[["file", "class", "row", "confidence", "weight"]].assign(predicted=class_names)
+    shares = _share_regions(saliency, images.read(rows, "image")[0], uniform_saliency(network))
+    by_region = by_region.reset_index(drop=True).join(shares)
+    # Each map by its own maximum: maps of two images are on no common scale.
+    strength = saliency / np.maximum(saliency.max((1, 2), keepdims=True), 1e-12)
     chunk = {
-        "heat": np.rint(255 * strength).astype(np.uint8),
-        "row": table["row"].to_numpy(),
+        "saliency": np.rint(255 * strength).astype(np.uint8),
+        "row": rows,
         "file": table["file"].to_numpy(object),
     }
-    about = images.description
-    made = {
-        "network": network.experiment,
-        "simulated": about["simulated"],
-        "made_from": about["fingerprint"],
-        "weights": network.digest,
-    }
-    return StoreContent(made, iter([chunk])), looks.reset_index(drop=True)
+    description = {"network": network.experiment, "simulated": about["simulated"]}
+    description |= {"made_from": about["fingerprint"], "weights": network.digest}
+    return StoreContent(description, iter([chunk])), by_region
+
+
+def _choose_rows(table: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:
+    """Predictions of the images to explain, with predicted class, confidence and weight."""
+    table = table.assign(predicted=logits.argmax(1), confidence=metrics.to_probability(logits).max(1))
+    table = table[table["deduplicated_test"]]
+    wrong = (table["predicted"] != table["label"]).to_numpy()
+    chosen, weight = choose_explained(wrong)
+    return table.iloc[chosen].assign(weight=weight)
+
+
+def _share_regions(saliency: np.ndarray, images: np.ndarray, uniform: np.ndarray) -> pd.DataFrame:
+    shares = [share_regions(own, image[0], uniform) for own, image in zip(saliency, images, strict=True)]
+    return pd.DataFrame(shares)
 
 
 def choose_explained(wrong: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of EXPLAINED images, and how many images each stands for.
+    """Indices of EXPLAINED images, and how many images each stands for.
 
     Mistakes first, up to three quarters while there are others; at random among each.
+
+    Args:
+        wrong: bool (n,), whether each image is misclassified.
     """
     order = np.random.default_rng(0).permutation(len(wrong))
-    misses, hits = order[wrong[order]], order[~wrong[order]]
-    kept = min(len(misses), max(3 * EXPLAINED // 4, EXPLAINED - len(hits)))
-    chosen = np.sort(np.concatenate([misses[:kept], hits[: EXPLAINED - kept]]))
-    return chosen, np.where(wrong[chosen], len(misses) / max(kept, 1), len(hits) / max(len(chosen) - kept, 1))
+    misses = order[wrong[order]]
+    hits = order[~wrong[order]]
+    num_misses = min(len(misses), max(3 * EXPLAINED // 4, EXPLAINED - len(hits)))
+    chosen = np.sort(np.concatenate([misses[:num_misses], hits[: EXPLAINED - num_misses]]))
+    # Weights undo the preference for mistakes, so that weighted means hold for the test set.
+    weight_of_miss = len(misses) / max(num_misses, 1)
+    weight_of_hit = len(hits) / max(len(chosen) - num_misses, 1)
+    return chosen, np.where(wrong[chosen], weight_of_miss, weight_of_hit)
 
 
 def draw_results(
     network: TrainedNetwork,
     predictions: Store,
     explanations: Store,
-    looks: pd.DataFrame,
+    saliency: pd.DataFrame,
     images: Store,
     splits: pd.DataFrame,
     training_log: pd.DataFrame,
 ) -> dict[str, Figure]:
-    """Learning curves, confusion, reliability, first kernels, where the network looks, and its most confident mistakes."""
+    """Figures: learning curves, confusion, reliability, first kernels, saliency maps, the most confident mistakes."""
     from brain_tumor.training.classification.saliency import first_kernels
 
     for made in (predictions, explanations):
@@ -300,25 +344,21 @@ def draw_results(
     about = images.description
     title = f"{name_network(network.experiment)}{', SIMULATED' if about['simulated'] else ''}"
     table, logits = _load_predictions(predictions, splits)
-    temperature = network.description["temperature"]
-    label, tested = table["label"].to_numpy(), {name: table[f"{name}_test"].to_numpy() for name in TEST_SETS}
-    plain, scaled = metrics.to_probability(logits), metrics.to_probability(logits, temperature)
-    table = table.assign(found=plain.argmax(1), confidence=plain.max(1))
-    last = tested[DEDUPLICATED]
-    reliability = {
-        "as trained": metrics.calibrate(plain[last], label[last]),
-        f"temperature {temperature:.2f}": metrics.calibrate(scaled[last], label[last]),
-    }
-    pairs = {name: metrics.count_pairs(plain[chosen], label[chosen]) for name, chosen in tested.items()}
-    right, wrong = _looks(table, explanations, images)
+    probability = metrics.to_probability(logits)
+    table = table.assign(predicted=probability.argmax(1), confidence=probability.max(1))
+    confusion = {}
+    for name in TEST_SETS:
+        chosen = table[f"{name}_test"].to_numpy()
+        confusion[name] = metrics.confusion_matrix(probability[chosen], table.loc[chosen, "label"].to_numpy())
+    reliability = _reliability(table, logits, network.description["temperature"])
+    right, wrong = _choose_shown(table, explanations, images)
+    regions = f"{title}: saliency by region, and that of a uniform map"
     drawn = {
         "1_curves": figures.draw_curves(training_log, network.description["kept"]["epoch"], f"{title}: training"),
-        "2_confusion": figures.draw_confusion(pairs, about["classes"], f"{title}: test images"),
+        "2_confusion": figures.draw_confusion(confusion, about["classes"], f"{title}: test images"),
         "3_reliability": figures.draw_reliability(reliability, f"{title}: deduplicated test set"),
         "5_looks": figures.draw_saliency_by_region(right, f"{title}: saliency of images classified correctly"),
-        "6_regions": figures.draw_regions(
-            mean_shares(looks), REGIONS, f"{title}: saliency by region, and that of a uniform map"
-        ),
+        "6_regions": figures.draw_regions(mean_shares(saliency), REGIONS, regions),
     }
     kernels = first_kernels(network.module())
     if figures.show_structure(kernels, about["image_size"]):
@@ -328,53 +368,61 @@ def draw_results(
     return drawn
 
 
-def _looks(
+def _reliability(table: pd.DataFrame, logits: np.ndarray, temperature: float) -> dict[str, pd.DataFrame]:
+    """Reliability diagrams of the deduplicated test set, before and after temperature scaling."""
+    chosen = table[f"{DEDUPLICATED}_test"].to_numpy()
+    label = table.loc[chosen, "label"].to_numpy()
+    return {
+        "as trained": metrics.calibrate(metrics.to_probability(logits[chosen]), label),
+        f"temperature {temperature:.2f}": metrics.calibrate(metrics.to_probability(logits[chosen], temperature), label),
+    }
+
+
+def _choose_shown(
     table: pd.DataFrame, explanations: Store, images: Store
 ) -> tuple[list[figures.Looked], list[figures.Looked]]:
-    """Some images of each class that are classified rightly, and the mistakes, most confident first."""
-    classes = images.description["classes"]
+    """Saliency maps of SHOWN correctly classified images of each class, and of the most confident mistakes."""
     rows = explanations.rows.reset_index(names="number").merge(table.drop(columns="row"), on="file")
-    hit = rows["label"] == rows["found"]
-    chosen = (
-        rows[hit].groupby("label").head(SHOWN).sort_values("label"),
-        rows[~hit].sort_values("confidence", ascending=False).head(4 * SHOWN),
-    )
-    looks = []
-    for part in chosen:
-        (heat,), (image,) = (
-            store.read(part[key].to_numpy(), name)
-            for store, key, name in ((explanations, "number", "heat"), (images, "row", "image"))
-        )
-        words = [
-            f"{classes[r.label]}, predicted {classes[r.found]} {r.confidence:.2f}\n{r.file.rsplit('/', 1)[-1]}"
-            for r in part.itertuples()
-        ]
-        looks.append([figures.Looked(*look) for look in zip(words, image[:, 0], heat.astype(np.float32), strict=True)])
-    return looks[0], looks[1]
+    hit = rows["label"] == rows["predicted"]
+    right = rows[hit].groupby("label").head(SHOWN).sort_values("label")
+    wrong = rows[~hit].sort_values("confidence", ascending=False).head(4 * SHOWN)
+    return _read_shown(right, explanations, images), _read_shown(wrong, explanations, images)
+
+
+def _read_shown(rows: pd.DataFrame, explanations: Store, images: Store) -> list[figures.Looked]:
+    classes = images.description["classes"]
+    (saliency,) = explanations.read(rows["number"].to_numpy(), "saliency")
+    (image,) = images.read(rows["row"].to_numpy(), "image")
+    shown = []
+    for row, own, picture in zip(rows.itertuples(), saliency.astype(np.float32), image[:, 0], strict=True):
+        name = row.file.rsplit("/", 1)[-1]
+        caption = f"{classes[row.label]}, predicted {classes[row.predicted]} {row.confidence:.2f}\n{name}"
+        shown.append(figures.Looked(caption, picture, own))
+    return shown
 
 
 def compare_networks(
     images: Store, splits: pd.DataFrame, **results: Any
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Figure]]:
-    """All scores in one tidy table, McNemar's test of each pair of experiments, and a figure.
+    """Scores of all experiments, McNemar's test of each pair of experiments, and a figure.
 
     Args:
         results: `<experiment>.scores` and `<experiment>.predictions` of each experiment.
     """
-    comparison = pd.concat(
-        [table.assign(network=name) for name, table in gather(results, "scores").items()], ignore_index=True
-    )
+    scores = [table.assign(network=name) for name, table in gather(results, "scores").items()]
+    comparison = pd.concat(scores, ignore_index=True)
     correct = {}
     for name, store in gather(results, "predictions").items():
         require_made_from(store, images)
         table, logits = _load_predictions(store, splits)
+        # The test needs independent images, and near-duplicates aren't.
         chosen = table["deduplicated_test"].to_numpy()
         correct[name] = logits[chosen].argmax(1) == table.loc[chosen, "label"].to_numpy()
-    differences = metrics.compare(correct).assign(test_set=DEDUPLICATED, images=len(next(iter(correct.values()))))
-    title = (
-        f"{images.description['data_set']}{', SIMULATED' if images.description['simulated'] else ''}: test "
-        "images, 95 % intervals"
-    )
+    tested = len(next(iter(correct.values())))
+    differences = metrics.compare(correct).assign(test_set=DEDUPLICATED, images=tested)
+    about = images.description
+    mark = ", SIMULATED" if about["simulated"] else ""
+    title = f"{about['data_set']}{mark}: test images, 95 % intervals"
     return comparison, differences, {"1_comparison": figures.draw_comparison(comparison, title)}
 
 
@@ -392,10 +440,12 @@ def write_report(
 
     Args:
         task: the task's block of the parameters: recipe, and each experiment.
-        results: `<experiment>.looks` and `<experiment>.figures` of each experiment.
+        results: `<experiment>.saliency` and `<experiment>.figures` of each experiment.
     """
-    looks, drawn, settings = gather(results, "looks"), gather(results, "figures"), task | {"training": engine}
-    return compose_report(comparison, differences, images.description, splits, duplicates, looks, drawn, settings)
+    saliency = gather(results, "saliency")
+    drawn = gather(results, "figures")
+    settings = task | {"training": engine}
+    return compose_report(comparison, differences, images.description, splits, duplicates, saliency, drawn, settings)
 
 
 def write_model_card(
@@ -406,8 +456,11 @@ def write_model_card(
     engine: EngineSettings,
     **results: TrainedNetwork,
 ) -> str:
-    """The model card of all networks of the task. `results`: `<experiment>.network` of each."""
+    """The model card of all networks of the task.
+
+    Args:
+        results: `<experiment>.network` of each experiment.
+    """
     settings = {"training": engine.model_dump(exclude_none=True)}
-    return compose_model_card(
-        comparison, images.description, splits, origin, settings, list(gather(results, "network").values())
-    )
+    networks = list(gather(results, "network").values())
+    return compose_model_card(comparison, images.description, splits, origin, settings, networks)

@@ -19,24 +19,20 @@ TASK = "classification"
 
 
 def create_experiment(network: str) -> Pipeline:
-    """Train one network, evaluate it on both test sets, look at where it looks."""
-    train = ["images", "splits", "checkpoints", "params:experiment", "params:recipe", "params:training"]
-    drawn = ["network", "predictions", "explanations", "looks", "images", "splits", "training_log"]
+    """Train one network, evaluate it on both test sets, and explain it by saliency maps."""
+    trained = ["images", "splits", "checkpoints", "params:experiment", "params:recipe", "params:training"]
+    predicted = ["network", "images", "splits", "params:training"]
+    explained = ["network", "predictions", "images", "splits", "params:training"]
+    drawn = ["network", "predictions", "explanations", "saliency", "images", "splits", "training_log"]
+    nodes = [
+        Node(train_network, trained, ["network", "training_log"], name="train_network"),
+        Node(predict_images, predicted, "predictions", name="predict_images"),
+        Node(score_images, ["network", "predictions", "splits"], "scores", name="score_images"),
+        Node(explain_images, explained, ["explanations", "saliency"], name="explain_images"),
+        Node(draw_results, drawn, "figures", name="draw_results"),
+    ]
     return Pipeline(
-        [
-            Node(train_network, train, ["network", "training_log"], name="train_network"),
-            Node(
-                predict_images, ["network", "images", "splits", "params:training"], "predictions", name="predict_images"
-            ),
-            Node(score_images, ["network", "predictions", "splits"], "scores", name="score_images"),
-            Node(
-                explain_images,
-                ["network", "predictions", "images", "splits", "params:training"],
-                ["explanations", "looks"],
-                name="explain_images",
-            ),
-            Node(draw_results, drawn, "figures", name="draw_results"),
-        ],
+        nodes,
         namespace=f"{TASK}.{network}",
         inputs={name: f"{TASK}.{name}" for name in ("images", "splits")},
         parameters={"experiment": f"{TASK}.{network}", "recipe": f"{TASK}.recipe", "training": "training"},
@@ -44,31 +40,30 @@ def create_experiment(network: str) -> Pipeline:
 
 
 def create_pipeline() -> Pipeline:
-    """Every network of the task, then what compares them."""
+    """Every network of the task, then their comparison."""
     networks = networks_of(TASK)
-    known = {name: name for name in ("images", "splits")}
-    compared, shown, carded = (
-        name_entries(networks, entries) for entries in (("scores", "predictions"), ("looks", "figures"), ("network",))
-    )
-    report = (
-        known
-        | {name: name for name in ("comparison", "differences", "duplicates")}
-        | {"task": "params:task", "engine": "params:training"}
-    )
-    card = known | {"comparison": "comparison", "origin": "params:origin", "engine": "params:training"}
-    comparison = Pipeline(
-        [
-            Node(
-                compare_networks,
-                known | compared,
-                ["comparison", "differences", "comparison_figures"],
-                name="compare_networks",
-            ),
-            Node(write_report, report | shown, "report", name="write_report"),
-            Node(write_model_card, card | carded, "model_card", name="write_model_card"),
-        ],
+    return sum((create_experiment(network) for network in networks), _compare(networks))
+
+
+def _compare(networks: list[str]) -> Pipeline:
+    data = {name: name for name in ("images", "splits")}
+    compared = name_entries(networks, ("scores", "predictions"))
+    shown = name_entries(networks, ("saliency", "figures"))
+    carded = name_entries(networks, ("network",))
+    # Nodes take entries by name, because the number of experiments varies.
+    report = data | {name: name for name in ("comparison", "differences", "duplicates")}
+    report |= {"task": "params:task", "engine": "params:training"}
+    card = data | {"comparison": "comparison", "origin": "params:origin", "engine": "params:training"}
+    tables = ["comparison", "differences", "comparison_figures"]
+    nodes = [
+        Node(compare_networks, data | compared, tables, name="compare_networks"),
+        Node(write_report, report | shown, "report", name="write_report"),
+        Node(write_model_card, card | carded, "model_card", name="write_model_card"),
+    ]
+    return Pipeline(
+        nodes,
         namespace=TASK,
+        # Entries of the experiments keep their own names outside the pipeline.
         inputs={inner: f"{TASK}.{entry}" for entry, inner in (compared | shown | carded).items()},
         parameters={"task": TASK, "training": "training", "origin": "data_classification.origin"},
     )
-    return sum((create_experiment(network) for network in networks), comparison)

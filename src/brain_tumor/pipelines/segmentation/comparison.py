@@ -1,8 +1,8 @@
-"""Nodes that compare the networks and write the report."""
+"""Nodes that compare the segmentation networks and write the report."""
 
 from collections.abc import Collection, Mapping
 from itertools import permutations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -18,17 +18,40 @@ from brain_tumor.reporting.segmentation.model_card import compose_model_card
 from brain_tumor.reporting.segmentation.report import compose_report
 from brain_tumor.training.settings import EngineSettings, PredictionSettings
 
+if TYPE_CHECKING:
+    from torch import nn
+
 
 def compare_networks(
     slices: Store, **results: Any
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Figure]]:
-    """All experiments in one tidy table; their differences on the same patients; what they cost; figures of both.
+    """Tables of all experiments' scores, paired differences and costs, and their figures.
 
     Args:
         results: `<experiment>.summary`, `.patient_scores`, `.cost` and `.network` of each experiment.
     """
-    comparison, costs = (_join(gather(results, entry)) for entry in ("summary", "cost"))
-    scores = {name: table[table["set"] == TEST] for name, table in gather(results, "patient_scores").items()}
+    comparison = _join(gather(results, "summary"))
+    costs = _join(gather(results, "cost"))
+    differences = _compare_pairs(gather(results, "patient_scores"))
+    about = slices.description
+    title = "SIMULATED" if about["simulated"] else about["data_set"]
+    figures = {
+        "1_targets": draw_targets(comparison, title),
+        "2_costs": draw_costs(comparison, costs, choose_headline(about["targets"]), title),
+    }
+    counts = _count_parameters({network.name for network in gather(results, "network").values()})
+    if not counts.empty:
+        figures["3_parameters"] = draw_parameters(counts)
+    return comparison, differences, costs, figures
+
+
+def _compare_pairs(patient_scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Paired difference in Dice of every experiment to every other on the test patients.
+
+    Raises:
+        ValueError: if two experiments were tested on different patients.
+    """
+    scores = {name: table[table["set"] == TEST] for name, table in patient_scores.items()}
     names = list(scores)
     for name in names[1:]:
         if set(scores[name]["patient"]) != set(scores[names[0]]["patient"]):
@@ -36,40 +59,41 @@ def compare_networks(
                 f"{names[0]} and {name} were tested on different patients; score both again with `kedro "
                 "run --pipelines segmentation`"
             )
-    pairs = permutations(names, 2)
-    differences = [compare_patients(scores[one], scores[other]).assign(network=one, than=other) for one, other in pairs]
-    columns = ["network", "than", "target", "metric", "difference", "low", "high", "better", "patients"]
-    table = pd.concat(differences, ignore_index=True)[columns] if differences else pd.DataFrame(columns=columns)
-    title = "SIMULATED" if slices.description["simulated"] else slices.description["data_set"]
-    figures = {
-        "1_targets": draw_targets(comparison, title),
-        "2_costs": draw_costs(comparison, costs, choose_headline(slices.description["targets"]), title),
-    }
-    counts = _count_parameters({network.name for network in gather(results, "network").values()})
-    return comparison, table, costs, figures | ({} if counts.empty else {"3_parameters": draw_parameters(counts)})
+    # Both directions, so that a table against any network is a selection of rows.
+    differences = []
+    for name, baseline in permutations(names, 2):
+        table = compare_patients(scores[name], scores[baseline])
+        differences.append(table.assign(network=name, baseline=baseline))
+    columns = ["network", "baseline", "target", "metric", "difference", "low", "high", "win_rate", "patients"]
+    if not differences:
+        return pd.DataFrame(columns=columns)
+    return pd.concat(differences, ignore_index=True)[columns]
 
 
 def _join(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Tables of experiments under each other. In the column `network` is the experiment.
-
-    Two of them may train the same network.
-    """
+    """The experiments' tables, concatenated, with the experiment in column `network`."""
+    # The experiment, because two of them may train the same network.
     return pd.concat([table.assign(network=name) for name, table in tables.items()], ignore_index=True)
 
 
 def _count_parameters(names: Collection[str]) -> pd.DataFrame:
-    """Parameters of each network by its number of filters; of those whose size is given so."""
+    """Number of parameters of each network that has `n_filters`, for 8 to 64 filters."""
     import torch
 
     from brain_tumor.networks import build, networks_of, takes
 
     sized = [name for name in networks_of("segmentation") if name in names and takes(name, "n_filters")]
+    counts: dict[str, dict[int, int]] = {}
+    # On the meta device no memory is allocated and no weight is drawn.
     with torch.device("meta"):
-        counts = {
-            name: {n: sum(p.numel() for p in build(name, n_filters=n).parameters()) for n in (8, 16, 32, 64)}
-            for name in sized
-        }
+        for name in sized:
+            networks = {n: build(name, n_filters=n) for n in (8, 16, 32, 64)}
+            counts[name] = {n: _count(network) for n, network in networks.items()}
     return pd.DataFrame(counts).rename_axis("n_filters")
+
+
+def _count(network: "nn.Module") -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def write_report(
@@ -92,13 +116,14 @@ def write_report(
         results: `<experiment>.patient_scores`, `.figures` and `.network` of each experiment, `.attention_summary` and
             `.attention_figures` of some.
     """
-    scores, drawn, networks = (gather(results, entry) for entry in ("patient_scores", "figures", "network"))
+    scores = gather(results, "patient_scores")
+    drawn = gather(results, "figures")
+    networks = gather(results, "network")
     pictures = gather(results, "attention_figures")
     attention = {name: (summary, pictures[name]) for name, summary in gather(results, "attention_summary").items()}
     tables = [comparison, differences, costs, index, splits]
-    return compose_report(
-        tables, slices.description, task | {"training": engine}, figures, scores, drawn, attention, networks
-    )
+    settings = task | {"training": engine}
+    return compose_report(tables, slices.description, settings, figures, scores, drawn, attention, networks)
 
 
 def write_model_card(
@@ -111,8 +136,11 @@ def write_model_card(
     engine: EngineSettings,
     **results: TrainedNetwork,
 ) -> str:
-    """The model card of all networks of the task. `results`: `<experiment>.network` of each."""
+    """The model card of all networks of the task.
+
+    Args:
+        results: `<experiment>.network` of each experiment.
+    """
     settings = {"prediction": prediction.model_dump(), "training": engine.model_dump(exclude_none=True)}
-    return compose_model_card(
-        comparison, index, splits, slices.description, origin, settings, list(gather(results, "network").values())
-    )
+    networks = list(gather(results, "network").values())
+    return compose_model_card(comparison, index, splits, slices.description, origin, settings, networks)

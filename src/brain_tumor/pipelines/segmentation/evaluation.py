@@ -1,7 +1,9 @@
-"""Nodes that evaluate one network on the test patients. torch is imported when they run: it takes seconds."""
+"""Nodes that evaluate one network on the test patients. torch takes seconds to import, so nodes import it when run."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from itertools import product
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,19 +20,22 @@ from brain_tumor.metrics.surfaces import score_surfaces, to_volume
 from brain_tumor.networks.trained import TrainedNetwork, require_made_by
 from brain_tumor.training.settings import EngineSettings, PredictionSettings
 
+if TYPE_CHECKING:
+    from torch import nn
+
 CROSS_VALIDATION = "cross-validation"
-"""The set of patients that were each predicted by the one member of an ensemble that was not trained on them."""
+"""The set of patients with out-of-fold predictions, each by the member of the ensemble not trained on that patient."""
 
 
 def predict_patients(
     network: TrainedNetwork, slices: Store, splits: pd.DataFrame, prediction: PredictionSettings, engine: EngineSettings
 ) -> StoreContent:
-    """Probability of each tissue, and the labels found, in every slice of the test patients.
+    """Probability of each tissue and predicted labels of every slice of the test patients.
 
-    After cross-validation also of all others, each by the member that has not seen them.
+    After a cross-validation also out-of-fold predictions of all other patients.
 
     Raises:
-        ValueError: if the network learned from a test patient without saying so, or from slices of another kind.
+        ValueError: if the network was trained on a test patient, or on slices of another kind.
     """
     require_unseen(network, slices, splits)
     about = slices.description
@@ -40,9 +45,9 @@ def predict_patients(
 
 
 def require_unseen(network: TrainedNetwork, slices: Store, splits: pd.DataFrame) -> None:
-    """Refuse a network of an earlier preparation or earlier sets: what is tested on must not be what was learned from.
+    """Refuse a network of an earlier preparation or earlier sets, which may have been trained on test patients.
 
-    Patients whom the weights that it started from know are reported with its scores, and let pass.
+    Test patients that only the initial checkpoint was trained on are let pass; reports name them beside the scores.
 
     Raises:
         ValueError: naming what differs.
@@ -57,15 +62,14 @@ def require_unseen(network: TrainedNetwork, slices: Store, splits: pd.DataFrame)
             )
     reported = (about.get("initialised_from") or {}).get("scored") or []
     tested = set(splits.loc[splits["split"] == TEST, "patient"])
-    met = (
-        sorted(tested & set(about.get("patients", [])) - set(reported))
-        if about["simulated"] == slices.description["simulated"]
-        else []
-    )
-    if met:
-        names = ", ".join(met[:5]) + (", ..." if len(met) > 5 else "")
+    # Phantoms have the names of real patients, but aren't them.
+    same_kind = about["simulated"] == slices.description["simulated"]
+    trained_on = set(about.get("patients", [])) if same_kind else set()
+    leaked = sorted(tested & trained_on - set(reported))
+    if leaked:
+        names = ", ".join(leaked[:5]) + (", ..." if len(leaked) > 5 else "")
         raise ValueError(
-            f"{network.experiment} learned from {len(met)} of the {len(tested)} test patients ({names}): "
+            f"{network.experiment} learned from {len(leaked)} of the {len(tested)} test patients ({names}): "
             f"the sets were drawn anew since; {again}"
         )
 
@@ -77,86 +81,98 @@ def _predict(
     from brain_tumor.training.segmentation.prediction import predict_probabilities
 
     table, tissues, device = slices.rows, slices.description["tissues"], choose_device(engine)
-    parts = [(TEST, network.module(), splits.loc[splits["split"] == TEST, "patient"])]
-    if len(network.members) > 1:
-        parts += [
-            (CROSS_VALIDATION, network.member(k), patients)
-            for k, patients in enumerate(network.description["validation_patients"])
-        ]
-    for name, module, patients in parts:
+    for name, module, patients in _list_predicted(network, splits):
         groups = table[table["patient"].isin(patients)].groupby("patient", sort=False).groups
         for patient, rows in track(groups.items(), f"predicting with {network.experiment}"):
             own = table.loc[rows]
-            probability = np.concatenate(
-                list(predict_probabilities(module, slices, rows.to_numpy(), device, tta_flip=prediction.tta_flip))
-            )
-            found = _tidy(metrics.to_labels(probability), own, prediction, tissues)
-            same = {
-                key: np.array([value] * len(own), dtype=object) for key, value in (("patient", patient), ("set", name))
-            }
+            batches = predict_probabilities(module, slices, rows.to_numpy(), device, tta_flip=prediction.tta_flip)
+            # One patient in memory at a time: postprocessing needs the whole volume.
+            probability = np.concatenate(list(batches))
             yield {
                 "probability": probability,
-                "found": found,
+                "predicted": _postprocess(metrics.to_labels(probability), own, prediction, tissues),
                 "row": rows.to_numpy(),
                 "slice": own["slice"].to_numpy(),
-                **same,
+                "patient": np.array([patient] * len(own), dtype=object),
+                "set": np.array([name] * len(own), dtype=object),
             }
 
 
-def _tidy(found: np.ndarray, rows: pd.DataFrame, prediction: PredictionSettings, tissues: list[str]) -> np.ndarray:
-    """The labels of a patient's slices, tidied where the slices make a volume."""
+def _list_predicted(network: TrainedNetwork, splits: pd.DataFrame) -> list[tuple[str, "nn.Module", Collection[str]]]:
+    """Sets of patients, each with its name and the network that predicts it."""
+    test_patients = splits.loc[splits["split"] == TEST, "patient"]
+    parts: list[tuple[str, nn.Module, Collection[str]]] = [(TEST, network.module(), test_patients)]
+    if len(network.members) > 1:
+        for number, patients in enumerate(network.description["validation_patients"]):
+            parts.append((CROSS_VALIDATION, network.member(number), patients))
+    return parts
+
+
+def _postprocess(
+    predicted: np.ndarray, rows: pd.DataFrame, prediction: PredictionSettings, tissues: list[str]
+) -> np.ndarray:
+    """The labels of a patient's slices, postprocessed where the slices make a volume."""
     numbers = rows["slice"].to_numpy()
-    row_mm, column_mm, slice_mm = (float(rows[name].iloc[0]) for name in ("row_mm", "column_mm", "slice_mm"))
-    volume = to_volume(found, numbers, slice_mm)
-    if volume is None:
-        return found
-    tidied = prediction.postprocess(volume[0], row_mm * column_mm * slice_mm * volume[1] / 1000, tissues)
-    return tidied[(numbers - numbers.min()) // volume[1]]
+    row_mm, column_mm, slice_mm = rows[["row_mm", "column_mm", "slice_mm"]].iloc[0].astype(float)
+    stacked = to_volume(predicted, numbers, slice_mm)
+    # Connected components of a few single slices mean nothing.
+    if stacked is None:
+        return predicted
+    volume, step = stacked
+    voxel_ml = row_mm * column_mm * slice_mm * step / 1000
+    labels = prediction.postprocess(volume, voxel_ml, tissues)
+    return labels[(numbers - numbers.min()) // step]
 
 
 def count_pixels(predictions: Store, slices: Store) -> pd.DataFrame:
-    """True and false positives and negatives in each slice, for each target."""
+    """True and false positives and negatives of each slice and target, in pixels."""
     parts = []
-    for kind, patient, table, truth, found in _patients(predictions, slices, "counting pixels"):
-        counts = metrics.count_slices(truth, found, slices.description["targets"])
+    for set_name, patient, table, truth, predicted in _patients(predictions, slices, "counting pixels"):
+        counts = metrics.count_slices(truth, predicted, slices.description["targets"])
         counts.insert(0, "slice", table["slice"].to_numpy()[counts.pop("position")])
-        parts.append(counts.assign(patient=patient, set=kind))
+        parts.append(counts.assign(patient=patient, set=set_name))
     return pd.concat(parts, ignore_index=True)
 
 
 def score_patients(pixel_counts: pd.DataFrame, predictions: Store, slices: Store) -> pd.DataFrame:
-    """Scores of each patient's volume, and distances between surfaces where his slices make one.
+    """Scores of each patient's volume, and surface distances where the patient's slices make a volume.
 
-    Rows `set`, `patient`, `target`, `metric`, `value`.
+    Returns: rows `set`, `patient`, `target`, `metric`, `value`.
     """
-    parts = [metrics.score_patients(counts).assign(set=kind) for kind, counts in pixel_counts.groupby("set")]
-    for kind, patient, table, truth, found in _patients(predictions, slices, "scoring"):
-        parts.append(_score_surfaces(table, truth, found, slices).assign(set=kind, patient=patient))
+    parts = []
+    for set_name, counts in pixel_counts.groupby("set"):
+        parts.append(metrics.score_patients(counts).assign(set=set_name))
+    for set_name, patient, table, truth, predicted in _patients(predictions, slices, "scoring"):
+        surfaces = _score_surfaces(table, truth, predicted, slices)
+        parts.append(surfaces.assign(set=set_name, patient=patient))
     return pd.concat(parts, ignore_index=True)[["set", "patient", "target", "metric", "value"]]
 
 
 def _patients(
     predictions: Store, slices: Store, label: str
 ) -> Iterator[tuple[str, str, pd.DataFrame, np.ndarray, np.ndarray]]:
-    """Each patient predicted: set, name, rows of the predictions, and the labels there and found in them."""
+    """Set, name, rows of the predictions, true and predicted labels of each predicted patient."""
     require_made_from(predictions, slices)
     groups = list(predictions.rows.groupby(["set", "patient"], sort=True))
-    for (kind, patient), table in track(groups, f"{label} of {predictions.description['network']}"):
-        (labels,) = slices.read(table["row"].to_numpy(), "labels")
-        (found,) = predictions.read(table.index.to_numpy(), "found")
-        yield kind, patient, table, labels, found
+    for (set_name, patient), table in track(groups, f"{label} of {predictions.description['network']}"):
+        (truth,) = slices.read(table["row"].to_numpy(), "labels")
+        (predicted,) = predictions.read(table.index.to_numpy(), "predicted")
+        yield set_name, patient, table, truth, predicted
 
 
-def _score_surfaces(table: pd.DataFrame, labels: np.ndarray, predicted: np.ndarray, slices: Store) -> pd.DataFrame:
-    targets, numbers = slices.description["targets"], table["slice"].to_numpy()
-    slice_mm, row_mm, column_mm = slices.rows.loc[table["row"].iloc[0], ["slice_mm", "row_mm", "column_mm"]].astype(
-        float
-    )
-    truth, found = to_volume(labels, numbers, slice_mm), to_volume(predicted, numbers, slice_mm)
-    if truth is None or found is None:
-        rows = [(target, metric, np.nan) for target in targets for metric in ("hd95_mm", "surface_dice")]
+def _score_surfaces(table: pd.DataFrame, truth: np.ndarray, predicted: np.ndarray, slices: Store) -> pd.DataFrame:
+    targets = slices.description["targets"]
+    numbers = table["slice"].to_numpy()
+    sizes = slices.rows.loc[table["row"].iloc[0], ["slice_mm", "row_mm", "column_mm"]]
+    slice_mm, row_mm, column_mm = sizes.astype(float)
+    true_volume = to_volume(truth, numbers, slice_mm)
+    predicted_volume = to_volume(predicted, numbers, slice_mm)
+    if true_volume is None or predicted_volume is None:
+        # Rows of NaN: every patient has every metric, and the mean leaves them out.
+        rows = [(target, metric, np.nan) for target, metric in product(targets, ("hd95_mm", "surface_dice"))]
         return pd.DataFrame(rows, columns=["target", "metric", "value"])
-    return score_surfaces(truth[0], found[0], (slice_mm * truth[1], row_mm, column_mm), targets)
+    spacing = (slice_mm * true_volume[1], row_mm, column_mm)
+    return score_surfaces(true_volume[0], predicted_volume[0], spacing, targets)
 
 
 def summarise_scores(
@@ -165,24 +181,25 @@ def summarise_scores(
     """Means in three protocols with intervals over patients: a row for each set, protocol, target and metric."""
     tissues = slices.description["tissues"]
     parts = []
-    for kind, scores in patient_scores.groupby("set", sort=False):
-        counts = pixel_counts[pixel_counts["set"] == kind]
+    for set_name, scores in patient_scores.groupby("set", sort=False):
+        counts = pixel_counts[pixel_counts["set"] == set_name]
         tables = [
             metrics.summarise_patients(scores),
             metrics.summarise_slices(counts, tissues),
             metrics.summarise_batches(counts, tissues),
         ]
-        parts.append(pd.concat([table for table in tables if len(table)], ignore_index=True).assign(set=kind))
+        # pandas warns of empty tables, such as that of slices with tumour where none has any.
+        table = pd.concat([table for table in tables if len(table)], ignore_index=True)
+        parts.append(table.assign(set=set_name))
     summary = pd.concat(parts, ignore_index=True)
-    return summary.assign(network=network.experiment, parameters=network.parameters)[
-        ["network", "parameters", "set", *metrics.SUMMARY]
-    ]
+    summary = summary.assign(network=network.experiment, parameters=network.parameters)
+    return summary[["network", "parameters", "set", *metrics.SUMMARY]]
 
 
 def measure_cost(
     network: TrainedNetwork, slices: Store, training_log: pd.DataFrame, engine: EngineSettings
 ) -> pd.DataFrame:
-    """What the network costs: parameters, operations of a forward pass of one slice (exact), slices a second predicted on this device, seconds of training."""
+    """One row of costs: parameters, GFLOPs of a slice (exact), slices a second on this device, training seconds."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -190,12 +207,12 @@ def measure_cost(
     from brain_tumor.training.segmentation.prediction import predict_probabilities
 
     device, module = choose_device(engine), network.member(0)
-    with FlopCounterMode(
-        display=False
-    ) as counter:  # with gradients: without them attention takes a way that isn't counted
+    # With gradients: without them torch takes an attention kernel that the counter doesn't know.
+    with FlopCounterMode(display=False) as counter:
         module(torch.zeros(1, network.sizes["in_channels"], *find_brain_crop(slices).shape))
     rows = np.arange(min(64, len(slices.rows)))
     seconds = []
+    # The fastest of three: the first one also compiles kernels and fills caches.
     for _ in range(3):
         start = perf_counter()
         for _ in predict_probabilities(module, slices, rows, device, tta_flip=False):
@@ -205,8 +222,6 @@ def measure_cost(
         "network": network.experiment,
         "parameters": network.parameters,
         "gflops_a_slice": counter.get_total_flops() / 1e9,
-    }
-    row |= {
         "slices_a_second": len(rows) / min(seconds),
         "training_seconds": training_log["seconds"].sum(),
         "device": str(device),
@@ -217,7 +232,7 @@ def measure_cost(
 def draw_results(
     network: TrainedNetwork, predictions: Store, slices: Store, patient_scores: pd.DataFrame, training_log: pd.DataFrame
 ) -> dict[str, Figure]:
-    """Learning curves, scores by patient, and the best, the median and the worst patient."""
+    """Figures: learning curves, scores by patient, and the best, the median and the worst patient."""
     about = slices.description
     require_made_from(predictions, slices)
     require_made_by(predictions, network)
@@ -225,34 +240,34 @@ def draw_results(
     scores = patient_scores[patient_scores["set"] == TEST]
     ranking = _ranking(scores)
     chosen = choose_patients(ranking.to_dict())
-    examples = [
-        _example(patient, f"{kind}: {patient}\n{ranking.name} Dice {ranking[patient]:.3f}", predictions, slices)
-        for patient, kind in chosen.items()
-    ]
+    examples = []
+    for patient, place in chosen.items():
+        caption = f"{place}: {patient}\n{ranking.name} Dice {ranking[patient]:.3f}"
+        examples.append(_example(patient, caption, predictions, slices))
+    epochs = [kept["epoch"] for kept in network.description["kept"]]
+    shown = f"{title}: best, median and worst test patient"
     return {
-        "1_curves": draw_curves(
-            training_log, [kept["epoch"] for kept in network.description["kept"]], f"{title}: training"
-        ),
+        "1_curves": draw_curves(training_log, epochs, f"{title}: training"),
         "2_scores": draw_scores(scores, f"{title}: test patients"),
-        "3_patients": draw_examples(
-            examples, about["modalities"], about["tissues"], f"{title}: best, median and worst test patient"
-        ),
+        "3_patients": draw_examples(examples, about["modalities"], about["tissues"], shown),
     }
 
 
 def _ranking(scores: pd.DataFrame) -> pd.Series:
-    """Dice of each patient by which patients are ranked."""
+    """Each patient's Dice of the headline target."""
     dice = scores[scores["metric"] == "dice"].pivot(index="patient", columns="target", values="value")
     return dice[metrics.choose_headline(scores["target"])]
 
 
 def _example(patient: str, title: str, predictions: Store, slices: Store) -> Example:
-    """The slice with most tumour; where there is none, the one where most was found."""
+    """The patient's slice with most true tumour; without any, the slice with most predicted tumour."""
     table = predictions.rows
     table = table[(table["patient"] == patient) & (table["set"] == TEST)]
     image, truth = slices.read(table["row"].to_numpy(), "image", "labels")
-    probability, predicted = predictions.read(table.index.to_numpy(), "probability", "found")
-    k = int(np.lexsort(((predicted > 0).sum((1, 2)), (truth > 0).sum((1, 2))))[-1])
-    return Example(
-        f"{title}\nslice {table['slice'].iloc[k]}", image[k].astype(np.float32), truth[k], probability[k], predicted[k]
-    )
+    probability, predicted = predictions.read(table.index.to_numpy(), "probability", "predicted")
+    true_pixels = (truth > 0).sum((1, 2))
+    predicted_pixels = (predicted > 0).sum((1, 2))
+    # `lexsort` sorts by its last key first.
+    k = int(np.lexsort((predicted_pixels, true_pixels))[-1])
+    caption = f"{title}\nslice {table['slice'].iloc[k]}"
+    return Example(caption, image[k].astype(np.float32), truth[k], probability[k], predicted[k])

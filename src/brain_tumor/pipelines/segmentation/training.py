@@ -1,7 +1,8 @@
-"""Nodes that train. torch is imported when they run: it takes seconds."""
+"""Nodes that train segmentation networks. torch takes seconds to import, so nodes import it when they run."""
 
 import hashlib
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ATTENDING = ("attention_unet", "residual_attention_unet")
-"""Experiments whose networks have attention maps, which are examined."""
+WITH_ATTENTION = ("attention_unet", "residual_attention_unet")
+"""Experiments whose attention maps are examined."""
 
 
 def train_network(
@@ -37,90 +38,112 @@ def train_network(
     folds: int,
     initial_weights: str | None,
 ) -> tuple[TrainedNetwork, pd.DataFrame, StoreContent]:
-    """The trained network, the log of its training, and what it saw in one slice after each epoch.
+    """Train a network, or with several folds an ensemble of one network for each fold.
 
-    With several folds one network for each; they answer together. Goes on from a checkpoint of the same settings and
-    data.
+    Training resumes from a checkpoint of the same settings and data.
+
+    Returns:
+        The trained network, the training log, and the probabilities of one slice after each epoch.
     """
-    from brain_tumor.training.device import what_is_computed
-
     if folds > 1 and engine.nodes > 1:
         raise ValueError(
             f"segmentation.folds is {folds} and training.nodes {engine.nodes}, but a fold is trained on "
             "one machine; set one of them to 1"
         )
-    about, rows = slices.description, slices.rows
+    about = slices.description
     sizes = {"in_channels": len(about["modalities"]), "out_channels": len(about["tissues"])} | experiment.sizes
     _require_match(sizes, about)
     initial = _read_initial(initial_weights, experiment.network, sizes)
-    start = hashlib.blake2b(Path(initial_weights).read_bytes()).hexdigest() if initial and initial_weights else None
     recipe = experiment.adapt(recipe)
     window = find_brain_crop(slices)
-    name = checkpoints.experiment
-    logger.info(
-        "%s sees %d x %d of the %d x %d pixels of a slice, which hold every brain",
-        name,
-        *window.shape,
-        *[about["slice_size"]] * 2,
-    )
-    settings = [
+    _log_window(checkpoints.experiment, window, about["slice_size"])
+    start = initial_weights if initial else None
+    settings = [*_fingerprinted_settings(experiment.network, sizes, recipe, engine, start), window]
+    plan = _Plan(slices, experiment.network, sizes, initial, recipe, engine)
+
+    held_out = _validation_patients(splits, folds)
+    members = []
+    for number, patients in enumerate(held_out):
+        fold = _divide(slices.rows, splits, patients)
+        name = f"{checkpoints.experiment}, fold {number + 1} of {folds}" if folds > 1 else checkpoints.experiment
+        logger.info("%s: %d slices to train on, %d to validate on", name, len(fold.train), len(fold.validation))
+        mark = fingerprint(settings, about, fold.train.tolist(), fold.validation.tolist())
+        members.append(_Member(fold, mark, _fit(plan, fold, checkpoints.of(mark))))
+
+    network = TrainedNetwork(
         experiment.network,
         sizes,
-        recipe.model_dump(),
-        engine.seed,
-        what_is_computed(engine),
-        start,
-        window,
-        code_fingerprint(),
-    ]
-    fitted, marks, learned, held_out = [], [], [], _validation_patients(splits, folds)
-    for number, patients in enumerate(held_out):
-        train = np.flatnonzero(
-            rows["patient"].isin(splits.loc[splits["split"] != TEST, "patient"]) & ~rows["patient"].isin(patients)
-        )
-        validation = np.flatnonzero(rows["patient"].isin(patients))
-        _require_tumour(rows, train, validation)
-        words = f", fold {number + 1} of {folds}" if folds > 1 else ""
-        logger.info("%s%s: %d slices to train on, %d to validate on", name, words, len(train), len(validation))
-        learned.append({"patients": rows["patient"].iloc[train].nunique(), "slices": len(train)})
-        marks.append(fingerprint(settings, about, train.tolist(), validation.tolist()))
-        fitted.append(
-            _fit(
-                slices, train, validation, experiment.network, sizes, initial, recipe, engine, checkpoints.of(marks[-1])
-            )
-        )
-    description = about | {
-        "experiment": name,
-        "window": window.shape,
-        "recipe": recipe.model_dump(),
-        "seed": engine.seed,
-        "kept": [f.kept for f in fitted],
-    }
-    description["checkpoints"] = marks
-    before, known = _look_back(initial, about, splits, held_out)
-    description |= {"trained_on": learned, "initialised_from": before, "validation_patients": held_out}
-    description["patients"] = sorted({*splits.loc[splits["split"] != TEST, "patient"], *known})
-    log = (
-        pd.concat([f.log.assign(fold=k) for k, f in enumerate(fitted)], ignore_index=True)
-        if folds > 1
-        else fitted[0].log
+        _describe(plan, members, splits, held_out, checkpoints.experiment, window),
+        tuple(member.fitted.weights for member in members),
     )
-    network = TrainedNetwork(experiment.network, sizes, description, tuple(f.weights for f in fitted))
-    example = _fullest(rows, np.flatnonzero(rows["patient"].isin(held_out[0])))
-    return network, log, _history(fitted[0].snapshots, about, window, example, marks[0])
+    # The first fold stands for all: a history has one slice.
+    first = members[0]
+    example = _row_with_most_tumour(slices.rows, first.fold.validation)
+    history = _history(first.fitted.snapshots, about, window, example, first.mark)
+    return network, _join_logs(members), history
 
 
-def _fit(
-    slices: Store,
-    train: np.ndarray,
-    validation: np.ndarray,
-    name: str,
+@dataclass(frozen=True)
+class _Plan:
+    """What all folds of a training have in common."""
+
+    slices: Store
+    network: str
+    sizes: dict[str, Any]
+    initial: TrainedNetwork | None
+    recipe: SegmentationRecipe
+    engine: EngineSettings
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """Rows of the store to train and to validate on, and the number of training patients."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    patients: int
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One trained network of the ensemble, with the fingerprint of its settings and data."""
+
+    fold: _Fold
+    mark: str
+    fitted: "Fitted"
+
+
+def _log_window(experiment: str, window: BoundingBox, slice_size: int) -> None:
+    words = "%s sees %d x %d of the %d x %d pixels of a slice, which hold every brain"
+    logger.info(words, experiment, *window.shape, slice_size, slice_size)
+
+
+def _fingerprinted_settings(
+    network: str,
     sizes: dict[str, Any],
-    initial: TrainedNetwork | None,
     recipe: SegmentationRecipe,
     engine: EngineSettings,
-    checkpoints: Checkpoints,
-) -> "Fitted":
+    initial_weights: str | None,
+) -> list[Any]:
+    """Everything but the data that decides the trained weights; a checkpoint of other settings isn't resumed."""
+    from brain_tumor.training.device import what_is_computed
+
+    # By content, so that a moved file is the same, and a replaced one another.
+    start = hashlib.blake2b(Path(initial_weights).read_bytes()).hexdigest() if initial_weights else None
+    return [network, sizes, recipe.model_dump(), engine.seed, what_is_computed(engine), start, code_fingerprint()]
+
+
+def _divide(rows: pd.DataFrame, splits: pd.DataFrame, validation_patients: list[str]) -> _Fold:
+    """The rows of one fold: all patients that are neither for validation nor for testing are trained on."""
+    held_out = rows["patient"].isin(validation_patients)
+    learning = rows["patient"].isin(splits.loc[splits["split"] != TEST, "patient"])
+    train = np.flatnonzero(learning & ~held_out)
+    validation = np.flatnonzero(held_out)
+    _require_tumour(rows, train, validation)
+    return _Fold(train, validation, rows["patient"].iloc[train].nunique())
+
+
+def _fit(plan: _Plan, fold: _Fold, checkpoints: Checkpoints) -> "Fitted":
     import lightning
 
     from brain_tumor.networks import build
@@ -128,22 +151,59 @@ def _fit(
     from brain_tumor.training.fit import Job, fit
     from brain_tumor.training.segmentation.task import MONITOR, SegmentationTask, training_rows
 
+    slices, recipe, engine = plan.slices, plan.recipe, plan.engine
     about = slices.description
+    # Before `build`, whose random weights are part of what the seed decides.
     lightning.seed_everything(engine.seed, verbose=False)
-    network = build(name, **sizes)
-    _require_attention(network, name, checkpoints.folder.parents[1].name)
-    if initial:
-        network.load_state_dict(initial.members[0])
-    watched = Rows(slices, validation)
-    example = watched.read(np.array([_fullest(slices.rows, validation)]))["image"][0].float()
+    network = build(plan.network, **plan.sizes)
+    _require_attention(network, plan.network, checkpoints.folder.parents[1].name)
+    if plan.initial:
+        network.load_state_dict(plan.initial.members[0])
+    validation = Rows(slices, fold.validation)
+    row = _row_with_most_tumour(slices.rows, fold.validation)
+    example = validation.read(np.array([row]))["image"][0].float()
     task = SegmentationTask(network, about["targets"], len(about["tissues"]), recipe, engine.seed, example)
-    return fit(Job(task, training_rows(slices, train, recipe), watched, MONITOR, recipe, engine, checkpoints))
+    train = training_rows(slices, fold.train, recipe)
+    return fit(Job(task, train, validation, MONITOR, recipe, engine, checkpoints))
+
+
+def _describe(
+    plan: _Plan,
+    members: list[_Member],
+    splits: pd.DataFrame,
+    held_out: list[list[str]],
+    experiment: str,
+    window: BoundingBox,
+) -> dict[str, Any]:
+    """The description in the network's file: data, recipe, and whom it was trained on."""
+    about = plan.slices.description
+    initial, known = _describe_initial(plan.initial, about, splits, held_out)
+    learning = splits.loc[splits["split"] != TEST, "patient"]
+    return about | {
+        "experiment": experiment,
+        "window": window.shape,
+        "recipe": plan.recipe.model_dump(),
+        "seed": plan.engine.seed,
+        "kept": [member.fitted.kept for member in members],
+        "checkpoints": [member.mark for member in members],
+        "trained_on": [{"patients": m.fold.patients, "slices": len(m.fold.train)} for m in members],
+        "initialised_from": initial,
+        "validation_patients": held_out,
+        "patients": sorted({*learning, *known}),
+    }
+
+
+def _join_logs(members: list[_Member]) -> pd.DataFrame:
+    if len(members) == 1:
+        return members[0].fitted.log
+    logs = [member.fitted.log.assign(fold=number) for number, member in enumerate(members)]
+    return pd.concat(logs, ignore_index=True)
 
 
 def _require_attention(network: "nn.Module", name: str, experiment: str) -> None:
     from brain_tumor.networks.attention import attention_modules
 
-    if experiment in ATTENDING and not attention_modules(network):
+    if experiment in WITH_ATTENTION and not attention_modules(network):
         raise ValueError(
             f"the attention of segmentation.{experiment} is examined, but {name} has none; set "
             f"segmentation.{experiment}.network to another"
@@ -160,52 +220,52 @@ def _require_match(sizes: dict[str, Any], about: dict[str, Any]) -> None:
 
 
 def _read_initial(path: str | None, name: str, sizes: dict[str, Any]) -> TrainedNetwork | None:
-    """The network to start from; None without a path, or if it is another network's."""
+    """The initial checkpoint; None without a path, or if the file holds another network."""
     if not path:
         return None
-    found = read_network(Path(path))
-    if found.name != name:
-        logger.warning("%s holds a %s; %s starts from random weights", path, found.name, name)
+    initial = read_network(Path(path))
+    if initial.name != name:
+        # One path serves all experiments of the task, and only one of them can start from it.
+        logger.warning("%s holds a %s; %s starts from random weights", path, initial.name, name)
         return None
-    if found.sizes != sizes:
+    if initial.sizes != sizes:
         raise ValueError(
-            f"the network in {path} has sizes {found.sizes}, but {name} is built with {sizes}; set `sizes` "
+            f"the network in {path} has sizes {initial.sizes}, but {name} is built with {sizes}; set `sizes` "
             "to those of the file"
         )
-    return found
+    return initial
 
 
-def _look_back(
+def _describe_initial(
     initial: TrainedNetwork | None, about: dict[str, Any], splits: pd.DataFrame, held_out: list[list[str]]
 ) -> tuple[dict[str, Any] | None, frozenset[str]]:
-    """What is to be remembered of the weights to start from (`scored`: who of those to be scored they know, None if unknown), and whom they know."""
+    """Description of the initial checkpoint, and the patients that it was trained on.
+
+    Entry `scored` names those of them that are going to be scored (leakage); None if its patients aren't recorded.
+    """
     if not initial:
         return None, frozenset()
-    known = initial.patients if initial.description["simulated"] == about["simulated"] else frozenset()
-    scored = {
-        *splits.loc[splits["split"] == TEST, "patient"],
-        *(patient for fold in held_out if len(held_out) > 1 for patient in fold),
-    }
-    met = None if known is None else sorted(known & scored)
-    if met:
-        logger.warning(
-            "the weights to start from know %d of the %d patients to be scored (%s): scores will flatter",
-            len(met),
-            len(scored),
-            ", ".join(met),
-        )
-    return {
+    # Phantoms are named like patients of BraTS, but are nobody's images.
+    same_kind = initial.description["simulated"] == about["simulated"]
+    known = initial.patients if same_kind else frozenset()
+    scored = set(splits.loc[splits["split"] == TEST, "patient"])
+    # In a cross-validation the validation patients are scored too.
+    if len(held_out) > 1:
+        scored = scored.union(*held_out)
+    leaked = None if known is None else sorted(known & scored)
+    if leaked:
+        words = "the weights to start from know %d of the %d patients to be scored (%s): scores will flatter"
+        logger.warning(words, len(leaked), len(scored), ", ".join(leaked))
+    description = {
         "data_set": initial.description["data_set"],
         "simulated": initial.description["simulated"],
-        "scored": met,
-    }, known or frozenset()
+        "scored": leaked,
+    }
+    return description, known or frozenset()
 
 
 def _validation_patients(splits: pd.DataFrame, folds: int) -> list[list[str]]:
-    """Patients that validate each member.
-
-    Those of the split, or for cross-validation each fold of all that are not for testing.
-    """
+    """Validation patients of each member: those of the split, or in a cross-validation those of each fold."""
     if folds == 1:
         return [splits.loc[splits["split"] == VALIDATION, "patient"].tolist()]
     available = splits["fold"].nunique()
@@ -236,43 +296,42 @@ def _require_tumour(rows: pd.DataFrame, train: np.ndarray, validation: np.ndarra
             "scans of more patients"
         )
     if not rows["tumour_pixels"].iloc[validation].any():
-        logger.warning(
-            (
-                "none of the %d validation slices shows tumour: the epoch that validates best is the one that "
-                "finds nothing there"
-            ),
-            len(validation),
+        words = (
+            "none of the %d validation slices shows tumour: the epoch that validates best is the one that "
+            "finds nothing there"
         )
+        logger.warning(words, len(validation))
 
 
-def _fullest(rows: pd.DataFrame, chosen: np.ndarray) -> int:
-    """The row with most tumour."""
+def _row_with_most_tumour(rows: pd.DataFrame, chosen: np.ndarray) -> int:
     return int(chosen[rows["tumour_pixels"].to_numpy()[chosen].argmax()])
 
 
 def _history(
     snapshots: list[dict[str, Any]], about: dict[str, Any], window: BoundingBox, row: int, mark: str
 ) -> StoreContent:
-    """Probabilities and attention maps of one slice, a row for each epoch, all at the size of the slice.
+    """Probabilities and attention maps of one slice after each epoch, at the size of the slice; NaN outside the window.
 
-    NaN outside the window.
+    Args:
+        row: of the slice in the store.
     """
     from torch.nn.functional import interpolate
 
-    def full(maps: Any) -> np.ndarray:
-        return (
-            interpolate(
-                maps[None].float(), size=snapshots[0]["probability"].shape[-2:], mode="bilinear", align_corners=True
-            )[0]
-            .half()
-            .numpy()
-        )
+    size = snapshots[0]["probability"].shape[-2:]
 
-    maps = np.stack([np.concatenate([full(value) for value in snapshot.values()]) for snapshot in snapshots])
-    maps = window.uncrop(maps, about["slice_size"], np.nan)
-    names = [*about["tissues"], *(name for name in snapshots[0] if name != "probability")]
+    def enlarge(maps: Any) -> np.ndarray:
+        # Attention maps of deep levels are small; all are stored in one array.
+        large = interpolate(maps[None].float(), size=size, mode="bilinear", align_corners=True)
+        return large[0].half().numpy()
+
+    def stack(snapshot: dict[str, Any]) -> np.ndarray:
+        return np.concatenate([enlarge(value) for value in snapshot.values()])
+
+    epochs = np.stack([stack(snapshot) for snapshot in snapshots])
+    maps = window.uncrop(epochs, about["slice_size"], np.nan)
+    attention_names = [name for name in snapshots[0] if name != "probability"]
     description = {
-        "names": names,
+        "names": [*about["tissues"], *attention_names],
         "row": row,
         "simulated": about["simulated"],
         "fingerprint": mark,

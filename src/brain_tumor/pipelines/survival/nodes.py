@@ -1,4 +1,4 @@
-"""Nodes of survival. Those that fit models import scikit-learn and lifelines when they run: it takes seconds."""
+"""Nodes of survival. scikit-learn and lifelines take seconds to import, so nodes import them when they run."""
 
 import logging
 from pathlib import Path
@@ -43,7 +43,7 @@ ESTIMATES = [
     "alive_at_own",
 ]
 LOSSES = ["cohort", "feature", "loss", "low", "high"]
-CHANCE = ["cohort", "permutation", "metric", "gain"]
+NULL_GAINS = ["cohort", "permutation", "metric", "gain"]
 SCORES = ["cohort", "model", "features", "metric", "value", "low", "high", "patients", "deaths"]
 GAINS = [
     "cohort",
@@ -56,48 +56,48 @@ GAINS = [
     "fold_gain",
     "fold_low",
     "fold_high",
-    "chance",
+    "null_95",
     "p",
 ]
 
 
 def measure_masks(source: Path, data_set: DataSet, workers: WorkerSettings) -> pd.DataFrame:
-    """FEATURES of every mask below the source, or why it can't be measured.
+    """FEATURES of every mask below the source, and in `excluded` why one can't be measured.
 
     Raises:
         ValueError: if the data set has other tissues or regions than features are made of.
     """
     require_targets(data_set.targets)
-    tasks = [(found, data_set, source) for found in find_masks(source, data_set)]
+    tasks = [(files, data_set, source) for files in find_masks(source, data_set)]
     features = pd.concat(parallel_map(measure_file, tasks, workers, "measuring"), ignore_index=True)
     features["simulated"] = is_simulated(source)
+    # One of two masks can't be chosen here: they may be of two visits, or by two readers.
     files = features.groupby("patient")["file"].transform(" and ".join)
     twice = features.duplicated("patient", keep=False)
     features.loc[twice, "excluded"] = "several masks: " + files[twice] + "; keep one"
-    return _report_measured(features.drop_duplicates("patient", ignore_index=True))
+    return _log_measured(features.drop_duplicates("patient", ignore_index=True))
 
 
 def measure_predictions(predictions: Store, slices: Store, data_set: DataSet) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """FEATURES of every patient of a network's predictions, and those of the expert masks of the same slices."""
+    """FEATURES of every patient from a network's predicted masks, and from the expert masks of the same slices."""
     require_made_from(predictions, slices)
     require_targets(data_set.targets)
-    predicted, expert = [], []
-    table = slices.rows
-    for patient, found in predictions.rows.groupby("patient"):
-        own = table.loc[found["row"]]
-        labels, image = slices.read(found["row"].to_numpy(), "labels", "image")
-        (masks,) = predictions.read(found.index.to_numpy(), "found")
+    from_predicted, from_expert = [], []
+    for patient, rows in predictions.rows.groupby("patient"):
+        own = slices.rows.loc[rows["row"]]
+        labels, image = slices.read(rows["row"].to_numpy(), "labels", "image")
+        (predicted,) = predictions.read(rows.index.to_numpy(), "predicted")
+        # The brain's centre, from which positions are measured; pixels outside the brain are 0 in all modalities.
         centre = centre_of_slices((image != 0).any(1), own)
-        predicted.append(measure_slices(patient, masks, own, centre, data_set))
-        expert.append(measure_slices(patient, labels, own, centre, data_set))
+        from_predicted.append(measure_slices(patient, predicted, own, centre, data_set))
+        from_expert.append(measure_slices(patient, labels, own, centre, data_set))
     simulated = bool(slices.description["simulated"])
-    features, expert_features = (
-        pd.concat(parts, ignore_index=True).assign(simulated=simulated) for parts in (predicted, expert)
-    )
-    return _report_measured(features), _report_measured(expert_features)
+    features = pd.concat(from_predicted, ignore_index=True).assign(simulated=simulated)
+    expert_features = pd.concat(from_expert, ignore_index=True).assign(simulated=simulated)
+    return _log_measured(features), _log_measured(expert_features)
 
 
-def _report_measured(features: pd.DataFrame) -> pd.DataFrame:
+def _log_measured(features: pd.DataFrame) -> pd.DataFrame:
     excluded = features[features["excluded"] != ""]
     logger.info("%d masks are measured, %d can't be", len(features) - len(excluded), len(excluded))
     for row in excluded.itertuples():
@@ -106,21 +106,18 @@ def _report_measured(features: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare_masks(features: pd.DataFrame, expert_features: pd.DataFrame, predictions: Store) -> pd.DataFrame:
-    """How each feature changes when a network's mask takes the place of the expert's.
-
-    Bias, limits of agreement, correlation.
-    """
-    changes = compare_measurements(expert_features, features, [feature.name for feature in FEATURES])
-    return changes.rename(columns={"first": "expert", "second": "predicted"}).assign(
-        network=predictions.description["network"]
-    )
+    """Agreement of the features from predicted with those from expert masks: bias, limits, correlation."""
+    names = [feature.name for feature in FEATURES]
+    changes = compare_measurements(expert_features, features, names)
+    changes = changes.rename(columns={"first": "expert", "second": "predicted"})
+    return changes.assign(network=predictions.description["network"])
 
 
 def join_patients(features: pd.DataFrame, tables: Path, data_set: DataSet, protocol: ProtocolSettings) -> pd.DataFrame:
-    """A row for each patient with a mask or a survival: facts, features, and why he is left out.
+    """A row for each patient with a mask or a survival time: facts, features, and in `excluded` a reason.
 
     Raises:
-        FileNotFoundError: if no survival is known of anybody.
+        FileNotFoundError: if the tables hold no survival time.
     """
     patients = join_predicted_patients(features, tables, data_set, protocol)
     if patients["days"].isna().all():
@@ -134,16 +131,14 @@ def join_patients(features: pd.DataFrame, tables: Path, data_set: DataSet, proto
 def join_predicted_patients(
     features: pd.DataFrame, tables: Path, data_set: DataSet, protocol: ProtocolSettings
 ) -> pd.DataFrame:
-    """The same for predicted masks, whose features can be compared with those of expert masks without tables too."""
+    """The same for predicted masks; tables may be missing."""
+    # Without survival the features of predicted and expert masks are still compared.
     patients = survival.join_patients(features, read_clinical_rows(tables), data_set)
     patients["simulated"] |= is_simulated(tables)
     used = patients[patients["excluded"] == ""]
-    logger.info(
-        "%d patients are modelled, %d of them known only to be alive; %d left out",
-        len(used),
-        (~used["observed"]).sum(),
-        len(patients) - len(used),
-    )
+    censored, excluded = (~used["observed"]).sum(), len(patients) - len(used)
+    message = "%d patients are modelled, %d of them known only to be alive; %d left out"
+    logger.info(message, len(used), censored, excluded)
     for reason, count in patients.loc[patients["excluded"] != "", "excluded"].value_counts().items():
         logger.info("left out: %d: %s", count, reason)
     if reason := explain_none(patients, protocol):
@@ -152,63 +147,70 @@ def join_predicted_patients(
 
 
 def _cohorts(patients: pd.DataFrame, protocol: ProtocolSettings) -> list["Cohort"]:
-    """All patients in use, and those with gross total resection, where enough of them died and their ages differ."""
+    """All included patients, and those with gross total resection, where enough died and their ages differ."""
     from brain_tumor.survival.cross_validation import Cohort
 
     used = patients[patients["excluded"] == ""].sort_values("patient", ignore_index=True)
-    parts = {ALL_PATIENTS: used, survival.GTR: used[used["resection"] == survival.GTR].reset_index(drop=True)}
-    return [
-        Cohort(
-            name,
-            part["patient"].tolist(),
-            survival.design(part),
-            part["days"].to_numpy(float),
-            part["observed"].to_numpy(bool),
-        )
-        for name, part in parts.items()
-        if part["observed"].sum() >= protocol.min_deaths and part["age"].nunique() > 1
-    ]
+    resected = used[used["resection"] == survival.GTR].reset_index(drop=True)
+    cohorts = []
+    for name, part in ((ALL_PATIENTS, used), (survival.GTR, resected)):
+        # Without different ages the baseline, regression on age, can't be fitted.
+        if part["observed"].sum() < protocol.min_deaths or part["age"].nunique() < 2:
+            continue
+        days, observed = part["days"].to_numpy(float), part["observed"].to_numpy(bool)
+        cohorts.append(Cohort(name, part["patient"].tolist(), survival.design(part), days, observed))
+    return cohorts
 
 
 def cross_validate(
     patients: pd.DataFrame, protocol: ProtocolSettings, workers: WorkerSettings
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What each model expects of patients it was not fitted to, and what each feature is worth."""
+    """Held-out predictions of each model, and the permutation importance of each feature."""
     from brain_tumor.survival import cross_validation as validation
     from brain_tumor.survival import evaluation
 
-    results = [validation.cross_validate(cohort, protocol, workers) for cohort in _cohorts(patients, protocol)]
-    importances = [evaluation.summarise_importance(losses) for _, losses in results]
-    return _table([estimates for estimates, _ in results], ESTIMATES), _table(importances, LOSSES)
+    estimates, importances = [], []
+    for cohort in _cohorts(patients, protocol):
+        predictions, losses = validation.cross_validate(cohort, protocol, workers)
+        estimates.append(predictions)
+        importances.append(evaluation.summarise_importance(losses))
+    return _table(estimates, ESTIMATES), _table(importances, LOSSES)
 
 
-def permute_shapes(
+def permute_shape_features(
     patients: pd.DataFrame, estimates: pd.DataFrame, protocol: ProtocolSettings, workers: WorkerSettings
 ) -> pd.DataFrame:
-    """What the shapes of other patients add to age: the gains that chance gives."""
+    """Permutation null: gains over age alone when the shape features are permuted among the patients."""
     from brain_tumor.survival import cross_validation as validation
     from brain_tumor.survival import evaluation
 
-    cohorts = _cohorts(patients, protocol)
-    return _table(
-        [evaluation.gains_by_chance(c, estimates, validation.permute_shapes(c, protocol, workers)) for c in cohorts],
-        CHANCE,
-    )
+    gains = []
+    for cohort in _cohorts(patients, protocol):
+        permuted = validation.cross_validate_permuted(cohort, protocol, workers)
+        gains.append(evaluation.permutation_gains(cohort, estimates, permuted))
+    return _table(gains, NULL_GAINS)
 
 
 def score_models(
-    patients: pd.DataFrame, estimates: pd.DataFrame, chance: pd.DataFrame, protocol: ProtocolSettings
+    patients: pd.DataFrame, estimates: pd.DataFrame, permutation_null: pd.DataFrame, protocol: ProtocolSettings
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores of every model, and gains over age alone, with intervals."""
     from brain_tumor.survival.evaluation import score_cohort
 
-    results = [score_cohort(cohort, estimates, chance, protocol) for cohort in _cohorts(patients, protocol)]
-    return _table([scores for scores, _ in results], SCORES), _table([gains for _, gains in results], GAINS)
+    scores, gains = [], []
+    for cohort in _cohorts(patients, protocol):
+        cohort_scores, cohort_gains = score_cohort(cohort, estimates, permutation_null, protocol)
+        scores.append(cohort_scores)
+        gains.append(cohort_gains)
+    return _table(scores, SCORES), _table(gains, GAINS)
 
 
 def _table(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
-    """The parts under each other; with none, an empty table of these columns."""
-    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+    """The tables, concatenated; without any, an empty table of these columns."""
+    if not parts:
+        # Reports and cards are written for too small cohorts too, and read these columns.
+        return pd.DataFrame(columns=columns)
+    return pd.concat(parts, ignore_index=True)[columns]
 
 
 def draw_results(
@@ -216,31 +218,28 @@ def draw_results(
     estimates: pd.DataFrame,
     scores: pd.DataFrame,
     gains: pd.DataFrame,
-    chance: pd.DataFrame,
+    permutation_null: pd.DataFrame,
     importances: pd.DataFrame,
     protocol: ProtocolSettings,
 ) -> dict[str, Figure]:
-    """Every figure of the report; none where no cohort is large enough."""
+    """The figures of the report by name; none without a cohort that is large enough."""
     from brain_tumor.reporting.survival.figures import draw
 
     cohorts = _cohorts(patients, protocol)
-    simulated = bool(patients["simulated"].any())
-    return (
-        draw(cohorts, estimates, scores, gains, chance, importances, ", SIMULATED" if simulated else "")
-        if cohorts
-        else {}
-    )
+    if not cohorts:
+        return {}
+    mark = ", SIMULATED" if patients["simulated"].any() else ""
+    return draw(cohorts, estimates, scores, gains, permutation_null, importances, mark)
 
 
 def draw_changes(features: pd.DataFrame, expert_features: pd.DataFrame) -> dict[str, Figure]:
-    """Each feature from predicted masks against the same from expert masks."""
+    """Figure of each feature from predicted masks against the same from expert masks."""
     from brain_tumor.figures import survival as figures
 
     names = {feature.name: feature.unit for feature in FEATURES}
-    expert, predicted = (table.melt("patient", list(names), "feature") for table in (expert_features, features))
-    pairs = expert.merge(predicted, on=["patient", "feature"]).rename(
-        columns={"value_x": "expert", "value_y": "predicted"}
-    )
+    expert = expert_features.melt("patient", list(names), "feature", "expert")
+    predicted = features.melt("patient", list(names), "feature", "predicted")
+    pairs = expert.merge(predicted, on=["patient", "feature"])
     simulated = ", SIMULATED" if features["simulated"].any() else ""
     return {"changes": figures.draw_changes(pairs, names, f"Features from expert and from predicted masks{simulated}")}
 
@@ -256,9 +255,10 @@ def write_report(
     changes: pd.DataFrame | None = None,
     change_figures: dict[str, bytes] | None = None,
 ) -> str:
-    """The report as one HTML page. `changes`.
+    """The report as one HTML page.
 
-    How features differ from those of expert masks, where the masks are a network's.
+    Args:
+        changes: agreement of the features with those of expert masks, where the masks are a network's.
     """
     from brain_tumor.reporting.survival.figures import list_expected
 

@@ -15,7 +15,7 @@ from brain_tumor.pipelines.survival.nodes import (
     join_predicted_patients,
     measure_masks,
     measure_predictions,
-    permute_shapes,
+    permute_shape_features,
     score_models,
     write_cards,
     write_report,
@@ -35,9 +35,8 @@ PARAMETERS = {
 
 def create_pipeline() -> Pipeline:
     """Models on the features of expert masks."""
-    measured = Pipeline(
-        [Node(measure_masks, ["source", "params:data_set", "params:workers"], "features", name="measure_masks")]
-    )
+    inputs = ["source", "params:data_set", "params:workers"]
+    measured = Pipeline([Node(measure_masks, inputs, "features", name="measure_masks")])
     return Pipeline(
         measured + _create_models(join_patients, []),
         namespace=EXPERT,
@@ -47,7 +46,7 @@ def create_pipeline() -> Pipeline:
 
 
 def create_predicted_pipeline() -> Pipeline:
-    """The same on the masks that each network predicted, and how these change the features."""
+    """Models on the features of each network's predicted masks, and how these change the features."""
     return sum((_create_predicted(network) for network in networks_of("segmentation")), Pipeline([]))
 
 
@@ -78,10 +77,13 @@ def _create_predicted(network: str) -> Pipeline:
 
 
 def _create_models(join: Callable[..., pd.DataFrame], also_reported: list[str]) -> Pipeline:
-    """From features to the report, whosever masks they are of."""
+    """From features to the report, for expert and predicted masks alike."""
     known = ["patients", "estimates"]
     results = ["scores", "gains"]
+    null = "permutation_null"
+    # Cards have the table of changes, but no figure.
     carded = ["patients", *results, "importances", "params:protocol", "params:data_set", "params:origin"]
+    carded += also_reported[:1]
     return Pipeline(
         [
             Node(join, ["features", "tables", "params:data_set", "params:protocol"], "patients", name=join.__name__),
@@ -91,11 +93,16 @@ def _create_models(join: Callable[..., pd.DataFrame], also_reported: list[str]) 
                 ["estimates", "importances"],
                 name="cross_validate",
             ),
-            Node(permute_shapes, [*known, "params:protocol", "params:workers"], "chance", name="permute_shapes"),
-            Node(score_models, [*known, "chance", "params:protocol"], results, name="score_models"),
+            Node(
+                permute_shape_features,
+                [*known, "params:protocol", "params:workers"],
+                null,
+                name="permute_shape_features",
+            ),
+            Node(score_models, [*known, null, "params:protocol"], results, name="score_models"),
             Node(
                 draw_results,
-                [*known, *results, "chance", "importances", "params:protocol"],
+                [*known, *results, null, "importances", "params:protocol"],
                 "figures",
                 name="draw_results",
             ),
@@ -105,6 +112,6 @@ def _create_models(join: Callable[..., pd.DataFrame], also_reported: list[str]) 
                 "report",
                 name="write_report",
             ),
-            Node(write_cards, [*carded, *also_reported[:1]], ["model_card", "data_sheet"], name="write_cards"),
+            Node(write_cards, carded, ["model_card", "data_sheet"], name="write_cards"),
         ]
     )

@@ -112,7 +112,7 @@ def compose_report(
 
     Args:
         about: the description of the prepared store.
-        looks: network > rows `file`, `class`, `found`, `confidence`, `weight`, and shares of the saliency.
+        looks: network > rows `file`, `class`, `predicted`, `confidence`, `weight`, and shares of the saliency.
         figures: network > name > PNG.
         settings: block > setting > value.
     """
@@ -178,12 +178,12 @@ def _describe_network(
 def _confidence(looks: pd.DataFrame) -> Plot:
     """Each image that a saliency map was computed for, by true class."""
     said = [
-        f"{row.file}: {row.found} with confidence {row.confidence:.3f}"
+        f"{row.file}: {row.predicted} with confidence {row.confidence:.3f}"
         for row in looks.rename(columns={"class": "there"}).itertuples()
     ]
-    series = (looks["class"] == looks["found"]).map(HIT)
+    series = (looks["class"] == looks["predicted"]).map(HIT)
     dots = looks.assign(column=looks["class"], value=looks["confidence"], name=looks["file"], series=series, says=said)
-    wrong = looks.loc[looks["class"] != looks["found"], "weight"]
+    wrong = looks.loc[looks["class"] != looks["predicted"], "weight"]
     caption = (
         f"Confidence in the predicted class of {len(looks)} test images of the deduplicated set, {len(wrong)} "
         f"of {wrong.sum():.0f} mistakes among them, by true class. Point at a dot to see which image it is; it lights "

@@ -8,7 +8,7 @@ import pandas as pd
 from brain_tumor.data.common.sets import TEST
 from brain_tumor.figures.palette import colour_networks, name_network
 from brain_tumor.metrics.segmentation import MEAN, REFERENCE, SLICE
-from brain_tumor.metrics.surfaces import FARTHEST, TOLERANCE
+from brain_tumor.metrics.surfaces import MAX_HD95_MM, TOLERANCE
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.data_segmentation.tables import count_excluded, count_used
 from brain_tumor.reporting.formatting import with_intervals, write_interval
@@ -184,7 +184,7 @@ def _compare(
     comparison: pd.DataFrame, differences: pd.DataFrame, measured: str, best: str, scores: Mapping[str, pd.DataFrame]
 ) -> Section:
     dice = comparison.query("protocol == 'volume' and metric == 'dice'")
-    others, crossed, folds = differences[differences["than"] == best], dice[dice["set"] != TEST], []
+    others, crossed, folds = differences[differences["baseline"] == best], dice[dice["set"] != TEST], []
     if len(others):
         summary = f"Differences from {name_network(best)} on the same patients"
         caption = "Difference in Dice, and 95 % interval"
@@ -229,7 +229,7 @@ def _plot_patients(scores: Mapping[str, pd.DataFrame]) -> Plot:
 def _list_distances(comparison: pd.DataFrame, scores: Mapping[str, pd.DataFrame]) -> Section:
     text = (
         "HD95 is the 95th percentile of the distance between the surfaces of reference mask and prediction. One empty "
-        f"mask has the penalty of {FARTHEST} mm, which can make the mean: the median comes first. Distances need a "
+        f"mask has the penalty of {MAX_HD95_MM} mm, which can make the mean: the median comes first. Distances need a "
         "volume; they are missing where a patient's slices don't lie at equal distances."
     )
     table = ("Median HD95 of test patients in millimetres", summarise_distances(comparison, scores))

@@ -8,13 +8,13 @@ import pandas as pd
 from brain_tumor.data.common.sets import TEST
 from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics.segmentation import VOLUME, choose_headline
-from brain_tumor.metrics.surfaces import FARTHEST, TOLERANCE
+from brain_tumor.metrics.surfaces import MAX_HD95_MM, TOLERANCE
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.formatting import tell_interval, with_intervals
 
 RULES = (
     "Empty masks count as in BraTS 2020: if reference mask and prediction are both empty, Dice is 1; if one is, Dice "
-    f"is 0 and HD95 {FARTHEST} mm. Surface Dice has a tolerance of {TOLERANCE:g} mm. Intervals are 95 % expanded "
+    f"is 0 and HD95 {MAX_HD95_MM} mm. Surface Dice has a tolerance of {TOLERANCE:g} mm. Intervals are 95 % expanded "
     "percentile bootstrap intervals over patients (Hesterberg 2015). Where the settings say so, predictions are "
     "averaged over an image and its mirror image (test-time augmentation), small components are removed, and a tissue "
     "below its minimum volume is given another label."
@@ -133,6 +133,6 @@ def _write_distance(row: Any, scores: pd.DataFrame) -> str:
         return "–"
     own = scores[(scores["set"] == TEST) & (scores["target"] == row.target) & (scores["metric"] == "hd95_mm")]
     values = own["value"].dropna()
-    penalised = int((values >= FARTHEST).sum())
+    penalised = int((values >= MAX_HD95_MM).sum())
     said = f"{row.median:.1f} (mean {row.mean:.1f}"
     return f"{said}; {penalised} of {len(values)} penalised)" if penalised else f"{said})"

@@ -163,7 +163,7 @@ def list_gains(results: Results) -> Table:
                     f"{shape:.3f}",
                     interval,
                     folds,
-                    f"{gain['chance']:+.3f}",
+                    f"{gain['null_95']:+.3f}",
                     f"{gain['p']:.3f}",
                 )
             )

@@ -58,13 +58,13 @@ class SegmentationTask(Task):
         }
         self.gates = gates if self.attention_weight else {}
         self.loss = DiceBCELoss(recipe.dice_weight, recipe.tversky_beta, recipe.focal_gamma)
-        coarse: dict[str, int] = getattr(network, "coarse", {}) if recipe.deep_supervision else {}
+        coarse: dict[str, int] = getattr(network, "aux_maps", {}) if recipe.deep_supervision else {}
         if recipe.deep_supervision and not coarse:
             raise ValueError(
                 f"{type(network).__name__} doesn't say which of its maps are coarse; give it an attribute "
-                "`coarse`, or set deep_supervision to 0"
+                "`aux_maps`, or set deep_supervision to 0"
             )
-        self.coarse = {name: network.get_submodule(name) for name in coarse}
+        self.aux_modules = {name: network.get_submodule(name) for name in coarse}
         self.aux_heads = nn.ModuleList(nn.Conv2d(channels, tissues, 1) for channels in coarse.values())
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
@@ -79,11 +79,11 @@ class SegmentationTask(Task):
         ):  # in bf16 a turned slice would be off by a quarter of a pixel
             image, labels = augment(batch["image"], batch["labels"], mine, self.augmentation)
         truth = to_channels(labels, self.tissues)
-        with capture_outputs(self.gates) as maps, capture_outputs(self.coarse) as coarse:
+        with capture_outputs(self.gates) as maps, capture_outputs(self.aux_modules) as coarse:
             loss = self.loss(self.network(image), truth)
         if maps:
             loss = loss + self.attention_weight * attention_loss(maps, (labels > 0)[:, None].float())
-        for head, name in zip(self.aux_heads, self.coarse, strict=True):
+        for head, name in zip(self.aux_heads, self.aux_modules, strict=True):
             x = coarse[name]
             height, width = x.shape[-2:]
             weight = self.deep_supervision * width / (truth.shape[-1] / 2)
