@@ -14,7 +14,7 @@ from kedro.framework.startup import ProjectMetadata
 from brain_tumor.project.errors import SWITCH, plain_errors
 from brain_tumor.project.parameters import put
 from brain_tumor.project.paths import PATHS
-from brain_tumor.project.selection import require_names
+from brain_tumor.project.selection import ALL, names_a_part, require_names
 
 
 class PlainCommand(click.Command):
@@ -90,6 +90,8 @@ def _run(**given: Any) -> Any:
     if given["pipeline"] and given["pipelines"]:
         remedy = "name all of them in --pipelines, separated by commas"
         raise click.ClickException(f"--pipeline and --pipelines can't both be given; {remedy}")
+    if not given["pipeline"] and not given["pipelines"] and names_a_part(given):
+        given["pipelines"] = [ALL]
     require_names(given, pipelines)
     if given["runner"] == "ParallelRunner":
         given["runner"] = "brain_tumor.project.runner.ParallelRunner"

@@ -840,7 +840,14 @@ def train(
 def test_registered_pipelines():
     pipelines = register_pipelines()
     assert isinstance(pipelines["segmentation"], Pipeline)
-    assert {"data_engineering", "segmentation", "__default__"} <= set(pipelines)
+    assert {"data_engineering", "segmentation", "all"} <= set(pipelines)
+    assert pipelines["__default__"].nodes == pipelines["segmentation"].nodes
+    trained = pipelines["all"].only_nodes_with_tags("training").nodes
+    assert {node.name.rpartition(".")[2] for node in trained} == {"train_network"}
+    assert len(trained) == len(networks_of("segmentation")) + len(networks_of("classification"))
+    for network in (*networks_of("segmentation"), *networks_of("classification")):
+        own = {node for node in pipelines["all"].nodes if network in (node.namespace or "").split(".")}
+        assert own == set(pipelines["all"].only_nodes_with_tags(network).nodes)
     assert {node.namespace.split(".")[0] for node in pipelines["segmentation"].nodes} == {
         "data_segmentation",
         "segmentation",
