@@ -606,14 +606,13 @@ def test_weights_that_know_patients_to_be_scored_are_reported(finished, tmp_path
     assert f"the weights to start from know 1 of the 1 patients to be scored ({known})" in caplog.text
     about = Store(finished / "data/03_primary/segmentation/slices.h5").description
     assert (
-        f"classic_unet started from weights that had learned from patients who are scored here ({known}): "
-        "its scores flatter."
+        f"ClassicUNet started from weights that were trained on patients scored here ({known}): its scores flatter."
     ) in protocol(about, [network])
     silent = replace(
         network,
         description=network.description | {"initialised_from": {"data_set": "x", "simulated": True, "scored": None}},
     )
-    assert "whose file doesn't say whom they learned from" in protocol(about, [silent])
+    assert "whose file doesn't list their training patients" in protocol(about, [silent])
     assert silent.patients is None, "nor does it know whom those before it knew"
     phantoms = replace(silent, description=silent.description | {"simulated": False})
     assert phantoms.patients == set(network.description["patients"]), "phantoms are nobody"

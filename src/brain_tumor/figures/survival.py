@@ -81,7 +81,7 @@ def _draw_steps(axes: Axes, curves: Sequence[Curve], last: float) -> None:
 
 
 def _write_at_risk(axes: Axes, curves: Sequence[Curve], last: float) -> None:
-    ticks = MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]).tick_values(0, last / YEAR)
+    ticks = np.array(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]).tick_values(0, last / YEAR))
     ticks = ticks[(ticks >= 0) & (ticks <= last / YEAR)]
     for k, (curve, colour) in enumerate(zip(curves, RISKS, strict=True)):
         for tick in ticks:
