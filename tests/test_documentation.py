@@ -107,6 +107,7 @@ def commands(page: Path) -> Iterator[str]:
         elif language in ("", "bash") and not isinstance(read_block(text), dict):
             for line in text.replace("\\\n", "").splitlines():
                 words = shlex.split(line.strip().removeprefix(".venv/bin/"), comments=True)
+                words[:1] = ["python" if word == "python3" else word for word in words[:1]]
                 if words and words[0] not in PROGRAMS:
                     raise NotACommandError(
                         f"{page.name}: '{line}' is neither a command nor parameters; name the block's "

@@ -1,6 +1,7 @@
 """CPU specifics: a test for bf16, memory that the allocator keeps, and layers that are faster than torch's in bf16.
 
-Layers compute the same as torch's, and are torch's on other devices and in fp32. docs/training.md has measurements.
+Layers compute the same as torch's, and are torch's on other devices and in fp32.
+Measurements: docs/experiments/training_speed.md
 """
 
 import ctypes

@@ -113,7 +113,7 @@ def _create(file: h5py.File, name: str, array: np.ndarray) -> h5py.Dataset:
     shape = array.shape[1:]
     dtype = h5py.string_dtype() if array.dtype == object else array.dtype
     # One row a chunk. LZ4 reads rows nearly as fast as no compression, in a third of the space:
-    # docs/segmentation_data.md has the table.
+    # docs/experiments/data_speed.md has the table.
     compression: Mapping[str, Any] = (
         hdf5plugin.Blosc(cname="lz4", clevel=3, shuffle=hdf5plugin.Blosc.NOSHUFFLE) if shape else {}
     )
