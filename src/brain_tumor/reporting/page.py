@@ -143,7 +143,14 @@ def render_report(
         "sections": sections,
         "simulated": simulated,
     }
-    tools = {"cell": _cell, "break_name": _break_name, "write": _write, "columns_of": _columns, "long": LONG, "filtered": FILTERED}
+    tools = {
+        "cell": _cell,
+        "break_name": _break_name,
+        "write": _write,
+        "columns_of": _columns,
+        "long": LONG,
+        "filtered": FILTERED,
+    }
     return fill("page.html.jinja", **tools, **shown)
 
 

@@ -231,7 +231,7 @@ def _load_predictions(predictions: Store, splits: pd.DataFrame) -> tuple[pd.Data
 
 
 def score_images(network: TrainedNetwork, predictions: Store, splits: pd.DataFrame) -> pd.DataFrame:
-    """Scores of both test sets, as rows `network`, `parameters`, `test_set`, `metric`, `value`, `low`, `high`, `images`.
+    """Rows `network`, `parameters`, `test_set`, `metric`, `value`, `low`, `high`, `images`: scores of both test sets.
 
     Metrics that end in `_scaled` are computed with the temperature fitted to the validation images.
     """
