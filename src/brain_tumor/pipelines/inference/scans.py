@@ -48,7 +48,7 @@ def _find_scans(source: Path, data_set: DataSet, *, quiet: bool = False) -> list
 
 
 def index_scans(source: Path, network: TrainedNetwork, data_set: DataSet, workers: WorkerSettings) -> pd.DataFrame:
-    """A row for each patient: voxels, spacing, slices that show brain, or why they are left out, and whether a reference mask belongs to the scan.
+    """Index of patients: voxels, spacing, slices with brain, reference mask, or why a patient is excluded.
 
     Raises:
         FileNotFoundError: if there are no scans in the folder.
@@ -238,9 +238,9 @@ def _with_reference(index: pd.DataFrame) -> set[str]:
 
 
 def draw_scans(network: TrainedNetwork, masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet) -> Figures:
-    """The slice of each patient with the largest predicted tumour, or the middle one if there is none; and films of all.
+    """The slice with most predicted tumour of each patient, or the middle one, and films of the slices.
 
-    With a reference mask where there is one.
+    With the reference mask where there is one.
     """
     from brain_tumor.figures.segmentation import draw_predictions
 

@@ -35,7 +35,7 @@ USAGE = """\
     network = read_network(Path("network.safetensors"))
     logits = network.module()(slices)     # its sigmoid is the probability of {tissues}
 
-`slices` is float32 (n, {channels}, {height}, {width}), the window of prepared slices of {side} x {side} pixels that holds every brain
+`slices` is float32 (n, {channels}, {height}, {width}): prepared slices of {side} x {side} pixels, cropped to the brain
 (`brain_tumor.data.scans.brain_crop`): {modalities} in this order; {orientation}; {standardisation}."""
 
 

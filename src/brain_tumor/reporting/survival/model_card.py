@@ -25,8 +25,8 @@ MODELS = {
     "median": "expects of everybody the median of the patients it was fitted to: what a model must beat",
     "linear": "ridge regression of log days (scikit-learn); its strength is chosen inside the training patients",
     "forest": "random forest on log days (scikit-learn)",
-    "Cox": "proportional hazards with a penalty (lifelines); learns from patients known only to be alive too",
-    "log-normal AFT": "accelerated failure time with a penalty (lifelines); learns from patients known only to be alive too",
+    "Cox": "penalised proportional hazards (lifelines), fitted to censored patients too",
+    "log-normal AFT": "penalised accelerated failure time (lifelines), fitted to censored patients too",
 }
 USE = (
     "For research and teaching: to ask whether measurements of a mask say anything about survival that age "
