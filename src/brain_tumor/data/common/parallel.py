@@ -4,11 +4,11 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import parent_process
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import joblib
 from joblib.externals.loky import get_reusable_executor
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from tqdm import tqdm
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ class WorkerSettings(BaseModel, frozen=True, extra="forbid"):
             instead.
     """
 
-    workers: int = -1
+    workers: Literal[-1] | Annotated[int, Field(ge=1)] = -1
     dask: str | None = None
 
 
