@@ -1,6 +1,7 @@
 """What happens around every run: parameters and inputs are checked, the last line names the report."""
 
 import logging
+import os
 from pathlib import Path
 from time import perf_counter
 from typing import Any, cast
@@ -12,14 +13,19 @@ from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol, DataCatalog, DatasetError
 from kedro.pipeline import Node, Pipeline
 
+from brain_tumor.project.config_files import require_settings, use_project_logging
 from brain_tumor.project.inputs import require_inputs, require_paths
-from brain_tumor.project.parameters import list_known, list_settings, put, require_known
+from brain_tumor.project.parameters import list_known, list_settings, put, require_known, require_whole_lists
 from brain_tumor.project.paths import resolve_paths
 from brain_tumor.project.suggestions import explain_unknown
 from brain_tumor.project.up_to_date import UpToDate
 from brain_tumor.project.values import check_values
 
 logger = logging.getLogger(__name__)
+
+
+LOGGING_CONFIG = "KEDRO_LOGGING_CONFIG"
+"""Kedro's variable of the environment: the file that says how to log."""
 
 
 class Parameters:
@@ -38,7 +44,10 @@ class Parameters:
             ValueError: naming the key, the rule and what was got.
         """
         loader = cast("OmegaConfigLoader", context.config_loader)
+        if LOGGING_CONFIG not in os.environ and (file := use_project_logging(Path(context.project_path))):
+            os.environ[LOGGING_CONFIG] = file  # spawned processes read it
         require_environment(loader)
+        require_settings(loader)
         settings = list_settings(pipelines)
         base, written, given = _read(loader, loader.base_env), _read(loader), loader.runtime_params or {}
         known = list_known(base, settings)
@@ -48,6 +57,8 @@ class Parameters:
                 raise ValueError(f"'{name}' in a parameters file {rule}")
         require_known(written, known, f"in conf/{loader.env or loader.default_run_env}/parameters*.yml")
         require_known(given, known, "in --params")
+        require_whole_lists(written, base, f"in conf/{loader.env or loader.default_run_env}/parameters*.yml")
+        require_whole_lists(given, written, "in --params")
         merged = loader["parameters"]
         self.paths = resolve_paths(merged)
         single = {name: value for name, value in merged.items() if isinstance(value, str | int)}
