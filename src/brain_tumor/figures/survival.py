@@ -27,7 +27,7 @@ FEWEST = 3
 
 @dataclass(frozen=True)
 class Curve:
-    """A Kaplan-Meier curve: rows `day`, `alive`, `low`, `high`, and the days of its patients (for the numbers at risk)."""
+    """A Kaplan-Meier curve: rows `day`, `alive`, `low`, `high`; and the days of its patients, for the numbers at risk."""
 
     label: str
     steps: pd.DataFrame
