@@ -107,7 +107,7 @@ def test_explained_images_stand_for_the_test_set(rng, mistakes, kept):
 
 
 def test_report_weighs_right_and_wrong_images_as_the_test_set_does():
-    """A mistake with more heat outside than a flat map stands for itself, right images for nine each, one of them without heat."""
+    """A mistake with more saliency outside than a uniform map stands for itself, correct images for nine each."""
     looks = pd.DataFrame(
         {
             "class": "a",

@@ -18,6 +18,7 @@ from brain_tumor.data.common.store import Store
 from brain_tumor.data.scans.brain_crop import find_brain_crop
 from brain_tumor.data.scans.components import label_components
 from brain_tumor.datasets import NetworkDataset
+from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics.segmentation import METRICS
 from brain_tumor.networks import NETWORKS, build, networks_of
 from brain_tumor.networks.trained import read_network, write_network
@@ -26,7 +27,6 @@ from brain_tumor.pipelines.segmentation.comparison import compare_networks
 from brain_tumor.pipelines.segmentation.evaluation import require_unseen
 from brain_tumor.pipelines.segmentation.training import train_network
 from brain_tumor.project.up_to_date import RUN_ALL
-from brain_tumor.figures.palette import name_network
 from brain_tumor.reporting.segmentation.model_card import _limits
 from brain_tumor.reporting.segmentation.tables import protocol
 from brain_tumor.training.checkpoints import Checkpoints

@@ -36,7 +36,8 @@ USAGE = """\
     logits = network.module()(slices)     # its sigmoid is the probability of {tissues}
 
 `slices` is float32 (n, {channels}, {height}, {width}), the part of prepared slices of {side} x {side} pixels
-that holds every brain (`brain_tumor.data.scans.brain_crop`): {modalities} in this order; {orientation}; {standardisation}."""
+that holds every brain (`brain_tumor.data.scans.brain_crop`):
+{modalities} in this order; {orientation}; {standardisation}."""
 
 
 def compose_model_card(
