@@ -107,7 +107,7 @@ def test_explained_images_stand_for_the_test_set(rng, mistakes, kept):
 
 
 def test_report_weighs_right_and_wrong_images_as_the_test_set_does():
-    """A mistake with much saliency outside counts once, right images nine times; one has no saliency."""
+    """A mistake with more saliency outside than a uniform map stands for itself, correct images for nine each."""
     looks = pd.DataFrame(
         {
             "class": "a",

@@ -143,15 +143,8 @@ def render_report(
         "sections": sections,
         "simulated": simulated,
     }
-    tools = {
-        "cell": _cell,
-        "break_name": _break_name,
-        "write": _write,
-        "columns_of": _columns,
-        "long": LONG,
-        "filtered": FILTERED,
-    }
-    return fill("page.html.jinja", **tools, **shown)
+    tools = {"cell": _cell, "break_name": _break_name, "write": _write, "columns_of": _columns}
+    return fill("page.html.jinja", long=LONG, filtered=FILTERED, **tools, **shown)
 
 
 def _write(text: str) -> Markup:

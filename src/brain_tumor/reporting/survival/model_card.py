@@ -30,7 +30,7 @@ MODELS = {
 }
 USE = (
     "For research and teaching: to ask whether measurements of a mask say anything about survival that age "
-    "doesn't. Not for telling a patient how long he "
+    "doesn't. Not for telling patients how long they "
     "will live, nor for any decision about a patient: intervals are wide, and nobody has tested it for that."
 )
 NOT_KEPT = (
@@ -54,7 +54,7 @@ def compose_model_card(results: Results, protocol: ProtocolSettings, origin: Ori
     figures = [list_gains(results), *(list_scores(results, cohort) for cohort in cohorts)] if cohorts else []
     text = (
         f"{found.text} {len(used)} patients, their features measured on {results.masks}. No split: each is "
-        "predicted by models that were not fitted to him."
+        "predicted by models that were not fitted to them."
     )
     sections = [
         Section("What it is", _models(results)),
