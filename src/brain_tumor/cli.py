@@ -11,6 +11,7 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import _split_params
 from kedro.framework.startup import ProjectMetadata
 
+from brain_tumor.project.config_files import use_project_logging
 from brain_tumor.project.errors import SWITCH, plain_errors
 from brain_tumor.project.parameters import put
 from brain_tumor.project.paths import PATHS
@@ -28,6 +29,8 @@ class PlainCommand(click.Command):
     def invoke(self, context: click.Context) -> Any:
         """Do what it asks for."""
         with plain_errors(show_traceback=context.params.pop("traceback", False)):
+            if isinstance(context.obj, ProjectMetadata):
+                use_project_logging(Path(context.obj.project_path))
             return super().invoke(context)
 
 

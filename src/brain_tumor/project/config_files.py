@@ -1,5 +1,6 @@
 """Files of the configuration: one that can't be read as settings is named, with its line."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,9 @@ from kedro.config import OmegaConfigLoader
 from kedro.framework.project import LOGGING
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+LOGGING_VARIABLE = "KEDRO_LOGGING_CONFIG"
+"""Kedro's variable of the environment: the file that says how to log."""
 
 LOGGING_FILE = Path("conf/logging.yml")
 """In the project."""
@@ -64,16 +68,15 @@ def _require_once(path: str, tree: yaml.Node | None) -> None:
         _require_once(path, value)
 
 
-def use_project_logging(project: Path) -> str:
+def use_project_logging(project: Path) -> None:
     """Log as the project's file says, also where the working directory is another one, in which Kedro doesn't find it.
 
-    Gives the path that other processes have to know; empty if there is nothing to change.
+    A file that the environment names goes before.
     """
     file = project / LOGGING_FILE
-    if not file.is_file() or LOGGING_FILE.is_file():
-        return ""
+    if LOGGING_VARIABLE in os.environ or LOGGING_FILE.is_file() or not file.is_file():
+        return
     wanted = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if LOGGING.data.get("handlers") == wanted.get("handlers"):
-        return ""
-    LOGGING.configure(wanted)
-    return str(file)
+    if LOGGING.data.get("handlers") != wanted["handlers"]:
+        LOGGING.configure(wanted)
+        os.environ[LOGGING_VARIABLE] = str(file)  # spawned processes read it
