@@ -38,8 +38,8 @@ docs: $(VENV)/installed   ## the documentation, in site/
 docs-serve: $(VENV)/installed  ## the documentation in a browser, rebuilt whenever a page is saved
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
-viz: $(VENV)/installed    ## the graph of the pipelines in a browser, with a preview of every entry
-	$(BIN)/kedro viz
+viz: $(VENV)/installed    ## the graph of segmentation in a browser, with a preview of every entry; of another with PIPELINE=survival
+	$(BIN)/kedro viz run $(if $(PIPELINE),--pipeline $(PIPELINE))
 
 METADATA := {"has_missing_dependencies": false, "package_compatibilities": [{"package_name": "fsspec", "is_compatible": true}]}
 # a page on localhost asks for them; kedro-viz 12.5 leaves them out of what it builds

@@ -177,6 +177,7 @@ def test_nothing_that_takes_long_to_import_is_imported_before_a_node_runs():
         "lightning",
         "monai",
         "sklearn",
+        "matplotlib",
         "lifelines",
         "scipy.special",
         "scipy.stats",

@@ -267,7 +267,7 @@ def test_command_resolves(command, check):
 def test_settings_are_accepted(page, block, project, monkeypatch):
     monkeypatch.setattr(AbstractRunner, "run", resolve_pipeline)
     with KedroSession.create(project, runtime_params=block) as session:
-        session.run(pipeline_names=["__default__"])
+        session.run(pipeline_names=["all"])
         taken = session.load_context().config_loader["parameters"]
     assert dict(flatten(block)).items() <= dict(flatten(taken)).items()
 

@@ -79,6 +79,14 @@ def test_layers_only_lead_on(tmp_path, name):
             assert max(before, default="") <= min(after, default="9"), node.name
 
 
+def test_what_opens_first_can_be_read(graph):
+    """Parameters are hidden until somebody asks for them."""
+    first = graph["modular_pipelines"]["__root__"]["children"]
+    parameters = {node["id"] for node in graph["nodes"] if node["type"] == "parameters"}
+    assert 10 < len([child for child in first if child["id"] not in parameters]) < 30
+    assert {"training", "data_engineering", "classic_unet"} <= {tag["id"] for tag in graph["tags"]}
+
+
 def test_every_entry_can_be_previewed(previews):
     assert {entry["preview_type"] for entry in previews.values()} == {"TablePreview", "ImagePreview", "HTMLPreview"}
 
@@ -124,7 +132,7 @@ def test_graph_and_previews_open_in_a_browser_without_an_error(site, graph, tmp_
             boxes = page.evaluate(
                 "[...document.querySelectorAll('.pipeline-node--modularPipeline')].map(node => node.textContent).sort()"
             )
-            assert boxes == ["classification", "data_classification", "data_segmentation", "segmentation", "survival"]
+            assert boxes == ["data_segmentation", "segmentation"]
             for entry, shown in (
                 ("slices", "img.pipeline-metadata__plot-image"),
                 ("splits", ".preview-table"),

@@ -11,10 +11,11 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import _split_params
 from kedro.framework.startup import ProjectMetadata
 
+from brain_tumor.project.config_files import use_project_logging
 from brain_tumor.project.errors import SWITCH, plain_errors
 from brain_tumor.project.parameters import put
 from brain_tumor.project.paths import PATHS
-from brain_tumor.project.selection import require_names
+from brain_tumor.project.selection import ALL, names_a_part, require_names
 
 
 class PlainCommand(click.Command):
@@ -28,6 +29,8 @@ class PlainCommand(click.Command):
     def invoke(self, context: click.Context) -> Any:
         """Do what it asks for."""
         with plain_errors(show_traceback=context.params.pop("traceback", False)):
+            if isinstance(context.obj, ProjectMetadata):
+                use_project_logging(Path(context.obj.project_path))
             return super().invoke(context)
 
 
@@ -90,6 +93,8 @@ def _run(**given: Any) -> Any:
     if given["pipeline"] and given["pipelines"]:
         remedy = "name all of them in --pipelines, separated by commas"
         raise click.ClickException(f"--pipeline and --pipelines can't both be given; {remedy}")
+    if not given["pipeline"] and not given["pipelines"] and names_a_part(given):
+        given["pipelines"] = [ALL]
     require_names(given, pipelines)
     if given["runner"] == "ParallelRunner":
         given["runner"] = "brain_tumor.project.runner.ParallelRunner"

@@ -12,6 +12,7 @@ from brain_tumor.pipelines import (
     segmentation,
     survival,
 )
+from brain_tumor.project.selection import ALL
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -22,6 +23,8 @@ def register_pipelines() -> dict[str, Pipeline]:
 
     `survival_predicted` takes the masks that the networks of `segmentation` predicted; `inference_segmentation` and
     `inference_classification` take new scans and images, and a trained network.
+
+    Without a name it is `segmentation` that runs, and that kedro-viz opens with; `all` has the three tasks.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings(
@@ -31,7 +34,8 @@ def register_pipelines() -> dict[str, Pipeline]:
         masks, classes = scans + segmentation.create_pipeline(), images + classification.create_pipeline()
         expert, predicted = survival.create_pipeline(), survival.create_predicted_pipeline()
     return {
-        "__default__": masks + classes + expert + predicted,
+        "__default__": masks,
+        ALL: masks + classes + expert + predicted,
         "data_engineering": scans + images,
         "segmentation": masks,
         "classification": classes,

@@ -14,6 +14,7 @@ from support import copy_project, require_pictures, rows_of, run
 from brain_tumor.data.common.store import Store
 from brain_tumor.datasets import NetworkDataset
 from brain_tumor.figures.classification import draw_curves
+from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics.classification import fit_temperature
 from brain_tumor.networks import networks_of
 from brain_tumor.networks.trained import read_network, write_network
@@ -106,7 +107,7 @@ def test_explained_images_stand_for_the_test_set(rng, mistakes, kept):
 
 
 def test_report_weighs_right_and_wrong_images_as_the_test_set_does():
-    """A mistake with much saliency outside counts once, right images nine times; one has no saliency."""
+    """A mistake with more saliency outside than a uniform map stands for itself, correct images for nine each."""
     looks = pd.DataFrame(
         {
             "class": "a",
@@ -117,7 +118,7 @@ def test_report_weighs_right_and_wrong_images_as_the_test_set_does():
         }
     )
     assert _elsewhere({"cnn": looks}) == (
-        "cnn has less of its heat inside the head than a flat map in 3.6% of the test images, and none "
+        "CNN has less of its saliency inside the head than a uniform map in 3.6% of the test images, and none "
         "anywhere in 32.1%."
     )
 
@@ -176,7 +177,9 @@ def test_report_needs_nothing_else_and_says_simulated(finished):
 def test_model_card_has_the_numbers_of_the_tables(finished):
     reporting = finished / "data/08_reporting/classification"
     card = (reporting / "model_card.md").read_text()
-    scores = pd.read_csv(reporting / "comparison.csv").set_index(["test_set", "network", "metric"]).sort_index()
+    scores = pd.read_csv(reporting / "comparison.csv")
+    scores["network"] = scores["network"].map(name_network)
+    scores = scores.set_index(["test_set", "network", "metric"]).sort_index()
     for test_set in ("official", "deduplicated"):
         for name, parameters, *shown in rows_of(
             card, f"Scores and 95 % intervals on the {test_set} test set, 28 images"
@@ -187,14 +190,14 @@ def test_model_card_has_the_numbers_of_the_tables(finished):
                 name: f" ({row['low']:.3f} to {row['high']:.3f})" for name, row in own.dropna(subset="low").iterrows()
             }
             assert shown == [f"{row['value']:.3f}{interval.get(name, '')}" for name, row in own.iterrows()]
-    for name in NETWORKS:
+    for name in map(name_network, NETWORKS):
         for kind, _, recall in rows_of(
             card, f"{name}: precision and recall of each class on the deduplicated test set"
         )[1:]:
             assert recall.startswith(f"{scores.loc[('deduplicated', name, f'recall_{kind}'), 'value']:.3f}")
     splits = pd.read_csv(finished / "data/05_model_input/classification/splits.csv", keep_default_na=False)
     sets = {row[0]: sum(map(int, row[1:])) for row in rows_of(card, "Images of each class in each set")[1:]}
-    assert sets == {name or "not learned from": count for name, count in splits["split"].value_counts().items()}
+    assert sets == {name or "not used for training": count for name, count in splits["split"].value_counts().items()}
     assert "carry no patient ids" in card
 
 

@@ -84,13 +84,15 @@ def test_data_sheet_has_the_numbers_of_the_tables(finished):
     index = pd.read_csv(finished / "data/02_intermediate/classification/index.csv", keep_default_na=False)
     duplicates = pd.read_csv(finished / "data/08_reporting/classification/duplicates.csv")
     assert (
-        f"{len(index)} images of 4 classes are in use; 0 files are left out; {len(duplicates)} images have copies."
+        f"{len(index)} images of 4 classes are in use; 0 files are left out; {len(duplicates)} images have duplicates."
         in sheet
     )
     sets = {row[0]: int(row[-1]) for row in rows_of(sheet, "Images of each class")[1:]}
     assert sets["train"] == (splits["split"] == "train").sum()
     assert sets["deduplicated test"] == splits["deduplicated_test"].sum()
-    reasons = sum(int(row[-1]) for row in rows_of(sheet, "Images that are not learned from")[1:])
+    reasons = sum(
+        int(row[-1]) for row in rows_of(sheet, "Images of the training folder that are not used for training")[1:]
+    )
     assert reasons == (splits["excluded"] != "").sum()
     assert "Nickparvar" not in sheet  # phantoms are not the published images
 

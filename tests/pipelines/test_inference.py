@@ -139,7 +139,7 @@ def test_report_says_what_was_found_and_what_is_known_of_the_network(finished, c
     assert all(file in report for file in classes["file"])
     assert "0.900 <small>(0.800 to 0.950)</small>" in report
     assert "trained on Somewhere, 18 images" in report
-    assert report.count("data:image/png;base64,") == 1
+    assert [report.count(f"data:image/{kind};base64,") for kind in ("png", "webp")] == [0, 1]
 
 
 def test_one_file_is_enough(project, images):
@@ -390,7 +390,10 @@ def test_report_on_scans(segmented):
     assert "at 32 x 32 pixels, with a field of view of 16 x 32 that held every brain." in report
     assert "SIMULATED" not in report.split("</title>")[0]
     assert "trained on SIMULATED patients" in report.split("</table>")[0]
-    assert report.count("data:image/png;base64,") == 1
+    assert [report.count(f"data:image/{kind};base64,") for kind in ("png", "webp")] == [0, 1 + 5]
+    assert report.count('type="range"') == 5  # the slices of each patient in use
+    masks = folder / "data/07_model_output/inference/masks"
+    assert all(f"{masks}/{file.name}" in report for file in masks.glob("*.nii.gz"))
     assert all(patient in report for patient in ("plain", "turned", "lacking", "damaged"))
     dice = read_scores(folder)["dice"].xs("WT", level="target").mean()
     assert f"Against reference masks of 3 patients its mean Dice for WT is {dice:.3f}." in report

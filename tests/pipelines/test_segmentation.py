@@ -606,14 +606,13 @@ def test_weights_that_know_patients_to_be_scored_are_reported(finished, tmp_path
     assert f"the weights to start from know 1 of the 1 patients to be scored ({known})" in caplog.text
     about = Store(finished / "data/03_primary/segmentation/slices.h5").description
     assert (
-        f"classic_unet started from weights that had learned from patients who are scored here ({known}): "
-        "its scores flatter."
+        f"ClassicUNet started from weights that were trained on patients scored here ({known}): its scores flatter."
     ) in protocol(about, [network])
     silent = replace(
         network,
         description=network.description | {"initialised_from": {"data_set": "x", "simulated": True, "scored": None}},
     )
-    assert "whose file doesn't say whom they learned from" in protocol(about, [silent])
+    assert "whose file doesn't list their training patients" in protocol(about, [silent])
     assert silent.patients is None, "nor does it know whom those before it knew"
     phantoms = replace(silent, description=silent.description | {"simulated": False})
     assert phantoms.patients == set(network.description["patients"]), "phantoms are nobody"
@@ -840,7 +839,14 @@ def train(
 def test_registered_pipelines():
     pipelines = register_pipelines()
     assert isinstance(pipelines["segmentation"], Pipeline)
-    assert {"data_engineering", "segmentation", "__default__"} <= set(pipelines)
+    assert {"data_engineering", "segmentation", "all"} <= set(pipelines)
+    assert pipelines["__default__"].nodes == pipelines["segmentation"].nodes
+    trained = pipelines["all"].only_nodes_with_tags("training").nodes
+    assert {node.name.rpartition(".")[2] for node in trained} == {"train_network"}
+    assert len(trained) == len(networks_of("segmentation")) + len(networks_of("classification"))
+    for network in (*networks_of("segmentation"), *networks_of("classification")):
+        own = {node for node in pipelines["all"].nodes if network in (node.namespace or "").split(".")}
+        assert own == set(pipelines["all"].only_nodes_with_tags(network).nodes)
     assert {node.namespace.split(".")[0] for node in pipelines["segmentation"].nodes} == {
         "data_segmentation",
         "segmentation",

@@ -402,6 +402,4 @@ def test_registered_pipelines():
     assert {node.namespace for node in pipelines["survival_predicted"].nodes} == {
         f"survival.{network}" for network in networks_of("segmentation")
     }
-    assert set(pipelines["survival"].nodes) | set(pipelines["survival_predicted"].nodes) < set(
-        pipelines["__default__"].nodes
-    )
+    assert set(pipelines["survival"].nodes) | set(pipelines["survival_predicted"].nodes) < set(pipelines["all"].nodes)

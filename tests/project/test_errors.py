@@ -6,6 +6,7 @@ A fault of the program shows where it happened.
 import logging
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -63,6 +64,11 @@ def kedro_run(project, monkeypatch):
             ["--params", "segmentation.recipe.learning_rate=[1,2]"],
             "--params is split at commas, got 'segmentation.recipe.learning_rate=[1'",
         ),
+        (
+            ["--params", "data_segmentation.data_set.tissues.0.name=XX"],
+            "data_segmentation.data_set.tissues is a list, of which no part can be given; write the whole list into",
+        ),
+        (["--params", "preparation.workers=0"], "preparation.workers must be "),
         (["--params", "segmentation_source=/a,b"], "--params is split at commas, got 'b'"),
         (["--params", "segmentation_source="], "segmentation_source is empty; give a folder of scans"),
         (["--params", "training.rendezvous="], "training.rendezvous is empty"),
@@ -93,6 +99,54 @@ def test_a_file_that_is_no_yaml_is_one_line(kedro_run, project):
     status, (line,) = kedro_run()
     assert status == 1
     assert "conf/local/parameters.yml" in line
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("parameters.yml", b"- training: {device: cpu}\n", "holds a list; settings have names: write `name: value`"),
+        ("parameters.yml", b"training\n", "holds a single value; settings have names"),
+        ("catalog.yml", b"- a\n", "holds a list"),
+        ("parameters.yml", b"# a\n# M\xfcller\n", "line 2: not UTF-8; save the file in that encoding"),
+        ("parameters.yml", b"training:\n  seed: 1\n  seed: 2\n", "line 3: 'seed' is in one block twice; keep one"),
+        ("parameters.yml", b"training: *a\n", "line 1: no YAML (found undefined alias"),
+        ("parameters.yml", b"a: \x07\n", "no YAML (unacceptable character"),
+        (
+            "parameters.yml",
+            b"data_segmentation: {data_set: {tissues: {0: {name: X}}}}\n",
+            "data_segmentation.data_set.tissues is a list, of which no part can be given",
+        ),
+    ],
+)
+def test_a_file_that_holds_no_settings_is_one_line(kedro_run, project, file, content, said):
+    (project / "conf/local" / file).write_bytes(content)
+    status, (line,) = kedro_run()
+    assert status == 1
+    assert said in line
+    assert f"conf/local/{file}" in line or f"conf/local/{file[:10]}*.yml" in line
+
+
+def test_an_empty_file_of_settings_is_none(kedro_run, project):
+    (project / "conf/local/parameters.yml").write_text("# nothing yet\n")
+    (project / "conf/local/catalog.yml").write_text("")
+    _, (line,) = kedro_run("--params", "training.device=tpu")
+    assert "training.device must be" in line
+
+
+def test_from_a_folder_of_the_project_the_log_is_the_same(project):
+    (project / "notes").mkdir()
+    source = project / "new"
+    source.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "KEDRO_LOGGING_CONFIG"}
+    words = [sys.executable, "-m", "kedro", "run", "--pipelines", "inference_segmentation", "--params"]
+    words.append(f"inference_source={source},inference_network={project}")
+    ends = []
+    for folder in (project, project / "notes"):
+        done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 1
+        ends.append(re.sub(r"\d\d:\d\d:\d\d", "", done.stdout + done.stderr))
+    assert ends[1].endswith(ends[0])
+    assert ends[1].count("INFO") == 1  # Kedro says where it took its log from before it knows the project
 
 
 def test_missing_kaggle_credentials_are_three_lines(kedro_run, project, monkeypatch):

@@ -142,6 +142,8 @@ def test_files_need_no_placeholders(base, known):
             [{"name": "FLAIR", "suffixes": ["flair"], "suffix": "t2f"}],
             r"there is no parameter 'data_segmentation.data_set.modalities.0.suffix'; did you mean .*0.suffixes'",
         ),
+        ("preparation.workers", 0, "preparation.workers must be -1 or greater than or equal to 1, got 0"),
+        ("preparation.workers", -5, "preparation.workers must be -1 or greater than or equal to 1, got -5"),
         ("data_segmentation.preparation.slice_size", 100, "data_segmentation.preparation.slice_size.*multiple of 16"),
     ],
 )
@@ -170,7 +172,7 @@ def test_a_path_means_the_same_everywhere(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     given = {
         "segmentation_source": "~/scans",
-        "inference_source": "scans",
+        "inference_source": "../" + tmp_path.name + "/a/../scans",
         "survival_source": 2023,
         "survival_tables": None,
     }

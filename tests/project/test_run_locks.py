@@ -1,7 +1,12 @@
 """Two runs at once in one project don't meet."""
 
+import json
+import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -9,6 +14,7 @@ import pytest
 from kedro.framework.context import KedroContext
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Node, Pipeline
+from support import sees_processes, wait_until
 
 from brain_tumor.project.run_locks import AnotherRunError, RunLocks
 from brain_tumor.training.settings import EngineSettings
@@ -83,7 +89,7 @@ def test_the_holder_is_named_and_a_killed_run_holds_nothing(tmp_path):
     program = "\n".join(
         [
             "import pathlib, sys, time",
-            "sys.path.insert(0, sys.argv[2])",
+            "sys.path[:0] = sys.argv[2], str(pathlib.Path(sys.argv[2]).parent)",
             "from test_run_locks import start",
             "locks = start(pathlib.Path(sys.argv[1]), 'prepare')",
             "print('held', flush=True)",
@@ -101,6 +107,68 @@ def test_the_holder_is_named_and_a_killed_run_holds_nothing(tmp_path):
         other.kill()
         other.communicate()
     start(tmp_path, "prepare").after_pipeline_run()
+
+
+def test_who_is_gone_is_not_named_where_readers_hold_the_lock(tmp_path):
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    reader = start(tmp_path, "train")
+    about = {"process": int(gone.stdout), "machine": socket.gethostname(), "since": "noon"}
+    (tmp_path / "data/.locks/task.lock").write_text(json.dumps(about))
+    with pytest.raises(AnotherRunError, match="another run is using task in this project"):
+        start(tmp_path, "prepare")
+    reader.after_pipeline_run()
+    writer = start(tmp_path, "prepare")
+    (tmp_path / "data/.locks/task.lock").write_text(json.dumps(about))
+    with pytest.raises(AnotherRunError, match="another run is using task in this project"):
+        start(tmp_path, "train")
+    writer.after_pipeline_run()
+
+
+RUN_IN_PARALLEL = """
+import pathlib, sys, time
+from kedro.framework.project import configure_project
+from kedro.io import SharedMemoryDataCatalog
+from kedro.pipeline import Node, Pipeline
+sys.path.insert(0, sys.argv[2])
+from brain_tumor.project.runner import ParallelRunner
+from test_run_locks import linger, start
+
+if __name__ == "__main__":
+    configure_project("brain_tumor")
+    locks = start(pathlib.Path(sys.argv[1]), "prepare")
+    pipeline = Pipeline([Node(linger, None, "done", name="linger")])
+    ParallelRunner(max_workers=1).run(pipeline, SharedMemoryDataCatalog())
+"""
+
+
+def linger() -> int:
+    """A node that takes a minute."""
+    print("lingers", os.getpid(), flush=True)
+    time.sleep(60)
+    return 0
+
+
+@sees_processes
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_of_an_ended_run_end_too_and_its_locks_are_free(tmp_path, number, method):
+    (tmp_path / "run.py").write_text(RUN_IN_PARALLEL)
+    command = [sys.executable, str(tmp_path / "run.py"), str(tmp_path), str(Path(__file__).parent)]
+    environment = os.environ | {"KEDRO_MP_CONTEXT": method, "PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert parent.stdout is not None
+        word, worker = parent.stdout.readline().split()
+        assert word == "lingers"
+        with pytest.raises(AnotherRunError, match=f"process {parent.pid} on"):
+            start(tmp_path, "prepare")
+        parent.send_signal(number)
+        assert parent.wait(20) == (128 + number if number == signal.SIGTERM else -number)
+        wait_until(lambda: not Path(f"/proc/{worker}").exists(), 20)
+        start(tmp_path, "prepare").after_pipeline_run()
+    finally:
+        parent.kill()
+        parent.communicate()
 
 
 def test_machines_that_train_together_are_one_run(tmp_path):

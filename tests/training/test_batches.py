@@ -24,7 +24,7 @@ def rows_of(count, **fields):
 
 
 def test_passes_follow_each_other_in_full_batches():
-    order = BatchSampler(rows_of(10), 4, seed=3, least=5)
+    order = BatchSampler(rows_of(10), 4, seed=3, min_batches=5)
     first = batches(order)
     assert [len(batch) for batch in first] == [4] * 5
     rows = list(chain(*first))
@@ -42,7 +42,7 @@ def test_without_a_seed_every_row_comes_once_in_order():
 
 def test_rows_that_are_seldom_seen_take_turns():
     undersampled = np.arange(10) < 6
-    order = BatchSampler(rows_of(10, undersampled=undersampled, share=0.5), 7, seed=3, least=2)
+    order = BatchSampler(rows_of(10, undersampled=undersampled, rate=0.5), 7, seed=3, min_batches=2)
     for epoch in range(3):
         order.set_epoch(epoch)
         first, second = batches(order)
@@ -50,23 +50,23 @@ def test_rows_that_are_seldom_seen_take_turns():
         assert set(first) | set(second) == set(range(10))
         assert batches(order) == [first, second]
     # Four batches: a pass and a bit of the next.
-    many = BatchSampler(rows_of(40, undersampled=np.arange(40) < 20, share=0.5), 8, seed=3)
+    many = BatchSampler(rows_of(40, undersampled=np.arange(40) < 20, rate=0.5), 8, seed=3)
     counts = np.zeros(40, int)
     for epoch in range(20):
         many.set_epoch(epoch)
         counts[np.concatenate(list(many))] += 1
     assert 8 <= counts[:20].min() <= counts[:20].max() <= 14
     seen = []
-    order = BatchSampler(rows_of(10, undersampled=undersampled, share=0.1), 5, seed=3)  # one of them in an epoch
+    order = BatchSampler(rows_of(10, undersampled=undersampled, rate=0.1), 5, seed=3)  # one of them in an epoch
     for epoch in range(6):
         order.set_epoch(epoch)
         (one,) = batches(order)
         seen += set(one) - {6, 7, 8, 9}
     assert sorted(seen) == list(range(6))
-    assert len(BatchSampler(rows_of(10, undersampled=undersampled, share=0.5), 4, seed=3)) == 2
-    (none,) = batches(BatchSampler(rows_of(10, undersampled=undersampled, share=0), 4, seed=3))
+    assert len(BatchSampler(rows_of(10, undersampled=undersampled, rate=0.5), 4, seed=3)) == 2
+    (none,) = batches(BatchSampler(rows_of(10, undersampled=undersampled, rate=0), 4, seed=3))
     assert sorted(none) == [6, 7, 8, 9]
-    assert batches(BatchSampler(rows_of(10, undersampled=undersampled, share=0.5), 4)) == [
+    assert batches(BatchSampler(rows_of(10, undersampled=undersampled, rate=0.5), 4)) == [
         [0, 1, 2, 3],
         [4, 5, 6, 7],
         [8, 9],

@@ -68,7 +68,7 @@ def test_clipping_works_in_bf16(store, tmp_path):
 def test_keeps_the_best_or_the_last_epoch(store, tmp_path, monkeypatch):
     """Scores are given: which epoch of a training is its best is chance."""
     scores = iter([0.2, 0.6, 0.4])
-    monkeypatch.setattr(tasks, "dice_of_pairs", lambda *_: {"WT": torch.tensor(next(scores))})
+    monkeypatch.setattr(tasks, "dice_of_confusion", lambda *_: {"WT": torch.tensor(next(scores))})
     recipe = SegmentationRecipe(epochs=3, batch_size=4, epoch_steps=2)
     made = job(store, tmp_path, recipe)
     best = fit(made)
@@ -147,7 +147,7 @@ def test_coarse_masks_count_half_as_much_at_each_coarser_size(store, tmp_path):
 
 
 def test_a_network_that_names_no_coarse_maps_is_refused():
-    with pytest.raises(ValueError, match="Conv2d doesn't say which of its maps are coarse"):
+    with pytest.raises(ValueError, match="Conv2d names no maps for deep supervision"):
         SegmentationTask(torch.nn.Conv2d(4, 3, 1), {}, 3, SegmentationRecipe(deep_supervision=0.5), 0)
 
 

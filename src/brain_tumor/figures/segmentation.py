@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,7 +78,7 @@ def draw_losses(axes: Axes, log: pd.DataFrame) -> None:
 def place_legend_above(axes: Axes) -> None:
     """A legend in one line between title and axes, where no data can be."""
     columns = len(axes.get_legend_handles_labels()[1])
-    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
     axes.legend(frameon=False, fontsize="small", ncols=max(columns, 1), columnspacing=1, handlelength=1.2, **place)
 
 
@@ -105,8 +106,9 @@ def draw_examples(examples: Sequence[Example], modalities: Sequence[str], tissue
     """A row for each example: two modalities, reference mask, probability of any tumour, prediction, errors."""
     shown = choose_modalities(modalities)
     columns = [*shown, "reference mask", "probability of tumour", "prediction", "errors"]
-    figure, grid = _lay_grid(len(examples), len(columns))
-    for row, example, box in zip(grid, examples, frame_brains([e.image for e in examples]), strict=True):
+    boxes = frame_brains([example.image for example in examples])
+    figure, grid = _lay_grid(boxes, len(columns))
+    for row, example, box in zip(grid, examples, boxes, strict=True):
         scan, truth, predicted = example.image[0][box], example.truth[box], example.predicted[box]
         pictures = [
             *(grey(example.image[k])[box] for k in shown.values()),
@@ -146,8 +148,8 @@ def draw_predictions(
     compared = any(reference is not None for _, _, reference in scans.values())
     shown = choose_modalities(modalities)
     columns = [*shown, "prediction", *(["reference mask"] if compared else [])]
-    figure, grid = _lay_grid(len(scans), len(columns))
     boxes = frame_brains([image for image, _, _ in scans.values()])
+    figure, grid = _lay_grid(boxes, len(columns))
     for row, box, (name, (image, *masks)) in zip(grid, boxes, scans.items(), strict=True):
         overlays = [paint(image[0][box], labels[box]) for labels in masks if labels is not None]
         for axes, picture in zip(row, [*(grey(image[k])[box] for k in shown.values()), *overlays], strict=False):
@@ -191,9 +193,11 @@ def _widen(span: tuple[int, int], side: int, length: int) -> slice:
     return slice(start, min(start + side, length))
 
 
-def _lay_grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
-    figure = Figure(figsize=(SIDE * columns, 1.15 * SIDE * rows + 1), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
+def _lay_grid(boxes: Sequence[Box], columns: int) -> tuple[Figure, np.ndarray]:
+    """A row of axes for each box, about as high as the box is when it is shown upright."""
+    width, height = (max(box[axis].stop - box[axis].start for box in boxes) for axis in (0, 1))
+    figure = Figure(figsize=(SIDE * columns, SIDE * min(height / width, 2) * len(boxes) + 1), layout="constrained")
+    return figure, figure.subplots(len(boxes), columns, squeeze=False)
 
 
 def _name(figure: Figure, grid: np.ndarray, columns: Sequence[str], colours: Mapping[str, str]) -> None:
@@ -256,7 +260,7 @@ def show(axes: Axes, image: np.ndarray) -> None:
 
 def mark_sides(axes: Axes) -> None:
     """R and L at the edges of a picture whose left edge is the patient's right."""
-    style = {"color": "white", "fontsize": "x-small", "va": "center", "transform": axes.transAxes}
+    style: dict[str, Any] = {"color": "white", "fontsize": "x-small", "va": "center", "transform": axes.transAxes}
     axes.text(0.02, 0.5, "R", ha="left", **style)
     axes.text(0.98, 0.5, "L", ha="right", **style)
 

@@ -19,8 +19,8 @@ def draw_targets(comparison: pd.DataFrame, title: str) -> Figure:
         table = dice[dice["network"] == network].set_index("target").loc[targets]
         error = np.nan_to_num(np.abs(table[["low", "high"]].to_numpy().T - table["mean"].to_numpy()))
         place = np.arange(len(targets)) + (k - (len(networks) - 1) / 2) * width
-        style = {"color": colour, "label": name_network(network), "error_kw": {"elinewidth": 1, "ecolor": "0.5"}}
-        axes.bar(place, table["mean"], 0.92 * width, yerr=error, **style)
+        axes.bar(place, table["mean"], 0.92 * width, color=colour, label=name_network(network))
+        axes.errorbar(place, table["mean"], yerr=error, fmt="none", elinewidth=1, ecolor="0.5")
     axes.set(xticks=range(len(targets)), xticklabels=targets, ylim=(0, 1), ylabel="mean Dice of test patients' volumes")
     place_legend_above(axes)
     axes.grid(axis="y", alpha=0.3)

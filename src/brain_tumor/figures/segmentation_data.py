@@ -32,15 +32,14 @@ def draw_patients(patients: pd.DataFrame, tissues: Sequence[str], title: str) ->
     """Volume of each tissue in each patient, and how many patients have each grade where any grade is known."""
     graded = bool((patients["grade"] != "").any())
     figure = Figure(figsize=(9 if graded else 6, 3.4), layout="constrained")
-    panels = figure.subplots(1, 2, width_ratios=[1, 2]) if graded else [None, figure.subplots()]
-    if graded:
+    *others, volumes = figure.subplots(1, 1 + graded, squeeze=False, width_ratios=[1, 2] if graded else [1])[0]
+    for axes in others:
         grades = patients["grade"].replace("", "not known").value_counts()
-        panels[0].bar_label(panels[0].bar(grades.index, grades, color="0.6"))
-        panels[0].margins(y=0.12)
-        panels[0].set(ylabel="patients")
-        panels[0].yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.bar_label(axes.bar(grades.index, grades, color="0.6"))
+        axes.margins(y=0.12)
+        axes.set(ylabel="patients")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     rng = np.random.default_rng(0)
-    volumes = panels[1]
     for k, (tissue, colour) in enumerate(colour_targets(tissues).items()):
         volume = patients[f"{tissue}_ml"]
         volumes.scatter(k + rng.uniform(-0.25, 0.25, len(volume)), volume, s=12, alpha=0.6, color=colour)

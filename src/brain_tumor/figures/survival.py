@@ -27,7 +27,7 @@ FEWEST = 3
 
 @dataclass(frozen=True)
 class Curve:
-    """A Kaplan-Meier curve: rows `day`, `alive`, `low`, `high`, and the days of its patients (for the numbers at risk)."""
+    """A Kaplan-Meier curve: rows `day`, `alive`, `low`, `high`; and its patients' days, for the numbers at risk."""
 
     label: str
     steps: pd.DataFrame
@@ -46,12 +46,12 @@ def draw_curves(panels: Panels, title: str) -> Figure:
     """
     last = max(_find_end(curves) for row in panels.values() for curves in row.values())
     columns = max(len(row) for row in panels.values())
-    figure = Figure(figsize=(5.2 * columns, 4.2 * len(panels)), layout="constrained")
+    figure = Figure(figsize=(5.2 * columns, 4.8 * len(panels)), layout="constrained")
     grid = figure.subplots(2 * len(panels), columns, squeeze=False, sharex=True, height_ratios=[4, 1] * len(panels))
     for k, (cohort, row) in enumerate(panels.items()):
         for (name, curves), above, below in zip(row.items(), grid[2 * k], grid[2 * k + 1], strict=True):
             _draw_steps(above, curves, last)
-            above.set_title(f"{cohort}, risk from {name}", fontsize="medium")
+            above.set_title(f"{cohort}, risk from {name}", fontsize="medium", pad=_leave_lines(len(curves)))
             above.set(ylim=(0, 1.02), xlim=(0, last / YEAR), ylabel="part alive")
             _write_at_risk(below, curves, last)
     for axes in grid[-1]:
@@ -77,11 +77,21 @@ def _draw_steps(axes: Axes, curves: Sequence[Curve], last: float) -> None:
         censored = curve.days[~curve.observed]
         heights = np.interp(censored, steps["day"], steps["alive"])
         axes.plot(censored / YEAR, heights, "|", color=colour, markersize=8)
-    axes.legend(frameon=False, fontsize="small", loc="upper right")
+    _place_lines_above(axes)
+
+
+def _leave_lines(count: int) -> float:
+    """Points between axes and title that a legend of so many lines needs."""
+    return 14.0 * count + 8
+
+
+def _place_lines_above(axes: Axes) -> None:
+    """A legend of long lines between title and axes, where no data can be."""
+    axes.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1)
 
 
 def _write_at_risk(axes: Axes, curves: Sequence[Curve], last: float) -> None:
-    ticks = MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]).tick_values(0, last / YEAR)
+    ticks = np.array(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]).tick_values(0, last / YEAR))
     ticks = ticks[(ticks >= 0) & (ticks <= last / YEAR)]
     for k, (curve, colour) in enumerate(zip(curves, RISKS, strict=True)):
         for tick in ticks:
@@ -189,7 +199,7 @@ def draw_chance(chance: pd.DataFrame, gains: pd.DataFrame, metrics: Mapping[str,
         metrics: name > label.
     """
     cohorts = list(gains["cohort"].unique())
-    figure = Figure(figsize=(9.4, 0.5 + 2.5 * len(cohorts)), layout="constrained")
+    figure = Figure(figsize=(9.4, 0.5 + 2.8 * len(cohorts)), layout="constrained")
     for cohort, row in zip(
         cohorts, figure.subplots(len(cohorts), len(metrics), squeeze=False, sharex="col"), strict=True
     ):
@@ -205,9 +215,8 @@ def draw_chance(chance: pd.DataFrame, gains: pd.DataFrame, metrics: Mapping[str,
                 label=f"true shapes: {true['gain']:+.3f}, p = {true['p']:.3f}",
             )
             axes.set(xlabel=f"gain in {label} over age alone", yticks=[])
-            axes.set_title(cohort, fontsize="medium")
-            axes.legend(frameon=False, fontsize="small", loc="upper left")
-            axes.margins(y=0.35)
+            axes.set_title(cohort, fontsize="medium", pad=_leave_lines(2))
+            _place_lines_above(axes)
     figure.suptitle(title)
     return figure
 

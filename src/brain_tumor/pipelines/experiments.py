@@ -3,6 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+Figures = dict[str, Any]
+"""Name > a figure of matplotlib, or an animation. Nodes import what draws them when they draw: it takes half a second,
+which every command would wait for.
+"""
+
 
 def name_entries(experiments: Iterable[str], entries: Iterable[str]) -> dict[str, str]:
     """Inputs of a node that takes `**results`: `<experiment>.<entry>` > the name of the entry inside the pipeline."""

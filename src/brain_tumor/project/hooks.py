@@ -1,19 +1,21 @@
 """What happens around every run: parameters and inputs are checked, the last line names the report."""
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any, cast
 
-from kedro.config import OmegaConfigLoader
+from kedro.config import MissingConfigException, OmegaConfigLoader
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol, DataCatalog, DatasetError
 from kedro.pipeline import Node, Pipeline
 
+from brain_tumor.project.config_files import require_settings, use_project_logging
 from brain_tumor.project.inputs import require_inputs, require_paths
-from brain_tumor.project.parameters import list_known, list_settings, put, require_known
+from brain_tumor.project.parameters import list_known, list_settings, put, require_known, require_whole_lists
 from brain_tumor.project.paths import resolve_paths
 from brain_tumor.project.suggestions import explain_unknown
 from brain_tumor.project.up_to_date import UpToDate
@@ -38,16 +40,23 @@ class Parameters:
             ValueError: naming the key, the rule and what was got.
         """
         loader = cast("OmegaConfigLoader", context.config_loader)
+        use_project_logging(Path(context.project_path))
         require_environment(loader)
+        require_settings(loader)
         settings = list_settings(pipelines)
-        base, written, given = _read(loader, loader.base_env), _read(loader), loader.runtime_params or {}
+        base, given = _read(loader, loader.base_env), loader.runtime_params or {}
+        env = loader.env or loader.default_run_env
+        with suppress(MissingConfigException):  # an environment may have no parameters
+            require_whole_lists(_read(loader, env), base, f"in conf/{env}/parameters*.yml")
+        written = _read(loader)
         known = list_known(base, settings)
         for name in written:
             if "." in name:
                 rule = "is one name with a dot in it; write it as a block in a block"
                 raise ValueError(f"'{name}' in a parameters file {rule}")
-        require_known(written, known, f"in conf/{loader.env or loader.default_run_env}/parameters*.yml")
+        require_known(written, known, f"in conf/{env}/parameters*.yml")
         require_known(given, known, "in --params")
+        require_whole_lists(given, written, "in --params")
         merged = loader["parameters"]
         self.paths = resolve_paths(merged)
         single = {name: value for name, value in merged.items() if isinstance(value, str | int)}

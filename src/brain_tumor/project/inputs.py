@@ -7,6 +7,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from brain_tumor.project.paths import require_there
+from brain_tumor.project.selection import ALL
 
 SHOWN = 3
 """Missing entries that are named."""
@@ -65,7 +66,11 @@ def require_paths(paths: Mapping[str, str], pipeline: Pipeline, catalog: Catalog
 
 
 def _command(missing: list[str], registered: Mapping[str, Pipeline], env: str | None) -> str:
-    able = [name for name, part in registered.items() if name != "__default__" and set(missing) <= part.all_outputs()]
+    able = [
+        name
+        for name, part in registered.items()
+        if name not in ("__default__", ALL) and set(missing) <= part.all_outputs()
+    ]
     able.sort(key=lambda name: name != missing[0].split(".")[0])  # the entry's own task first
     words = ["kedro run", *[f"--pipelines {able[0]}" for _ in able[:1]], *[f"--env {env}" for _ in [env] if env]]
     return " ".join([*words, f"--to-outputs {','.join(missing)}"] if len(missing) <= SHOWN else words)

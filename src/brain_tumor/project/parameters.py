@@ -85,6 +85,22 @@ def require_known(given: Mapping[str, Any], known: Known, where: str) -> None:
             raise ValueError(explain_unknown(path, known, where))
 
 
+def require_whole_lists(given: Mapping[str, Any], before: Mapping[str, Any], where: str) -> None:
+    """Refuse a part of a list, such as `data_segmentation.data_set.tissues.0.name`.
+
+    Args:
+        before: parameters that those given change.
+        where: where they stand; for the message.
+
+    Raises:
+        ValueError: naming the list.
+    """
+    for path in list_paths(given):
+        if isinstance(look_up(before, path), list) and isinstance(look_up(given, path), Mapping):
+            remedy = "write the whole list into conf/local/parameters.yml"
+            raise ValueError(f"{path} is a list, of which no part can be given; {remedy} ({where})")
+
+
 def list_paths(block: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Every name in a block and in the blocks in it, each after its own: `training`, `training.seed`."""
     for key, value in block.items():

@@ -37,7 +37,8 @@ def resolve_paths(parameters: Mapping[str, Any]) -> dict[str, str]:
             remedy = f"give {what}, or null for none, and check that the shell variable in it is set"
             raise ValueError(f"{name} is empty; {remedy}")
         try:
-            resolved[name] = str(Path(str(value)).expanduser().absolute())
+            # `..` is no name of a patient, and links stay as they are
+            resolved[name] = os.path.abspath(Path(str(value)).expanduser())  # noqa: PTH100
         except RuntimeError as error:
             raise ValueError(f"{name} is {value}, but there is no such home folder; write it out") from error
     return resolved

@@ -99,7 +99,7 @@ def _lock(path: Path, *, alone: bool) -> TextIOWrapper:
         fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.seek(0)
-        holder = _describe_holder(file.read())
+        holder = _describe_holder(file.read()) if _is_written(file) else ""
         file.close()
         raise AnotherRunError(
             f"another run{holder} is using {path.stem} in this project; wait until it ends, or stop it"
@@ -118,8 +118,28 @@ def _lock(path: Path, *, alone: bool) -> TextIOWrapper:
     return file
 
 
+def _is_written(file: TextIOWrapper) -> bool:
+    """Whether the holder of a lock is a run that writes, which says who it is; readers, who share it, don't."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False
+
+
 def _describe_holder(text: str) -> str:
-    with suppress(ValueError, KeyError):
+    with suppress(ValueError, KeyError, TypeError):
         about = json.loads(text)
-        return f" (process {about['process']} on {about['machine']}, since {about['since']})"
+        if about["machine"] != socket.gethostname() or _lives(about["process"]):
+            return f" (process {about['process']} on {about['machine']}, since {about['since']})"
     return ""
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True

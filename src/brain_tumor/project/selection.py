@@ -8,6 +8,12 @@ from kedro.pipeline import Pipeline
 
 from brain_tumor.project.suggestions import explain_unknown
 
+ALL = "all"
+"""The pipeline of all that learns, in which parts are looked up that are asked for by their own names."""
+
+PARTS = ("node_names", "from_nodes", "to_nodes", "namespaces", "from_inputs", "to_outputs", "tags")
+"""Options of `kedro run` that name parts of a pipeline."""
+
 RUNNERS = ("SequentialRunner", "ParallelRunner", "ThreadRunner")
 
 
@@ -36,6 +42,11 @@ def require_names(given: Mapping[str, Any], registered: Mapping[str, Pipeline]) 
     _look_up("namespace", given["namespaces"], _namespaces(pipeline))
     _look_up("entry", [*given["from_inputs"], *given["to_outputs"]], pipeline.datasets())
     _look_up("tag", given["tags"], {tag for node in pipeline.nodes for tag in node.tags})
+
+
+def names_a_part(given: Mapping[str, Any]) -> bool:
+    """Whether parts of a pipeline are asked for by names that say by themselves which task they are of."""
+    return any(given[option] for option in PARTS)
 
 
 def _look_up(kind: str, names: Iterable[str], known: Iterable[str]) -> None:

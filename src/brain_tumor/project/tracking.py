@@ -46,7 +46,7 @@ class Tracking:
 
 
 def _list_scores(task: str, table: pd.DataFrame) -> Iterator[tuple[str, float]]:
-    """Means of a network's metrics over the test patients, volume by volume, or its scores on each set of test images."""
+    """Mean metrics of a network over the volumes of test patients, or its scores on each set of test images."""
     if task == "segmentation":
         table = table[(table["set"] == TEST) & (table["protocol"] == "volume")]
         yield from ((f"test_{row.metric}_{row.target}", row.mean) for row in table.itertuples())

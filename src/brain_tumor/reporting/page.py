@@ -143,8 +143,8 @@ def render_report(
         "sections": sections,
         "simulated": simulated,
     }
-    tools = {"cell": _cell, "write": _write, "columns_of": _columns, "long": LONG, "filtered": FILTERED}
-    return fill("page.html.jinja", **tools, **shown)
+    tools = {"cell": _cell, "break_name": _break_name, "write": _write, "columns_of": _columns}
+    return fill("page.html.jinja", long=LONG, filtered=FILTERED, **tools, **shown)
 
 
 def _write(text: str) -> Markup:
@@ -156,6 +156,11 @@ def _cell(value: object) -> Markup:
     """As cards write it. What stands in brackets after a number, such as its interval, is on a smaller second line."""
     text = str(escape(write_cell(value)))
     return Markup(re.sub(r"^([+-]?\d\S*) (\([^()]*\))$", r"\1 <small>\2</small>", text))  # noqa: S704
+
+
+def _break_name(name: object) -> Markup:
+    """A name which may end a line between its words, such as those of ClassicUNet."""
+    return Markup(re.sub(r"(?<=[a-z_])(?=[A-Z])", "<wbr>", str(escape(name))))  # noqa: S704
 
 
 def _columns(data: pd.DataFrame) -> list[tuple[Markup, str]]:

@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to go on where it was killed, in a folder named after the settings and data it came from.
+"""Checkpoints of training, in a folder named after the fingerprint of settings and data.
 
 Imports torch only to read one.
 """
@@ -17,51 +17,49 @@ import brain_tumor
 logger = logging.getLogger(__name__)
 
 KEPT = 2
-"""Checkpoints kept: the last, and the one before in case the last is damaged."""
+"""Number of checkpoints kept: the last, and the one before in case the last is damaged."""
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """A folder of checkpoints, one for each of the last epochs."""
+    """A folder of checkpoints of the last epochs."""
 
     folder: Path
 
     @property
     def experiment(self) -> str:
-        """The experiment whose networks are trained here: the folder is `{experiment}/checkpoints`."""
+        """Name of the experiment, from the folder `{experiment}/checkpoints`."""
         return self.folder.absolute().parent.name
 
     def of(self, fingerprint: str) -> "Checkpoints":
-        """The part that belongs to these settings and data."""
+        """The folder inside of one fingerprint of settings and data."""
         return Checkpoints(self.folder / fingerprint)
 
     def newest(self) -> tuple[Path, dict[str, Any]] | None:
-        """The last checkpoint that can be read, and what it holds; damaged ones are set aside."""
+        """Path and content of the last checkpoint that can be read; damaged ones are renamed to `.damaged`."""
         for path in self._all():
             try:
                 return path, _read(path)
-            except Exception as error:  # a damaged file fails in many ways
+            except Exception as error:
+                # Any error, because a damaged file fails in many ways.
                 aside = path.rename(path.with_suffix(".damaged"))
-                logger.warning(
-                    "%s can't be read (%s); set aside as %s, going on from the checkpoint before it",
-                    path,
-                    error,
-                    aside.name,
-                )
+                message = "%s can't be read (%s); set aside as %s, going on from the checkpoint before it"
+                logger.warning(message, path, error, aside.name)
         return None
 
     def path(self, epoch: int) -> Path:
-        """Where the checkpoint of an epoch is."""
+        """Path of the checkpoint of an epoch."""
         return self.folder / f"epoch_{epoch:05d}.ckpt"
 
     def keep(self, draft: Path, epoch: int) -> None:
-        """Make a written draft the checkpoint of an epoch, in one step; remove those that are too old."""
+        """Rename a written draft to the checkpoint of an epoch, and remove old ones."""
+        # A rename is atomic: a run that is killed leaves a whole checkpoint or none.
         os.replace(draft, self.path(epoch))  # noqa: PTH105
         for path in self._all()[KEPT:]:
             path.unlink()
 
     def _all(self) -> list[Path]:
-        """Newest first."""
+        # Newest first; numbers in names have leading zeros.
         return sorted(self.folder.glob("epoch_*.ckpt"), reverse=True)
 
 
@@ -69,16 +67,16 @@ def _read(path: Path) -> dict[str, Any]:
     import torch
 
     with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()  # torch.load doesn't look at checksums
+        # `torch.load` doesn't check them.
+        damaged = archive.testzip()
     if damaged:
         raise ValueError(f"{damaged} has a wrong checksum")
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def code_fingerprint() -> str:
-    """Digest of what decides how a network is computed and trained: other code never goes on from a checkpoint."""
+    """Digest of the code of networks and training and of torch's version; other code never resumes a checkpoint."""
     package = Path(brain_tumor.__file__).parent
-    files = sorted(file for folder in ("networks", "training") for file in (package / folder).rglob("*.py"))
-    return hashlib.blake2b(
-        b"".join(file.read_bytes() for file in files) + version("torch").encode(), digest_size=8
-    ).hexdigest()
+    files = [*(package / "networks").rglob("*.py"), *(package / "training").rglob("*.py")]
+    code = b"".join(file.read_bytes() for file in sorted(files))
+    return hashlib.blake2b(code + version("torch").encode(), digest_size=8).hexdigest()

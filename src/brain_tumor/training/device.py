@@ -1,4 +1,4 @@
-"""Where to compute, and in which precision: the only place that asks what the machine has."""
+"""Choice of the device and of the precision; no other module asks what hardware there is."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,25 +15,25 @@ Accelerator = Literal["cuda", "mps", "cpu"]
 
 @dataclass(frozen=True)
 class Device:
-    """A resolved choice, in the words of Lightning: `accelerator` and `precision`."""
+    """Device and precision, by the names of Lightning's arguments."""
 
     accelerator: Accelerator
     precision: Literal["bf16-mixed", "32-true"]
 
     def of(self, number: int) -> torch.device:
-        """The device of one of several processes on this machine."""
+        """The torch device of one of several processes on this machine."""
         return torch.device("cpu") if self.accelerator == "cpu" else torch.device(self.accelerator, number)
 
     def autocast(self) -> torch.autocast:
-        """The context in which a network computes in this precision."""
+        """Context in which a network computes in this precision."""
         return torch.autocast(self.accelerator, torch.bfloat16, enabled=self.precision == "bf16-mixed")
 
     def place(self, network: nn.Module, number: int = 0) -> nn.Module:
-        """The network moved to one of the devices here, in the layout of `layout_on`."""
+        """The network on one of the devices, in the layout of `layout_on`."""
         return network.to(self.of(number)).to(memory_format=layout_on(self.accelerator))  # type: ignore[call-overload]
 
     def place_batch(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """A batch of images moved here, in the layout of `place`."""
+        """A batch of images on the device, in fp32 and the layout of `layout_on`."""
         return image.to(self.accelerator, torch.float32, memory_format=layout_on(self.accelerator))
 
     def __str__(self) -> str:
@@ -44,22 +44,22 @@ class Device:
 
 
 def layout_on(accelerator: str) -> torch.memory_format:
-    """How images lie in memory: channels last, as fast convolutions want them; plainly on Apple's GPUs.
-
-    There BatchNorm and convolutions of views with channels last were wrong without a word (pytorch#174345, #180984).
-    """
+    """Memory format of images: channels last, which convolutions are faster with; contiguous on Apple's GPUs."""
+    # On Apple's GPUs BatchNorm and convolutions of views were silently wrong with channels last (pytorch#174345,
+    # #180984).
     return torch.contiguous_format if accelerator == "mps" else torch.channels_last
 
 
 def choose_device(settings: EngineSettings) -> Device:
-    """What `auto` means here.
+    """Device and precision of the settings, with `auto` resolved.
 
     Raises:
-        ValueError: if the device that is asked for isn't here, or fewer than asked for, or computes no bf16 though that
-            is asked for.
+        ValueError: if there is no such device, or fewer than `devices`, or if it computes no bf16 and `precision` is
+            bf16.
     """
     accelerator = _choose_accelerator(settings)
     if accelerator == "cpu":
+        # Before the first large tensor is allocated.
         keep_freed_memory()
     if settings.precision == "bf16":
         _require_bf16(accelerator)
@@ -68,12 +68,11 @@ def choose_device(settings: EngineSettings) -> Device:
 
 
 def what_is_computed(settings: EngineSettings) -> tuple[str, int]:
-    """The precision, and how many processes share a batch where each takes its own statistics of BatchNorm.
-
-    What results of training depend on.
-    """
+    """What results depend on: the precision, and the number of processes with BatchNorm statistics of their own."""
     device = choose_device(settings)
-    return device.precision, settings.devices * settings.nodes if device.accelerator == "cpu" else 1
+    # On CUDA statistics are synchronised, so that the number of processes changes nothing.
+    processes = settings.devices * settings.nodes if device.accelerator == "cpu" else 1
+    return device.precision, processes
 
 
 def _choose_accelerator(settings: EngineSettings) -> Accelerator:
@@ -116,7 +115,8 @@ def _require_bf16(accelerator: Accelerator) -> None:
 
 
 def _is_fast_in_bf16(accelerator: Accelerator) -> bool:
-    """Whether it is computed natively: emulated, it is slower than fp32."""
+    """Whether the device computes bf16 natively."""
+    # Emulated, it is slower than fp32.
     if accelerator == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return accelerator == "cpu" and has_bf16_units()

@@ -1,4 +1,4 @@
-"""The one way to train a network."""
+"""The training loop of all networks, with Lightning."""
 
 import logging
 import sys
@@ -34,11 +34,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """All that training needs; can be sent to another process.
+    """Everything that training needs. Can be sent to another process.
 
     Attributes:
         task: a Lightning module whose `network` is trained.
-        monitor: the logged score that should rise.
+        monitor: logged score of checkpoint selection, higher is better.
     """
 
     task: Task
@@ -51,19 +51,19 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The experiment's: its checkpoints are in `{name}/checkpoints/{fingerprint}`."""
+        """Name of the experiment, from the folder `{name}/checkpoints/{fingerprint}`."""
         return self.checkpoints.folder.parents[1].name
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What training leaves behind.
+    """Result of training.
 
     Attributes:
-        weights: of the epoch that the recipe keeps.
-        log: one row an epoch: losses, validation scores, learning rate, seconds.
-        kept: that epoch's row.
-        snapshots: what the task remembered of each epoch.
+        weights: of the selected epoch, on the CPU.
+        log: a row for each epoch: losses, validation scores, learning rate, seconds.
+        kept: the selected epoch's row of the log.
+        snapshots: the task's snapshot of each epoch, for figures.
     """
 
     weights: dict[str, Tensor]
@@ -73,14 +73,14 @@ class Fitted:
 
 
 def fit(job: Job) -> Fitted:
-    """Train `job.task.network`, keep the weights that the recipe asks for.
+    """Train `job.task.network` and return the weights of the selected epoch.
 
-    Goes on from the last checkpoint; the weights are those of a run that was never interrupted. Training that has
-    finished is not repeated.
+    Training resumes from the last checkpoint, with the weights of an uninterrupted run. Finished training isn't
+    repeated.
 
     Raises:
-        ValueError: if a loss is not finite, naming the batch; the last good checkpoint stays. If batches are too small
-            to be shared.
+        ValueError: if a loss is not finite, with the batch; the last good checkpoint stays. If a batch has fewer images
+            than there are processes.
     """
     processes = job.engine.devices * job.engine.nodes
     if job.recipe.batch_size < processes:
@@ -89,102 +89,116 @@ def fit(job: Job) -> Fitted:
             "higher or training.devices lower"
         )
     device = choose_device(job.engine)
-    found = job.checkpoints.newest()
-    if found and is_finished(found[1]["log"], job):
-        logger.info(
-            "%s: trained already with these settings on these data; taken from %s (delete the folder to train again)",
-            job.name,
-            job.checkpoints.folder,
+    newest = job.checkpoints.newest()
+    if newest and is_finished(newest[1]["log"], job):
+        words = (
+            "%s: trained already with these settings on these data; taken from %s (delete the folder to train again)"
         )
+        logger.info(words, job.name, job.checkpoints.folder)
     else:
-        logger.info(
-            "%s: training %s parameters on %s",
-            job.name,
-            f"{sum(p.numel() for p in job.task.network.parameters()):,}",
-            device,
-        )
-        if found:
-            logger.info("%s: going on after epoch %d, from %s", job.name, len(found[1]["log"]), found[0])
-        resume = (found[0], len(found[1]["log"])) if found else None
-        try:
-            launch(partial(train, job, resume), job.checkpoints.folder.name, job.engine)
-        except (KeyboardInterrupt, SystemExit) as interruption:  # Lightning makes the second of the first, with a code
-            if getattr(interruption, "code", 1):
-                logger.warning("interrupted; the same command goes on after the last epoch that was finished")
-            raise
-        found = job.checkpoints.newest()
-    assert found is not None
-    return read_fitted(found[1], job)
+        parameters = sum(parameter.numel() for parameter in job.task.network.parameters())
+        logger.info("%s: training %s parameters on %s", job.name, f"{parameters:,}", device)
+        _launch(job, newest)
+        # Read back, because the weights may have been trained in other processes.
+        newest = job.checkpoints.newest()
+    assert newest is not None
+    return read_fitted(newest[1], job)
+
+
+def _launch(job: Job, newest: tuple[Path, dict[str, Any]] | None) -> None:
+    """Train in as many processes as are asked for, from the newest checkpoint on."""
+    resume = None
+    if newest:
+        path, state = newest
+        resume = (path, len(state["log"]))
+        logger.info("%s: going on after epoch %d, from %s", job.name, len(state["log"]), path)
+    try:
+        launch(partial(train, job, resume), job.checkpoints.folder.name, job.engine)
+    except (KeyboardInterrupt, SystemExit) as interruption:
+        # Lightning turns the first into the second, with a code.
+        if getattr(interruption, "code", 1):
+            logger.warning("interrupted; the same command goes on after the last epoch that was finished")
+        raise
 
 
 def read_fitted(state: dict[str, Any], job: Job) -> Fitted:
     """The result of training from its last checkpoint."""
-    prefix, log = "network.", pd.DataFrame(state["log"])
-    kept, epoch = (
-        (state["best_weights"], log[job.monitor].idxmax())
-        if job.recipe.checkpoint == "best"
-        else (state["state_dict"], log.index[-1])
-    )
-    weights = {name.removeprefix(prefix): value.contiguous() for name, value in kept.items() if name.startswith(prefix)}
+    log = pd.DataFrame(state["log"])
+    if job.recipe.checkpoint == "best":
+        state_dict, epoch = state["best_weights"], log[job.monitor].idxmax()
+    else:
+        state_dict, epoch = state["state_dict"], log.index[-1]
+    # The task has more weights than its network, such as heads for deep supervision.
+    prefix = "network."
+    weights = {}
+    for name, value in state_dict.items():
+        if name.startswith(prefix):
+            weights[name.removeprefix(prefix)] = value.contiguous()
     return Fitted(weights, log, log.loc[epoch].to_dict(), state["snapshots"])
 
 
 def is_finished(log: list[dict[str, float]], job: Job) -> bool:
-    """Whether all epochs are done, or validation has not improved for as many as a recipe that keeps the best epoch allows."""
+    """Whether all epochs are done, or early stopping applies (with `checkpoint: best` only)."""
     scores = [row[job.monitor] for row in log]
-    without = len(scores) - 1 - scores.index(max(scores))
-    return len(scores) >= job.recipe.epochs or (job.recipe.checkpoint == "best" and without >= job.recipe.patience)
+    without_gain = len(scores) - 1 - scores.index(max(scores))
+    stops_early = job.recipe.checkpoint == "best" and without_gain >= job.recipe.patience
+    return stops_early or len(scores) >= job.recipe.epochs
 
 
 def train(job: Job, resume: tuple[Path, int] | None, rank: int) -> None:
     """Train in this process, one of `devices` times `nodes`; the last checkpoint holds the result.
 
     Args:
-        resume: checkpoint to go on from, and the epochs done by then.
+        resume: path of a checkpoint, and the number of epochs in it.
     """
     engine, recipe, task = job.engine, job.recipe, job.task
     device = choose_device(engine)
     ranks = engine.devices * engine.nodes
     train_order = BatchSampler(job.train, recipe.batch_size, engine.seed, recipe.epoch_steps, rank, ranks)
+    # At least one slice for each process.
     validation_order = BatchSampler(job.validation, max(32, ranks), rank=rank, ranks=ranks)
     here = device.of(rank % engine.devices)
     workers = count_workers(engine.loader_workers, engine.devices)
     train_loader = load(job.train, train_order, here, engine.resident_gb, workers)
     validation_loader = load(job.validation, validation_order, here, engine.resident_gb, workers)
     checkpoint, done = resume or (None, 0)
-    train_order.set_epoch(done)  # Lightning makes the first iterator before it says which epoch it is
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # Lightning sets INFO when it is imported
+    # Lightning makes the first iterator before it sets the epoch.
+    train_order.set_epoch(done)
+    # Lightning sets INFO when it is imported.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "The '.*_dataloader' does not have many workers"
-        )  # a store is read in whole batches
-        warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")  # of torch 2.13 to Lightning 2.6
+        # A store is read in whole batches, so few workers are enough.
+        warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
+        # torch 2.13 warns of what Lightning 2.6 calls.
+        warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")
         warnings.filterwarnings("ignore", "The number of training batches .* is smaller than the logging interval")
-        warnings.filterwarnings(
-            "ignore", "It is recommended to use `self.log"
-        )  # what is logged is summed over processes already
+        # Logged values are summed over processes already.
+        warnings.filterwarnings("ignore", "It is recommended to use `self.log")
         trainer = _trainer(job, device, rank)
         device.place(task, rank % engine.devices)
+        # `weights_only`: a checkpoint can't run code when it is loaded.
         trainer.fit(task, train_loader, validation_loader, ckpt_path=checkpoint, weights_only=True)
 
 
 def _trainer(job: Job, device: Device, rank: int) -> lightning.Trainer:
     engine, recipe = job.engine, job.recipe
     many = engine.devices * engine.nodes > 1
-    average: list[Callback] = (
-        [WeightAveraging(multi_avg_fn=MovingAverage(recipe.ema_decay))] if recipe.ema_decay else []
-    )
+    callbacks: list[Callback] = [SeedEachBatch(engine.seed), FiniteLoss(job.train), CheckpointAndLog(job)]
+    if recipe.ema_decay:
+        # First, so that checkpoints hold the averaged weights.
+        callbacks.insert(0, WeightAveraging(multi_avg_fn=MovingAverage(recipe.ema_decay)))
     return lightning.Trainer(
         accelerator=device.accelerator,
         devices=engine.devices,
         num_nodes=engine.nodes,
         strategy="ddp" if many else "auto",
         plugins=[TorchElasticEnvironment() if many else LightningEnvironment()],
+        # `BatchSampler` divides batches itself.
         use_distributed_sampler=False,
         sync_batchnorm=many and device.accelerator == "cuda",
         precision=device.precision,
         max_epochs=recipe.epochs,
-        callbacks=[*average, SeedEachBatch(engine.seed), FiniteLoss(job.train), CheckpointAndLog(job)],
+        callbacks=callbacks,
         enable_progress_bar=sys.stderr.isatty() if many else progress_enabled(),
         logger=(tracker(job) if rank == 0 else None) or False,
         enable_model_summary=False,
@@ -193,13 +207,14 @@ def _trainer(job: Job, device: Device, rank: int) -> lightning.Trainer:
 
 
 def tracker(job: Job) -> MLFlowLogger | None:
-    """Where MLflow keeps this training, one run for each folder of checkpoints; None if nothing is tracked."""
+    """Logger of an MLflow run for each folder of checkpoints; None without tracking."""
     if not job.engine.mlflow:
         return None
     if find_spec("mlflow") is None:
         raise ImportError("training.mlflow needs MLflow: pip install 'brain-tumor-mri[mlflow]'")
     mark = job.checkpoints.folder.name
     note = job.checkpoints.folder / "mlflow_run"
+    # A resumed training goes on in its run.
     known = note.read_text(encoding="utf-8") if note.is_file() else None
     tags = {"experiment": job.name, "fingerprint": mark}
     made = MLFlowLogger(
@@ -214,19 +229,24 @@ def tracker(job: Job) -> MLFlowLogger | None:
 
 @dataclass(frozen=True)
 class MovingAverage:
-    """An exponential moving average that starts as a plain one, so that the first weights are soon forgotten."""
+    """Exponential moving average of the weights, with a decay that rises from 0.1 to `keep` in the first steps."""
 
     keep: float
 
     def __call__(self, averages: Sequence[Tensor], currents: Sequence[Tensor], count: Tensor | int) -> None:
-        """Take one more step into the averages, in place; what is no fraction (a count of batches) is copied."""
+        """Update the averages in place with the weights of one more step."""
+        # The first weights are random, and a plain decay would keep them for many steps.
         weight = 1 - min(self.keep, (1 + int(count)) / (10 + int(count)))
         for average, current in zip(averages, currents, strict=True):
-            average.lerp_(current, weight) if average.is_floating_point() else average.copy_(current)
+            if average.is_floating_point():
+                average.lerp_(current, weight)
+            else:
+                # Counters of BatchNorm.
+                average.copy_(current)
 
 
 class SeedEachBatch(Callback):
-    """What is random inside a network (dropout) depends on seed, epoch, batch and process, not on what ran before: not on when a loader draws its own seed."""
+    """Seed dropout by seed, epoch, batch and process, so that it doesn't depend on what ran before."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -235,14 +255,14 @@ class SeedEachBatch(Callback):
         self, trainer: lightning.Trainer, task: lightning.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Seed the batch."""
+        # A loader draws a seed of its own from the same generator, at times that differ after a resume.
         torch.manual_seed(hash((self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)))
 
 
 class FiniteLoss(Callback):
-    """Stop at a loss that is not a number, before it is kept in a checkpoint.
+    """Stop at a loss that is not finite, before it reaches a checkpoint."""
 
-    Looked at one batch late: asking at once would make a GPU wait.
-    """
+    # Checked one batch late: reading a loss at once would make the GPU wait.
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
@@ -251,12 +271,12 @@ class FiniteLoss(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, task: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Check the batch before."""
+        """Check the loss of the batch before."""
         self._check(trainer)
         self.last = outputs["loss"].detach(), batch["row"]
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
-        """Check the last batch of the epoch."""
+        """Check the loss of the last batch of the epoch."""
         self._check(trainer)
         self.last = None
 
@@ -264,21 +284,19 @@ class FiniteLoss(Callback):
         if self.last is None or self.last[0].isfinite():
             return
         table = self.rows.store.rows.iloc[self.last[1].cpu().numpy()]
-        names = ", ".join(
-            f"{row.file} (slice {row.slice})" if "slice" in table else row.file for row in table.itertuples()
-        )
+        names = table["file"].tolist()
+        if "slice" in table:
+            names = [f"{row.file} (slice {row.slice})" for row in table.itertuples()]
+        place = f"in epoch {trainer.current_epoch + 1} on the batch of {', '.join(names)}"
         raise ValueError(
-            f"the loss is {self.last[0].item()} in epoch {trainer.current_epoch + 1} on the batch of {names}; "
+            f"the loss is {self.last[0].item()} {place}; "
             "if these files are sound, lower the recipe's learning_rate or set its gradient_clip to 1. The "
             "last good checkpoint is kept"
         )
 
 
 class CheckpointAndLog(Checkpoint):
-    """After each epoch: a row of the log, a checkpoint with the log and the best weights so far, a quiet line.
-
-    Stops training in time.
-    """
+    """After each epoch: a row of the log, a checkpoint with the log and the best weights so far, early stopping."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -290,7 +308,7 @@ class CheckpointAndLog(Checkpoint):
         self.start = perf_counter()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
-        """Note the epoch, validation included."""
+        """Log the epoch, validation included, save a checkpoint, and stop when training is finished."""
         scores = {name: value.item() for name, value in trainer.callback_metrics.items()}
         if not isfinite(scores["validation_loss"]):
             raise ValueError(
@@ -298,25 +316,20 @@ class CheckpointAndLog(Checkpoint):
                 "updates that looked sound: "
                 "lower the recipe's learning_rate or set its gradient_clip to 1. The last good checkpoint is kept"
             )
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        row = {"epoch": len(self.rows) + 1} | scores | {"learning_rate": rate, "seconds": perf_counter() - self.start}
+        row = {"epoch": len(self.rows) + 1} | scores
+        row["learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
+        row["seconds"] = perf_counter() - self.start
         self.rows.append(row)
         self._save(trainer)
         trainer.should_stop = is_finished(self.rows, self.job)
         if trainer.is_global_zero:
-            monitor = self.job.monitor
-            words = "%s: epoch %d of at most %d, loss %.4f, %s %.4f, %.1f s%s"
-            logger.info(
-                words,
-                self.job.name,
-                row["epoch"],
-                self.job.recipe.epochs,
-                row["train_loss"],
-                monitor,
-                row[monitor],
-                row["seconds"],
-                "" if trainer.should_stop else f", at most about {format_time(self._seconds_left())} left",
-            )
+            left = "" if trainer.should_stop else f", at most about {format_time(self._seconds_left())} left"
+            self._report(row, left)
+
+    def _report(self, row: dict[str, float], left: str) -> None:
+        name, epochs, monitor = self.job.name, self.job.recipe.epochs, self.job.monitor
+        scores = f"loss {row['train_loss']:.4f}, {monitor} {row[monitor]:.4f}, {row['seconds']:.1f} s"
+        logger.info("%s: epoch %d of at most %d, %s%s", name, row["epoch"], epochs, scores, left)
 
     def _seconds_left(self) -> float:
         """At the pace of the last epochs: the first one also starts the device."""
@@ -325,7 +338,8 @@ class CheckpointAndLog(Checkpoint):
 
     def _save(self, trainer: lightning.Trainer) -> None:
         checkpoints = self.job.checkpoints
-        draft = checkpoints.folder / ".draft"  # what a killed run left here is written over
+        # A draft first, so that a run that is killed here leaves no broken checkpoint.
+        draft = checkpoints.folder / ".draft"
         trainer.save_checkpoint(draft)
         if trainer.is_global_zero:
             checkpoints.keep(draft, len(self.rows))
@@ -334,15 +348,18 @@ class CheckpointAndLog(Checkpoint):
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, task: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the log and the best weights; an averaged network's are in `state_dict` by now."""
+        """Add the log, the best weights and the snapshots to the checkpoint."""
+        # Averaged weights are in `state_dict` by now.
         scores = [row[self.job.monitor] for row in self.rows]
         if scores[-1] > max(scores[:-1], default=float("-inf")):
-            self.best_weights = {name: value.detach().cpu().clone() for name, value in checkpoint["state_dict"].items()}
+            weights = checkpoint["state_dict"].items()
+            # Copies: the next steps change the weights in place.
+            self.best_weights = {name: value.detach().cpu().clone() for name, value in weights}
         checkpoint |= {"log": self.rows, "best_weights": self.best_weights, "snapshots": self.job.task.snapshots}
 
     def on_load_checkpoint(
         self, trainer: lightning.Trainer, task: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on with the log and the best weights so far."""
+        """Restore the log, the best weights and the snapshots."""
         self.rows, self.best_weights = list(checkpoint["log"]), checkpoint["best_weights"]
         self.job.task.snapshots = list(checkpoint["snapshots"])

@@ -1,4 +1,4 @@
-"""Several processes that train together, on one machine or many."""
+"""Data-parallel training in several processes, on one machine or many."""
 
 import builtins
 import logging
@@ -12,29 +12,28 @@ from brain_tumor.training.settings import EngineSettings
 logger = logging.getLogger(__name__)
 
 
-class OtherMachineGoesOn(Exception):  # nothing is wrong  # noqa: N818
-    """Training on several machines is done, and this is not the one that goes on with the result."""
+# Not named an error: nothing is wrong.
+class OtherMachineGoesOn(Exception):  # noqa: N818
+    """Training on several machines is done, and another one goes on with the result."""
 
 
-class TrainingStopped(RuntimeError):  # an error of training, which the name says  # noqa: N818
-    """One of several training processes refused what it was given."""
+class TrainingStopped(RuntimeError):  # noqa: N818
+    """One of several training processes raised a user error, such as a loss that isn't finite."""
 
 
 def launch(train: Callable[[int], None], name: str, engine: EngineSettings) -> None:
-    """Run `train(rank)` in each of the processes asked for; one process is this one.
-
-    Processes are spawned by torch's elastic launcher inside this one, not by starting the command line again. When one
-    fails, the others are stopped and its error is raised here.
+    """Run `train(rank)` in each of the processes that the settings ask for; a single one runs here.
 
     Raises:
         OtherMachineGoesOn: on all machines but the first, when training is done; nothing else is to be computed or
             written there.
-        TrainingStopped: if a process failed for what it was given.
-        RuntimeError: if it failed otherwise.
+        TrainingStopped: for a user error in a process. The others are stopped.
+        RuntimeError: for any other error in a process.
     """
     if engine.devices * engine.nodes == 1:
         train(0)
         return
+    # Spawned by torch's elastic launcher from here: starting the command line again would run the whole pipeline.
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -58,9 +57,10 @@ def launch(train: Callable[[int], None], name: str, engine: EngineSettings) -> N
 
 
 def _explain(rank: int, message: Any) -> RuntimeError:
-    """An error in the words of a process's own; of a fault of the program with its traceback."""
+    """The error to raise for that of a process; its traceback is kept unless it is a user error."""
     words, traceback = str(message), ""
-    if isinstance(message, dict):  # of an exception; of a signal it is text
+    # A dictionary for an exception, text for a signal.
+    if isinstance(message, dict):
         words, traceback = message["message"], message["extraInfo"]["py_callstack"]
     kind = getattr(builtins, words.partition(":")[0], None)
     if isinstance(kind, type) and issubclass(kind, ValueError | OSError):
@@ -69,11 +69,10 @@ def _explain(rank: int, message: Any) -> RuntimeError:
 
 
 def _run(train: bytes) -> int:
-    """Take part in training, pickled.
-
-    Tensors would come in memory that processes share, little of which there may be.
-    """
+    """Unpickle `train` and run it in this process."""
+    # Pickled by `launch`: torch would pass its tensors in shared memory, of which there may be little.
     rank = int(os.environ["RANK"])
     logging.basicConfig(level=logging.INFO if rank == 0 else logging.ERROR, format="%(message)s")
-    pickle.loads(train)(rank)  # of the process that started this one  # noqa: S301
+    # Safe: the bytes are from the process that started this one.
+    pickle.loads(train)(rank)  # noqa: S301
     return rank

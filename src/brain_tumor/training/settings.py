@@ -11,23 +11,20 @@ from brain_tumor.data.scans.components import remove_small_components, replace_s
 
 
 class EngineSettings(BaseModel, frozen=True, extra="forbid"):
-    """How the machine is used.
+    """Devices, precision and processes.
 
-    Only `seed` and `precision` change what is learned, and on CPUs the number of processes, where a network has
-    BatchNorm.
+    Results depend on `seed` and `precision` only, and on CPUs on the number of processes where a network has BatchNorm.
 
     Attributes:
         device: "auto" is CUDA where there is one, else Apple's GPU ("mps") where one process trains, else the CPU.
         precision: "auto" is bf16 autocast where the device computes it natively, else fp32; on "mps" fp32.
-        seed: of the first weights, the order of the data and the augmentation.
-        resident_gb: slices are kept in the device's memory up to this size (10^9 bytes), streamed from the store above
-            it.
-        loader_workers: processes that read the store when it is streamed; with those of all `devices` no more than
-            cores.
-        devices: processes that train together on this machine, each with a share of every batch.
+        seed: of the initial weights, the order of the data and the augmentation.
+        resident_gb: size (10^9 bytes) up to which slices are kept in the device's memory; above, they are streamed.
+        loader_workers: processes that read a streamed store, for all `devices` no more than cores.
+        devices: training processes on this machine (data parallel).
         nodes: machines that train together; each runs the same command.
-        rendezvous: `host:port` where machines meet; the host is one of them.
-        mlflow: where to track experiments, such as `sqlite:///mlflow.db`; nothing is tracked without.
+        rendezvous: `host:port` of one of the machines, for several `nodes`.
+        mlflow: tracking URI, such as `sqlite:///mlflow.db`; no tracking without.
     """
 
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
@@ -42,16 +39,16 @@ class EngineSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 class Augmentation(BaseModel, frozen=True, extra="forbid"):
-    """What is done to slices at random while training; masks stay labels.
+    """Random augmentation of training slices and their masks.
 
     Attributes:
-        horizontal_flip: probability to be mirrored left and right.
-        affine: probability to be turned and scaled.
-        rotation: degrees, at most, to either side.
-        scaling: at most, as a fraction of the size.
-        intensity: probability that each modality's values are stretched and shifted.
-        contrast: stretch, at most, as a fraction.
-        brightness: shift, at most, in standard deviations of the brain.
+        horizontal_flip: probability of a left-right flip.
+        affine: probability of rotation and scaling.
+        rotation: largest angle, in degrees.
+        scaling: largest change of size, as a fraction.
+        intensity: probability of a change of intensity, of each modality by itself.
+        contrast: largest change of scale, as a fraction.
+        brightness: largest offset, in standard deviations of the brain.
     """
 
     horizontal_flip: float = Field(0.5, ge=0, le=1)
@@ -64,22 +61,22 @@ class Augmentation(BaseModel, frozen=True, extra="forbid"):
 
 
 class Recipe(BaseModel, frozen=True, extra="forbid"):
-    """How long and how fast a network learns.
+    """Training hyperparameters.
 
     Attributes:
-        epochs: at most; fewer if validation stops improving.
-        epoch_steps: batches in an epoch, at least; a small data set is passed over as often as it takes.
-        patience: epochs without a better validation score before training stops; where the last epoch is kept, it never
-            stops early.
+        epochs: largest number of epochs.
+        epoch_steps: smallest number of batches in an epoch; a small data set is passed over several times.
+        patience: epochs without a better validation score before early stopping, with `checkpoint: best` only.
         batch_size: over all devices together.
         optimiser: "adam" adds its weight decay to the gradient (L2), "adamw" takes it off the weights.
-        learning_rate: at its highest.
+        learning_rate: peak learning rate.
         schedule: "cosine" warms up over the first tenth and falls to 0 along a cosine, "exponential" falls by a tenth
             after each epoch, "halving" by half after each ten.
         weight_decay: of the optimiser.
-        gradient_clip: largest norm of a gradient; 0 clips nothing.
-        ema_decay: weights used are a moving average that keeps this share at each step; 0 uses those of the last step.
-        checkpoint: the weights of the epoch that validates "best", or of the "last" one: better where few patients validate.
+        gradient_clip: largest norm of the gradient; 0 is no clipping.
+        ema_decay: decay of the exponential moving average of the weights; 0 is no average.
+        checkpoint: epoch whose weights are used, the "best" in validation or the "last"; the last is better with few
+            validation patients.
     """
 
     epochs: int = Field(20, ge=1)
@@ -96,18 +93,16 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
 
 
 class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
-    """A recipe for masks.
+    """Hyperparameters of segmentation.
 
     Attributes:
-        dice_weight: share of soft Dice in the loss; the rest is binary cross-entropy.
-        tversky_beta: what a missed pixel counts against one found where there is none; 0.5 is Dice, other values a
-            Tversky index.
-        focal_gamma: exponent by which pixels that are right already count less in cross-entropy; 0 is plain.
-        attention_weight: weight of a loss that asks each attention gate to show the whole tumour.
-        deep_supervision: weight of the loss of masks that a layer of their own draws from the decoder's map of half the
-            size; half of it at each coarser one. The layers are not part of the network.
-        empty_slice_rate: share of the slices without tumour that a pass over the data learns from, the next ones in the
-            next pass.
+        dice_weight: weight of soft Dice in the loss; the rest is binary cross-entropy.
+        tversky_beta: weight of false negatives against false positives; 0.5 is Dice, other values a Tversky index.
+        focal_gamma: exponent of focal loss; 0 is cross-entropy.
+        attention_weight: weight of a loss between each attention gate and the whole tumour.
+        deep_supervision: weight of the loss of the decoder's output at half the size; half of it at each smaller size.
+            The heads aren't part of the network.
+        empty_slice_rate: fraction of the tumour-free slices that an epoch samples, in rotation.
     """
 
     dice_weight: float = Field(0.5, ge=0, le=1)
@@ -120,20 +115,20 @@ class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
 
 
 class MinimumVolume(BaseModel, frozen=True, extra="forbid"):
-    """How much of a tissue a patient must have, 0 for any, and which tissue a smaller amount is taken for."""
+    """Minimum volume of a tissue in a patient (ml), and the tissue that a smaller volume is relabelled as."""
 
     ml: float = Field(ge=0)
     replace_with: str
 
 
 class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
-    """How masks are made of a trained network's output.
+    """Test-time augmentation and postprocessing of masks.
 
     Attributes:
-        tta_flip: each slice is also seen mirrored left and right, and the mean is taken; twice the time.
-        min_component_ml: connected pieces of tumour below this volume are dropped, but for the largest; where slices make a
-            volume. 0 drops none.
-        min_volume: of each tissue, in a whole volume; of data sets that have both tissues.
+        tta_flip: average the probabilities of a slice and its left-right mirror image; twice the time.
+        min_component_ml: smallest volume of a connected component of tumour; smaller ones but the largest are removed,
+            where slices make a volume. 0 removes none.
+        min_volume: of each tissue, in a whole volume; for data sets that have both tissues.
     """
 
     tta_flip: bool = True
@@ -143,59 +138,68 @@ class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
     def postprocess(
         self, labels: UInt8[np.ndarray, "a b c"], voxel_ml: float, tissues: Sequence[str]
     ) -> UInt8[np.ndarray, "a b c"]:
-        """The labels of a volume without small pieces, and with no tissue of which there is too little.
+        """Labels of a volume without small components and without tissues below their minimum volume.
 
         Args:
             tissues: names of the labels from 1 up.
         """
+        # Components first, so that what they leave decides whether a tissue has its minimum volume.
         labels = remove_small_components(labels, voxel_ml, self.min_component_ml)
+        number = {name: k for k, name in enumerate(tissues, 1)}
         for tissue, minimum in self.min_volume.items():
             if tissue in tissues and minimum.replace_with in tissues:
-                labels = replace_small_volume(
-                    labels, voxel_ml, tissues.index(tissue) + 1, minimum.ml, tissues.index(minimum.replace_with) + 1
-                )
+                fallback = number[minimum.replace_with]
+                labels = replace_small_volume(labels, voxel_ml, number[tissue], minimum.ml, fallback)
         return labels
 
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
 
+def _to_integer(size: float) -> int | float:
+    # The command line gives 16 as 16.0, which torch refuses as a number of channels.
+    return int(size) if size == int(size) else size
+
+
+Size = Annotated[int | float, AfterValidator(_to_integer)]
+
+
 class ExperimentSettings(BaseModel, frozen=True, extra="forbid"):
-    """Which network an experiment trains.
+    """Network of an experiment, and what it overrides in the task's recipe.
 
     Attributes:
         sizes: keyword arguments of `build`.
-        epochs: instead of the recipe's; so is all that follows.
     """
 
     network: str
-    sizes: dict[str, Annotated[int | float, AfterValidator(lambda size: int(size) if size == int(size) else size)]] = {}
+    sizes: dict[str, Size] = {}
+    # None takes the recipe's.
     epochs: int | None = Field(None, ge=1)
     learning_rate: float | None = Field(None, gt=0)
     batch_size: int | None = Field(None, ge=1)
     ema_decay: float | None = Field(None, ge=0, lt=1)
 
     def adapt(self, recipe: AnyRecipe) -> AnyRecipe:
-        """The task's recipe with what this experiment does otherwise."""
-        return type(recipe).model_validate(
-            recipe.model_dump() | self.model_dump(exclude={"network", "sizes"}, exclude_none=True)
-        )
+        """The task's recipe with this experiment's overrides."""
+        overrides = self.model_dump(exclude={"network", "sizes"}, exclude_none=True)
+        # Validated again: the result must be as sound as a recipe of the parameters files.
+        return type(recipe).model_validate(recipe.model_dump() | overrides)
 
 
 class ImageAugmentation(BaseModel, frozen=True, extra="forbid"):
-    """What is done to images at random while training to classify them.
+    """Random augmentation of training images.
 
     Attributes:
-        horizontal_flip: probability to be mirrored left and right.
-        vertical_flip: probability to be mirrored top and bottom.
-        affine: probability to be turned, scaled and shifted.
-        rotation: degrees, at most, to either side.
-        scaling: at most, as a fraction of the size.
-        shift: at most, as a fraction of the side.
-        intensity: probability that contrast and brightness change.
-        contrast: stretch around the middle grey, at most, as a fraction.
-        brightness: factor, at most, as a fraction above or below 1.
-        mixup: share of another image, at most, that is blended in, with its class (mixup).
+        horizontal_flip: probability of a left-right flip.
+        vertical_flip: probability of a top-bottom flip.
+        affine: probability of rotation, scaling and translation.
+        rotation: largest angle, in degrees.
+        scaling: largest change of size, as a fraction.
+        shift: largest translation, as a fraction of the side.
+        intensity: probability of a change of contrast and brightness.
+        contrast: largest change of scale around the mean grey level, as a fraction.
+        brightness: largest change of the factor, as a fraction.
+        mixup: largest mixing coefficient; 0 is no mixup.
     """
 
     horizontal_flip: float = Field(0.5, ge=0, le=1)
@@ -211,14 +215,13 @@ class ImageAugmentation(BaseModel, frozen=True, extra="forbid"):
 
 
 class ClassificationRecipe(Recipe, frozen=True, extra="forbid"):
-    """A recipe for classes.
+    """Hyperparameters of classification.
 
     Attributes:
-        label_smoothing: share of each label that is spread evenly over the classes.
-        balanced: rare classes count as much in the loss as frequent ones.
-        tta_flip: an image is also seen mirrored left and right when it is classified, and the mean is taken. Part of the
-            recipe, because the temperature is
-            fitted to it: a network's file says it, and classifying new images does as the file says.
+        label_smoothing: part of each label that is spread evenly over the classes.
+        balanced: weight the loss by the inverse frequency of the classes.
+        tta_flip: average the probabilities of an image and its left-right mirror image. Part of the recipe, because the
+            temperature is fitted with it; the network's file holds it, and new images are classified with it.
     """
 
     label_smoothing: float = Field(0.0, ge=0, lt=1)

@@ -1,4 +1,4 @@
-"""What the tasks have in common: how batches reach the network, and the optimiser."""
+"""Base class of the Lightning modules: input layout, gradient clipping, optimiser and learning rate."""
 
 import math
 
@@ -13,13 +13,13 @@ from brain_tumor.training.settings import Recipe
 
 
 class Task(LightningModule):
-    """What learning has in common: the network, how batches reach it, and the optimiser.
+    """A network with the optimiser of a recipe.
 
     Args:
         seed: of the augmentation.
 
     Attributes:
-        snapshots: what a task wants to remember of each epoch, for figures; kept in checkpoints.
+        snapshots: tensors of each epoch for figures, kept in checkpoints.
     """
 
     def __init__(self, network: nn.Module, recipe: Recipe, seed: int) -> None:
@@ -28,19 +28,24 @@ class Task(LightningModule):
         self.snapshots: list[dict[str, Tensor]] = []
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Images as networks want them: fp32, in the layout that the device is fast with."""
-        return batch | {"image": batch["image"].float().contiguous(memory_format=layout_on(self.device.type))}
+        """The batch with images in fp32, in the memory format of the device."""
+        # Stores hold fp16 or bytes, half or a quarter of the memory of fp32.
+        image = batch["image"].float().contiguous(memory_format=layout_on(self.device.type))
+        return batch | {"image": image}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clip the gradient; Lightning refuses to with a fused optimiser, for reasons of fp16."""
+        """Clip the norm of the gradient."""
+        # Not by Lightning, which refuses to clip with a fused optimiser, for reasons of fp16.
         if self.recipe.gradient_clip:
             nn.utils.clip_grad_norm_(self.parameters(), self.recipe.gradient_clip)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The recipe's optimiser, and its learning rate at each step."""
+        """The recipe's optimiser and learning rate schedule."""
         recipe = self.recipe
-        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimiser]
-        optimiser = kind(self.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+        optimiser_class = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimiser]
+        optimiser = optimiser_class(
+            self.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        )
         steps = int(self.trainer.estimated_stepping_batches)
         epoch = steps // recipe.epochs
         factor = {
@@ -53,7 +58,7 @@ class Task(LightningModule):
 
 
 def warm_cosine(step: int, steps: int) -> float:
-    """Factor of the learning rate: rises to 1 over the first tenth of the steps, then falls to 0 along a cosine."""
+    """Factor of the learning rate: linear warm-up to 1 in the first tenth of the steps, then a cosine to 0."""
     warm = max(1, steps // 10)
     if step < warm:
         return (step + 1) / warm

@@ -10,7 +10,7 @@ from squares import CPU, assert_gradients_agree, digest, gradient_of_a_step
 from brain_tumor.networks import build
 from brain_tumor.training.batches import Rows
 from brain_tumor.training.checkpoints import Checkpoints
-from brain_tumor.training.classification.augmentation import augment, blend, sample_augmentation
+from brain_tumor.training.classification.augmentation import augment, mixup, sample_augmentation
 from brain_tumor.training.classification.task import MONITOR, NAMES, ClassificationTask, macro_f1, to_input
 from brain_tumor.training.fit import Job, fit
 from brain_tumor.training.settings import ClassificationRecipe, ExperimentSettings, ImageAugmentation
@@ -141,16 +141,16 @@ def test_loss_of_a_training_step_is_torchs_cross_entropy(settings):
 def test_blended_images_have_the_classes_of_both():
     """Whole batches and their shares in two processes alike."""
     image, truth = torch.arange(8.0).reshape(8, 1, 1, 1), torch.eye(8)
-    chances, settings = torch.linspace(-1, 1, 8), ImageAugmentation(mixup=0.5)
-    blended, classes = blend(image, truth, chances, settings)
+    params, settings = torch.linspace(-1, 1, 8), ImageAugmentation(mixup=0.5)
+    blended, classes = mixup(image, truth, params, settings)
     assert classes.sum(1).tolist() == pytest.approx([1] * 8)
     assert blended.flatten().tolist() == pytest.approx((classes @ torch.arange(8.0)).tolist())
     assert blended.flatten().tolist() == pytest.approx(
         [k + share / 2 * ((k + 4) % 8 - k) for k, share in enumerate(np.linspace(0, 1, 8))]
     )
-    parts = [blend(image[rank::2], truth[rank::2], chances[rank::2], settings)[1] for rank in (0, 1)]
+    parts = [mixup(image[rank::2], truth[rank::2], params[rank::2], settings)[1] for rank in (0, 1)]
     assert torch.equal(torch.stack(parts, 1).flatten(0, 1), classes)
-    assert blend(image, truth, chances, ImageAugmentation())[0] is image
+    assert mixup(image, truth, params, ImageAugmentation())[0] is image
 
 
 def test_macro_f1_is_sklearns():
@@ -172,27 +172,27 @@ def picture():
     return image
 
 
-def chances(**fixed):
+def params(**fixed):
     drawn = sample_augmentation(6, 0, 0, 0)
     return drawn | {name: torch.full((6,), value) for name, value in fixed.items()}
 
 
 def test_nothing_happens_unless_asked_for():
-    assert torch.equal(augment(picture(), chances(), ImageAugmentation(horizontal_flip=0)), picture())
+    assert torch.equal(augment(picture(), params(), ImageAugmentation(horizontal_flip=0)), picture())
 
 
 def test_flips_shifts_and_turns_do_what_they_say():
     image = picture()
-    assert torch.equal(augment(image, chances(), ImageAugmentation(horizontal_flip=1)), image.flip(-1))
-    assert torch.equal(augment(image, chances(), ImageAugmentation(horizontal_flip=0, vertical_flip=1)), image.flip(-2))
+    assert torch.equal(augment(image, params(), ImageAugmentation(horizontal_flip=1)), image.flip(-1))
+    assert torch.equal(augment(image, params(), ImageAugmentation(horizontal_flip=0, vertical_flip=1)), image.flip(-2))
     still = {"rotation": 0.0, "scaling": 0.0, "down": 0.0, "right": 0.0}
     warp = ImageAugmentation(horizontal_flip=0, affine=1, shift=0.125, rotation=90, scaling=0.5)
-    assert torch.allclose(augment(image, chances(**still), warp), image, atol=1e-3)
-    assert torch.allclose(augment(image, chances(**still | {"right": 1.0}), warp), image.roll(-8, -1), atol=1e-3)
+    assert torch.allclose(augment(image, params(**still), warp), image, atol=1e-3)
+    assert torch.allclose(augment(image, params(**still | {"right": 1.0}), warp), image.roll(-8, -1), atol=1e-3)
     assert torch.allclose(
-        augment(image, chances(**still | {"rotation": 1.0}), warp), torch.rot90(image, 1, (-2, -1)), atol=1e-2
+        augment(image, params(**still | {"rotation": 1.0}), warp), torch.rot90(image, 1, (-2, -1)), atol=1e-2
     )
-    area = (augment(image, chances(**still | {"scaling": 1.0}), warp) / 100).sum((1, 2, 3))
+    area = (augment(image, params(**still | {"scaling": 1.0}), warp) / 100).sum((1, 2, 3))
     assert area.tolist() == pytest.approx([280 * 1.5**2] * 6, rel=0.05)
 
 
@@ -200,7 +200,7 @@ def test_intensities_stay_in_their_range_and_black_stays_black():
     image = picture()
     bright = augment(
         image,
-        chances(contrast=1.0, brightness=1.0),
+        params(contrast=1.0, brightness=1.0),
         ImageAugmentation(horizontal_flip=0, intensity=1, contrast=0.5, brightness=0.9),
     )
     assert bright.max() <= 255

@@ -18,18 +18,18 @@ def batch():
     return image, labels
 
 
-def chances(place=(0, 0, 0)):
+def params(place=(0, 0, 0)):
     return sample_augmentation(40, 2, *place)
 
 
 def test_nothing_asked_for_changes_nothing(batch):
-    image, labels = augment(*batch, chances(), NONE)
+    image, labels = augment(*batch, params(), NONE)
     assert torch.equal(image, batch[0])
     assert torch.equal(labels, batch[1])
 
 
 def test_flip_mirrors_left_and_right_in_image_and_labels(batch):
-    image, labels = augment(*batch, chances(), NONE.model_copy(update={"horizontal_flip": 0.5}))
+    image, labels = augment(*batch, params(), NONE.model_copy(update={"horizontal_flip": 0.5}))
     flipped = (image != batch[0]).any((1, 2, 3))
     assert 10 < flipped.sum() < 30
     assert torch.equal(image[flipped], batch[0][flipped].flip(-2))
@@ -62,12 +62,12 @@ def test_scaling_keeps_the_middle_and_changes_the_size(batch):
 
 
 def test_labels_stay_labels(batch):
-    _, labels = augment(*batch, chances(), Augmentation(affine=1.0, intensity=1.0))
+    _, labels = augment(*batch, params(), Augmentation(affine=1.0, intensity=1.0))
     assert set(labels.unique().tolist()) == {0, 3}
 
 
 def test_intensity_leaves_what_is_not_brain(batch):
-    image, labels = augment(*batch, chances(), NONE.model_copy(update={"intensity": 1.0}))
+    image, labels = augment(*batch, params(), NONE.model_copy(update={"intensity": 1.0}))
     assert (image[:, :, :2] == 0).all()
     assert torch.equal(labels, batch[1])
     ratio = image[:, :, 2:].std((2, 3)) / batch[0][:, :, 2:].std((2, 3))
@@ -77,7 +77,7 @@ def test_intensity_leaves_what_is_not_brain(batch):
 
 
 def test_same_place_same_chances_other_place_other_chances():
-    same, again = chances((1, 2, 3)), chances((1, 2, 3))
+    same, again = params((1, 2, 3)), params((1, 2, 3))
     assert all(torch.equal(same[name], again[name]) for name in same)
-    for other in (chances((0, 2, 3)), chances((1, 0, 3)), chances((1, 2, 0))):
+    for other in (params((0, 2, 3)), params((1, 0, 3)), params((1, 2, 0))):
         assert not torch.equal(same["horizontal_flip"], other["horizontal_flip"])

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from brain_tumor.data.common.store import Store, StoreContent, write_store
-from brain_tumor.training.segmentation.task import dice_of_pairs, to_channels, to_labels, training_rows
+from brain_tumor.training.segmentation.task import dice_of_confusion, to_channels, to_labels, training_rows
 from brain_tumor.training.settings import SegmentationRecipe
 from brain_tumor.training.task import warm_cosine
 
@@ -26,7 +26,7 @@ def test_labels_and_channels_are_inverse():
 
 def test_dice_of_counted_pairs_by_hand():
     pairs = torch.tensor([[90, 2, 0, 0], [1, 5, 1, 0], [0, 0, 0, 0], [0, 1, 0, 0]])  # there x found
-    dice = dice_of_pairs(pairs, {"one": [1], "two": [2], "three": [3], "all": [1, 2, 3], "none": []})
+    dice = dice_of_confusion(pairs, {"one": [1], "two": [2], "three": [3], "all": [1, 2, 3], "none": []})
     assert dice["one"].item() == pytest.approx(2 * 5 / (7 + 8))
     assert dice["two"].item() == 0  # one pixel found, none there
     assert dice["three"].item() == 0
@@ -41,4 +41,4 @@ def test_slices_without_tumour_are_learned_from_seldom(tmp_path):
     assert training_rows(store, rows, SegmentationRecipe()).undersampled is None
     some = training_rows(store, rows, SegmentationRecipe(empty_slice_rate=0.25))
     assert some.undersampled.tolist() == [False, True, True]
-    assert some.share == 0.25
+    assert some.rate == 0.25

@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import parent_process
 from time import monotonic
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import joblib
 from joblib.externals.loky import get_reusable_executor
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class WorkerSettings(BaseModel, frozen=True, extra="forbid"):
             instead.
     """
 
-    workers: int = -1
+    workers: Literal[-1] | Annotated[int, Field(ge=1)] = -1
     dask: str | None = None
 
 

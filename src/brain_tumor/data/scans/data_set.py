@@ -19,7 +19,7 @@ RESERVED = {"brain", "tumour"}
 
 
 class Modality(BaseModel, frozen=True, extra="forbid"):
-    """One contrast. `suffixes`: of its NIfTI files' names, what stands before them (`_`, `-`, `.`, a space) left out."""
+    """One contrast. `suffixes` end the names of its NIfTI files, after `_`, `-`, `.` or a space."""
 
     name: str
     suffixes: tuple[str, ...] = Field(min_length=1)

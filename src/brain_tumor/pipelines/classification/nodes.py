@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from brain_tumor.data.common.provenance import Origin
 from brain_tumor.data.common.sets import TEST, TRAIN, VALIDATION
 from brain_tumor.data.common.store import Chunk, Store, StoreContent, fingerprint, require_made_from
 from brain_tumor.data.images.split import DEDUPLICATED, OFFICIAL
-from brain_tumor.figures import classification as figures
 from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics import classification as metrics
 from brain_tumor.metrics.saliency import REGIONS, mean_shares, share_regions
 from brain_tumor.networks.trained import TrainedNetwork, require_made_by
-from brain_tumor.pipelines.experiments import gather
+from brain_tumor.pipelines.experiments import Figures, gather
 from brain_tumor.reporting.classification.model_card import compose_model_card
 from brain_tumor.reporting.classification.report import compose_report
 from brain_tumor.reporting.classification.tables import EXPLAINED
@@ -233,7 +231,7 @@ def _load_predictions(predictions: Store, splits: pd.DataFrame) -> tuple[pd.Data
 
 
 def score_images(network: TrainedNetwork, predictions: Store, splits: pd.DataFrame) -> pd.DataFrame:
-    """Scores of both test sets, as rows `network`, `parameters`, `test_set`, `metric`, `value`, `low`, `high`, `images`.
+    """Rows `network`, `parameters`, `test_set`, `metric`, `value`, `low`, `high`, `images`: scores of both test sets.
 
     Metrics that end in `_scaled` are computed with the temperature fitted to the validation images.
     """
@@ -334,8 +332,9 @@ def draw_results(
     images: Store,
     splits: pd.DataFrame,
     training_log: pd.DataFrame,
-) -> dict[str, Figure]:
+) -> Figures:
     """Figures: learning curves, confusion, reliability, first kernels, saliency maps, the most confident mistakes."""
+    from brain_tumor.figures import classification as figures
     from brain_tumor.training.classification.saliency import first_kernels
 
     for made in (predictions, explanations):
@@ -378,9 +377,7 @@ def _reliability(table: pd.DataFrame, logits: np.ndarray, temperature: float) ->
     }
 
 
-def _choose_shown(
-    table: pd.DataFrame, explanations: Store, images: Store
-) -> tuple[list[figures.Looked], list[figures.Looked]]:
+def _choose_shown(table: pd.DataFrame, explanations: Store, images: Store) -> tuple[list[Any], list[Any]]:
     """Saliency maps of SHOWN correctly classified images of each class, and of the most confident mistakes."""
     rows = explanations.rows.reset_index(names="number").merge(table.drop(columns="row"), on="file")
     hit = rows["label"] == rows["predicted"]
@@ -389,7 +386,9 @@ def _choose_shown(
     return _read_shown(right, explanations, images), _read_shown(wrong, explanations, images)
 
 
-def _read_shown(rows: pd.DataFrame, explanations: Store, images: Store) -> list[figures.Looked]:
+def _read_shown(rows: pd.DataFrame, explanations: Store, images: Store) -> list[Any]:
+    from brain_tumor.figures import classification as figures
+
     classes = images.description["classes"]
     (saliency,) = explanations.read(rows["number"].to_numpy(), "saliency")
     (image,) = images.read(rows["row"].to_numpy(), "image")
@@ -401,14 +400,14 @@ def _read_shown(rows: pd.DataFrame, explanations: Store, images: Store) -> list[
     return shown
 
 
-def compare_networks(
-    images: Store, splits: pd.DataFrame, **results: Any
-) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Figure]]:
+def compare_networks(images: Store, splits: pd.DataFrame, **results: Any) -> tuple[pd.DataFrame, pd.DataFrame, Figures]:
     """Scores of all experiments, McNemar's test of each pair of experiments, and a figure.
 
     Args:
         results: `<experiment>.scores` and `<experiment>.predictions` of each experiment.
     """
+    from brain_tumor.figures import classification as figures
+
     scores = [table.assign(network=name) for name, table in gather(results, "scores").items()]
     comparison = pd.concat(scores, ignore_index=True)
     correct = {}

@@ -25,7 +25,7 @@ def create_experiment(network: str) -> Pipeline:
     explained = ["network", "predictions", "images", "splits", "params:training"]
     drawn = ["network", "predictions", "explanations", "saliency", "images", "splits", "training_log"]
     nodes = [
-        Node(train_network, trained, ["network", "training_log"], name="train_network"),
+        Node(train_network, trained, ["network", "training_log"], name="train_network", tags="training"),
         Node(predict_images, predicted, "predictions", name="predict_images"),
         Node(score_images, ["network", "predictions", "splits"], "scores", name="score_images"),
         Node(explain_images, explained, ["explanations", "saliency"], name="explain_images"),
@@ -36,6 +36,7 @@ def create_experiment(network: str) -> Pipeline:
         namespace=f"{TASK}.{network}",
         inputs={name: f"{TASK}.{name}" for name in ("images", "splits")},
         parameters={"experiment": f"{TASK}.{network}", "recipe": f"{TASK}.recipe", "training": "training"},
+        tags=network,
     )
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from brain_tumor.data.common.bounding_box import BoundingBox
 from brain_tumor.data.common.files import is_simulated
@@ -23,15 +22,7 @@ from brain_tumor.data.images.class_folders import CANT_BE_READ, ImageFile, Image
 from brain_tumor.data.images.duplicates import FLIPS, VIEW, DuplicateSettings, find_near_duplicates, flipped
 from brain_tumor.data.images.image_index import INSPECTION, cut_images, inspect_images
 from brain_tumor.data.simulation.images import PLANTED
-from brain_tumor.figures.classification_data import (
-    Cut,
-    choose_borders,
-    choose_pairs,
-    draw_borders,
-    draw_counts,
-    draw_pairs,
-    draw_similarity,
-)
+from brain_tumor.pipelines.experiments import Figures
 from brain_tumor.reporting.data_classification.data_sheet import compose_data_sheet
 from brain_tumor.reporting.data_classification.report import compose_data_report, count_planted
 
@@ -234,8 +225,17 @@ def draw_data(
     source: Path,
     data_set: ImageSet,
     duplicate_settings: DuplicateSettings,
-) -> dict[str, Figure]:
+) -> Figures:
     """Counts, borders before and after, similarities, and pairs on both sides of the threshold."""
+    from brain_tumor.figures.classification_data import (
+        choose_borders,
+        choose_pairs,
+        draw_borders,
+        draw_counts,
+        draw_pairs,
+        draw_similarity,
+    )
+
     title = f"{data_set.name}{', SIMULATED' if index['simulated'].any() else ''}"
     rows = {row["file"]: row for _, row in index.iterrows()}
 
@@ -254,7 +254,9 @@ def draw_data(
     }
 
 
-def _cut(file: str, grey: np.ndarray, box: BoundingBox) -> Cut:
+def _cut(file: str, grey: np.ndarray, box: BoundingBox) -> Any:
+    from brain_tumor.figures.classification_data import Cut
+
     return Cut(Path(file).name, grey, box, cut(grey, box, VIEW))
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from brain_tumor.data.common.files import is_simulated
 from brain_tumor.data.common.parallel import WorkerSettings, parallel_map
@@ -24,14 +23,7 @@ from brain_tumor.data.scans.preparation import PREPARATION, PreparationSettings,
 from brain_tumor.data.scans.scan import Scan, Slice, Unreadable
 from brain_tumor.data.scans.slice_index import INSPECTION, count_missing, inspect_scan, list_places
 from brain_tumor.data.scans.slice_spacing import find_step
-from brain_tumor.figures.segmentation_data import (
-    Animation,
-    animate_patient,
-    draw_heights,
-    draw_histograms,
-    draw_montage,
-    draw_patients,
-)
+from brain_tumor.pipelines.experiments import Figures
 from brain_tumor.reporting.data_segmentation.data_sheet import compose_data_sheet
 from brain_tumor.reporting.data_segmentation.report import compose_data_report
 
@@ -203,8 +195,16 @@ def split_patients(patients: pd.DataFrame, settings: split.SplitSettings) -> pd.
     return splits
 
 
-def draw_data(slices: Store, index: pd.DataFrame, patients: pd.DataFrame) -> dict[str, Figure | Animation]:
+def draw_data(slices: Store, index: pd.DataFrame, patients: pd.DataFrame) -> Figures:
     """Patients, heights, histograms, a montage, and one patient as a film."""
+    from brain_tumor.figures.segmentation_data import (
+        animate_patient,
+        draw_heights,
+        draw_histograms,
+        draw_montage,
+        draw_patients,
+    )
+
     about, rows = slices.description, slices.rows
     modalities, tissues = about["modalities"], about["tissues"]
     mark = "SIMULATED, " if about["simulated"] else ""

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from brain_tumor.data.common.files import SIMULATED_MARK, is_simulated, list_files
 from brain_tumor.data.common.parallel import WorkerSettings, parallel_map
@@ -18,9 +17,9 @@ from brain_tumor.data.common.tables import with_text
 from brain_tumor.data.images.borders import ImagePreparation
 from brain_tumor.data.images.class_folders import ImageFile
 from brain_tumor.data.images.image_index import cut_images, inspect_images
-from brain_tumor.figures.classification import Looked, draw_saliency_by_region
 from brain_tumor.metrics.classification import to_probability
 from brain_tumor.networks.trained import TrainedNetwork
+from brain_tumor.pipelines.experiments import Figures
 from brain_tumor.reporting.formatting import mark_title
 from brain_tumor.reporting.inference.report import compose_images_report
 from brain_tumor.training.settings import EngineSettings
@@ -116,10 +115,9 @@ def classify_images(
     return table.sort_values(["confidence", "file"], ignore_index=True)
 
 
-def draw_images(
-    network: TrainedNetwork, classes: pd.DataFrame, images: Store, engine: EngineSettings
-) -> dict[str, Figure]:
+def draw_images(network: TrainedNetwork, classes: pd.DataFrame, images: Store, engine: EngineSettings) -> Figures:
     """The images that the network is least sure of, and what in them speaks for the class found."""
+    from brain_tumor.figures.classification import Looked, draw_saliency_by_region
     from brain_tumor.training.classification.saliency import compute_saliency
     from brain_tumor.training.device import choose_device
 

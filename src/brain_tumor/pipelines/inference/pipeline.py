@@ -40,7 +40,7 @@ def create_classification() -> Pipeline:
 
 
 def create_segmentation() -> Pipeline:
-    """New scans > a mask of each, the volume of each tissue, and how well it fits an expert's mask where there is one."""
+    """New scans > masks, tissue volumes, and scores against reference masks where there are any."""
     return Pipeline(
         [
             Node(index_scans, ["source", "network", "params:data_set", "params:workers"], "index", name="index_scans"),

@@ -4,10 +4,10 @@ import logging
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from nibabel.affines import voxel_sizes
 
 from brain_tumor.data.common.files import is_simulated
@@ -23,11 +23,10 @@ from brain_tumor.data.scans.scan import Scan
 from brain_tumor.data.scans.slice_spacing import FEWEST_SLICES
 from brain_tumor.data.survival.tumour_masks import Mask
 from brain_tumor.figures.palette import name_network
-from brain_tumor.figures.segmentation import draw_predictions
-from brain_tumor.figures.segmentation_data import Animation, animate_patient
 from brain_tumor.metrics.segmentation import count_slices, score_patients
 from brain_tumor.metrics.surfaces import score_surfaces
 from brain_tumor.networks.trained import TrainedNetwork
+from brain_tumor.pipelines.experiments import Figures
 from brain_tumor.reporting.formatting import mark_title
 from brain_tumor.reporting.inference.report import FILM, compose_scans_report
 from brain_tumor.training.settings import EngineSettings, PredictionSettings
@@ -49,7 +48,7 @@ def _find_scans(source: Path, data_set: DataSet, *, quiet: bool = False) -> list
 
 
 def index_scans(source: Path, network: TrainedNetwork, data_set: DataSet, workers: WorkerSettings) -> pd.DataFrame:
-    """A row for each patient: voxels, spacing, slices that show brain, or why they are left out, and whether a reference mask belongs to the scan.
+    """Index of patients: voxels, spacing, slices with brain, reference mask, or why a patient is excluded.
 
     Raises:
         FileNotFoundError: if there are no scans in the folder.
@@ -238,13 +237,13 @@ def _with_reference(index: pd.DataFrame) -> set[str]:
     return set(index.loc[index["expert_mask"] != "", "patient"])
 
 
-def draw_scans(
-    network: TrainedNetwork, masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet
-) -> dict[str, Figure | Animation]:
-    """The slice of each patient with the largest predicted tumour, or the middle one if there is none; and films of all.
+def draw_scans(network: TrainedNetwork, masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet) -> Figures:
+    """The slice with most predicted tumour of each patient, or the middle one, and films of the slices.
 
-    With a reference mask where there is one.
+    With the reference mask where there is one.
     """
+    from brain_tumor.figures.segmentation import draw_predictions
+
     shown, films, compared = {}, {}, _with_reference(index)
     simulated = bool(index["simulated"].any())
     for scan in _in_use(index, source, data_set)[:SHOWN]:
@@ -263,8 +262,10 @@ def draw_scans(
     return {"1_scans": draw_predictions(shown, data_set.modality_names, data_set.tissue_names, title)} | films
 
 
-def _film(image: np.ndarray, masks: dict[str, np.ndarray], data_set: DataSet, title: str) -> Animation:
+def _film(image: np.ndarray, masks: dict[str, np.ndarray], data_set: DataSet, title: str) -> Any:
     """Slices spread over what any mask marks, or over the brain where none marks anything."""
+    from brain_tumor.figures.segmentation_data import animate_patient
+
     marked = np.any([mask.any((0, 1)) for mask in masks.values()], axis=0)
     places = np.flatnonzero(marked if marked.any() else (image != 0).any((0, 1, 2)))
     numbers = np.unique(np.linspace(places[0], places[-1], FRAMES).round().astype(int))

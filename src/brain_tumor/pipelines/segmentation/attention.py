@@ -4,18 +4,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from brain_tumor.data.common.parallel import track
 from brain_tumor.data.common.sets import TEST
 from brain_tumor.data.common.store import Store, StoreContent, require_made_from
 from brain_tumor.data.scans.brain_crop import find_brain_crop
-from brain_tumor.figures.attention import animate_history, draw_maps, draw_meaning
 from brain_tumor.figures.palette import name_network
-from brain_tumor.figures.segmentation_data import Animation
 from brain_tumor.metrics import segmentation as metrics
 from brain_tumor.metrics.attention import score_map
 from brain_tumor.networks.trained import TrainedNetwork, require_made_by
+from brain_tumor.pipelines.experiments import Figures
 from brain_tumor.pipelines.segmentation.evaluation import require_unseen
 from brain_tumor.training.settings import EngineSettings
 
@@ -153,8 +151,10 @@ def summarise_attention(attention_scores: pd.DataFrame, slices: Store, network: 
 
 def draw_attention(
     attention_summary: pd.DataFrame, attention_maps: Store, history: Store, slices: Store, network: TrainedNetwork
-) -> dict[str, Figure | Animation]:
+) -> Figures:
     """Figures: maps over slices of SHOWN test patients, their scores, and the maps of one slice over the epochs."""
+    from brain_tumor.figures.attention import draw_maps, draw_meaning
+
     for made in (attention_maps, history):
         require_made_from(made, slices)
     require_made_by(attention_maps, network)
@@ -176,7 +176,9 @@ def draw_attention(
     }
 
 
-def _animate(history: Store, slices: Store, title: str) -> Animation:
+def _animate(history: Store, slices: Store, title: str) -> Any:
+    from brain_tumor.figures.attention import animate_history
+
     example, truth = slices.read(np.array([history.description["row"]]), "image", "labels")
     (maps,) = history.read(np.arange(len(history.rows)), "maps")
     names = history.description["names"]

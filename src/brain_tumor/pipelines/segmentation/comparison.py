@@ -5,15 +5,13 @@ from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from brain_tumor.data.common.provenance import Origin
 from brain_tumor.data.common.sets import TEST
 from brain_tumor.data.common.store import Store
-from brain_tumor.figures.segmentation_comparison import draw_costs, draw_parameters, draw_targets
 from brain_tumor.metrics.segmentation import choose_headline, compare_patients
 from brain_tumor.networks.trained import TrainedNetwork
-from brain_tumor.pipelines.experiments import gather
+from brain_tumor.pipelines.experiments import Figures, gather
 from brain_tumor.reporting.segmentation.model_card import compose_model_card
 from brain_tumor.reporting.segmentation.report import compose_report
 from brain_tumor.training.settings import EngineSettings, PredictionSettings
@@ -22,14 +20,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def compare_networks(
-    slices: Store, **results: Any
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Figure]]:
+def compare_networks(slices: Store, **results: Any) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, Figures]:
     """Tables of all experiments' scores, paired differences and costs, and their figures.
 
     Args:
         results: `<experiment>.summary`, `.patient_scores`, `.cost` and `.network` of each experiment.
     """
+    from brain_tumor.figures.segmentation_comparison import draw_costs, draw_parameters, draw_targets
+
     comparison = _join(gather(results, "summary"))
     costs = _join(gather(results, "cost"))
     differences = _compare_pairs(gather(results, "patient_scores"))

@@ -3,21 +3,20 @@
 from collections.abc import Collection, Iterator
 from itertools import product
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from brain_tumor.data.common.parallel import track
 from brain_tumor.data.common.sets import TEST
 from brain_tumor.data.common.store import Chunk, Store, StoreContent, require_made_from
 from brain_tumor.data.scans.brain_crop import find_brain_crop
 from brain_tumor.figures.palette import name_network
-from brain_tumor.figures.segmentation import Example, choose_patients, draw_curves, draw_examples, draw_scores
 from brain_tumor.metrics import segmentation as metrics
 from brain_tumor.metrics.surfaces import score_surfaces, to_volume
 from brain_tumor.networks.trained import TrainedNetwork, require_made_by
+from brain_tumor.pipelines.experiments import Figures
 from brain_tumor.training.settings import EngineSettings, PredictionSettings
 
 if TYPE_CHECKING:
@@ -231,8 +230,10 @@ def measure_cost(
 
 def draw_results(
     network: TrainedNetwork, predictions: Store, slices: Store, patient_scores: pd.DataFrame, training_log: pd.DataFrame
-) -> dict[str, Figure]:
+) -> Figures:
     """Figures: learning curves, scores by patient, and the best, the median and the worst patient."""
+    from brain_tumor.figures.segmentation import choose_patients, draw_curves, draw_examples, draw_scores
+
     about = slices.description
     require_made_from(predictions, slices)
     require_made_by(predictions, network)
@@ -259,8 +260,10 @@ def _ranking(scores: pd.DataFrame) -> pd.Series:
     return dice[metrics.choose_headline(scores["target"])]
 
 
-def _example(patient: str, title: str, predictions: Store, slices: Store) -> Example:
+def _example(patient: str, title: str, predictions: Store, slices: Store) -> Any:
     """The patient's slice with most true tumour; without any, the slice with most predicted tumour."""
+    from brain_tumor.figures.segmentation import Example
+
     table = predictions.rows
     table = table[(table["patient"] == patient) & (table["set"] == TEST)]
     image, truth = slices.read(table["row"].to_numpy(), "image", "labels")

@@ -30,13 +30,13 @@ def create_experiment(network: str) -> Pipeline:
     if network in WITH_ATTENTION:
         nodes += _examine_attention()
     parameters = PARAMETERS | {"experiment": f"{TASK}.{network}"}
-    return Pipeline(nodes, namespace=f"{TASK}.{network}", inputs=INPUTS, parameters=parameters)
+    return Pipeline(nodes, namespace=f"{TASK}.{network}", inputs=INPUTS, parameters=parameters, tags=network)
 
 
 def _train() -> Node:
     inputs = ["slices", "splits", "checkpoints", "params:experiment", "params:recipe", "params:training"]
     inputs += ["params:folds", "params:initial_weights"]
-    return Node(train_network, inputs, ["network", "training_log", "history"], name="train_network")
+    return Node(train_network, inputs, ["network", "training_log", "history"], name="train_network", tags="training")
 
 
 def _evaluate() -> list[Node]:

@@ -45,11 +45,7 @@ def train_network(
     Returns:
         The trained network, the training log, and the probabilities of one slice after each epoch.
     """
-    if folds > 1 and engine.nodes > 1:
-        raise ValueError(
-            f"segmentation.folds is {folds} and training.nodes {engine.nodes}, but a fold is trained on "
-            "one machine; set one of them to 1"
-        )
+    _require_one_machine(folds, engine)
     about = slices.description
     sizes = {"in_channels": len(about["modalities"]), "out_channels": len(about["tissues"])} | experiment.sizes
     _require_match(sizes, about)
@@ -62,20 +58,10 @@ def train_network(
     plan = _Plan(slices, experiment.network, sizes, initial, recipe, engine)
 
     held_out = _validation_patients(splits, folds)
-    members = []
-    for number, patients in enumerate(held_out):
-        fold = _divide(slices.rows, splits, patients)
-        name = f"{checkpoints.experiment}, fold {number + 1} of {folds}" if folds > 1 else checkpoints.experiment
-        logger.info("%s: %d slices to train on, %d to validate on", name, len(fold.train), len(fold.validation))
-        mark = fingerprint(settings, about, fold.train.tolist(), fold.validation.tolist())
-        members.append(_Member(fold, mark, _fit(plan, fold, checkpoints.of(mark))))
-
-    network = TrainedNetwork(
-        experiment.network,
-        sizes,
-        _describe(plan, members, splits, held_out, checkpoints.experiment, window),
-        tuple(member.fitted.weights for member in members),
-    )
+    members = [_train_member(plan, splits, held_out, number, settings, checkpoints) for number in range(len(held_out))]
+    description = _describe(plan, members, splits, held_out, checkpoints.experiment, window)
+    weights = tuple(member.fitted.weights for member in members)
+    network = TrainedNetwork(experiment.network, sizes, description, weights)
     # The first fold stands for all: a history has one slice.
     first = members[0]
     example = _row_with_most_tumour(slices.rows, first.fold.validation)
@@ -111,6 +97,32 @@ class _Member:
     fold: _Fold
     mark: str
     fitted: "Fitted"
+
+
+def _require_one_machine(folds: int, engine: EngineSettings) -> None:
+    if folds > 1 and engine.nodes > 1:
+        raise ValueError(
+            f"segmentation.folds is {folds} and training.nodes {engine.nodes}, but a fold is trained on "
+            "one machine; set one of them to 1"
+        )
+
+
+def _train_member(
+    plan: _Plan,
+    splits: pd.DataFrame,
+    held_out: list[list[str]],
+    number: int,
+    settings: list[Any],
+    checkpoints: Checkpoints,
+) -> _Member:
+    """One network, validated with the patients of one fold."""
+    fold = _divide(plan.slices.rows, splits, held_out[number])
+    words = f", fold {number + 1} of {len(held_out)}" if len(held_out) > 1 else ""
+    name = f"{checkpoints.experiment}{words}"
+    logger.info("%s: %d slices to train on, %d to validate on", name, len(fold.train), len(fold.validation))
+    # Made of the rows, not the patients: a store prepared anew has other ones.
+    mark = fingerprint(settings, plan.slices.description, fold.train.tolist(), fold.validation.tolist())
+    return _Member(fold, mark, _fit(plan, fold, checkpoints.of(mark)))
 
 
 def _log_window(experiment: str, window: BoundingBox, slice_size: int) -> None:

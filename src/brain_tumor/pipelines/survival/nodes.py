@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from brain_tumor.data.common.files import is_simulated
 from brain_tumor.data.common.parallel import WorkerSettings, parallel_map
@@ -18,6 +17,7 @@ from brain_tumor.data.survival import cohort as survival
 from brain_tumor.data.survival.shape_features import FEATURES, require_targets
 from brain_tumor.data.survival.tumour_masks import centre_of_slices, measure_file, measure_slices
 from brain_tumor.metrics.agreement import compare_measurements
+from brain_tumor.pipelines.experiments import Figures
 from brain_tumor.reporting.survival.model_card import compose_data_sheet, compose_model_card
 from brain_tumor.reporting.survival.report import compose_report
 from brain_tumor.reporting.survival.tables import Results, explain_none
@@ -221,7 +221,7 @@ def draw_results(
     permutation_null: pd.DataFrame,
     importances: pd.DataFrame,
     protocol: ProtocolSettings,
-) -> dict[str, Figure]:
+) -> Figures:
     """The figures of the report by name; none without a cohort that is large enough."""
     from brain_tumor.reporting.survival.figures import draw
 
@@ -232,7 +232,7 @@ def draw_results(
     return draw(cohorts, estimates, scores, gains, permutation_null, importances, mark)
 
 
-def draw_changes(features: pd.DataFrame, expert_features: pd.DataFrame) -> dict[str, Figure]:
+def draw_changes(features: pd.DataFrame, expert_features: pd.DataFrame) -> Figures:
     """Figure of each feature from predicted masks against the same from expert masks."""
     from brain_tumor.figures import survival as figures
 

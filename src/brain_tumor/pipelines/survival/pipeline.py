@@ -73,6 +73,7 @@ def _create_predicted(network: str) -> Pipeline:
         namespace=f"{TASK}.{network}",
         inputs=inputs,
         parameters=PARAMETERS,
+        tags=network,
     )
 
 

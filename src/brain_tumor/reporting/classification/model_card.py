@@ -102,7 +102,7 @@ def _figures(comparison: pd.DataFrame) -> Section:
     tables = [*reversed(score_sets(comparison).values())]
     tables += [
         (
-            f"{name}: precision and recall of each class on the {DEDUPLICATED} test set",
+            f"{name_network(name)}: precision and recall of each class on the {DEDUPLICATED} test set",
             score_classes(comparison, name, DEDUPLICATED),
         )
         for name in comparison["network"].unique()

@@ -135,7 +135,7 @@ def compose_report(
     title, answer = f"Classification of {about['data_set']}", write_answer(comparison, about, splits)
     caption, table = scores[DEDUPLICATED]
     shaded = [name for name in table if name not in ("network", "parameters")]
-    heat = HeatMap(f"{caption}; the darker, the higher", table[["network", *shaded, "parameters"]], shaded)
+    heat = HeatMap(f"{caption}; more colour is higher", table[["network", *shaded, "parameters"]], shaded)
     pictures = [_picture(best, "5_looks", figures[best]["5_looks"])] if "5_looks" in figures.get(best, {}) else []
     return render_report(title, answer, heat, sections, simulated=about["simulated"], pictures=pictures)
 

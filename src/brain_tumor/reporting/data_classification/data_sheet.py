@@ -50,7 +50,7 @@ def compose_data_sheet(
         f"{len(used):,} images of {len(data_set.classes)} classes are in use; {len(index) - len(used):,} files "
         "are left out"
     )
-    summary = f"{files}; {len(duplicates):,} images have copies."
+    summary = f"{files}; {len(duplicates):,} images have duplicates."
     title = f"Data sheet: {data_set.name}"
     return render_card(title, summary, sections, simulated=about["simulated"])
 
@@ -62,24 +62,24 @@ def _composition(
     text = (
         f"Single slices in {sizes:,} sizes, most of them ({most:,}) {size} pixels. "
         f"{used['hash'].nunique():,} have pixels of their "
-        f"own; with near copies there are {duplicates['group'].nunique():,} groups of copies. Near copies: "
+        f"own; with near-duplicates there are {duplicates['group'].nunique():,} groups of duplicates. Near-duplicates: "
         f"hashes that differ in at most {copies.distance} of "
         f"64 bits or thumbnails whose local contrast correlates with {copies.correlation} or more, and "
         "fine detail that correlates with "
         f"{copies.similarity} or more after alignment."
     )
     counts = count_duplicates(used, duplicates, data_set)
-    return Section(
-        "Composition",
-        text,
-        [("Images of each class, and their copies", counts), ("Formats and modes of the pixels", count_formats(used))],
-    )
+    tables = [
+        ("Images of each class, and their duplicates", counts),
+        ("Formats and modes of the pixels", count_formats(used)),
+    ]
+    return Section("Composition", text, tables)
 
 
 def _excluded(index: pd.DataFrame, splits: pd.DataFrame) -> Section:
     tables = [
         ("Files that can't be used", count_reasons(index, "excluded")),
-        ("Images that are not learned from", count_not_learned(splits)),
+        ("Images of the training folder that are not used for training", count_not_learned(splits)),
     ]
     tables = [(caption, table) for caption, table in tables if len(table)]
     return Section("What was left out", "" if tables else "Nothing.", tables)
@@ -96,9 +96,9 @@ def _preparation(used: pd.DataFrame, about: Mapping[str, Any]) -> str:
 
 def _sets(splits: pd.DataFrame, policy: ImageSplitSettings, data_set: ImageSet) -> Section:
     text = (
-        f"Policy “{policy.policy}”, seed {policy.seed}. {policy.validation:.0%} of the images to learn "
-        "from are for validation, drawn from "
-        f"{data_set.training} by group of copies. {describe_test_sets(data_set)}"
+        f"Policy “{policy.policy}”, seed {policy.seed}. {policy.validation:.0%} of the images of the training "
+        "folder are for validation, drawn from "
+        f"{data_set.training} by group of duplicates. {describe_test_sets(data_set)}"
     )
     return Section("Sets", text, [("Images of each class", count_sets(splits, data_set))])
 
@@ -107,13 +107,13 @@ def _problems(index: pd.DataFrame, duplicates: pd.DataFrame) -> list[str]:
     """What the tables themselves show."""
     conflicts = duplicates.loc[duplicates["conflict"], "group"].nunique()
     said = (
-        [f"{conflicts} groups of copies have more than one class: one of the labels must be wrong."]
+        [f"{conflicts} groups of duplicates have more than one class: one of the labels must be wrong."]
         if conflicts
         else []
     )
     crossing = duplicates.loc[duplicates["both_folders"], "group"].nunique()
     if crossing:
-        said.append(f"{crossing:,} groups of copies lie in both folders.")
+        said.append(f"{crossing:,} groups of duplicates lie in both folders.")
     return said + [
         f"{row.reason}: {row.files:,} of {len(index):,} files." for row in count_reasons(index, "note").itertuples()
     ]

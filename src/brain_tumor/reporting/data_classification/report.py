@@ -111,9 +111,8 @@ def compose_data_report(
 
 
 def _answer(counts: pd.DataFrame, data_set: ImageSet) -> str:
-    total = counts.loc[
-        counts["folder"] == data_set.testing, ["images", "identical in other", "duplicates in other"]
-    ].sum()
+    columns = ["images", "identical in other", "duplicates in other"]
+    total = counts.loc[counts["folder"] == data_set.testing, columns].sum()
     share = total["duplicates in other"] / total["images"]
     return (
         f"Of {total['images']:,} test images {total['identical in other']:,} are identical to a training "

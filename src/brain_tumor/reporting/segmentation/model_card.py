@@ -35,7 +35,7 @@ USAGE = """\
     network = read_network(Path("network.safetensors"))
     logits = network.module()(slices)     # its sigmoid is the probability of {tissues}
 
-`slices` is float32 (n, {channels}, {height}, {width}), the window of prepared slices of {side} x {side} pixels that holds every brain
+`slices` is float32 (n, {channels}, {height}, {width}): prepared slices of {side} x {side} pixels, cropped to the brain
 (`brain_tumor.data.scans.brain_crop`): {modalities} in this order; {orientation}; {standardisation}."""
 
 
@@ -164,7 +164,7 @@ def _limits(comparison: pd.DataFrame, about: Mapping[str, Any], least: Mapping[s
         )
     if about["data_set"] == "BraTS 2020" and not about["simulated"] and any(rule["ml"] for rule in least.values()):
         limits.append(
-            "How little of a tissue is taken for another was set on the expert masks of all 368 patients "
+            "The minimum volume of a tissue was set on the reference masks of all 368 patients "
             "of BraTS 2020, test patients among them."
         )
     return limits

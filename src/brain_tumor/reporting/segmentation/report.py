@@ -171,7 +171,7 @@ def _map_scores(comparison: pd.DataFrame) -> HeatMap:
     table = score_targets(comparison, index=index)
     targets = [name for name in table if name not in index]
     patients = f" of {counts[0]} test patient{'s' * (counts[0] > 1)}" if len(counts) == 1 else ""
-    caption = f"Mean Dice{patients} and 95 % interval over patients; the darker, the higher"
+    caption = f"Mean Dice{patients} and 95 % interval over patients; more colour is higher"
     return HeatMap(caption, table[["network", *targets, *index[1:]]], targets)
 
 

@@ -25,12 +25,12 @@ MODELS = {
     "median": "expects of everybody the median of the patients it was fitted to: what a model must beat",
     "linear": "ridge regression of log days (scikit-learn); its strength is chosen inside the training patients",
     "forest": "random forest on log days (scikit-learn)",
-    "Cox": "proportional hazards with a penalty (lifelines); learns from patients known only to be alive too",
-    "log-normal AFT": "accelerated failure time with a penalty (lifelines); learns from patients known only to be alive too",
+    "Cox": "penalised proportional hazards (lifelines), fitted to censored patients too",
+    "log-normal AFT": "penalised accelerated failure time (lifelines), fitted to censored patients too",
 }
 USE = (
     "For research and teaching: to ask whether measurements of a mask say anything about survival that age "
-    "doesn't. Not for telling a patient how long he "
+    "doesn't. Not for telling patients how long they "
     "will live, nor for any decision about a patient: intervals are wide, and nobody has tested it for that."
 )
 NOT_KEPT = (
@@ -54,7 +54,7 @@ def compose_model_card(results: Results, protocol: ProtocolSettings, origin: Ori
     figures = [list_gains(results), *(list_scores(results, cohort) for cohort in cohorts)] if cohorts else []
     text = (
         f"{found.text} {len(used)} patients, their features measured on {results.masks}. No split: each is "
-        "predicted by models that were not fitted to him."
+        "predicted by models that were not fitted to them."
     )
     sections = [
         Section("What it is", _models(results)),

@@ -1,78 +1,99 @@
-"""Random changes of images in training."""
+"""Augmentation of whole batches of images on their device."""
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from brain_tumor.training.settings import ImageAugmentation
 
 
-def sample_augmentation(size: int, *place: int) -> dict[str, Float[Tensor, " b"]]:
-    """Uniform random numbers from -1 to 1 for each image of a batch.
+def sample_augmentation(size: int, *key: int) -> dict[str, Float[Tensor, " b"]]:
+    """Augmentation parameters of each image of a batch, uniform from -1 to 1.
 
     Args:
         size: images in the batch, over all processes.
-        place: seed, epoch, number of the batch.
+        key: seed, epoch, number of the batch.
     """
-    rng = np.random.default_rng(place)
+    rng = np.random.default_rng(key)
+    # All are drawn, whatever the settings, so that one that is switched on leaves the others as they were.
     names = (*ImageAugmentation.model_fields, "down", "right")
     return {name: torch.from_numpy(rng.uniform(-1, 1, size).astype(np.float32)) for name in names}
 
 
 def augment(
-    grey: Float[Tensor, "b 1 h w"], chances: dict[str, Float[Tensor, " b"]], settings: ImageAugmentation
+    grey: Float[Tensor, "b 1 h w"], params: dict[str, Float[Tensor, " b"]], settings: ImageAugmentation
 ) -> Float[Tensor, "b 1 h w"]:
-    """Mirrored, turned, scaled, shifted and brightened at random; what comes in from outside is black."""
-    chances = {name: value.to(grey.device) for name, value in chances.items()}
-    happens = {
-        name: (chances[name] < 2 * getattr(settings, name) - 1)[:, None, None, None]
-        for name in ("horizontal_flip", "vertical_flip", "intensity")
-    }
-    grey = torch.where(happens["horizontal_flip"], grey.flip(-1), grey)
-    grey = torch.where(happens["vertical_flip"], grey.flip(-2), grey)
-    chosen = (chances["affine"] < 2 * settings.affine - 1).nonzero().squeeze(1)
+    """Random flips, affine maps and intensities; pixels from outside the image are black.
+
+    Args:
+        grey: levels from 0 to 255.
+        params: from `sample_augmentation`.
+    """
+    params = {name: value.to(grey.device) for name, value in params.items()}
+    apply = {}
+    for name in ("horizontal_flip", "vertical_flip", "affine", "intensity"):
+        apply[name] = params[name] < 2 * getattr(settings, name) - 1
+    grey = torch.where(_per_image(apply["horizontal_flip"]), grey.flip(-1), grey)
+    grey = torch.where(_per_image(apply["vertical_flip"]), grey.flip(-2), grey)
+    # Only the chosen images: resampling costs as much as all the rest.
+    chosen = apply["affine"].nonzero().squeeze(1)
     if len(chosen):
-        grid = affine_grid(
-            _matrix({name: value[chosen] for name, value in chances.items()}, settings),
-            [len(chosen), *grey.shape[1:]],
-            align_corners=False,
-        )
+        matrix = _matrix({name: value[chosen] for name, value in params.items()}, settings)
+        grid = affine_grid(matrix, [len(chosen), *grey.shape[1:]], align_corners=False)
         grey = grey.index_copy(0, chosen, grid_sample(grey[chosen], grid, align_corners=False))
     if settings.intensity:
-        stretch, factor = (
-            1 + (chances[name] * getattr(settings, name))[:, None, None, None] for name in ("contrast", "brightness")
-        )
-        middle = grey.mean((1, 2, 3), keepdim=True)
-        grey = torch.where(
-            happens["intensity"], ((grey - middle) * stretch + middle * (grey > 0)) * factor, grey
-        ).clamp(0, 255)
+        grey = _change_intensity(grey, apply["intensity"], params, settings)
     return grey
 
 
-def blend(
+def _per_image(values: Tensor) -> Tensor:
+    """Values of images, shaped to be broadcast over their pixels."""
+    return values[:, None, None, None]
+
+
+def _change_intensity(
+    grey: Float[Tensor, "b 1 h w"],
+    apply: Bool[Tensor, " b"],
+    params: dict[str, Float[Tensor, " b"]],
+    settings: ImageAugmentation,
+) -> Float[Tensor, "b 1 h w"]:
+    scale = _per_image(1 + params["contrast"] * settings.contrast)
+    factor = _per_image(1 + params["brightness"] * settings.brightness)
+    mean = grey.mean((1, 2, 3), keepdim=True)
+    # Contrast is scaled around the mean; the background, 0, gets no mean back and stays dark.
+    changed = ((grey - mean) * scale + mean * (grey > 0)) * factor
+    return torch.where(_per_image(apply), changed, grey).clamp(0, 255)
+
+
+def mixup(
     image: Float[Tensor, "b 1 h w"],
-    truth: Float[Tensor, "b k"],
-    chances: Float[Tensor, " b"],
+    target: Float[Tensor, "b k"],
+    params: Float[Tensor, " b"],
     settings: ImageAugmentation,
 ) -> tuple[Float[Tensor, "b 1 h w"], Float[Tensor, "b k"]]:
-    """Each image with a share of another of the batch, and the classes of both in the same shares.
+    """Each image mixed with another of the batch, and the targets of both in the same proportion.
 
-    Source: mixup, Zhang et al. 2018, arXiv:1710.09412; shares here are uniform, and at most a half.
+    Source: mixup, Zhang et al. 2018, arXiv:1710.09412; the mixing coefficient is uniform, and at most a half.
     """
     if not settings.mixup:
-        return image, truth
-    share = settings.mixup * (chances.to(image.device)[:, None] + 1) / 2
-    half = len(image) // 2  # its partner is half a batch away, also when the batch is split over processes
-    blended = image.lerp(image.roll(half, 0), share[:, :, None, None])
-    return blended, truth.lerp(truth.roll(half, 0), share)
+        return image, target
+    coefficient = settings.mixup * (params.to(image.device)[:, None] + 1) / 2
+    # The partner is half a batch away, also when the batch is divided over processes.
+    half = len(image) // 2
+    mixed = image.lerp(image.roll(half, 0), coefficient[:, :, None, None])
+    return mixed, target.lerp(target.roll(half, 0), coefficient)
 
 
-def _matrix(chances: dict[str, Float[Tensor, " b"]], settings: ImageAugmentation) -> Float[Tensor, "b 2 3"]:
-    """Where each place of the new image is taken from, in halves of a side from the middle."""
-    angle = torch.deg2rad(chances["rotation"] * settings.rotation)
-    scale = 1 / (1 + chances["scaling"] * settings.scaling)
-    cosine, sine = scale * angle.cos(), scale * angle.sin()
-    across, down = (2 * settings.shift * chances[name] for name in ("right", "down"))
-    return torch.stack([torch.stack([cosine, -sine, across], 1), torch.stack([sine, cosine, down], 1)], 1)
+def _matrix(params: dict[str, Float[Tensor, " b"]], settings: ImageAugmentation) -> Float[Tensor, "b 2 3"]:
+    """Affine maps from the new to the old image, in units of half a side from the centre."""
+    angle = torch.deg2rad(params["rotation"] * settings.rotation)
+    # From the new image to the old one, so that an enlargement divides.
+    scale = 1 / (1 + params["scaling"] * settings.scaling)
+    cosine = scale * angle.cos()
+    sine = scale * angle.sin()
+    right = 2 * settings.shift * params["right"]
+    down = 2 * settings.shift * params["down"]
+    rows = [torch.stack([cosine, -sine, right], 1), torch.stack([sine, cosine, down], 1)]
+    return torch.stack(rows, 1)

@@ -1,6 +1,7 @@
 """Saliency maps: HiResCAM of a convolutional network, attention rollout of a ViT."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,74 +18,90 @@ from brain_tumor.training.device import Device
 
 
 def compute_saliency(
-    network: TrainedNetwork, images: Store, rows: np.ndarray, found: Int[np.ndarray, " n"], device: Device
+    network: TrainedNetwork, images: Store, rows: np.ndarray, predicted: Int[np.ndarray, " n"], device: Device
 ) -> Float32[np.ndarray, "n s s"]:
-    """How much each place speaks for the class that was found, in fp32: HiResCAM of a convolutional network.
+    """Saliency maps for the predicted class: HiResCAM of convolutional networks, attention rollout of a ViT.
 
-    Attention rollout of a ViT, whatever the class.
-
-    Where the network's recipe says `tta_flip`, the mean over an image and its mirror image, as the answer is.
+    Attention rollout is the same for all classes. With `tta_flip` in the recipe, maps are averaged over an image
+    and its mirror image, as predictions are.
     """
-    module, parts = device.place(network.module()), []
+    module = device.place(network.module())
+    channels = network.sizes["in_channels"]
+    parts = []
     with show_progress(len(rows), f"explaining {network.name}", "image") as progress:
         for start in range(0, len(rows), BATCH):
-            x = read_inputs(images, rows[start : start + BATCH], device, network.sizes["in_channels"])
-            classes = found[start : start + BATCH]
-            heat = _compute_saliency(module, x, classes)
+            # In fp32, without autocast: speed matters less here than small gradients.
+            x = read_inputs(images, rows[start : start + BATCH], device, channels)
+            classes = predicted[start : start + BATCH]
+            saliency = _compute_saliency(module, x, classes)
             if averages_mirrored(network):
-                heat = (heat + _compute_saliency(module, x.flip(-1), classes).flip(-1)) / 2
-            parts.append(heat)
+                mirrored = _compute_saliency(module, x.flip(-1), classes)
+                saliency = (saliency + mirrored.flip(-1)) / 2
+            parts.append(saliency)
             progress.update(len(x))
     return torch.cat(parts)[:, 0].float().cpu().numpy()
 
 
 def uniform_saliency(network: TrainedNetwork) -> Float32[np.ndarray, "s s"]:
-    """What `compute_saliency` would give if all places spoke alike: some networks' maps don't reach the edge of the image."""
-    module, side = network.module(), network.sizes["image_size"]
+    """`compute_saliency` of a uniform feature map: the baseline of saliency by region."""
+    module = network.module()
+    side = network.sizes["image_size"]
     x = torch.zeros(1, network.sizes["in_channels"], side, side)
-    heat = torch.ones(1, 1, side, side)
+    saliency = torch.ones(1, 1, side, side)
+    # Not 1 everywhere: the maps of some convolutional networks don't reach the edge of the image.
     if not isinstance(module, ViT):
         layers = _until_last_map(module)
         with torch.inference_mode():
-            heat = upsample_to_input(torch.ones_like(nn.Sequential(*layers)(x)[:, :1]), layers, side)
+            features = nn.Sequential(*layers)(x)
+            saliency = upsample_to_input(torch.ones_like(features[:, :1]), layers, side)
     if averages_mirrored(network):
-        heat = (heat + heat.flip(-1)) / 2
-    return heat[0, 0].numpy()
+        saliency = (saliency + saliency.flip(-1)) / 2
+    return saliency[0, 0].numpy()
 
 
 def _compute_saliency(
-    network: nn.Module, x: Float[Tensor, "b c h w"], found: Int[np.ndarray, " b"]
+    network: nn.Module, x: Float[Tensor, "b c h w"], classes: Int[np.ndarray, " b"]
 ) -> Float[Tensor, "b 1 h w"]:
-    return attention_rollout(network, x) if isinstance(network, ViT) else hirescam(network, x, found)
+    if isinstance(network, ViT):
+        return attention_rollout(network, x)
+    return hirescam(network, x, classes)
 
 
-def hirescam(network: nn.Module, x: Float[Tensor, "b c h w"], found: Int[np.ndarray, " b"]) -> Float[Tensor, "b 1 h w"]:
-    """HiResCAM of what goes into the last pooling, for a class of each image: each place by its own gradient.
+def hirescam(
+    network: nn.Module, x: Float[Tensor, "b c h w"], classes: Int[np.ndarray, " b"]
+) -> Float[Tensor, "b 1 h w"]:
+    """HiResCAM of the input of the last pooling, for one class of each image.
 
-    Grad-CAM takes the mean gradient over all places, which shows heat where a network that tells places apart doesn't
-    look.
     Source: Draelos and Carin 2020, arXiv:2011.08891.
     """
+    # Not Grad-CAM, whose gradient is averaged over all pixels: before a flattening layer it shows saliency at pixels
+    # that the network doesn't use.
     for module in network.modules():
+        # An activation in place would overwrite the captured features.
         if getattr(module, "inplace", False):
-            module.inplace = False  # type: ignore[assignment]  # what is kept must not be overwritten
+            module.inplace = False  # type: ignore[assignment]
     layers = _until_last_map(network)
-    kept: list[Tensor] = []
-    handle = layers[-1].register_forward_hook(lambda layer, inputs, output: kept.append(output))  # noqa: ARG005
-    score = network(x).gather(1, torch.tensor(found, dtype=torch.long, device=x.device)[:, None]).sum()
+    features: list[Tensor] = []
+    handle = layers[-1].register_forward_hook(lambda layer, inputs, output: features.append(output))  # noqa: ARG005
+    logits = network(x)
     handle.remove()
-    (gradient,) = torch.autograd.grad(score, kept)
-    return upsample_to_input((gradient * kept[0]).sum(1, keepdim=True).relu().detach(), layers, x.shape[-1])
+    index = torch.tensor(classes, dtype=torch.long, device=x.device)
+    # The gradient of a sum over images is that of each image, because evaluation doesn't mix a batch.
+    score = logits.gather(1, index[:, None]).sum()
+    (gradient,) = torch.autograd.grad(score, features)
+    saliency = (gradient * features[0]).sum(1, keepdim=True).relu()
+    return upsample_to_input(saliency.detach(), layers, x.shape[-1])
 
 
 def _until_last_map(network: nn.Module) -> list[nn.Module]:
-    """The layers that make the map which goes into the last pooling."""
+    """The layers before the last pooling."""
     layers = list(network.features)  # type: ignore[arg-type]
-    return layers[: max(k for k, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d))]
+    last = max(k for k, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d))
+    return layers[:last]
 
 
 def require_explainable(network: nn.Module) -> None:
-    """Refuse a network whose heat could not be computed once it is trained.
+    """Refuse a network whose saliency can't be computed.
 
     Raises:
         ValueError: if it is no ViT and has no `features` with a pooling in it.
@@ -92,55 +109,62 @@ def require_explainable(network: nn.Module) -> None:
     if isinstance(network, ViT):
         return
     features = getattr(network, "features", None)
-    if not isinstance(features, nn.Sequential) or not any(
-        isinstance(layer, nn.MaxPool2d) for layer in list(features)[1:]
-    ):
-        raise ValueError(
-            f"{type(network).__name__} has no `features` that can be explained; make it an nn.Sequential "
-            "of convolutions and poolings, with an "
-            "nn.MaxPool2d after the last map that tells places apart"
-        )
+    # A pooling that comes first has no features before it.
+    layers = list(features)[1:] if isinstance(features, nn.Sequential) else []
+    if any(isinstance(layer, nn.MaxPool2d) for layer in layers):
+        return
+    raise ValueError(
+        f"{type(network).__name__} has no `features` that can be explained; make it an nn.Sequential "
+        "of convolutions and poolings, with an "
+        "nn.MaxPool2d after the last map that tells places apart"
+    )
 
 
 def upsample_to_input(
-    places: Float[Tensor, "b 1 n n"], layers: Sequence[nn.Module], side: int
+    features: Float[Tensor, "b 1 n n"], layers: Sequence[nn.Module], side: int
 ) -> Float[Tensor, "b 1 s s"]:
-    """A map at the size of the image, each of its places where the middle of what it sees is; 0 beyond.
+    """A feature map at the size of the image, each value at the centre of its receptive field; 0 beyond.
 
     Args:
-        layers: convolutions and poolings that made it of the image.
+        layers: convolutions and poolings between the image and the feature map.
     """
-    middle, step = 0.0, 1
-    for module in (module for layer in layers for module in layer.modules()):
+    # Centre of the first receptive field, and the distance to the next, in pixels.
+    centre, step = 0.0, 1
+    for module in nn.Sequential(*layers).modules():
         if isinstance(module, nn.Conv2d | nn.MaxPool2d):
-            kernel, stride, padding = (
-                value if isinstance(value, int) else int(value[0])
-                for value in (module.kernel_size, module.stride, module.padding)
-            )
-            middle += ((kernel - 1) / 2 - padding) * step
+            kernel, stride, padding = map(_first, (module.kernel_size, module.stride, module.padding))
+            centre += ((kernel - 1) / 2 - padding) * step
             step *= stride
-    full = interpolate(places, scale_factor=step, mode="bilinear", align_corners=False)
-    before = round(middle + 0.5 - step / 2)
+    full = interpolate(features, scale_factor=step, mode="bilinear", align_corners=False)
+    # Interpolation has its first value half a step from the edge.
+    before = round(centre + 0.5 - step / 2)
     after = side - full.shape[-1] - before
     return pad(full, (before, after, before, after))
 
 
+def _first(value: Any) -> int:
+    # torch takes a number or one for each axis.
+    return value if isinstance(value, int) else int(value[0])
+
+
 def attention_rollout(network: ViT, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
-    """Attention rollout: how much of each patch reaches the class token, taking a layer to pass on half of each token as it is.
+    """Attention rollout from the patches to the class token.
 
     Source: Abnar and Zuidema 2020, arXiv:2005.00928.
     """
     with torch.inference_mode():
         maps = network.attention(x)
-        flow = torch.eye(maps.shape[-1], device=maps.device).expand(len(maps), -1, -1)
+        identity = torch.eye(maps.shape[-1], device=maps.device)
+        flow = identity.expand(len(maps), -1, -1)
         for attention in maps.unbind(1):
-            flow = (attention + torch.eye(maps.shape[-1], device=maps.device)) / 2 @ flow
+            # Half of each token is passed on by the residual.
+            flow = (attention + identity) / 2 @ flow
         side = round((maps.shape[-1] - 1) ** 0.5)
         patches = flow[:, 0, 1:].unflatten(1, (1, side, side))
         return interpolate(patches, size=x.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def first_kernels(network: nn.Module) -> Float32[np.ndarray, "n h w"]:
-    """The first layer's kernels, summed over the channels, which all see the same image."""
+    """Kernels of the first convolution, summed over the input channels, which all hold the same image."""
     first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
     return first.weight.detach().sum(1).float().cpu().numpy()

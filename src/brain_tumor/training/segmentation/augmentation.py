@@ -1,26 +1,27 @@
-"""Augmentation of whole batches on their device.
+"""Augmentation of whole batches of slices on their device.
 
-What happens to a slice is a function of seed, epoch, batch and place in the batch.
+The parameters of a slice are a function of seed, epoch, batch and index in the batch, so that training can be resumed.
 """
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from kornia.geometry.transform import get_affine_matrix2d, warp_affine
 from torch import Tensor
 
 from brain_tumor.training.settings import Augmentation
 
 
-def sample_augmentation(size: int, modalities: int, *place: int) -> dict[str, Tensor]:
-    """Uniform random numbers from -1 to 1 for each slice of a batch.
+def sample_augmentation(size: int, modalities: int, *key: int) -> dict[str, Tensor]:
+    """Augmentation parameters of each slice of a batch, uniform from -1 to 1.
 
     Args:
         size: slices in the batch, over all processes.
-        place: seed, epoch, number of the batch.
+        key: seed, epoch, number of the batch.
     """
-    rng = np.random.default_rng(place)
-    shapes = {
+    rng = np.random.default_rng(key)
+    # In a fixed order: each draw advances the generator.
+    shapes: dict[str, tuple[int, ...]] = {
         "horizontal_flip": (),
         "affine": (),
         "rotation": (),
@@ -29,50 +30,60 @@ def sample_augmentation(size: int, modalities: int, *place: int) -> dict[str, Te
         "contrast": (modalities,),
         "brightness": (modalities,),
     }
-    return {
-        name: torch.from_numpy(rng.uniform(-1, 1, (size, *shape)).astype(np.float32)) for name, shape in shapes.items()
-    }
+    params = {}
+    # All are drawn, whatever the settings, so that one that is switched on leaves the others as they were.
+    for name, shape in shapes.items():
+        params[name] = torch.from_numpy(rng.uniform(-1, 1, (size, *shape)).astype(np.float32))
+    return params
 
 
 def augment(
-    image: Float[Tensor, "b m h w"], labels: UInt8[Tensor, "b h w"], chances: dict[str, Tensor], settings: Augmentation
+    image: Float[Tensor, "b m h w"], labels: UInt8[Tensor, "b h w"], params: dict[str, Tensor], settings: Augmentation
 ) -> tuple[Float[Tensor, "b m h w"], UInt8[Tensor, "b h w"]]:
-    """Mirrored, turned, scaled, stretched and shifted at random; labels are moved with the image and stay labels."""
-    chances = {name: value.to(image.device) for name, value in chances.items()}
-    happens = {
-        name: chances[name] < 2 * getattr(settings, name) - 1 for name in ("horizontal_flip", "affine", "intensity")
-    }
+    """Random flips, affine maps and intensities; labels are moved with the image.
+
+    Args:
+        params: from `sample_augmentation`.
+    """
+    params = {name: value.to(image.device) for name, value in params.items()}
+    apply = {}
+    for name in ("horizontal_flip", "affine", "intensity"):
+        apply[name] = params[name] < 2 * getattr(settings, name) - 1
     if settings.horizontal_flip:
         # Rows run from right to left in every scan (L, P, S), so the second axis from the end is the one to mirror.
-        image = torch.where(happens["horizontal_flip"][:, None, None, None], image.flip(-2), image)
-        labels = torch.where(happens["horizontal_flip"][:, None, None], labels.flip(-2), labels)
+        flip = apply["horizontal_flip"]
+        image = torch.where(flip[:, None, None, None], image.flip(-2), image)
+        labels = torch.where(flip[:, None, None], labels.flip(-2), labels)
     if settings.affine:
-        chosen = happens["affine"].nonzero().squeeze(1)  # a warp costs as much as all the rest
-        matrix = _matrix(
-            chances["rotation"][chosen] * settings.rotation,
-            1 + chances["scaling"][chosen] * settings.scaling,
-            image.shape[-2:],
-        )
+        # Only the chosen slices: resampling costs as much as all the rest.
+        chosen = apply["affine"].nonzero().squeeze(1)
+        angle = params["rotation"][chosen] * settings.rotation
+        scale = 1 + params["scaling"][chosen] * settings.scaling
+        matrix = _matrix(angle, scale, image.shape[-2:])
         image = image.index_copy(0, chosen, _warp(image[chosen], matrix, "bilinear"))
-        labels = labels.index_copy(
-            0, chosen, _warp(labels[chosen, None].to(image.dtype), matrix, "nearest").squeeze(1).to(torch.uint8)
-        )
+        moved = _warp(labels[chosen, None].to(image.dtype), matrix, "nearest")
+        labels = labels.index_copy(0, chosen, moved.squeeze(1).to(torch.uint8))
     if settings.intensity:
-        on = happens["intensity"][:, None] * torch.ones_like(chances["contrast"])
-        stretch, shift = (
-            1 + on * chances["contrast"] * settings.contrast,
-            on * chances["brightness"] * settings.brightness,
-        )
-        image = torch.where(
-            image == 0, 0, image * stretch[:, :, None, None] + shift[:, :, None, None]
-        )  # 0 is not brain
+        image = _change_intensity(image, apply["intensity"], params, settings)
     return image, labels
 
 
+def _change_intensity(
+    image: Float[Tensor, "b m h w"], apply: Bool[Tensor, " b"], params: dict[str, Tensor], settings: Augmentation
+) -> Float[Tensor, "b m h w"]:
+    on = apply[:, None] * torch.ones_like(params["contrast"])
+    scale = 1 + on * params["contrast"] * settings.contrast
+    offset = on * params["brightness"] * settings.brightness
+    # 0 is outside the brain, and stays 0.
+    return torch.where(image == 0, 0, image * scale[:, :, None, None] + offset[:, :, None, None])
+
+
 def _matrix(angle: Float[Tensor, " b"], scale: Float[Tensor, " b"], shape: torch.Size) -> Float[Tensor, "b 2 3"]:
-    """Rotation in degrees and scaling around the middle, in pixels."""
-    middle = torch.tensor([(shape[1] - 1) / 2, (shape[0] - 1) / 2], device=angle.device).expand(len(angle), 2)
-    return get_affine_matrix2d(torch.zeros_like(middle), middle, scale[:, None].expand(-1, 2), angle)[:, :2]
+    """Rotation (degrees) and scaling around the centre of the slice, in pixels."""
+    # kornia takes (x, y).
+    centre = torch.tensor([(shape[1] - 1) / 2, (shape[0] - 1) / 2], device=angle.device).expand(len(angle), 2)
+    scales = scale[:, None].expand(-1, 2)
+    return get_affine_matrix2d(torch.zeros_like(centre), centre, scales, angle)[:, :2]
 
 
 def _warp(x: Float[Tensor, "b c h w"], matrix: Float[Tensor, "b 2 3"], mode: str) -> Float[Tensor, "b c h w"]:

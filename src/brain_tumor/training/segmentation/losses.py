@@ -1,4 +1,4 @@
-"""Losses. Each is computed from sums over the batch, which can be taken over several processes or a whole validation set first."""
+"""Segmentation losses, computed from sums over the batch, several processes or a whole validation set."""
 
 from collections.abc import Mapping
 
@@ -10,16 +10,16 @@ from torch.nn.functional import adaptive_max_pool2d, binary_cross_entropy_with_l
 
 
 class DiceBCELoss(nn.Module):
-    """Binary cross-entropy and soft overlap of independent sigmoids.
-
-    Overlap over the whole batch, so slices without tumour count too.
+    """Binary cross-entropy and soft Dice of independent sigmoids, pooled over the batch.
 
     Args:
-        dice_weight: share of overlap, 0 to 1.
-        tversky_beta: of a missed pixel against one found where there is none: 0.5 makes the overlap Dice, else it is a
-            Tversky index (Salehi et al. 2017, arXiv:1706.05721).
-        focal_gamma: exponent of focal loss (Lin et al. 2017, arXiv:1708.02002); 0 makes it cross-entropy.
+        dice_weight: weight of Dice, 0 to 1; the rest is cross-entropy.
+        tversky_beta: weight of false negatives against false positives. 0.5 is Dice, other values a Tversky index
+            (Salehi et al. 2017, arXiv:1706.05721).
+        focal_gamma: exponent of focal loss (Lin et al. 2017, arXiv:1708.02002); 0 is cross-entropy.
     """
+
+    # Pooled, so that slices without tumour count too: alone, they have no Dice.
 
     def __init__(self, dice_weight: float, tversky_beta: float = 0.5, focal_gamma: float = 0.0) -> None:
         super().__init__()
@@ -30,59 +30,58 @@ class DiceBCELoss(nn.Module):
         return self.value(all_reduce_sum(self.sums(logits, truth)))
 
     def sums(self, logits: Float[Tensor, "b k h w"], truth: Float[Tensor, "b k h w"]) -> Float[Tensor, "5 k"]:
-        """Overlap, found, there, cross-entropy and pixels of each tissue; in fp32 whatever the network's precision.
-
-        Overlap is the smaller of the two, which is their product where truth is 0 or 1: of a coarse cell that is tumour
-        in part, a product asks for 0.
-        """
+        """Sums of overlap, predicted, true, cross-entropy and pixels of each tissue, in fp32."""
+        # fp32, because sums over a batch of slices lose their small terms in bf16.
         logits = logits.float()
         probability = logits.sigmoid()
         entropy = binary_cross_entropy_with_logits(logits, truth, reduction="none")
         if self.focal_gamma:
             entropy = entropy * (probability - truth).abs() ** self.focal_gamma
-        return torch.stack(
-            [
-                x.sum((0, 2, 3))
-                for x in (torch.minimum(probability, truth), probability, truth, entropy, torch.ones_like(truth))
-            ]
-        )
+        # The minimum is the product where truth is 0 or 1. Deep supervision has cells that are tumour in part, for
+        # which a product isn't optimal at their fraction.
+        overlap = torch.minimum(probability, truth)
+        parts = (overlap, probability, truth, entropy, torch.ones_like(truth))
+        return torch.stack([part.sum((0, 2, 3)) for part in parts])
 
     def value(self, sums: Float[Tensor, "5 k"]) -> Float[Tensor, ""]:
-        """The loss that these sums give."""
-        overlap, found, there, entropy, pixels = sums
-        wrong = (1 - self.tversky_beta) * (found - overlap) + self.tversky_beta * (there - overlap)
-        distance = 1 - ((2 * overlap + 1e-5) / (2 * overlap + 2 * wrong + 1e-5)).mean()
-        return self.dice_weight * distance + (1 - self.dice_weight) * entropy.sum() / pixels.sum()
+        """The loss of the sums of a batch, of several processes or of a validation set."""
+        overlap, predicted, true, entropy, pixels = sums
+        false_positives = predicted - overlap
+        false_negatives = true - overlap
+        wrong = (1 - self.tversky_beta) * false_positives + self.tversky_beta * false_negatives
+        # The small constant makes an empty mask that is predicted empty a perfect one.
+        dice = (2 * overlap + 1e-5) / (2 * overlap + 2 * wrong + 1e-5)
+        return self.dice_weight * (1 - dice.mean()) + (1 - self.dice_weight) * entropy.sum() / pixels.sum()
 
 
 def attention_loss(maps: Mapping[str, Float[Tensor, "b 1 _ _"]], tumour: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
-    """How far maps are from the tumour at the size of each: half cross-entropy and half soft Dice, averaged over maps.
+    """Distance of attention maps from the whole tumour: half cross-entropy and half soft Dice, averaged over maps.
 
-    A cell of a coarse map has tumour if any of its pixels has. Cross-entropy alone lets a fine map be 0 everywhere:
-    tumours are small.
+    A cell of a small map is tumour if any of its pixels is.
 
     Args:
-        maps: before their sigmoid: behind it, a map that has closed gives no gradient and stays closed.
+        maps: logits: behind the sigmoid, a map near 0 has no gradient and stays there.
     """
     losses = []
     for logits in maps.values():
-        logits, there = logits.float(), adaptive_max_pool2d(tumour, logits.shape[-2:])
-        found = logits.sigmoid()
-        entropy = binary_cross_entropy_with_logits(logits, there, reduction="sum")
-        sums = torch.stack([(found * there).sum(), found.sum() + there.sum(), entropy, torch.ones_like(there).sum()])
-        overlap, both, entropy, pixels = all_reduce_sum(sums)
-        losses.append((entropy / pixels + 1 - (2 * overlap + 1e-5) / (both + 1e-5)) / 2)
+        logits = logits.float()
+        true = adaptive_max_pool2d(tumour, logits.shape[-2:])
+        probability = logits.sigmoid()
+        # Dice too, because tumours are small: cross-entropy alone lets a map be 0 everywhere.
+        entropy = binary_cross_entropy_with_logits(logits, true, reduction="sum")
+        overlap = (probability * true).sum()
+        total = probability.sum() + true.sum()
+        sums = torch.stack([overlap, total, entropy, torch.ones_like(true).sum()])
+        overlap, total, entropy, pixels = all_reduce_sum(sums)
+        losses.append((entropy / pixels + 1 - (2 * overlap + 1e-5) / (total + 1e-5)) / 2)
     return torch.stack(losses).mean()
 
 
 def all_reduce_sum(x: Tensor) -> Tensor:
-    """The sum over all processes that train together.
-
-    Its gradient counts each process's own part as often as there are processes, because gradients are averaged over
-    them afterwards.
-    """
+    """The sum over all processes that train together, with a gradient."""
     if not (dist.is_available() and dist.is_initialized()):
         return x
     total = x.detach().clone()
     dist.all_reduce(total)
+    # The gradient is multiplied by the number of processes, because DDP averages gradients over them afterwards.
     return total + dist.get_world_size() * (x - x.detach())

@@ -1,4 +1,4 @@
-"""What a trained network finds in the slices of a store, batch after batch."""
+"""Prediction with a trained segmentation network: slices of a store, raw volumes, attention maps."""
 
 from collections.abc import Iterator
 
@@ -20,27 +20,33 @@ from brain_tumor.training.segmentation.task import to_labels
 def predict_probabilities(
     network: nn.Module, slices: Store, rows: np.ndarray, device: Device, *, tta_flip: bool, batch_size: int = 32
 ) -> Iterator[UInt8[np.ndarray, "b k h w"]]:
-    """Probability of each tissue in steps of 1/255; 0 outside the window that holds every brain.
+    """Probability of each tissue in steps of 1/255, batch by batch; 0 outside the brain crop.
 
     Args:
         rows: of the store.
-        tta_flip: take the mean with what is found in the slice mirrored left and right.
+        tta_flip: average with the prediction of the left-right mirror image.
     """
-    network, look, size = device.place(network), Rows(slices, rows, ("image",)), slices.shapes["image"][-1]
+    network = device.place(network)
+    reader = Rows(slices, rows, ("image",))
+    size = slices.shapes["image"][-1]
     for start in range(0, len(rows), batch_size):
-        probability = _find_probability(network, look.read(rows[start : start + batch_size])["image"], device, tta_flip)
-        found = (probability * 255).round().to(torch.uint8).cpu().contiguous().numpy()
-        yield look.window.uncrop(found, size)
+        image = reader.read(rows[start : start + batch_size])["image"]
+        probability = _predict(network, image, device, tta_flip)
+        # Bytes: a quarter of the memory and disk of fp32, finer than any threshold needs.
+        steps = (probability * 255).round().to(torch.uint8).cpu().contiguous().numpy()
+        yield reader.window.uncrop(steps, size)
 
 
-def _find_probability(
+def _predict(
     network: nn.Module, image: Float[Tensor, "b m h w"], device: Device, tta_flip: bool
 ) -> Float[Tensor, "b k h w"]:
     image = device.place_batch(image)
     with torch.inference_mode(), device.autocast():
         probability = network(image).float().sigmoid()
-        if tta_flip:  # rows run from right to left
-            probability = (probability + network(image.flip(-2)).float().sigmoid().flip(-2)) / 2
+        if tta_flip:
+            # Rows run from right to left, so this axis is the one to mirror.
+            mirrored = network(image.flip(-2)).float().sigmoid()
+            probability = (probability + mirrored.flip(-2)) / 2
     return probability
 
 
@@ -56,60 +62,62 @@ def segment_volume(
 ) -> UInt8[np.ndarray, "h w d"]:
     """Labels of every voxel of a raw volume, on its own grid.
 
-    Probabilities are brought back to it bilinearly before they become labels.
-
     Args:
-        size: of the slices that the network learned from.
-        window: rows and columns of them that it saw; more are looked at if the brain needs them.
+        size: side of the training slices.
+        window: height and width of the training crop; larger here if the brain needs it.
     """
     network = device.place(network)
     height, width, depth = image.shape[1:]
     side = max(height, width)
+    # Preparation pads slices to a square and resizes it.
     top, left = (side - height) // 2, (side - width) // 2
-    labels, empty = np.zeros((height, width, depth), np.uint8), np.zeros((height, width), np.uint8)
+    labels = np.zeros((height, width, depth), np.uint8)
+    no_mask = np.zeros((height, width), np.uint8)
     brains = [find_brain(image[..., number]) for number in range(depth)]
     numbers = np.flatnonzero([brain.any() for brain in brains])
-    seen = _seen(BoundingBox.from_mask(np.any(brains, axis=0)), (top, left), size / side).pad_to_multiple(size, window)
+    brain = BoundingBox.from_mask(np.any(brains, axis=0))
+    crop = _to_prepared(brain, (top, left), size / side).pad_to_multiple(size, window)
     for start in range(0, len(numbers), batch_size):
         batch = numbers[start : start + batch_size]
-        prepared = np.stack([prepare_slice(image[..., number], empty, size)[0] for number in batch])
-        probability = _find_probability(
-            network, torch.from_numpy(np.ascontiguousarray(seen.crop(prepared))), device, tta_flip
-        )
-        square = pad(probability, (seen.left, size - seen.right, seen.top, size - seen.bottom))
+        prepared = np.stack([prepare_slice(image[..., number], no_mask, size)[0] for number in batch])
+        cropped = torch.from_numpy(np.ascontiguousarray(crop.crop(prepared)))
+        probability = _predict(network, cropped, device, tta_flip)
+        square = pad(probability, (crop.left, size - crop.right, crop.top, size - crop.bottom))
+        # Probabilities are resized, not labels, whose borders would be jagged.
         full = interpolate(square, size=(side, side), mode="bilinear", align_corners=False)
-        found = to_labels(full[:, :, top : top + height, left : left + width])
-        labels[..., batch] = found.permute(1, 2, 0).cpu().numpy()
+        predicted = to_labels(full[:, :, top : top + height, left : left + width])
+        labels[..., batch] = predicted.permute(1, 2, 0).cpu().numpy()
     return labels
 
 
-def _seen(brain: BoundingBox, start: tuple[int, int], scale: float) -> BoundingBox:
-    """Where a part of a raw slice is in the prepared one: of what was padded on both sides and scaled.
+def _to_prepared(box: BoundingBox, padding: tuple[int, int], scale: float) -> BoundingBox:
+    """A bounding box of a raw slice in the prepared slice, with a margin of one pixel.
 
-    With a pixel around it, which resizing blurs it into.
+    Args:
+        padding: rows above and columns left of the raw slice in its square.
+        scale: of the prepared slice to the square.
     """
-    ends = (np.array(brain).reshape(2, 2) + np.array(start)[:, None]) * scale
-    low, high = np.floor(ends[:, 0]).astype(int) - 1, np.ceil(ends[:, 1]).astype(int) + 1
+    ends = (np.array(box).reshape(2, 2) + np.array(padding)[:, None]) * scale
+    # The margin is what resizing blurs the brain into.
+    low = np.floor(ends[:, 0]).astype(int) - 1
+    high = np.ceil(ends[:, 1]).astype(int) + 1
     return BoundingBox(int(low[0]), int(high[0]), int(low[1]), int(high[1]))
 
 
 def predict_attention(
     network: nn.Module, slices: Store, rows: np.ndarray, device: Device, batch_size: int = 32
 ) -> dict[str, Float16[np.ndarray, "n h w"]]:
-    """The map of every module that attends, brought to the size of the slices bilinearly.
-
-    NaN outside the window that holds every brain.
-    """
-    network, look = device.place(network), Rows(slices, rows, ("image",))
+    """Maps of every attention module, bilinearly resized to the slices; NaN outside the brain crop."""
+    network = device.place(network)
+    reader = Rows(slices, rows, ("image",))
     parts: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(rows), batch_size):
-        image = device.place_batch(look.read(rows[start : start + batch_size])["image"])
+        image = device.place_batch(reader.read(rows[start : start + batch_size])["image"])
         with torch.inference_mode(), device.autocast(), capture_attention(network) as maps:
             network(image)
         for name, attention in maps.items():
             full = interpolate(attention.float(), size=image.shape[-2:], mode="bilinear", align_corners=True)
+            # fp16: maps of a patient are as large as the scan.
             parts.setdefault(name, []).append(full[:, 0].half().cpu().numpy())
-    return {
-        name: look.window.uncrop(np.concatenate(arrays), slices.shapes["image"][-1], np.nan)
-        for name, arrays in parts.items()
-    }
+    size = slices.shapes["image"][-1]
+    return {name: reader.window.uncrop(np.concatenate(arrays), size, np.nan) for name, arrays in parts.items()}
