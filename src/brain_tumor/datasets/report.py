@@ -17,6 +17,9 @@ class ReportDataset(TextDataset):
     }
 
     def preview(self) -> HTMLPreview:
-        """Markdown as it is; a page without its styles. kedro-viz takes a page's underscores and line breaks for Markdown, so spaces stand for both."""
+        """The text; of an HTML page without line breaks and underscores."""
         text = self.load()
-        return HTMLPreview(text if Path(self._filepath).suffix == ".md" else re.sub(r"\s*\n\s*|_", " ", text))
+        # kedro-viz reads pages as Markdown too, where underscores and line breaks have a meaning.
+        if Path(self._filepath).suffix != ".md":
+            text = re.sub(r"\s*\n\s*|_", " ", text)
+        return HTMLPreview(text)

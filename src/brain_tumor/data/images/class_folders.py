@@ -226,7 +226,7 @@ def _measure_colour(content: bytes) -> float:
             return 0.0
         image.draft("RGB", (128, 128))
         small = image.convert("RGBA" if image.mode in ("P", "PA") else "RGB").convert("RGB")
-    # Nearest neighbours: averages would hide thin coloured lines.
+    # Nearest neighbours, so that colours aren't averaged away.
     small.thumbnail((128, 128), Image.Resampling.NEAREST)
     difference = np.ptp(np.asarray(small, np.int16), axis=-1)
     return float((difference > COLOURED).mean())
