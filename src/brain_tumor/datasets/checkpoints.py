@@ -11,7 +11,7 @@ from brain_tumor.training.checkpoints import Checkpoints
 
 
 class CheckpointsDataset(AbstractDataset[Any, Checkpoints]):
-    """Where an experiment's training goes on after an interruption. Safe to delete: training then starts anew.
+    """Checkpoints from which an experiment's training resumes. Safe to delete: training then starts anew.
 
     Args:
         filepath: the folder.
@@ -26,15 +26,16 @@ class CheckpointsDataset(AbstractDataset[Any, Checkpoints]):
         return Checkpoints(self._folder)
 
     def save(self, data: Any) -> None:
-        """Training writes them."""
+        """Not supported: training writes checkpoints itself."""
         raise DatasetError(f"{self._folder} is written by training, not saved")
 
     def preview(self) -> TablePreview:
-        """How many there are."""
+        """Number and size of the checkpoints."""
         return show_files(self._folder)
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._folder)}
 
     def _exists(self) -> bool:
+        # An empty folder is a valid one: training starts anew.
         return True

@@ -18,15 +18,15 @@ from brain_tumor.figures.segmentation_data import Animation
 SUFFIXES = (".png", ".gif")
 
 WRITTEN = ".figures.json"
-"""A file in the folder with the names of those that were written there: others are somebody else's."""
+"""File with the names of the figures that this dataset wrote in the folder; others aren't deleted."""
 
 
 class FiguresDataset(AbstractDataset[dict[str, Figure | Animation], dict[str, bytes]]):
-    """Figures by name, a PNG or GIF file each; loading gives the files' content.
+    """Figures by name, as PNG files, and animations as GIF files; loading gives the files' bytes.
 
     Args:
         filepath: the folder.
-        dots: per inch.
+        dots: resolution, in dots per inch.
     """
 
     def __init__(self, *, filepath: str, dots: int = 110, metadata: dict[str, Any] | None = None) -> None:
@@ -39,12 +39,14 @@ class FiguresDataset(AbstractDataset[dict[str, Figure | Animation], dict[str, by
         return {file.stem: file.read_bytes() for file in self._files()}
 
     def save(self, data: dict[str, Figure | Animation]) -> None:
-        """Write the figures; of those that were written before, the ones that are no longer drawn go."""
-        files = {
-            f"{name}{'.gif' if isinstance(figure, Animation) else '.png'}": figure for name, figure in data.items()
-        }
+        """Write the figures, and delete those of an earlier run that aren't drawn any more."""
+        files = {}
+        for name, figure in data.items():
+            suffix = ".gif" if isinstance(figure, Animation) else ".png"
+            files[f"{name}{suffix}"] = figure
         before = self._written() or set()
-        self._note(before | set(files))  # if the run ends here, none of them is taken for somebody else's
+        # First, so that after an interruption none of them is taken for somebody else's.
+        self._note(before | set(files))
         for name, figure in files.items():
             with replacing(self._folder / name) as draft:
                 draft.write_bytes(self._render(figure))
@@ -57,14 +59,14 @@ class FiguresDataset(AbstractDataset[dict[str, Figure | Animation], dict[str, by
             draft.write_text(json.dumps(sorted(names)), encoding="utf-8")
 
     def _written(self) -> set[str] | None:
-        """Names of the files that were written here; None if that isn't known, as of folders of earlier versions."""
+        """Names of the files that this dataset wrote; None if they aren't recorded, as by earlier versions."""
         try:
             return set(json.loads((self._folder / WRITTEN).read_text(encoding="utf-8")))
         except (OSError, ValueError):
             return None
 
     def preview(self, width: int = 800) -> ImagePreview:
-        """All of them on one sheet, each `width` pixels wide; of an animation its last frame.
+        """All figures on one sheet, each `width` pixels wide; of an animation its last frame.
 
         Raises:
             DatasetError: if there are none.
@@ -75,7 +77,9 @@ class FiguresDataset(AbstractDataset[dict[str, Figure | Animation], dict[str, by
 
     def _files(self) -> list[Path]:
         written = self._written()
-        files = [file for file in self._folder.glob("*") if file.suffix in SUFFIXES and not file.name.startswith(".")]
+        # Hidden files are drafts of a run that was killed.
+        shown = [file for file in self._folder.glob("*") if not file.name.startswith(".")]
+        files = [file for file in shown if file.suffix in SUFFIXES]
         return sorted(file for file in files if written is None or file.name in written)
 
     def _render(self, figure: Figure | Animation) -> bytes:
@@ -101,10 +105,7 @@ def _open(file: Path) -> Image.Image:
 
 
 def _lay_out(pictures: list[Image.Image], width: int) -> Image.Image:
-    """In as many columns as make the sheet about three units wide and two high.
-
-    Each picture goes to the column that is shortest.
-    """
+    """Pictures in columns on a sheet of about 3:2, each in the column that is shortest so far."""
     pictures = [picture.resize((width, round(picture.height * width / picture.width))) for picture in pictures]
     columns = round(sqrt(1.5 * sum(picture.height for picture in pictures) / width))
     heights = [0] * min(max(1, columns), len(pictures))

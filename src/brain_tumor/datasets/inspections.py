@@ -1,4 +1,4 @@
-"""What was found in raw files that haven't changed since."""
+"""Cache of the inspections of raw files."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from brain_tumor.datasets.preview import show_files
 
 
 class InspectionsDataset(AbstractDataset[Any, joblib.Memory]):
-    """A folder of remembered inspections, as a `joblib.Memory`. Safe to delete: the files are then read again.
+    """A folder of cached inspections, as a `joblib.Memory`. Safe to delete: the files are then read again.
 
     Args:
         filepath: the folder.
@@ -22,19 +22,20 @@ class InspectionsDataset(AbstractDataset[Any, joblib.Memory]):
         self.metadata = metadata
 
     def load(self) -> joblib.Memory:
-        """The memory; functions cached with it look here first."""
+        """The cache."""
         return joblib.Memory(self._folder, verbose=0)
 
     def save(self, data: Any) -> None:
-        """The memory fills itself."""
+        """Not supported: cached functions fill the folder."""
         raise DatasetError(f"{self._folder} is filled by the functions cached in it, not saved")
 
     def preview(self) -> TablePreview:
-        """How much is remembered."""
+        """Number and size of the cached files."""
         return show_files(self._folder)
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._folder)}
 
     def _exists(self) -> bool:
+        # An empty cache is a valid one.
         return True

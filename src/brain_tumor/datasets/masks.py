@@ -1,4 +1,4 @@
-"""Masks that networks found, as NIfTI files in one folder."""
+"""Predicted masks as NIfTI files in one folder."""
 
 import logging
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class MasksDataset(FolderDataset):
-    """A NIfTI file for each patient, written as they come; loading gives the folder. Other files in it stay.
+    """A NIfTI file for each patient; loading gives the folder. Other files in it are left alone.
 
     Args:
         filepath: the folder.
@@ -27,7 +27,8 @@ class MasksDataset(FolderDataset):
         return self._folder
 
     def save(self, data: Iterator[Mask]) -> None:
-        """Write each mask beside the folder first, so that a file in it is whole or not there."""
+        """Write the masks one by one."""
+        # Beside the folder first, so that a file in it is whole or not there.
         self._folder.mkdir(parents=True, exist_ok=True)
         count = 0
         with TemporaryDirectory(prefix=f".{self._folder.name}.", dir=self._folder.parent) as draft:

@@ -1,4 +1,4 @@
-"""Trained networks as safetensors files that describe themselves."""
+"""Trained networks as safetensors files."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from brain_tumor.reporting.settings_table import flatten
 
 
 class NetworkDataset(AbstractDataset[TrainedNetwork, TrainedNetwork]):
-    """Weights, with name, sizes and description in the header of the file: nothing else is needed to use it.
+    """Weights, with name, sizes and description in the header of the file.
 
     Args:
         filepath: the safetensors file.
@@ -27,13 +27,14 @@ class NetworkDataset(AbstractDataset[TrainedNetwork, TrainedNetwork]):
         return read_network(self._path)
 
     def save(self, data: TrainedNetwork) -> None:
-        """Write to a temporary file that then takes the place of the old one."""
+        """Write the file; the old one is replaced in one step."""
         with replacing(self._path) as draft:
             write_network(draft, data)
 
     def preview(self) -> TablePreview:
-        """Name, sizes, validation scores of the selected epoch (`kept`, for each fold), and the rest of the header."""
+        """Name, sizes, validation scores of the selected epoch (`kept`) and the rest of the description."""
         network = self.load()
+        # What a reader looks for comes first.
         first = {
             "network": network.name,
             "simulated": None,
@@ -53,10 +54,8 @@ class NetworkDataset(AbstractDataset[TrainedNetwork, TrainedNetwork]):
 
 
 def _write(value: Any) -> str:
-    return (
-        ", ".join(map(str, value))
-        if isinstance(value, list)
-        else f"{value:.4g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)

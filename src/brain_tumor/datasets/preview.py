@@ -1,7 +1,4 @@
-"""What kedro-viz shows of an entry when it is clicked.
-
-An entry that isn't written yet raises, and kedro-viz shows it without a preview.
-"""
+"""Previews of catalog entries in kedro-viz. Entries that aren't written yet raise, and are shown without a preview."""
 
 import base64
 import io
@@ -17,14 +14,15 @@ from brain_tumor.data.common.files import list_files
 
 
 def show_figure(figure: Figure, dots: int = 90) -> ImagePreview:
-    """A figure with so many dots per inch."""
+    """Preview of a figure, rendered at `dots` per inch."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=dots)
     return show_image(Image.open(content))
 
 
 def show_image(image: Image.Image) -> ImagePreview:
-    """A picture on white, three units wide and two high: kedro-viz stretches others to that."""
+    """Preview of a picture, on a white sheet of 3:2."""
+    # kedro-viz stretches other pictures to 3:2.
     size = max(image.width, image.height * 3 // 2), max(image.height, image.width * 2 // 3)
     content = io.BytesIO()
     sheet = Image.new("RGB", size, "white")
@@ -34,7 +32,7 @@ def show_image(image: Image.Image) -> ImagePreview:
 
 
 def show_files(folder: Path) -> TablePreview:
-    """How many files of each kind a folder holds, and their size.
+    """Number and size of the files of each kind in a folder.
 
     Raises:
         DatasetError: if there is no such folder.
@@ -44,11 +42,11 @@ def show_files(folder: Path) -> TablePreview:
     files, sizes = Counter[str](), Counter[str]()
     for file in [folder] if folder.is_file() else list_files(folder):
         if file.is_file():
+            # .nii.gz is one kind.
             kind = "".join(file.suffixes[-2:]) if file.suffix == ".gz" else file.suffix or file.name
             files[kind] += 1
             sizes[kind] += file.stat().st_size
-    rows = [
-        [kind, f"{count:,}", f"{sizes[kind] / 1e6:,.1f}"]
-        for kind, count in sorted(files.items(), key=lambda item: (-item[1], item[0]))
-    ]
+    # The commonest first.
+    ordered = sorted(files.items(), key=lambda item: (-item[1], item[0]))
+    rows = [[kind, f"{count:,}", f"{sizes[kind] / 1e6:,.1f}"] for kind, count in ordered]
     return TablePreview({"columns": ["files", "number", "MB"], "index": list(range(len(rows))), "data": rows})

@@ -17,9 +17,9 @@ class ReportDataset(TextDataset):
     }
 
     def preview(self) -> HTMLPreview:
-        """Markdown as it is; an HTML page without its styles.
-
-        kedro-viz renders a page as Markdown, so spaces replace its underscores and line breaks.
-        """
+        """The text; of an HTML page without line breaks and underscores."""
         text = self.load()
-        return HTMLPreview(text if Path(self._filepath).suffix == ".md" else re.sub(r"\s*\n\s*|_", " ", text))
+        # kedro-viz reads pages as Markdown too, where underscores and line breaks have a meaning.
+        if Path(self._filepath).suffix != ".md":
+            text = re.sub(r"\s*\n\s*|_", " ", text)
+        return HTMLPreview(text)

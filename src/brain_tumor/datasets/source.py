@@ -1,4 +1,4 @@
-"""Where raw scans come from: a folder of the user's, Kaggle, or simulated ones."""
+"""Sources of raw files: a folder of the user, Kaggle, or a simulated sample."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -27,19 +27,20 @@ class FolderDataset(AbstractDataset[Any, Path]):
     """
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._folder = Path(str(filepath)).expanduser()  # a folder named 2023 comes as a number
+        # A folder named 2023 is a number in YAML.
+        self._folder = Path(str(filepath)).expanduser()
         self.metadata = metadata
 
     def load(self) -> Path:
-        """The folder. Whether it holds scans is the index's to say."""
+        """The folder; the index checks its content."""
         return self._folder
 
     def save(self, data: Any) -> None:
-        """Raw files are read only."""
+        """Not supported: raw files are read only."""
         raise DatasetError(f"{self._folder} holds raw files; nothing is saved there")
 
     def preview(self) -> TablePreview:
-        """How many files of each kind there are."""
+        """Number and size of the files of each kind."""
         return show_files(self._folder)
 
     def _describe(self) -> dict[str, Any]:
@@ -50,14 +51,12 @@ class FolderDataset(AbstractDataset[Any, Path]):
 
 
 class KaggleDataset(FolderDataset):
-    """A data set published on Kaggle.
-
-    Downloaded and unpacked when first loaded, its files compared with their manifest after that.
+    """A data set published on Kaggle, downloaded when first loaded, then checked against its manifest.
 
     Args:
         filepath: the folder to unpack into.
         slug: `owner/name` on Kaggle.
-        parameter: the run parameter that gives a folder downloaded by hand.
+        parameter: run parameter for a folder that the user downloaded.
         instead: that folder.
     """
 
@@ -74,7 +73,7 @@ class KaggleDataset(FolderDataset):
         self._own, self._slug, self._parameter = instead is not None, slug, parameter
 
     def load(self) -> Path:
-        """The folder, fetched first if it isn't there."""
+        """The folder, downloaded first if it isn't there."""
         if self._own:
             return self._folder
         if not self._folder.is_dir():
@@ -89,9 +88,10 @@ class KaggleDataset(FolderDataset):
 
 
 class _Simulated(FolderDataset):
-    """Simulated when first loaded, kept as long as its settings stand. `instead`.
+    """A sample that is simulated when first loaded, and again when its settings change.
 
-    A folder of the user's own, taken instead of the sample.
+    Args:
+        instead: a folder of the user, used instead of the sample.
     """
 
     def __init__(
@@ -106,11 +106,12 @@ class _Simulated(FolderDataset):
         self._own, self._simulate, self._settings = instead is not None, simulate, settings
 
     def load(self) -> Path:
-        """The folder, simulated first if it isn't there or was made with other settings."""
+        """The folder, simulated first if it isn't there or has other settings."""
         mark = self._folder / SIMULATED_MARK
         settings = f"Settings: {self._settings}\n"
         if self._own or (mark.is_file() and settings in mark.read_text(encoding="utf-8")):
             return self._folder
+        # A folder without the mark may be the user's own, and isn't overwritten.
         if not mark.is_file() and self._folder.is_dir() and any(self._folder.iterdir()):
             raise DatasetError(
                 f"{self._folder} holds files that were not simulated here (it has no {SIMULATED_MARK}), so "
@@ -118,11 +119,8 @@ class _Simulated(FolderDataset):
                 "scans and images of your own are given with `--params segmentation_source=PATH`, "
                 "`classification_source=PATH` or `survival_source=PATH`"
             )
-        logger.info(
-            "simulating into %s: %s",
-            self._folder,
-            ", ".join(f"{name} {value}" for name, value in self._settings.items()),
-        )
+        shown = ", ".join(f"{name} {value}" for name, value in self._settings.items())
+        logger.info("simulating into %s: %s", self._folder, shown)
         with replacing(self._folder) as draft:
             self._simulate(draft, **self._settings)
             with (draft / SIMULATED_MARK).open("a", encoding="utf-8") as file:
@@ -134,13 +132,13 @@ class _Simulated(FolderDataset):
 
 
 class SimulatedDataset(_Simulated):
-    """The embedded sample for segmentation: simulated when first loaded, kept as long as its settings stand.
+    """The simulated sample for segmentation.
 
     Args:
         filepath: the folder to simulate into.
-        instead: a folder of the user's own, taken instead of the sample.
-        patients: how many.
-        slices: first, end and step of the slice numbers written of each patient (BraTS has 155).
+        instead: a folder of the user, used instead of the sample.
+        patients: number of patients.
+        slices: start, stop and step of the slice numbers of each patient (BraTS has 155).
         seed: the same seed gives the same patients.
     """
 
@@ -154,24 +152,19 @@ class SimulatedDataset(_Simulated):
         instead: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(
-            simulate_data_set,
-            {"patients": patients, "slices": range(*slices), "seed": seed},
-            filepath,
-            instead,
-            metadata,
-        )
+        settings = {"patients": patients, "slices": range(*slices), "seed": seed}
+        super().__init__(simulate_data_set, settings, filepath, instead, metadata)
 
 
 class SimulatedImagesDataset(_Simulated):
-    """The embedded sample for classification: simulated when first loaded, kept as long as its settings stand.
+    """The simulated sample for classification.
 
     Args:
         filepath: the folder to simulate into.
-        instead: a folder of the user's own, taken instead of the sample.
+        instead: a folder of the user, used instead of the sample.
         training: images of each class in the training folder.
         testing: the same for the testing folder.
-        duplicates: duplicates of each class that are planted on top.
+        duplicates: additional planted duplicates of each class.
         seed: the same seed gives the same images.
     """
 
@@ -186,17 +179,12 @@ class SimulatedImagesDataset(_Simulated):
         instead: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(
-            simulate_images,
-            {"training": training, "testing": testing, "duplicates": duplicates, "seed": seed},
-            filepath,
-            instead,
-            metadata,
-        )
+        settings = {"training": training, "testing": testing, "duplicates": duplicates, "seed": seed}
+        super().__init__(simulate_images, settings, filepath, instead, metadata)
 
 
 class SimulatedMasksDataset(_Simulated):
-    """The embedded sample for survival: masks alone, of more patients. Arguments are those of `SimulatedDataset`."""
+    """The simulated sample for survival: masks only, of more patients. Arguments are those of `SimulatedDataset`."""
 
     def __init__(
         self,
@@ -208,6 +196,5 @@ class SimulatedMasksDataset(_Simulated):
         instead: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(
-            simulate_masks, {"patients": patients, "slices": range(*slices), "seed": seed}, filepath, instead, metadata
-        )
+        settings = {"patients": patients, "slices": range(*slices), "seed": seed}
+        super().__init__(simulate_masks, settings, filepath, instead, metadata)

@@ -1,4 +1,4 @@
-"""Stores of rows in HDF5, written once for the files and settings they come from."""
+"""Stores of rows in HDF5, written once for each fingerprint of files and settings."""
 
 import logging
 from pathlib import Path
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 class StoreDataset(AbstractDataset[StoreContent, Store]):
     """Rows of arrays in one HDF5 file.
 
-    Saving content whose fingerprint the file already has leaves it alone, and says so.
+    Content whose fingerprint the file already has isn't written again.
 
     Args:
         filepath: the HDF5 file.
@@ -28,27 +28,25 @@ class StoreDataset(AbstractDataset[StoreContent, Store]):
         self.metadata = metadata
 
     def load(self) -> Store:
-        """A handle; arrays are read when asked for."""
+        """A handle that reads arrays on demand."""
         if not self._exists():
             raise DatasetError(f"{self._path} isn't there; run the pipeline that writes it first")
         return Store(self._path)
 
     def save(self, data: StoreContent) -> None:
-        """Write the rows to a temporary file that then takes the place of the old one."""
+        """Write the rows; the old file is replaced in one step."""
         fingerprint = data.description.get("fingerprint")
         if fingerprint and self._fingerprint() == fingerprint:
-            logger.info(
-                "%s is up to date: same files, same settings (fingerprint %s); not prepared again",
-                self._path,
-                fingerprint,
-            )
+            # Content is an iterator that prepares rows on demand, so that this saves the preparation too.
+            words = "%s is up to date: same files, same settings (fingerprint %s); not prepared again"
+            logger.info(words, self._path, fingerprint)
             return
         with replacing(self._path) as draft:
             rows = write_store(draft, data)
         logger.info("wrote %d rows to %s", rows, self._path)
 
     def preview(self, rows: int = 30, transpose: bool = False) -> ImagePreview:
-        """Pictures of some rows, spread evenly; `transpose` turns scans upright, which lie on their side in a store."""
+        """Pictures of some rows, evenly spaced; `transpose` for scans, whose rows run from right to left."""
         from brain_tumor.figures.store import draw_store, spread
 
         store = self.load()
@@ -57,8 +55,9 @@ class StoreDataset(AbstractDataset[StoreContent, Store]):
         chosen = spread(length, rows)
         names = [name for name, shape in shapes.items() if len(shape) > 1]
         arrays = dict(zip(names, store.read(chosen, *names), strict=True))
-        said = store.rows
-        return show_figure(draw_store(said.take(chosen) if len(said) else said, arrays, store.description, transpose))
+        # Some stores have arrays only.
+        table = store.rows.take(chosen) if len(store.rows) else store.rows
+        return show_figure(draw_store(table, arrays, store.description, transpose))
 
     def _fingerprint(self) -> str | None:
         try:

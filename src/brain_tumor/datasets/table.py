@@ -12,5 +12,6 @@ class TableDataset(CSVDataset):
     DEFAULT_FS_ARGS: ClassVar[dict[str, Any]] = {"open_args_save": {"mode": "w", "encoding": "utf-8"}}
 
     def preview(self, nrows: int = 5) -> TablePreview:
-        """The first rows; kedro-viz looks at the type, which is but a string in Kedro's own."""
+        """The first rows."""
+        # Here for its return type, which kedro-viz reads; in Kedro's own method it is a string.
         return super().preview(nrows)

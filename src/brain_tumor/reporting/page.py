@@ -36,6 +36,7 @@ class Picture:
         of: what it is of, such as a network; said before the words that stand for it.
         photo: scans or other photographs, which are embedded as WebP: a fifth of the size.
         wide: too many details for the width of the text; it may be as wide as the window.
+        frame: what a frame of an animation is.
     """
 
     content: bytes
@@ -43,6 +44,7 @@ class Picture:
     of: str = ""
     photo: bool = False
     wide: bool = False
+    frame: str = "slice"
 
     @property
     def data(self) -> str:

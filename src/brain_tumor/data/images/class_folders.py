@@ -1,4 +1,4 @@
-"""Published images in folders: found by folder and class, read as grey levels whatever their format."""
+"""Published images in class folders, read as grey levels whatever their format."""
 
 import io
 import logging
@@ -32,19 +32,19 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""Value of that tag > how the image becomes upright."""
+"""Value of that tag > transformation that makes the image upright."""
 
 COLOURED = 20
-"""Levels of 255 between the channels of a pixel from which it has colour: JPEG gives grey pixels up to 19."""
+"""Difference between the channels of a coloured pixel, of 255 levels: JPEG gives grey pixels up to 19."""
 
-MOST_COLOURED = 0.1
-"""Fraction of coloured pixels that an MRI slice may have.
+MAX_COLOURED = 0.1
+"""Largest fraction of coloured pixels in an MRI slice.
 
-0.05 at most in 7,023 published ones, of arrows and labels drawn into them.
+Up to 0.05 in 7,023 published images, of arrows and labels drawn into them.
 """
 
-SOME_COLOURED = 0.01
-"""Fraction from which colour is noted."""
+NOTED_COLOURED = 0.01
+"""Fraction of coloured pixels from which colour is noted."""
 
 REMEDY = "give the folder that holds both with `--params classification_source=PATH`"
 
@@ -58,8 +58,8 @@ class ImageSet(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         classes: names of the folders, in the order of their labels 0, 1, ...
-        training: name of the folder to learn from.
-        testing: name of the folder to test on.
+        training: name of the training folder.
+        testing: name of the test folder.
     """
 
     name: str
@@ -76,7 +76,7 @@ class ImageFile:
         path: of the file.
         folder: name of the training or the testing folder.
         kind: its class, or the folder in whose place a class is expected.
-        problem: why it is left out; empty if there is no reason to.
+        problem: reason of exclusion; empty without one.
     """
 
     path: Path
@@ -86,18 +86,20 @@ class ImageFile:
 
     @property
     def state(self) -> str:
-        """Another one when the file changed."""
+        """State of the file, another one when it has changed."""
         return file_state(self.path)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as it was read. `mode` and `format` are Pillow's words for what the file really holds.
-
-    Of `frames` it is the first.
+    """A decoded image.
 
     Attributes:
-        coloured: fraction of its pixels that have colour.
+        grey: levels from 0 to 255.
+        mode: Pillow's name of the file's pixel format.
+        format: Pillow's name of the file's real format.
+        frames: number of frames, of which this is the first.
+        coloured: fraction of coloured pixels.
     """
 
     grey: UInt8[np.ndarray, "h w"]
@@ -108,9 +110,7 @@ class Picture:
 
 
 def find_images(source: Path, data_set: ImageSet) -> list[ImageFile]:
-    """All files in class folders, training first, in the order of their names.
-
-    Those in folders of unknown classes have a problem.
+    """All files in class folders, training first, in the order of their names; those of unknown classes have a problem.
 
     Raises:
         FileNotFoundError: if the source or one of its two folders isn't there.
@@ -134,13 +134,13 @@ def find_images(source: Path, data_set: ImageSet) -> list[ImageFile]:
 
 
 def _find_folders(source: Path, names: tuple[str, ...]) -> dict[str, Path]:
-    """The folders of these names that lie side by side, nearest to the top.
-
-    Archives often hold everything in one more folder.
-    """
-    matches = {
-        name: [path for path in list_folders(source) if path.name.casefold() == name.casefold()] for name in names
-    }
+    """The folders of these names that lie side by side, nearest to the top."""
+    # Anywhere below the source: archives often hold everything in one more folder.
+    matches: dict[str, list[Path]] = {name: [] for name in names}
+    for path in list_folders(source):
+        for name in names:
+            if path.name.casefold() == name.casefold():
+                matches[name].append(path)
     missing = [name for name, paths in matches.items() if not paths]
     if missing:
         raise FileNotFoundError(f"{source} has no folder {' and no folder '.join(missing)}; {REMEDY}")
@@ -214,35 +214,35 @@ def read_image(path: Path) -> Picture:
 
 
 def _turn(image: Image.Image) -> Image.Image:
-    """The image turned to its EXIF orientation.
-
-    `ImageOps.exif_transpose` writes the EXIF data anew and fails on entries that don't matter here.
-    """
+    """The image, rotated and flipped as its EXIF orientation says."""
+    # Not by `ImageOps.exif_transpose`, which writes the EXIF anew and fails on entries that don't matter here.
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # Pillow refuses odd EXIF in many ways; the pixels are whole without it
+    except Exception:
+        # Any error, because Pillow refuses odd EXIF in many ways. The pixels are whole without it.
         orientation = 1
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
 def _measure_colour(content: bytes) -> float:
-    """Fraction of the pixels whose channels differ, as an MRI's don't, of a copy of about 128 pixels a side.
-
-    It is decoded apart: the grey levels of a JPEG are read without its colours.
-    """
+    """Fraction of pixels whose channels differ, in a reduced image of about 128 pixels a side."""
+    # Decoded once more, because the grey levels of a JPEG are read without its colours.
     with Image.open(io.BytesIO(content)) as image:
         if image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I"):
             return 0.0
         image.draft("RGB", (128, 128))
         small = image.convert("RGBA" if image.mode in ("P", "PA") else "RGB").convert("RGB")
+    # Nearest neighbours, so that colours aren't averaged away.
     small.thumbnail((128, 128), Image.Resampling.NEAREST)
-    return float((np.ptp(np.asarray(small, np.int16), axis=-1) > COLOURED).mean())
+    difference = np.ptp(np.asarray(small, np.int16), axis=-1)
+    return float((difference > COLOURED).mean())
 
 
 def _to_grey(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
     transparent = "transparency" in image.info
     if image.mode in ("L", "RGB") and not transparent:
-        image.draft("L", image.size)  # a JPEG holds its grey levels apart from its colours
+        # A JPEG holds its grey levels apart from its colours.
+        image.draft("L", image.size)
         return np.asarray(image if image.mode == "L" else image.convert("L"))
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, np.float64)
@@ -252,5 +252,6 @@ def _to_grey(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
         return np.rint((values - low) * (255 / ((high - low) or 1))).astype(np.uint8)
     if transparent or image.mode in ("P", "PA", "LA", "RGBA", "RGBa"):
         visible = image.convert("RGBA")
-        return np.asarray(Image.alpha_composite(Image.new("RGBA", visible.size, "black"), visible).convert("L"))
+        black = Image.new("RGBA", visible.size, "black")
+        return np.asarray(Image.alpha_composite(black, visible).convert("L"))
     return np.asarray(image.convert("RGB").convert("L"))

@@ -1,12 +1,11 @@
-"""Duplicates among images.
+"""Near-duplicates among images: candidates by perceptual hash or thumbnail, confirmed by correlation of fine detail.
 
-Identical images have the same pixels. Candidates for near-duplicates have similar perceptual hashes or thumbnails; they
-are confirmed by the correlation of their fine detail after alignment. Found are images that were saved again, resized,
-cropped, shifted, brightened, sharpened, mirrored or turned by 180 degrees. Neighbouring slices of one patient look
-alike too, but differ in the fine detail.
+Images may have been saved again, resized, cropped, shifted, brightened, sharpened, mirrored or rotated by 180 degrees.
+Neighbouring slices of one patient look alike too, but differ in fine detail.
 """
 
 from collections.abc import Sequence
+from itertools import chain, product
 
 import cv2
 import numpy as np
@@ -19,26 +18,26 @@ from brain_tumor.data.common.parallel import WorkerSettings, parallel_map
 from brain_tumor.data.common.sets import join_groups
 
 VIEW = 128
-"""Side of the cleaned images that are compared."""
+"""Side of the cropped images that are compared."""
 
 THUMBNAIL = 16
 """Side of the thumbnails that are correlated."""
 
 FLIPS = ("as it is", "mirrored", "upside down", "turned by 180 degrees")
-"""Orientations of the second image of a pair: bit 1 of the number reverses its rows, bit 0 its columns."""
+"""Flips of the second image of a pair. The second bit of the number reverses rows, the first columns."""
 
 FREQUENCIES = 8
-"""The hash holds the signs of the lowest FREQUENCIES x FREQUENCIES coefficients."""
+"""Number of lowest frequencies along each axis whose signs make the hash."""
 
 
 class DuplicateSettings(BaseModel, frozen=True, extra="forbid"):
-    """What counts as a near-duplicate.
+    """Thresholds of near-duplicates.
 
     Attributes:
-        distance: bits in which the hashes of a pair may differ, of 64, to be compared further.
-        correlation: of the local contrast of a pair's thumbnails, from which it is compared further whatever its hashes
-            say: bits of weak frequencies turn over easily.
-        similarity: of the fine detail of the aligned pair, at least; 1 for equal detail.
+        distance: largest Hamming distance of the hashes of a candidate pair, of 64 bits.
+        correlation: smallest correlation of the thumbnails of a candidate pair, whatever the distance: bits of weak
+            frequencies flip easily.
+        similarity: smallest correlation of the fine detail of an aligned pair.
     """
 
     distance: int = Field(10, ge=0, le=64)
@@ -47,57 +46,57 @@ class DuplicateSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 def perceptual_hash(view: UInt8[np.ndarray, "s s"]) -> np.uint64:
-    """64-bit hash of an image: the signs of its lowest frequencies.
+    """64-bit hash of the signs of the lowest frequencies, stable under resizing, brightness, contrast and compression.
 
-    It hardly changes with size, brightness, contrast or compression.
-
-    Source: Zauner 2010, "Implementation and benchmarking of perceptual image hash functions". Signs instead of a
-    comparison with the median make the hash of a flipped image that of the image with some bits inverted.
+    Source: Zauner 2010, "Implementation and benchmarking of perceptual image hash functions".
     """
     small = cv2.resize(view, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
-    return np.packbits(scipy.fft.dctn(small, norm="ortho")[:FREQUENCIES, :FREQUENCIES] > 0).view(np.uint64)[0]
+    lowest = scipy.fft.dctn(small, norm="ortho")[:FREQUENCIES, :FREQUENCIES]
+    # Signs, not a comparison with the median: a flip of the image then inverts known bits.
+    return np.packbits(lowest > 0).view(np.uint64)[0]
 
 
 def _thumbnail(view: UInt8[np.ndarray, "s s"]) -> Float32[np.ndarray, "t t"]:
-    """Local contrast of the whole, with mean 0 and length 1."""
+    """Local contrast of the reduced image, with mean 0 and norm 1, so that products are correlations."""
     small = cv2.resize(view, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)
     band = small - cv2.GaussianBlur(small, (0, 0), THUMBNAIL / 8)
+    # 8 grey levels keep noise in dark parts from counting as contrast.
     local = band / (np.sqrt(cv2.GaussianBlur(band * band, (0, 0), THUMBNAIL / 8)) + 8)
     local -= local.mean()
     return local / max(np.linalg.norm(local), 1e-9)
 
 
 def _flip_masks() -> UInt64[np.ndarray, " f"]:
-    """Bits that a flip inverts: frequencies that are odd along the flipped axis."""
+    """Bits of the hash that each flip inverts: frequencies that are odd along the flipped axis."""
     odd = np.arange(FREQUENCIES) % 2 == 1
-    masks = [(down & odd)[:, None] ^ (across & odd)[None] for down in (False, True) for across in (False, True)]
-    return np.stack([np.packbits(mask).view(np.uint64)[0] for mask in masks])
+    masks = []
+    # In the order of FLIPS.
+    for down, across in product((False, True), repeat=2):
+        mask = (down & odd)[:, None] ^ (across & odd)[None]
+        masks.append(np.packbits(mask).view(np.uint64)[0])
+    return np.stack(masks)
 
 
 def find_candidates(
     hashes: UInt64[np.ndarray, " n"], views: UInt8[np.ndarray, "n s s"], settings: DuplicateSettings
 ) -> pd.DataFrame:
-    """Pairs whose hashes are near or whose thumbnails correlate.
+    """Candidate pairs, with near hashes or correlated thumbnails.
 
-    Rows `first`, `second`, `flip`, `distance`, the nearest first.
+    Returns: rows `first`, `second`, `flip`, `distance`, the nearest first.
     """
-    small = np.stack([_thumbnail(view) for view in views])
+    thumbnails = np.stack([_thumbnail(view) for view in views])
     parts = []
+    # In blocks, to bound the memory of all pairs.
     for start in range(0, len(hashes), 512):
-        here = small[start : start + 512].reshape(-1, THUMBNAIL**2)
+        block = thumbnails[start : start + 512].reshape(-1, THUMBNAIL**2)
         for flip, mask in enumerate(_flip_masks()):
-            bits = np.bitwise_count(hashes[start : start + 512, None] ^ hashes[None, start:] ^ mask)
-            correlation = here @ flipped(small[start:], flip).reshape(-1, THUMBNAIL**2).T
-            first, second = np.nonzero((bits <= settings.distance) | (correlation >= settings.correlation))
-            found = pd.DataFrame(
-                {
-                    "first": first + start,
-                    "second": second + start,
-                    "flip": flip,
-                    "distance": bits[first, second].astype(int),
-                }
-            )
-            parts.append(found[found["first"] < found["second"]])
+            distance = np.bitwise_count(hashes[start : start + 512, None] ^ hashes[None, start:] ^ mask)
+            correlation = block @ flipped(thumbnails[start:], flip).reshape(-1, THUMBNAIL**2).T
+            first, second = np.nonzero((distance <= settings.distance) | (correlation >= settings.correlation))
+            pairs = pd.DataFrame({"first": first + start, "second": second + start, "flip": flip})
+            pairs["distance"] = distance[first, second].astype(int)
+            # Each pair once, and no image with itself.
+            parts.append(pairs[pairs["first"] < pairs["second"]])
     return pd.concat(parts).sort_values(["distance", "first", "second", "flip"], ignore_index=True)
 
 
@@ -107,21 +106,18 @@ def find_near_duplicates(
     settings: DuplicateSettings,
     workers: WorkerSettings,
 ) -> pd.DataFrame:
-    """Pairs that were compared: rows `first`, `second`, `flip`, `distance`, `similarity`, the nearest hashes first.
-
-    Two images that are duplicates through others are not compared again: published sets hold dozens of duplicates of
-    one image.
-    """
+    """Compared pairs: rows `first`, `second`, `flip`, `distance`, `similarity`, the nearest hashes first."""
     group = np.arange(len(views))
     compared = pd.DataFrame({name: np.array([], dtype) for name, dtype in COLUMNS.items()})
     candidates = find_candidates(hashes, views, settings)
     for distance, pairs in candidates.groupby(candidates["distance"].clip(upper=settings.distance + 1)):
+        # Images of one group aren't compared again: published sets hold dozens of copies of one image.
         pairs = pairs[group[pairs["first"]] != group[pairs["second"]]]
-        numbers = pairs[["first", "second", "flip"]].to_numpy()
-        tasks = [(views, [*map(tuple, numbers[start : start + 256].tolist())]) for start in range(0, len(pairs), 256)]
+        numbers = list(pairs[["first", "second", "flip"]].itertuples(index=False, name=None))
+        tasks = [(views, numbers[start : start + 256]) for start in range(0, len(pairs), 256)]
         title = f"comparing at distance {distance}{' and more' * (distance > settings.distance)}"
         parts = parallel_map(compare_pairs, tasks, workers, title, unit="part")
-        pairs = pairs.assign(similarity=np.array([value for part in parts for value in part], float))
+        pairs = pairs.assign(similarity=np.array(list(chain.from_iterable(parts)), float))
         compared = pd.concat([compared, pairs], ignore_index=True)
         same = compared[compared["similarity"] >= settings.similarity]
         group = join_groups(len(views), same["first"].to_numpy(), same["second"].to_numpy())
@@ -132,7 +128,7 @@ COLUMNS = {"first": int, "second": int, "flip": int, "distance": int, "similarit
 
 
 def flipped(view: np.ndarray, flip: int) -> np.ndarray:
-    """A view, or a stack of views, in one of the orientations of FLIPS."""
+    """A view, or many, flipped by a number of FLIPS."""
     return np.ascontiguousarray(view[..., :: -1 if flip & 2 else 1, :: -1 if flip & 1 else 1])
 
 
@@ -142,15 +138,15 @@ def compare_pairs(views: UInt8[np.ndarray, "n s s"], pairs: Sequence[tuple[int, 
 
 
 def compare(first: UInt8[np.ndarray, "s s"], second: UInt8[np.ndarray, "s s"]) -> float:
-    """Correlation of the fine detail after the second was laid over the first; 0 if they can't be aligned.
+    """Correlation of the fine detail of two views, after affine registration; 0 if they can't be registered.
 
-    Aligned by an affine map that maximises the correlation of the whole (Evangelidis and Psarakis 2008), coarsely, then
-    finely. Detail is what is a few pixels wide, divided by its own local strength, so neither brightness nor sharpening
-    counts.
+    Registration maximises the correlation (ECC, Evangelidis and Psarakis 2008). Detail is a band of a few pixels,
+    divided by its local strength, so that neither brightness nor sharpening counts.
     """
     try:
         matrix = _align(first.astype(np.float32), second.astype(np.float32))
-    except cv2.error:  # nothing in common
+    except cv2.error:
+        # ECC diverges where images have nothing in common.
         return 0.0
     if matrix is None:
         return 0.0
@@ -161,17 +157,18 @@ def compare(first: UInt8[np.ndarray, "s s"], second: UInt8[np.ndarray, "s s"]) -
 
 
 MIN_CORRELATION = 0.9
-"""Minimum correlation of whole images after coarse alignment. Duplicates exceed it; other pairs stop here."""
+"""Correlation after coarse registration below which a pair isn't compared further. Near-duplicates have more."""
 
 
 def _align(first: Float32[np.ndarray, "s s"], second: Float32[np.ndarray, "s s"]) -> Float32[np.ndarray, "2 3"] | None:
     matrix: np.ndarray = np.eye(2, 3, dtype=np.float32)
+    # At half the size first: faster, and larger shifts converge.
     half = cv2.resize(first, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     other = cv2.resize(second, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     correlation, matrix = cv2.findTransformECC(half, other, matrix, cv2.MOTION_AFFINE, _steps(10), _whole(half), 3)
     if correlation < MIN_CORRELATION:
         return None
-    # Pixel centres of the full image lie between those of the half.
+    # Pixel centres of the large image lie between those of the half.
     matrix[:, 2] = 2 * matrix[:, 2] + 0.5 * (matrix[:, :2].sum(1) - 1)
     return cv2.findTransformECC(first, second, matrix, cv2.MOTION_AFFINE, _steps(3), _whole(first), 3)[1]
 

@@ -1,9 +1,7 @@
-"""The embedded sample for classification.
-
-Simulated slices as JPEG files of mixed sizes, with the frames, texts and duplicates that published sets have.
-"""
+"""The simulated sample for classification: JPEG files of mixed sizes with frames, texts and planted duplicates."""
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -22,7 +20,7 @@ CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 FOLDERS = {"Training": "Tr", "Testing": "Te"}
 
 PLANTED = "planted.csv"
-"""A table in the sample: which file is a copy of which, and what was done to it."""
+"""Table of the planted duplicates in the sample: file, its original, and the change."""
 
 SIDES = (225, 236, 256, 350, 442, 512)
 ET = 3
@@ -31,25 +29,23 @@ ET = 3
 def simulate_images(
     folder: Path, *, training: int, testing: int, duplicates: int, seed: int, workers: int = -1
 ) -> None:
-    """Write simulated images below `folder`, in the layout of `masoudnickparvar/brain-tumor-mri-dataset` on Kaggle.
+    """Write simulated images in the folders of the Kaggle set `masoudnickparvar/brain-tumor-mri-dataset`.
 
     Args:
         training: images of each class in Training.
         testing: the same for Testing.
-        duplicates: duplicates of each class, on top, planted in either folder; the first is identical.
+        duplicates: additional duplicates of each class, planted in either folder; the first is identical.
         workers: processes; -1 is one for each core.
     """
-    tasks = [
-        (folder, kind, name, number, seed)
-        for kind in CLASSES
-        for name, count in (("Training", training), ("Testing", testing))
-        for number in range(count)
-    ]
+    tasks = []
+    for kind, (name, count) in product(CLASSES, (("Training", training), ("Testing", testing))):
+        tasks += [(folder, kind, name, number, seed) for number in range(count)]
     for name in FOLDERS:
         for kind in CLASSES:
             (folder / name / kind).mkdir(parents=True)
     list(parallel_map(_write_image, tasks, WorkerSettings(workers=workers), "simulating images", unit="image"))
-    planted = [_plant(folder, kind, number, seed) for kind in CLASSES for number in range(duplicates)]
+    # After all images are written: a duplicate is made of a file.
+    planted = [_plant(folder, kind, number, seed) for kind, number in product(CLASSES, range(duplicates))]
     pd.DataFrame(planted, columns=["file", "copy_of", "how"]).to_csv(folder / PLANTED, index=False)
     count = len(tasks) + len(planted)
     text = (
@@ -64,15 +60,18 @@ def _file(folder: str, kind: str, number: int) -> Path:
 
 
 def _write_image(folder: Path, kind: str, name: str, number: int, seed: int) -> None:
+    # A generator for each image: workers may take them in any order.
     rng = np.random.default_rng([seed, CLASSES.index(kind), list(FOLDERS).index(name), number])
-    _save(_publish(simulate_slice(kind, rng), rng), folder / _file(name, kind, number), rng)
+    grey = _publish(simulate_slice(kind, rng), rng)
+    _save(grey, folder / _file(name, kind, number), rng)
 
 
 def simulate_slice(kind: str, rng: np.random.Generator) -> Float[np.ndarray, "h w"]:
-    """One axial slice of a head with a tumour of a class, brightness from 0 to 1, anterior on top."""
-    centre, radius = _place_of(kind, rng)
-    height = 76 + centre[2] + rng.uniform(-0.3, 0.3) * radius
-    head = Head((int(np.clip(height, 28, 130)),), rng, (centre, radius))
+    """Axial slice of a head with a tumour of that class, grey levels from 0 to 1, anterior on top."""
+    centre, radius = _draw_place(kind, rng)
+    # Through the tumour; slice 76 is the middle of the brain.
+    number = int(np.clip(76 + centre[2] + rng.uniform(-0.3, 0.3) * radius, 28, 130))
+    head = Head((number,), rng, (centre, radius))
     labels = np.zeros(head.brain.shape, np.uint8)
     distance = np.full(head.brain.shape, 1e3, np.float32)
     if kind == "glioma":
@@ -80,13 +79,15 @@ def simulate_slice(kind: str, rng: np.random.Generator) -> Float[np.ndarray, "h 
         distance = tumour["core_distance"]
         for label, tissue in enumerate(("NCR", "ED", "ET"), start=1):
             labels[tumour[tissue]] = label
-    elif kind != "notumor":  # one solid mass
+    elif kind != "notumor":
+        # One solid mass.
         away = np.sqrt(((head.position - centre[:, None, None, None]) ** 2).sum(0))
         distance = away + 0.1 * radius * head.noise(10, rng) - radius
-        inside = (distance < 0) & (head.brain | (kind == "pituitary"))  # the pituitary lies below the brain
+        # The pituitary lies below the brain.
+        inside = (distance < 0) & (head.brain | (kind == "pituitary"))
         labels[inside] = ET
         head.brain = head.brain | inside
-    # The same odds in every class: the modality must not give the class away.
+    # As likely for each class, so that the modality doesn't tell them apart.
     modality = "T1ce" if rng.random() < 0.8 else rng.choice(["FLAIR", "T2"])
     image = acquire(head, labels, distance, 55.0, rng)[0, MODALITIES.index(modality)].astype(np.float32)
     canvas = np.zeros(GRID[1:], np.float32)
@@ -94,13 +95,14 @@ def simulate_slice(kind: str, rng: np.random.Generator) -> Float[np.ndarray, "h 
     return np.clip(_add_scalp(canvas, rng).T, 0, 1)
 
 
-def _place_of(kind: str, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+def _draw_place(kind: str, rng: np.random.Generator) -> tuple[np.ndarray, float]:
     """Centre in millimetres from the middle of the brain (right, front, up), and radius.
 
     Gliomas lie inside, meningiomas at the surface, pituitary tumours low in the middle.
     """
     if kind == "meningioma":
         angle, height = rng.uniform(0, 2 * np.pi), rng.uniform(-5, 45)
+        # On an ellipsoid near the surface of the brain.
         reach = np.sqrt(1 - (height / 75) ** 2)
         centre = np.array([60 * reach * np.cos(angle), 76 * reach * np.sin(angle), height], np.float32)
         return centre, float(rng.uniform(12, 22))
@@ -114,9 +116,9 @@ def _place_of(kind: str, rng: np.random.Generator) -> tuple[np.ndarray, float]:
 
 
 def _add_scalp(image: Float[np.ndarray, "h w"], rng: np.random.Generator) -> Float[np.ndarray, "h w"]:
-    """The brain with fluid and bone around it, dark, and scalp, bright."""
+    """Around the brain: fluid and bone, dark, then scalp, bright."""
     closed = scipy.ndimage.binary_closing(image > 0, iterations=20)
-    outside = scipy.ndimage.distance_transform_edt(~scipy.ndimage.binary_fill_holes(closed))
+    outside = scipy.ndimage.distance_transform_edt(scipy.ndimage.binary_fill_holes(closed) == 0)
     inner, thickness = rng.uniform(5, 8), rng.uniform(4, 7)
     ring = np.clip(np.minimum(outside - inner, inner + thickness - outside) + 0.5, 0, 1)
     noise = scipy.ndimage.gaussian_filter(rng.normal(0, 1, image.shape), 2)
@@ -133,13 +135,14 @@ def _publish(image: Float[np.ndarray, "h w"], rng: np.random.Generator) -> UInt8
     side = int(rng.choice(SIDES))
     scale = side / max(image.shape)
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
-    grey = np.rint(
-        255 * np.clip(rng.uniform(0.7, 1) * cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), 0, 1)
-    ).astype(np.uint8)
-    happens = rng.random()
-    if happens < 0.12:
-        return np.pad(grey, int(rng.integers(4, 30)), constant_values=255 if happens < 0.08 else 128)
-    if happens < 0.25:
+    brightness = rng.uniform(0.7, 1)
+    resized = brightness * cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+    grey = np.rint(255 * np.clip(resized, 0, 1)).astype(np.uint8)
+    draw = rng.random()
+    if draw < 0.12:
+        # A white or a grey frame.
+        return np.pad(grey, int(rng.integers(4, 30)), constant_values=255 if draw < 0.08 else 128)
+    if draw < 0.25:
         drawn = Image.fromarray(np.pad(grey, 14))
         ImageDraw.Draw(drawn).text((4, 2), "R  SE 4", fill=220)
         return np.asarray(drawn)
@@ -149,15 +152,16 @@ def _publish(image: Float[np.ndarray, "h w"], rng: np.random.Generator) -> UInt8
 def _save(grey: UInt8[np.ndarray, "h w"], path: Path, rng: np.random.Generator) -> None:
     image = Image.fromarray(grey)
     if rng.random() < 0.02:
-        image.convert("RGBA").save(path, format="png")  # some published files are not what their names say
-    else:
-        (image.convert("RGB") if rng.random() < 0.5 else image).save(
-            path, format="jpeg", quality=int(rng.integers(80, 96))
-        )
+        # Some published files have another format than their names.
+        image.convert("RGBA").save(path, format="png")
+        return
+    if rng.random() < 0.5:
+        image = image.convert("RGB")
+    image.save(path, format="jpeg", quality=int(rng.integers(80, 96)))
 
 
 def _plant(folder: Path, kind: str, number: int, seed: int) -> tuple[str, str, str]:
-    """Write one copy beside or across from its original; returns the row of PLANTED."""
+    """Write one duplicate into the folder of its original or the other one; returns its row of PLANTED."""
     how = list(CHANGES)[number % len(CHANGES)]
     rng = np.random.default_rng([seed, 77, CLASSES.index(kind), number])
     original = _file("Training", kind, number)
@@ -178,9 +182,8 @@ def _resized(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _cropped(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    top, bottom, left, right = (
-        round(side * share) for side, share in zip(np.repeat(grey.shape, 2), rng.uniform(0.01, 0.03, 4), strict=True)
-    )
+    margins = np.repeat(grey.shape, 2) * rng.uniform(0.01, 0.03, 4)
+    top, bottom, left, right = map(round, margins.tolist())
     return np.ascontiguousarray(grey[top : grey.shape[0] - bottom, left : grey.shape[1] - right])
 
 
@@ -207,4 +210,4 @@ CHANGES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "brightened": _brightened,
     "sharpened": _sharpened,
 }
-"""What is done to an image before it is planted again."""
+"""Name > change of an image before it is planted again."""

@@ -288,6 +288,8 @@ def write_scans_report(
     """The report as one HTML page."""
     settings = {"prediction": prediction, "training": engine}
     scans = _in_use(with_text(volumes, "excluded"), source, data_set)
-    files = [(scan.patient, str(scan.files[0]), str(masks / name_mask(scan.patient, data_set))) for scan in scans]
-    table = pd.DataFrame(files, columns=["patient", "scan", "mask"])
+    # a NIfTI file is a whole scan, an HDF5 file one slice of it
+    paths = [scan.files[0] if scan.layout == "nifti" else scan.files[0].parent for scan in scans]
+    files = {"patient": [scan.patient for scan in scans], "scan": list(map(str, paths))}
+    table = pd.DataFrame(files | {"mask": [str(masks / name_mask(scan.patient, data_set)) for scan in scans]})
     return compose_scans_report(network, volumes, scores, figures, settings, table)

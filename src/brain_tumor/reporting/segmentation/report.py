@@ -177,7 +177,7 @@ def _map_scores(comparison: pd.DataFrame) -> HeatMap:
 
 def _picture(name: str, figure: str, content: bytes) -> Picture:
     photo = figure in PHOTOS
-    return Picture(content, WORDS[figure], name_network(name), photo=photo, wide=photo)
+    return Picture(content, WORDS[figure], name_network(name), photo=photo, wide=photo, frame="epoch")
 
 
 def _compare(
