@@ -1,4 +1,4 @@
-"""Patients as the survival models see them: facts and features side by side, and why a patient is left out."""
+"""Table of patients for the survival models: clinical facts, tumour features, reasons of exclusion."""
 
 import re
 
@@ -10,16 +10,16 @@ from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.survival.shape_features import FEATURES
 
 GTR = "GTR"
-"""Gross total resection: the tumour was removed as far as could be seen."""
+"""Gross total resection: all visible tumour was removed."""
 
 GROUPS = {"age": ["age"], "resection": ["gtr"], "grade": ["hgg"]} | {
     group: [feature.name for feature in FEATURES if feature.group == group]
     for group in dict.fromkeys(feature.group for feature in FEATURES)
 }
-"""Features of one kind > their names."""
+"""Group of features > their names."""
 
 SHAPE = [feature.name for feature in FEATURES]
-"""What the mask says."""
+"""Features from the mask."""
 
 FEATURE_SETS: dict[str, list[str]] = {
     "intercept-only": [],
@@ -28,14 +28,16 @@ FEATURE_SETS: dict[str, list[str]] = {
     "age + shape": ["age", *SHAPE],
     "all": ["age", "gtr", "hgg", *SHAPE],
 }
-"""What a model may look at."""
+"""Name of a feature set > its features."""
 
-OLDEST = 120
+MAX_AGE = 120
+"""Years."""
+
 ALIVE = re.compile(r"alive\s*\(\s*(\d+)\s*days? later\s*\)", re.IGNORECASE)
 
 
 def parse_days(text: str) -> tuple[float, bool, str]:
-    """Days, whether death was seen, and the problem if there is one.
+    """Days, whether death was observed, and a problem; empty without one.
 
     >>> parse_days("ALIVE (361 days later)")
     (361.0, False, '')
@@ -54,9 +56,9 @@ def parse_days(text: str) -> tuple[float, bool, str]:
 
 
 def parse_age(text: str) -> tuple[float, str]:
-    """Years, and a note if they aren't known."""
+    """Years (NaN if unknown) and a note; empty without one."""
     years = _number(text)
-    if 0 < years <= OLDEST:
+    if 0 < years <= MAX_AGE:
         return years, ""
     return np.nan, f"age not known ('{text}' in the table)" if text else "age not known"
 
@@ -69,17 +71,14 @@ def _number(text: str) -> float:
 
 
 def join_patients(features: pd.DataFrame, rows: pd.DataFrame, data_set: DataSet) -> pd.DataFrame:
-    """A row for each patient who has a mask or a survival.
+    """A row for each patient with a mask or survival time: facts, features, `excluded` (a reason), `note` (a caution).
 
-    Facts, features, and `excluded` with the reason or `note` with a caution.
-
-    Of several visits of a person, or several names, the first that can be used is: one whose survival is listed, if
-    there is.
+    Of several visits or names of a person the first usable one is used, with a listed survival time if there is one.
 
     Args:
-        features: as `brain_tumor.data.survival.tumour_masks` measures them.
-        rows: as `read_clinical_rows` gives them.
-        data_set: says which names are visits of one person.
+        features: from `brain_tumor.data.survival.tumour_masks`.
+        rows: from `read_clinical_rows`.
+        data_set: for the names of one person's visits.
     """
     aliases = dict(zip(rows["patient"], rows["own"], strict=True))
     known = dict(iter(rows.drop_duplicates(["own", "mapped", "listed", *FACTS]).groupby("own")))
@@ -88,36 +87,37 @@ def join_patients(features: pd.DataFrame, rows: pd.DataFrame, data_set: DataSet)
     persons = owns.map(data_set.find_person)
     listed = owns.map(lambda own: own in known and bool(known[own]["listed"].any())).astype(bool)
     usable = persons[measured["excluded"] == ""]
-    first = {
-        person: patient for patient, person in pd.concat([usable[listed], usable[~listed]]).drop_duplicates().items()
-    }
-    unmeasured = sorted(own for own, found in known.items() if found["listed"].any() and own not in set(owns))
-    entries = [
-        _facts(patient, known.get(own), _say_same(patient, first.get(persons[patient], patient)))
-        for patient, own in owns.items()
-    ]
+    # Those with a listed survival time first.
+    ordered = pd.concat([usable[listed], usable[~listed]]).drop_duplicates()
+    first = {person: patient for patient, person in ordered.items()}
+    unmeasured = sorted(own for own, facts in known.items() if facts["listed"].any() and own not in set(owns))
+    entries = []
+    for patient, own in owns.items():
+        problem = _explain_repeated(patient, first.get(persons[patient], patient))
+        entries.append(_facts(patient, known.get(own), problem))
     entries += [_facts(own, known[own], "no mask of this patient") for own in unmeasured]
     table = pd.DataFrame(entries).merge(features.rename(columns={"excluded": "problem"}), "left", on="patient")
-    problem = table.pop("problem").fillna("")
-    table["excluded"] = problem.where(problem != "", table["excluded"])
+    # A mask that can't be measured is the first problem to solve.
+    unmeasurable = table.pop("problem").fillna("")
+    table["excluded"] = unmeasurable.where(unmeasurable != "", table["excluded"])
     table["simulated"] = bool(features["simulated"].any())
     return table.fillna({"file": "", "spacing_mm": "", "centre_from": ""}).sort_values("patient", ignore_index=True)
 
 
-def _say_same(patient: str, used: str) -> str:
+def _explain_repeated(patient: str, used: str) -> str:
     return f"the same person as {used}, who is used; keep one mask" if patient != used else ""
 
 
-def _facts(patient: str, found: pd.DataFrame | None, problem: str) -> dict[str, str | float | bool]:
-    """What the tables say of one patient."""
-    row = dict.fromkeys(FACTS, "") if found is None else found.iloc[0].to_dict()
+def _facts(patient: str, rows: pd.DataFrame | None, problem: str) -> dict[str, str | float | bool]:
+    """Clinical facts of one patient, from their rows of the tables."""
+    row = dict.fromkeys(FACTS, "") if rows is None else rows.iloc[0].to_dict()
     days, observed, wrong = parse_days(row["survival_days"])
     age, note = parse_age(row["age"])
-    if found is None or not found["listed"].any():
+    if rows is None or not rows["listed"].any():
         wrong, note = "not in survival_info.csv", ""
-    elif len(found) > 1:
-        wrong = f"{len(found)} rows that differ in the tables; keep the true one"
-    elif not found["mapped"].any():
+    elif len(rows) > 1:
+        wrong = f"{len(rows)} rows that differ in the tables; keep the true one"
+    elif not rows["mapped"].any():
         note = "; ".join(part for part in (note, "not in name_mapping.csv: grade not known") if part)
     facts = {
         "patient": patient,
@@ -131,12 +131,10 @@ def _facts(patient: str, found: pd.DataFrame | None, problem: str) -> dict[str, 
 
 
 def design(patients: pd.DataFrame) -> pd.DataFrame:
-    """What models look at, a row for each patient: age, resection and grade as numbers, features.
-
-    Volumes and surfaces as log(1 + x).
-    """
+    """Design matrix, a row for each patient: age, resection and grade as numbers, tumour features."""
     table = patients[["age", *SHAPE]].astype(float)
     skewed = [feature.name for feature in FEATURES if feature.unit in ("ml", "cm²")]
+    # Volumes and surfaces are skewed, and may be 0.
     table[skewed] = np.log1p(table[skewed])
     table.insert(1, "gtr", (patients["resection"] == GTR).astype(float))
     table.insert(2, "hgg", patients["grade"].map({"HGG": 1.0, "LGG": 0.0}))
