@@ -139,7 +139,10 @@ def _volume_ml(inside: Bool[np.ndarray, "h w d"], spacing: np.ndarray) -> float:
 
 
 def _place(
-    inside: np.ndarray, start: list[int], affine: np.ndarray, brain_centre: np.ndarray | None
+    inside: np.ndarray,
+    start: list[int],
+    affine: np.ndarray,
+    brain_centre: np.ndarray | None,
 ) -> dict[str, float]:
     if brain_centre is None:
         return {"centre_mm": np.nan, "midline_mm": np.nan}

@@ -91,7 +91,9 @@ def measure_file(found: PatientFiles, data_set: DataSet, source: Path) -> pd.Dat
 
 
 def _explain_size(
-    labels: UInt8[np.ndarray, "h w d"], affine: np.ndarray, brain: tuple[np.ndarray, np.ndarray] | None
+    labels: UInt8[np.ndarray, "h w d"],
+    affine: np.ndarray,
+    brain: tuple[np.ndarray, np.ndarray] | None,
 ) -> str:
     """Reason why a mask is too large to be a tumour; empty without one."""
     tumour_ml = np.count_nonzero(labels) * np.prod(voxel_sizes(affine)) / 1000
@@ -109,7 +111,11 @@ def _explain_size(
 
 
 def measure_slices(
-    patient: str, labels: UInt8[np.ndarray, "n h w"], rows: pd.DataFrame, centre: np.ndarray | None, data_set: DataSet
+    patient: str,
+    labels: UInt8[np.ndarray, "n h w"],
+    rows: pd.DataFrame,
+    centre: np.ndarray | None,
+    data_set: DataSet,
 ) -> pd.DataFrame:
     """A row of FEATURES measured from the slices of a prepared store, or with a reason in `excluded`.
 
@@ -186,7 +192,9 @@ def _read_brain(
 
 
 def _find_centre(
-    shape: tuple[int, ...], affine: np.ndarray, brain: tuple[np.ndarray, np.ndarray] | None
+    shape: tuple[int, ...],
+    affine: np.ndarray,
+    brain: tuple[np.ndarray, np.ndarray] | None,
 ) -> tuple[np.ndarray | None, str]:
     """Centre of the scan's brain, else that of the atlas for a mask in BraTS space, and its origin."""
     if brain:
