@@ -29,7 +29,13 @@ class FiguresDataset(AbstractDataset[dict[str, Figure | Animation], dict[str, by
         dots: resolution, in dots per inch.
     """
 
-    def __init__(self, *, filepath: str, dots: int = 110, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        dots: int = 110,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
         self._folder = Path(filepath)
         self._dots = dots
         self.metadata = metadata

@@ -5,7 +5,9 @@ from jaxtyping import Bool, Float
 
 
 def score_map(
-    attention: Float[np.ndarray, "n h w"], tumour: Bool[np.ndarray, "n h w"], brain: Bool[np.ndarray, "n h w"]
+    attention: Float[np.ndarray, "n h w"],
+    tumour: Bool[np.ndarray, "n h w"],
+    brain: Bool[np.ndarray, "n h w"],
 ) -> dict[str, float]:
     """Areas under the ROC curve of one patient's attention maps, over the slices that show tumour.
 

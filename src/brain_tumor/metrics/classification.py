@@ -79,7 +79,10 @@ def _draw(group: np.ndarray, seed: int) -> Weights:
 
 
 def _measure(
-    weight: Weights, probability: Float[np.ndarray, "n k"], label: Int[np.ndarray, " n"], classes: Sequence[str]
+    weight: Weights,
+    probability: Float[np.ndarray, "n k"],
+    label: Int[np.ndarray, " n"],
+    classes: Sequence[str],
 ) -> dict[str, Float[np.ndarray, " r"]]:
     """Every score, for each row of weights."""
     num_classes = len(classes)
@@ -108,7 +111,9 @@ def _measure(
 
 
 def _area(
-    weight: Weights, probability: Float[np.ndarray, "n k"], label: Int[np.ndarray, " n"]
+    weight: Weights,
+    probability: Float[np.ndarray, "n k"],
+    label: Int[np.ndarray, " n"],
 ) -> Float[np.ndarray, " r"]:
     """Macro-averaged one-vs-rest area under the ROC curve."""
     # As the Mann-Whitney statistic: how often an image of the class has the higher probability, ties counting half.
@@ -131,7 +136,9 @@ def _bins(confidence: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
 
 
 def _calibration_error(
-    weight: Weights, confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"]
+    weight: Weights,
+    confidence: Float[np.ndarray, " n"],
+    correct: Bool[np.ndarray, " n"],
 ) -> Float[np.ndarray, " r"]:
     """Expected calibration error (ECE) over BINS of equal width."""
     gap = weight * (confidence - correct)

@@ -36,7 +36,9 @@ def interval(values: Float[np.ndarray, " n"], seed: int = 0) -> tuple[float, flo
 
 
 def interval_of_ratio(
-    sums: Float[np.ndarray, " n"], counts: Float[np.ndarray, " n"], seed: int = 0
+    sums: Float[np.ndarray, " n"],
+    counts: Float[np.ndarray, " n"],
+    seed: int = 0,
 ) -> tuple[float, float]:
     """95 % interval of a mean over slices; NaN for fewer than two patients.
 

@@ -27,7 +27,9 @@ def find_regions(image: UInt8[np.ndarray, "s s"]) -> UInt8[np.ndarray, "s s"]:
 
 
 def share_regions(
-    saliency: Float[np.ndarray, "s s"], image: UInt8[np.ndarray, "s s"], uniform: Float[np.ndarray, "s s"]
+    saliency: Float[np.ndarray, "s s"],
+    image: UInt8[np.ndarray, "s s"],
+    uniform: Float[np.ndarray, "s s"],
 ) -> dict[str, float]:
     """Fraction of the saliency in each region, and as `{region}_flat` that of a uniform map; NaN for an empty map.
 

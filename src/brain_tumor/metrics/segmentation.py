@@ -30,7 +30,9 @@ def choose_headline(targets: Iterable[str]) -> str:
 
 
 def count_slices(
-    truth: UInt8[np.ndarray, "n h w"], predicted: UInt8[np.ndarray, "n h w"], targets: Mapping[str, Sequence[int]]
+    truth: UInt8[np.ndarray, "n h w"],
+    predicted: UInt8[np.ndarray, "n h w"],
+    targets: Mapping[str, Sequence[int]],
 ) -> pd.DataFrame:
     """True and false positives and negatives of each slice and target, in pixels.
 

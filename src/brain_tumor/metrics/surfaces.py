@@ -21,7 +21,9 @@ Source: BraTS 2020 evaluation.
 
 
 def to_volume(
-    slices: UInt8[np.ndarray, "n h w"], numbers: Int[np.ndarray, " n"], slice_mm: float = 1.0
+    slices: UInt8[np.ndarray, "n h w"],
+    numbers: Int[np.ndarray, " n"],
+    slice_mm: float = 1.0,
 ) -> tuple[UInt8[np.ndarray, "d h w"], int] | None:
     """Slices as a volume, and the step between their numbers; None where `find_step` finds no volume.
 
@@ -61,7 +63,9 @@ def score_surfaces(
 
 
 def _score_surface(
-    truth: Bool[np.ndarray, "d h w"], predicted: Bool[np.ndarray, "d h w"], spacing: tuple[float, float, float]
+    truth: Bool[np.ndarray, "d h w"],
+    predicted: Bool[np.ndarray, "d h w"],
+    spacing: tuple[float, float, float],
 ) -> tuple[float, float]:
     if not truth.any() or not predicted.any():
         return (0.0, 1.0) if truth.any() == predicted.any() else (MAX_HD95_MM, 0.0)

@@ -98,7 +98,9 @@ def comparable_pairs(days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, "
 
 
 def concordances(
-    days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"], risks: Float[np.ndarray, "m n"]
+    days: Float[np.ndarray, " n"],
+    observed: Bool[np.ndarray, " n"],
+    risks: Float[np.ndarray, "m n"],
 ) -> Float[np.ndarray, " m"]:
     """Harrell's C of each of m sets of risks; NaN without a comparable pair."""
     first, second = np.nonzero(comparable_pairs(days, observed))
@@ -205,7 +207,9 @@ def calibrate(
 
 
 def d_calibration(
-    alive_at_own: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"], bins: int = 10
+    alive_at_own: Float[np.ndarray, " n"],
+    observed: Bool[np.ndarray, " n"],
+    bins: int = 10,
 ) -> tuple[np.ndarray, float]:
     """D-calibration: deaths by predicted survival probability at the time of death, and the p-value of uniformity.
 

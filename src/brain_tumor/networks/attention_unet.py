@@ -26,7 +26,10 @@ class AttentionUNet(ImprovedUNet):
         self.gates = nn.ModuleList([AttentionGate(channels * n_filters) for channels in (8, 4, 2, 1)])
 
     def merge_skip(
-        self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]
+        self,
+        level: int,
+        skip: Float[Tensor, "b c h w"],
+        x: Float[Tensor, "b c h2 w2"],
     ) -> Float[Tensor, "b c h w"]:
         """Sum of the upsampled map and the skip, weighted by the gate of the level."""
         gated = apply_gate(skip, self.gates[level](x, skip))

@@ -31,7 +31,10 @@ class ClassicUNet(UNet):
         )
 
     def merge_skip(
-        self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]
+        self,
+        level: int,
+        skip: Float[Tensor, "b c h w"],
+        x: Float[Tensor, "b c h2 w2"],
     ) -> Float[Tensor, "b 2*c h w"]:
         """The skip and the upsampled map, concatenated."""
         return torch.cat([skip, upsample(x)], dim=1)

@@ -36,7 +36,11 @@ def side_of_stem(image_size: int) -> int:
     return side
 
 
-def head(widths: tuple[int, ...], activation: Callable[[], nn.Module], dropout: float = 0.0) -> nn.Sequential:
+def head(
+    widths: tuple[int, ...],
+    activation: Callable[[], nn.Module],
+    dropout: float = 0.0,
+) -> nn.Sequential:
     """Linear layers on a flattened map, with an activation and dropout between them.
 
     Args:

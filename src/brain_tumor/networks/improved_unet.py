@@ -30,7 +30,10 @@ class ImprovedUNet(UNet):
         )
 
     def merge_skip(
-        self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]
+        self,
+        level: int,
+        skip: Float[Tensor, "b c h w"],
+        x: Float[Tensor, "b c h2 w2"],
     ) -> Float[Tensor, "b c h w"]:
         """Sum of the skip and the upsampled map."""
         return skip + upsample(x)

@@ -127,7 +127,10 @@ class SelfAttention(Attention):
         return avg_pool2d(x, self.cell, ceil_mode=True, count_include_pad=False)
 
     def _finish(
-        self, x: Float[Tensor, "b c h w"], tokens: Float[Tensor, "b n c"], attended: Float[Tensor, "b n c"]
+        self,
+        x: Float[Tensor, "b c h w"],
+        tokens: Float[Tensor, "b n c"],
+        attended: Float[Tensor, "b n c"],
     ) -> Float[Tensor, "b c h w"]:
         """The block's output from that of its attention: both residuals, the feed-forward layers, upsampling."""
         tokens = tokens + attended

@@ -64,7 +64,10 @@ class UNet(nn.Module, ABC):
 
     @abstractmethod
     def merge_skip(
-        self, level: int, skip: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h2 w2"]
+        self,
+        level: int,
+        skip: Float[Tensor, "b c h w"],
+        x: Float[Tensor, "b c h2 w2"],
     ) -> Float[Tensor, "b d h w"]:
         """Input of a decoder block, from the skip and the map of the level below.
 

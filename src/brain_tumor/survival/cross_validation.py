@@ -120,14 +120,22 @@ def _estimate(cohort: Cohort, test: np.ndarray, pair: tuple[str, str]) -> pd.Dat
     return pd.DataFrame(result)
 
 
-def _fit(cohort: Cohort, table: pd.DataFrame, test: np.ndarray, pair: tuple[str, str]) -> SurvivalModel:
+def _fit(
+    cohort: Cohort,
+    table: pd.DataFrame,
+    test: np.ndarray,
+    pair: tuple[str, str],
+) -> SurvivalModel:
     """The model fitted to the patients outside the test fold."""
     name, features = pair
     return MODELS[name]().fit(table.loc[~test, FEATURE_SETS[features]], cohort.days[~test], cohort.observed[~test])
 
 
 def _measure_importance(
-    cohort: Cohort, test: np.ndarray, pair: tuple[str, str], rng: np.random.Generator
+    cohort: Cohort,
+    test: np.ndarray,
+    pair: tuple[str, str],
+    rng: np.random.Generator,
 ) -> pd.DataFrame:
     """Loss of concordance in the held-out patients when a feature is shuffled among them."""
     names = FEATURE_SETS[pair[1]]

@@ -35,7 +35,10 @@ class SurvivalModel(ABC):
 
     @abstractmethod
     def fit(
-        self, table: pd.DataFrame, days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"]
+        self,
+        table: pd.DataFrame,
+        days: Float[np.ndarray, " n"],
+        observed: Bool[np.ndarray, " n"],
     ) -> "SurvivalModel":
         """Fit to patients, a row each; `observed` is False for right-censored ones."""
 

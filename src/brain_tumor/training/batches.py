@@ -105,7 +105,13 @@ class BatchSampler(Sampler[np.ndarray]):
     """
 
     def __init__(
-        self, rows: Rows, batch_size: int, seed: int | None = None, min_batches: int = 1, rank: int = 0, ranks: int = 1
+        self,
+        rows: Rows,
+        batch_size: int,
+        seed: int | None = None,
+        min_batches: int = 1,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         self.batch_size, self.seed, self.rank, self.ranks = batch_size, seed, rank, ranks
         self.epoch = 0

@@ -136,7 +136,10 @@ class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
     min_volume: dict[str, MinimumVolume] = {}
 
     def postprocess(
-        self, labels: UInt8[np.ndarray, "a b c"], voxel_ml: float, tissues: Sequence[str]
+        self,
+        labels: UInt8[np.ndarray, "a b c"],
+        voxel_ml: float,
+        tissues: Sequence[str],
     ) -> UInt8[np.ndarray, "a b c"]:
         """Labels of a volume without small components and without tissues below their minimum volume.
 

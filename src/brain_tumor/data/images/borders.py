@@ -113,7 +113,10 @@ def _find_anatomy(image: UInt8[np.ndarray, "h w"]) -> BoundingBox | None:
 
 
 def cut(
-    image: UInt8[np.ndarray, "h w"], box: BoundingBox | None, size: int, fit: Fit = "pad"
+    image: UInt8[np.ndarray, "h w"],
+    box: BoundingBox | None,
+    size: int,
+    fit: Fit = "pad",
 ) -> UInt8[np.ndarray, "s s"]:
     """The cropped image as a square of `size` pixels, stretched or padded with black."""
     inner = image if box is None else box.crop(image)

@@ -78,7 +78,9 @@ def _flip_masks() -> UInt64[np.ndarray, " f"]:
 
 
 def find_candidates(
-    hashes: UInt64[np.ndarray, " n"], views: UInt8[np.ndarray, "n s s"], settings: DuplicateSettings
+    hashes: UInt64[np.ndarray, " n"],
+    views: UInt8[np.ndarray, "n s s"],
+    settings: DuplicateSettings,
 ) -> pd.DataFrame:
     """Candidate pairs, with near hashes or correlated thumbnails.
 
@@ -192,7 +194,9 @@ def _detail(image: Float32[np.ndarray, "s s"]) -> Float32[np.ndarray, "s s"]:
 
 
 def _correlation(
-    first: Float32[np.ndarray, "s s"], second: Float32[np.ndarray, "s s"], where: Bool[np.ndarray, "s s"]
+    first: Float32[np.ndarray, "s s"],
+    second: Float32[np.ndarray, "s s"],
+    where: Bool[np.ndarray, "s s"],
 ) -> float:
     a, b = first[where], second[where]
     if a.size < 100:

@@ -90,7 +90,10 @@ class Head:
     columns = slice(18, 222)
 
     def __init__(
-        self, slices: tuple[int, ...], rng: np.random.Generator, tumour: tuple[np.ndarray, float] | None = None
+        self,
+        slices: tuple[int, ...],
+        rng: np.random.Generator,
+        tumour: tuple[np.ndarray, float] | None = None,
     ) -> None:
         z = np.asarray(slices, np.float32) - 76.0
         x = 119.5 - np.arange(self.rows.start, self.rows.stop, dtype=np.float32)
@@ -202,7 +205,11 @@ def grow_tumour(head: Head, grade: str, rng: np.random.Generator) -> dict[str, n
 
 
 def acquire(
-    head: Head, labels: np.ndarray, core_distance: np.ndarray, age: float, rng: np.random.Generator
+    head: Head,
+    labels: np.ndarray,
+    core_distance: np.ndarray,
+    age: float,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Raw int16 intensities (n, 4, h, w) of the window.
 

@@ -1,7 +1,8 @@
-"""Tumours measured from masks: NIfTI files of a folder, or the labels of prepared slices."""
+"""Tumour features measured from masks: NIfTI files of a folder, or the labels of prepared slices."""
 
 import logging
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -19,24 +20,23 @@ from brain_tumor.data.survival.shape_features import FEATURES, measure_tumour
 logger = logging.getLogger(__name__)
 
 FIELD = (240.0, 240.0, 155.0)
-CORNER = (0.0, 239.0, 0.0)
-"""Of a scan in the space of BraTS.
+"""Extent of a scan in BraTS space in millimetres, to the left, the back and the head."""
 
-Millimetres it spans to the left, the back and the head, and where its first voxel lies.
-"""
+CORNER = (0.0, 239.0, 0.0)
+"""Position of its first voxel, in millimetres."""
 
 BRATS_CENTRE = (-118.5, 104.0, 76.0)
-"""The brain's centre there, in millimetres.
+"""The brain's centre in BraTS space, in millimetres.
 
-BraTS lays every patient over one atlas (SRI24, Rohlfing et al. 2010). x is the mean of the mirror axis
-of 104 real slices (deviation 1.0 mm between slices), y and z are those of the brains of three real volumes, which
-differ by up to 1.3 mm."""
+BraTS registers every patient to one atlas (SRI24, Rohlfing et al. 2010). x is the mean mirror axis of 104 real slices
+(standard deviation 1.0 mm), y and z are those of the brains of three real volumes, which differ by up to 1.3 mm.
+"""
 
 TOLERANCE = 2.0
-"""Millimetres by which a resampled mask's field may differ; where voxels are longer, one voxel."""
+"""Largest difference in extent of a resampled mask in BraTS space: millimetres, or one voxel if that is more."""
 
 IMAGE, BRATS, UNKNOWN = "scan", "BraTS space", ""
-"""Where a brain's centre was taken from."""
+"""Origins of a brain's centre."""
 
 EMPTY = "the mask is empty: there is no tumour to measure"
 
@@ -46,11 +46,11 @@ class Mask:
     """A predicted mask of one patient, to be written as a NIfTI file.
 
     Attributes:
-        file: name to write it under.
-        labels: as in a prepared store, k for the k-th tissue; axes L, P, S.
+        file: name of the NIfTI file.
+        labels: k for the k-th tissue, as in a prepared store; axes L, P, S.
         tissues: in the order of the labels; their first labels are written.
         affine: from indices of `labels` to millimetres.
-        like: a NIfTI volume of the patient, whose orientation and header the mask gets; None if there is none.
+        like: NIfTI volume of the patient, whose orientation and header the mask gets; None without one.
     """
 
     patient: str
@@ -69,14 +69,11 @@ class Mask:
 
 
 def measure_file(found: PatientFiles, data_set: DataSet, source: Path) -> pd.DataFrame:
-    """One row of the table of features, measured from a NIfTI mask.
-
-    One that can't be measured carries the reason in `excluded`.
-    """
-    mask, scan = (
-        found.volumes[MASK],
-        next((found.volumes[name] for name in data_set.modality_names if name in found.volumes), None),
-    )
+    """A row of FEATURES measured from a NIfTI mask, or with a reason in `excluded`."""
+    mask = found.volumes[MASK]
+    # Any modality shows where the brain is.
+    scans = (found.volumes[name] for name in data_set.modality_names if name in found.volumes)
+    scan = next(scans, None)
     patient, file = found.patient, str(mask.relative_to(source))
     if MASK in found.conflicts:
         return _excluded(patient, file, found.conflicts[MASK])
@@ -87,17 +84,24 @@ def measure_file(found: PatientFiles, data_set: DataSet, source: Path) -> pd.Dat
         row = _row(patient, file, labels, affine, centre, centre_from, data_set)
     except ValueError as error:
         return _excluded(patient, file, str(error))
-    problem = f"{EMPTY}; check or remove it" if not labels.any() else _explain_size(labels, affine, brain)
+    if not labels.any():
+        return _excluded(patient, file, f"{EMPTY}; check or remove it")
+    problem = _explain_size(labels, affine, brain)
     return _excluded(patient, file, problem) if problem else row
 
 
 def _explain_size(
-    labels: UInt8[np.ndarray, "h w d"], affine: np.ndarray, brain: tuple[np.ndarray, np.ndarray] | None
+    labels: UInt8[np.ndarray, "h w d"],
+    affine: np.ndarray,
+    brain: tuple[np.ndarray, np.ndarray] | None,
 ) -> str:
-    """Why a mask is too large to be a tumour; empty if it isn't."""
+    """Reason why a mask is too large to be a tumour; empty without one."""
     tumour_ml = np.count_nonzero(labels) * np.prod(voxel_sizes(affine)) / 1000
     if brain:
-        return explain_size(tumour_ml, np.count_nonzero(brain[0]) * np.prod(voxel_sizes(brain[1])) / 1000)
+        inside, brain_affine = brain
+        brain_ml = np.count_nonzero(inside) * np.prod(voxel_sizes(brain_affine)) / 1000
+        return explain_size(tumour_ml, brain_ml)
+    # Without a scan only the size itself can tell a brain mask.
     if tumour_ml > MOST_TUMOUR_ML:
         return (
             f"the mask has {tumour_ml:,.0f} ml, as much as a brain: a brain mask, or a label that means "
@@ -107,9 +111,13 @@ def _explain_size(
 
 
 def measure_slices(
-    patient: str, labels: UInt8[np.ndarray, "n h w"], rows: pd.DataFrame, centre: np.ndarray | None, data_set: DataSet
+    patient: str,
+    labels: UInt8[np.ndarray, "n h w"],
+    rows: pd.DataFrame,
+    centre: np.ndarray | None,
+    data_set: DataSet,
 ) -> pd.DataFrame:
-    """The same, measured from the slices of a prepared store.
+    """A row of FEATURES measured from the slices of a prepared store, or with a reason in `excluded`.
 
     Args:
         labels: of the patient's slices.
@@ -118,30 +126,26 @@ def measure_slices(
     """
     try:
         affine = affine_of_slices(rows)
-        row = _row(
-            patient,
-            "",
-            np.moveaxis(labels[np.argsort(rows["slice"].to_numpy())], 0, -1),
-            affine,
-            centre,
-            IMAGE,
-            data_set,
-        )
+        volume = _stack(labels, rows)
+        row = _row(patient, "", volume, affine, centre, IMAGE, data_set)
         return row if labels.any() else row.assign(excluded=EMPTY)
     except ValueError as error:
         return _excluded(patient, "", str(error))
 
 
-def affine_of_slices(rows: pd.DataFrame) -> Float[np.ndarray, "4 4"]:
-    """From (row, column, place in the stack) to millimetres.
+def _stack(slices: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
+    """Slices as a volume, in the order of their numbers along the last axis."""
+    return np.moveaxis(slices[np.argsort(rows["slice"].to_numpy())], 0, -1)
 
-    Slices that were left out between those there make them thicker.
+
+def affine_of_slices(rows: pd.DataFrame) -> Float[np.ndarray, "4 4"]:
+    """Affine from (row, column, index in the stack) to millimetres; evenly spaced slices fill the gaps between them.
 
     Raises:
         ValueError: if the slices don't make a volume.
     """
     numbers = np.sort(rows["slice"].to_numpy().astype(int))
-    row_mm, column_mm, slice_mm = (float(rows[name].iloc[0]) for name in ("row_mm", "column_mm", "slice_mm"))
+    row_mm, column_mm, slice_mm = rows[["row_mm", "column_mm", "slice_mm"]].iloc[0].astype(float).tolist()
     gaps = np.diff(numbers)
     shown = f"slice{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:6]))}{', ...' * (len(numbers) > 6)}"
     if len(numbers) < FEWEST_SLICES:
@@ -154,15 +158,16 @@ def affine_of_slices(rows: pd.DataFrame) -> Float[np.ndarray, "4 4"]:
             f"{shown} lie {slice_mm * gaps[0]:g} mm apart, more than {FARTHEST_MM:g}: they make no volume; "
             "add the slices between them"
         )
+    # Rows run to the left, columns to the back: both against the axes of NIfTI.
     affine = np.diag([-row_mm, -column_mm, slice_mm * step, 1.0])
     affine[2, 3] = slice_mm * numbers[0]
     return affine
 
 
 def centre_of_slices(brain: Bool[np.ndarray, "n h w"], rows: pd.DataFrame) -> Float[np.ndarray, " 3"] | None:
-    """The centre of mass of the brain that the slices show, in the millimetres of their affine."""
+    """Centre of mass of the brain in millimetres, by `affine_of_slices`; None if the slices make no volume."""
     try:
-        return _centre(np.moveaxis(brain[np.argsort(rows["slice"].to_numpy())], 0, -1), affine_of_slices(rows))
+        return _centre(_stack(brain, rows), affine_of_slices(rows))
     except ValueError:
         return None
 
@@ -170,10 +175,7 @@ def centre_of_slices(brain: Bool[np.ndarray, "n h w"], rows: pd.DataFrame) -> Fl
 def _read_brain(
     shape: tuple[int, ...], affine: np.ndarray, scan: Path
 ) -> tuple[Bool[np.ndarray, "h w d"], Float[np.ndarray, "4 4"]] | None:
-    """Where a scan beside a mask shows brain, and its affine.
-
-    None if it isn't skull-stripped, lies elsewhere or can't be read.
-    """
+    """Brain mask of the scan beside a mask, and its affine; None unless it is skull-stripped and in the same space."""
     try:
         voxels, scan_affine = read_volume(scan)
     except ValueError as error:
@@ -182,30 +184,41 @@ def _read_brain(
     if not lie_together(shape, affine, voxels.shape, scan_affine):
         logger.warning("the brain's centre is not taken from %s, which lies elsewhere than the mask beside it", scan)
         return None
-    shell = np.concatenate([np.take(voxels, side, axis).ravel() for axis in range(3) for side in (0, -1)])
+    faces = [np.take(voxels, side, axis).ravel() for axis, side in product(range(3), (0, -1))]
+    shell = np.concatenate(faces)
+    # The background is the median of the six faces of the volume.
     brain = voxels != np.sort(shell)[shell.size // 2]
     return (brain, scan_affine) if 0 < brain.mean() < MOST_BRAIN else None
 
 
 def _find_centre(
-    shape: tuple[int, ...], affine: np.ndarray, brain: tuple[np.ndarray, np.ndarray] | None
+    shape: tuple[int, ...],
+    affine: np.ndarray,
+    brain: tuple[np.ndarray, np.ndarray] | None,
 ) -> tuple[np.ndarray | None, str]:
-    """The centre of the scan's own brain, else that of the atlas where the mask lies in the space of BraTS."""
+    """Centre of the scan's brain, else that of the atlas for a mask in BraTS space, and its origin."""
     if brain:
         return _centre(*brain), IMAGE
-    return (np.array(BRATS_CENTRE), BRATS) if _is_in_brats_space(shape, affine) else (None, UNKNOWN)
+    if _is_in_brats_space(shape, affine):
+        return np.array(BRATS_CENTRE), BRATS
+    return None, UNKNOWN
 
 
 def _is_in_brats_space(shape: tuple[int, ...], affine: np.ndarray) -> bool:
     spacing = voxel_sizes(affine)
     tolerance = np.maximum(TOLERANCE, spacing)
     straight = np.allclose(affine[:3, :3], np.diag(np.diag(affine[:3, :3])), atol=1e-3)
+    # By extent, not by shape: a resampled mask is in the same space.
     spans = (np.abs(np.multiply(shape, spacing) - FIELD) <= tolerance).all()
-    return bool(straight and spans and (np.abs(affine[:3, 3] - CORNER) <= tolerance).all())
+    starts = (np.abs(affine[:3, 3] - CORNER) <= tolerance).all()
+    return bool(straight and spans and starts)
 
 
 def _centre(brain: Bool[np.ndarray, "h w d"], affine: np.ndarray) -> Float[np.ndarray, " 3"] | None:
-    return apply_affine(affine, np.array(np.nonzero(brain)).mean(1)) if brain.any() else None
+    if not brain.any():
+        return None
+    indices = np.array(np.nonzero(brain))
+    return apply_affine(affine, indices.mean(1))
 
 
 def _row(
@@ -219,12 +232,8 @@ def _row(
 ) -> pd.DataFrame:
     features = measure_tumour(labels, affine, centre, data_set.targets)
     spacing = " x ".join(f"{step:.4g}" for step in voxel_sizes(affine))
-    return pd.DataFrame(
-        [
-            {"patient": patient, "file": file, "spacing_mm": spacing, "centre_from": centre_from, "excluded": ""}
-            | features
-        ]
-    )
+    row = {"patient": patient, "file": file, "spacing_mm": spacing, "centre_from": centre_from, "excluded": ""}
+    return pd.DataFrame([row | features])
 
 
 def _excluded(patient: str, file: str, reason: str) -> pd.DataFrame:

@@ -249,7 +249,10 @@ def _read_initial(path: str | None, name: str, sizes: dict[str, Any]) -> Trained
 
 
 def _describe_initial(
-    initial: TrainedNetwork | None, about: dict[str, Any], splits: pd.DataFrame, held_out: list[list[str]]
+    initial: TrainedNetwork | None,
+    about: dict[str, Any],
+    splits: pd.DataFrame,
+    held_out: list[list[str]],
 ) -> tuple[dict[str, Any] | None, frozenset[str]]:
     """Description of the initial checkpoint, and the patients that it was trained on.
 
@@ -320,7 +323,11 @@ def _row_with_most_tumour(rows: pd.DataFrame, chosen: np.ndarray) -> int:
 
 
 def _history(
-    snapshots: list[dict[str, Any]], about: dict[str, Any], window: BoundingBox, row: int, mark: str
+    snapshots: list[dict[str, Any]],
+    about: dict[str, Any],
+    window: BoundingBox,
+    row: int,
+    mark: str,
 ) -> StoreContent:
     """Probabilities and attention maps of one slice after each epoch, at the size of the slice; NaN outside the window.
 

@@ -23,7 +23,9 @@ def sample_augmentation(size: int, *key: int) -> dict[str, Float[Tensor, " b"]]:
 
 
 def augment(
-    grey: Float[Tensor, "b 1 h w"], params: dict[str, Float[Tensor, " b"]], settings: ImageAugmentation
+    grey: Float[Tensor, "b 1 h w"],
+    params: dict[str, Float[Tensor, " b"]],
+    settings: ImageAugmentation,
 ) -> Float[Tensor, "b 1 h w"]:
     """Random flips, affine maps and intensities; pixels from outside the image are black.
 

@@ -18,7 +18,11 @@ from brain_tumor.training.device import Device
 
 
 def compute_saliency(
-    network: TrainedNetwork, images: Store, rows: np.ndarray, predicted: Int[np.ndarray, " n"], device: Device
+    network: TrainedNetwork,
+    images: Store,
+    rows: np.ndarray,
+    predicted: Int[np.ndarray, " n"],
+    device: Device,
 ) -> Float32[np.ndarray, "n s s"]:
     """Saliency maps for the predicted class: HiResCAM of convolutional networks, attention rollout of a ViT.
 
@@ -60,7 +64,9 @@ def uniform_saliency(network: TrainedNetwork) -> Float32[np.ndarray, "s s"]:
 
 
 def _compute_saliency(
-    network: nn.Module, x: Float[Tensor, "b c h w"], classes: Int[np.ndarray, " b"]
+    network: nn.Module,
+    x: Float[Tensor, "b c h w"],
+    classes: Int[np.ndarray, " b"],
 ) -> Float[Tensor, "b 1 h w"]:
     if isinstance(network, ViT):
         return attention_rollout(network, x)
@@ -68,7 +74,9 @@ def _compute_saliency(
 
 
 def hirescam(
-    network: nn.Module, x: Float[Tensor, "b c h w"], classes: Int[np.ndarray, " b"]
+    network: nn.Module,
+    x: Float[Tensor, "b c h w"],
+    classes: Int[np.ndarray, " b"],
 ) -> Float[Tensor, "b 1 h w"]:
     """HiResCAM of the input of the last pooling, for one class of each image.
 

@@ -38,7 +38,10 @@ def sample_augmentation(size: int, modalities: int, *key: int) -> dict[str, Tens
 
 
 def augment(
-    image: Float[Tensor, "b m h w"], labels: UInt8[Tensor, "b h w"], params: dict[str, Tensor], settings: Augmentation
+    image: Float[Tensor, "b m h w"],
+    labels: UInt8[Tensor, "b h w"],
+    params: dict[str, Tensor],
+    settings: Augmentation,
 ) -> tuple[Float[Tensor, "b m h w"], UInt8[Tensor, "b h w"]]:
     """Random flips, affine maps and intensities; labels are moved with the image.
 
@@ -69,7 +72,10 @@ def augment(
 
 
 def _change_intensity(
-    image: Float[Tensor, "b m h w"], apply: Bool[Tensor, " b"], params: dict[str, Tensor], settings: Augmentation
+    image: Float[Tensor, "b m h w"],
+    apply: Bool[Tensor, " b"],
+    params: dict[str, Tensor],
+    settings: Augmentation,
 ) -> Float[Tensor, "b m h w"]:
     on = apply[:, None] * torch.ones_like(params["contrast"])
     scale = 1 + on * params["contrast"] * settings.contrast
@@ -78,7 +84,11 @@ def _change_intensity(
     return torch.where(image == 0, 0, image * scale[:, :, None, None] + offset[:, :, None, None])
 
 
-def _matrix(angle: Float[Tensor, " b"], scale: Float[Tensor, " b"], shape: torch.Size) -> Float[Tensor, "b 2 3"]:
+def _matrix(
+    angle: Float[Tensor, " b"],
+    scale: Float[Tensor, " b"],
+    shape: torch.Size,
+) -> Float[Tensor, "b 2 3"]:
     """Rotation (degrees) and scaling around the centre of the slice, in pixels."""
     # kornia takes (x, y).
     centre = torch.tensor([(shape[1] - 1) / 2, (shape[0] - 1) / 2], device=angle.device).expand(len(angle), 2)
@@ -86,5 +96,9 @@ def _matrix(angle: Float[Tensor, " b"], scale: Float[Tensor, " b"], shape: torch
     return get_affine_matrix2d(torch.zeros_like(centre), centre, scales, angle)[:, :2]
 
 
-def _warp(x: Float[Tensor, "b c h w"], matrix: Float[Tensor, "b 2 3"], mode: str) -> Float[Tensor, "b c h w"]:
+def _warp(
+    x: Float[Tensor, "b c h w"],
+    matrix: Float[Tensor, "b 2 3"],
+    mode: str,
+) -> Float[Tensor, "b c h w"]:
     return warp_affine(x, matrix, (x.shape[-2], x.shape[-1]), mode=mode, align_corners=True)

@@ -18,7 +18,13 @@ from brain_tumor.training.segmentation.task import to_labels
 
 
 def predict_probabilities(
-    network: nn.Module, slices: Store, rows: np.ndarray, device: Device, *, tta_flip: bool, batch_size: int = 32
+    network: nn.Module,
+    slices: Store,
+    rows: np.ndarray,
+    device: Device,
+    *,
+    tta_flip: bool,
+    batch_size: int = 32,
 ) -> Iterator[UInt8[np.ndarray, "b k h w"]]:
     """Probability of each tissue in steps of 1/255, batch by batch; 0 outside the brain crop.
 
