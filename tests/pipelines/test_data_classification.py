@@ -84,7 +84,7 @@ def test_data_sheet_has_the_numbers_of_the_tables(finished):
     index = pd.read_csv(finished / "data/02_intermediate/classification/index.csv", keep_default_na=False)
     duplicates = pd.read_csv(finished / "data/08_reporting/classification/duplicates.csv")
     assert (
-        f"{len(index)} images of 4 classes are in use; 0 files are left out; {len(duplicates)} images have duplicates."
+        f"{len(index)} images of 4 classes are in use; 0 files are excluded; {len(duplicates)} images have duplicates."
         in sheet
     )
     sets = {row[0]: int(row[-1]) for row in rows_of(sheet, "Images of each class")[1:]}
@@ -141,7 +141,7 @@ def test_bad_files_are_left_out_and_the_rest_is_used(project, images, tmp_path, 
     assert "'glioblastoma' is not a class" in excluded["Testing/glioblastoma/a.jpg"]
     assert all(name in caplog.text for name in excluded.index)
     report = (project / "data/08_reporting/classification/data_report.html").read_text()
-    assert "What was left out, and why" in report
+    assert "Excluded, and why" in report
 
 
 def test_a_class_of_which_nothing_can_be_used_stops_the_run(project, images, tmp_path):

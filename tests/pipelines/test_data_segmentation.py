@@ -158,7 +158,7 @@ def test_data_report_says_what_was_left_out(project, sample, tmp_path):
     next(source.rglob("volume_3_slice_74.h5")).unlink()
     run(project, "data_engineering", segmentation_source=str(source))
     report = (project / "data/08_reporting/segmentation/data_report.html").read_text()
-    assert "23 slices of 5 patients are in use; 1 are left out;" in report
+    assert "23 slices of 5 patients are in use; 1 are excluded;" in report
     assert "names 25 slices, of which 1 are not in this copy" in report
     assert "is text, not HDF5; fetch it again or remove it" in report
     sheet = (project / "data/08_reporting/segmentation/data_sheet.md").read_text()

@@ -133,7 +133,7 @@ def test_report_says_what_was_found_and_what_is_known_of_the_network(finished, c
     report = (finished / "data/08_reporting/inference/classification_report.html").read_text()
     used = classes[classes["excluded"].isna()]
     assert f"CNN classifies {len(used)} images: " in report
-    assert "4 files are left out" in report
+    assert "4 files are excluded" in report
     assert "SIMULATED" not in report.split("</title>")[0]
     assert "trained on SIMULATED patients" in report.split("</table>")[0]
     assert all(file in report for file in classes["file"])
@@ -386,7 +386,7 @@ def test_only_volumes_are_scored_by_their_surfaces(project, brats):
 def test_report_on_scans(segmented):
     folder, _ = segmented
     report = (folder / "data/08_reporting/inference/segmentation_report.html").read_text()
-    assert "of 5 patients; 4 are left out" in report
+    assert "of 5 patients; 4 are excluded" in report
     assert "at 32 x 32 pixels, with a field of view of 16 x 32 that held every brain." in report
     assert "SIMULATED" not in report.split("</title>")[0]
     assert "trained on SIMULATED patients" in report.split("</table>")[0]
@@ -637,13 +637,13 @@ def test_reports_are_the_same_from_memory_and_from_a_csv_file(segmented, finishe
     texts = ["note", "expert_mask", "not_compared", "excluded", "labels", "voxels", "spacing_mm"]
     memory = [tables[0].astype(dict.fromkeys(texts, object)).fillna(dict.fromkeys(texts, "")), tables[1]]
     from_file, from_memory = (compose_scans_report(network, *each, {}, {}) for each in (tables, memory))
-    assert "of 5 patients; 4 are left out" in from_memory
+    assert "of 5 patients; 4 are excluded" in from_memory
     assert from_memory == from_file
     classifier = read_network(finished / "network.safetensors")
     classes = pd.read_csv(finished / "data/07_model_output/inference/classes.csv")
     filled = classes.astype({"note": object, "excluded": object}).fillna({"note": "", "excluded": ""})
     pages = [compose_images_report(classifier, table, {}, {}, simulated=False) for table in (classes, filled)]
-    assert "4 files are left out" in pages[0]
+    assert "4 files are excluded" in pages[0]
     assert pages[0] == pages[1]
 
 

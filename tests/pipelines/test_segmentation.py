@@ -251,7 +251,7 @@ def test_data_sheet_has_the_numbers_of_the_tables(finished):
     index = pd.read_csv(finished / "data/02_intermediate/segmentation/index.csv")
     patients = pd.read_csv(finished / "data/02_intermediate/segmentation/patients.csv", keep_default_na=False)
     tumour = (index[["NCR_pixels", "ED_pixels", "ET_pixels"]].sum(axis=1) > 0).sum()
-    assert "25 slices of 5 patients are in use; 0 are left out." in sheet
+    assert "25 slices of 5 patients are in use; 0 are excluded." in sheet
     assert f"{tumour} of 25 slices show tumour" in sheet
     for tissue, _, median, _, without in rows_of(sheet, "Millilitres of each tissue of a patient")[1:]:
         assert float(median) == pytest.approx(patients[f"{tissue}_ml"].median(), abs=6e-4)
@@ -502,7 +502,7 @@ def test_attention_is_examined_on_test_patients(finished):
         *(f"input {modality}" for modality in ("FLAIR", "T1", "T1ce", "T2")),
     ]
     assert summary.xs("auc_tumour", level="metric")["mean"].between(0, 1).all()
-    assert set(summary.xs("dice_loss_WT", level="metric").index) == set(gates)  # an input can't be left out
+    assert set(summary.xs("dice_loss_WT", level="metric").index) == set(gates)  # an input can't be excluded
     scores = pd.read_csv(folder / "attention_scores.csv").set_index(["map", "metric"])["value"]
     expected = scores["none", "dice_without_WT"] - scores["gates.1", "dice_without_WT"]
     assert summary.loc[("gates.1", "dice_loss_WT"), "mean"] == pytest.approx(expected.item())

@@ -86,8 +86,7 @@ def test_data_sheet_has_the_numbers_of_the_tables(finished):
     used = patients[patients["excluded"] == ""]
     alive = (~used["observed"]).sum()
     assert (
-        f"{len(used)} patients are in use, {alive} of them known only to be alive; "
-        f"{len(patients) - len(used)} are left out."
+        f"{len(used)} patients are in use, {alive} of them censored; {len(patients) - len(used)} are excluded."
     ) in sheet
     counts = {
         row[0]: (int(row[1]), int(row[2])) for row in rows_of(sheet, "Patients in use; medians and quartiles")[1:]
@@ -202,9 +201,9 @@ def test_bad_patients_are_set_aside_and_the_rest_is_modelled(project, masks, cap
     assert excluded["p08"] == "several masks: again/p08_seg.nii.gz and p08_seg.nii.gz; keep one"
     assert patients.loc[["p01", "p02"], "note"].tolist() == ["age not known", "age not known ('0' in the table)"]
     assert patients.loc["p07", ["days", "observed"]].astype(str).tolist() == ["361.0", "False"]
-    assert "left out: p05: the mask is empty" in caplog.text
+    assert "excluded: p05: the mask is empty" in caplog.text
     report = (project / "data/08_reporting/survival/report.html").read_text()
-    assert "39 patients are used, 1 of them known only to be alive; 7 are left out." in report
+    assert "39 patients are used, 1 of them censored; 7 are excluded." in report
     assert "about a year" in report
     assert "Where the brain&#39;s centre lies is not known for 39" in report
     assert "SIMULATED" not in report

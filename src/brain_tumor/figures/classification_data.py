@@ -116,7 +116,7 @@ def draw_borders(images: Sequence[Cut], title: str, columns: int = 6) -> Figure:
 
 
 def draw_similarity(pairs: pd.DataFrame, threshold: float, title: str) -> Figure:
-    """How alike in detail the compared pairs are, identical pairs left out; near-duplicates lie right of the line."""
+    """How alike in detail the compared pairs are, identical pairs excluded; near-duplicates lie right of the line."""
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
     near = pairs[(pairs["similarity"] > 0) & ((pairs["similarity"] < 1) | (pairs["distance"] > 0))]

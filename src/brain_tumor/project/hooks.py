@@ -131,7 +131,7 @@ class RunSummary:
     Which reports the run wrote, or else where its results are, and how long it took.
 
     Args:
-        up_to_date: which nodes were left out.
+        up_to_date: which nodes were skipped.
     """
 
     def __init__(self, up_to_date: UpToDate) -> None:

@@ -23,7 +23,7 @@ MISSING = object()
 def list_settings(pipelines: Mapping[str, Pipeline]) -> dict[str, Any]:
     """Each parameter that a node takes, as `segmentation.recipe`, and the type it is taken as.
 
-    Whole tasks, which reports show, are left out.
+    Whole tasks, which reports show, are excluded.
     """
     nodes = {node.name: node for pipeline in pipelines.values() for node in pipeline.nodes}
     settings = {}

@@ -27,7 +27,7 @@ def encode_photo(content: bytes) -> bytes:
 def lay_strip(content: bytes) -> tuple[bytes, int, int, int]:
     """The frames of an animation below each other as WebP, how many they are, and width and height of one.
 
-    Of more frames than a WebP can hold, some are left out, evenly.
+    Of more frames than a WebP can hold, some are dropped, evenly.
     """
     with Image.open(io.BytesIO(content)) as animation:
         frames = [frame.convert("RGB") for frame in ImageSequence.Iterator(animation)]

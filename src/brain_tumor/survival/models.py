@@ -71,7 +71,7 @@ class Median(SurvivalModel):
 
 
 class Regression(SurvivalModel):
-    """scikit-learn regression of log days. Censored patients are left out, because their days aren't known."""
+    """scikit-learn regression of log days. Censored patients are excluded, because their days aren't known."""
 
     def __init__(self, regressor: Any) -> None:
         self.standardiser, self.regressor = standardiser(), regressor

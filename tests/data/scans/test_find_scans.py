@@ -76,7 +76,7 @@ def test_layouts_may_be_mixed_and_a_patient_who_is_there_twice_is_used_once(samp
 
 
 def test_rows_of_a_patient_who_is_there_twice_differ_also_if_neither_can_be_used(sample, nifti, brats, tmp_path):
-    """Both are left out under their own names; the index would not take two equal rows."""
+    """Both are excluded under their own names; the index would not take two equal rows."""
     folder, volumes, mask = nifti
     shutil.copytree(sample, folder / "slices")
     beside = next((folder / "slices").rglob("volume_2_slice_*.h5")).parent

@@ -41,12 +41,12 @@ def list_files(folder: Path) -> list[Path]:
     """Every file below a folder, sorted; broken links are among them, to be reported by who opens them.
 
     What belongs to the operating system is passed over (`is_system_name`). A folder that can't be listed, and a file
-    whose name isn't UTF-8 and can't be written in a table, are left out with a warning.
+    whose name isn't UTF-8 and can't be written in a table, are excluded with a warning.
     """
     files = [parent / name for parent, _, names in _walk(folder) for name in names]
     unwritable = [file for file in files if not _is_utf8(file)]
     for file in unwritable:
-        logger.warning("left out: %r: its name is not UTF-8; rename it", str(file))
+        logger.warning("excluded: %r: its name is not UTF-8; rename it", str(file))
     return sorted(set(files) - set(unwritable))
 
 
@@ -90,7 +90,7 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
 
 
 def _warn(error: OSError) -> None:
-    logger.warning("left out: %s: can't be listed (%s); see that you may read it", error.filename, error.strerror)
+    logger.warning("excluded: %s: can't be listed (%s); see that you may read it", error.filename, error.strerror)
 
 
 def _is_utf8(file: Path) -> bool:

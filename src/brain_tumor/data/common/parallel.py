@@ -104,7 +104,7 @@ class ProgressLog:
         self.start = self.last = clock()
 
     def update(self, n: int = 1) -> None:
-        """So many more are done. The last line is left out: what is finished is said by others."""
+        """So many more are done. The last line isn't logged: the caller logs the end."""
         self.done += n
         now = self.clock()
         if now - self.last < SECONDS_BETWEEN_LINES or self.done >= self.total:

@@ -123,7 +123,7 @@ def _turn_name(file: Path, data_set: DataSet) -> str:
 
 
 def _parse_all(files: Iterable[Path], data_set: DataSet) -> dict[Path, tuple[str, str]]:
-    """File > modality or mask, and patient; files that are none are left out."""
+    """File > modality or mask, and patient; files that are none are excluded."""
     parsed, bare = {}, {}
     suffixes = dict(
         sorted(data_set.kind_of_suffix.items(), key=lambda item: len(item[0]), reverse=True)
@@ -171,10 +171,10 @@ def _cut_suffix(file: Path) -> str:
 def _home(file: Path, folders: Mapping[str, str], root: Path | None = None) -> Path:
     """The folder that a file named by its modality alone is named after: `P1` of `P1/anat/t1ce/t1ce.nii.gz`.
 
-    Folders that only say what lies in them are left out of the path, so that `images/P1` and `masks/P1` are one.
+    Folders that only say what lies in them are removed from the path, so that `images/P1` and `masks/P1` are one.
 
     Args:
-        root: the folder that all of the files lie in; none above it is left out.
+        root: the folder that all of the files lie in; none above it is removed.
     """
     top, below = (root, file.parent.relative_to(root).parts) if root else (Path(file.anchor), file.parent.parts)
     return top.joinpath(*(part for part in below if part.lower() not in {*folders, *CONTENT_FOLDERS}))

@@ -1,4 +1,4 @@
-"""Facts of a scan that exclude each other: what can't be true together is left out or noted, never used in silence."""
+"""Facts of a scan that exclude each other: what can't be true together is excluded or noted, never used in silence."""
 
 from collections.abc import Sequence
 

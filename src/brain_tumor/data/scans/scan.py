@@ -22,7 +22,7 @@ class Scan:
         files: HDF5: one per slice; NIfTI: one per modality, in the order declared, then the mask if there is one.
         state: digest of name, size and times of the last change of each file: a scan whose files changed is in another
             state.
-        problem: why the whole patient is left out; empty if there is no reason to.
+        problem: why the whole patient is excluded; empty if there is no reason to.
         note: what is unusual about the files; empty if nothing is.
         mask: NIfTI: the file of the mask, if there is one that can be used. HDF5 slices hold their own.
         mask_problem: why a mask beside the scan can't be used.

@@ -84,7 +84,7 @@ def _list_slices(table: Path) -> Iterable[str]:
     try:
         return read_table(table).get("slice_path", [])
     except ValueError as error:
-        logger.warning("left out: %s", error)
+        logger.warning("excluded: %s", error)
         return []
 
 

@@ -41,9 +41,9 @@ def index_images(source: Path, inspections: joblib.Memory, data_set: ImageSet, w
     index = pd.concat([rows for rows, _ in _inspections(images, source, inspections, workers)], ignore_index=True)
     index["simulated"] = is_simulated(source)
     excluded = index[index["excluded"] != ""]
-    logger.info("%d images are used, %d left out", len(index) - len(excluded), len(excluded))
+    logger.info("%d images are used, %d excluded", len(index) - len(excluded), len(excluded))
     for row in excluded.itertuples():
-        logger.warning("left out: %s: %s", row.file, row.excluded)
+        logger.warning("excluded: %s: %s", row.file, row.excluded)
     used = index[index["excluded"] == ""].groupby(["folder", "class"]).size()
     for folder in (data_set.training, data_set.testing):
         for name in data_set.classes:

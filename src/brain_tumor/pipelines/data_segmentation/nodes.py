@@ -73,16 +73,16 @@ def _inspect(state: str, scan: Scan, data_set: DataSet, source: Path) -> pd.Data
 def _report_left_out(index: pd.DataFrame) -> None:
     excluded = index[index["excluded"] != ""]
     logger.info(
-        "%d slices of %d patients are used, %d left out",
+        "%d slices of %d patients are used, %d excluded",
         len(index) - len(excluded),
         index["patient"].nunique(),
         len(excluded),
     )
     for row in excluded[excluded["brain_pixels"] == 0].itertuples():
         if not row.excluded.startswith("no brain"):
-            logger.warning("left out: %s: %s", row.file, row.excluded)
+            logger.warning("excluded: %s: %s", row.file, row.excluded)
     for patient, reason in _patients_with(excluded[excluded["brain_pixels"] > 0], "excluded"):
-        logger.warning("left out: %s: %s", patient, reason)
+        logger.warning("excluded: %s: %s", patient, reason)
     for patient, note in _patients_with(index, "note"):
         logger.warning("%s: %s", patient, note)
     if len(excluded) == len(index):

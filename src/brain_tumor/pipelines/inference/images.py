@@ -38,7 +38,7 @@ REMEDY = "give the images with `--params inference_source=PATH`, a folder or one
 def index_images(source: Path, network: TrainedNetwork, workers: WorkerSettings) -> pd.DataFrame:
     """A row for each file of a folder, at any depth, or for one file.
 
-    The box that is kept, a note on what is unusual, why it is left out.
+    The box that is kept, a note on what is unusual, why it is excluded.
 
     Raises:
         FileNotFoundError: if there is no such folder or file, or no file in it.
@@ -64,7 +64,7 @@ def index_images(source: Path, network: TrainedNetwork, workers: WorkerSettings)
     )
     excluded = index[index["excluded"] != ""]
     for row in excluded.itertuples():
-        logger.warning("left out: %s: %s", row.file, row.excluded)
+        logger.warning("excluded: %s: %s", row.file, row.excluded)
     if len(excluded) == len(index):
         raise ValueError(
             f"none of the {len(index)} files in {source} can be used; {excluded['file'].iloc[0]}: "

@@ -62,9 +62,9 @@ def index_scans(source: Path, network: TrainedNetwork, data_set: DataSet, worker
     described = describe_scans(_find_scans(source, data_set), describe, lambda row: row["excluded"] == "")
     index = pd.DataFrame([row for _, row in described])
     excluded = index[index["excluded"] != ""]
-    logger.info("%d patients are segmented, %d left out", len(index) - len(excluded), len(excluded))
+    logger.info("%d patients are segmented, %d excluded", len(index) - len(excluded), len(excluded))
     for row in excluded.itertuples():
-        logger.warning("left out: %s: %s", row.patient, row.excluded)
+        logger.warning("excluded: %s: %s", row.patient, row.excluded)
     for scan, row in described:
         said_before = row["note"].removeprefix(scan.note).removeprefix("; ")  # when scans were found
         for remark in (said_before, row["not_compared"]):

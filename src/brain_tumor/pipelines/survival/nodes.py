@@ -101,7 +101,7 @@ def _log_measured(features: pd.DataFrame) -> pd.DataFrame:
     excluded = features[features["excluded"] != ""]
     logger.info("%d masks are measured, %d can't be", len(features) - len(excluded), len(excluded))
     for row in excluded.itertuples():
-        logger.warning("left out: %s: %s", row.patient, row.excluded)
+        logger.warning("excluded: %s: %s", row.patient, row.excluded)
     return features
 
 
@@ -137,10 +137,10 @@ def join_predicted_patients(
     patients["simulated"] |= is_simulated(tables)
     used = patients[patients["excluded"] == ""]
     censored, excluded = (~used["observed"]).sum(), len(patients) - len(used)
-    message = "%d patients are modelled, %d of them known only to be alive; %d left out"
+    message = "%d patients are modelled, %d of them censored; %d excluded"
     logger.info(message, len(used), censored, excluded)
     for reason, count in patients.loc[patients["excluded"] != "", "excluded"].value_counts().items():
-        logger.info("left out: %d: %s", count, reason)
+        logger.info("excluded: %d: %s", count, reason)
     if reason := explain_none(patients, protocol):
         logger.warning("the report has features alone: %s", reason)
     return patients

@@ -118,7 +118,7 @@ def _figures(comparison: pd.DataFrame) -> Section:
     )
     text = (
         "A class without test images has no recall, one that is never predicted no precision; one that is neither "
-        "has no F1 and is left out of macro-F1."
+        "has no F1 and is excluded from macro-F1."
     )
     return Section("Figures", f"{PROTOCOL} {text} `comparison.csv` has every score.", tables)
 

@@ -37,7 +37,7 @@ def find_best(comparison: pd.DataFrame) -> str:
 
 
 def sets_differ(comparison: pd.DataFrame) -> bool:
-    """Whether the official test set holds images that the deduplicated one leaves out."""
+    """Whether the official test set holds images that the deduplicated one excludes."""
     return comparison.groupby("test_set")["images"].first().nunique() > 1
 
 

@@ -48,7 +48,7 @@ def compose_data_sheet(
     ]
     files = (
         f"{len(used):,} images of {len(data_set.classes)} classes are in use; {len(index) - len(used):,} files "
-        "are left out"
+        "are excluded"
     )
     summary = f"{files}; {len(duplicates):,} images have duplicates."
     title = f"Data sheet: {data_set.name}"
@@ -82,7 +82,7 @@ def _excluded(index: pd.DataFrame, splits: pd.DataFrame) -> Section:
         ("Images of the training folder that are not used for training", count_not_learned(splits)),
     ]
     tables = [(caption, table) for caption, table in tables if len(table)]
-    return Section("What was left out", "" if tables else "Nothing.", tables)
+    return Section("Excluded", "" if tables else "Nothing.", tables)
 
 
 def _preparation(used: pd.DataFrame, about: Mapping[str, Any]) -> str:

@@ -41,7 +41,7 @@ WORDS = {
     ),
     "3_similarity": Words(
         (
-            "Fine detail of the pairs whose hashes are near, identical pairs left out: near-duplicates on "
+            "Fine detail of the pairs whose hashes are near, identical pairs excluded: near-duplicates on "
             "the right, other slices on the left, few between."
         ),
         (
@@ -178,10 +178,10 @@ def _files(index: pd.DataFrame) -> Section:
     used = index[index["excluded"] == ""]
     sizes, most, size = find_commonest_size(used)
     text = (
-        f"{len(used):,} images in {sizes:,} sizes ({most:,} are {size}). {len(index) - len(used):,} files are left out."
+        f"{len(used):,} images in {sizes:,} sizes ({most:,} are {size}). {len(index) - len(used):,} files are excluded."
     )
     tables = [("Formats and modes of the pixels", count_formats(used))]
-    for column, caption in (("excluded", "What was left out, and why"), ("note", "What is unusual")):
+    for column, caption in (("excluded", "Excluded, and why"), ("note", "What is unusual")):
         reasons = count_reasons(index, column)
         if len(reasons):
             tables.append((caption, reasons))

@@ -1,4 +1,4 @@
-"""What reports and cards show of the images: copies, sets, and what was left out."""
+"""What reports and cards show of the images: copies, sets, and what was excluded."""
 
 import pandas as pd
 
@@ -83,7 +83,7 @@ def describe_test_sets(data_set: ImageSet) -> str:
 
 
 def count_reasons(index: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Files by the reason why they are left out, or by a note on them."""
+    """Files by the reason why they are excluded, or by a note on them."""
     rows = index[index[column] != ""]
     counts = rows.groupby(column).agg(files=("file", "size"), example=("file", "first"))
     return counts.reset_index().rename(columns={column: "reason"})

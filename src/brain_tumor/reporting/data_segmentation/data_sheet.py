@@ -81,7 +81,7 @@ def _excluded(index: pd.DataFrame, missing: tuple[int, int]) -> Section:
     text = "`index.csv` names every file." if len(reasons) else NOTHING
     if missing[1]:
         text += f" T{write_missing(missing)[1:]}."
-    return Section("What was left out", text, [("Reasons", reasons)] if len(reasons) else [])
+    return Section("Excluded", text, [("Reasons", reasons)] if len(reasons) else [])
 
 
 def _preparation(data_set: DataSet, about: Mapping[str, Any]) -> str:
@@ -92,7 +92,7 @@ def _preparation(data_set: DataSet, about: Mapping[str, Any]) -> str:
         f"Slices are padded to a square and resized to {about['slice_size']} x {about['slice_size']} "
         "pixels, images bilinearly, labels by the nearest pixel; "
         f"{about['orientation']}; standardised to {about['standardisation']}. {labels}. What breaks a rule "
-        "is left out, with the reason."
+        "is excluded, with the reason."
     )
 
 

@@ -59,7 +59,7 @@ def compose_data_report(
     figures: Mapping[str, bytes],
     settings: Mapping[str, Any],
 ) -> str:
-    """The page: what there is, what was left out, how it is split.
+    """The page: what there is, what was excluded, how it is split.
 
     Args:
         about: the description of the prepared store.
@@ -74,7 +74,7 @@ def compose_data_report(
         for figure, content in figures.items()
     }
     excluded = count_excluded(index)
-    tables = [("What was left out, and why", excluded)] if len(excluded) else []
+    tables = [("Excluded, and why", excluded)] if len(excluded) else []
     notes = count_notes(index)
     noted = [("What is unusual about patients in use", notes)] if len(notes) else []
     content = f"Modalities {', '.join(about['modalities'])}; {about['standardisation']}. {explain_volumes(patients)}"
@@ -82,7 +82,7 @@ def compose_data_report(
     montage = [pictures["4_montage"]] if "4_montage" in pictures else []
     sections = [
         Section("What there is", content.rstrip(), [], plotted + montage),
-        Section("What was left out", "" if tables else NOTHING, tables + noted),
+        Section("Excluded", "" if tables else NOTHING, tables + noted),
         describe_settings(settings, ()),
     ]
     first = [pictures["5_slices"]] if "5_slices" in pictures else []

@@ -1,4 +1,4 @@
-"""What reports and cards show of the data: sets, and what was left out."""
+"""What reports and cards show of the data: sets, and what was excluded."""
 
 import pandas as pd
 
@@ -8,9 +8,9 @@ NOTHING = "Nothing: every file could be read, and every slice shows brain."
 
 
 def write_answer(patients: pd.DataFrame, index: pd.DataFrame) -> str:
-    """How many slices of how many patients are in use, and how many are left out."""
+    """How many slices of how many patients are in use, and how many are excluded."""
     used = int((index["excluded"] == "").sum())
-    return f"{used:,} slices of {len(patients):,} patients are in use; {len(index) - used:,} are left out"
+    return f"{used:,} slices of {len(patients):,} patients are in use; {len(index) - used:,} are excluded"
 
 
 def write_missing(missing: tuple[int, int]) -> str:

@@ -123,7 +123,7 @@ def _answer(network: TrainedNetwork, counts: pd.DataFrame, excluded: pd.DataFram
     )
     return (
         f"{name_network(network.name)} classifies {counts['images'].sum():,} images: {predicted}. "
-        f"{len(excluded):,} files are left out.{_learned(network)}"
+        f"{len(excluded):,} files are excluded.{_learned(network)}"
     )
 
 
@@ -199,7 +199,7 @@ def compose_scans_report(
         describe_settings(settings, TRAINING),
     ]
     marked, name = int((used[millilitres].sum(axis=1) > 0).sum()), name_network(network.name)
-    answer = f"{name} predicts a tumour in {marked:,} of {len(used):,} patients; {len(excluded):,} are left out."
+    answer = f"{name} predicts a tumour in {marked:,} of {len(used):,} patients; {len(excluded):,} are excluded."
     answer += f"{_agree(scores)}{_seen(network, scores, simulated=simulated)}{_learned(network)}"
     pictures = [Picture(png, WORDS[key], name, photo=True, wide=True) for key, png in figures.items() if key in WORDS]
     volume = ("Predicted volume of each tissue and region, in millilitres", table)

@@ -248,7 +248,7 @@ def _list_scores(comparison: pd.DataFrame) -> Section:
         table = table.drop(columns=perfect).rename(columns=name_metric, index=name_network).reset_index()
         tables.append((caption, table))
     text = (
-        "Undefined rates are left out of a mean: recall and false negative rate where the reference mask is empty, "
+        "Undefined rates are excluded from a mean: recall and false negative rate where the reference mask is empty, "
         f"precision where the prediction is. Surface Dice has a tolerance of {TOLERANCE:g} mm."
     )
     if certain:
@@ -310,5 +310,5 @@ def _describe_data(index: pd.DataFrame, splits: pd.DataFrame, about: Mapping[str
     text = f"Modalities {', '.join(about['modalities'])}; {about['standardisation']}. No patient is in two sets."
     tables, excluded = [("Patients and slices in each set", count_used(index, splits))], count_excluded(index)
     if len(excluded):
-        tables.append(("What was left out, and why", excluded))
+        tables.append(("Excluded, and why", excluded))
     return Section("Data", text, tables)

@@ -105,7 +105,7 @@ def compose_data_sheet(results: Results, data_set: DataSet, origin: Origin) -> s
         Section(
             "Composition", _composition(used), [("Patients in use; medians and quartiles", count_patients(patients))]
         ),
-        Section("What was left out", "" if excluded else "Nobody.", list_reasons(patients)),
+        Section("Excluded", "" if excluded else "Nobody.", list_reasons(patients)),
         Section("Preparation", _preparation(used), [("Features of the patients in use", list_features(patients))]),
         Section(
             "Sets", "None: cross-validation, whose folds are stratified by days. The model card gives the protocol."
@@ -113,7 +113,7 @@ def compose_data_sheet(results: Results, data_set: DataSet, origin: Origin) -> s
         Section("Known problems", write_list([ALIVE, UNKNOWN, *found.problems, *_problems(used)])),
         Section("Terms and citations", f"{found.terms}\n\n{write_list([*found.sources, SHEET])}"),
     ]
-    summary = f"{len(used)} patients are in use, {alive} of them known only to be alive; {excluded} are left out."
+    summary = f"{len(used)} patients are in use, {alive} of them censored; {excluded} are excluded."
     title = f"Data sheet: survival from {results.masks}"
     return render_card(title, summary, sections, simulated=results.simulated)
 

@@ -190,10 +190,7 @@ def _importances(results: Results, pictures: Pictures) -> Section:
 def _patients(results: Results) -> Section:
     used = results.patients[results.patients["excluded"] == ""]
     alive = int((~used["observed"]).sum())
-    text = (
-        f"{len(used)} patients are used, {alive} of them known only to be alive; "
-        f"{len(results.patients) - len(used)} are left out."
-    )
+    text = f"{len(used)} patients are used, {alive} of them censored; {len(results.patients) - len(used)} are excluded."
     unknown = int((used["centre_from"] == "").sum())
     if unknown:
         text += (

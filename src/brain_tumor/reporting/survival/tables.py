@@ -205,11 +205,11 @@ def find_commonest(results: Results, cohort: str) -> str:
 
 
 def list_reasons(patients: pd.DataFrame) -> list[Table]:
-    """Why patients are left out, and what to know of those who are not, where there is anything to say."""
+    """Why patients are excluded, and what to know of those who are not, where there is anything to say."""
     used = patients["excluded"] == ""
     tables = []
     for caption, column, name in (
-        ("What was left out, and why", "excluded", "reason"),
+        ("Excluded, and why", "excluded", "reason"),
         ("What to know of patients who are used", "note", "note"),
     ):
         rows = patients[(patients[column] != "") & (used | (column == "excluded"))]
