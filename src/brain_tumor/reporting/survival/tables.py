@@ -254,7 +254,7 @@ def write_protocol(protocol: ProtocolSettings) -> str:
         "standardisation, the strength of ridge regression: all fitted "
         "inside the training folds. Volumes and surfaces enter as log(1 + x). Linear regression and forest "
         "learn log days from patients who died; Cox "
-        "and accelerated failure time (log-normal) learn from those known only to be alive too. Settings "
+        "and accelerated failure time (log-normal) are fitted to censored patients too. Settings "
         "of models were fixed beforehand, none was "
         "tuned. A score is taken over all patients' estimates by models not fitted to them, and averaged "
         "over the repeats. Classes are those of BraTS: below "
