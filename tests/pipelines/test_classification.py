@@ -318,7 +318,9 @@ def test_two_experiments_on_one_network_are_compared(finished, project):
     folder = project / "data/08_reporting/classification"
     assert list(pd.read_csv(folder / "comparison.csv")["network"].unique()) == NETWORKS
     assert len(pd.read_csv(folder / "differences.csv")) == 6
-    assert {row[0] for row in rows_of((folder / "model_card.md").read_text(), "Networks")[1:]} == set(NETWORKS)
+    assert {row[0] for row in rows_of((folder / "model_card.md").read_text(), "Networks")[1:]} == {
+        name_network(name) for name in NETWORKS
+    }
 
 
 def test_the_epoch_whose_weights_were_kept_is_marked():

@@ -161,7 +161,7 @@ def test_an_epoch_learns_from_the_recipes_share_of_slices_without_tumour(finishe
     monkeypatch.setattr("brain_tumor.training.fit.fit", lambda job: seen.append(job.train) or fit(job))
     run(project, node_names=ONE[:1], segmentation={"recipe": {"empty_slice_rate": 0.5}})
     (rows,) = seen
-    assert rows.share == 0.5
+    assert rows.rate == 0.5
     assert np.array_equal(rows.undersampled, rows.store.rows["tumour_pixels"].to_numpy()[rows.rows] == 0)
 
 

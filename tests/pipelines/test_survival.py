@@ -13,6 +13,7 @@ from support import copy_project, real, require_pictures, rows_of, run, save_mas
 
 from brain_tumor.data.survival.cohort import SHAPE
 from brain_tumor.data.survival.shape_features import FEATURES
+from brain_tumor.figures.palette import name_network
 from brain_tumor.networks import networks_of
 from brain_tumor.project.tracking import Tracking
 from brain_tumor.reporting.survival.model_card import MODELS as CARD_MODELS
@@ -75,7 +76,7 @@ def test_model_card_has_the_numbers_of_the_tables(finished):
     for name, shown, *_ in rows:
         own = concordance.loc[name]
         # Which orders nobody, in any sample.
-        interval = "" if name == "median: nothing" else f" ({own['low']:.2f} to {own['high']:.2f})"
+        interval = "" if name == "median: intercept-only" else f" ({own['low']:.2f} to {own['high']:.2f})"
         assert shown == f"{own['value']:.3f}{interval}"
     assert set(MODELS) == set(CARD_MODELS)
 
@@ -98,7 +99,7 @@ def test_data_sheet_has_the_numbers_of_the_tables(finished):
 def test_masks_of_a_network_have_cards_too(finished):
     for name in networks_of("segmentation"):
         folder = finished / "08_reporting/survival" / name
-        assert f"survival from masks of {name}" in (folder / "model_card.md").read_text()
+        assert f"survival from masks of {name_network(name)}" in (folder / "model_card.md").read_text()
         assert "too few for survival models" in (folder / "model_card.md").read_text()
         assert (folder / "data_sheet.md").is_file()
 
@@ -350,7 +351,7 @@ def test_a_network_whose_patients_have_no_volume_changes_nothing_that_is_known()
     results = Results(patients, pd.DataFrame({"cohort": []}), pd.DataFrame(), pd.DataFrame(), pd.DataFrame([change]))
     answer = write_answer(results, ProtocolSettings())
     assert answer.startswith(
-        "No patient's slices make a volume, so what the masks of classic_unet change in the features is not known"
+        "No patient's slices make a volume, so what the masks of ClassicUNet change in the features is not known"
     )
     assert "nan" not in answer
 

@@ -76,8 +76,8 @@ def draw_heights(index: pd.DataFrame, tissues: Sequence[str], title: str) -> Fig
 
 
 def draw_histograms(
-    image: Float16[np.ndarray, "n m s s"],
-    labels: UInt8[np.ndarray, "n s s"],
+    image: Float16[np.ndarray, "n m h w"],
+    labels: UInt8[np.ndarray, "n h w"],
     modalities: Sequence[str],
     tissues: Sequence[str],
     title: str,
@@ -101,8 +101,8 @@ def draw_histograms(
 
 
 def draw_montage(
-    image: Float16[np.ndarray, "n m s s"],
-    labels: UInt8[np.ndarray, "n s s"],
+    image: Float16[np.ndarray, "n m h w"],
+    labels: UInt8[np.ndarray, "n h w"],
     names: Sequence[str],
     title: str,
     columns: int = 6,
@@ -122,8 +122,8 @@ def draw_montage(
 
 
 def animate_patient(
-    image: Float16[np.ndarray, "n m s s"],
-    masks: Mapping[str, UInt8[np.ndarray, "n s s"]],
+    image: Float16[np.ndarray, "n m h w"],
+    masks: Mapping[str, UInt8[np.ndarray, "n h w"]],
     modalities: Sequence[str],
     numbers: Sequence[int],
     title: str,
