@@ -128,7 +128,7 @@ def test_graph_and_previews_open_in_a_browser_without_an_error(site, graph, tmp_
         with open_browser(tmp_path / "profile") as page:
             address = f"http://127.0.0.1:{server.server_port}/"
             page.open(address)
-            page.wait_for("document.querySelectorAll('.pipeline-node').length > 20")
+            page.wait_for("document.querySelectorAll('.pipeline-node').length > 10")
             boxes = page.evaluate(
                 "[...document.querySelectorAll('.pipeline-node--modularPipeline')].map(node => node.textContent).sort()"
             )
@@ -146,7 +146,7 @@ def test_graph_and_previews_open_in_a_browser_without_an_error(site, graph, tmp_
             )
             open_entry(page, "segmentation.report", ids)  # not written
             assert page.evaluate("document.querySelectorAll('.pipeline-metadata__link').length") == 0
-            assert page.evaluate("document.querySelectorAll('.pipeline-node').length") > 20
+            assert page.evaluate("document.querySelectorAll('.pipeline-node').length") > 10
             assert page.errors(address) == []
     finally:
         server.shutdown()

@@ -148,7 +148,7 @@ def test_a_real_scan_is_segmented_as_well_as_the_file_says(path, project, tmp_pa
 def test_networks_that_are_used_unless_another_is_given_are_here(project, images, tmp_path, monkeypatch):
     monkeypatch.chdir(project)
     run(project, "inference_classification", inference_source=str(images / "Testing" / "glioma"))
-    assert "cnn finds" in (project / "data/08_reporting/inference/classification_report.html").read_text(
+    assert "CNN classifies" in (project / "data/08_reporting/inference/classification_report.html").read_text(
         encoding="utf-8"
     )
     save_patient(
@@ -159,6 +159,6 @@ def test_networks_that_are_used_unless_another_is_given_are_here(project, images
     )
     run(project, "inference_segmentation", inference_source=str(tmp_path))
     report = (project / "data/08_reporting/inference/segmentation_report.html").read_text(encoding="utf-8")
-    assert "residual_attention_unet finds" in report
+    assert "ResidualAttentionUNet predicts" in report
     assert "3 networks that answer together" in report
     assert "as its file says" in report

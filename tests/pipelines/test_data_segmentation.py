@@ -164,8 +164,8 @@ def test_data_report_says_what_was_left_out(project, sample, tmp_path):
     sheet = (project / "data/08_reporting/segmentation/data_sheet.md").read_text()
     assert "names 25 slices, of which 1 are not in this copy" in sheet
     assert "is text, not HDF5; fetch it again or remove it" in sheet
-    assert report.count("data:image/png") == 4
-    assert report.count("data:image/gif") == 1
+    assert report.count("data:image/png") == 3
+    assert report.count("data:image/webp") == 2
     assert "SIMULATED" in report.split("</title>")[0]
 
 

@@ -694,7 +694,7 @@ def test_two_experiments_on_one_network_are_compared(finished, project):
     assert len(pd.read_csv(folder / "differences.csv")) == 4 * 3 * 5
     card = (folder / "model_card.md").read_text()
     assert {row[0]: row[3] for row in rows_of(card, "Networks")[1:]}[
-        "improved_unet"
+        "ImprovedUNet"
     ] == "in_channels 4, out_channels 3, n_filters 6"
     assert ">ImprovedUNet</h2>" in (folder / "report.html").read_text()
     with pytest.raises(
@@ -736,7 +736,8 @@ def test_a_network_without_filters_is_compared_too(finished, tiny):
     slices = Store(folder / "03_primary/segmentation/slices.h5")
     *_, figures = compare_networks(slices, **tables, **networks)
     (axes,) = figures["3_parameters"].axes
-    assert [line.get_label() for line in axes.lines] == ["improved_unet", "attention_unet", "residual_attention_unet"]
+    labels = [line.get_label() for line in axes.lines]
+    assert labels == ["ImprovedUNet", "AttentionUNet", "ResidualAttentionUNet"]
     alone = {name: entry for name, entry in (networks | tables).items() if name.startswith("classic_unet.")}
     *_, figures = compare_networks(slices, **alone)
     assert list(figures) == ["1_targets", "2_costs"]

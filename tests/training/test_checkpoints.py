@@ -90,7 +90,7 @@ def test_unreadable_checkpoints_alone_start_anew(tmp_path, content):
 
 
 def test_other_code_has_another_state(monkeypatch, tmp_path):
-    for folder in ("networks", "training", "figures"):
+    for folder in ("networks", "training", "reporting"):
         shutil.copytree(Path(brain_tumor.__file__).parent / folder, tmp_path / folder)
     monkeypatch.setattr(brain_tumor, "__file__", str(tmp_path / "__init__.py"))
     before = code_fingerprint()
