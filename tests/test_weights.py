@@ -160,5 +160,5 @@ def test_networks_that_are_used_unless_another_is_given_are_here(project, images
     run(project, "inference_segmentation", inference_source=str(tmp_path))
     report = (project / "data/08_reporting/inference/segmentation_report.html").read_text(encoding="utf-8")
     assert "ResidualAttentionUNet predicts" in report
-    assert "3 networks that answer together" in report
+    assert "an ensemble of 3" in report
     assert "as its file says" in report
