@@ -9,9 +9,6 @@ from collections.abc import Iterable
 BLUE, VERMILLION, PURPLE, INK = "#0072B2", "#D55E00", "#CC79A7", "#333333"
 SKY, GREEN, ORANGE, YELLOW = "#56B4E9", "#009E73", "#E69F00", "#F0E442"
 
-GREY = "0.6"
-"""What stands behind the data: a baseline, a set that is not compared."""
-
 TARGETS = (SKY, GREEN, ORANGE, PURPLE, VERMILLION, BLUE, INK)
 """Of the targets in the order declared, tissues before regions: for BraTS NCR, ED, ET, WT, TC."""
 

@@ -28,7 +28,7 @@ FEATURE_SETS: dict[str, list[str]] = {
     "age + shape": ["age", *SHAPE],
     "all": ["age", "gtr", "hgg", *SHAPE],
 }
-"""Name of a set of features > its columns; "nothing" is the null model."""
+"""Name of a set of features > its columns; "intercept-only" is the null model."""
 
 MAX_AGE = 120
 """Years; a larger number in the table is a mistake."""
