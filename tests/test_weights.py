@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from support import ROOT, copy_project, real, rows_of, run, save_patient
 
+from brain_tumor.figures.palette import name_network
 from brain_tumor.networks import networks_of
 from brain_tumor.networks.trained import read_network, write_network
 
@@ -48,13 +49,13 @@ def test_card_has_the_scores_of_a_classifier(path):
 
 
 @pytest.mark.parametrize("path", CLASSIFIERS, ids=lambda path: path.stem)
-def test_card_says_where_a_classifier_looks_beside_a_map_that_knows_nothing(path):
+def test_card_compares_saliency_inside_the_head_with_a_uniform_map(path):
     about, card = read_network(path).description, (ROOT / "weights/classification.md").read_text(encoding="utf-8")
-    inside, flat = about["looks_inside"], about["looks_inside_flat"]
-    assert 0.5 < flat < 1
+    inside, uniform = about["saliency_inside"], about["saliency_inside_uniform"]
+    assert 0.5 < uniform < 1
     assert (
-        f"{path.stem} has {inside:.0%} of its heat inside the head, where a map that is the same "
-        f"everywhere would have {flat:.0%}:"
+        f"{name_network(path.stem)}: {inside:.0%} of the saliency lies inside the head, {uniform:.0%} of a uniform "
+        "map does"
     ) in card
     heading, *rows = rows_of(card, "Scores and 95 % intervals on the deduplicated test set, 957 images")
     assert all(
@@ -62,7 +63,7 @@ def test_card_says_where_a_classifier_looks_beside_a_map_that_knows_nothing(path
     )
 
 
-def test_share_of_heat_in_a_new_file_is_that_of_the_test_set(tmp_path, monkeypatch):
+def test_saliency_in_a_new_file_is_that_of_the_test_set(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "weights")
     import classifiers
 
@@ -71,11 +72,11 @@ def test_share_of_heat_in_a_new_file_is_that_of_the_test_set(tmp_path, monkeypat
     pd.DataFrame(
         {"test_set": ["official"], "metric": "accuracy", "value": 0.9, "low": 0.8, "high": 1.0, "images": 4}
     ).to_csv(folder / "scores.csv")
-    pd.DataFrame({"inside": [0.1, 0.9, np.nan], "inside_flat": [0.4, 0.8, 0.1], "weight": [1, 3, 9]}).to_csv(
+    pd.DataFrame({"inside": [0.1, 0.9, np.nan], "inside_uniform": [0.4, 0.8, 0.1], "weight": [1, 3, 9]}).to_csv(
         folder / "saliency.csv"
     )
     measured = classifiers.measure(tmp_path, "cnn")
-    assert (measured["looks_inside"], measured["looks_inside_flat"]) == pytest.approx((0.7, 0.7))
+    assert (measured["saliency_inside"], measured["saliency_inside_uniform"]) == pytest.approx((0.7, 0.7))
 
 
 @pytest.fixture(scope="module")

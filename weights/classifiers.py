@@ -1,4 +1,4 @@
-"""The classifiers of a run: what their files say of them, and their card."""
+"""Classifiers that ship: scores for the header of their files, and their card."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from brain_tumor.data.images.split import DEDUPLICATED, OFFICIAL
+from brain_tumor.figures.palette import name_network
 from brain_tumor.networks import describe
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.classification.model_card import USE
@@ -28,25 +29,25 @@ USAGE = """\
     # AlexNet: the same with
     #     --params inference_source=PATH,inference_network=weights/alexnet.safetensors
 
-Outside Kedro, `brain_tumor.networks.trained.read_network` reads a file; its `description` says how images are
-prepared, and `module()` is the network.
+Outside Kedro, `brain_tumor.networks.trained.read_network` reads a file; `description` holds the preparation of images,
+and `module()` returns the network.
 Scores and temperature are of the mean probability over an image and its mirror image (`tta_flip` of the recipe)."""
 
 
 def measure(data: Path, name: str) -> dict[str, Any]:
-    """What a network reached on the test sets of its run, and how much of its heat lies where."""
+    """Scores on both test sets, and the fraction of saliency inside the head, beside that of a uniform map."""
     folder = data / f"08_reporting/classification/{name}"
     scores = pd.read_csv(folder / "scores.csv").query("metric in @METRICS or metric.str.startswith('recall_')")
     rows = scores[["test_set", "metric", "value", "low", "high", "images"]].to_dict("records")
-    looks = pd.read_csv(folder / "saliency.csv", keep_default_na=False, na_values=[""]).dropna(subset="inside")
-    inside = {
-        f"looks_{name}": float(np.average(looks[name], weights=looks["weight"])) for name in ("inside", "inside_flat")
-    }
-    return {"scores": rows} | inside
+    saliency = pd.read_csv(folder / "saliency.csv", keep_default_na=False, na_values=[""]).dropna(subset="inside")
+    inside, uniform = (
+        float(np.average(saliency[name], weights=saliency["weight"])) for name in ("inside", "inside_uniform")
+    )
+    return {"scores": rows, "saliency_inside": inside, "saliency_inside_uniform": uniform}
 
 
 def write_card(networks: Sequence[TrainedNetwork]) -> str:
-    """What the files are, what they reach, what they are for."""
+    """The model card of all of them."""
     scores = pd.concat(
         [pd.DataFrame(network.description["scores"]).assign(network=network.name) for network in networks]
     )
@@ -77,34 +78,34 @@ def write_card(networks: Sequence[TrainedNetwork]) -> str:
             )
             for n in networks
         ],
-        columns=["file", "network", "parameters", "sizes", "images learned from", "seed"],
+        columns=["file", "network", "parameters", "sizes", "training images", "seed"],
     )
     limits = [
-        *(_look(network) for network in networks),
+        *(_inside_head(network) for network in networks),
         (
-            "Temperature fits the validation images; test images come from other sources in part, where the "
-            "networks are less often right than they are sure."
+            "The temperature is fitted to validation images. Test images come in part from other sources, where "
+            "confidence is higher than accuracy."
         ),
-        "Networks trained before these, on nearly the same images, were scored on nearly the same test "
-        "images: without mirror images, and with them, which "
-        "validation images preferred. Nothing was chosen by test scores.",
+        "Earlier networks, trained on nearly the same images, were scored on nearly the same test images. Nothing was "
+        "chosen by test scores: test-time augmentation was chosen on validation images.",
         (
-            "Any image is given one of the classes. Scans of another hospital, or prepared in another way, are "
-            "not like those that were learned from."
+            "Every image gets one of the classes. Expect more errors on scans of another hospital, or prepared in "
+            "another way."
         ),
-        "Learned from the images of "
+        "Training images: "
         + ", ".join(f"{count:,} {kind}" for kind, count in zip(about["classes"], about["images"], strict=True))
         + ".",
     ]
     best = scores[(scores["test_set"] == DEDUPLICATED) & (scores["metric"] == "accuracy")].sort_values("value").iloc[-1]
     summary = (
-        f"{best.network} classifies {best.value:.1%} of {best.images:,} test images without copies rightly "
+        f"{name_network(best.network)} classifies {best.value:.1%} of {best.images:,} test images without a duplicate "
+        "in training correctly "
         f"({tell_interval(best.low, best.high, '.1%')})."
     )
     sections = [
         Section(
             "Files",
-            "Each describes itself: sizes, classes, preparation, recipe, temperature and scores are in its header.",
+            "Their headers hold sizes, classes, preparation, recipe, temperature and scores.",
             [("Networks", files)],
         ),
         Section("Intended use", USE),
@@ -119,10 +120,9 @@ def write_card(networks: Sequence[TrainedNetwork]) -> str:
     )
 
 
-def _look(network: TrainedNetwork) -> str:
-    inside, flat = (network.description[f"looks_{name}"] for name in ("inside", "inside_flat"))
+def _inside_head(network: TrainedNetwork) -> str:
+    inside, uniform = (network.description[name] for name in ("saliency_inside", "saliency_inside_uniform"))
     return (
-        f"{network.name} has {inside:.0%} of its heat inside the head, where a map that is the same "
-        f"everywhere would have {flat:.0%}: mean over the test "
-        "images in which some place speaks for the class found. What lies in the rim or outside is not the tumour."
+        f"{name_network(network.name)}: {inside:.0%} of the saliency lies inside the head, {uniform:.0%} of a uniform "
+        "map does (mean over test images whose map isn't empty). Saliency at the rim or outside is not on the tumour."
     )

@@ -1,11 +1,11 @@
-"""Keep networks of a run in this folder, with their test scores in the file, and write their card.
+"""Copy networks of a run into this folder, with their scores in the header, and write their card.
 
 Classifiers:
 
     kedro run --pipelines classification --env full --params classification_source=FOLDER
     python weights/collect.py classification cnn alexnet
 
-A network for masks, cross-validated by the commands in `segmentation.md`:
+A segmentation network, cross-validated by the commands in `segmentation.md`:
 
     python weights/collect.py segmentation residual_attention_unet
 """
@@ -23,17 +23,21 @@ from brain_tumor.networks.trained import TrainedNetwork, read_network, write_net
 HERE = Path(__file__).parent
 TASKS = {module.TASK: module for module in (classifiers, segmenters)}
 LARGEST = 20e6
-"""Bytes that a file may have to ship with the project."""
+"""Most bytes of a file that ships with the project."""
 
 
 def read_measured(data: Path, task: str, name: str) -> TrainedNetwork:
-    """A network of a run, with what it reached in its header."""
+    """A network of a run, with its scores in the header."""
     network = read_network(data / f"06_models/{task}/{name}/network.safetensors")
     return replace(network, description=network.description | TASKS[task].measure(data, name))
 
 
 def keep(network: TrainedNetwork) -> None:
-    """Write a network into this folder, if it is small enough to ship."""
+    """Write a network into this folder.
+
+    Raises:
+        ValueError: if it is too large to ship.
+    """
     with replacing(HERE / f"{network.name}.safetensors") as draft:
         write_network(draft, network)
         if draft.stat().st_size > LARGEST:
@@ -47,7 +51,7 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, default=Path("data"), help="the data folder of the run")
     arguments = parser.parse_args()
     networks = [read_measured(arguments.data, arguments.task, name) for name in arguments.networks]
-    card = TASKS[arguments.task].write_card(networks)  # first: a network that the card can't describe isn't kept
+    card = TASKS[arguments.task].write_card(networks)  # before the files: a network that the card refuses isn't copied
     for network in networks:
         keep(network)
     (HERE / f"{arguments.task}.md").write_text(card)

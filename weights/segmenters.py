@@ -1,4 +1,4 @@
-"""The networks for masks: what their files say of them, and their card."""
+"""Segmentation networks that ship: scores for the header of their files, and their card."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics.segmentation import choose_headline, summarise_patients
 from brain_tumor.networks import describe
 from brain_tumor.networks.trained import TrainedNetwork, read_network
@@ -20,21 +21,21 @@ from brain_tumor.reporting.segmentation.tables import RULES
 
 TASK = "segmentation"
 WHOLE, SINGLE = "whole volumes", "single slices with tumour"
-"""What there is of a patient."""
+"""What is available of a patient."""
 PROTOCOL = (
     f"Protocol “volume”: counts summed over all slices of a patient, then the mean over patients. {RULES} "
     "Scores are measured on the grid that slices are "
-    "prepared on ({side} x {side} pixels). Each patient was predicted by the one network that did not learn from him."
+    "prepared on ({side} x {side} pixels). Each patient is predicted by the one network that was not trained on them."
 )
 USAGE = """\
-    # new scans in, masks out
+    # segment new scans
     kedro run --pipelines inference_segmentation --params inference_source=PATH
-    # fine-tune on scans of your own: prepare them, then train
+    # fine-tune on your own scans: prepare them, then train
     kedro run --to-outputs segmentation.slices,segmentation.splits --params segmentation_source=scans
     kedro run --namespaces=segmentation.{name} --params segmentation.initial_weights=weights/{name}.safetensors
 
-Training starts from the first network in the file. Outside Kedro, `brain_tumor.networks.trained.read_network` reads it;
-its `description` says how slices are prepared, and `module()` gives the logits of the ensemble."""
+Training starts from the first network of the ensemble. Outside Kedro, `brain_tumor.networks.trained.read_network` reads
+the file; `description` holds the preparation of slices, and `module()` returns the logits of the ensemble."""
 DATA = (
     "data_segmentation.preparation.slice_size=128,data_segmentation.split.validation=0.01,"
     "data_segmentation.split.test=0.01,data_segmentation.split.folds=3,data_segmentation.split.seed=3"
@@ -44,7 +45,7 @@ SETTINGS = (
     "segmentation.recipe.epochs=60,segmentation.recipe.checkpoint=last,segmentation.recipe.empty_slice_rate=0.3"
 )
 MADE = f"""\
-First on the embedded sample (SIMULATED), then on real slices, from the weights of the first run. FOLDER holds HDF5
+Pretrained on the embedded sample (SIMULATED), then trained on real slices. FOLDER holds HDF5
 slices and NIfTI volumes of different patients, side by side.
 
     # after the data of `make demo`
@@ -63,9 +64,10 @@ SOURCES = yaml.safe_load((Path(__file__).parents[1] / "conf/base/parameters_data
 
 
 def measure(data: Path, name: str) -> dict[str, Any]:
-    """What a network reached on patients, each predicted by the one of its members that did not learn from him.
+    """Cross-validated scores of a network: each patient is predicted by the member that was not trained on them.
 
-    In the mean, and of each whole volume.
+    Returns:
+        `scores`: means over patients, of whole volumes and of single slices; `dice`: that of each whole volume.
     """
     weights, table = (
         data / f"06_models/segmentation/{name}/network.safetensors",
@@ -77,8 +79,8 @@ def measure(data: Path, name: str) -> dict[str, Any]:
     scores = scores[(scores["set"] == CROSS_VALIDATION) & scores["metric"].isin(SHOWN_METRICS)]
     if len(network.members) == 1 or set(scores["patient"]) != set(_patients(network.description)):
         raise ValueError(
-            f"patient_scores.csv of {name} isn't of the patients that its members did not learn from; "
-            "train it with segmentation.folds=3"
+            f"patient_scores.csv of {name} isn't cross-validated: it has other patients than the folds; "
+            "train with segmentation.folds=3"
         )
     whole = set(scores.loc[(scores["metric"] == "hd95_mm") & scores["value"].notna(), "patient"])
     means = []
@@ -94,7 +96,7 @@ def measure(data: Path, name: str) -> dict[str, Any]:
 
 
 def write_card(networks: Sequence[TrainedNetwork]) -> str:
-    """What the file is, what it reaches, what it is for."""
+    """The model card."""
     if len(networks) > 1:
         raise ValueError(f"the card is of one network, got {', '.join(network.name for network in networks)}")
     (network,) = networks
@@ -113,19 +115,17 @@ def write_card(networks: Sequence[TrainedNetwork]) -> str:
     best = scores[(scores["target"] == headline) & (scores["metric"] == "dice")]
     reached = " and ".join(f"{row.mean:.3f} in {row.of} of {row.patients} patients" for row in best.itertuples())
     summary = (
-        f"{members} networks ({name}) that answer together learned from {len(_patients(about))} real "
-        "patients, each from those of all folds but one. "
-        "Cross-validated, each patient segmented by the one network that did not learn from that patient: "
-        f"mean Dice for {headline} {reached}. A start for "
-        "fine-tuning, not a finished product."
+        f"An ensemble of {members} networks ({name_network(name)}) trained on {len(_patients(about))} real "
+        "patients, each on those of all folds but one. Mean Dice in cross-validation by patient: "
+        f"{headline} {reached}. Meant for research and as initial weights."
     )
     sections = [
         Section(
             "File",
-            "It describes itself: sizes, modalities, preparation, recipe and scores are in its header.",
+            "Its header holds sizes, modalities, preparation, recipe and scores.",
             [("Networks", _file(network))],
         ),
-        Section("Intended use", f"{USE} Above all to go on from with scans of your own."),
+        Section("Intended use", f"{USE} Fine-tune on your own scans where you can."),
         Section("Figures", PROTOCOL.format(side=about["slice_size"]), tables),
         Section("Known limits", write_list(_limits(network, scores))),
         Section("How to use it", USAGE.format(name=name)),
@@ -142,7 +142,7 @@ def _file(network: TrainedNetwork) -> pd.DataFrame:
         "networks": len(network.members),
         "parameters of each": network.parameters,
         "sizes": write_sizes(network.sizes),
-        "patients each learned from": ", ".join(str(each["patients"]) for each in network.description["trained_on"]),
+        "training patients of each": ", ".join(str(each["patients"]) for each in network.description["trained_on"]),
         "slices": ", ".join(str(each["slices"]) for each in network.description["trained_on"]),
         "seed": network.description["seed"],
     }
@@ -150,27 +150,28 @@ def _file(network: TrainedNetwork) -> pd.DataFrame:
 
 
 def _patients(about: dict[str, Any]) -> list[str]:
-    """Those that any of the networks learned from."""
+    """Patients that any network of the ensemble was trained on."""
     return [patient for patients in about["validation_patients"] for patient in patients]
 
 
 def _limits(network: TrainedNetwork, scores: pd.DataFrame) -> list[str]:
     about, patients = network.description, scores.groupby("of")["patients"].max()
     return [
-        f"{len(_patients(about))} patients, of {patients.get(SINGLE, 0)} of whom there were a slice or "
-        "two: BraTS 2020 has 369, with 155 slices each. Train on "
-        "all of it with `--env full`.",
         (
-            f"{patients.get(WHOLE, 0)} whole volumes are few to measure by: the intervals say how few, and not "
-            "that other hospitals' scans are different."
-        ),
-        "Network and recipe were chosen on the patients of whom there are single slices: their scores flatter by that.",
-        (
-            f"Scores are those of one network alone. All {len(network.members)} together saw all patients but "
-            "one, so nobody is left to score them by."
+            f"{len(_patients(about))} patients, {patients.get(SINGLE, 0)} of them with one or two slices: BraTS 2020 has "
+            "369 patients of 155 slices each. `--env full` trains on all of them."
         ),
         (
-            f"Slices are seen one by one, at {about['slice_size']} x {about['slice_size']} pixels: nothing "
-            "makes neighbours agree, and what is finer is lost."
+            f"{patients.get(WHOLE, 0)} whole volumes are few. The intervals don't cover the difference "
+            "between hospitals."
+        ),
+        "Network and recipe were chosen on the patients with single slices, so their scores are optimistic.",
+        (
+            f"Scores are those of single networks. The ensemble of {len(network.members)} was trained on all patients, "
+            "so no patient is left to test it on."
+        ),
+        (
+            f"Slices are predicted one by one, at {about['slice_size']} x {about['slice_size']} pixels: neighbouring "
+            "slices may disagree, and finer detail is lost."
         ),
     ]

@@ -31,7 +31,7 @@ def test_figures_show_what_is_there(rng):
     save(looks)
     save(figures.draw_saliency_by_region([], "t"))
     regions = ("outside", "rim", "inside")
-    means = pd.DataFrame({f"{r}{end}": [0.3, 0.4] for r in regions for end in ("", "_flat")}, index=["a", "b"])
+    means = pd.DataFrame({f"{r}{end}": [0.3, 0.4] for r in regions for end in ("", "_uniform")}, index=["a", "b"])
     drawn = figures.draw_regions(means, regions, "t")
     assert [bar.get_height() for bar in drawn.axes[0].patches] == [0.3, 0.4] * 3
     save(drawn)

@@ -28,8 +28,8 @@ def test_shares_of_heat_and_of_a_flat_map_add_up(head):
     middle = share_regions((radius < 10).astype(float), image, flat)
     assert middle["inside"] == 1
     assert sum(middle[region] for region in REGIONS) == pytest.approx(1)
-    assert middle["inside_flat"] == pytest.approx((find_regions(image)[:, 32:96] == REGIONS.index("inside")).mean())
-    assert sum(middle[f"{region}_flat"] for region in REGIONS) == pytest.approx(1)
+    assert middle["inside_uniform"] == pytest.approx((find_regions(image)[:, 32:96] == REGIONS.index("inside")).mean())
+    assert sum(middle[f"{region}_uniform"] for region in REGIONS) == pytest.approx(1)
     corner = np.zeros((128, 128))
     corner[:5, :5] = 3
     assert share_regions(corner, image, flat)["outside"] == 1
@@ -49,11 +49,11 @@ def test_means_weigh_an_image_by_how_many_it_stands_for():
         "inside": inside,
         "rim": 1 - np.array(inside),
         "outside": [0.0, 0, 0, np.nan],
-        "inside_flat": [0.4, 0.8, 0.1, 0.4],
+        "inside_uniform": [0.4, 0.8, 0.1, 0.4],
     }
     looks = pd.DataFrame(
-        {"class": list("aabb"), "weight": [1.0, 3, 1, 2], **shares, "rim_flat": 0.1, "outside_flat": 0.2}
+        {"class": list("aabb"), "weight": [1.0, 3, 1, 2], **shares, "rim_uniform": 0.1, "outside_uniform": 0.2}
     )
     means = mean_shares(looks)
     assert means["inside"].to_dict() == pytest.approx({"a": (0.2 + 3 * 0.8) / 4, "b": 0.6})
-    assert means["inside_flat"].to_dict() == pytest.approx({"a": (0.4 + 3 * 0.8) / 4, "b": (0.1 + 2 * 0.4) / 3})
+    assert means["inside_uniform"].to_dict() == pytest.approx({"a": (0.4 + 3 * 0.8) / 4, "b": (0.1 + 2 * 0.4) / 3})

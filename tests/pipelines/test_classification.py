@@ -114,7 +114,7 @@ def test_report_weighs_right_and_wrong_images_as_the_test_set_does():
             "predicted": list("baaa"),
             "weight": [1.0, 9, 9, 9],
             "inside": [0.7, 0.9, 0.9, np.nan],
-            "inside_flat": 0.8,
+            "inside_uniform": 0.8,
         }
     )
     assert _elsewhere({"cnn": looks}) == (
@@ -265,7 +265,7 @@ def test_a_network_of_other_images_is_refused(finished):
         ValueError, match="cnn learned from images whose fit was stretch, but it is pad now; train it again"
     ):
         require_unseen(stretched, store, splits)
-    about = {key: value for key, value in network.description.items() if key != "learned_images"}
+    about = {key: value for key, value in network.description.items() if key != "images_trained_on"}
     with pytest.raises(ValueError, match="the file of cnn doesn't say which images it learned from"):
         require_unseen(replace(network, description=about), store, splits)
 

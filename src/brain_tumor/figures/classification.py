@@ -139,7 +139,7 @@ def draw_regions(means: pd.DataFrame, regions: Sequence[str], title: str) -> Fig
     """Share of the saliency in each region by class, and that of a uniform map as a line.
 
     Args:
-        means: a row for each class, its name the index; for each region its share and `{region}_flat`.
+        means: a row for each class, its name the index; for each region its share and `{region}_uniform`.
     """
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     axes = figure.subplots()
@@ -147,7 +147,7 @@ def draw_regions(means: pd.DataFrame, regions: Sequence[str], title: str) -> Fig
         place = np.arange(len(means)) + 0.27 * (k - 1)
         axes.bar(place, means[region], 0.25, label=region, color=("0.75", VERMILLION, BLUE)[k])
         axes.hlines(
-            means[f"{region}_flat"],
+            means[f"{region}_uniform"],
             place - 0.12,
             place + 0.12,
             color="0.1",

@@ -31,7 +31,7 @@ def share_regions(
     image: UInt8[np.ndarray, "s s"],
     uniform: Float[np.ndarray, "s s"],
 ) -> dict[str, float]:
-    """Fraction of the saliency in each region, and as `{region}_flat` that of a uniform map; NaN for an empty map.
+    """Fraction of the saliency in each region, and as `{region}_uniform` that of a uniform map; NaN for an empty map.
 
     Args:
         uniform: saliency of a network whose features are the same at every pixel. Not constant, because a map may not
@@ -40,7 +40,7 @@ def share_regions(
     regions = find_regions(image)
     shares = dict(zip(REGIONS, _share(saliency, regions), strict=True))
     baseline = zip(REGIONS, _share(uniform, regions), strict=True)
-    return shares | {f"{region}_flat": value for region, value in baseline}
+    return shares | {f"{region}_uniform": value for region, value in baseline}
 
 
 def _share(saliency: Float[np.ndarray, "s s"], regions: UInt8[np.ndarray, "s s"]) -> list[float]:
@@ -55,7 +55,7 @@ def mean_shares(saliency: pd.DataFrame) -> pd.DataFrame:
     Args:
         saliency: rows `class`, the columns of `share_regions`, and `weight`: how many test images one stands for.
     """
-    columns = [*REGIONS, *(f"{region}_flat" for region in REGIONS)]
+    columns = [*REGIONS, *(f"{region}_uniform" for region in REGIONS)]
     shares = saliency[columns]
     sums = shares.mul(saliency["weight"], axis=0).groupby(saliency["class"], sort=False).sum()
     # Images with an empty map have no share, and don't count.

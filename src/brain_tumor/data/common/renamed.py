@@ -17,9 +17,13 @@ RECIPE = {
 }
 """Settings of a recipe."""
 
-NETWORK_FILE = {"started_from": "initialised_from", "learned_from": "trained_on"} | {
-    f"recipe.{old}": f"recipe.{new}" for old, new in RECIPE.items()
-}
+NETWORK_FILE = {
+    "started_from": "initialised_from",
+    "learned_from": "trained_on",
+    "learned_images": "images_trained_on",
+    "looks_inside": "saliency_inside",
+    "looks_inside_flat": "saliency_inside_uniform",
+} | {f"recipe.{old}": f"recipe.{new}" for old, new in RECIPE.items()}
 """Entries of a network's header."""
 
 PARAMETERS = {

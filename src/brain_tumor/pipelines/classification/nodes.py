@@ -67,7 +67,7 @@ def train_network(
         "seed": engine.seed,
         "kept": fitted.kept,
         "images": counts,
-        "learned_images": _mark_learned(splits),
+        "images_trained_on": _digest_training_images(splits),
         "checkpoints": [mark],
     }
     network = TrainedNetwork(experiment.network, sizes, description, (fitted.weights,))
@@ -153,7 +153,7 @@ def _rows(images: Store, splits: pd.DataFrame, chosen: pd.Series) -> np.ndarray:
     return np.flatnonzero(images.rows["file"].isin(splits.loc[chosen, "file"]))
 
 
-def _mark_learned(splits: pd.DataFrame) -> str:
+def _digest_training_images(splits: pd.DataFrame) -> str:
     """Digest of the names of all training and validation images."""
     return fingerprint(sorted(splits.loc[splits["split"].isin([TRAIN, VALIDATION]), "file"]))
 
@@ -170,11 +170,11 @@ def require_unseen(network: TrainedNetwork, images: Store, splits: pd.DataFrame)
         was, now = about.get(entry), images.description[entry]
         if was != now:
             raise ValueError(f"{name} learned from images whose {entry} was {was}, but it is {now} now; {again}")
-    if "learned_images" not in about:
+    if "images_trained_on" not in about:
         raise ValueError(
             f"the file of {name} doesn't say which images it learned from, so it can't be tested here; {again}"
         )
-    if about["learned_images"] != _mark_learned(splits):
+    if about["images_trained_on"] != _digest_training_images(splits):
         raise ValueError(
             f"{name} learned from other images than the sets name now, perhaps from copies of test images; {again}"
         )

@@ -196,13 +196,13 @@ def _confidence(looks: pd.DataFrame) -> Plot:
 def _regions(looks: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     shares = {name_network(name): mean_shares(rows) for name, rows in looks.items()}
     table = pd.concat(shares, names=["network"]).reset_index()
-    return table.rename(columns=lambda name: name.replace("_flat", ", uniform map"))
+    return table.rename(columns=lambda name: name.replace("_uniform", ", uniform map"))
 
 
 def _elsewhere(looks: Mapping[str, pd.DataFrame]) -> str:
     words = []
     for name, rows in looks.items():
-        chosen = rows["inside"] < rows["inside_flat"], rows["inside"].isna()
+        chosen = rows["inside"] < rows["inside_uniform"], rows["inside"].isna()
         elsewhere, nowhere = (np.average(images, weights=rows["weight"]) for images in chosen)
         none = f", and none anywhere in {nowhere:.1%}" if nowhere else ""
         words.append(
