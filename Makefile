@@ -32,7 +32,7 @@ lint: $(VENV)/installed
 types: $(VENV)/installed
 	$(BIN)/mypy
 
-docs: $(VENV)/installed   ## the documentation, in site/
+docs: $(VENV)/installed   ## the documentation, in site/, with the reports and notebooks of the last run as examples
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-serve: $(VENV)/installed  ## the documentation in a browser, rebuilt whenever a page is saved

@@ -1,10 +1,16 @@
 """Lines such as `<!-- catalog: conf/base/catalog.yml -->` are filled in when the site is built.
 
+The reports of the last run, and the notebooks executed on its results, are added to the site as examples.
 `python docs/hooks.py` writes the figures of docs/figures.yml into README.md and the pages.
 """
 
 import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 import yaml
@@ -14,6 +20,10 @@ from brain_tumor.data.common.renamed import PARAMETERS
 from brain_tumor.pipeline_registry import register_pipelines
 
 ROOT = Path(__file__).parents[1]
+REPORTS = ROOT / "data/08_reporting"
+EXAMPLES = {"segmentation": "segmentation", "classification": "classification", "survival": "survival/expert"}
+"""Notebook > folder of the report on the same results."""
+
 FIGURE = re.compile(r"<!--(\w+)-->.*?<!--/-->")
 """A figure that stands on several pages, between its name and an end mark."""
 
@@ -23,6 +33,38 @@ def on_page_markdown(markdown: str, **_: object) -> str:
     return re.sub(
         r"^<!-- (\w+)(?:: (.+))? -->$", lambda match: FILLED[match[1]](match[2]), markdown, flags=re.MULTILINE
     )
+
+
+def find_examples() -> dict[str, Path]:
+    """Notebook and report of each pipeline that has been run."""
+    reports = {name: REPORTS / folder / "report.html" for name, folder in EXAMPLES.items()}
+    return {name: report for name, report in reports.items() if report.is_file()}
+
+
+def list_examples(_: None) -> str:
+    """Links to the reports and executed notebooks, or how to get them."""
+    # As HTML: links of Markdown are checked against the sources, and these files are made by the build.
+    links = [
+        f'- {name.capitalize()}: <a href="../examples/{name}_report.html">report</a>, '
+        f'<a href="../examples/{name}.html">notebook</a>'
+        for name in find_examples()
+    ]
+    return "\n".join(links) or "This site was built before any run: `make demo`, then `make docs`, adds the examples."
+
+
+def on_post_build(config: Mapping[str, Any]) -> None:
+    """Copy the reports into the site, and execute the notebooks into it.
+
+    Raises:
+        subprocess.CalledProcessError: if a cell of a notebook fails.
+    """
+    folder = Path(config["site_dir"], "examples")
+    for name, report in find_examples().items():
+        folder.mkdir(exist_ok=True)
+        shutil.copy(report, folder / f"{name}_report.html")
+        command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "html", "--log-level", "ERROR"]
+        command += ["--embed-images", "--output-dir", str(folder), str(ROOT / f"notebooks/{name}.ipynb")]
+        subprocess.run(command, check=True)
 
 
 def list_entries(path: str) -> str:
@@ -67,7 +109,13 @@ def insert_figures(text: str) -> str:
     return FIGURE.sub(lambda match: f"<!--{match[1]}-->{figures[match[1]]}<!--/-->", text)
 
 
-FILLED = {"catalog": list_entries, "help": show_help, "pipelines": list_pipelines, "renamed": list_renamed}
+FILLED = {
+    "catalog": list_entries,
+    "examples": list_examples,
+    "help": show_help,
+    "pipelines": list_pipelines,
+    "renamed": list_renamed,
+}
 
 
 if __name__ == "__main__":
