@@ -158,8 +158,8 @@ def _limits(network: TrainedNetwork, scores: pd.DataFrame) -> list[str]:
     about, patients = network.description, scores.groupby("of")["patients"].max()
     return [
         (
-            f"{len(_patients(about))} patients, {patients.get(SINGLE, 0)} of them with one or two slices: BraTS 2020 has "
-            "369 patients of 155 slices each. `--env full` trains on all of them."
+            f"{len(_patients(about))} patients, {patients.get(SINGLE, 0)} of them with one or two slices: BraTS 2020 "
+            "has 369 patients of 155 slices each. `--env full` trains on all of them."
         ),
         (
             f"{patients.get(WHOLE, 0)} whole volumes are few. The intervals don't cover the difference "

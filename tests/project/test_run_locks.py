@@ -176,3 +176,8 @@ def test_machines_that_train_together_are_one_run(tmp_path):
     training = {"params:training": MemoryDataset(EngineSettings(nodes=2))}
     for _ in range(2):
         start(tmp_path, "train", training)
+    # One machine alone takes the lock, so a second run is refused.
+    alone = start(tmp_path, "train")
+    with pytest.raises(AnotherRunError):
+        start(tmp_path, "train")
+    alone.after_pipeline_run()
