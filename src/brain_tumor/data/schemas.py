@@ -155,6 +155,7 @@ class ImageIndex(pa.DataFrameModel):
         hash: BLAKE2b of the decoded grey levels.
         perceptual_hash: 64 bits, hexadecimal.
         bounds: of what is kept of it: `top`, `bottom`, `left`, `right`.
+        patient: by the table of patients; empty if it is not known.
         note: what is unusual.
         excluded: the reason; empty if the image is used.
     """
@@ -169,6 +170,7 @@ class ImageIndex(pa.DataFrameModel):
     perceptual_hash: Series[str]
     bounds: Series[int] = pa.Field(ge=0, alias="(top|bottom|left|right)$", regex=True)
     simulated: Series[bool]
+    patient: Series[str]
     note: Series[str]
     excluded: Series[str] = pa.Field(coerce=True)
 
@@ -178,21 +180,27 @@ class ImageIndex(pa.DataFrameModel):
 
 
 class ImageSplits(pa.DataFrameModel):
-    """Rows of the sets of images. Duplicates in two sets are refused, whoever wrote the table.
+    """Rows of the sets of images. Duplicates, or images of one person, in two sets are refused.
 
     Attributes:
+        patient: empty if it is not known.
         group: the same for all duplicates of an image.
+        person: the same for all images of a patient and their duplicates.
         split: empty if the image is not used.
-        official_test: in the published test set.
-        deduplicated_test: in the test set of which no duplicate was learned from.
-        excluded: why it is not learned from.
+        fold: in which the image is tested; -1 without folds, and if it is not used.
+        validation_fold: in whose training the image validates; -1 if in none.
+        test: in the test set by patient, in the one without duplicates of training images, in the published one.
+        excluded: why it is not trained on.
     """
 
     file: Series[str] = pa.Field(unique=True)
     kind: Series[str] = pa.Field(alias="class")
+    patient: Series[str]
     group: Series[str]
+    person: Series[str]
     split: Series[str] = pa.Field(isin=("", TRAIN, VALIDATION, TEST))
-    test: Series[bool] = pa.Field(alias="official_test|deduplicated_test", regex=True)
+    folds: Series[int] = pa.Field(ge=-1, alias="fold|validation_fold", regex=True)
+    test: Series[bool] = pa.Field(alias="official_test|deduplicated_test|patient_test", regex=True)
     excluded: Series[str] = pa.Field(coerce=True)
 
     class Config:
@@ -208,3 +216,11 @@ class ImageSplits(pa.DataFrameModel):
             for rows in (table["split"] == TRAIN, table["split"] == VALIDATION, table["deduplicated_test"])
         )
         return not (train & validation or train & test or validation & test)
+
+    @pa.dataframe_check
+    @classmethod
+    def no_person_in_two_folds(cls, table: pd.DataFrame) -> bool:
+        """All images of a person are tested in one fold, and validate in one other at most."""
+        used = table[table["fold"] >= 0]
+        folds = used.groupby("person")[["fold", "validation_fold"]].nunique()
+        return bool((folds <= 1).all(axis=None)) and not (used["fold"] == used["validation_fold"]).any()

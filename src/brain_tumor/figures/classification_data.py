@@ -19,7 +19,7 @@ from brain_tumor.figures.segmentation import place_legend_above
 BORDERS, PAIRS = 24, 32
 """Images, and pairs, that the galleries show."""
 
-SALIENCY_REGIONS = 0.2
+SHOWN_AROUND = 0.2
 """Pairs are shown whose similarity is this near to the threshold."""
 
 
@@ -58,14 +58,15 @@ def draw_counts(
             label="has duplicates" if k else None,
         )
     published.set(ylabel="images", title="as published", xticks=range(len(classes)), xticklabels=classes)
-    test = splits[splits["deduplicated_test"]].assign(split="deduplicated test")
-    table = pd.concat([splits[~splits["official_test"]], test]).groupby(["class", "split"]).size().unstack(fill_value=0)
-    table = table.reindex(index=list(classes), columns=["train", "validation", "deduplicated test"], fill_value=0)
+    table = _count_sets(splits).reindex(index=list(classes), fill_value=0)
+    width = 0.8 / len(table.columns)
+    colours = (
+        ("0.55", BLUE, "0.8") if len(table.columns) == 3 else [str(0.85 - 0.1 * k) for k in range(len(table.columns))]
+    )
     for k, (name, counts) in enumerate(table.items()):
-        bars = sets.bar(
-            np.arange(len(counts)) + 0.27 * (k - 1), counts, 0.25, color=("0.55", BLUE, "0.8")[k], label=name
-        )
-        sets.bar_label(bars, padding=2, fontsize="x-small")
+        place = np.arange(len(counts)) + width * (k - (len(table.columns) - 1) / 2)
+        bars = sets.bar(place, counts, 0.93 * width, color=colours[k], label=name)
+        sets.bar_label(bars, padding=2, fontsize="xx-small" if len(table.columns) > 3 else "x-small")
     sets.set(title="in each set", xticks=range(len(classes)), xticklabels=classes)
     for axes in (published, sets):
         place_legend_above(axes)
@@ -73,6 +74,18 @@ def draw_counts(
         axes.margins(y=0.1)
     figure.suptitle(title, fontsize="medium")
     return figure
+
+
+def _count_sets(splits: pd.DataFrame) -> pd.DataFrame:
+    """Images of each class (rows) in each set, or in each fold (columns)."""
+    if splits["fold"].max() >= 0:
+        used = splits[splits["fold"] >= 0]
+        counts = used.groupby(["class", "fold"]).size().unstack(fill_value=0)
+        return counts.rename(columns=lambda fold: f"fold {fold + 1}")
+    test = splits[splits["deduplicated_test"]].assign(split="deduplicated test")
+    shown = pd.concat([splits[~splits["official_test"]], test])
+    counts = shown.groupby(["class", "split"]).size().unstack(fill_value=0)
+    return counts.reindex(columns=["train", "validation", "deduplicated test"], fill_value=0)
 
 
 def choose_borders(index: pd.DataFrame) -> list[str]:
@@ -131,7 +144,7 @@ def draw_similarity(pairs: pd.DataFrame, threshold: float, title: str) -> Figure
 
 def choose_pairs(pairs: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """Pairs on both sides of the threshold, spread evenly over the similarities near it, in their order."""
-    near = pairs[(pairs["similarity"] - threshold).abs() <= SALIENCY_REGIONS].sort_values("similarity")
+    near = pairs[(pairs["similarity"] - threshold).abs() <= SHOWN_AROUND].sort_values("similarity")
     if len(near) <= PAIRS:
         return near
     steps = near.groupby(pd.cut(near["similarity"], PAIRS), observed=True)

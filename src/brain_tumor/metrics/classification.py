@@ -49,31 +49,87 @@ def fit_temperature(logits: Float[np.ndarray, "n k"], label: Int[np.ndarray, " n
 def score(
     probability: Float[np.ndarray, "n k"],
     label: Int[np.ndarray, " n"],
-    group: np.ndarray,
+    person: np.ndarray,
     classes: Sequence[str],
+    healthy: str | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Every score with its 95 % bootstrap interval, as rows `metric`, `value`, `low`, `high`.
 
     Args:
-        group: of near-duplicates, for each image. Groups are resampled, because duplicates aren't independent.
+        person: of each image. Persons are resampled, because images of one aren't independent.
+        healthy: the class without tumour. With it, `accuracy_tumours` is that of the images with tumour among the
+            classes of tumours, and `accuracy_tumour_or_none` that of whether there is one.
     """
     with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
         # A class without images, in a resample or at all, has NaN for a score.
         warnings.simplefilter("ignore", RuntimeWarning)
-        values = _measure(np.ones((1, len(label))), probability, label, classes)
-        resampled = _measure(_draw(group, seed), probability, label, classes)
+        weight, drawn = np.ones((1, len(label))), _draw(person, seed)
+        values = _measure(weight, probability, label, classes)
+        resampled = _measure(drawn, probability, label, classes)
+        values["accuracy_patients"] = _score_persons(weight, probability, label, person)
+        resampled["accuracy_patients"] = _score_persons(drawn, probability, label, person)
+        if healthy in classes and len(classes) > 2:
+            number = classes.index(healthy)
+            values |= _score_tumours(weight, probability, label, number)
+            resampled |= _score_tumours(drawn, probability, label, number)
         # No interval: the calibration error of a resample is larger than that of the images it is drawn from.
         resampled["calibration_error"] = np.full(RESAMPLES, np.nan)
         rows = []
         for metric, value in values.items():
-            rows.append((metric, value[0], *percentiles(resampled[metric], len(set(group)))))
+            rows.append((metric, value[0], *percentiles(resampled[metric], len(set(person)))))
     return pd.DataFrame(rows, columns=["metric", "value", "low", "high"])
 
 
-def _draw(group: np.ndarray, seed: int) -> Weights:
-    """Bootstrap weights of the images, from groups drawn with replacement."""
-    codes, names = pd.factorize(group)
+def vote(
+    probability: Float[np.ndarray, "n k"], label: Int[np.ndarray, " n"], person: np.ndarray
+) -> tuple[Bool[np.ndarray, " p"], Int[np.ndarray, " p"]]:
+    """Whether the class with the highest mean probability over the images of a person is right.
+
+    Returns:
+        For each person, in the order of their first images; and the index of the first image. A person whose images
+        have two classes counts once for each.
+    """
+    key = pd.Series(person).astype(str) + " " + pd.Series(label).astype(str)
+    code, _ = pd.factorize(key)
+    _, first = np.unique(code, return_index=True)
+    total = np.zeros((len(first), probability.shape[1]))
+    np.add.at(total, code, probability)
+    return total.argmax(1) == label[first], first
+
+
+def _score_persons(
+    weight: Weights,
+    probability: Float[np.ndarray, "n k"],
+    label: Int[np.ndarray, " n"],
+    person: np.ndarray,
+) -> Float[np.ndarray, " r"]:
+    """Accuracy over persons: the class with the highest mean probability over the images of each."""
+    correct, first = vote(probability, label, person)
+    # All images of a person are drawn together, so the first has the weight of the person.
+    weight_of_person = weight[:, first]
+    return weight_of_person @ correct / weight_of_person.sum(1)
+
+
+def _score_tumours(
+    weight: Weights, probability: Float[np.ndarray, "n k"], label: Int[np.ndarray, " n"], healthy: int
+) -> dict[str, Float[np.ndarray, " r"]]:
+    """Accuracy among the tumours, the class without tumour left out, and that of whether there is a tumour."""
+    has_tumour = label != healthy
+    tumours = np.delete(np.arange(probability.shape[1]), healthy)
+    which = tumours[probability[:, tumours].argmax(1)]
+    weight_of_tumours = weight[:, has_tumour]
+    right = (which == label)[has_tumour]
+    detected = (probability.argmax(1) != healthy) == has_tumour
+    return {
+        "accuracy_tumours": weight_of_tumours @ right / weight_of_tumours.sum(1),
+        "accuracy_tumour_or_none": weight @ detected / weight.sum(1),
+    }
+
+
+def _draw(person: np.ndarray, seed: int) -> Weights:
+    """Bootstrap weights of the images, from persons drawn with replacement."""
+    codes, names = pd.factorize(person)
     drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES)
     return drawn[:, codes].astype(np.float64)
 
@@ -168,10 +224,10 @@ def compare(correct: Mapping[str, Bool[np.ndarray, " n"]]) -> pd.DataFrame:
     """McNemar's exact test of each pair of networks, with Holm's correction.
 
     Args:
-        correct: network > whether it is right, on the same images. Near-duplicates must not be among them: they aren't
+        correct: network > whether it is right on each of the same persons. Not on images: those of one person aren't
             independent.
 
-    Returns: rows `network`, `other`, `only_network`, `only_other` (images that only one gets right), `p_value`,
+    Returns: rows `network`, `other`, `only_network`, `only_other` (persons that only one gets right), `p_value`,
         `p_holm`.
     """
     rows = []

@@ -1,10 +1,24 @@
-"""An ensemble of segmentation networks."""
+"""Ensembles of networks."""
 
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+
+class ClassifierEnsemble(nn.Module):
+    """Mean of the members' probabilities (softmax), returned as logits."""
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
+        """Logits, in fp32: logarithms of probabilities."""
+        probability = torch.stack([member(x).float().softmax(1) for member in self.members]).mean(0)
+        # Clamped: the logarithm of an underflow would be infinite.
+        return probability.clamp(min=1e-30).log()
 
 
 class Ensemble(nn.Module):

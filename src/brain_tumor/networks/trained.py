@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,10 +51,17 @@ class TrainedNetwork:
         if len(self.members) == 1:
             return self.member(0)
         # Imported here: it needs torch, and this module is read where no network is built.
-        from brain_tumor.networks.ensemble import Ensemble
+        from brain_tumor.networks.ensemble import ClassifierEnsemble, Ensemble
 
         members = [self.member(k) for k in range(len(self.members))]
-        return Ensemble(members).eval()
+        kind = ClassifierEnsemble if "classes" in self.description else Ensemble
+        return kind(members).eval()
+
+    def of_fold(self, number: int) -> "TrainedNetwork":
+        """The member that was trained in one fold, as a network of its own."""
+        if len(self.members) == 1:
+            return self
+        return replace(self, members=(self.members[number],))
 
     def member(self, number: int) -> "nn.Module":
         """One member of the ensemble, in evaluation mode."""

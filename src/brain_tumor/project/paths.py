@@ -10,6 +10,7 @@ from brain_tumor.project.parameters import MISSING, look_up
 PATHS = {
     "segmentation_source": "a folder of scans",
     "classification_source": "a folder with Training and Testing in it",
+    "classification_patients": "a table with the patient of each image",
     "survival_source": "a folder of masks",
     "survival_tables": "a folder with survival_info.csv",
     "inference_source": "a folder of scans or images",

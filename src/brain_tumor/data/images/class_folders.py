@@ -60,12 +60,14 @@ class ImageSet(BaseModel, frozen=True, extra="forbid"):
         classes: names of the folders, in the order of their labels 0, 1, ...
         training: name of the training folder.
         testing: name of the test folder.
+        healthy: the class without tumour; None if there is none.
     """
 
     name: str
     classes: tuple[str, ...] = Field(min_length=2)
     training: str = "Training"
     testing: str = "Testing"
+    healthy: str | None = None
 
 
 @dataclass(frozen=True)

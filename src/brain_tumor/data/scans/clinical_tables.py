@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from brain_tumor.data.common.file_kinds import TO_TABLE, explain
 from brain_tumor.data.common.files import list_files
+from brain_tumor.data.common.tables import read_table
 
 logger = logging.getLogger(__name__)
 
@@ -18,14 +18,6 @@ SURVIVAL_COLUMNS = {
     "Survival_days": "survival_days",
     "Extent_of_Resection": "resection",
 }
-
-
-SEPARATORS = {";": "semicolons", "\t": "tabs"}
-"""In place of commas."""
-
-
-class WrongTableError(ValueError):
-    """A table that can be read, but not as what it should be."""
 
 
 def read_clinical(source: Path) -> pd.DataFrame:
@@ -99,35 +91,6 @@ def _require(table: pd.DataFrame, columns: set[str], name: str) -> None:
         raise ValueError(
             f"{name} lacks {what}; it has {', '.join(table.columns)}: name them as BraTS does, or give it another name"
         )
-
-
-def read_table(file: Path) -> pd.DataFrame:
-    """A table as text.
-
-    Raises:
-        ValueError: if it can't be read.
-    """
-    try:
-        header = [str(name) for name in pd.read_csv(file, dtype=str, nrows=0)]
-        for mark, words in SEPARATORS.items():
-            if len(header) == 1 and mark in header[0]:
-                raise WrongTableError(f"{file} is separated by {words}; save it with commas")
-        table = pd.read_csv(file, dtype=str, keep_default_na=False)
-        if isinstance(table.index, pd.RangeIndex):
-            return table
-        # rows have more values than the header has names, which pandas takes for names of the rows
-        if (table.iloc[:, -table.index.nlevels :] != "").any(axis=None):
-            raise WrongTableError(
-                f"{file} has rows with more values than its header has names; give each column a name"
-            )
-        named = table.reset_index().iloc[:, : len(header)]
-        return named.set_axis(header, axis=1)
-    except WrongTableError:
-        raise
-    except (OSError, ValueError) as error:
-        other = explain(file, TO_TABLE)
-        what = other or f"can't be read ({error}); it must be a table of comma-separated values in UTF-8"
-        raise ValueError(f"{file} {what}") from error
 
 
 def _read(source: Path, name: str) -> pd.DataFrame | None:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from brain_tumor.data.common.files import list_files
-from brain_tumor.data.scans.clinical_tables import read_table
+from brain_tumor.data.common.tables import read_table
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.find_scans import read_note, read_slices
 from brain_tumor.data.scans.plausibility import PatientCheck

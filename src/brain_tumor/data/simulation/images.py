@@ -22,6 +22,9 @@ FOLDERS = {"Training": "Tr", "Testing": "Te"}
 PLANTED = "planted.csv"
 """Table of the planted duplicates in the sample: file, its original, and the change."""
 
+PATIENTS = "patients.csv"
+"""Table of the patient of each image: one for each head, whatever duplicates there are."""
+
 SIDES = (225, 236, 256, 350, 442, 512)
 ET = 3
 
@@ -47,12 +50,21 @@ def simulate_images(
     # After all images are written: a duplicate is made of a file.
     planted = [_plant(folder, kind, number, seed) for kind, number in product(CLASSES, range(duplicates))]
     pd.DataFrame(planted, columns=["file", "copy_of", "how"]).to_csv(folder / PLANTED, index=False)
+    _list_patients(tasks, planted).to_csv(folder / PATIENTS, index=False)
     count = len(tasks) + len(planted)
     text = (
         f"{count} images SIMULATED by brain-tumor-mri (seed {seed}): phantoms, no scans of people. For trying "
         "and testing the project only.\n"
     )
     (folder / SIMULATED_MARK).write_text(text, encoding="utf-8")
+
+
+def _list_patients(tasks: list[tuple], planted: list[tuple[str, str, str]]) -> pd.DataFrame:
+    """Rows `file`, `patient`, `class`."""
+    rows = [(str(_file(name, kind, number)), f"{kind}-{name}-{number:04d}", kind) for _, kind, name, number, _ in tasks]
+    patient = {file: name for file, name, _ in rows}
+    rows += [(file, patient[original], Path(file).parent.name) for file, original, _ in planted]
+    return pd.DataFrame(rows, columns=["file", "patient", "class"])
 
 
 def _file(folder: str, kind: str, number: int) -> Path:

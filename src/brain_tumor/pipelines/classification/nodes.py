@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,14 @@ import pandas as pd
 from brain_tumor.data.common.provenance import Origin
 from brain_tumor.data.common.sets import TEST, TRAIN, VALIDATION
 from brain_tumor.data.common.store import Chunk, Store, StoreContent, fingerprint, require_made_from
-from brain_tumor.data.images.split import DEDUPLICATED, OFFICIAL
+from brain_tumor.data.images.split import (
+    DEDUPLICATED,
+    OFFICIAL,
+    PATIENT,
+    count_folds,
+    list_test_sets,
+    sets_of_fold,
+)
 from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics import classification as metrics
 from brain_tumor.metrics.saliency import REGIONS, mean_shares, share_regions
@@ -28,8 +35,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TEST_SETS = (OFFICIAL, DEDUPLICATED)
-
 SHOWN = 4
 """Correctly classified images of each class in a figure."""
 
@@ -42,65 +47,91 @@ def train_network(
     recipe: ClassificationRecipe,
     engine: EngineSettings,
 ) -> tuple[TrainedNetwork, pd.DataFrame]:
-    """Train a network and fit its temperature to the validation images.
+    """Train a network, or one for each fold, and fit its temperature to the validation images.
 
     Training resumes from a checkpoint of the same settings and data.
 
     Returns:
-        The trained network and the training log.
+        The trained network, with a member for each fold, and the training log.
     """
     about = images.description
     sizes = {"in_channels": 1, "out_channels": len(about["classes"]), "image_size": about["image_size"]}
     sizes |= experiment.sizes
     _require_match(sizes, about)
     _require_test(splits)
-    recipe = experiment.adapt(recipe)
-    train = _rows(images, splits, splits["split"] == TRAIN)
-    validation = _rows(images, splits, splits["split"] == VALIDATION)
-    logger.info("%s: %d images to train on, %d to validate on", checkpoints.experiment, len(train), len(validation))
-    mark = _fingerprint(experiment.network, sizes, recipe, engine, about, train, validation)
-    counts = np.bincount(images.read(train, "label")[0], minlength=len(about["classes"])).tolist()
-    fitted = _fit(images, train, validation, counts, experiment.network, sizes, recipe, engine, checkpoints.of(mark))
+    plan = _Plan(images, experiment.network, sizes, experiment.adapt(recipe), engine, checkpoints)
+    folds = range(count_folds(splits))
+    members = [
+        _train_fold(plan, sets_of_fold(splits, fold), splits, f"fold {fold + 1} of {len(folds)}") for fold in folds
+    ]
+    kept = [member.fitted.kept for member in members]
     description = about | {
         "experiment": checkpoints.experiment,
-        "recipe": recipe.model_dump(),
+        "recipe": plan.recipe.model_dump(),
         "seed": engine.seed,
-        "kept": fitted.kept,
-        "images": counts,
+        "kept": kept[0] if len(folds) == 1 else kept,
+        "images": np.mean([member.counts for member in members], axis=0).round().astype(int).tolist(),
+        "persons": int(splits.loc[splits["split"] != "", "person"].nunique()),
         "images_trained_on": _digest_training_images(splits),
-        "checkpoints": [mark],
+        "checkpoints": [member.mark for member in members],
     }
-    network = TrainedNetwork(experiment.network, sizes, description, (fitted.weights,))
-    temperature = _fit_temperature(network, images, validation, engine)
-    return replace(network, description=description | {"temperature": temperature}), fitted.log
+    network = TrainedNetwork(plan.network, sizes, description, tuple(member.fitted.weights for member in members))
+    temperature = _fit_temperature(network, images, [member.validation for member in members], engine)
+    return replace(network, description=description | {"temperature": temperature}), _join_logs(members)
 
 
-def _fingerprint(
-    network: str,
-    sizes: dict[str, Any],
-    recipe: ClassificationRecipe,
-    engine: EngineSettings,
-    about: dict[str, Any],
-    train: np.ndarray,
-    validation: np.ndarray,
-) -> str:
+@dataclass(frozen=True)
+class _Plan:
+    """What all folds of a training have in common."""
+
+    images: Store
+    network: str
+    sizes: dict[str, Any]
+    recipe: ClassificationRecipe
+    engine: EngineSettings
+    checkpoints: Checkpoints
+
+
+@dataclass(frozen=True)
+class _Member:
+    """The network of one fold: rows that validate, training images of each class, fingerprint, weights and log."""
+
+    validation: np.ndarray
+    counts: list[int]
+    mark: str
+    fitted: "Fitted"
+
+
+def _train_fold(plan: _Plan, sets: pd.Series, splits: pd.DataFrame, words: str) -> _Member:
+    images = plan.images
+    train = _rows(images, splits, sets == TRAIN)
+    validation = _rows(images, splits, sets == VALIDATION)
+    name = plan.checkpoints.experiment + (f", {words}" if count_folds(splits) > 1 else "")
+    logger.info("%s: %d images to train on, %d to validate on", name, len(train), len(validation))
+    mark = _fingerprint(plan, train, validation)
+    counts = np.bincount(images.read(train, "label")[0], minlength=len(images.description["classes"])).tolist()
+    return _Member(validation, counts, mark, _fit(plan, train, validation, counts, plan.checkpoints.of(mark)))
+
+
+def _join_logs(members: list[_Member]) -> pd.DataFrame:
+    """The log of the only training, or those of all folds, with the column `fold`."""
+    if len(members) == 1:
+        return members[0].fitted.log
+    logs = [member.fitted.log.assign(fold=number) for number, member in enumerate(members)]
+    return pd.concat(logs, ignore_index=True)
+
+
+def _fingerprint(plan: _Plan, train: np.ndarray, validation: np.ndarray) -> str:
     """Fingerprint of all that decides the trained weights; a checkpoint of another one isn't resumed."""
     from brain_tumor.training.device import what_is_computed
 
-    settings = [network, sizes, recipe.model_dump(), engine.seed, what_is_computed(engine), code_fingerprint()]
-    return fingerprint(settings, about, train.tolist(), validation.tolist())
+    recipe, engine = plan.recipe.model_dump(), plan.engine
+    settings = [plan.network, plan.sizes, recipe, engine.seed, what_is_computed(engine), code_fingerprint()]
+    return fingerprint(settings, plan.images.description, train.tolist(), validation.tolist())
 
 
 def _fit(
-    images: Store,
-    train: np.ndarray,
-    validation: np.ndarray,
-    counts: list[int],
-    network: str,
-    sizes: dict[str, Any],
-    recipe: ClassificationRecipe,
-    engine: EngineSettings,
-    checkpoints: Checkpoints,
+    plan: _Plan, train: np.ndarray, validation: np.ndarray, counts: list[int], checkpoints: Checkpoints
 ) -> "Fitted":
     import lightning
 
@@ -110,23 +141,31 @@ def _fit(
     from brain_tumor.training.classification.task import MONITOR, NAMES, ClassificationTask
     from brain_tumor.training.fit import Job, fit
 
+    engine = plan.engine
     # Before `build`, whose random weights are part of what the seed decides.
     lightning.seed_everything(engine.seed, verbose=False)
-    task = ClassificationTask(build(network, **sizes), sizes["in_channels"], counts, recipe, engine.seed)
+    network = build(plan.network, **plan.sizes)
+    task = ClassificationTask(network, plan.sizes["in_channels"], counts, plan.recipe, engine.seed)
     # Before hours of training, not after.
     require_explainable(task.network)
-    train_rows = Rows(images, train, NAMES)
-    validation_rows = Rows(images, validation, NAMES)
-    return fit(Job(task, train_rows, validation_rows, MONITOR, recipe, engine, checkpoints))
+    train_rows = Rows(plan.images, train, NAMES)
+    validation_rows = Rows(plan.images, validation, NAMES)
+    return fit(Job(task, train_rows, validation_rows, MONITOR, plan.recipe, engine, checkpoints))
 
 
-def _fit_temperature(network: TrainedNetwork, images: Store, rows: np.ndarray, engine: EngineSettings) -> float:
+def _fit_temperature(
+    network: TrainedNetwork, images: Store, validation: list[np.ndarray], engine: EngineSettings
+) -> float:
+    """The temperature that fits the validation images of all folds, each predicted by the network of its fold."""
     from brain_tumor.training.classification.prediction import predict_logits
     from brain_tumor.training.device import choose_device
 
-    logits = np.concatenate(list(predict_logits(network, images, rows, choose_device(engine))))
-    (label,) = images.read(rows, "label")
-    return metrics.fit_temperature(logits, label.astype(int))
+    device = choose_device(engine)
+    logits, labels = [], []
+    for fold, rows in enumerate(validation):
+        logits += list(predict_logits(network.of_fold(fold), images, rows, device))
+        labels.append(images.read(rows, "label")[0])
+    return metrics.fit_temperature(np.concatenate(logits), np.concatenate(labels).astype(int))
 
 
 def _require_match(sizes: dict[str, Any], about: dict[str, Any]) -> None:
@@ -140,11 +179,11 @@ def _require_match(sizes: dict[str, Any], about: dict[str, Any]) -> None:
 
 
 def _require_test(splits: pd.DataFrame) -> None:
-    if not splits["deduplicated_test"].any():
+    if list_test_sets(splits) == (OFFICIAL,):
         raise ValueError(
             "a test image must be left of which no copy is learned from, got none of "
             f"{splits['official_test'].sum()}; "
-            f"set `data_classification.split.policy` to {DEDUPLICATED}, or add test images"
+            f"set `data_classification.split.policy` to {PATIENT} or {DEDUPLICATED}, or add test images"
         )
 
 
@@ -154,8 +193,11 @@ def _rows(images: Store, splits: pd.DataFrame, chosen: pd.Series) -> np.ndarray:
 
 
 def _digest_training_images(splits: pd.DataFrame) -> str:
-    """Digest of the names of all training and validation images."""
-    return fingerprint(sorted(splits.loc[splits["split"].isin([TRAIN, VALIDATION]), "file"]))
+    """Digest of the names of all training and validation images, of each fold."""
+    folds = range(count_folds(splits))
+    learning = [sets_of_fold(splits, fold).isin([TRAIN, VALIDATION]) for fold in folds]
+    names = [sorted(splits.loc[chosen, "file"]) for chosen in learning]
+    return fingerprint(names[0] if len(names) == 1 else names)
 
 
 def require_unseen(network: TrainedNetwork, images: Store, splits: pd.DataFrame) -> None:
@@ -183,31 +225,36 @@ def require_unseen(network: TrainedNetwork, images: Store, splits: pd.DataFrame)
 def predict_images(
     network: TrainedNetwork, images: Store, splits: pd.DataFrame, engine: EngineSettings
 ) -> StoreContent:
-    """Class logits of the images of both test sets.
+    """Class logits of the test images; with folds, of each by the network that was not trained on its person.
 
     Raises:
         ValueError: if the network was trained on other sets, or on images of another kind.
     """
     require_unseen(network, images, splits)
     about = images.description
-    description = {"network": network.experiment, "classes": about["classes"], "simulated": about["simulated"]}
+    description = {"network": network.experiment, "simulated": about["simulated"]}
+    description |= {"classes": about["classes"], "healthy": about["healthy"]}
     description |= {"made_from": about["fingerprint"], "weights": network.digest}
-    rows = _rows(images, splits, splits["split"] == TEST)
+    rows = [_rows(images, splits, sets_of_fold(splits, fold) == TEST) for fold in range(count_folds(splits))]
     return StoreContent(description, _predict(network, images, rows, engine))
 
 
-def _predict(network: TrainedNetwork, images: Store, rows: np.ndarray, engine: EngineSettings) -> Iterator[Chunk]:
+def _predict(
+    network: TrainedNetwork, images: Store, rows_of_folds: list[np.ndarray], engine: EngineSettings
+) -> Iterator[Chunk]:
     from brain_tumor.training.classification.prediction import predict_logits
     from brain_tumor.training.device import choose_device
 
     files = images.rows["file"].to_numpy()
     labels = images.rows["label"].to_numpy()
-    start = 0
-    for logits in predict_logits(network, images, rows, choose_device(engine)):
-        chosen = rows[start : start + len(logits)]
-        start += len(logits)
-        # h5py takes strings as objects only.
-        yield {"logits": logits, "row": chosen, "file": files[chosen].astype(object), "label": labels[chosen]}
+    device = choose_device(engine)
+    for fold, rows in enumerate(rows_of_folds):
+        start = 0
+        for logits in predict_logits(network.of_fold(fold), images, rows, device):
+            chosen = rows[start : start + len(logits)]
+            start += len(logits)
+            # h5py takes strings as objects only.
+            yield {"logits": logits, "row": chosen, "file": files[chosen].astype(object), "label": labels[chosen]}
 
 
 def _load_predictions(predictions: Store, splits: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
@@ -224,42 +271,53 @@ def _load_predictions(predictions: Store, splits: pd.DataFrame) -> tuple[pd.Data
             "images of the sets"
         )
         raise ValueError(f"{words}; predict again, such as with `kedro run --pipelines classification`")
-    columns = ["file", "class", "group", "split", "official_test", "deduplicated_test"]
+    columns = ["file", "class", "group", "person", "split", "fold"]
+    columns += ["official_test", "deduplicated_test", "patient_test"]
     # A left join keeps the order of the predictions, which is that of the logits.
     table = rows.merge(splits[columns], "left", on="file", validate="one_to_one")
     return table.astype({"label": int}), predictions.read(np.arange(len(table)), "logits")[0]
 
 
 def score_images(network: TrainedNetwork, predictions: Store, splits: pd.DataFrame) -> pd.DataFrame:
-    """Rows `network`, `parameters`, `test_set`, `metric`, `value`, `low`, `high`, `images`: scores of both test sets.
+    """Scores of each test set.
+
+    Rows `network`, `parameters`, `test_set`, `metric`, `value`, `low`, `high`, `images`, `persons`.
 
     Metrics that end in `_scaled` are computed with the temperature fitted to the validation images.
     """
     require_made_by(predictions, network)
+    scores = _score_test_sets(predictions, splits, network.description["temperature"])
+    scores = scores.assign(network=network.experiment, parameters=network.parameters)
+    return scores[["network", "parameters", "test_set", "metric", "value", "low", "high", "images", "persons"]]
+
+
+def _score_test_sets(predictions: Store, splits: pd.DataFrame, temperature: float) -> pd.DataFrame:
     table, logits = _load_predictions(predictions, splits)
-    classes = predictions.description["classes"]
-    temperature = network.description["temperature"]
+    about = predictions.description
     parts = []
-    for test_set in TEST_SETS:
+    for test_set in list_test_sets(splits):
         chosen = table[f"{test_set}_test"].to_numpy()
         label = table.loc[chosen, "label"].to_numpy()
-        group = table.loc[chosen, "group"].to_numpy()
-        scores = metrics.score(metrics.to_probability(logits[chosen]), label, group, classes)
-        scaled = metrics.score(metrics.to_probability(logits[chosen], temperature), label, group, classes)
+        person = table.loc[chosen, "person"].to_numpy()
+        scored = [label, person, about["classes"], about["healthy"]]
+        scores = metrics.score(metrics.to_probability(logits[chosen]), *scored)
+        scaled = metrics.score(metrics.to_probability(logits[chosen], temperature), *scored)
         # A temperature doesn't change which class has the highest probability, so accuracy stays.
         scaled = scaled[scaled["metric"].isin(["confidence", "calibration_error"])]
         scaled = scaled.assign(metric=scaled["metric"] + "_scaled")
         fitted = pd.DataFrame({"metric": ["temperature"], "value": [temperature]})
         table_of_set = pd.concat([scores, scaled, fitted], ignore_index=True)
-        parts.append(table_of_set.assign(test_set=test_set, images=int(chosen.sum())))
-    scores = pd.concat(parts, ignore_index=True).assign(network=network.experiment, parameters=network.parameters)
-    return scores[["network", "parameters", "test_set", "metric", "value", "low", "high", "images"]]
+        counts = {"images": int(chosen.sum()), "persons": len(set(person))}
+        parts.append(table_of_set.assign(test_set=test_set, **counts))
+    return pd.concat(parts, ignore_index=True)
 
 
 def explain_images(
     network: TrainedNetwork, predictions: Store, images: Store, splits: pd.DataFrame, engine: EngineSettings
 ) -> tuple[StoreContent, pd.DataFrame]:
-    """Saliency maps of images of the deduplicated test set, and the saliency of each by region.
+    """Saliency maps of images of the first test set, and the saliency of each by region.
+
+    With folds, each image is explained by the network that was not trained on its person.
 
     Returns:
         A map of each explained image, in steps of 1/255 of its maximum.
@@ -271,13 +329,19 @@ def explain_images(
 
     require_made_from(predictions, images)
     require_made_by(predictions, network)
-    table = _choose_rows(*_load_predictions(predictions, splits))
+    first = list_test_sets(splits)[0]
+    table = _choose_rows(*_load_predictions(predictions, splits), first)
     rows = table["row"].to_numpy()
-    saliency = compute_saliency(network, images, rows, table["predicted"].to_numpy(), choose_device(engine))
+    device = choose_device(engine)
+    parts = []
+    for fold, part in table.groupby(table["fold"].clip(lower=0), sort=True):
+        of_fold = network.of_fold(int(fold))
+        parts.append(compute_saliency(of_fold, images, part["row"].to_numpy(), part["predicted"].to_numpy(), device))
+    saliency = np.concatenate(parts)
     about = images.description
     class_names = [about["classes"][number] for number in table["predicted"]]
     by_region = table[["file", "class", "row", "confidence", "weight"]].assign(predicted=class_names)
-    shares = _share_regions(saliency, images.read(rows, "image")[0], uniform_saliency(network))
+    shares = _share_regions(saliency, images.read(rows, "image")[0], uniform_saliency(network.of_fold(0)))
     by_region = by_region.reset_index(drop=True).join(shares)
     # Each map by its own maximum: maps of two images are on no common scale.
     strength = saliency / np.maximum(saliency.max((1, 2), keepdims=True), 1e-12)
@@ -291,10 +355,10 @@ def explain_images(
     return StoreContent(description, iter([chunk])), by_region
 
 
-def _choose_rows(table: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:
-    """Predictions of the images to explain, with predicted class, confidence and weight."""
+def _choose_rows(table: pd.DataFrame, logits: np.ndarray, test_set: str) -> pd.DataFrame:
+    """Predictions of the images to explain, fold by fold, with predicted class, confidence and weight."""
     table = table.assign(predicted=logits.argmax(1), confidence=metrics.to_probability(logits).max(1))
-    table = table[table["deduplicated_test"]]
+    table = table[table[f"{test_set}_test"]].sort_values("fold", kind="stable")
     wrong = (table["predicted"] != table["label"]).to_numpy()
     chosen, weight = choose_explained(wrong)
     return table.iloc[chosen].assign(weight=weight)
@@ -346,20 +410,21 @@ def draw_results(
     probability = metrics.to_probability(logits)
     table = table.assign(predicted=probability.argmax(1), confidence=probability.max(1))
     confusion = {}
-    for name in TEST_SETS:
+    test_sets = list_test_sets(splits)
+    for name in test_sets:
         chosen = table[f"{name}_test"].to_numpy()
         confusion[name] = metrics.confusion_matrix(probability[chosen], table.loc[chosen, "label"].to_numpy())
-    reliability = _reliability(table, logits, network.description["temperature"])
+    reliability = _reliability(table, logits, network.description["temperature"], test_sets[0])
     right, wrong = _choose_shown(table, explanations, images)
     regions = f"{title}: saliency by region, and that of a uniform map"
     drawn = {
-        "1_curves": figures.draw_curves(training_log, network.description["kept"]["epoch"], f"{title}: training"),
+        "1_curves": figures.draw_curves(*_first_fold(training_log, network), f"{title}: training"),
         "2_confusion": figures.draw_confusion(confusion, about["classes"], f"{title}: test images"),
-        "3_reliability": figures.draw_reliability(reliability, f"{title}: deduplicated test set"),
+        "3_reliability": figures.draw_reliability(reliability, f"{title}: test set {test_sets[0]}"),
         "5_looks": figures.draw_saliency_by_region(right, f"{title}: saliency of images classified correctly"),
         "6_regions": figures.draw_regions(mean_shares(saliency), REGIONS, regions),
     }
-    kernels = first_kernels(network.module())
+    kernels = first_kernels(network.member(0))
     if figures.show_structure(kernels, about["image_size"]):
         drawn["4_kernels"] = figures.draw_kernels(kernels, f"{title}: kernels of the first layer")
     if wrong:
@@ -367,9 +432,16 @@ def draw_results(
     return drawn
 
 
-def _reliability(table: pd.DataFrame, logits: np.ndarray, temperature: float) -> dict[str, pd.DataFrame]:
-    """Reliability diagrams of the deduplicated test set, before and after temperature scaling."""
-    chosen = table[f"{DEDUPLICATED}_test"].to_numpy()
+def _first_fold(log: pd.DataFrame, network: TrainedNetwork) -> tuple[pd.DataFrame, float]:
+    """The log of the first fold, or of the only training, and the epoch whose weights were kept."""
+    kept = network.description["kept"]
+    first = kept[0] if isinstance(kept, list) else kept
+    return (log[log["fold"] == 0] if "fold" in log else log), first["epoch"]
+
+
+def _reliability(table: pd.DataFrame, logits: np.ndarray, temperature: float, test_set: str) -> dict[str, pd.DataFrame]:
+    """Reliability diagrams of a test set, before and after temperature scaling."""
+    chosen = table[f"{test_set}_test"].to_numpy()
     label = table.loc[chosen, "label"].to_numpy()
     return {
         "as trained": metrics.calibrate(metrics.to_probability(logits[chosen]), label),
@@ -401,7 +473,7 @@ def _read_shown(rows: pd.DataFrame, explanations: Store, images: Store) -> list[
 
 
 def compare_networks(images: Store, splits: pd.DataFrame, **results: Any) -> tuple[pd.DataFrame, pd.DataFrame, Figures]:
-    """Scores of all experiments, McNemar's test of each pair of experiments, and a figure.
+    """Scores of all experiments, McNemar's test of each pair of experiments over persons, and a figure.
 
     Args:
         results: `<experiment>.scores` and `<experiment>.predictions` of each experiment.
@@ -411,14 +483,16 @@ def compare_networks(images: Store, splits: pd.DataFrame, **results: Any) -> tup
     scores = [table.assign(network=name) for name, table in gather(results, "scores").items()]
     comparison = pd.concat(scores, ignore_index=True)
     correct = {}
+    test_set = list_test_sets(splits)[0]
     for name, store in gather(results, "predictions").items():
         require_made_from(store, images)
         table, logits = _load_predictions(store, splits)
-        # The test needs independent images, and near-duplicates aren't.
-        chosen = table["deduplicated_test"].to_numpy()
-        correct[name] = logits[chosen].argmax(1) == table.loc[chosen, "label"].to_numpy()
+        # In the order of the files, so that networks are compared on the same persons.
+        rows = table[table[f"{test_set}_test"]].sort_values("file")
+        probability = metrics.to_probability(logits[rows.index])
+        correct[name], _ = metrics.vote(probability, rows["label"].to_numpy(), rows["person"].to_numpy())
     tested = len(next(iter(correct.values())))
-    differences = metrics.compare(correct).assign(test_set=DEDUPLICATED, images=tested)
+    differences = metrics.compare(correct).assign(test_set=test_set, persons=tested)
     about = images.description
     mark = ", SIMULATED" if about["simulated"] else ""
     title = f"{about['data_set']}{mark}: test images, 95 % intervals"

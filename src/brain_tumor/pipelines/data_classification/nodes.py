@@ -21,6 +21,7 @@ from brain_tumor.data.images.borders import ImagePreparation, cut
 from brain_tumor.data.images.class_folders import CANT_BE_READ, ImageFile, ImageSet, find_images, read_image
 from brain_tumor.data.images.duplicates import FLIPS, VIEW, DuplicateSettings, find_near_duplicates, flipped
 from brain_tumor.data.images.image_index import INSPECTION, cut_images, inspect_images
+from brain_tumor.data.images.patients import PatientSettings, add_patients, find_table, read_patients
 from brain_tumor.data.simulation.images import PLANTED
 from brain_tumor.pipelines.experiments import Figures
 from brain_tumor.reporting.data_classification.data_sheet import compose_data_sheet
@@ -35,11 +36,23 @@ PREPARATION = 1
 """Raised when the same image would be prepared in another way: stores of older preparations are then written again."""
 
 
-def index_images(source: Path, inspections: joblib.Memory, data_set: ImageSet, workers: WorkerSettings) -> pd.DataFrame:
-    """A row for each file of the source. Files that haven't changed since the last run are not read again."""
+def index_images(
+    source: Path,
+    patients: Path,
+    inspections: joblib.Memory,
+    data_set: ImageSet,
+    patient_settings: PatientSettings,
+    workers: WorkerSettings,
+) -> pd.DataFrame:
+    """A row for each file of the source, with its patient. Files that haven't changed are not read again.
+
+    Args:
+        patients: the table of patients, used if it is there.
+    """
     images = find_images(source, data_set)
     index = pd.concat([rows for rows, _ in _inspections(images, source, inspections, workers)], ignore_index=True)
     index["simulated"] = is_simulated(source)
+    index = _join_patients(index, patients, data_set, patient_settings)
     excluded = index[index["excluded"] != ""]
     logger.info("%d images are used, %d excluded", len(index) - len(excluded), len(excluded))
     for row in excluded.itertuples():
@@ -51,6 +64,17 @@ def index_images(source: Path, inspections: joblib.Memory, data_set: ImageSet, w
                 reason = excluded.loc[(excluded["folder"] == folder) & (excluded["class"] == name), "excluded"].iloc[0]
                 raise ValueError(f"no image of {name} in {folder} can be used; the first reason is: {reason}")
     return index
+
+
+def _join_patients(index: pd.DataFrame, patients: Path, data_set: ImageSet, settings: PatientSettings) -> pd.DataFrame:
+    path = find_table(patients if patients.is_file() else None, index)
+    if path is None:
+        logger.warning(
+            "no table of patients: images are split by duplicates alone, so those of one patient may be in two sets; "
+            "give a table with `--params classification_patients=PATH`"
+        )
+        return index.assign(patient="")
+    return add_patients(index, read_patients(path, settings, data_set.classes), path, settings)
 
 
 def _inspections(
@@ -175,6 +199,7 @@ def prepare_images(
     description = {
         "data_set": data_set.name,
         "classes": list(data_set.classes),
+        "healthy": data_set.healthy,
         **preparation.model_dump(),
         "intensities": "grey levels from 0 to 255",
         "simulated": bool(index["simulated"].any()),
@@ -210,6 +235,15 @@ def split_images(
 ) -> pd.DataFrame:
     """Each image's set, and the test sets it is in."""
     splits = image_split.split_images(index, duplicates, data_set, settings)
+    used = splits[splits["split"] != ""]
+    if settings.policy == image_split.PATIENT:
+        logger.info(
+            "policy patient: %d images of %d patients or groups of duplicates in %d folds",
+            len(used),
+            used["person"].nunique(),
+            settings.folds,
+        )
+        return splits
     sets = ", ".join(f"{count} {name or 'not used'}" for name, count in splits["split"].value_counts().items())
     logger.info(
         "policy %s: %s; %d in the deduplicated test set", settings.policy, sets, splits["deduplicated_test"].sum()

@@ -22,7 +22,7 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 index_images,
-                ["source", "inspections", "params:data_set", "params:workers"],
+                ["source", "patients", "inspections", "params:data_set", "params:patients", "params:workers"],
                 "index",
                 name="index_images",
             ),
@@ -87,7 +87,7 @@ def create_pipeline() -> Pipeline:
             ),
         ],
         namespace="data_classification",
-        inputs={name: f"classification.{name}" for name in ("source", "inspections")},
+        inputs={name: f"classification.{name}" for name in ("source", "patients", "inspections")},
         outputs={name: f"classification.{name}" for name in WRITTEN},
         parameters={"workers": "preparation"},
         tags="data_engineering",

@@ -6,13 +6,13 @@ from typing import Any
 import pandas as pd
 
 from brain_tumor.data.common.provenance import Origin, find_origin
-from brain_tumor.data.images.split import DEDUPLICATED
 from brain_tumor.figures.palette import name_network
 from brain_tumor.networks import describe
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.classification.tables import (
-    PROTOCOL,
     count_sets,
+    describe_protocol,
+    list_test_sets,
     score_calibration,
     score_classes,
     score_sets,
@@ -83,7 +83,7 @@ def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Sect
             name_network(network.experiment),
             network.parameters,
             write_sizes(network.sizes),
-            f"{network.description['kept']['epoch']:.0f}",
+            _epochs_kept(network),
         )
         for network in networks
     ]
@@ -98,12 +98,19 @@ def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Sect
     )
 
 
+def _epochs_kept(network: TrainedNetwork) -> str:
+    kept = network.description["kept"]
+    folds = kept if isinstance(kept, list) else [kept]
+    return ", ".join(f"{fold['epoch']:.0f}" for fold in folds)
+
+
 def _figures(comparison: pd.DataFrame) -> Section:
-    tables = [*reversed(score_sets(comparison).values())]
+    scores, test_sets = score_sets(comparison), list_test_sets(comparison)
+    tables = [scores[test_set] for test_set in test_sets]
     tables += [
         (
-            f"{name_network(name)}: precision and recall of each class on the {DEDUPLICATED} test set",
-            score_classes(comparison, name, DEDUPLICATED),
+            f"{name_network(name)}: precision and recall of each class on the {test_sets[0]} test set",
+            score_classes(comparison, name, test_sets[0]),
         )
         for name in comparison["network"].unique()
     ]
@@ -120,17 +127,17 @@ def _figures(comparison: pd.DataFrame) -> Section:
         "A class without test images has no recall, one that is never predicted no precision; one that is neither "
         "has no F1 and is excluded from macro-F1."
     )
-    return Section("Figures", f"{PROTOCOL} {text} `comparison.csv` has every score.", tables)
+    return Section("Figures", f"{describe_protocol(comparison)} {text} `comparison.csv` has every score.", tables)
 
 
 def _limits(comparison: pd.DataFrame) -> list[str]:
     images = comparison.groupby("test_set")["images"].first()
     return [
         (
-            f"{images[DEDUPLICATED]:,} test images without duplicates, all of the data set that was trained on: "
+            f"{images[list_test_sets(comparison)[0]]:,} test images, all of the data set that was trained on: "
             "what the networks reach elsewhere is not known."
         ),
-        "Intervals span images. That other training images or another seed would give other networks is not in them.",
+        "Intervals span patients. That other training images or another seed would give other networks is not in them.",
         "The networks always predict one of their classes, however unlike the training images a scan is.",
         (
             "The report shows how much of a network's saliency lies outside the head: such a network is right for "

@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brain_tumor.data.images.split import DEDUPLICATED, OFFICIAL
 from brain_tumor.figures.palette import BLUE, VERMILLION, colour_networks, name_network
 from brain_tumor.metrics.saliency import mean_shares
 from brain_tumor.reporting.classification.tables import (
     EXPLAINED,
-    PROTOCOL,
     SAME,
     count_sets,
+    describe_protocol,
     find_best,
+    list_test_sets,
     score_calibration,
     score_classes,
     score_sets,
@@ -39,7 +39,7 @@ WORDS = {
         "a table in shades of blue for each test set: images by true class and predicted class",
     ),
     "3_reliability": Words(
-        "Accuracy in bins of confidence on the deduplicated test set, before and after the logits are "
+        "Accuracy in bins of confidence on the first test set, before and after the logits are "
         "divided by the temperature that fits "
         "validation. Perfect calibration is the dotted line; the red lines are the errors; larger dots are "
         "more images.",
@@ -83,7 +83,6 @@ WORDS = {
 CALIBRATION = (
     "Confidence and expected calibration error, as trained and (scaled) with the temperature that fits validation"
 )
-TEST_SETS = (DEDUPLICATED, OFFICIAL)
 HIT = {True: "correct", False: "another class predicted"}
 COLOURS = dict(zip(HIT.values(), (BLUE, VERMILLION), strict=True))
 PHOTOS = {"5_looks", "7_mistakes"}
@@ -93,7 +92,7 @@ SALIENCY = (
     "Share of the saliency inside the head, in its rim (skull and scalp, 7 % of the image's side deep), and outside, "
     "beside the share of a uniform map: maps of the CNN and AlexNet don't reach the edge of the image, so most of a "
     "uniform one lies inside too. A network with more saliency outside or in the rim than a uniform map is right for a "
-    f"reason that is not the tumour. Saliency maps are computed for up to {EXPLAINED} images of the deduplicated set, "
+    f"reason that is not the tumour. Saliency maps are computed for up to {EXPLAINED} images of the first test set, "
     "mistakes first; in means and shares correct images and mistakes weigh as in the set."
 )
 
@@ -116,24 +115,25 @@ def compose_report(
         figures: network > name > PNG.
         settings: block > setting > value.
     """
-    scores, differ = score_sets(comparison), sets_differ(comparison)
+    scores, test_sets = score_sets(comparison), list_test_sets(comparison)
     best = find_best(comparison)
     folds = [
         Fold("Differences between networks", tables=[("McNemar's exact test, p-values also after Holm", differences)]),
         Fold("Calibration", tables=[(CALIBRATION, score_calibration(comparison))]),
-        Fold("How measured", PROTOCOL),
+        Fold("How measured", describe_protocol(comparison)),
     ]
-    tables = [scores[OFFICIAL]] if differ else []
-    saliency = ("Means over test images of the deduplicated set", _regions(looks))
+    tables = [scores[test_set] for test_set in test_sets[1:]]
+    same = comparison["test_set"].nunique() > 1 and not sets_differ(comparison)
+    saliency = (f"Means over images of the test set {test_sets[0]}", _regions(looks))
     sections = [
-        Section("Networks compared", "" if differ else SAME, tables, plots=[_compared(comparison)], folds=folds),
+        Section("Networks compared", SAME if same else "", tables, plots=[_compared(comparison)], folds=folds),
         Section("Saliency", _elsewhere(looks), folds=[Fold("Saliency by region, in numbers", SALIENCY, [saliency])]),
         *(_describe_network(name, comparison, looks[name], figures[name], shown=name == best) for name in figures),
         _data(splits, duplicates),
         describe_settings(settings, TRAINING),
     ]
     title, answer = f"Classification of {about['data_set']}", write_answer(comparison, about, splits)
-    caption, table = scores[DEDUPLICATED]
+    caption, table = scores[test_sets[0]]
     shaded = [name for name in table if name not in ("network", "parameters")]
     heat = HeatMap(f"{caption}; more colour is higher", table[["network", *shaded, "parameters"]], shaded)
     pictures = [_picture(best, "5_looks", figures[best]["5_looks"])] if "5_looks" in figures.get(best, {}) else []
@@ -146,7 +146,7 @@ def _picture(name: str, figure: str, content: bytes) -> Picture:
 
 
 def _compared(comparison: pd.DataFrame) -> Plot:
-    sets = TEST_SETS if sets_differ(comparison) else TEST_SETS[:1]
+    sets = list_test_sets(comparison)
     shown = comparison[comparison["metric"].isin(["accuracy", "macro_f1"]) & comparison["test_set"].isin(sets)]
     metric, names = shown["metric"].replace({"macro_f1": "macro-F1"}), shown["network"].map(name_network)
     said = [
@@ -156,7 +156,7 @@ def _compared(comparison: pd.DataFrame) -> Plot:
     ]
     column = metric + ", " + shown["test_set"] if len(sets) > 1 else metric
     dots = shown.assign(column=column, series=names, name=names, says=said).sort_values("column", kind="stable")
-    caption = "Accuracy and macro-F1, with 95 % intervals over groups of duplicates."
+    caption = "Accuracy and macro-F1, with 95 % intervals over patients."
     return draw_strip(dots, "score", caption, colours=colour_networks(names))
 
 
@@ -169,7 +169,7 @@ def _describe_network(
     pictures = [_picture(name, figure, left[figure]) for figure in order]
     tables = [
         (f"Precision and recall of each class on the {test_set} test set", score_classes(comparison, name, test_set))
-        for test_set in (TEST_SETS if sets_differ(comparison) else TEST_SETS[:1])
+        for test_set in list_test_sets(comparison)
     ]
     folds = [Fold("Precision and recall of each class", tables=tables)]
     return Section(name_network(name), pictures=pictures, plots=[_confidence(looks)], folds=folds)
@@ -185,7 +185,7 @@ def _confidence(looks: pd.DataFrame) -> Plot:
     dots = looks.assign(column=looks["class"], value=looks["confidence"], name=looks["file"], series=series, says=said)
     wrong = looks.loc[looks["class"] != looks["predicted"], "weight"]
     caption = (
-        f"Confidence in the predicted class of {len(looks)} test images of the deduplicated set, {len(wrong)} "
+        f"Confidence in the predicted class of {len(looks)} test images, {len(wrong)} "
         f"of {wrong.sum():.0f} mistakes among them, by true class. Point at a dot to see which image it is; it lights "
         "up in the plots of the other networks too."
     )

@@ -6,33 +6,65 @@ from typing import Any
 import pandas as pd
 
 from brain_tumor.data.common.sets import TRAIN, VALIDATION
-from brain_tumor.data.images.split import DEDUPLICATED, OFFICIAL
+from brain_tumor.data.images.split import DEDUPLICATED, OFFICIAL, PATIENT
 from brain_tumor.figures.palette import name_network
 from brain_tumor.reporting.formatting import tell_interval, with_intervals, write_intervals
 
-PROTOCOL = (
+BY_FOLDER = (
     "The official test set is the testing folder as published, duplicates of training images included. The "
     "deduplicated one holds one image of each group of duplicates, unless one of the group is a training image; "
-    "duplicates that the audit misses may be in it. Macro-F1 is the mean over the classes of the test set. Intervals "
-    "are 95 % expanded percentile bootstrap intervals over groups of duplicates (Hesterberg 2015); a value that no "
-    "resample changes has none. Epoch and temperature were chosen on validation images, which are drawn from the "
-    "training folder by group of duplicates, never on test images. The best of several networks is named by these "
-    "scores, which flatters it a little. With `tta_flip` in a recipe, predictions are averaged over an image and its "
-    "mirror image (test-time augmentation). The files carry no patient ids, so slices of one patient may be in "
-    "training and test sets."
+    "duplicates that the audit misses may be in it. Images of one patient may be in training and test sets."
+)
+BY_PATIENT = (
+    "Cross-validation by patient: every image is classified once, by the network of its fold, whose training and "
+    "validation images show other patients. One image of each group of duplicates is used. Images whose patient is "
+    "not known are split by group of duplicates, so that patients among them may be in two sets; images without tumour "
+    "come from another source than tumours, so a network may tell the source instead of the tumour: accuracy among the "
+    "tumours leaves them out. A patient's class is the one with the highest mean probability over their images."
+)
+PROTOCOL = (
+    "Macro-F1 is the mean over the classes of the test set. Intervals are 95 % expanded percentile bootstrap intervals "
+    "over patients, or groups of duplicates where the patient is not known (Hesterberg 2015); a value that no resample "
+    "changes has none. Epoch and temperature were chosen on validation images of other patients than the training "
+    "images, never on test images. The best of several networks is named by these scores, which flatters it a little. "
+    "With `tta_flip` in a recipe, predictions are averaged over an image and its mirror image (test-time augmentation)."
 )
 SAME = (
     "The official and the deduplicated test set are the same images here: no test image has a duplicate among the "
     "images that were trained on."
 )
 
+SCORES = {
+    "accuracy": "accuracy",
+    "accuracy_patients": "accuracy, patients",
+    "accuracy_tumours": "accuracy, tumours",
+    "accuracy_tumour_or_none": "tumour or none",
+    "macro_f1": "macro-F1",
+    "roc_auc": "ROC AUC",
+}
+"""Metric > its name in tables."""
+
 EXPLAINED = 240
 """Test images whose saliency map is computed, at most."""
 
 
+def list_test_sets(comparison: pd.DataFrame) -> list[str]:
+    """The test sets, the one with the fewest leaks first; that one alone if all hold the same images."""
+    order = (PATIENT, DEDUPLICATED, OFFICIAL)
+    there = sorted(comparison["test_set"].unique(), key=order.index)
+    return there if sets_differ(comparison) else there[:1]
+
+
+def describe_protocol(comparison: pd.DataFrame) -> str:
+    """How test sets and scores are made."""
+    sets = BY_PATIENT if PATIENT in set(comparison["test_set"]) else BY_FOLDER
+    return f"{sets} {PROTOCOL}"
+
+
 def find_best(comparison: pd.DataFrame) -> str:
-    """The network with the highest accuracy on the deduplicated test set."""
-    rows = comparison[(comparison["metric"] == "accuracy") & (comparison["test_set"] == DEDUPLICATED)]
+    """The network with the highest accuracy on the test set with the fewest leaks."""
+    first = list_test_sets(comparison)[0]
+    rows = comparison[(comparison["metric"] == "accuracy") & (comparison["test_set"] == first)]
     return str(rows.set_index("network")["value"].idxmax())
 
 
@@ -42,9 +74,11 @@ def sets_differ(comparison: pd.DataFrame) -> bool:
 
 
 def write_answer(comparison: pd.DataFrame, about: Mapping[str, Any], splits: pd.DataFrame) -> str:
-    """The best network on both test sets (if they differ), and how many test images have training duplicates."""
+    """The best network on each test set, and how many test images have training duplicates."""
     accuracy = comparison[comparison["metric"] == "accuracy"].set_index(["test_set", "network"])
     best = find_best(comparison)
+    if PATIENT in set(comparison["test_set"]):
+        return _write_answer_by_patient(comparison, best, simulated=about["simulated"])
     honest, quoted = accuracy.loc[(DEDUPLICATED, best)], accuracy.loc[(OFFICIAL, best)]
     learned = splits["split"].isin([TRAIN, VALIDATION])
     leaked = splits.loc[splits["official_test"], "group"].isin(splits.loc[learned, "group"]).sum()
@@ -61,13 +95,24 @@ def write_answer(comparison: pd.DataFrame, about: Mapping[str, Any], splits: pd.
     )
 
 
+def _write_answer_by_patient(comparison: pd.DataFrame, best: str, *, simulated: bool) -> str:
+    rows = comparison[(comparison["network"] == best) & (comparison["test_set"] == PATIENT)].set_index("metric")
+    image, person = rows.loc["accuracy"], rows.loc["accuracy_patients"]
+    kind = "simulated images" if simulated else "images"
+    return (
+        f"{name_network(best)} classifies {image['value']:.1%} of {image['images']:,} {kind} of patients it was not "
+        f"trained on correctly ({tell_interval(image['low'], image['high'], '.1%')}), and {person['value']:.1%} of "
+        f"{image['persons']:,} patients and groups of duplicates "
+        f"({tell_interval(person['low'], person['high'], '.1%')})."
+    )
+
+
 def score_sets(comparison: pd.DataFrame) -> dict[str, tuple[str, pd.DataFrame]]:
     """Test set > a caption, and accuracy, macro-F1 and ROC AUC of each network on it, with intervals."""
-    names = {"accuracy": "accuracy", "macro_f1": "macro-F1", "roc_auc": "ROC AUC"}
     return {
         test_set: (
             f"Scores and 95 % intervals on the {test_set} test set, {part['images'].iloc[0]:,} images",
-            _score_networks(part, names),
+            _score_networks(part, {name: SCORES[name] for name in SCORES if name in set(part["metric"])}),
         )
         for test_set, part in comparison.groupby("test_set", sort=False)
     }
@@ -96,14 +141,11 @@ def score_calibration(comparison: pd.DataFrame) -> pd.DataFrame:
 
 
 def count_sets(splits: pd.DataFrame) -> pd.DataFrame:
-    """Images of each class in each set."""
-    return (
-        splits.groupby(["split", "class"])
-        .size()
-        .unstack(fill_value=0)
-        .rename(index={"": "not used for training"})
-        .reset_index()
-    )
+    """Images of each class in each set, or in each fold."""
+    if splits["fold"].max() >= 0:
+        numbered = "fold " + (splits["fold"] + 1).astype(str)
+        splits = splits.assign(split=numbered.where(splits["fold"] >= 0, ""))
+    return splits.groupby(["split", "class"]).size().unstack(fill_value=0).rename(index={"": "not used"}).reset_index()
 
 
 def _score_networks(part: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:

@@ -15,9 +15,10 @@ from brain_tumor.reporting.data_classification.tables import (
     count_duplicates,
     count_formats,
     count_not_learned,
+    count_patients,
     count_reasons,
     count_sets,
-    describe_test_sets,
+    describe_sets,
     find_commonest_size,
 )
 from brain_tumor.reporting.markdown import SHEET, render_card, write_list
@@ -71,6 +72,7 @@ def _composition(
     counts = count_duplicates(used, duplicates, data_set)
     tables = [
         ("Images of each class, and their duplicates", counts),
+        ("Images of each class, and their patients", count_patients(used, data_set)),
         ("Formats and modes of the pixels", count_formats(used)),
     ]
     return Section("Composition", text, tables)
@@ -79,7 +81,7 @@ def _composition(
 def _excluded(index: pd.DataFrame, splits: pd.DataFrame) -> Section:
     tables = [
         ("Files that can't be used", count_reasons(index, "excluded")),
-        ("Images of the training folder that are not used for training", count_not_learned(splits)),
+        ("Images that are not used", count_not_learned(splits)),
     ]
     tables = [(caption, table) for caption, table in tables if len(table)]
     return Section("Excluded", "" if tables else "Nothing.", tables)
@@ -96,9 +98,8 @@ def _preparation(used: pd.DataFrame, about: Mapping[str, Any]) -> str:
 
 def _sets(splits: pd.DataFrame, policy: ImageSplitSettings, data_set: ImageSet) -> Section:
     text = (
-        f"Policy “{policy.policy}”, seed {policy.seed}. {policy.validation:.0%} of the images of the training "
-        "folder are for validation, drawn from "
-        f"{data_set.training} by group of duplicates. {describe_test_sets(data_set)}"
+        f"Policy “{policy.policy}”, seed {policy.seed}. {policy.validation:.0%} of the training images are for "
+        f"validation. {describe_sets(data_set, policy)}"
     )
     return Section("Sets", text, [("Images of each class", count_sets(splits, data_set))])
 

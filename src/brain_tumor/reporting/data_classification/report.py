@@ -14,9 +14,10 @@ from brain_tumor.reporting.data_classification.tables import (
     count_duplicates,
     count_formats,
     count_not_learned,
+    count_patients,
     count_reasons,
     count_sets,
-    describe_test_sets,
+    describe_sets,
     find_commonest_size,
 )
 from brain_tumor.reporting.page import Picture, Section, Words, render_report
@@ -96,6 +97,7 @@ def compose_data_report(
     settings = {"copies": copies.model_dump(), "preparation": preparation, "split": policy.model_dump()}
     sections = [
         _copies(duplicates, index, copies, planted, [pictures["3_similarity"], pictures["4_pairs"]]),
+        _patients(index, data_set),
         Section("What no audit can detect", f"{UNSEEN} {_neighbours(pairs, duplicates, index, data_set, copies)}"),
         _files(index),
         Section(
@@ -174,6 +176,26 @@ def _neighbours(
     )
 
 
+def _patients(index: pd.DataFrame, data_set: ImageSet) -> Section:
+    used = index[index["excluded"] == ""]
+    testing = used[(used["folder"] == data_set.testing) & (used["patient"] != "")]
+    training = set(used.loc[used["folder"] == data_set.training, "patient"]) - {""}
+    leaked = testing["patient"].isin(training).sum()
+    if not (used["patient"] != "").any():
+        return Section("Patients", "No table of patients: sets are drawn by group of duplicates.")
+    text = (
+        f"The patient is known of {(used['patient'] != '').sum():,} of {len(used):,} images. Of {len(testing):,} test "
+        f"images whose patient is known, {leaked:,} show a patient of whom an image is in {data_set.training}."
+    )
+    contradicted = index[(index["excluded"] + index["note"]).str.contains("by the table of patients")]
+    tables = [("Patients of each class", count_patients(index, data_set))]
+    if len(contradicted):
+        what = contradicted["excluded"].where(contradicted["excluded"] != "", contradicted["note"])
+        shown = contradicted[["file", "patient"]].assign(label=what)
+        tables.append(("Images whose folder contradicts the table of patients", shown))
+    return Section("Patients", text, tables)
+
+
 def _files(index: pd.DataFrame) -> Section:
     used = index[index["excluded"] == ""]
     sizes, most, size = find_commonest_size(used)
@@ -192,11 +214,8 @@ def _sets(splits: pd.DataFrame, policy: ImageSplitSettings, data_set: ImageSet, 
     reasons = count_not_learned(splits)
     tables = [("Images of each class", count_sets(splits, data_set))]
     if len(reasons):
-        tables.append(("Images of the training folder that are not used for training", reasons))
-    text = (
-        f"Policy {policy.policy}. Validation is drawn from {data_set.training} by group of duplicates. "
-        f"{describe_test_sets(data_set)}"
-    )
+        tables.append(("Images that are not used", reasons))
+    text = f"Policy {policy.policy}. {describe_sets(data_set, policy)}"
     return Section("Sets", text, tables, pictures)
 
 

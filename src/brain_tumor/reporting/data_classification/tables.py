@@ -4,12 +4,12 @@ import pandas as pd
 
 from brain_tumor.data.common.sets import TRAIN, VALIDATION
 from brain_tumor.data.images.class_folders import ImageSet
+from brain_tumor.data.images.split import PATIENT, ImageSplitSettings
 
 UNSEEN = (
-    "The files carry no patient ids. Slices of one patient that lie in both folders are not duplicates, and no "
-    "comparison of images can tell them from slices of two patients for certain. The deduplicated test set is free of "
-    "the duplicates that the audit detects, but may hold patients of the training set: its scores are an upper bound "
-    "for another hospital."
+    "Slices of one patient are not duplicates, and no comparison of images can tell them from slices of two patients "
+    "for certain. Where no table gives the patients, test sets may hold patients of the training set: scores are an "
+    "upper bound for another hospital."
 )
 FITS = {
     "pad": "what is left is padded to a square, so its aspect stays",
@@ -44,7 +44,9 @@ def count_duplicates(index: pd.DataFrame, duplicates: pd.DataFrame, data_set: Im
 
 
 def count_sets(splits: pd.DataFrame, data_set: ImageSet) -> pd.DataFrame:
-    """Images of each class in each set, and in both test sets."""
+    """Images of each class in each set and in both test sets; or in each fold, with the patients of the fold."""
+    if splits["fold"].max() >= 0:
+        return _count_folds(splits, data_set)
     sets = {name: splits["split"] == name for name in (TRAIN, VALIDATION)}
     sets |= {"official test": splits["official_test"], "deduplicated test": splits["deduplicated_test"]}
     counts = (
@@ -54,6 +56,32 @@ def count_sets(splits: pd.DataFrame, data_set: ImageSet) -> pd.DataFrame:
         .astype(int)
     )
     return counts.T.assign(all=counts.sum()).rename_axis("set").reset_index()
+
+
+def _count_folds(splits: pd.DataFrame, data_set: ImageSet) -> pd.DataFrame:
+    used = splits[splits["fold"] >= 0]
+    counts = used.groupby(["fold", "class"]).size().unstack(fill_value=0).reindex(columns=data_set.classes)
+    counts = counts.assign(all=counts.sum(axis=1))
+    counts["patients"] = used[used["patient"] != ""].groupby("fold")["person"].nunique()
+    counts["groups without patient"] = used[used["patient"] == ""].groupby("fold")["person"].nunique()
+    counts = counts.fillna(0).astype(int)
+    return counts.set_axis([f"fold {fold + 1}" for fold in counts.index]).rename_axis("set").reset_index()
+
+
+def count_patients(index: pd.DataFrame, data_set: ImageSet) -> pd.DataFrame:
+    """For each class: images, images whose patient is known, patients, and patients in both folders."""
+    used = index[index["excluded"] == ""]
+    known = used[used["patient"] != ""]
+    folders = known.groupby(["class", "patient"])["folder"].nunique()
+    table = pd.DataFrame(
+        {
+            "images": used.groupby("class").size(),
+            "of a known patient": known.groupby("class").size(),
+            "patients": known.groupby("class")["patient"].nunique(),
+            "patients in both folders": (folders > 1).groupby("class").sum(),
+        }
+    )
+    return table.reindex(data_set.classes).fillna(0).astype(int).rename_axis("class").reset_index()
 
 
 def find_commonest_size(used: pd.DataFrame) -> tuple[int, int, str]:
@@ -69,14 +97,21 @@ def count_formats(used: pd.DataFrame) -> pd.DataFrame:
 
 
 def count_not_learned(splits: pd.DataFrame) -> pd.DataFrame:
-    """Images of the training folder that are not used for training, by reason and class."""
+    """Images that are not used, by reason and class: those of the training folder, or of both if split by patient."""
     reasons = splits[splits["excluded"] != ""].groupby(["excluded", "class"]).size().rename("images")
     return reasons.reset_index().rename(columns={"excluded": "reason"})
 
 
-def describe_test_sets(data_set: ImageSet) -> str:
-    """What the two test sets hold."""
+def describe_sets(data_set: ImageSet, policy: ImageSplitSettings) -> str:
+    """How sets are drawn, and what the test sets hold."""
+    if policy.policy == PATIENT:
+        return (
+            f"{policy.folds} folds over {data_set.training} and {data_set.testing}: every image in use is tested once, "
+            "by a network that was trained on other patients. Folds span the classes evenly. Images of one patient "
+            "and their duplicates are in one fold; where the patient is not known, a group of duplicates is."
+        )
     return (
+        f"Validation is drawn from {data_set.training} by group of duplicates. "
         f"The official test set is {data_set.testing} as published; the deduplicated one holds one of each group of "
         "duplicates, unless one of the group is a training image."
     )
