@@ -11,6 +11,7 @@ from brain_tumor.metrics.classification import (
     fit_temperature,
     score,
     to_probability,
+    vote,
 )
 
 CLASSES = ["a", "b", "c", "d"]
@@ -61,6 +62,25 @@ def test_area_counts_ties_half(answers):
     assert values(probability, label)["value"]["roc_auc"] == pytest.approx(
         sklearn.roc_auc_score(label, probability, multi_class="ovr")
     )
+
+
+def test_patients_and_tumours_by_hand():
+    """Class d is healthy. Patient p: two images, of which one is wrong, but the mean is right; q and r: one each."""
+    probability = np.array([[0.9, 0.1, 0, 0], [0.4, 0.6, 0, 0], [0.3, 0.2, 0.1, 0.4], [0.5, 0.2, 0.1, 0.2]])
+    label = np.array([0, 0, 0, 3])
+    table = score(probability, label, np.array(list("ppqr")), CLASSES, healthy="d").set_index("metric")["value"]
+    assert table["accuracy"] == 1 / 4
+    assert table["accuracy_patients"] == pytest.approx(1 / 3)
+    # Among the tumours q is right: its highest probability is the healthy class, which is left out.
+    assert table["accuracy_tumours"] == pytest.approx(2 / 3)
+    assert table["accuracy_tumour_or_none"] == 2 / 4
+
+
+def test_a_patient_of_two_classes_counts_once_for_each():
+    probability = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+    correct, first = vote(probability, np.array([0, 1, 1]), np.array(["p", "p", "p"]))
+    assert correct.tolist() == [True, True]
+    assert first.tolist() == [0, 1]
 
 
 def test_calibration_error_by_hand():

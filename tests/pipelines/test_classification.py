@@ -12,6 +12,7 @@ from sklearn.metrics import accuracy_score
 from support import copy_project, require_pictures, rows_of, run
 
 from brain_tumor.data.common.store import Store
+from brain_tumor.data.images.split import count_folds, sets_of_fold
 from brain_tumor.datasets import NetworkDataset
 from brain_tumor.figures.classification import draw_curves
 from brain_tumor.figures.palette import name_network
@@ -21,6 +22,7 @@ from brain_tumor.networks.trained import read_network, write_network
 from brain_tumor.pipeline_registry import register_pipelines
 from brain_tumor.pipelines.classification.nodes import choose_explained, require_unseen, train_network
 from brain_tumor.reporting.classification.report import _elsewhere
+from brain_tumor.reporting.classification.tables import SCORES
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.classification.prediction import predict_logits
 from brain_tumor.training.device import choose_device
@@ -29,21 +31,46 @@ from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, 
 NETWORKS = networks_of("classification")
 
 
+DEDUPLICATED = {"data_classification": {"split": {"policy": "deduplicated"}}}
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, images):
-    """A project in which the whole pipeline has run once on the tiny sample."""
+    """A project in which the whole pipeline has run once on the tiny sample, split by patient."""
     folder = copy_project(tmp_path_factory.mktemp("project"))
     run(folder, "classification", classification_source=str(images))
     return folder
 
 
-def test_comparison_is_tidy_and_holds_every_score(finished):
-    table = pd.read_csv(finished / "data/08_reporting/classification/comparison.csv")
-    assert list(table.columns) == ["network", "parameters", "test_set", "metric", "value", "low", "high", "images"]
+@pytest.fixture(scope="module")
+def by_folder(tmp_path_factory, images):
+    """The same, split within the published folders."""
+    folder = copy_project(tmp_path_factory.mktemp("project"))
+    run(folder, "classification", classification_source=str(images), **DEDUPLICATED)
+    return folder
+
+
+@pytest.fixture
+def either(request):
+    return request.getfixturevalue(request.param)
+
+
+both = pytest.mark.parametrize("either", ["finished", "by_folder"], indirect=True)
+
+
+@both
+def test_comparison_is_tidy_and_holds_every_score(either):
+    table = pd.read_csv(either / "data/08_reporting/classification/comparison.csv")
+    columns = ["network", "parameters", "test_set", "metric", "value", "low", "high", "images", "persons"]
+    assert list(table.columns) == columns
     assert list(table["network"].unique()) == NETWORKS
-    assert table.groupby("test_set")["images"].unique().to_dict() == {"official": [28], "deduplicated": [28]}
+    images = table.groupby("test_set")["images"].unique().to_dict()
+    assert images in ({"patient": [44]}, {"official": [28], "deduplicated": [28]})
     wanted = {
         "accuracy",
+        "accuracy_patients",
+        "accuracy_tumours",
+        "accuracy_tumour_or_none",
         "macro_f1",
         "roc_auc",
         "confidence",
@@ -58,34 +85,71 @@ def test_comparison_is_tidy_and_holds_every_score(finished):
         for name in ("glioma", "meningioma", "notumor", "pituitary")
     }
     assert (table.groupby(["network", "test_set"])["metric"].agg(set) == wanted).all()
-    differences = pd.read_csv(finished / "data/08_reporting/classification/differences.csv")
+    differences = pd.read_csv(either / "data/08_reporting/classification/differences.csv")
     assert len(differences) == 6
     assert differences["p_value"].between(0, 1).all()
 
 
+@both
 @pytest.mark.parametrize("name", NETWORKS)
-def test_scores_are_those_of_the_predictions_on_disk(finished, name):
-    data = finished / "data"
+def test_scores_are_those_of_the_predictions_on_disk(either, name):
+    data = either / "data"
     predictions = Store(data / f"07_model_output/classification/{name}/predictions.h5")
     splits = pd.read_csv(data / "05_model_input/classification/splits.csv", keep_default_na=False).set_index("file")
     rows = predictions.rows
     (logits,) = predictions.read(np.arange(len(rows)), "logits")
     scores = pd.read_csv(data / f"08_reporting/classification/{name}/scores.csv")
     assert set(splits.loc[rows["file"], "split"]) == {"test"}
-    for test_set in ("official", "deduplicated"):
+    for test_set in scores["test_set"].unique():
         chosen = splits.loc[rows["file"], f"{test_set}_test"].to_numpy()
         expected = accuracy_score(rows["label"][chosen], logits.argmax(1)[chosen])
         assert scores.query("test_set == @test_set and metric == 'accuracy'")["value"].item() == pytest.approx(expected)
 
 
-def test_looks_are_of_test_images_without_copies(finished):
+def test_each_image_is_predicted_by_the_network_that_was_not_trained_on_its_patient(finished):
+    data = finished / "data"
+    network = read_network(data / "06_models/classification/cnn/network.safetensors")
+    assert len(network.members) == 2
+    predictions = Store(data / "07_model_output/classification/cnn/predictions.h5")
+    images = Store(data / "03_primary/classification/images.h5")
+    splits = read_splits(finished).set_index("file")
+    device = choose_device(EngineSettings())
+    (logits,) = predictions.read(np.arange(len(predictions.rows)), "logits")
+    fold = splits.loc[predictions.rows["file"], "fold"].to_numpy()
+    rows = predictions.rows["row"].to_numpy()
+    for number in (0, 1):
+        own = np.concatenate(list(predict_logits(network.of_fold(number), images, rows[fold == number], device)))
+        assert logits[fold == number] == pytest.approx(own, abs=1e-4)
+        other = np.concatenate(list(predict_logits(network.of_fold(1 - number), images, rows[fold == number], device)))
+        assert np.abs(other - own).max() > 1e-3
+
+
+def test_policies_are_compared_on_request(finished, project, images):
+    shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
+    compared = {"classification": {"compare_policies": ["deduplicated", "official"]}}
+    nodes = [f"classification.{name}.compare_policies" for name in NETWORKS] + ["classification.write_report"]
+    run(project, "classification", node_names=nodes, classification_source=str(images), **compared)
+    folder = project / "data/08_reporting/classification"
+    table = pd.read_csv(folder / "cnn/policies.csv")
+    assert set(table["policy"]) == {"deduplicated", "official"}
+    assert set(table["test_set"]) == {"deduplicated", "official"}
+    report = (folder / "report.html").read_text()
+    assert "What each leak is worth" in report
+    assert "patients and duplicates in training, 28 images" in report
+    assert "What each leak is worth" not in (finished / "data/08_reporting/classification/report.html").read_text()
+
+
+@both
+def test_saliency_is_of_test_images_without_duplicates(either):
+    finished = either
+    first = pd.read_csv(finished / "data/08_reporting/classification/comparison.csv")["test_set"].iloc[0]
     splits = pd.read_csv(finished / "data/05_model_input/classification/splits.csv", keep_default_na=False).set_index(
         "file"
     )
     for name in NETWORKS:
         looks = pd.read_csv(finished / f"data/08_reporting/classification/{name}/saliency.csv")
-        assert splits.loc[looks["file"], "deduplicated_test"].all()
-        assert looks["weight"].tolist() == [1.0] * 28
+        assert splits.loc[looks["file"], f"{first}_test"].all()
+        assert looks["weight"].tolist() == [1.0] * splits[f"{first}_test"].sum()
         shares = looks[["outside", "rim", "inside"]].dropna(how="all")  # no heat where no place speaks for the class
         assert shares.sum(axis=1).tolist() == pytest.approx([1.0] * len(shares))
         explanations = Store(finished / f"data/07_model_output/classification/{name}/explanations.h5")
@@ -129,24 +193,27 @@ def test_network_file_says_what_it_needs(finished):
     assert network.description["classes"] == ["glioma", "meningioma", "notumor", "pituitary"]
     assert network.description["simulated"] is True
     assert network.description["fit"] == "pad"
-    assert sum(network.description["images"]) == 12
+    assert network.description["persons"] == 44
+    assert 16 <= sum(network.description["images"]) <= 20
 
 
-def test_temperature_is_fitted_to_what_the_pipeline_answers_on_validation_images(finished):
-    data = finished / "data"
+@both
+def test_temperature_is_fitted_to_what_the_pipeline_answers_on_validation_images(either):
+    data = either / "data"
     network = NetworkDataset(filepath=str(data / "06_models/classification/cnn/network.safetensors")).load()
     temperature = network.description["temperature"]
     scores = pd.read_csv(data / "08_reporting/classification/cnn/scores.csv")
-    assert scores.loc[scores["metric"] == "temperature", "value"].tolist() == pytest.approx([temperature] * 2)
-    images, splits = (
-        Store(data / "03_primary/classification/images.h5"),
-        pd.read_csv(data / "05_model_input/classification/splits.csv"),
-    )
-    rows = np.flatnonzero(images.rows["file"].isin(splits.loc[splits["split"] == "validation", "file"]))
-    logits = np.concatenate(
-        list(predict_logits(network, images, rows, choose_device(EngineSettings(device="cpu", precision="fp32"))))
-    )
-    assert temperature == pytest.approx(fit_temperature(logits, images.read(rows, "label")[0].astype(int)), rel=1e-3)
+    assert set(scores.loc[scores["metric"] == "temperature", "value"]) == {pytest.approx(temperature)}
+    images, splits = Store(data / "03_primary/classification/images.h5"), read_splits(either)
+    device = choose_device(EngineSettings(device="cpu", precision="fp32"))
+    logits, labels = [], []
+    for fold in range(count_folds(splits)):
+        validating = splits.loc[sets_of_fold(splits, fold) == "validation", "file"]
+        rows = np.flatnonzero(images.rows["file"].isin(validating))
+        logits += list(predict_logits(network.of_fold(fold), images, rows, device))
+        labels.append(images.read(rows, "label")[0].astype(int))
+    fitted = fit_temperature(np.concatenate(logits), np.concatenate(labels))
+    assert temperature == pytest.approx(fitted, rel=1e-3)
     assert abs(temperature - 1) > 0.01
 
 
@@ -170,35 +237,45 @@ def test_report_needs_nothing_else_and_says_simulated(finished):
     }.items() <= settings.items()
     assert "cnn.epochs" not in settings
     assert 'src="http' not in report
+    assert "44 simulated images of patients it was not trained on" in report
+    assert "Cross-validation by patient" in report
+
+
+def test_report_of_the_published_folders_says_what_leaks(by_folder):
+    report = (by_folder / "data/08_reporting/classification/report.html").read_text()
     assert "28 simulated test images without duplicates" in report
-    assert "carry no patient ids" in report
+    assert "Images of one patient may be in training and test sets" in report
 
 
-def test_model_card_has_the_numbers_of_the_tables(finished):
-    reporting = finished / "data/08_reporting/classification"
+@both
+def test_model_card_has_the_numbers_of_the_tables(either):
+    reporting = either / "data/08_reporting/classification"
     card = (reporting / "model_card.md").read_text()
     scores = pd.read_csv(reporting / "comparison.csv")
     scores["network"] = scores["network"].map(name_network)
     scores = scores.set_index(["test_set", "network", "metric"]).sort_index()
-    for test_set in ("official", "deduplicated"):
+    first = scores.index.get_level_values("test_set")[-1]
+    images = scores.loc[first, "images"].iloc[0]
+    for test_set in [first]:
         for name, parameters, *shown in rows_of(
-            card, f"Scores and 95 % intervals on the {test_set} test set, 28 images"
+            card, f"Scores and 95 % intervals on the {test_set} test set, {images} images"
         )[1:]:
-            own = scores.loc[(test_set, name)].loc[["accuracy", "macro_f1", "roc_auc"]]
+            own = scores.loc[(test_set, name)].loc[list(SCORES)]
             assert parameters == f"{own['parameters'].iloc[0]:,}"
             interval = {
                 name: f" ({row['low']:.3f} to {row['high']:.3f})" for name, row in own.dropna(subset="low").iterrows()
             }
             assert shown == [f"{row['value']:.3f}{interval.get(name, '')}" for name, row in own.iterrows()]
+    shown_set = "patient" if first == "patient" else "deduplicated"
     for name in map(name_network, NETWORKS):
-        for kind, _, recall in rows_of(
-            card, f"{name}: precision and recall of each class on the deduplicated test set"
-        )[1:]:
-            assert recall.startswith(f"{scores.loc[('deduplicated', name, f'recall_{kind}'), 'value']:.3f}")
-    splits = pd.read_csv(finished / "data/05_model_input/classification/splits.csv", keep_default_na=False)
+        for kind, _, recall in rows_of(card, f"{name}: precision and recall of each class on the {shown_set} test set")[
+            1:
+        ]:
+            assert recall.startswith(f"{scores.loc[(shown_set, name, f'recall_{kind}'), 'value']:.3f}")
+    splits = read_splits(either)
     sets = {row[0]: sum(map(int, row[1:])) for row in rows_of(card, "Images of each class in each set")[1:]}
-    assert sets == {name or "not used for training": count for name, count in splits["split"].value_counts().items()}
-    assert "carry no patient ids" in card
+    assert sum(sets.values()) == len(splits)
+    assert sets["not used"] == (splits["split"] == "").sum()
 
 
 def test_settings_that_do_not_match_the_store_are_refused(finished, tmp_path):
@@ -213,15 +290,13 @@ def test_settings_that_do_not_match_the_store_are_refused(finished, tmp_path):
             train_network(images, splits, Checkpoints(tmp_path), experiment, ClassificationRecipe(), EngineSettings())
 
 
-def test_test_images_that_all_have_a_copy_are_refused_before_training(finished, tmp_path):
-    images = Store(finished / "data/03_primary/classification/images.h5")
-    splits = pd.read_csv(finished / "data/05_model_input/classification/splits.csv", keep_default_na=False).assign(
-        deduplicated_test=False
+def test_test_images_that_all_have_a_copy_are_refused_before_training(by_folder, tmp_path):
+    images = Store(by_folder / "data/03_primary/classification/images.h5")
+    splits = read_splits(by_folder).assign(deduplicated_test=False)
+    words = (
+        r"no copy is learned from, got none of 28; set `data_classification\.split\.policy` to patient or deduplicated"
     )
-    with pytest.raises(
-        ValueError,
-        match=r"no copy is learned from, got none of 28; set `data_classification\.split\.policy` to deduplicated",
-    ):
+    with pytest.raises(ValueError, match=words):
         train_network(
             images,
             splits,
@@ -259,7 +334,8 @@ def test_a_network_of_other_images_is_refused(finished):
     network = NetworkDataset(filepath=str(data / "06_models/classification/cnn/network.safetensors")).load()
     store, splits = Store(data / "03_primary/classification/images.h5"), read_splits(finished)
     require_unseen(network, store, splits)
-    require_unseen(network, store, splits.replace({"split": {"validation": "train"}}))  # it knows both
+    # Which of the training images validate makes no difference.
+    require_unseen(network, store, splits.assign(validation_fold=-1))
     stretched = replace(network, description=network.description | {"fit": "stretch"})
     with pytest.raises(
         ValueError, match="cnn learned from images whose fit was stretch, but it is pad now; train it again"
@@ -297,7 +373,7 @@ def test_predictions_of_other_test_images_are_refused(finished, project):
     splits.loc[first, "split"] = ""
     splits.to_csv(project / "data/05_model_input/classification/splits.csv", index=False)
     with pytest.raises(
-        ValueError, match=r"has predictions of 28 images, which aren't the 27 test images of the sets; predict again"
+        ValueError, match=r"has predictions of 44 images, which aren't the 43 test images of the sets; predict again"
     ):
         run(project, "classification", node_names=["classification.cnn.score_images"])
 
@@ -305,7 +381,7 @@ def test_predictions_of_other_test_images_are_refused(finished, project):
 def test_second_run_runs_nothing(finished, images, caplog):
     with caplog.at_level(logging.INFO):
         run(finished, "classification", classification_source=str(images))
-    assert "31 of 31 nodes are up to date" in caplog.text
+    assert "35 of 35 nodes are up to date" in caplog.text
     assert not [message for message in caplog.messages if message.startswith("> ")]
 
 

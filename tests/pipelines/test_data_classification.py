@@ -58,7 +58,8 @@ def test_report_says_what_the_audit_found(finished):
     assert "Of 28 test images 4 are identical to a training image, and 16 (57%) have a duplicate" in report
     said = "The sample holds 32 planted duplicates: 32 were detected, and 0 other images were taken for duplicates."
     assert said in report
-    assert "carry no patient ids" in report
+    assert "The patient is known of 76 of 76 images." in report
+    assert "16 show a patient of whom an image is in Training" in report
     assert [report.count(f"data:image/{kind}") for kind in ("png", "webp")] == [2, 2]
 
 
@@ -87,12 +88,9 @@ def test_data_sheet_has_the_numbers_of_the_tables(finished):
         f"{len(index)} images of 4 classes are in use; 0 files are excluded; {len(duplicates)} images have duplicates."
         in sheet
     )
-    sets = {row[0]: int(row[-1]) for row in rows_of(sheet, "Images of each class")[1:]}
-    assert sets["train"] == (splits["split"] == "train").sum()
-    assert sets["deduplicated test"] == splits["deduplicated_test"].sum()
-    reasons = sum(
-        int(row[-1]) for row in rows_of(sheet, "Images of the training folder that are not used for training")[1:]
-    )
+    folds = {row[0]: int(row[-3]) for row in rows_of(sheet, "Images of each class")[1:]}
+    assert folds == {f"fold {number + 1}": (splits["fold"] == number).sum() for number in (0, 1)}
+    reasons = sum(int(row[-1]) for row in rows_of(sheet, "Images that are not used")[1:])
     assert reasons == (splits["excluded"] != "").sum()
     assert "Nickparvar" not in sheet  # phantoms are not the published images
 
@@ -107,7 +105,8 @@ def test_store_holds_what_a_network_sees(finished):
     kind = store.rows["file"].str.split("/").str[1]
     assert [store.description["classes"][k] for k in label] == kind.tolist()
     assert set(splits["file"]) == set(store.rows["file"])
-    assert splits["split"].value_counts().to_dict() == {"test": 28, "train": 12, "validation": 4, "": 32}
+    assert splits["split"].value_counts().to_dict() == {"test": 44, "": 32}
+    assert splits["fold"].value_counts().to_dict() == {-1: 32, 0: 22, 1: 22}
 
 
 def test_second_run_reads_nothing(finished, images, caplog, monkeypatch):

@@ -87,12 +87,12 @@ def find_persons(table: pd.DataFrame) -> pd.Series:
         table: rows `file`, `patient` ("" where it is not known), `group`.
     """
     ordered = table.sort_values("file")
-    group = pd.factorize(ordered["group"])[0]
+    group, groups = pd.factorize(ordered["group"])
     # An image without a patient is linked by its group alone.
     patient = ordered["patient"].where(ordered["patient"] != "", ordered["group"])
     links = pd.DataFrame({"group": group, "patient": pd.factorize(patient)[0]}).drop_duplicates()
     first = links.groupby("patient")["group"].transform("first")
-    joined = join_groups(group.max() + 1, first.to_numpy(), links["group"].to_numpy())
+    joined = join_groups(len(groups), first.to_numpy(), links["group"].to_numpy())
     number = pd.Series(joined[group], ordered.index)
     known = ordered["patient"].where(ordered["patient"] != "")
     several = known.groupby(number).nunique()

@@ -11,13 +11,17 @@ import pandas as pd
 from brain_tumor.data.common.provenance import Origin
 from brain_tumor.data.common.sets import TEST, TRAIN, VALIDATION
 from brain_tumor.data.common.store import Chunk, Store, StoreContent, fingerprint, require_made_from
+from brain_tumor.data.images.class_folders import ImageSet
 from brain_tumor.data.images.split import (
     DEDUPLICATED,
     OFFICIAL,
     PATIENT,
+    ImageSplitSettings,
+    Policy,
     count_folds,
     list_test_sets,
     sets_of_fold,
+    split_images,
 )
 from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics import classification as metrics
@@ -271,11 +275,16 @@ def _load_predictions(predictions: Store, splits: pd.DataFrame) -> tuple[pd.Data
             "images of the sets"
         )
         raise ValueError(f"{words}; predict again, such as with `kedro run --pipelines classification`")
+    return _add_sets(rows, splits), predictions.read(np.arange(len(rows)), "logits")[0]
+
+
+def _add_sets(rows: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
+    """Predicted images with class, person and sets, in the order of the predictions."""
     columns = ["file", "class", "group", "person", "split", "fold"]
     columns += ["official_test", "deduplicated_test", "patient_test"]
     # A left join keeps the order of the predictions, which is that of the logits.
     table = rows.merge(splits[columns], "left", on="file", validate="one_to_one")
-    return table.astype({"label": int}), predictions.read(np.arange(len(table)), "logits")[0]
+    return table.astype({"label": int})
 
 
 def score_images(network: TrainedNetwork, predictions: Store, splits: pd.DataFrame) -> pd.DataFrame:
@@ -286,20 +295,25 @@ def score_images(network: TrainedNetwork, predictions: Store, splits: pd.DataFra
     Metrics that end in `_scaled` are computed with the temperature fitted to the validation images.
     """
     require_made_by(predictions, network)
-    scores = _score_test_sets(predictions, splits, network.description["temperature"])
+    table, logits = _load_predictions(predictions, splits)
+    scores = _score_test_sets(table, logits, network.description)
     scores = scores.assign(network=network.experiment, parameters=network.parameters)
     return scores[["network", "parameters", "test_set", "metric", "value", "low", "high", "images", "persons"]]
 
 
-def _score_test_sets(predictions: Store, splits: pd.DataFrame, temperature: float) -> pd.DataFrame:
-    table, logits = _load_predictions(predictions, splits)
-    about = predictions.description
+def _score_test_sets(table: pd.DataFrame, logits: np.ndarray, about: dict[str, Any]) -> pd.DataFrame:
+    """Scores of each test set.
+
+    Args:
+        about: description of the network.
+    """
+    temperature = about["temperature"]
     parts = []
-    for test_set in list_test_sets(splits):
+    for test_set in list_test_sets(table):
         chosen = table[f"{test_set}_test"].to_numpy()
         label = table.loc[chosen, "label"].to_numpy()
         person = table.loc[chosen, "person"].to_numpy()
-        scored = [label, person, about["classes"], about["healthy"]]
+        scored = [label, person, about["classes"], about.get("healthy")]
         scores = metrics.score(metrics.to_probability(logits[chosen]), *scored)
         scaled = metrics.score(metrics.to_probability(logits[chosen], temperature), *scored)
         # A temperature doesn't change which class has the highest probability, so accuracy stays.
@@ -310,6 +324,41 @@ def _score_test_sets(predictions: Store, splits: pd.DataFrame, temperature: floa
         counts = {"images": int(chosen.sum()), "persons": len(set(person))}
         parts.append(table_of_set.assign(test_set=test_set, **counts))
     return pd.concat(parts, ignore_index=True)
+
+
+def compare_policies(
+    images: Store,
+    index: pd.DataFrame,
+    duplicates: pd.DataFrame,
+    checkpoints: Checkpoints,
+    experiment: ExperimentSettings,
+    recipe: ClassificationRecipe,
+    engine: EngineSettings,
+    data_set: ImageSet,
+    split: ImageSplitSettings,
+    policies: list[Policy],
+) -> pd.DataFrame:
+    """Scores of the same network under other policies, to measure what their leaks are worth; each is trained anew.
+
+    Rows of `score_images`, and `policy`.
+
+    Args:
+        policies: of ImageSplitSettings; none by default.
+    """
+    parts = []
+    for policy in policies:
+        splits = split_images(index, duplicates, data_set, split.model_copy(update={"policy": policy}))
+        network, _ = train_network(images, splits, checkpoints, experiment, recipe, engine)
+        content = predict_images(network, images, splits, engine)
+        chunks = list(content.chunks)
+        logits = np.concatenate([chunk["logits"] for chunk in chunks])
+        rows = pd.DataFrame(
+            {name: np.concatenate([chunk[name] for chunk in chunks]) for name in ("row", "file", "label")}
+        )
+        scores = _score_test_sets(_add_sets(rows, splits), logits, network.description)
+        parts.append(scores.assign(network=network.experiment, policy=policy))
+    columns = ["network", "policy", "test_set", "metric", "value", "low", "high", "images", "persons"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
 def explain_images(
@@ -513,12 +562,14 @@ def write_report(
 
     Args:
         task: the task's block of the parameters: recipe, and each experiment.
-        results: `<experiment>.saliency` and `<experiment>.figures` of each experiment.
+        results: `<experiment>.saliency`, `<experiment>.policies` and `<experiment>.figures` of each experiment.
     """
     saliency = gather(results, "saliency")
     drawn = gather(results, "figures")
+    policies = pd.concat(gather(results, "policies").values(), ignore_index=True)
     settings = task | {"training": engine}
-    return compose_report(comparison, differences, images.description, splits, duplicates, saliency, drawn, settings)
+    about = images.description
+    return compose_report(comparison, differences, about, splits, duplicates, saliency, policies, drawn, settings)
 
 
 def write_model_card(

@@ -5,6 +5,7 @@ from kedro.pipeline import Node, Pipeline
 from brain_tumor.networks import networks_of
 from brain_tumor.pipelines.classification.nodes import (
     compare_networks,
+    compare_policies,
     draw_results,
     explain_images,
     predict_images,
@@ -23,19 +24,29 @@ def create_experiment(network: str) -> Pipeline:
     trained = ["images", "splits", "checkpoints", "params:experiment", "params:recipe", "params:training"]
     predicted = ["network", "images", "splits", "params:training"]
     explained = ["network", "predictions", "images", "splits", "params:training"]
+    data = ["params:data_set", "params:split", "params:compare_policies"]
+    trained_again = ["images", "index", "duplicates", *trained[2:], *data]
     drawn = ["network", "predictions", "explanations", "saliency", "images", "splits", "training_log"]
     nodes = [
         Node(train_network, trained, ["network", "training_log"], name="train_network", tags="training"),
         Node(predict_images, predicted, "predictions", name="predict_images"),
         Node(score_images, ["network", "predictions", "splits"], "scores", name="score_images"),
+        Node(compare_policies, trained_again, "policies", name="compare_policies", tags="training"),
         Node(explain_images, explained, ["explanations", "saliency"], name="explain_images"),
         Node(draw_results, drawn, "figures", name="draw_results"),
     ]
     return Pipeline(
         nodes,
         namespace=f"{TASK}.{network}",
-        inputs={name: f"{TASK}.{name}" for name in ("images", "splits")},
-        parameters={"experiment": f"{TASK}.{network}", "recipe": f"{TASK}.recipe", "training": "training"},
+        inputs={name: f"{TASK}.{name}" for name in ("images", "splits", "index", "duplicates")},
+        parameters={
+            "experiment": f"{TASK}.{network}",
+            "recipe": f"{TASK}.recipe",
+            "compare_policies": f"{TASK}.compare_policies",
+            "training": "training",
+            "data_set": "data_classification.data_set",
+            "split": "data_classification.split",
+        },
         tags=network,
     )
 
@@ -49,7 +60,7 @@ def create_pipeline() -> Pipeline:
 def _compare(networks: list[str]) -> Pipeline:
     data = {name: name for name in ("images", "splits")}
     compared = name_entries(networks, ("scores", "predictions"))
-    shown = name_entries(networks, ("saliency", "figures"))
+    shown = name_entries(networks, ("saliency", "policies", "figures"))
     carded = name_entries(networks, ("network",))
     # Nodes take entries by name, because the number of experiments varies.
     report = data | {name: name for name in ("comparison", "differences", "duplicates")}

@@ -21,7 +21,7 @@ from brain_tumor.reporting.classification.tables import (
     sets_differ,
     write_answer,
 )
-from brain_tumor.reporting.formatting import write_interval
+from brain_tumor.reporting.formatting import with_intervals, write_interval
 from brain_tumor.reporting.interactive_plot import Plot, draw_strip
 from brain_tumor.reporting.page import Fold, HeatMap, Picture, Section, Words, render_report
 from brain_tumor.reporting.settings_table import TRAINING, describe_settings
@@ -80,6 +80,13 @@ WORDS = {
         ),
     ),
 }
+LEAKS = {
+    "patient": "no patient, no duplicate in training",
+    "deduplicated": "patients in training, no duplicate",
+    "official": "patients and duplicates in training",
+}
+"""Test set > what of its images training has seen."""
+
 CALIBRATION = (
     "Confidence and expected calibration error, as trained and (scaled) with the temperature that fits validation"
 )
@@ -104,6 +111,7 @@ def compose_report(
     splits: pd.DataFrame,
     duplicates: pd.DataFrame,
     looks: Mapping[str, pd.DataFrame],
+    policies: pd.DataFrame,
     figures: Mapping[str, Mapping[str, bytes]],
     settings: Mapping[str, Any],
 ) -> str:
@@ -111,6 +119,8 @@ def compose_report(
 
     Args:
         about: the description of the prepared store.
+        policies: scores of the same networks under other policies; rows `network`, `policy`, `test_set`, `metric`,
+            `value`, `low`, `high`, `images`, `persons`.
         looks: network > rows `file`, `class`, `predicted`, `confidence`, `weight`, and shares of the saliency.
         figures: network > name > PNG.
         settings: block > setting > value.
@@ -127,6 +137,7 @@ def compose_report(
     saliency = (f"Means over images of the test set {test_sets[0]}", _regions(looks))
     sections = [
         Section("Networks compared", SAME if same else "", tables, plots=[_compared(comparison)], folds=folds),
+        *_leaks(comparison, policies),
         Section("Saliency", _elsewhere(looks), folds=[Fold("Saliency by region, in numbers", SALIENCY, [saliency])]),
         *(_describe_network(name, comparison, looks[name], figures[name], shown=name == best) for name in figures),
         _data(splits, duplicates),
@@ -138,6 +149,26 @@ def compose_report(
     heat = HeatMap(f"{caption}; more colour is higher", table[["network", *shaded, "parameters"]], shaded)
     pictures = [_picture(best, "5_looks", figures[best]["5_looks"])] if "5_looks" in figures.get(best, {}) else []
     return render_report(title, answer, heat, sections, simulated=about["simulated"], pictures=pictures)
+
+
+def _leaks(comparison: pd.DataFrame, policies: pd.DataFrame) -> list[Section]:
+    """What each leak is worth: accuracy of the same networks under each policy."""
+    if not len(policies):
+        return []
+    first = list_test_sets(comparison)[0]
+    own = comparison[comparison["test_set"] == first].assign(policy="this run")
+    # Each policy by the test set that belongs to it; that of this run by its own.
+    other = policies[policies["test_set"] == policies["policy"]]
+    rows = pd.concat([own, other], ignore_index=True)
+    rows = rows[rows["metric"] == "accuracy"]
+    rows["column"] = rows["test_set"].map(LEAKS) + ", " + rows["images"].map("{:,} images".format)
+    table = with_intervals(rows, "value", ["network"], across="column")
+    table = table.assign(network=table["network"].map(name_network))
+    text = (
+        "The same networks, trained and tested under other policies. What an accuracy gains from one column to the "
+        "next is what that leak is worth: it isn't known on new patients."
+    )
+    return [Section("What each leak is worth", text, [("Accuracy and 95 % intervals over patients", table)])]
 
 
 def _picture(name: str, figure: str, content: bytes) -> Picture:

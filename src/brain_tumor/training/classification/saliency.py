@@ -27,9 +27,9 @@ def compute_saliency(
     """Saliency maps for the predicted class: HiResCAM of convolutional networks, attention rollout of a ViT.
 
     Attention rollout is the same for all classes. With `tta_flip` in the recipe, maps are averaged over an image
-    and its mirror image, as predictions are.
+    and its mirror image, as predictions are; those of an ensemble, over its members.
     """
-    module = device.place(network.module())
+    members = [device.place(network.member(number)) for number in range(len(network.members))]
     channels = network.sizes["in_channels"]
     parts = []
     with show_progress(len(rows), f"explaining {network.name}", "image") as progress:
@@ -37,9 +37,9 @@ def compute_saliency(
             # In fp32, without autocast: speed matters less here than small gradients.
             x = read_inputs(images, rows[start : start + BATCH], device, channels)
             classes = predicted[start : start + BATCH]
-            saliency = _compute_saliency(module, x, classes)
+            saliency = _average_saliency(members, x, classes)
             if averages_mirrored(network):
-                mirrored = _compute_saliency(module, x.flip(-1), classes)
+                mirrored = _average_saliency(members, x.flip(-1), classes)
                 saliency = (saliency + mirrored.flip(-1)) / 2
             parts.append(saliency)
             progress.update(len(x))
@@ -48,7 +48,8 @@ def compute_saliency(
 
 def uniform_saliency(network: TrainedNetwork) -> Float32[np.ndarray, "s s"]:
     """`compute_saliency` of a uniform feature map: the baseline of saliency by region."""
-    module = network.module()
+    # The members of an ensemble differ in their weights alone.
+    module = network.member(0)
     side = network.sizes["image_size"]
     x = torch.zeros(1, network.sizes["in_channels"], side, side)
     saliency = torch.ones(1, 1, side, side)
@@ -61,6 +62,13 @@ def uniform_saliency(network: TrainedNetwork) -> Float32[np.ndarray, "s s"]:
     if averages_mirrored(network):
         saliency = (saliency + saliency.flip(-1)) / 2
     return saliency[0, 0].numpy()
+
+
+def _average_saliency(
+    members: Sequence[nn.Module], x: Float[Tensor, "b c h w"], classes: Int[np.ndarray, " b"]
+) -> Float[Tensor, "b 1 h w"]:
+    maps = [_compute_saliency(member, x, classes) for member in members]
+    return torch.stack(maps).mean(0)
 
 
 def _compute_saliency(
