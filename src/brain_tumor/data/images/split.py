@@ -168,13 +168,16 @@ def _stratify(used: pd.DataFrame) -> pd.DataFrame:
 def _deal(persons: pd.DataFrame, folds: int, rng: np.random.Generator) -> np.ndarray:
     """The fold of each person, dealt within each class, the persons with most images first, to the smallest fold."""
     fold = np.zeros(len(persons), int)
+    total = np.zeros(folds)
     for _, mine in persons.groupby("class"):
         shuffled = mine.iloc[rng.permutation(len(mine))]
         held = np.zeros(folds)
         for row in shuffled.sort_values("images", ascending=False, kind="stable").itertuples():
-            smallest = int(held.argmin())
+            # Of folds that hold as many of the class, the one with the fewest images of all classes.
+            smallest = int(np.lexsort((total, held))[0])
             fold[row.Index] = smallest
             held[smallest] += row.images
+            total[smallest] += row.images
     return fold
 
 
