@@ -1,9 +1,10 @@
-"""Saliency by region of a head image: inside the brain, at the rim of skull and scalp, or outside the head."""
+"""Saliency by region of a head image (inside, rim of skull and scalp, outside), and whether it lies on the tumour."""
 
 import cv2
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, UInt8
+import scipy  # its parts are imported when used
+from jaxtyping import Bool, Float, UInt8
 
 REGIONS = ("outside", "rim", "inside")
 
@@ -47,6 +48,83 @@ def _share(saliency: Float[np.ndarray, "s s"], regions: UInt8[np.ndarray, "s s"]
     total = float(saliency.sum())
     sums = np.bincount(regions.ravel(), saliency.ravel().astype(np.float64), len(REGIONS))
     return (sums / (total if total > 0 else np.nan)).tolist()
+
+
+CENTRE = 0.25
+"""Standard deviation of the centre map as a fraction of the image's side."""
+
+ON_TUMOUR = ("tumour", "tumour_uniform", "tumour_centre", "pointing", "pointing_centre", "auc", "auc_centre")
+"""Columns of `compare_with_tumour`."""
+
+
+def compare_with_tumour(
+    saliency: Float[np.ndarray, "s s"],
+    image: UInt8[np.ndarray, "s s"],
+    tumour: UInt8[np.ndarray, "s s"],
+    uniform: Float[np.ndarray, "s s"],
+) -> dict[str, float]:
+    """Whether the saliency lies on the tumour, beside a uniform map and a map of the head's centre.
+
+    Args:
+        tumour: mask of the tumour; all 0 where it is not known.
+        uniform: as for `share_regions`.
+
+    Returns:
+        Fraction of the map on the tumour (`tumour`), whether its maximum is (`pointing`, the pointing game of Zhang et
+        al. 2016, arXiv:1608.00507, without tolerance), and how well it ranks the tumour's pixels above those of the
+        rest of the head (`auc`, area under the ROC curve; 0.5 for a uniform map). NaN for an empty map, and where the
+        tumour is not known.
+    """
+    inside = tumour > 0
+    if not inside.any() or not saliency.any():
+        return dict.fromkeys(ON_TUMOUR, np.nan)
+    head = (find_regions(image) > 0) | inside
+    centre = _centre_map(head)
+    return {
+        "tumour": float(saliency[inside].sum() / saliency.sum()),
+        "tumour_uniform": float(uniform[inside].sum() / uniform.sum()),
+        "tumour_centre": float(centre[inside].sum() / centre.sum()),
+        "pointing": float(inside.ravel()[saliency.argmax()]),
+        "pointing_centre": float(inside.ravel()[centre.argmax()]),
+        "auc": _rank(saliency[head], inside[head]),
+        "auc_centre": _rank(centre[head], inside[head]),
+    }
+
+
+def _centre_map(head: Bool[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
+    """A Gaussian around the centroid of the head: what a map is worth that ignores the image."""
+    rows, columns = np.nonzero(head)
+    down, across = np.indices(head.shape)
+    squared = (down - rows.mean()) ** 2 + (across - columns.mean()) ** 2
+    return np.exp(-squared / (2 * (CENTRE * len(head)) ** 2))
+
+
+def _rank(values: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> float:
+    """Area under the ROC curve, ties counting half (Mann-Whitney)."""
+    count = positive.sum()
+    others = len(positive) - count
+    if not others:
+        return np.nan
+    ranks = scipy.stats.rankdata(values)
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * others))
+
+
+def mean_on_tumour(saliency: pd.DataFrame) -> pd.DataFrame:
+    """Weighted means of `compare_with_tumour`, by class and whether the image is classified correctly.
+
+    Args:
+        saliency: rows `class`, `predicted`, `weight`, and the columns of `compare_with_tumour`.
+
+    Returns: rows `class` ("all" too), `correct`, `images`, and ON_TUMOUR.
+    """
+    known = saliency.dropna(subset="tumour")
+    known = known.assign(correct=known["class"] == known["predicted"])
+    parts = [known.assign(**{"class": "all"}), known]
+    rows = []
+    for (name, correct), part in pd.concat(parts).groupby(["class", "correct"], sort=False):
+        means = {column: float(np.average(part[column], weights=part["weight"])) for column in ON_TUMOUR}
+        rows.append({"class": name, "correct": correct, "images": len(part), **means})
+    return pd.DataFrame(rows, columns=["class", "correct", "images", *ON_TUMOUR])
 
 
 def mean_shares(saliency: pd.DataFrame) -> pd.DataFrame:

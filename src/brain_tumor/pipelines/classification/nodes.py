@@ -25,7 +25,7 @@ from brain_tumor.data.images.split import (
 )
 from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics import classification as metrics
-from brain_tumor.metrics.saliency import REGIONS, mean_shares, share_regions
+from brain_tumor.metrics.saliency import REGIONS, compare_with_tumour, mean_shares, share_regions
 from brain_tumor.networks.trained import TrainedNetwork, require_made_by
 from brain_tumor.pipelines.experiments import Figures, gather
 from brain_tumor.reporting.classification.model_card import compose_model_card
@@ -371,7 +371,7 @@ def explain_images(
     Returns:
         A map of each explained image, in steps of 1/255 of its maximum.
         Rows `file`, `class`, `row`, `confidence`, `weight` (number of test images that one stands for), `predicted`
-        (class), and the columns of `share_regions`.
+        (class), and the columns of `share_regions` and `compare_with_tumour`.
     """
     from brain_tumor.training.classification.saliency import compute_saliency, uniform_saliency
     from brain_tumor.training.device import choose_device
@@ -390,7 +390,9 @@ def explain_images(
     about = images.description
     class_names = [about["classes"][number] for number in table["predicted"]]
     by_region = table[["file", "class", "row", "confidence", "weight"]].assign(predicted=class_names)
-    shares = _share_regions(saliency, images.read(rows, "image")[0], uniform_saliency(network.of_fold(0)))
+    uniform = uniform_saliency(network.of_fold(0))
+    image, tumour = images.read(rows, "image", "tumour")
+    shares = _share_regions(saliency, image, tumour, uniform)
     by_region = by_region.reset_index(drop=True).join(shares)
     # Each map by its own maximum: maps of two images are on no common scale.
     strength = saliency / np.maximum(saliency.max((1, 2), keepdims=True), 1e-12)
@@ -413,9 +415,12 @@ def _choose_rows(table: pd.DataFrame, logits: np.ndarray, test_set: str) -> pd.D
     return table.iloc[chosen].assign(weight=weight)
 
 
-def _share_regions(saliency: np.ndarray, images: np.ndarray, uniform: np.ndarray) -> pd.DataFrame:
-    shares = [share_regions(own, image[0], uniform) for own, image in zip(saliency, images, strict=True)]
-    return pd.DataFrame(shares)
+def _share_regions(saliency: np.ndarray, images: np.ndarray, tumours: np.ndarray, uniform: np.ndarray) -> pd.DataFrame:
+    rows = []
+    for own, image, tumour in zip(saliency, images[:, 0], tumours, strict=True):
+        regions = share_regions(own, image, uniform)
+        rows.append(regions | compare_with_tumour(own, image, tumour, uniform))
+    return pd.DataFrame(rows)
 
 
 def choose_explained(wrong: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -21,6 +21,7 @@ from brain_tumor.data.images.borders import ImagePreparation, cut
 from brain_tumor.data.images.class_folders import CANT_BE_READ, ImageFile, ImageSet, find_images, read_image
 from brain_tumor.data.images.duplicates import FLIPS, VIEW, DuplicateSettings, find_near_duplicates, flipped
 from brain_tumor.data.images.image_index import INSPECTION, cut_images, inspect_images
+from brain_tumor.data.images.outlines import Outline, draw_tumour, find_outlines
 from brain_tumor.data.images.patients import PatientSettings, add_patients, find_table, read_patients
 from brain_tumor.data.simulation.images import PLANTED
 from brain_tumor.pipelines.experiments import Figures
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 PART = 64
 """Images that are inspected, or prepared, together."""
 
-PREPARATION = 1
+PREPARATION = 2
 """Raised when the same image would be prepared in another way: stores of older preparations are then written again."""
 
 
@@ -204,24 +205,46 @@ def prepare_images(
         "intensities": "grey levels from 0 to 255",
         "simulated": bool(index["simulated"].any()),
     }
-    rows = used[["file", "class", "hash", *BoundingBox._fields]]
-    mark = fingerprint(PREPARATION, description, rows.to_numpy().tolist())
-    return StoreContent(description | {"fingerprint": mark}, _prepare(rows, source, data_set, preparation, workers))
+    rows = used[["file", "class", "hash", "width", "height", *BoundingBox._fields]]
+    outlines = find_outlines(index)
+    mark = fingerprint(PREPARATION, description, rows.to_numpy().tolist(), len(outlines))
+    chunks = _prepare(rows, source, data_set, preparation, outlines, workers)
+    return StoreContent(description | {"fingerprint": mark}, chunks)
 
 
 def _prepare(
-    rows: pd.DataFrame, source: Path, data_set: ImageSet, preparation: ImagePreparation, workers: WorkerSettings
+    rows: pd.DataFrame,
+    source: Path,
+    data_set: ImageSet,
+    preparation: ImagePreparation,
+    outlines: dict[str, Outline],
+    workers: WorkerSettings,
 ) -> Iterator[Chunk]:
-    tasks = [(rows.iloc[start : start + PART], source, data_set, preparation) for start in range(0, len(rows), PART)]
+    tasks = []
+    for start in range(0, len(rows), PART):
+        part = rows.iloc[start : start + PART]
+        own = {file: outlines[file] for file in part["file"] if file in outlines}
+        tasks.append((part, source, data_set, preparation, own))
     yield from parallel_map(prepare_part, tasks, workers, "preparing", unit="part")
 
 
-def prepare_part(rows: pd.DataFrame, source: Path, data_set: ImageSet, preparation: ImagePreparation) -> Chunk:
-    """Rows of the store for some images."""
+def prepare_part(
+    rows: pd.DataFrame,
+    source: Path,
+    data_set: ImageSet,
+    preparation: ImagePreparation,
+    outlines: dict[str, Outline],
+) -> Chunk:
+    """Rows of the store for some images: `tumour` is the mask of the outline, all 0 where there is none."""
+    tumour = np.zeros((len(rows), preparation.image_size, preparation.image_size), np.uint8)
+    for number, (_, row) in enumerate(rows.iterrows()):
+        if row["file"] in outlines:
+            tumour[number] = draw_tumour(outlines[row["file"]], row["width"], row["height"], _box(row), preparation)
     label = np.array([data_set.classes.index(kind) for kind in rows["class"]], np.uint8)
     return {
         "image": cut_images(rows, source, preparation)[:, None],
         "label": label,
+        "tumour": tumour,
         "file": rows["file"].to_numpy(object),
     }
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from brain_tumor.figures.palette import BLUE, VERMILLION, colour_networks, name_network
-from brain_tumor.metrics.saliency import mean_shares
+from brain_tumor.metrics.saliency import mean_on_tumour, mean_shares
 from brain_tumor.reporting.classification.tables import (
     EXPLAINED,
     SAME,
@@ -80,6 +80,18 @@ WORDS = {
         ),
     ),
 }
+TUMOUR = {
+    "correct": "classified",
+    "tumour": "on tumour",
+    "tumour_uniform": "uniform map",
+    "tumour_centre": "centre map",
+    "pointing": "maximum on tumour",
+    "pointing_centre": "centre's maximum",
+    "auc": "AUC",
+    "auc_centre": "AUC, centre map",
+}
+"""Columns of the comparison with outlines, and their headings."""
+
 LEAKS = {
     "patient": "no patient, no duplicate in training",
     "deduplicated": "patients in training, no duplicate",
@@ -139,6 +151,7 @@ def compose_report(
         Section("Networks compared", SAME if same else "", tables, plots=[_compared(comparison)], folds=folds),
         *_leaks(comparison, policies),
         Section("Saliency", _elsewhere(looks), folds=[Fold("Saliency by region, in numbers", SALIENCY, [saliency])]),
+        *_on_tumour(looks),
         *(_describe_network(name, comparison, looks[name], figures[name], shown=name == best) for name in figures),
         _data(splits, duplicates),
         describe_settings(settings, TRAINING),
@@ -228,6 +241,28 @@ def _regions(looks: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     shares = {name_network(name): mean_shares(rows) for name, rows in looks.items()}
     table = pd.concat(shares, names=["network"]).reset_index()
     return table.rename(columns=lambda name: name.replace("_uniform", ", uniform map"))
+
+
+def _on_tumour(looks: Mapping[str, pd.DataFrame]) -> list[Section]:
+    """Whether the networks look at the tumour, where outlines are known."""
+    tables = {name_network(name): mean_on_tumour(rows) for name, rows in looks.items()}
+    table = pd.concat(tables, names=["network"]).reset_index("network").reset_index(drop=True)
+    if not len(table):
+        return []
+    all_images = table[table["class"] == "all"]
+    correct = all_images[all_images["correct"]]
+    words = [
+        f"{row.network} has {row.tumour:.0%} of its saliency on the tumour and its maximum there in {row.pointing:.0%} "
+        "of the images"
+        for row in correct.itertuples()
+    ]
+    uniform, centre, point = (correct[name].mean() for name in ("tumour_uniform", "tumour_centre", "pointing_centre"))
+    text = (
+        f"In images with a hand-drawn outline that are classified correctly, {'; '.join(words)}. A uniform map has "
+        f"{uniform:.0%} there; a map of the head's centre has {centre:.0%}, and its maximum in {point:.0%}."
+    )
+    shown = table.assign(correct=table["correct"].map(HIT)).rename(columns=TUMOUR)
+    return [Section("On the tumour", text, [("Saliency against outlines; means over images", shown)])]
 
 
 def _elsewhere(looks: Mapping[str, pd.DataFrame]) -> str:
