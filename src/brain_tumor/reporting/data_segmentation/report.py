@@ -68,7 +68,9 @@ def compose_data_report(
         settings: block > setting > value.
     """
     name = mark_title(about["data_set"], simulated=about["simulated"])
-    answer = "; ".join([write_answer(patients, index), *([write_missing(missing)] if missing[1] else [])])
+    answer = write_answer(patients, index)
+    if missing[1]:
+        answer += f"; {write_missing(missing)}"
     pictures = {
         figure: Picture(content, WORDS[figure], name, photo=figure in PHOTOS, wide=figure == "4_montage")
         for figure, content in figures.items()

@@ -123,14 +123,18 @@ def _figures(comparison: pd.DataFrame, about: Mapping[str, Any], networks: Seque
         "surface_dice": f"Share of surfaces within {TOLERANCE:g} mm",
     }
     scores = of_test(comparison)
+    # Slices at unequal distances make no volume, and have no surfaces.
     tables += [
         (f"{caption}, mean over test patients and 95 % interval", score_targets(comparison, metric))
         for metric, caption in surfaces.items()
         if scores.loc[scores["metric"] == metric, "mean"].notna().any()
     ]
-    medians = scores[scores["metric"] == "hd95_mm"].pivot(index="network", columns="target", values="median")
-    if medians.notna().any(axis=None):  # one empty mask's penalty can make the mean
-        medians = medians.loc[scores["network"].unique(), scores["target"].unique()].rename(index=name_network)
+    distances = scores[scores["metric"] == "hd95_mm"]
+    medians = distances.pivot(index="network", columns="target", values="median")
+    # Beside the mean, which the penalty of one empty mask can make.
+    if medians.notna().any(axis=None):
+        medians = medians.loc[scores["network"].unique(), scores["target"].unique()]
+        medians = medians.rename(index=name_network)
         tables.append(("The same distance, median over test patients", medians.reset_index()))
     return Section(
         "Figures",
@@ -162,7 +166,9 @@ def _limits(comparison: pd.DataFrame, about: Mapping[str, Any], least: Mapping[s
             "In cross-validation a network that keeps its best epoch chose it with the patients that are "
             f"scored; the {TEST} set is free of that."
         )
-    if about["data_set"] == "BraTS 2020" and not about["simulated"] and any(rule["ml"] for rule in least.values()):
+    filtered = any(rule["ml"] for rule in least.values())
+    # Other data had no part in the choice of the minimum volume.
+    if about["data_set"] == "BraTS 2020" and not about["simulated"] and filtered:
         limits.append(
             "The minimum volume of a tissue was set on the reference masks of all 368 patients "
             "of BraTS 2020, test patients among them."

@@ -99,7 +99,9 @@ def compose_report(
         figures: name > PNG.
         expected: rows `cohort`, `features`, `patient`, `days`, `observed`, `expected`.
     """
-    pictures = {name: Picture(png, WORDS[name], results.masks) for name, png in figures.items() if name not in REPLACED}
+    shown = {name: png for name, png in figures.items() if name not in REPLACED}
+    pictures = {name: Picture(png, WORDS[name], results.masks) for name, png in shown.items()}
+    # Changes of features come first: on them depends whether the rest can be trusted.
     sections = [_changes(results, pictures)] if results.changes is not None else []
     if len(results.scores):
         sections += [
@@ -178,11 +180,8 @@ def _expected(expected: pd.DataFrame) -> list[Plot]:
 def _importances(results: Results, pictures: Pictures) -> Section:
     tables = []
     for cohort, mine in results.importances.groupby("cohort", sort=False):
-        shown = (
-            mine.head(8)
-            .drop(columns="cohort")
-            .rename(columns={"loss": "loss of concordance", "low": "95 % low", "high": "95 % high"})
-        )
+        names = {"loss": "loss of concordance", "low": "95 % low", "high": "95 % high"}
+        shown = mine.head(8).drop(columns="cohort").rename(columns=names)
         tables.append((f"{cohort}: the eight that matter most", shown))
     return Section("What matters", "", tables, _pick(pictures, "6"))
 
@@ -190,7 +189,8 @@ def _importances(results: Results, pictures: Pictures) -> Section:
 def _patients(results: Results) -> Section:
     used = results.patients[results.patients["excluded"] == ""]
     alive = int((~used["observed"]).sum())
-    text = f"{len(used)} patients are used, {alive} of them censored; {len(results.patients) - len(used)} are excluded."
+    excluded = len(results.patients) - len(used)
+    text = f"{len(used)} patients are used, {alive} of them censored; {excluded} are excluded."
     unknown = int((used["centre_from"] == "").sum())
     if unknown:
         text += (
@@ -217,9 +217,8 @@ def _changes(results: Results, pictures: Pictures) -> Section:
         "empty mask are 0, its other features are not known. Bias is the mean of predicted - reference; between the "
         "limits of agreement (from 5 patients on) lie the differences of 95 of 100 single patients."
     )
-    return Section(
-        "Predicted against reference masks", text, [("Change of each feature", table)], _pick(pictures, "changes")
-    )
+    tables = [("Change of each feature", table)]
+    return Section("Predicted against reference masks", text, tables, _pick(pictures, "changes"))
 
 
 def _pick(pictures: Pictures, *starts: str) -> list[Picture]:
