@@ -55,7 +55,9 @@ def draw_maps(
 
 
 def overlay(
-    plane: Float[np.ndarray, "s s"], attention: Float[np.ndarray, "s s"], opacity: float = 0.6
+    plane: Float[np.ndarray, "s s"],
+    attention: Float[np.ndarray, "s s"],
+    opacity: float = 0.6,
 ) -> Float[np.ndarray, "s s 3"]:
     """A map in colour over a plane in grey; blue is nothing, yellow the most. Where the map is NaN, the plane alone."""
     # Gates reach 1 at most, attention received goes beyond it.

@@ -47,7 +47,11 @@ def draw_curves(log: pd.DataFrame, kept: float, title: str) -> Figure:
     return _finish(figure, title)
 
 
-def draw_confusion(pairs: Mapping[str, Int[np.ndarray, "k k"]], classes: Sequence[str], title: str) -> Figure:
+def draw_confusion(
+    pairs: Mapping[str, Int[np.ndarray, "k k"]],
+    classes: Sequence[str],
+    title: str,
+) -> Figure:
     """Images by true and predicted class, a panel for each test set; coloured by the share of the class."""
     figure = Figure(figsize=(4.4 * len(pairs), 3.9), layout="constrained")
     panels = figure.subplots(1, len(pairs), squeeze=False)[0]
@@ -104,7 +108,12 @@ def show_structure(kernels: Float[np.ndarray, "n h w"], image_size: int) -> bool
     return kernel_size >= LARGE_KERNEL and image_size >= LARGE_IMAGE
 
 
-def draw_kernels(kernels: Float[np.ndarray, "n h w"], title: str, most: int = 96, columns: int = 16) -> Figure:
+def draw_kernels(
+    kernels: Float[np.ndarray, "n h w"],
+    title: str,
+    most: int = 96,
+    columns: int = 16,
+) -> Figure:
     """The first layer's kernels, each from its least to its greatest weight around grey zero."""
     shown = kernels[:most]
     rows = -(-len(shown) // columns)
@@ -214,7 +223,14 @@ def draw_comparison(comparison: pd.DataFrame, title: str) -> Figure:
         axes.grid(axis="y", alpha=0.3)
     # Both panels have the same sets: the legend of the last one serves both.
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize="small")
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=len(labels),
+        frameon=False,
+        fontsize="small",
+    )
     return _finish(figure, title)
 
 

@@ -48,7 +48,12 @@ def draw_counts(
     return figure
 
 
-def _draw_published(axes: Axes, used: pd.DataFrame, folders: Sequence[str], classes: Sequence[str]) -> None:
+def _draw_published(
+    axes: Axes,
+    used: pd.DataFrame,
+    folders: Sequence[str],
+    classes: Sequence[str],
+) -> None:
     """Images of each class, a bar for each folder; the part that has copies is hatched."""
     for k, folder in enumerate(folders):
         by_class = used[used["folder"] == folder].groupby("class")["copied"]
@@ -164,7 +169,9 @@ def choose_pairs(pairs: pd.DataFrame, threshold: float) -> pd.DataFrame:
 
 
 def draw_pairs(
-    pairs: Sequence[tuple[str, UInt8[np.ndarray, "s s"], UInt8[np.ndarray, "s s"]]], title: str, columns: int = 4
+    pairs: Sequence[tuple[str, UInt8[np.ndarray, "s s"], UInt8[np.ndarray, "s s"]]],
+    title: str,
+    columns: int = 4,
 ) -> Figure:
     """Pairs side by side, the second laid like the first."""
     rows = max(1, -(-len(pairs) // columns))

@@ -128,7 +128,12 @@ def draw_scores(scores: pd.DataFrame, title: str) -> Figure:
     return _finish(figure, title)
 
 
-def draw_examples(examples: Sequence[Example], modalities: Sequence[str], tissues: Sequence[str], title: str) -> Figure:
+def draw_examples(
+    examples: Sequence[Example],
+    modalities: Sequence[str],
+    tissues: Sequence[str],
+    title: str,
+) -> Figure:
     """A row for each example: two modalities, reference mask, probability of any tumour, prediction, errors."""
     shown = choose_modalities(modalities)
     columns = [*shown, "reference mask", "probability of tumour", "prediction", "errors"]
@@ -269,7 +274,12 @@ def _lay_grid(boxes: Sequence[Box], columns: int) -> tuple[Figure, np.ndarray]:
     return figure, grid
 
 
-def _name(figure: Figure, grid: np.ndarray, columns: Sequence[str], colours: Mapping[str, str]) -> None:
+def _name(
+    figure: Figure,
+    grid: np.ndarray,
+    columns: Sequence[str],
+    colours: Mapping[str, str],
+) -> None:
     """Headings of the columns, and a legend of the colours below."""
     for axes, name in zip(grid[0], columns, strict=True):
         axes.set_title(name, fontsize="medium")
@@ -283,7 +293,9 @@ def _colour_probability(probability: UInt8[np.ndarray, "h w"]) -> Float[np.ndarr
 
 
 def _colour_errors(
-    scan: Float[np.ndarray, "h w"], truth: UInt8[np.ndarray, "h w"], predicted: UInt8[np.ndarray, "h w"]
+    scan: Float[np.ndarray, "h w"],
+    truth: UInt8[np.ndarray, "h w"],
+    predicted: UInt8[np.ndarray, "h w"],
 ) -> Float[np.ndarray, "h w 3"]:
     """Where reference mask and prediction differ, on a scan that is dark enough for every colour to be seen."""
     tumour = truth > 0
@@ -299,7 +311,9 @@ def _colour_errors(
 
 
 def paint(
-    plane: Float[np.ndarray, "h w"], labels: UInt8[np.ndarray, "h w"], opacity: float = 0.55
+    plane: Float[np.ndarray, "h w"],
+    labels: UInt8[np.ndarray, "h w"],
+    opacity: float = 0.55,
 ) -> Float[np.ndarray, "h w 3"]:
     """A plane in grey with its labels in colour over it."""
     image = np.repeat(grey(plane)[..., None], 3, axis=-1)

@@ -24,7 +24,14 @@ def draw_targets(comparison: pd.DataFrame, title: str) -> Figure:
         error = measure_arms(table, "mean")
         place = np.arange(len(targets)) + (k - middle) * width
         axes.bar(place, table["mean"], 0.92 * width, color=colour, label=name_network(network))
-        axes.errorbar(place, table["mean"], yerr=error, fmt="none", elinewidth=1, ecolor="0.5")
+        axes.errorbar(
+            place,
+            table["mean"],
+            yerr=error,
+            fmt="none",
+            elinewidth=1,
+            ecolor="0.5",
+        )
     axes.set(
         xticks=range(len(targets)),
         xticklabels=targets,
@@ -57,7 +64,14 @@ def draw_costs(comparison: pd.DataFrame, costs: pd.DataFrame, target: str, title
     axes[1].set(xlabel=f"slices predicted a second ({device})", xlim=(0, None))
     # Both panels have the same networks: one legend serves both.
     handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False, fontsize="small")
+    figure.legend(
+        handles,
+        names,
+        loc="outside lower center",
+        ncols=len(names),
+        frameon=False,
+        fontsize="small",
+    )
     for panel in axes:
         panel.grid(alpha=0.3)
     figure.suptitle(f"{title}: what a network costs and reaches", fontsize="medium")

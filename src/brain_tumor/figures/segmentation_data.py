@@ -112,7 +112,15 @@ def draw_histograms(
         for k, (tissue, colour) in enumerate(colour_targets(tissues).items(), start=1):
             values = plane[labels == k]
             if values.size:
-                axes.hist(values, bins, density=True, histtype="step", linewidth=1.5, color=colour, label=tissue)
+                axes.hist(
+                    values,
+                    bins,
+                    density=True,
+                    histtype="step",
+                    linewidth=1.5,
+                    color=colour,
+                    label=tissue,
+                )
         axes.set(title=modality, xlabel="SD from the brain's mean", yticks=[])
     # All panels have the same tissues: the legend of the last one serves all.
     handles, names = axes.get_legend_handles_labels()

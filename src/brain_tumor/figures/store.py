@@ -22,7 +22,10 @@ Two thirds as many lines make a figure that is wider than high.
 
 
 def draw_store(
-    rows: pd.DataFrame, arrays: Mapping[str, np.ndarray], description: Mapping[str, Any], transpose: bool = False
+    rows: pd.DataFrame,
+    arrays: Mapping[str, np.ndarray],
+    description: Mapping[str, Any],
+    transpose: bool = False,
 ) -> Figure:
     """Every plane of some rows, side by side; numbers where rows have no planes.
 
@@ -63,7 +66,10 @@ def spread(length: int, most: int) -> Int[np.ndarray, " n"]:
 
 
 def _draw_planes(
-    rows: pd.DataFrame, planes: Mapping[str, np.ndarray], description: Mapping[str, Any], transpose: bool
+    rows: pd.DataFrame,
+    planes: Mapping[str, np.ndarray],
+    description: Mapping[str, Any],
+    transpose: bool,
 ) -> Figure:
     named = _name_planes(planes, description)
     length = len(next(iter(planes.values())))
@@ -126,7 +132,11 @@ def _colour(name: str, plane: np.ndarray) -> Float[np.ndarray, "h w 3"]:
     return colormaps["inferno"](share / highest)[..., :3]
 
 
-def _draw_numbers(rows: pd.DataFrame, numbers: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> Figure:
+def _draw_numbers(
+    rows: pd.DataFrame,
+    numbers: Mapping[str, np.ndarray],
+    description: Mapping[str, Any],
+) -> Figure:
     length = len(next(iter(numbers.values())))
     width = sum(array.shape[1] for array in numbers.values())
     size = (0.9 * width + 2, 0.25 * length + 0.9)

@@ -89,7 +89,15 @@ def _draw_steps(axes: Axes, curves: Sequence[Curve], last: float) -> None:
         lived = f"median {half_dead.iloc[0]:.0f} days" if len(half_dead) else "median not reached"
         years = steps["day"] / YEAR
         axes.step(years, steps["alive"], where="post", color=colour, label=f"{curve.label}: {lived}")
-        axes.fill_between(years, steps["low"], steps["high"], step="post", color=colour, alpha=0.13, linewidth=0)
+        axes.fill_between(
+            years,
+            steps["low"],
+            steps["high"],
+            step="post",
+            color=colour,
+            alpha=0.13,
+            linewidth=0,
+        )
         # Censored patients are ticks on the curve, as is usual.
         censored = curve.days[~curve.observed]
         heights = np.interp(censored, steps["day"], steps["alive"])
@@ -116,7 +124,15 @@ def _write_at_risk(axes: Axes, curves: Sequence[Curve], last: float) -> None:
     for k, (curve, colour) in enumerate(zip(curves, RISKS, strict=True)):
         for tick in ticks:
             at_risk = (curve.days >= tick * YEAR).sum()
-            axes.text(tick, -k, str(at_risk), color=colour, ha="center", va="center", fontsize="small")
+            axes.text(
+                tick,
+                -k,
+                str(at_risk),
+                color=colour,
+                ha="center",
+                va="center",
+                fontsize="small",
+            )
     axes.set(ylim=(-len(curves) + 0.4, 0.6), yticks=[], xticks=ticks)
     axes.set_title("patients at risk", loc="left", fontsize="small", color="0.4")
     axes.spines[["top", "left", "right"]].set_visible(False)
@@ -132,7 +148,11 @@ class Scatter:
     label: str
 
 
-def draw_expected(panels: Mapping[str, Mapping[str, Scatter]], limits: Sequence[float], title: str) -> Figure:
+def draw_expected(
+    panels: Mapping[str, Mapping[str, Scatter]],
+    limits: Sequence[float],
+    title: str,
+) -> Figure:
     """Expected against true days on logarithmic axes, a row for each cohort; the lines part the classes."""
     columns = max(len(row) for row in panels.values())
     figure = Figure(figsize=(4.4 * columns, 4.4 * len(panels)), layout="constrained")
@@ -148,7 +168,12 @@ def draw_expected(panels: Mapping[str, Mapping[str, Scatter]], limits: Sequence[
     return figure
 
 
-def _draw_scatter(axes: Axes, scatter: Scatter, limits: Sequence[float], span: tuple[float, float]) -> None:
+def _draw_scatter(
+    axes: Axes,
+    scatter: Scatter,
+    limits: Sequence[float],
+    span: tuple[float, float],
+) -> None:
     seen = scatter.observed
     axes.scatter(
         scatter.days[seen],
@@ -191,7 +216,12 @@ def _draw_scatter(axes: Axes, scatter: Scatter, limits: Sequence[float], span: t
         axis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
 
 
-def draw_models(scores: pd.DataFrame, metrics: Mapping[str, str], baseline: tuple[str, str], title: str) -> Figure:
+def draw_models(
+    scores: pd.DataFrame,
+    metrics: Mapping[str, str],
+    baseline: tuple[str, str],
+    title: str,
+) -> Figure:
     """Each model's scores with their intervals, a row of panels for each cohort; the line is age alone.
 
     Args:
@@ -228,7 +258,12 @@ def _draw_model_scores(axes: Axes, scores: pd.DataFrame, baseline: tuple[str, st
     axes.axvline(line, color=AGE_COLOUR, linestyle=":", linewidth=1)
 
 
-def draw_chance(chance: pd.DataFrame, gains: pd.DataFrame, metrics: Mapping[str, str], title: str) -> Figure:
+def draw_chance(
+    chance: pd.DataFrame,
+    gains: pd.DataFrame,
+    metrics: Mapping[str, str],
+    title: str,
+) -> Figure:
     """What permuted shapes add to age, beside what the true ones add.
 
     Args:
@@ -272,7 +307,11 @@ class Calibration:
     p: float
 
 
-def draw_calibration(panels: Mapping[str, Mapping[str, Calibration]], horizon: float, title: str) -> Figure:
+def draw_calibration(
+    panels: Mapping[str, Mapping[str, Calibration]],
+    horizon: float,
+    title: str,
+) -> Figure:
     """Expected against seen survival at the horizon, and where on the curves deaths fell; a row for each cohort."""
     figure = Figure(figsize=(11, 0.4 + 3.6 * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), 2, squeeze=False)
@@ -357,7 +396,12 @@ def draw_importances(importances: pd.DataFrame, title: str, shown: int = 12) -> 
     return figure
 
 
-def draw_changes(pairs: pd.DataFrame, names: Mapping[str, str], title: str, columns: int = 4) -> Figure:
+def draw_changes(
+    pairs: pd.DataFrame,
+    names: Mapping[str, str],
+    title: str,
+    columns: int = 4,
+) -> Figure:
     """Features from predicted masks against those from expert masks, a dot for each patient.
 
     Args:

@@ -9,7 +9,11 @@ MIN_PATIENTS = 5
 """Patients needed for limits of agreement and a correlation."""
 
 
-def compare_measurements(first: pd.DataFrame, second: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+def compare_measurements(
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    names: Sequence[str],
+) -> pd.DataFrame:
     """Bias, limits of agreement and correlation of two measurements, a row for each name.
 
     Args:

@@ -145,7 +145,12 @@ def summarise_slices(counts: pd.DataFrame, whole: Sequence[str]) -> pd.DataFrame
     return pd.DataFrame(rows, columns=SUMMARY)
 
 
-def summarise_batches(counts: pd.DataFrame, tissues: Sequence[str], size: int = 32, seed: int = 0) -> pd.DataFrame:
+def summarise_batches(
+    counts: pd.DataFrame,
+    tissues: Sequence[str],
+    size: int = 32,
+    seed: int = 0,
+) -> pd.DataFrame:
     """Protocol `reference`: counts pooled over batches of slices of mixed patients, scores averaged over batches.
 
     For comparison with the reference system, which is measured so. It favours large tumours and hides empty masks.

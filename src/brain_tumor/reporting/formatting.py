@@ -35,7 +35,13 @@ def read_number(cell: object) -> float | None:
     return float(found[0].replace(",", "")) if found else None
 
 
-def write_interval(value: float, low: float, high: float, form: str = ".3f", limits: str = "") -> str:
+def write_interval(
+    value: float,
+    low: float,
+    high: float,
+    form: str = ".3f",
+    limits: str = "",
+) -> str:
     """A value with its interval, alone where it has none; a dash where there is no value. `limits`.
 
     The form of the interval's ends, if another.
@@ -61,7 +67,12 @@ def write_intervals(table: pd.DataFrame, value: str = "value") -> list[str]:
     return [write_interval(*row) for row in rows]
 
 
-def with_intervals(table: pd.DataFrame, value: str, index: list[str], across: str = "target") -> pd.DataFrame:
+def with_intervals(
+    table: pd.DataFrame,
+    value: str,
+    index: list[str],
+    across: str = "target",
+) -> pd.DataFrame:
     """A column for each target (or whatever there is one for), in it the value and its interval.
 
     Rows and columns in the order in which they come.

@@ -85,7 +85,12 @@ def draw_strip(
     return _draw(dots, x, up, across, caption, told, series, colours=colours)
 
 
-def draw_scatter(dots: pd.DataFrame, labels: tuple[str, str], lines: Sequence[float], caption: str) -> Plot:
+def draw_scatter(
+    dots: pd.DataFrame,
+    labels: tuple[str, str],
+    lines: Sequence[float],
+    caption: str,
+) -> Plot:
     """Dots on two logarithmic axes of one span, with the diagonal and lines at some values of both.
 
     Args:

@@ -55,7 +55,11 @@ class Cohort:
         return [(model, features) for model, features in COMPARED if features != "all" or varies]
 
 
-def assign_folds(days: Float[np.ndarray, " n"], settings: ProtocolSettings, repeat: int) -> Int[np.ndarray, " n"]:
+def assign_folds(
+    days: Float[np.ndarray, " n"],
+    settings: ProtocolSettings,
+    repeat: int,
+) -> Int[np.ndarray, " n"]:
     """Each patient's fold, stratified by survival: of every `folds` neighbours in days, each is in another fold."""
     rng = np.random.default_rng([settings.seed, repeat])
     rounds = -(-len(days) // settings.folds)
@@ -71,7 +75,9 @@ def assign_folds(days: Float[np.ndarray, " n"], settings: ProtocolSettings, repe
 
 
 def cross_validate(
-    cohort: Cohort, settings: ProtocolSettings, workers: WorkerSettings
+    cohort: Cohort,
+    settings: ProtocolSettings,
+    workers: WorkerSettings,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Held-out predictions of every model, and permutation importances of the features.
 
@@ -90,7 +96,10 @@ def cross_validate(
 
 
 def _validate_fold(
-    cohort: Cohort, settings: ProtocolSettings, repeat: int, fold: int
+    cohort: Cohort,
+    settings: ProtocolSettings,
+    repeat: int,
+    fold: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     test = assign_folds(cohort.days, settings, repeat) == fold
     parts = [_estimate(cohort, test, pair) for pair in cohort.compared]

@@ -37,7 +37,12 @@ def survival_predictions(cohort: Cohort, estimates: pd.DataFrame, pair: Pair) ->
     return SurvivalPredictions(cohort.days, cohort.observed, days, risk)
 
 
-def _by_repeat(cohort: Cohort, estimates: pd.DataFrame, pair: Pair, column: str) -> Float[np.ndarray, "r n"]:
+def _by_repeat(
+    cohort: Cohort,
+    estimates: pd.DataFrame,
+    pair: Pair,
+    column: str,
+) -> Float[np.ndarray, "r n"]:
     own = _select(cohort, estimates, pair)
     wide = own.pivot(index="repeat", columns="patient", values=column)
     # A pivot sorts its columns by name.
@@ -51,7 +56,10 @@ def _select(cohort: Cohort, estimates: pd.DataFrame, pair: Pair) -> pd.DataFrame
 
 
 def score_cohort(
-    cohort: Cohort, estimates: pd.DataFrame, permutation_null: pd.DataFrame, settings: ProtocolSettings
+    cohort: Cohort,
+    estimates: pd.DataFrame,
+    permutation_null: pd.DataFrame,
+    settings: ProtocolSettings,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores of every model, and gains over BASELINE, with intervals.
 
@@ -116,7 +124,12 @@ def _score_folds(cohort: Cohort, estimates: pd.DataFrame, metric: str) -> list[f
     return values
 
 
-def _rank_score(metric: str, days: np.ndarray, observed: np.ndarray, risk: np.ndarray) -> float:
+def _rank_score(
+    metric: str,
+    days: np.ndarray,
+    observed: np.ndarray,
+    risk: np.ndarray,
+) -> float:
     # Rank scores use risks only; risks take the place of the predicted days.
     one_repeat = risk[None]
     predictions = SurvivalPredictions(days, observed, one_repeat, one_repeat)
@@ -126,7 +139,12 @@ def _rank_score(metric: str, days: np.ndarray, observed: np.ndarray, risk: np.nd
     return float(values[0])
 
 
-def _permutation_test(cohort: Cohort, permutation_null: pd.DataFrame, metric: str, gain: float) -> dict[str, float]:
+def _permutation_test(
+    cohort: Cohort,
+    permutation_null: pd.DataFrame,
+    metric: str,
+    gain: float,
+) -> dict[str, float]:
     own = (permutation_null["cohort"] == cohort.name) & (permutation_null["metric"] == metric)
     null = permutation_null.loc[own, "gain"].to_numpy()
     # The true assignment counts as one of the permutations, so that p is never 0.
@@ -153,7 +171,11 @@ def permutation_gains(cohort: Cohort, estimates: pd.DataFrame, permuted: pd.Data
     return pd.DataFrame(rows, columns=["cohort", "permutation", "metric", "gain"])
 
 
-def calibrate_curves(cohort: Cohort, estimates: pd.DataFrame, pair: Pair) -> tuple[pd.DataFrame, np.ndarray, float]:
+def calibrate_curves(
+    cohort: Cohort,
+    estimates: pd.DataFrame,
+    pair: Pair,
+) -> tuple[pd.DataFrame, np.ndarray, float]:
     """Calibration at HORIZON by groups of patients, and D-calibration: deaths in each tenth, p-value."""
     # A patient has one group and one bin: probabilities of the repeats are averaged before.
     at_horizon = _by_repeat(cohort, estimates, pair, "alive_at_horizon").mean(0)

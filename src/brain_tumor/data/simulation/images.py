@@ -42,7 +42,13 @@ FIRST_PLANTED = 9000
 
 
 def simulate_images(
-    folder: Path, *, training: int, testing: int, duplicates: int, seed: int, workers: int = -1
+    folder: Path,
+    *,
+    training: int,
+    testing: int,
+    duplicates: int,
+    seed: int,
+    workers: int = -1,
 ) -> None:
     """Write simulated images in the folders of the Kaggle set `masoudnickparvar/brain-tumor-mri-dataset`.
 

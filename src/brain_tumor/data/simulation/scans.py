@@ -20,7 +20,14 @@ BRATS_VALUES = np.array([0, 1, 2, 4], np.uint8)
 """Values of background, NCR, ED and ET in BraTS's NIfTI files, which skip 3."""
 
 
-def simulate_data_set(folder: Path, *, patients: int, slices: range, seed: int, workers: int = -1) -> None:
+def simulate_data_set(
+    folder: Path,
+    *,
+    patients: int,
+    slices: range,
+    seed: int,
+    workers: int = -1,
+) -> None:
     """Write simulated patients below `folder`, as the Kaggle set `awsaf49/brats2020-training-data` lays them out.
 
     Args:
@@ -42,7 +49,14 @@ def simulate_data_set(folder: Path, *, patients: int, slices: range, seed: int, 
     _mark_simulated(folder, patients, seed)
 
 
-def simulate_masks(folder: Path, *, patients: int, slices: range, seed: int, workers: int = -1) -> None:
+def simulate_masks(
+    folder: Path,
+    *,
+    patients: int,
+    slices: range,
+    seed: int,
+    workers: int = -1,
+) -> None:
     """Write masks of simulated patients as NIfTI files, and the tables of the patients, below `folder`.
 
     Args:
@@ -55,7 +69,13 @@ def simulate_masks(folder: Path, *, patients: int, slices: range, seed: int, wor
     _mark_simulated(folder, patients, seed)
 
 
-def _write_mask(folder: Path, volume: int, slices: tuple[int, ...], thickness: int, seed: int) -> dict:
+def _write_mask(
+    folder: Path,
+    volume: int,
+    slices: tuple[int, ...],
+    thickness: int,
+    seed: int,
+) -> dict:
     rng = np.random.default_rng([seed, volume])
     grade, age, labels = simulate_mask(slices, rng)
     shifted = np.roll(labels, TO_BRATS, (1, 2))
@@ -96,7 +116,13 @@ def _write_patient(content: Path, volume: int, slices: tuple[int, ...], seed: in
     return {"volume": volume, "targets": targets} | facts
 
 
-def _clinical_facts(grade: str, age: float, labels: np.ndarray, thickness: float, rng: np.random.Generator) -> dict:
+def _clinical_facts(
+    grade: str,
+    age: float,
+    labels: np.ndarray,
+    thickness: float,
+    rng: np.random.Generator,
+) -> dict:
     """Age, resection and survival of a simulated patient.
 
     Survival shortens with age, and twice as much with the volume of the core. A tenth are alive (censored); 3 % of the

@@ -170,7 +170,12 @@ def _compared(comparison: pd.DataFrame) -> Plot:
 
 
 def _describe_network(
-    name: str, comparison: pd.DataFrame, looks: pd.DataFrame, figures: Mapping[str, bytes], *, shown: bool
+    name: str,
+    comparison: pd.DataFrame,
+    looks: pd.DataFrame,
+    figures: Mapping[str, bytes],
+    *,
+    shown: bool,
 ) -> Section:
     """Of one network its images (if they aren't shown already), its curves and figures, its scores of each class."""
     left = dict(figures)

@@ -42,7 +42,11 @@ def sets_differ(comparison: pd.DataFrame) -> bool:
     return comparison.groupby("test_set")["images"].first().nunique() > 1
 
 
-def write_answer(comparison: pd.DataFrame, about: Mapping[str, Any], splits: pd.DataFrame) -> str:
+def write_answer(
+    comparison: pd.DataFrame,
+    about: Mapping[str, Any],
+    splits: pd.DataFrame,
+) -> str:
     """The best network on both test sets (if they differ), and how many test images have training duplicates."""
     accuracy = comparison[comparison["metric"] == "accuracy"].set_index(["test_set", "network"])
     best = find_best(comparison)

@@ -158,7 +158,11 @@ def _copies(
 
 
 def _neighbours(
-    pairs: pd.DataFrame, duplicates: pd.DataFrame, index: pd.DataFrame, data_set: ImageSet, copies: DuplicateSettings
+    pairs: pd.DataFrame,
+    duplicates: pd.DataFrame,
+    index: pd.DataFrame,
+    data_set: ImageSet,
+    copies: DuplicateSettings,
 ) -> str:
     groups = duplicates.set_index("file")["group"]
     # Two copies of a third are copies, however they compare.
@@ -192,7 +196,12 @@ def _files(index: pd.DataFrame) -> Section:
     return Section("Files", text, tables)
 
 
-def _sets(splits: pd.DataFrame, policy: ImageSplitSettings, data_set: ImageSet, pictures: list[Picture]) -> Section:
+def _sets(
+    splits: pd.DataFrame,
+    policy: ImageSplitSettings,
+    data_set: ImageSet,
+    pictures: list[Picture],
+) -> Section:
     reasons = count_not_learned(splits)
     tables = [("Images of each class", count_sets(splits, data_set))]
     if len(reasons):

@@ -51,7 +51,11 @@ def compose_data_sheet(
     return render_card(title, f"{write_answer(patients, index)}.", sections, simulated=about["simulated"])
 
 
-def _composition(patients: pd.DataFrame, used: pd.DataFrame, about: Mapping[str, Any]) -> Section:
+def _composition(
+    patients: pd.DataFrame,
+    used: pd.DataFrame,
+    about: Mapping[str, Any],
+) -> Section:
     pixels = [f"{tissue}_pixels" for tissue in about["tissues"]]
     tumour = used[pixels].sum(axis=1) > 0
     text = (

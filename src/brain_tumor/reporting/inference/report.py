@@ -217,7 +217,10 @@ def compose_scans_report(
 
 
 def _show_masks(
-    network: TrainedNetwork, used: pd.DataFrame, figures: Mapping[str, bytes], files: pd.DataFrame | None
+    network: TrainedNetwork,
+    used: pd.DataFrame,
+    figures: Mapping[str, bytes],
+    files: pd.DataFrame | None,
 ) -> Section:
     """Films of the patients, then the paths of scans and masks and what is known of the scans."""
     films = []

@@ -104,7 +104,10 @@ def _list_epochs(network: TrainedNetwork) -> str:
 
 
 def _training_data(
-    index: pd.DataFrame, splits: pd.DataFrame, networks: Sequence[TrainedNetwork], origin: Origin
+    index: pd.DataFrame,
+    splits: pd.DataFrame,
+    networks: Sequence[TrainedNetwork],
+    origin: Origin,
 ) -> Section:
     members = len(networks[0].members)
     text = f"{origin.text} Split by person: none is in two sets. `data_sheet.md` says more of the data."
@@ -116,7 +119,11 @@ def _training_data(
     return Section("Training data and split", text, [("Patients and slices in each set", count_used(index, splits))])
 
 
-def _figures(comparison: pd.DataFrame, about: Mapping[str, Any], networks: Sequence[TrainedNetwork]) -> Section:
+def _figures(
+    comparison: pd.DataFrame,
+    about: Mapping[str, Any],
+    networks: Sequence[TrainedNetwork],
+) -> Section:
     tables = [("Mean Dice over test patients and 95 % interval", score_targets(comparison))]
     surfaces = {
         "hd95_mm": "95th percentile of the distance between surfaces, mm",
@@ -143,7 +150,11 @@ def _figures(comparison: pd.DataFrame, about: Mapping[str, Any], networks: Seque
     )
 
 
-def _limits(comparison: pd.DataFrame, about: Mapping[str, Any], least: Mapping[str, Any]) -> list[str]:
+def _limits(
+    comparison: pd.DataFrame,
+    about: Mapping[str, Any],
+    least: Mapping[str, Any],
+) -> list[str]:
     patients = int(of_test(comparison)["patients"].max())
     limits = [
         (

@@ -190,7 +190,11 @@ def _picture(name: str, figure: str, content: bytes) -> Picture:
 
 
 def _compare(
-    comparison: pd.DataFrame, differences: pd.DataFrame, measured: str, best: str, scores: Mapping[str, pd.DataFrame]
+    comparison: pd.DataFrame,
+    differences: pd.DataFrame,
+    measured: str,
+    best: str,
+    scores: Mapping[str, pd.DataFrame],
 ) -> Section:
     dice = comparison.query("protocol == 'volume' and metric == 'dice'")
     others = differences[differences["baseline"] == best]
@@ -304,7 +308,13 @@ def _describe_costs(costs: pd.DataFrame, figures: Mapping[str, bytes]) -> Sectio
     return Section("What a network costs", text, [("", table)], pictures)
 
 
-def _describe_network(name: str, scores: pd.DataFrame, figures: Mapping[str, bytes], *, shown: bool) -> Section:
+def _describe_network(
+    name: str,
+    scores: pd.DataFrame,
+    figures: Mapping[str, bytes],
+    *,
+    shown: bool,
+) -> Section:
     """Of one network its predictions (if they aren't shown already), its curves and its test patients."""
     dice = scores[(scores["metric"] == "dice") & (scores["set"] == TEST)]
     table = dice.pivot(index="patient", columns="target", values="value")
@@ -321,7 +331,10 @@ def _describe_network(name: str, scores: pd.DataFrame, figures: Mapping[str, byt
 
 
 def _describe_attention(
-    name: str, summary: pd.DataFrame, figures: Mapping[str, bytes], network: TrainedNetwork
+    name: str,
+    summary: pd.DataFrame,
+    figures: Mapping[str, bytes],
+    network: TrainedNetwork,
 ) -> Section:
     gated = bool(summary["map"].str.startswith("gates.").any())
     weight = network.description["recipe"].get("attention_weight", 0)
@@ -340,7 +353,11 @@ def _describe_attention(
     return Section(f"Attention of {name_network(name)}", pictures=pictures, folds=folds)
 
 
-def _describe_data(index: pd.DataFrame, splits: pd.DataFrame, about: Mapping[str, Any]) -> Section:
+def _describe_data(
+    index: pd.DataFrame,
+    splits: pd.DataFrame,
+    about: Mapping[str, Any],
+) -> Section:
     text = f"Modalities {', '.join(about['modalities'])}; {about['standardisation']}. No patient is in two sets."
     tables = [("Patients and slices in each set", count_used(index, splits))]
     excluded = count_excluded(index)

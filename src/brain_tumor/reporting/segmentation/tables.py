@@ -100,7 +100,11 @@ def write_answer(comparison: pd.DataFrame, about: Mapping[str, Any]) -> str:
     )
 
 
-def score_targets(comparison: pd.DataFrame, metric: str = "dice", index: Sequence[str] = INDEX) -> pd.DataFrame:
+def score_targets(
+    comparison: pd.DataFrame,
+    metric: str = "dice",
+    index: Sequence[str] = INDEX,
+) -> pd.DataFrame:
     """A metric of each network and target over the test patients' volumes, with intervals."""
     scores = of_test(comparison)
     return spread_targets(scores[scores["metric"] == metric], "mean", list(index))

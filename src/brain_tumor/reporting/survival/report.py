@@ -91,7 +91,10 @@ EXPECTED = (
 
 
 def compose_report(
-    results: Results, protocol: ProtocolSettings, figures: Mapping[str, bytes], expected: pd.DataFrame
+    results: Results,
+    protocol: ProtocolSettings,
+    figures: Mapping[str, bytes],
+    expected: pd.DataFrame,
 ) -> str:
     """The page: the answer, the evidence, each model, the patients, the features, settings and versions.
 
