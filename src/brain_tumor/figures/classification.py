@@ -90,7 +90,8 @@ def draw_reliability(tables: Mapping[str, pd.DataFrame], title: str) -> Figure:
         axes.vlines(confidence, confidence, accuracy, color=VERMILLION, lw=1.5)
         # The root keeps bins of few images visible; the constant too.
         share = table["images"] / table["images"].sum()
-        axes.scatter(confidence, accuracy, s=15 + 250 * np.sqrt(share), color=BLUE, alpha=0.7)
+        sizes = 15 + 250 * np.sqrt(share)
+        axes.scatter(confidence, accuracy, s=sizes, color=BLUE, alpha=0.7)
         # Of four classes the most probable one has at least a quarter.
         axes.set(
             xlim=(0.2, 1.03),
@@ -150,7 +151,9 @@ def _draw_look(axes: Axes, look: Looked) -> None:
     # A map that is the same everywhere has no range to divide by.
     strength = (look.heat - least) / max(most - least, 1e-9)
     # Matplotlib's first pixel reaches from -0.5 to 0.5.
-    left, right, bottom, top = side - 0.5, 2 * side - 0.5, side - 0.5, -0.5
+    left = bottom = side - 0.5
+    right = 2 * side - 0.5
+    top = -0.5
     axes.imshow(
         strength,
         cmap="inferno",

@@ -68,7 +68,8 @@ def draw_losses(axes: Axes, log: pd.DataFrame) -> None:
     axes.set(xlabel="epoch", ylabel="loss")
     losses = log[["train_loss", "validation_loss"]].to_numpy()
     # Untrained weights can give a loss that presses all later epochs onto the axis.
-    steep = len(losses) > 1 and losses[0].max() > STEEP * losses[1:].max()
+    first, later = losses[:1], losses[1:]
+    steep = len(later) > 0 and first.max() > STEEP * later.max()
     # A logarithmic axis has no place for 0 or less.
     if steep and losses.min() > 0:
         axes.set_yscale("log")
@@ -321,7 +322,8 @@ def paint(
         # Label 1 is the first target. Of more labels than colours, some share one.
         colour = TARGETS[(label - 1) % len(TARGETS)]
         mask = labels == label
-        image[mask] = (1 - opacity) * image[mask] + opacity * np.array(to_rgb(colour))
+        over = opacity * np.array(to_rgb(colour))
+        image[mask] = (1 - opacity) * image[mask] + over
     return image
 
 
@@ -376,4 +378,5 @@ def choose_patients(dice: Mapping[str, float]) -> dict[str, str]:
     if len(ranked) <= 2:
         # Of two patients none is the median, and a single one is the best.
         return dict(zip(reversed(ranked), ("best", "worst"), strict=False))
-    return {ranked[-1]: "best", ranked[len(ranked) // 2]: "median", ranked[0]: "worst"}
+    middle = len(ranked) // 2
+    return {ranked[-1]: "best", ranked[middle]: "median", ranked[0]: "worst"}

@@ -192,7 +192,8 @@ def _enlarge(picture: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
     values = (np.swapaxes(picture, 0, 1) * 255).round()
     upright = Image.fromarray(values.astype(np.uint8))
     scale = max(1, -(-PANEL // upright.height))
-    panel = upright.resize((upright.width * scale, upright.height * scale), Image.Resampling.BICUBIC)
+    size = (upright.width * scale, upright.height * scale)
+    panel = upright.resize(size, Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(panel)
     middle = panel.height // 2
     draw.text((3, middle), "R", fill="white")

@@ -63,7 +63,8 @@ def draw_curves(panels: Panels, title: str) -> Figure:
         curve_axes, risk_axes = grid[2 * k : 2 * k + 2]
         for (name, curves), above, below in zip(row.items(), curve_axes, risk_axes, strict=True):
             _draw_steps(above, curves, last)
-            above.set_title(f"{cohort}, risk from {name}", fontsize="medium", pad=_leave_lines(len(curves)))
+            pad = _leave_lines(len(curves))
+            above.set_title(f"{cohort}, risk from {name}", fontsize="medium", pad=pad)
             above.set(ylim=(0, 1.02), xlim=(0, last / YEAR), ylabel="part alive")
             _write_at_risk(below, curves, last)
     for axes in grid[-1]:
@@ -83,7 +84,8 @@ def _draw_steps(axes: Axes, curves: Sequence[Curve], last: float) -> None:
     for curve, colour in zip(curves, RISKS, strict=True):
         # The last step goes on to the last patient seen, or to the end of the axis.
         end = min(curve.days.max(), last)
-        steps = pd.concat([curve.steps, curve.steps.tail(1).assign(day=end)])
+        last_step = curve.steps.tail(1).assign(day=end)
+        steps = pd.concat([curve.steps, last_step])
         # Median survival is the first day on which at most half are alive.
         half_dead = steps.loc[steps["alive"] <= 0.5, "day"]
         lived = f"median {half_dead.iloc[0]:.0f} days" if len(half_dead) else "median not reached"

@@ -85,7 +85,8 @@ def _draw(group: np.ndarray, seed: int) -> Weights:
     codes, names = pd.factorize(group)
     count = len(names)
     # Multinomial counts are how often each group is drawn with replacement.
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
+    equal = np.full(count, 1 / count)
+    drawn = np.random.default_rng(seed).multinomial(count, equal, RESAMPLES)
     return drawn[:, codes].astype(np.float64)
 
 
@@ -138,7 +139,8 @@ def _area(
     for number, column in enumerate(probability.T):
         order = np.argsort(column, kind="stable")
         # Where each distinct probability begins; -1 is below all, so that the first begins too.
-        starts = np.flatnonzero(np.diff(column[order], prepend=-1))
+        steps = np.diff(column[order], prepend=-1)
+        starts = np.flatnonzero(steps)
         member = label[order] == number
         ordered = weight[:, order]
         positive = np.add.reduceat(ordered * member, starts, axis=1)

@@ -46,8 +46,9 @@ def count_slices(
     tables = []
     for name, labels in targets.items():
         # A row of pixels for each slice.
-        true = np.isin(truth, labels).reshape(len(truth), -1)
-        pred = np.isin(predicted, labels).reshape(len(truth), -1)
+        slices = len(truth)
+        true = np.isin(truth, labels).reshape(slices, -1)
+        pred = np.isin(predicted, labels).reshape(slices, -1)
         counts = {
             "tp": (true & pred).sum(1),
             "fp": (~true & pred).sum(1),
@@ -114,7 +115,18 @@ def summarise_patients(scores: pd.DataFrame) -> pd.DataFrame:
         # numpy warns of the mean of nothing.
         mean, median = (values.mean(), np.median(values)) if len(values) else (np.nan, np.nan)
         low, high = interval(values)
-        rows.append((VOLUME, target, metric, mean, median, low, high, len(values)))
+        rows.append(
+            {
+                "protocol": VOLUME,
+                "target": target,
+                "metric": metric,
+                "mean": mean,
+                "median": median,
+                "low": low,
+                "high": high,
+                "patients": len(values),
+            }
+        )
     return pd.DataFrame(rows, columns=SUMMARY)
 
 
@@ -140,8 +152,18 @@ def summarise_slices(counts: pd.DataFrame, whole: Sequence[str]) -> pd.DataFrame
             by_patient = defined.groupby("patient")[metric].agg(["sum", "count"])
             sums, slices = by_patient.to_numpy(float).T
             low, high = interval_of_ratio(sums, slices)
-            mean, median = group[metric].mean(), group[metric].median()
-            rows.append((SLICE, target, metric, mean, median, low, high, len(by_patient)))
+            rows.append(
+                {
+                    "protocol": SLICE,
+                    "target": target,
+                    "metric": metric,
+                    "mean": group[metric].mean(),
+                    "median": group[metric].median(),
+                    "low": low,
+                    "high": high,
+                    "patients": len(by_patient),
+                }
+            )
     return pd.DataFrame(rows, columns=SUMMARY)
 
 
@@ -168,9 +190,20 @@ def summarise_batches(
     rows = []
     for target, group in pd.concat([scores, means]).groupby("target", sort=False):
         for metric in METRICS:
-            mean, median = group[metric].mean(), group[metric].median()
-            # No interval: batches share patients, so they aren't independent.
-            rows.append((REFERENCE, target, metric, mean, median, np.nan, np.nan, patients))
+            values = group[metric]
+            rows.append(
+                {
+                    "protocol": REFERENCE,
+                    "target": target,
+                    "metric": metric,
+                    "mean": values.mean(),
+                    "median": values.median(),
+                    # No interval: batches share patients, so they aren't independent.
+                    "low": np.nan,
+                    "high": np.nan,
+                    "patients": patients,
+                }
+            )
     return pd.DataFrame(rows, columns=SUMMARY)
 
 
@@ -193,8 +226,17 @@ def compare_patients(one: pd.DataFrame, other: pd.DataFrame, metric: str = "dice
     rows = []
     for target, values in difference.groupby("target", sort=False):
         low, high = interval(values.to_numpy())
-        win_rate = (values > 0).mean()
-        rows.append((target, metric, values.mean(), low, high, win_rate, len(values)))
+        rows.append(
+            {
+                "target": target,
+                "metric": metric,
+                "difference": values.mean(),
+                "low": low,
+                "high": high,
+                "win_rate": (values > 0).mean(),
+                "patients": len(values),
+            }
+        )
     return pd.DataFrame(rows, columns=["target", "metric", "difference", "low", "high", "win_rate", "patients"])
 
 

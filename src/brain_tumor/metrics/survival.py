@@ -61,7 +61,8 @@ def median_squared_error(weights: Weights, predictions: SurvivalPredictions) -> 
     """Median squared error over the patients with observed death, in square days."""
     errors = (predictions.predicted - predictions.days) ** 2
     # Repeat by repeat: a median doesn't commute with the mean over repeats.
-    medians = [_median(weights * predictions.observed, repeat) for repeat in errors]
+    weights = weights * predictions.observed
+    medians = [_median(weights, repeat) for repeat in errors]
     return np.mean(medians, axis=0)
 
 
@@ -133,7 +134,9 @@ def score(predictions: SurvivalPredictions, samples: int, seed: int = 0) -> pd.D
     """
     count = len(predictions.days)
     # Multinomial counts are how often each patient is drawn with replacement.
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), samples)
+    equal = np.full(count, 1 / count)
+    drawn = np.random.default_rng(seed).multinomial(count, equal, samples)
+    # Weights of one, in the first row, give the score itself.
     weights = np.vstack([np.ones(count), drawn]).astype(float)
     columns = {name: function(weights, predictions) for name, function in SCORES.items()}
     return pd.DataFrame(columns)
@@ -182,7 +185,8 @@ def kaplan_meier(days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"]
     if curve["day"].iloc[0] == 0:
         return curve
     # scipy's curve begins on the first day of a death or a censoring; until then all are alive.
-    start = pd.DataFrame({"day": [0.0], "alive": [1.0], "low": [1.0], "high": [1.0]})
+    all_alive = {"day": 0.0, "alive": 1.0, "low": 1.0, "high": 1.0}
+    start = pd.DataFrame([all_alive])
     return pd.concat([start, curve], ignore_index=True)
 
 
@@ -282,8 +286,10 @@ def _ranks(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
 def _correlation(weights: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Weighted Pearson correlation; NaN for a constant."""
     total = weights.sum(1, keepdims=True)
-    a = a - (weights * a).sum(1, keepdims=True) / total
-    b = b - (weights * b).sum(1, keepdims=True) / total
+    a_mean = (weights * a).sum(1, keepdims=True) / total
+    b_mean = (weights * b).sum(1, keepdims=True) / total
+    a = a - a_mean
+    b = b - b_mean
     a_squares = (weights * a**2).sum(1)
     b_squares = (weights * b**2).sum(1)
     products = (weights * a * b).sum(1)

@@ -73,7 +73,8 @@ def draw_strip(
     scatter = np.where(crowd > 1, offset, 0)
     column = dots["column"].map(columns.index)
     # Lanes fill 0.85 of a column, so that columns stay apart.
-    x = LEFT + width * (column + 0.5 + 0.85 * (lane + scatter) / len(series))
+    from_middle = 0.85 * (lane + scatter) / len(series)
+    x = LEFT + width * (column + 0.5 + from_middle)
 
     def place(value: float) -> float:
         return _between(value, 0, 1)
@@ -105,10 +106,12 @@ def draw_scatter(
     side = HEIGHT - TOP - BOTTOM
 
     def across(value: float) -> float:
-        return LEFT + 1.4 * side * (math.log10(max(value, 1)) - low) / (high - low)
+        exponent = math.log10(max(value, 1))
+        return LEFT + 1.4 * side * (exponent - low) / (high - low)
 
     def up(value: float) -> float:
-        return _between(math.log10(max(value, 1)), low, high)
+        exponent = math.log10(max(value, 1))
+        return _between(exponent, low, high)
 
     # The template places the ticks of the vertical axis itself, and takes places for the other.
     vertical = _Axis(labels[1], up, [(tick, f"{tick:,}") for tick in ticks])

@@ -51,7 +51,8 @@ class Cohort:
     def compared(self) -> list[tuple[str, str]]:
         """COMPARED, without feature set `all` where resection and grade are constant."""
         # Constant columns would make it the same as `age + shape`.
-        varies = (self.table[["gtr", "hgg"]].nunique() > 1).any()
+        distinct = self.table[["gtr", "hgg"]].nunique()
+        varies = (distinct > 1).any()
         return [(model, features) for model, features in COMPARED if features != "all" or varies]
 
 
@@ -135,7 +136,8 @@ def _estimate(cohort: Cohort, test: np.ndarray, pair: tuple[str, str]) -> pd.Dat
         at_horizon = np.searchsorted(times, HORIZON)
         at_own = np.searchsorted(times, own)
         result["alive_at_horizon"] = curves[:, at_horizon]
-        result["alive_at_own"] = curves[np.arange(len(own)), at_own]
+        every_patient = np.arange(len(own))
+        result["alive_at_own"] = curves[every_patient, at_own]
     return pd.DataFrame(result)
 
 

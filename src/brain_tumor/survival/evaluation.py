@@ -80,14 +80,16 @@ def score_cohort(
     for (model, features), sample in samples.items():
         row = {"cohort": cohort.name, "model": model, "features": features}
         for metric in SCORES:
+            value = {"metric": metric, "value": sample[metric][0]}
             interval = _interval(sample[metric], patients)
-            scores.append(row | {"metric": metric, "value": sample[metric][0]} | interval | size)
+            scores.append(row | value | interval | size)
         # The null model ranks nobody.
         if (model, features) == BASELINE or model == "median":
             continue
         for metric in RANK_SCORES:
             gain = sample[metric] - samples[BASELINE][metric]
-            gained = row | {"metric": metric, "gain": gain[0]} | _interval(gain, patients)
+            value = {"metric": metric, "gain": gain[0]}
+            gained = row | value | _interval(gain, patients)
             # Tests are for the primary analysis alone; its model was chosen before any result was seen.
             if (model, features) == HEADLINE:
                 gained |= _fold_gain(cohort, estimates, metric)
@@ -120,7 +122,8 @@ def _score_folds(cohort: Cohort, estimates: pd.DataFrame, metric: str) -> list[f
     for _, fold in estimates.groupby(["repeat", "fold"]):
         chosen = fold["patient"].map(place).to_numpy()
         risk = fold["risk"].to_numpy()
-        values.append(_rank_score(metric, cohort.days[chosen], cohort.observed[chosen], risk))
+        days, observed = cohort.days[chosen], cohort.observed[chosen]
+        values.append(_rank_score(metric, days, observed, risk))
     return values
 
 
@@ -145,8 +148,8 @@ def _permutation_test(
     metric: str,
     gain: float,
 ) -> dict[str, float]:
-    own = (permutation_null["cohort"] == cohort.name) & (permutation_null["metric"] == metric)
-    null = permutation_null.loc[own, "gain"].to_numpy()
+    own = permutation_null[permutation_null["cohort"] == cohort.name]
+    null = own.loc[own["metric"] == metric, "gain"].to_numpy()
     # The true assignment counts as one of the permutations, so that p is never 0.
     at_least = (null >= gain).sum()
     p = (1 + at_least) / (1 + len(null))
@@ -167,7 +170,14 @@ def permutation_gains(cohort: Cohort, estimates: pd.DataFrame, permuted: pd.Data
         for metric in RANK_SCORES:
             with_shape = _rank_score(metric, cohort.days, cohort.observed, risk)
             age_alone = _rank_score(metric, cohort.days, cohort.observed, baseline_risk)
-            rows.append((cohort.name, permutation, metric, with_shape - age_alone))
+            rows.append(
+                {
+                    "cohort": cohort.name,
+                    "permutation": permutation,
+                    "metric": metric,
+                    "gain": with_shape - age_alone,
+                }
+            )
     return pd.DataFrame(rows, columns=["cohort", "permutation", "metric", "gain"])
 
 

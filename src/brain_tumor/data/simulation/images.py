@@ -23,6 +23,8 @@ from brain_tumor.data.simulation.phantoms import (
     acquire,
     draw_place,
     grow_tumour,
+    measure_length,
+    subtract,
 )
 
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
@@ -130,8 +132,7 @@ def _grow(kind: str, head: Head, rng: np.random.Generator) -> tuple[np.ndarray, 
         return labels, tumour["core_distance"]
     # Meningiomas and pituitary tumours are one solid mass that takes up contrast agent.
     centre, radius = head.seed_centre, head.radius
-    away = head.position - centre[:, None, None, None]
-    from_centre = np.sqrt((away**2).sum(0))
+    from_centre = measure_length(subtract(head.position, centre))
     distance = from_centre + 0.1 * radius * head.noise(10, rng) - radius
     # The pituitary lies below the brain.
     allowed = head.brain | (kind == "pituitary")
@@ -179,7 +180,8 @@ def _add_scalp(image: Float[np.ndarray, "h w"], rng: np.random.Generator) -> Flo
     # Millimetres inside the nearer edge of the scalp; half a pixel more than that is its share of a pixel.
     depth = np.minimum(outside - inner, inner + thickness - outside)
     ring = np.clip(depth + 0.5, 0, 1)
-    noise = scipy.ndimage.gaussian_filter(rng.normal(0, 1, image.shape), 2)
+    noise = rng.normal(0, 1, image.shape)
+    noise = scipy.ndimage.gaussian_filter(noise, 2)
     brightness = rng.uniform(0.6, 0.9) + 0.3 * noise
     return image + ring * brightness
 
@@ -195,7 +197,8 @@ def _publish(image: Float[np.ndarray, "h w"], rng: np.random.Generator) -> UInt8
     brightness = rng.uniform(0.7, 1)
     resized = brightness * cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
     # Cubic interpolation goes beyond the values at edges.
-    grey = np.rint(255 * np.clip(resized, 0, 1)).astype(np.uint8)
+    levels = 255 * np.clip(resized, 0, 1)
+    grey = np.rint(levels).astype(np.uint8)
     # One draw for all: of 100 images 8 have a white frame, 4 a grey one, 13 a text.
     draw = rng.random()
     if draw < 0.12:
@@ -212,9 +215,12 @@ def _crop(image: Float[np.ndarray, "h w"], rng: np.random.Generator) -> Float[np
     """The head with an uneven margin, as cut by hand."""
     head = BoundingBox.from_mask(image > 0.2)
     above, below, left, right = rng.integers(2, 30, 4)
-    rows = slice(max(0, head.top - above), head.bottom - 1 + below)
-    columns = slice(max(0, head.left - left), head.right - 1 + right)
-    return image[rows, columns]
+    # A slice that begins below 0 would begin at the other end; one may end after the image.
+    top = max(0, head.top - above)
+    bottom = head.bottom - 1 + below
+    first = max(0, head.left - left)
+    last = head.right - 1 + right
+    return image[top:bottom, first:last]
 
 
 def _save(grey: UInt8[np.ndarray, "h w"], path: Path, rng: np.random.Generator) -> None:

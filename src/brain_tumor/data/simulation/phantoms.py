@@ -19,7 +19,7 @@ MIDDLE_SLICE = 76
 MIDDLE_PIXEL = 119.5
 """Row and column in the middle of a slice: pixel centres are counted from 0 to 239."""
 
-SEMI_AXES = np.array([80, 98, 84], np.float32)
+SEMI_AXES = np.array([80, 98, 84], np.float32).reshape(3, 1, 1, 1)
 """Half the width, length and height of an ellipsoid that holds any deformed brain, in millimetres."""
 
 MODALITIES = ("FLAIR", "T1", "T1ce", "T2")
@@ -65,7 +65,8 @@ def simulate_patient(slices: tuple[int, ...], rng: np.random.Generator) -> Phant
     """Draw one patient: anatomy, tumour, then what four sequences would show of them."""
     grade, age, head, tumour, labels = _draw_tumour(slices, rng)
     image = acquire(head, labels, tumour["core_distance"], age, rng)
-    canvas = np.zeros((len(slices), len(MODALITIES), *GRID[1:]), np.int16)
+    _, rows, columns = GRID
+    canvas = np.zeros((len(slices), len(MODALITIES), rows, columns), np.int16)
     canvas[:, :, head.rows, head.columns] = image
     return Phantom(grade, age, slices, canvas, _place_labels(labels, head))
 
@@ -92,7 +93,8 @@ def _draw_tumour(
 
 
 def _place_labels(labels: np.ndarray, head: "Head") -> UInt8[np.ndarray, "n h w"]:
-    full = np.zeros((len(labels), *GRID[1:]), np.uint8)
+    _, rows, columns = GRID
+    full = np.zeros((len(labels), rows, columns), np.uint8)
     full[:, head.rows, head.columns] = labels
     return full
 
@@ -123,13 +125,14 @@ class Head:
         atlas = self._to_atlas(rng)
         maps, centre = _atlas()
         # Positions outside the ellipsoid have no tissue, and interpolation takes time for each position.
-        in_semi_axes = self.position / SEMI_AXES[:, None, None, None]
+        in_semi_axes = self.position / SEMI_AXES
         near = (in_semi_axes**2).sum(0) < 1
         index = atlas[:, near] + centre[:, None]
         sampled = [scipy.ndimage.map_coordinates(values, index, order=1) for values in maps]
         grey, white, brain = (self._place(values, near) for values in sampled)
         # Within slices alone: the slices asked for needn't be neighbours.
-        self.brain = scipy.ndimage.binary_opening(brain > 0.5, np.ones((1, 3, 3)))
+        square = np.ones((1, 3, 3))
+        self.brain = scipy.ndimage.binary_opening(brain > 0.5, square)
         fluid = np.clip(brain - grey - white, 0, 1)
         # A power above 1 undoes some of the blur of an atlas averaged over 152 people.
         sharp = np.stack([fluid, grey, white]) ** 1.6
@@ -142,8 +145,8 @@ class Head:
         scale = rng.normal(1.02, 0.03, 3)
         turn = (_rotation(pitch, roll, yaw) * scale).astype(np.float32)
         place = np.tensordot(turn, self.position, 1)
-        away = place - self.seed_centre[:, None, None, None]
-        distance = np.sqrt((away**2).sum(0))
+        away = subtract(place, self.seed_centre)
+        distance = measure_length(away)
         # Tissue comes from nearer to the centre of the tumour, so it appears pushed away from it.
         relative = distance / (1.6 * self.radius)
         push = 0.22 * np.exp(-(relative**2))
@@ -160,14 +163,32 @@ class Head:
 
     def noise(self, scale: float, rng: np.random.Generator) -> Float[np.ndarray, "n h w"]:
         """Smooth noise of about unit deviation whose features are `scale` millimetres wide."""
-        # A cubic B-spline reaches two knots to either side.
-        knots = [np.arange(axis.min() - scale, axis.max() + 2 * scale, scale, dtype=np.float32) for axis in self.axes]
+        knots = [_place_knots(axis, scale) for axis in self.axes]
         # Splines average the knots: the squares of their weights sum to 151 / 315 an axis, so 2.9 becomes about 1.
-        coarse = rng.normal(0, 2.9, [len(along) for along in knots]).astype(np.float32)
-        distances = [(axis[:, None] - along) / scale for axis, along in zip(self.axes, knots, strict=True)]
-        z, row, column = map(_bspline, distances)
+        shape = [len(along) for along in knots]
+        coarse = rng.normal(0, 2.9, shape).astype(np.float32)
+        weights = []
+        for axis, along in zip(self.axes, knots, strict=True):
+            distance = (axis[:, None] - along) / scale
+            weights.append(_bspline(distance))
+        z, row, column = weights
         in_slices = np.tensordot(z, coarse, 1)
         return np.einsum("rj,sjk,ck->src", row, in_slices, column, optimize=True)
+
+
+def subtract(positions: Float[np.ndarray, "3 n h w"], point: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 n h w"]:
+    """Vectors from a point to each position."""
+    return positions - point[:, None, None, None]
+
+
+def measure_length(vectors: Float[np.ndarray, "3 n h w"]) -> Float[np.ndarray, "n h w"]:
+    """Length of each vector."""
+    return np.sqrt((vectors**2).sum(0))
+
+
+def _place_knots(axis: np.ndarray, scale: float) -> np.ndarray:
+    # A cubic B-spline reaches two knots to either side.
+    return np.arange(axis.min() - scale, axis.max() + 2 * scale, scale, dtype=np.float32)
 
 
 def _bspline(x: np.ndarray) -> np.ndarray:
@@ -181,10 +202,29 @@ def _bspline(x: np.ndarray) -> np.ndarray:
 def _rotation(pitch: float, roll: float, yaw: float) -> np.ndarray:
     """3x3 rotation about x, then y, then z, angles in radians."""
     angles = [pitch, roll, yaw]
-    c, s = np.cos(angles), np.sin(angles)
-    about_x = np.array([[1, 0, 0], [0, c[0], -s[0]], [0, s[0], c[0]]])
-    about_y = np.array([[c[1], 0, s[1]], [0, 1, 0], [-s[1], 0, c[1]]])
-    about_z = np.array([[c[2], -s[2], 0], [s[2], c[2], 0], [0, 0, 1]])
+    c = np.cos(angles)
+    s = np.sin(angles)
+    about_x = np.array(
+        [
+            [1, 0, 0],
+            [0, c[0], -s[0]],
+            [0, s[0], c[0]],
+        ]
+    )
+    about_y = np.array(
+        [
+            [c[1], 0, s[1]],
+            [0, 1, 0],
+            [-s[1], 0, c[1]],
+        ]
+    )
+    about_z = np.array(
+        [
+            [c[2], -s[2], 0],
+            [s[2], c[2], 0],
+            [0, 0, 1],
+        ]
+    )
     return about_z @ about_y @ about_x
 
 
@@ -223,8 +263,8 @@ def draw_place(rng: np.random.Generator) -> tuple[np.ndarray, float]:
 def grow_tumour(head: Head, grade: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Masks of NCR, ED and ET, and the signed distance to the core's surface in millimetres (negative inside)."""
     stretch = rng.uniform(0.8, 1.3, (3, 1, 1, 1)).astype(np.float32)
-    away = (head.position - head.seed_centre[:, None, None, None]) * stretch
-    distance = np.sqrt((away**2).sum(0))
+    away = subtract(head.position, head.seed_centre) * stretch
+    distance = measure_length(away)
     rough = head.noise(14, rng) + 0.5 * head.noise(6, rng)
     core_distance = distance + 0.16 * head.radius * rough - head.radius
     inside = head.brain & (head.fluid < 0.8)
@@ -244,7 +284,8 @@ def grow_tumour(head: Head, grade: str, rng: np.random.Generator) -> dict[str, n
     passable = (head.fluid < 0.5) & (head.white > 0.25)
     oedema = (spread < reach) & inside & ~core & passable
     # The opening removes specks. The core belongs to it, so that a narrow seam of oedema around the core stays.
-    opened = scipy.ndimage.binary_opening(oedema | core, np.ones((1, 5, 5)))
+    square = np.ones((1, 5, 5))
+    opened = scipy.ndimage.binary_opening(oedema | core, square)
     oedema = opened & ~core
     return {"NCR": core & ~enhancing, "ED": oedema, "ET": enhancing, "core_distance": core_distance}
 
@@ -266,7 +307,8 @@ def acquire(
     hyperintense = _white_matter_lesions(head, age, rng)
     vessels = _vessels(head, rng)
 
-    image = np.zeros((head.brain.shape[0], len(MODALITIES), *head.brain.shape[1:]), np.int16)
+    slices, rows, columns = head.brain.shape
+    image = np.zeros((slices, len(MODALITIES), rows, columns), np.int16)
     for channel, modality in enumerate(MODALITIES):
         signal = _brain_signal(head, channel, rng)
         # Age-related lesions and vessels look like oedema and enhancing tumour, but have no label.
@@ -276,11 +318,13 @@ def acquire(
             signal = signal + vessels * rng.uniform(0.25, 0.5)
         signal = healthy * signal
         for tissue in TISSUES:
-            even = lesion[tissue] * SIGNAL[tissue][channel] * rng.normal(1, 0.08)
+            brightness = SIGNAL[tissue][channel]
+            even = lesion[tissue] * brightness * rng.normal(1, 0.08)
             signal = signal + even * (1 + 0.12 * texture[tissue])
         raw = _scan(head, signal, rng)
         # Only the background is 0, as in BraTS: the brain is found by it.
-        image[:, channel] = np.where(head.brain, np.maximum(np.rint(raw), 1), 0)
+        in_brain = np.maximum(np.rint(raw), 1)
+        image[:, channel] = np.where(head.brain, in_brain, 0)
     return image
 
 
@@ -291,7 +335,8 @@ def _lesion_fractions(labels: np.ndarray, core_distance: np.ndarray) -> dict[str
         mask = (labels == label).astype(np.float32)
         fractions[tissue] = scipy.ndimage.gaussian_filter(mask, (0, 0.8, 0.8))
     # Oedema thins out away from the core.
-    fade = np.clip(1.1 - np.maximum(core_distance, 0) / 50, 0.7, 1)
+    outside_core = np.maximum(core_distance, 0)
+    fade = np.clip(1.1 - outside_core / 50, 0.7, 1)
     fractions["ED"] = fractions["ED"] * fade
     return fractions
 
@@ -301,7 +346,8 @@ def _brain_signal(head: Head, channel: int, rng: np.random.Generator) -> np.ndar
     fractions = {"CSF": head.fluid, "GM": head.grey, "WM": head.white}
     signal = np.zeros_like(head.fluid)
     for tissue, fraction in fractions.items():
-        signal = signal + fraction * SIGNAL[tissue][channel] * rng.normal(1, 0.05)
+        brightness = SIGNAL[tissue][channel]
+        signal = signal + fraction * brightness * rng.normal(1, 0.05)
     return signal
 
 
@@ -311,19 +357,24 @@ def _scan(head: Head, signal: np.ndarray, rng: np.random.Generator) -> np.ndarra
     column_blur = rng.uniform(0.4, 0.8)
     signal = scipy.ndimage.gaussian_filter(signal, (0, row_blur, column_blur))
     # The logarithm of the bias field varies over the head, and a little within it.
-    signal = signal * np.exp(0.09 * head.noise(70, rng) + 0.03 * head.noise(25, rng))
+    log_bias = 0.09 * head.noise(70, rng) + 0.03 * head.noise(25, rng)
+    signal = signal * np.exp(log_bias)
     # The noise is Rician, as in magnitude images: normal in the real and the imaginary part.
     sigma = rng.uniform(0.015, 0.04)
-    real, imaginary = sigma * rng.standard_normal((2, *signal.shape), np.float32)
+    noise = rng.standard_normal((2, *signal.shape), np.float32)
+    real, imaginary = sigma * noise
     magnitude = np.hypot(signal + real, imaginary)
     # MRI has no absolute unit: a logarithmically uniform scale covers what scanners give.
-    scale = np.exp(rng.uniform(np.log(250), np.log(1600)))
+    least, most = np.log(250), np.log(1600)
+    scale = np.exp(rng.uniform(least, most))
     return magnitude * scale
 
 
 def _white_matter_lesions(head: Head, age: float, rng: np.random.Generator) -> np.ndarray:
     """Fraction of age-related bright white matter, which FLAIR and T2 show much like oedema."""
-    near_ventricle = scipy.ndimage.gaussian_filter(head.fluid, (0, 5, 5)) * head.white
+    # White matter beside the ventricles lies in their blur.
+    blurred_fluid = scipy.ndimage.gaussian_filter(head.fluid, (0, 5, 5))
+    near_ventricle = blurred_fluid * head.white
     # The threshold falls with age, so that patches become more and larger.
     bright = head.noise(7, rng) > 2.9 - age / 60
     patches = bright.astype(np.float32) * (head.white > 0.7)
@@ -339,6 +390,8 @@ def _vessels(head: Head, rng: np.random.Generator) -> np.ndarray:
     on_other = np.abs(head.noise(19, rng)) < 0.12
     curves = on_one & on_other
     x, y, _ = head.position
-    sinus = (np.abs(x) < 2.5) & (head.fluid > 0.6) & (y < -40)
+    # The sagittal sinus runs in the fluid of the midline, at the back.
+    midline = (np.abs(x) < 2.5) & (y < -40)
+    sinus = midline & (head.fluid > 0.6)
     vessels = (curves | sinus).astype(np.float32)
     return scipy.ndimage.gaussian_filter(vessels, (0, 0.7, 0.7))

@@ -108,7 +108,8 @@ def _write_patient(content: Path, volume: int, slices: tuple[int, ...], seed: in
     phantom = simulate_patient(slices, rng)
     targets = []
     for number, image, labels in zip(slices, phantom.image, phantom.labels, strict=True):
-        write_slice(content / f"volume_{volume}_slice_{number}.h5", image, labels, len(TISSUES))
+        file = content / f"volume_{volume}_slice_{number}.h5"
+        write_slice(file, image, labels, len(TISSUES))
         targets.append(int(labels.any()))
     # A single slice has no distance to the next; it counts as 1 mm, the distance on the grid.
     thickness = np.diff(slices).mean() if len(slices) > 1 else 1.0
@@ -163,4 +164,5 @@ def _write_tables(folder: Path, facts: list[dict]) -> None:
         }
     )
     mapping.to_csv(folder / "name_mapping.csv", index=False, na_rep="NA")
-    survival[mapping["Grade"] == "HGG"].to_csv(folder / "survival_info.csv", index=False, na_rep="NA")
+    high_grade = survival[mapping["Grade"] == "HGG"]
+    high_grade.to_csv(folder / "survival_info.csv", index=False, na_rep="NA")
