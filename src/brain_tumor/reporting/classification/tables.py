@@ -103,13 +103,9 @@ def score_calibration(comparison: pd.DataFrame) -> pd.DataFrame:
 
 def count_sets(splits: pd.DataFrame) -> pd.DataFrame:
     """Images of each class in each set."""
-    return (
-        splits.groupby(["split", "class"])
-        .size()
-        .unstack(fill_value=0)
-        .rename(index={"": "not used for training"})
-        .reset_index()
-    )
+    counts = splits.groupby(["split", "class"]).size().unstack(fill_value=0)
+    # Images of the training folder that are left out have no set.
+    return counts.rename(index={"": "not used for training"}).reset_index()
 
 
 def _score_networks(part: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:

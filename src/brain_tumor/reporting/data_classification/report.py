@@ -133,11 +133,13 @@ def _copies(
     repeated = used[used.duplicated("hash", keep=False)]
     identical = repeated["hash"].nunique()
     groups = duplicates["group"].nunique()
+    # A group of duplicates counts as one image.
+    distinct = len(used) - len(duplicates) + groups
     text = (
         f"{used['hash'].nunique():,} of {len(used):,} images have pixels of their own; {identical:,} "
         "groups are identical, "
         f"{used.duplicated('hash').sum():,} images too many. With near-duplicates there are {groups:,} groups, "
-        f"and {len(used) - len(duplicates) + groups:,} "
+        f"and {distinct:,} "
         "images of their own. Candidates are pairs whose 64-bit hashes differ in at most "
         f"{copies.distance} bits or whose thumbnails' local contrast "
         f"correlates with {copies.correlation} or more, mirrored and turned ones too. They are aligned, "

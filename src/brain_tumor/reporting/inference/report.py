@@ -142,7 +142,9 @@ def _confidence(used: pd.DataFrame) -> Plot:
         column=used["found"], value=used["confidence"], series=used["found"], name=used["file"], says=said
     )
     caption = "Confidence of each image by predicted class. Point at a dot to see which image it is."
-    return draw_strip(dots.sort_values("found", kind="stable"), "confidence", caption)
+    # Columns come in the order of the rows: by class, not by the file that is first.
+    by_class = dots.sort_values("found", kind="stable")
+    return draw_strip(by_class, "confidence", caption)
 
 
 def _known(network: TrainedNetwork) -> str:

@@ -205,6 +205,7 @@ def _compare(
         summary = f"Differences from {name_network(best)} on the same patients"
         table = spread_targets(others, "difference", ["network"])
         folds.append(Fold(summary, tables=[("Difference in Dice, and 95 % interval", table)]))
+    # Rows of other sets than the test set come from cross-validation, which is a setting.
     if len(crossed):
         caption = (
             "Cross-validation: the network that predicts a patient was not trained on them (but its epoch may have "
@@ -274,6 +275,7 @@ def _list_scores(comparison: pd.DataFrame) -> Section:
         "Undefined rates are excluded from a mean: recall and false negative rate where the reference mask is empty, "
         f"precision where the prediction is. Surface Dice has a tolerance of {TOLERANCE:g} mm."
     )
+    # Sorted, because a set has no order.
     if certain:
         text += f" Not shown, because 1.000 in every row: {', '.join(sorted(map(name_metric, certain)))}."
     return Section("All scores", text, tables, folded=True)
@@ -303,6 +305,7 @@ def _describe_costs(costs: pd.DataFrame, figures: Mapping[str, bytes]) -> Sectio
         "forward pass of one slice; a training step takes about three times as many. Seconds were measured on this "
         "run's device, beside whatever else it ran."
     )
+    # The first figure of the comparison is a plot of the report.
     pictures = [Picture(figures[name], WORDS[name]) for name in ("2_costs", "3_parameters") if name in figures]
     table = costs.assign(network=costs["network"].map(name_network)).rename(columns=COSTS)
     return Section("What a network costs", text, [("", table)], pictures)

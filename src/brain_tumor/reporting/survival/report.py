@@ -113,9 +113,9 @@ def compose_report(
             _models(results, pictures),
             _importances(results, pictures),
         ]
-    sections += [_patients(results), _features(results), Section("Limits", LIMITS)]
-    if len(results.scores):
-        sections[-1] = Section("Limits", LIMITS, folds=[Fold("Validation protocol", write_protocol(protocol))])
+    # Without models there is no validation to describe.
+    folds = [Fold("Validation protocol", write_protocol(protocol))] if len(results.scores) else []
+    sections += [_patients(results), _features(results), Section("Limits", LIMITS, folds=folds)]
     sections.append(describe_settings({"protocol": protocol.model_dump()}, FITTING))
     title = f"Survival from the segmentation: {results.masks}"
     table = list_gains(results) if len(results.scores) else ("Patients", count_patients(results.patients))
@@ -194,6 +194,7 @@ def _patients(results: Results) -> Section:
     alive = int((~used["observed"]).sum())
     excluded = len(results.patients) - len(used)
     text = f"{len(used)} patients are used, {alive} of them censored; {excluded} are excluded."
+    # Two features are measured from the brain's centre, which a mask alone doesn't show.
     unknown = int((used["centre_from"] == "").sum())
     if unknown:
         text += (

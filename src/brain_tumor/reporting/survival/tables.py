@@ -59,10 +59,12 @@ class Results:
 def write_answer(results: Results, protocol: ProtocolSettings) -> str:
     """Whether the segmentation adds to age, in one sentence; for masks of a network, what they change as well."""
     said = [] if results.changes is None else [_change(results)]
+    # A run without scores had too few deaths, or no ages to compare with.
     if not len(results.scores):
         said.append(explain_none(results.patients, protocol))
     said += [_verdict(results, cohort) for cohort in results.scores["cohort"].unique()]
     sentence = "; ".join(said)
+    # Not `capitalize`, which would make the names of networks small.
     return f"{sentence[0].upper()}{sentence[1:]}."
 
 
@@ -85,6 +87,7 @@ def _change(results: Results) -> str:
     assert results.changes is not None
     change = results.changes.set_index("feature").loc["WT_ml"]
     network = name_network(change["network"])
+    # Features need a volume, which single slices don't make.
     if not change["patients"]:
         return f"no patient's slices make a volume, so what the masks of {network} change in the features is not known"
     size = f"{change['patients']}{' simulated' if results.simulated else ''} patients it was not trained on"
