@@ -72,7 +72,12 @@ def _draw_published(
             # Once in the legend, not once for each folder.
             label="has duplicates" if k else None,
         )
-    axes.set(ylabel="images", title="as published", xticks=range(len(classes)), xticklabels=classes)
+    axes.set(
+        ylabel="images",
+        title="as published",
+        xticks=range(len(classes)),
+        xticklabels=classes,
+    )
 
 
 def _draw_sets(axes: Axes, splits: pd.DataFrame, classes: Sequence[str]) -> None:
@@ -130,7 +135,16 @@ def draw_borders(images: Sequence[Cut], title: str, columns: int = 6) -> Figure:
         _show(before, image.before)
         # Matplotlib's first pixel begins at -0.5.
         corner = (left - 0.5, top - 0.5)
-        before.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, color=YELLOW, lw=1.2))
+        before.add_patch(
+            Rectangle(
+                corner,
+                right - left,
+                bottom - top,
+                fill=False,
+                color=YELLOW,
+                lw=1.2,
+            )
+        )
         before.set_title(image.name, fontsize=6, loc="left")
         _show(after, image.after)
     figure.suptitle(f"{title}: before and after", fontsize="medium")

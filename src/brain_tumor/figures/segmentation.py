@@ -53,7 +53,13 @@ def draw_curves(log: pd.DataFrame, kept: Sequence[float], title: str) -> Figure:
     draw_losses(losses, log)
     targets = [name.removeprefix(DICE) for name in log.columns if name.startswith(DICE)]
     for target, colour in colour_targets(targets).items():
-        scores.plot(log["epoch"], log[f"{DICE}{target}"], marker=".", color=colour, label=target)
+        scores.plot(
+            log["epoch"],
+            log[f"{DICE}{target}"],
+            marker=".",
+            color=colour,
+            label=target,
+        )
     for epoch in sorted(set(kept)):
         scores.axvline(epoch, color="0.6", linestyle=":", label=f"kept: {epoch:.0f}")
     scores.set(xlabel="epoch", ylabel="Dice, pooled over validation slices", ylim=(0, 1))
@@ -64,7 +70,13 @@ def draw_curves(log: pd.DataFrame, kept: Sequence[float], title: str) -> Figure:
 def draw_losses(axes: Axes, log: pd.DataFrame) -> None:
     """Loss of training and validation over the epochs."""
     for name, colour in (("train_loss", "0.6"), ("validation_loss", INK)):
-        axes.plot(log["epoch"], log[name], marker=".", color=colour, label=name.removesuffix("_loss"))
+        axes.plot(
+            log["epoch"],
+            log[name],
+            marker=".",
+            color=colour,
+            label=name.removesuffix("_loss"),
+        )
     axes.set(xlabel="epoch", ylabel="loss")
     losses = log[["train_loss", "validation_loss"]].to_numpy()
     # Untrained weights can give a loss that presses all later epochs onto the axis.

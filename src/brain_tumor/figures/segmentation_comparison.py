@@ -83,7 +83,13 @@ def draw_parameters(counts: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(5, 3.4), layout="constrained")
     axes = figure.subplots()
     for name, colour in colour_networks(counts.columns).items():
-        axes.plot(counts.index, counts[name], marker="o", color=colour, label=name_network(name))
+        axes.plot(
+            counts.index,
+            counts[name],
+            marker="o",
+            color=colour,
+            label=name_network(name),
+        )
     axes.set(
         xscale="log",
         yscale="log",

@@ -124,7 +124,13 @@ def draw_histograms(
         axes.set(title=modality, xlabel="SD from the brain's mean", yticks=[])
     # All panels have the same tissues: the legend of the last one serves all.
     handles, names = axes.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(tissues) + 1, frameon=False)
+    figure.legend(
+        handles,
+        names,
+        loc="outside lower center",
+        ncols=len(tissues) + 1,
+        frameon=False,
+    )
     figure.suptitle(title, fontsize="medium")
     return figure
 

@@ -103,7 +103,10 @@ def _draw_planes(
     return figure
 
 
-def _name_planes(planes: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> list[tuple[str, int, str]]:
+def _name_planes(
+    planes: Mapping[str, np.ndarray],
+    description: Mapping[str, Any],
+) -> list[tuple[str, int, str]]:
     """Array, number and title of the planes of a row, MOST at most."""
     named = []
     for name, array in planes.items():

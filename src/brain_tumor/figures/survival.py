@@ -90,7 +90,13 @@ def _draw_steps(axes: Axes, curves: Sequence[Curve], last: float) -> None:
         half_dead = steps.loc[steps["alive"] <= 0.5, "day"]
         lived = f"median {half_dead.iloc[0]:.0f} days" if len(half_dead) else "median not reached"
         years = steps["day"] / YEAR
-        axes.step(years, steps["alive"], where="post", color=colour, label=f"{curve.label}: {lived}")
+        axes.step(
+            years,
+            steps["alive"],
+            where="post",
+            color=colour,
+            label=f"{curve.label}: {lived}",
+        )
         axes.fill_between(
             years,
             steps["low"],
@@ -232,7 +238,13 @@ def draw_models(
     """
     cohorts = list(scores["cohort"].unique())
     figure = Figure(figsize=(9.4, 0.6 + 3.2 * len(cohorts)), layout="constrained")
-    grid = figure.subplots(len(cohorts), len(metrics), squeeze=False, sharex="col", sharey="row")
+    grid = figure.subplots(
+        len(cohorts),
+        len(metrics),
+        squeeze=False,
+        sharex="col",
+        sharey="row",
+    )
     for cohort, row in zip(cohorts, grid, strict=True):
         # The null model has the same prediction for everybody, and ranks nobody.
         own = scores[(scores["cohort"] == cohort) & (scores["model"] != "median")]

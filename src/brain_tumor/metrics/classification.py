@@ -20,7 +20,10 @@ Weights = Float[np.ndarray, "r n"]
 """Multiplicity of each of n images in each of r bootstrap samples."""
 
 
-def to_probability(logits: Float[np.ndarray, "n k"], temperature: float = 1.0) -> Float[np.ndarray, "n k"]:
+def to_probability(
+    logits: Float[np.ndarray, "n k"],
+    temperature: float = 1.0,
+) -> Float[np.ndarray, "n k"]:
     """Softmax of the logits divided by the temperature."""
     # By its logarithm in fp64: a softmax in fp32 gives an overconfident class exactly 1.
     scaled = logits.astype(np.float64) / temperature
@@ -184,7 +187,10 @@ def calibrate(probability: Float[np.ndarray, "n k"], label: Int[np.ndarray, " n"
     return bins.reset_index(drop=True)
 
 
-def confusion_matrix(probability: Float[np.ndarray, "n k"], label: Int[np.ndarray, " n"]) -> Int[np.ndarray, "k k"]:
+def confusion_matrix(
+    probability: Float[np.ndarray, "n k"],
+    label: Int[np.ndarray, " n"],
+) -> Int[np.ndarray, "k k"]:
     """Number of images by true class (rows) and predicted class (columns)."""
     num_classes = probability.shape[1]
     cell = label * num_classes + probability.argmax(1)

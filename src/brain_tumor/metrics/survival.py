@@ -96,7 +96,10 @@ def _ordered(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return (first > second) + 0.5 * (first == second)
 
 
-def comparable_pairs(days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"]) -> Bool[np.ndarray, "n n"]:
+def comparable_pairs(
+    days: Float[np.ndarray, " n"],
+    observed: Bool[np.ndarray, " n"],
+) -> Bool[np.ndarray, "n n"]:
     """[i, j]: whether patient i is known to have died before patient j."""
     # Of a death and a censoring on one day, the censored patient lived longer.
     own_days = days[:, None]

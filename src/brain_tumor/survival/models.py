@@ -51,7 +51,11 @@ class SurvivalModel(ABC):
         # Minus log days: the same ranks as the days, near the scale of a log hazard.
         return -np.log(self.days(table))
 
-    def survival(self, table: pd.DataFrame, times: Float[np.ndarray, " t"]) -> Float[np.ndarray, "n t"]:
+    def survival(
+        self,
+        table: pd.DataFrame,
+        times: Float[np.ndarray, " t"],
+    ) -> Float[np.ndarray, "n t"]:
         """Survival probability of each patient at each time."""
         raise NotImplementedError(f"{type(self).__name__} gives no survival curves")
 

@@ -169,7 +169,10 @@ def _draw_place(kind: str, rng: np.random.Generator) -> tuple[np.ndarray, float]
     return centre, radius
 
 
-def _add_scalp(image: Float[np.ndarray, "h w"], rng: np.random.Generator) -> Float[np.ndarray, "h w"]:
+def _add_scalp(
+    image: Float[np.ndarray, "h w"],
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "h w"]:
     """Around the brain: fluid and bone, dark, then scalp, bright."""
     # The skull bridges the gap between the hemispheres, and so does the closed brain.
     closed = scipy.ndimage.binary_closing(image > 0, iterations=20)
@@ -186,7 +189,10 @@ def _add_scalp(image: Float[np.ndarray, "h w"], rng: np.random.Generator) -> Flo
     return image + ring * brightness
 
 
-def _publish(image: Float[np.ndarray, "h w"], rng: np.random.Generator) -> UInt8[np.ndarray, "h2 w2"]:
+def _publish(
+    image: Float[np.ndarray, "h w"],
+    rng: np.random.Generator,
+) -> UInt8[np.ndarray, "h2 w2"]:
     """As it would be put on the web: cropped, resized, sometimes framed or written on."""
     image = _crop(image, rng)
     side = int(rng.choice(SIDES))

@@ -71,14 +71,18 @@ def simulate_patient(slices: tuple[int, ...], rng: np.random.Generator) -> Phant
     return Phantom(grade, age, slices, canvas, _place_labels(labels, head))
 
 
-def simulate_mask(slices: tuple[int, ...], rng: np.random.Generator) -> tuple[str, float, UInt8[np.ndarray, "n h w"]]:
+def simulate_mask(
+    slices: tuple[int, ...],
+    rng: np.random.Generator,
+) -> tuple[str, float, UInt8[np.ndarray, "n h w"]]:
     """Grade, age and labels of the patient that `simulate_patient` would draw, in a third of its time."""
     grade, age, head, _, labels = _draw_tumour(slices, rng)
     return grade, age, _place_labels(labels, head)
 
 
 def _draw_tumour(
-    slices: tuple[int, ...], rng: np.random.Generator
+    slices: tuple[int, ...],
+    rng: np.random.Generator,
 ) -> tuple[str, float, "Head", dict[str, np.ndarray], np.ndarray]:
     grade = "HGG" if rng.random() < 0.75 else "LGG"
     # Patients with low-grade gliomas are younger.
@@ -176,7 +180,10 @@ class Head:
         return np.einsum("rj,sjk,ck->src", row, in_slices, column, optimize=True)
 
 
-def subtract(positions: Float[np.ndarray, "3 n h w"], point: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 n h w"]:
+def subtract(
+    positions: Float[np.ndarray, "3 n h w"],
+    point: Float[np.ndarray, " 3"],
+) -> Float[np.ndarray, "3 n h w"]:
     """Vectors from a point to each position."""
     return positions - point[:, None, None, None]
 

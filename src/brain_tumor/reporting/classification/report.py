@@ -189,7 +189,12 @@ def _describe_network(
         for test_set in (TEST_SETS if sets_differ(comparison) else TEST_SETS[:1])
     ]
     folds = [Fold("Precision and recall of each class", tables=tables)]
-    return Section(name_network(name), pictures=pictures, plots=[_confidence(looks)], folds=folds)
+    return Section(
+        name_network(name),
+        pictures=pictures,
+        plots=[_confidence(looks)],
+        folds=folds,
+    )
 
 
 def _confidence(looks: pd.DataFrame) -> Plot:

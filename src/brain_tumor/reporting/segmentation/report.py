@@ -186,7 +186,14 @@ def _map_scores(comparison: pd.DataFrame) -> HeatMap:
 
 def _picture(name: str, figure: str, content: bytes) -> Picture:
     photo = figure in PHOTOS
-    return Picture(content, WORDS[figure], name_network(name), photo=photo, wide=photo, frame="epoch")
+    return Picture(
+        content,
+        WORDS[figure],
+        name_network(name),
+        photo=photo,
+        wide=photo,
+        frame="epoch",
+    )
 
 
 def _compare(
@@ -330,7 +337,12 @@ def _describe_network(
     order = sorted(left, key=lambda figure: figure != PREDICTIONS)
     pictures = [_picture(name, figure, left[figure]) for figure in order]
     folds = [Fold("Dice of each test patient", tables=[("Dice of each patient's volume", table.reset_index())])]
-    return Section(name_network(name), pictures=pictures, plots=[_plot_patients({name: scores})], folds=folds)
+    return Section(
+        name_network(name),
+        pictures=pictures,
+        plots=[_plot_patients({name: scores})],
+        folds=folds,
+    )
 
 
 def _describe_attention(
