@@ -15,8 +15,11 @@ from brain_tumor.figures.palette import BLUE, GREEN, INK, ORANGE, PURPLE, SKY, V
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 """Of series that are no networks, in their order."""
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 330, 58, 12, 10, 44
-"""Of the drawing, and of its margins."""
+WIDTH, HEIGHT = 760, 330
+"""Of the drawing, in pixels of SVG."""
+
+LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 44
+"""Its margins: wider where numbers and names of the axes stand."""
 
 TICKS = (3, 10, 30, 100, 300, 1000, 3000, 10000)
 """Of logarithmic axes; about evenly spaced there."""
@@ -66,7 +69,8 @@ def draw_strip(
     width = (WIDTH - LEFT - RIGHT) / len(columns)
     # The seed is fixed: the same dots give the same plot.
     rng = np.random.default_rng(0)
-    lane = dots["series"].map(series.index) - (len(series) - 1) / 2
+    middle = (len(series) - 1) / 2
+    lane = dots["series"].map(series.index) - middle
     crowd = dots.groupby(["column", "series"])["value"].transform("size")
     # A single dot, such as that of a network, stays in the middle of its lane.
     offset = rng.uniform(-SPREAD / 2, SPREAD / 2, len(dots))
@@ -79,7 +83,8 @@ def draw_strip(
     def place(value: float) -> float:
         return _between(value, 0, 1)
 
-    up = _Axis(label, place, [(tick, f"{tick:.1f}") for tick in np.linspace(0, 1, 6)])
+    ticks = [(tick, f"{tick:.1f}") for tick in np.linspace(0, 1, 6)]
+    up = _Axis(label, place, ticks)
     names = [(LEFT + width * (k + 0.5), str(name)) for k, name in enumerate(columns)]
     across = _Axis("", float, names)
     told = _tell_strip(dots, label)
@@ -114,8 +119,11 @@ def draw_scatter(
         return _between(exponent, low, high)
 
     # The template places the ticks of the vertical axis itself, and takes places for the other.
-    vertical = _Axis(labels[1], up, [(tick, f"{tick:,}") for tick in ticks])
-    horizontal = _Axis(labels[0], across, [(across(tick), f"{tick:,}") for tick in ticks])
+    ticks_up = [(tick, f"{tick:,}") for tick in ticks]
+    ticks_across = [(across(tick), f"{tick:,}") for tick in ticks]
+    across_label, up_label = labels
+    vertical = _Axis(up_label, up, ticks_up)
+    horizontal = _Axis(across_label, across, ticks_across)
     left, right = across(10**low), across(10**high)
     bottom, top = up(10**low), up(10**high)
     rules: list[tuple[float, float, float, float]] = []
@@ -124,7 +132,7 @@ def draw_scatter(
     diagonal = (left, bottom, right, top)
     rules.append(diagonal)
     counts = [f"{name}, {len(part)} dots" for name, part in dots.groupby("series", sort=False)]
-    told = f"Scatter plot of {labels[1]} against {labels[0]}: {'; '.join(counts)}."
+    told = f"Scatter plot of {up_label} against {across_label}: {'; '.join(counts)}."
     series = list(dots["series"].unique())
     return _draw(dots, dots["x"].map(across), vertical, horizontal, caption, told, series, rules, right)
 
@@ -132,7 +140,8 @@ def draw_scatter(
 def _between(value: float, low: float, high: float) -> float:
     # SVG counts pixels from the top.
     bottom = HEIGHT - BOTTOM
-    return bottom - (HEIGHT - TOP - BOTTOM) * (value - low) / (high - low)
+    height = HEIGHT - TOP - BOTTOM
+    return bottom - height * (value - low) / (high - low)
 
 
 def _draw(

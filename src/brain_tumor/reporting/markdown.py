@@ -41,7 +41,11 @@ def write_table(data: pd.DataFrame) -> str:
     columns = [data.iloc[:, k] for k in range(data.shape[1])]
     rules = ["--:" if is_numeric(column) else ":--" for column in columns]
     rows = (data.columns, rules, *data.itertuples(index=False))
-    return "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in rows)
+    lines = []
+    for row in rows:
+        cells = " | ".join(map(_cell, row))
+        lines.append(f"| {cells} |")
+    return "\n".join(lines)
 
 
 def write_list(items: Iterable[str]) -> str:

@@ -56,7 +56,8 @@ class Picture:
     @property
     def alt(self) -> str:
         """Words in the picture's place."""
-        return f"{self.of}: {self.words.alt}" if self.of else self.words.alt
+        alt = self.words.alt
+        return f"{self.of}: {alt}" if self.of else alt
 
     @property
     def film(self) -> dict[str, object] | None:

@@ -65,7 +65,8 @@ def assign_folds(
     rng = np.random.default_rng([settings.seed, repeat])
     rounds = -(-len(days) // settings.folds)
     # Patients are dealt like cards: in each round every fold gets one.
-    deal = np.concatenate([rng.permutation(settings.folds) for _ in range(rounds)])
+    hands = [rng.permutation(settings.folds) for _ in range(rounds)]
+    deal = np.concatenate(hands)
     # Ties in days are broken at random, else they would keep the order of names.
     tie_breaker = rng.random(len(days))
     # The last key is the first by which `lexsort` sorts.
@@ -172,11 +173,12 @@ def _measure_importance(
             shuffled_feature = rng.permutation(own[name])
             tables.append(own.assign(**{name: shuffled_feature}))
     # One call for all shuffles: a call of lifelines costs more than its patients.
-    risks = model.risk(pd.concat(tables)).reshape(len(tables), -1)
-    values = concordances(cohort.days[test], cohort.observed[test], risks)
-    intact = values[0]
-    shuffled = values[1:].reshape(len(names), SHUFFLES).mean(1)
-    return pd.DataFrame({"feature": names, "loss": intact - shuffled})
+    risks = model.risk(pd.concat(tables))
+    by_table = risks.reshape(len(tables), -1)
+    values = concordances(cohort.days[test], cohort.observed[test], by_table)
+    intact, shuffled = values[0], values[1:]
+    by_feature = shuffled.reshape(len(names), SHUFFLES)
+    return pd.DataFrame({"feature": names, "loss": intact - by_feature.mean(1)})
 
 
 def cross_validate_permuted(cohort: Cohort, settings: ProtocolSettings, workers: WorkerSettings) -> pd.DataFrame:
