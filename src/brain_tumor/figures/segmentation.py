@@ -279,7 +279,7 @@ def _lay_grid(boxes: Sequence[Box], columns: int) -> tuple[Figure, np.ndarray]:
     # Rows run to the left, so that they are the width of an upright brain.
     width = max(rows.stop - rows.start for rows, _ in boxes)
     height = max(columns.stop - columns.start for _, columns in boxes)
-    # A strip of a brain would make a figure without end.
+    # At most twice as high as wide: a narrow strip of brain would make a figure without end.
     shape = min(height / width, 2)
     size = (SIDE * columns, SIDE * shape * len(boxes) + 1)
     figure = Figure(figsize=size, layout="constrained")

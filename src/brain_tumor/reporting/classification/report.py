@@ -135,7 +135,7 @@ def compose_report(
     ]
     title = f"Classification of {about['data_set']}"
     answer = write_answer(comparison, about, splits)
-    # The deduplicated set is on top: scores on the other one count training images.
+    # The deduplicated set is on top: scores on the other one count duplicates of training images.
     caption, table = scores[DEDUPLICATED]
     shaded = [name for name in table if name not in ("network", "parameters")]
     heat = HeatMap(f"{caption}; more colour is higher", table[["network", *shaded, "parameters"]], shaded)
