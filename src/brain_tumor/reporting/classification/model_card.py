@@ -99,6 +99,7 @@ def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Sect
 
 
 def _figures(comparison: pd.DataFrame) -> Section:
+    # Reversed, so that the deduplicated set comes before the official one.
     tables = [*reversed(score_sets(comparison).values())]
     tables += [
         (

@@ -116,7 +116,8 @@ def compose_report(
         figures: network > name > PNG.
         settings: block > setting > value.
     """
-    scores, differ = score_sets(comparison), sets_differ(comparison)
+    scores = score_sets(comparison)
+    differ = sets_differ(comparison)
     best = find_best(comparison)
     folds = [
         Fold("Differences between networks", tables=[("McNemar's exact test, p-values also after Holm", differences)]),
@@ -132,11 +133,14 @@ def compose_report(
         _data(splits, duplicates),
         describe_settings(settings, TRAINING),
     ]
-    title, answer = f"Classification of {about['data_set']}", write_answer(comparison, about, splits)
+    title = f"Classification of {about['data_set']}"
+    answer = write_answer(comparison, about, splits)
+    # The deduplicated set is on top: scores on the other one count duplicates of training images.
     caption, table = scores[DEDUPLICATED]
     shaded = [name for name in table if name not in ("network", "parameters")]
     heat = HeatMap(f"{caption}; more colour is higher", table[["network", *shaded, "parameters"]], shaded)
-    pictures = [_picture(best, "5_looks", figures[best]["5_looks"])] if "5_looks" in figures.get(best, {}) else []
+    on_top = {name: png for name, png in figures.get(best, {}).items() if name == "5_looks"}
+    pictures = [_picture(best, name, png) for name, png in on_top.items()]
     return render_report(title, answer, heat, sections, simulated=about["simulated"], pictures=pictures)
 
 
@@ -146,25 +150,38 @@ def _picture(name: str, figure: str, content: bytes) -> Picture:
 
 
 def _compared(comparison: pd.DataFrame) -> Plot:
+    # Sets of the same images have the same scores: one is shown.
     sets = TEST_SETS if sets_differ(comparison) else TEST_SETS[:1]
-    shown = comparison[comparison["metric"].isin(["accuracy", "macro_f1"]) & comparison["test_set"].isin(sets)]
-    metric, names = shown["metric"].replace({"macro_f1": "macro-F1"}), shown["network"].map(name_network)
+    of_sets = comparison[comparison["test_set"].isin(sets)]
+    shown = of_sets[of_sets["metric"].isin(["accuracy", "macro_f1"])]
+    metric = shown["metric"].replace({"macro_f1": "macro-F1"})
+    names = shown["network"].map(name_network)
     said = [
         f"{network}: {name} {write_interval(row.value, row.low, row.high)}, {row.test_set} test set, "
         f"{row.images:,} images"
         for network, name, row in zip(names, metric, shown.itertuples(), strict=True)
     ]
     column = metric + ", " + shown["test_set"] if len(sets) > 1 else metric
-    dots = shown.assign(column=column, series=names, name=names, says=said).sort_values("column", kind="stable")
+    dots = shown.assign(column=column, series=names, name=names, says=said)
+    # Stable: networks keep their order within a column.
+    dots = dots.sort_values("column", kind="stable")
     caption = "Accuracy and macro-F1, with 95 % intervals over groups of duplicates."
     return draw_strip(dots, "score", caption, colours=colour_networks(names))
 
 
 def _describe_network(
-    name: str, comparison: pd.DataFrame, looks: pd.DataFrame, figures: Mapping[str, bytes], *, shown: bool
+    name: str,
+    comparison: pd.DataFrame,
+    looks: pd.DataFrame,
+    figures: Mapping[str, bytes],
+    *,
+    shown: bool,
 ) -> Section:
     """Of one network its images (if they aren't shown already), its curves and figures, its scores of each class."""
-    left = {figure: content for figure, content in figures.items() if not (shown and figure == "5_looks")}
+    left = dict(figures)
+    if shown:
+        left.pop("5_looks", None)
+    # False sorts before True: images come first, the others keep their order.
     order = sorted(left, key=lambda figure: figure not in PHOTOS)
     pictures = [_picture(name, figure, left[figure]) for figure in order]
     tables = [
@@ -172,17 +189,27 @@ def _describe_network(
         for test_set in (TEST_SETS if sets_differ(comparison) else TEST_SETS[:1])
     ]
     folds = [Fold("Precision and recall of each class", tables=tables)]
-    return Section(name_network(name), pictures=pictures, plots=[_confidence(looks)], folds=folds)
+    return Section(
+        name_network(name),
+        pictures=pictures,
+        plots=[_confidence(looks)],
+        folds=folds,
+    )
 
 
 def _confidence(looks: pd.DataFrame) -> Plot:
     """Each image that a saliency map was computed for, by true class."""
-    said = [
-        f"{row.file}: {row.predicted} with confidence {row.confidence:.3f}"
-        for row in looks.rename(columns={"class": "there"}).itertuples()
-    ]
+    # `class` can't be the name of a tuple's field.
+    rows = looks.rename(columns={"class": "there"}).itertuples()
+    said = [f"{row.file}: {row.predicted} with confidence {row.confidence:.3f}" for row in rows]
     series = (looks["class"] == looks["predicted"]).map(HIT)
-    dots = looks.assign(column=looks["class"], value=looks["confidence"], name=looks["file"], series=series, says=said)
+    dots = looks.assign(
+        column=looks["class"],
+        value=looks["confidence"],
+        name=looks["file"],
+        series=series,
+        says=said,
+    )
     wrong = looks.loc[looks["class"] != looks["predicted"], "weight"]
     caption = (
         f"Confidence in the predicted class of {len(looks)} test images of the deduplicated set, {len(wrong)} "
@@ -202,8 +229,9 @@ def _regions(looks: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def _elsewhere(looks: Mapping[str, pd.DataFrame]) -> str:
     words = []
     for name, rows in looks.items():
-        chosen = rows["inside"] < rows["inside_uniform"], rows["inside"].isna()
-        elsewhere, nowhere = (np.average(images, weights=rows["weight"]) for images in chosen)
+        # An empty map has no shares: NaN is not less than a number, so that it counts as nowhere alone.
+        elsewhere = np.average(rows["inside"] < rows["inside_uniform"], weights=rows["weight"])
+        nowhere = np.average(rows["inside"].isna(), weights=rows["weight"])
         none = f", and none anywhere in {nowhere:.1%}" if nowhere else ""
         words.append(
             f"{name_network(name)} has less of its saliency inside the head than a uniform map in {elsewhere:.1%} of "

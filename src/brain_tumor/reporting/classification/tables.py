@@ -32,7 +32,8 @@ EXPLAINED = 240
 
 def find_best(comparison: pd.DataFrame) -> str:
     """The network with the highest accuracy on the deduplicated test set."""
-    rows = comparison[(comparison["metric"] == "accuracy") & (comparison["test_set"] == DEDUPLICATED)]
+    accuracy = comparison[comparison["metric"] == "accuracy"]
+    rows = accuracy[accuracy["test_set"] == DEDUPLICATED]
     return str(rows.set_index("network")["value"].idxmax())
 
 
@@ -41,13 +42,20 @@ def sets_differ(comparison: pd.DataFrame) -> bool:
     return comparison.groupby("test_set")["images"].first().nunique() > 1
 
 
-def write_answer(comparison: pd.DataFrame, about: Mapping[str, Any], splits: pd.DataFrame) -> str:
+def write_answer(
+    comparison: pd.DataFrame,
+    about: Mapping[str, Any],
+    splits: pd.DataFrame,
+) -> str:
     """The best network on both test sets (if they differ), and how many test images have training duplicates."""
     accuracy = comparison[comparison["metric"] == "accuracy"].set_index(["test_set", "network"])
     best = find_best(comparison)
-    honest, quoted = accuracy.loc[(DEDUPLICATED, best)], accuracy.loc[(OFFICIAL, best)]
-    learned = splits["split"].isin([TRAIN, VALIDATION])
-    leaked = splits.loc[splits["official_test"], "group"].isin(splits.loc[learned, "group"]).sum()
+    honest = accuracy.loc[(DEDUPLICATED, best)]
+    quoted = accuracy.loc[(OFFICIAL, best)]
+    # Validation images count too: epoch and temperature were chosen by them.
+    learned = splits.loc[splits["split"].isin([TRAIN, VALIDATION]), "group"]
+    tested = splits.loc[splits["official_test"], "group"]
+    leaked = tested.isin(learned).sum()
     simulated = " simulated" if about["simulated"] else ""
     answer = (
         f"{name_network(best)} classifies {honest['value']:.1%} of {honest['images']:,}{simulated} test images without "
@@ -75,38 +83,34 @@ def score_sets(comparison: pd.DataFrame) -> dict[str, tuple[str, pd.DataFrame]]:
 
 def score_classes(comparison: pd.DataFrame, network: str, test_set: str) -> pd.DataFrame:
     """Precision and recall of each class, with intervals where there are any."""
-    part = comparison[
-        (comparison["network"] == network)
-        & (comparison["test_set"] == test_set)
-        & comparison["metric"].str.match("precision_|recall_")
-    ]
+    own = comparison[(comparison["network"] == network) & (comparison["test_set"] == test_set)]
+    part = own[own["metric"].str.match("precision_|recall_")]
+    # At the first underscore alone: a class may have one in its name.
     names = part["metric"].str.split("_", n=1, expand=True)
-    table = part.assign(score=names[0], kind=names[1], words=write_intervals(part)).pivot(
-        index="kind", columns="score", values="words"
-    )
+    worded = part.assign(score=names[0], kind=names[1], words=write_intervals(part))
+    table = worded.pivot(index="kind", columns="score", values="words")
+    # A pivot sorts its rows by name.
     return table.loc[names[1].unique()].rename_axis("class").reset_index()
 
 
 def score_calibration(comparison: pd.DataFrame) -> pd.DataFrame:
     """Confidence and calibration error before and after the temperature, of each network on each test set."""
     shown = ["confidence", "calibration_error", "temperature", "confidence_scaled", "calibration_error_scaled"]
-    table = comparison.pivot_table(index=["test_set", "network"], columns="metric", values="value", sort=False)[shown]
-    table = table.rename(index=name_network, level="network")
+    table = comparison.pivot_table(index=["test_set", "network"], columns="metric", values="value", sort=False)
+    table = table[shown].rename(index=name_network, level="network")
     return table.reset_index().rename(columns=lambda name: name.replace("_", " "))
 
 
 def count_sets(splits: pd.DataFrame) -> pd.DataFrame:
     """Images of each class in each set."""
-    return (
-        splits.groupby(["split", "class"])
-        .size()
-        .unstack(fill_value=0)
-        .rename(index={"": "not used for training"})
-        .reset_index()
-    )
+    counts = splits.groupby(["split", "class"]).size().unstack(fill_value=0)
+    # Images of the training folder that are left out have no set.
+    return counts.rename(index={"": "not used for training"}).reset_index()
 
 
 def _score_networks(part: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
-    shown = part[part["metric"].isin(list(names))].replace({"metric": dict(names)})
+    shown = part[part["metric"].isin(list(names))]
+    shown = shown.replace({"metric": dict(names)})
     table = with_intervals(shown, "value", ["network", "parameters"], across="metric")
-    return table.assign(network=table["network"].map(name_network))[["network", "parameters", *names.values()]]
+    table = table.assign(network=table["network"].map(name_network))
+    return table[["network", "parameters", *names.values()]]
