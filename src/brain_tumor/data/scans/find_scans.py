@@ -21,8 +21,14 @@ from brain_tumor.data.scans.scan import WHOLE_PATIENT, Scan, Slice, Unreadable, 
 
 T = TypeVar("T")
 
+SHOWN = 3
+"""Patients that a line of the log names."""
+
 LAYOUTS: dict[str, ModuleType] = {"nifti": nifti_volumes, "hdf5": hdf5_slices}
 """A patient who is there in both is taken from the first."""
+
+MOST_KINDS = 4
+"""Kinds of files that a message names, the most frequent first."""
 
 logger = logging.getLogger(__name__)
 
@@ -53,21 +59,30 @@ def find_scans(
     used: dict[str, Scan] = {}
     for layout in LAYOUTS.values():
         for scan in layout.find(files, data_set, need_mask=need_mask):
-            twice = _explain_twice(scan, used[scan.patient]) if scan.patient in used else ""
-            scans.append(replace(scan, problem=twice or scan.problem, spare=bool(twice) and not scan.problem))
-            if not scans[-1].problem:
+            first = used.get(scan.patient)
+            twice = _explain_twice(scan, first) if first else ""
+            # Only a scan without a problem of its own can stand in for the first.
+            spare = bool(twice) and not scan.problem
+            scan = replace(scan, problem=twice or scan.problem, spare=spare)
+            scans.append(scan)
+            if not scan.problem:
                 used[scan.patient] = scan
     unknown = explain_unknown(files, data_set)
-    if scans:
-        if not quiet:
-            _log_notes({scan.patient: scan.note for scan in scans if scan.note})
-            _warn_unknown(unknown)
-        return sorted(scans, key=lambda scan: scan.patient)
+    if not scans:
+        needed = _name_layouts(data_set)
+        if unknown:
+            needed = f"{needed} ({unknown})"
+        raise FileNotFoundError(f"{folder} holds {_summarise(files)}, but {needed}; {_add_conversion(remedy, files)}")
+    if not quiet:
+        _log_notes({scan.patient: scan.note for scan in scans if scan.note})
+        _warn_unknown(unknown)
+    return sorted(scans, key=lambda scan: scan.patient)
+
+
+def _name_layouts(data_set: DataSet) -> str:
+    """The names that files of either layout must have, for a message that there is none."""
     suffixes = ", ".join(f"*_{modality.suffixes[0]}.nii.gz" for modality in data_set.modalities)
-    needed = f"neither HDF5 slices named {data_set.slice_file} nor NIfTI volumes named {suffixes}"
-    if unknown:
-        needed = f"{needed} ({unknown})"
-    raise FileNotFoundError(f"{folder} holds {_summarise(files)}, but {needed}; {_add_conversion(remedy, files)}")
+    return f"neither HDF5 slices named {data_set.slice_file} nor NIfTI volumes named {suffixes}"
 
 
 def describe_scans(
@@ -80,16 +95,19 @@ def describe_scans(
         is_usable: whether a scan of which that is said can be used.
     """
     said = dict(enumerate(describe(scans)))
+    # A spare scan may turn out unusable too; the next one of the patient has its turn in the next round.
     while True:
         usable = {scan.patient for place, scan in enumerate(scans) if is_usable(said[place])}
         turn: dict[str, int] = {}
         for place, scan in enumerate(scans):
             if scan.spare and scan.patient not in usable:
                 turn.setdefault(scan.patient, place)
-        if not turn:
+        places = list(turn.values())
+        if not places:
             return [(scan, said[place]) for place, scan in enumerate(scans)]
-        scans = [scan.in_use if place in turn.values() else scan for place, scan in enumerate(scans)]
-        said |= dict(zip(turn.values(), describe([scans[place] for place in turn.values()]), strict=True))
+        scans = [scan.in_use if place in places else scan for place, scan in enumerate(scans)]
+        described = describe([scans[place] for place in places])
+        said |= dict(zip(places, described, strict=True))
 
 
 def _warn_unknown(unknown: str) -> None:
@@ -140,7 +158,9 @@ def _log_notes(notes: dict[str, str]) -> None:
     for patient, note in notes.items():
         patients[note].append(patient)
     for note, names in patients.items():
-        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        shown = ", ".join(names[:SHOWN])
+        if len(names) > SHOWN:
+            shown += f" and {len(names) - SHOWN} more"
         logger.info("%s: %s", shown, note)
 
 
@@ -149,7 +169,10 @@ def _kinds(files: list[Path]) -> Counter[str]:
     kinds: Counter[str] = Counter()
     by_suffix: dict[str, list[Path]] = defaultdict(list)
     for file in files:
-        by_suffix[file.suffix.lower() if not file.suffix[1:].isdigit() else ""].append(file)
+        # DICOM files often end in numbers that only count them, such as `IM.0017`.
+        is_number = file.suffix[1:].isdigit()
+        suffix = "" if is_number else file.suffix.lower()
+        by_suffix[suffix].append(file)
     for several in by_suffix.values():
         kinds[identify(several[0])] += len(several)
     return kinds
@@ -157,17 +180,20 @@ def _kinds(files: list[Path]) -> Counter[str]:
 
 def _summarise(files: list[Path]) -> str:
     """How many files there are, and of which kinds, such as `120 files (118 DICOM, 2 text)`."""
-    named = [
-        (KINDS[kind].removeprefix("is ").removeprefix("a "), count)
-        for kind, count in _kinds(files).most_common()
-        if kind in KINDS
-    ]
-    listed = ", ".join(f"{count:,} {name}" for name, count in named[:4])
-    return f"{len(files):,} file{'s' * (len(files) > 1)}" + (f" ({listed})" if listed else "")
+    named = []
+    for kind, count in _kinds(files).most_common():
+        if kind in KINDS:
+            name = KINDS[kind].removeprefix("is ").removeprefix("a ")
+            named.append(f"{count:,} {name}")
+    plural = "s" if len(files) > 1 else ""
+    total = f"{len(files):,} file{plural}"
+    listed = ", ".join(named[:MOST_KINDS])
+    return f"{total} ({listed})" if listed else total
 
 
 def _add_conversion(remedy: str, files: list[Path]) -> str:
     """The remedy, or how to turn the most frequent known kind among the files into what is needed."""
+    # Text is passed over: a read-me or a licence lies beside nearly every data set.
     kinds = [kind for kind, _ in _kinds(files).most_common() if kind in KINDS and kind != "text"]
     kind = kinds[0] if kinds else ""
     if kind in ("png", "jpeg"):
