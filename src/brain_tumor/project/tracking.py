@@ -39,8 +39,10 @@ class Tracking:
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         for name, (task, network, _) in tables.items():
             trained = catalog.load(f"{task}.{network}.network").description
-            for mark in trained.get("checkpoints", []):  # none in files of earlier versions
-                for run in client.search_runs(experiments, f"tags.fingerprint = '{mark}'", max_results=1):
+            # Files of earlier versions have no list of checkpoints.
+            for mark in trained.get("checkpoints", []):
+                runs = client.search_runs(experiments, f"tags.fingerprint = '{mark}'", max_results=1)
+                for run in runs:
                     for metric, value in _list_scores(task, catalog.load(name)):
                         client.log_metric(run.info.run_id, metric, value)
 
