@@ -284,11 +284,9 @@ class Entries:
         if name not in self._catalog:
             raise NotComparableError
         value = self._catalog.load(name)
-        files = []
-        for leaf in _leaves(value):
-            # By os.path: a text too long for a name is no error there.
-            if isinstance(leaf, str) and os.path.isfile(Path(leaf).expanduser()):  # noqa: PTH113
-                files.append(_file_state(Path(leaf).expanduser()))
+        paths = [Path(leaf).expanduser() for leaf in _leaves(value) if isinstance(leaf, str)]
+        # By os.path: a text too long for a name is no error there.
+        files = [_file_state(path) for path in paths if os.path.isfile(path)]  # noqa: PTH113
         return _digest(_plain(value), files, *_where(value))
 
     def _find_files(self, name: str) -> str:

@@ -38,9 +38,11 @@ class Device:
 
     def __str__(self) -> str:
         threads = torch.get_num_threads()
-        elsewhere = {"mps": "Apple GPU", "cpu": f"CPU, {threads} thread{'s' * (threads > 1)}"}
+        plural = "s" if threads > 1 else ""
+        elsewhere = {"mps": "Apple GPU", "cpu": f"CPU, {threads} thread{plural}"}
         where = elsewhere.get(self.accelerator) or torch.cuda.get_device_name()
-        return f"{where}, {'bf16' if self.precision == 'bf16-mixed' else 'fp32'}"
+        precision = "bf16" if self.precision == "bf16-mixed" else "fp32"
+        return f"{where}, {precision}"
 
 
 def layout_on(accelerator: str) -> torch.memory_format:

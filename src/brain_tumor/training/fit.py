@@ -140,7 +140,9 @@ def read_fitted(state: dict[str, Any], job: Job) -> Fitted:
 def is_finished(log: list[dict[str, float]], job: Job) -> bool:
     """Whether all epochs are done, or early stopping applies (with `checkpoint: best` only)."""
     scores = [row[job.monitor] for row in log]
-    without_gain = len(scores) - 1 - scores.index(max(scores))
+    # Of equal scores the first counts.
+    best = scores.index(max(scores))
+    without_gain = len(scores) - 1 - best
     stops_early = job.recipe.checkpoint == "best" and without_gain >= job.recipe.patience
     return stops_early or len(scores) >= job.recipe.epochs
 
@@ -218,10 +220,15 @@ def tracker(job: Job) -> MLFlowLogger | None:
     known = note.read_text(encoding="utf-8") if note.is_file() else None
     tags = {"experiment": job.name, "fingerprint": mark}
     made = MLFlowLogger(
-        experiment_name="brain-tumour-mri", run_name=job.name, tracking_uri=job.engine.mlflow, tags=tags, run_id=known
+        experiment_name="brain-tumour-mri",
+        run_name=job.name,
+        tracking_uri=job.engine.mlflow,
+        tags=tags,
+        run_id=known,
     )
     if not known and made.run_id:
-        made.log_hyperparams({**job.recipe.model_dump(), "seed": job.engine.seed, "precision": job.engine.precision})
+        engine = {"seed": job.engine.seed, "precision": job.engine.precision}
+        made.log_hyperparams(job.recipe.model_dump() | engine)
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(made.run_id, encoding="utf-8")
     return made
@@ -236,7 +243,9 @@ class MovingAverage:
     def __call__(self, averages: Sequence[Tensor], currents: Sequence[Tensor], count: Tensor | int) -> None:
         """Update the averages in place with the weights of one more step."""
         # The first weights are random, and a plain decay would keep them for many steps.
-        weight = 1 - min(self.keep, (1 + int(count)) / (10 + int(count)))
+        steps = int(count)
+        rising = (1 + steps) / (10 + steps)
+        weight = 1 - min(self.keep, rising)
         for average, current in zip(averages, currents, strict=True):
             if average.is_floating_point():
                 average.lerp_(current, weight)
@@ -256,7 +265,9 @@ class SeedEachBatch(Callback):
     ) -> None:
         """Seed the batch."""
         # A loader draws a seed of its own from the same generator, at times that differ after a resume.
-        torch.manual_seed(hash((self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)))
+        key = (self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
+        # Python's hash of whole numbers is the same in every process, unlike that of texts.
+        torch.manual_seed(hash(key))
 
 
 class FiniteLoss(Callback):
@@ -281,15 +292,18 @@ class FiniteLoss(Callback):
         self.last = None
 
     def _check(self, trainer: lightning.Trainer) -> None:
-        if self.last is None or self.last[0].isfinite():
+        if self.last is None:
             return
-        table = self.rows.store.rows.iloc[self.last[1].cpu().numpy()]
+        loss, rows = self.last
+        if loss.isfinite():
+            return
+        table = self.rows.store.rows.iloc[rows.cpu().numpy()]
         names = table["file"].tolist()
         if "slice" in table:
             names = [f"{row.file} (slice {row.slice})" for row in table.itertuples()]
         place = f"in epoch {trainer.current_epoch + 1} on the batch of {', '.join(names)}"
         raise ValueError(
-            f"the loss is {self.last[0].item()} {place}; "
+            f"the loss is {loss.item()} {place}; "
             "if these files are sound, lower the recipe's learning_rate or set its gradient_clip to 1. The "
             "last good checkpoint is kept"
         )
@@ -333,7 +347,8 @@ class CheckpointAndLog(Checkpoint):
 
     def _seconds_left(self) -> float:
         """At the pace of the last epochs: the first one also starts the device."""
-        pace = fmean(row["seconds"] for row in self.rows[1:][-5:] or self.rows)
+        recent = self.rows[1:][-5:] or self.rows
+        pace = fmean(row["seconds"] for row in recent)
         return pace * (self.job.recipe.epochs - len(self.rows))
 
     def _save(self, trainer: lightning.Trainer) -> None:
@@ -350,16 +365,21 @@ class CheckpointAndLog(Checkpoint):
     ) -> None:
         """Add the log, the best weights and the snapshots to the checkpoint."""
         # Averaged weights are in `state_dict` by now.
-        scores = [row[self.job.monitor] for row in self.rows]
-        if scores[-1] > max(scores[:-1], default=float("-inf")):
+        *before, last = [row[self.job.monitor] for row in self.rows]
+        if last > max(before, default=float("-inf")):
             weights = checkpoint["state_dict"].items()
             # Copies: the next steps change the weights in place.
             self.best_weights = {name: value.detach().cpu().clone() for name, value in weights}
-        checkpoint |= {"log": self.rows, "best_weights": self.best_weights, "snapshots": self.job.task.snapshots}
+        checkpoint |= {
+            "log": self.rows,
+            "best_weights": self.best_weights,
+            "snapshots": self.job.task.snapshots,
+        }
 
     def on_load_checkpoint(
         self, trainer: lightning.Trainer, task: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Restore the log, the best weights and the snapshots."""
-        self.rows, self.best_weights = list(checkpoint["log"]), checkpoint["best_weights"]
+        self.rows = list(checkpoint["log"])
+        self.best_weights = checkpoint["best_weights"]
         self.job.task.snapshots = list(checkpoint["snapshots"])

@@ -57,8 +57,9 @@ class SegmentationTask(Task):
         # The logits of gates, at half the size of their maps.
         self.gates: dict[str, nn.Module] = {}
         if self.attention_weight:
-            modules = attention_modules(network).items()
-            self.gates = {name: gate.score for name, gate in modules if isinstance(gate, AttentionGate)}
+            for name, module in attention_modules(network).items():
+                if isinstance(module, AttentionGate):
+                    self.gates[name] = module.score
         self.loss = DiceBCELoss(recipe.dice_weight, recipe.tversky_beta, recipe.focal_gamma)
         aux_maps: dict[str, int] = getattr(network, "aux_maps", {}) if recipe.deep_supervision else {}
         if recipe.deep_supervision and not aux_maps:
@@ -84,7 +85,8 @@ class SegmentationTask(Task):
             height, width = aux_map.shape[-2:]
             # deep_supervision for half the size of the mask, half of it for each halving.
             weight = self.deep_supervision * width / (truth.shape[-1] / 2)
-            loss = loss + weight * self.loss(head(aux_map), adaptive_avg_pool2d(truth, (height, width)))
+            small_truth = adaptive_avg_pool2d(truth, (height, width))
+            loss = loss + weight * self.loss(head(aux_map), small_truth)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=self.recipe.batch_size)
         return loss
 
@@ -101,10 +103,12 @@ class SegmentationTask(Task):
     def on_validation_epoch_start(self) -> None:
         """Take a snapshot of the example, and reset the counts."""
         if self.example is not None:
+            batch = self.example[None].to(self.device)
             with capture_attention(self.network) as maps:
-                probability = self.network(self.example[None].to(self.device)).sigmoid()
+                probability = self.network(batch).sigmoid()
             shown = {"probability": probability} | maps
             self.snapshots.append({name: value[0].half().cpu() for name, value in shown.items()})
+        # Flat: a cell for each pair of a true and a predicted label, background included.
         self.confusion = torch.zeros((self.tissues + 1) ** 2, dtype=torch.long, device=self.device)
         self.sums = torch.zeros(5, self.tissues, device=self.device)
 
@@ -119,14 +123,19 @@ class SegmentationTask(Task):
 
     def on_validation_epoch_end(self) -> None:
         """Log the loss and the Dice of each target, pooled over all validation slices."""
-        self.log("validation_loss", self.loss.value(all_reduce_sum(self.sums)))
+        sums = all_reduce_sum(self.sums)
+        self.log("validation_loss", self.loss.value(sums))
         confusion = all_reduce_sum(self.confusion).reshape(self.tissues + 1, -1)
         dice = dice_of_confusion(confusion, self.targets)
         self.log_dict({f"validation_dice_{name}": value for name, value in dice.items()})
-        self.log(MONITOR, torch.stack(list(dice.values())).mean(), prog_bar=True)
+        mean = torch.stack(list(dice.values())).mean()
+        self.log(MONITOR, mean, prog_bar=True)
 
 
-def dice_of_confusion(confusion: Int64[Tensor, "k k"], targets: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+def dice_of_confusion(
+    confusion: Int64[Tensor, "k k"],
+    targets: Mapping[str, Sequence[int]],
+) -> dict[str, Tensor]:
     """Dice of each target; 1 where both masks are empty.
 
     Args:
@@ -134,18 +143,21 @@ def dice_of_confusion(confusion: Int64[Tensor, "k k"], targets: Mapping[str, Seq
     """
     dice = {}
     for name, labels in targets.items():
+        own = list(labels)
         # Of all labels of the target together, because a pixel of another tissue of the target is right.
-        true = confusion[list(labels)].sum()
-        predicted = confusion[:, list(labels)].sum()
-        overlap = confusion[list(labels)][:, list(labels)].sum()
+        true = confusion[own].sum()
+        predicted = confusion[:, own].sum()
+        overlap = confusion[own][:, own].sum()
         total = true + predicted
-        dice[name] = torch.where(total > 0, 2 * overlap / total.clamp(min=1), 1.0).float()
+        ratio = 2 * overlap / total.clamp(min=1)
+        dice[name] = torch.where(total > 0, ratio, 1.0).float()
     return dice
 
 
 def to_channels(labels: UInt8[Tensor, "b h w"], tissues: int) -> Float[Tensor, "b k h w"]:
     """One-hot masks, a channel of 0 and 1 for each tissue."""
-    return torch.stack([labels == label for label in range(1, tissues + 1)], dim=1).float()
+    masks = [labels == label for label in range(1, tissues + 1)]
+    return torch.stack(masks, dim=1).float()
 
 
 def to_labels(probability: Float[Tensor, "b k h w"]) -> UInt8[Tensor, "b h w"]:
