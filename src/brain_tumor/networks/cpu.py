@@ -338,7 +338,10 @@ class _Mish(torch.autograd.Function):
         return ctx.saved_tensors[0] * gradients[0]
 
 
-def apply_gate(x: Float[Tensor, "b c h w"], weight: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b c h w"]:
+def apply_gate(
+    x: Float[Tensor, "b c h w"],
+    weight: Float[Tensor, "b 1 h w"],
+) -> Float[Tensor, "b c h w"]:
     """Product of a map with a weight for each pixel."""
     # torch multiplies few channels by a broadcast one without vectors, at twice the time.
     if x.device.type == "cpu" and x.shape[1] < 32:

@@ -49,7 +49,10 @@ class Workers(ProcessPoolExecutor):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> bool | None:
         if kind is not None and not issubclass(kind, Exception):
             for process in list((self._processes or {}).values()):

@@ -44,7 +44,10 @@ def check_values(parameters: Mapping[str, Any], settings: Mapping[str, Any], kno
 
 
 def explain_values(
-    error: ValidationError, path: str = "", value: Any = MISSING, known: Known | None = None
+    error: ValidationError,
+    path: str = "",
+    value: Any = MISSING,
+    known: Known | None = None,
 ) -> list[str]:
     """What is wrong with each value that pydantic refused: name, rule, what was got.
 

@@ -240,7 +240,12 @@ class MovingAverage:
 
     keep: float
 
-    def __call__(self, averages: Sequence[Tensor], currents: Sequence[Tensor], count: Tensor | int) -> None:
+    def __call__(
+        self,
+        averages: Sequence[Tensor],
+        currents: Sequence[Tensor],
+        count: Tensor | int,
+    ) -> None:
         """Update the averages in place with the weights of one more step."""
         # The first weights are random, and a plain decay would keep them for many steps.
         steps = int(count)
@@ -261,7 +266,11 @@ class SeedEachBatch(Callback):
         self.seed = seed
 
     def on_train_batch_start(
-        self, trainer: lightning.Trainer, task: lightning.LightningModule, batch: Any, batch_idx: int
+        self,
+        trainer: lightning.Trainer,
+        task: lightning.LightningModule,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Seed the batch."""
         # A loader draws a seed of its own from the same generator, at times that differ after a resume.
@@ -280,7 +289,12 @@ class FiniteLoss(Callback):
         self.last: tuple[Tensor, Tensor] | None = None
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, task: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: lightning.Trainer,
+        task: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Check the loss of the batch before."""
         self._check(trainer)
@@ -361,7 +375,10 @@ class CheckpointAndLog(Checkpoint):
             pd.DataFrame(self.rows).to_csv(checkpoints.folder / "training_log.csv", index=False)
 
     def on_save_checkpoint(
-        self, trainer: lightning.Trainer, task: lightning.LightningModule, checkpoint: dict[str, Any]
+        self,
+        trainer: lightning.Trainer,
+        task: lightning.LightningModule,
+        checkpoint: dict[str, Any],
     ) -> None:
         """Add the log, the best weights and the snapshots to the checkpoint."""
         # Averaged weights are in `state_dict` by now.
@@ -377,7 +394,10 @@ class CheckpointAndLog(Checkpoint):
         }
 
     def on_load_checkpoint(
-        self, trainer: lightning.Trainer, task: lightning.LightningModule, checkpoint: dict[str, Any]
+        self,
+        trainer: lightning.Trainer,
+        task: lightning.LightningModule,
+        checkpoint: dict[str, Any],
     ) -> None:
         """Restore the log, the best weights and the snapshots."""
         self.rows = list(checkpoint["log"])

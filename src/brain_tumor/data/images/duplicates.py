@@ -163,7 +163,10 @@ def flipped(view: np.ndarray, flip: int) -> np.ndarray:
     return np.ascontiguousarray(view[..., ::down, ::across])
 
 
-def compare_pairs(views: UInt8[np.ndarray, "n s s"], pairs: Sequence[tuple[int, int, int]]) -> list[float]:
+def compare_pairs(
+    views: UInt8[np.ndarray, "n s s"],
+    pairs: Sequence[tuple[int, int, int]],
+) -> list[float]:
     """Similarity of each pair (first, second, flip)."""
     return [compare(views[first], flipped(views[second], flip)) for first, second, flip in pairs]
 
@@ -194,7 +197,10 @@ MIN_CORRELATION = 0.9
 """Correlation after coarse registration below which a pair isn't compared further. Near-duplicates have more."""
 
 
-def _align(first: Float32[np.ndarray, "s s"], second: Float32[np.ndarray, "s s"]) -> Float32[np.ndarray, "2 3"] | None:
+def _align(
+    first: Float32[np.ndarray, "s s"],
+    second: Float32[np.ndarray, "s s"],
+) -> Float32[np.ndarray, "2 3"] | None:
     matrix: np.ndarray = np.eye(2, 3, dtype=np.float32)
     # At half the size first: faster, and larger shifts converge.
     half = cv2.resize(first, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
@@ -218,7 +224,10 @@ def _whole(image: np.ndarray) -> UInt8[np.ndarray, "s s"]:
     return np.ones(image.shape, np.uint8)
 
 
-def _warp(image: Float32[np.ndarray, "s s"], matrix: Float32[np.ndarray, "2 3"]) -> Float32[np.ndarray, "s s"]:
+def _warp(
+    image: Float32[np.ndarray, "s s"],
+    matrix: Float32[np.ndarray, "2 3"],
+) -> Float32[np.ndarray, "s s"]:
     # OpenCV has columns before rows; ECC's matrix leads from the first image to the second.
     size = image.shape[::-1]
     return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)

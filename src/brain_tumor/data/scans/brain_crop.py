@@ -13,7 +13,10 @@ BRAIN = tuple(f"brain_{side}" for side in BoundingBox._fields)
 """Columns of a store of slices: the box around the brain of each, and around what is labelled in it."""
 
 
-def locate_brain(image: Float16[np.ndarray, "m h w"], labels: UInt8[np.ndarray, "h w"]) -> dict[str, np.int16]:
+def locate_brain(
+    image: Float16[np.ndarray, "m h w"],
+    labels: UInt8[np.ndarray, "h w"],
+) -> dict[str, np.int16]:
     """Those columns of a prepared slice, which is 0 outside its brain."""
     brain = np.any(image != 0, axis=0)
     # Masks may reach beyond the brain, and no crop may cut a mask.

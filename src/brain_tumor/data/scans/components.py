@@ -6,7 +6,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 
 def label_components(
-    inside: Bool[np.ndarray, "a b c"], voxel_ml: float
+    inside: Bool[np.ndarray, "a b c"],
+    voxel_ml: float,
 ) -> tuple[Int[np.ndarray, "a b c"], Float[np.ndarray, " n"]]:
     """Component number of each voxel, 0 outside, and the volume of each component in millilitres, 0 for number 0."""
     labelled, _ = scipy.ndimage.label(inside, np.ones((3, 3, 3)))
@@ -17,7 +18,9 @@ def label_components(
 
 
 def remove_small_components(
-    labels: UInt8[np.ndarray, "a b c"], voxel_ml: float, min_component_ml: float
+    labels: UInt8[np.ndarray, "a b c"],
+    voxel_ml: float,
+    min_component_ml: float,
 ) -> UInt8[np.ndarray, "a b c"]:
     """Labels without the components of tumour below a volume; the largest component always stays.
 
@@ -38,7 +41,11 @@ def remove_small_components(
 
 
 def replace_small_volume(
-    labels: UInt8[np.ndarray, "a b c"], voxel_ml: float, tissue: int, min_ml: float, other: int
+    labels: UInt8[np.ndarray, "a b c"],
+    voxel_ml: float,
+    tissue: int,
+    min_ml: float,
+    other: int,
 ) -> UInt8[np.ndarray, "a b c"]:
     """Labels in which a tissue becomes another one where its total volume is below a minimum."""
     inside = labels == tissue

@@ -86,7 +86,9 @@ def _name_layouts(data_set: DataSet) -> str:
 
 
 def describe_scans(
-    scans: list[Scan], describe: Callable[[list[Scan]], list[T]], is_usable: Callable[[T], bool]
+    scans: list[Scan],
+    describe: Callable[[list[Scan]], list[T]],
+    is_usable: Callable[[T], bool],
 ) -> list[tuple[Scan, T]]:
     """What is said of each scan. A spare one takes the place of those before it where none of them can be used.
 

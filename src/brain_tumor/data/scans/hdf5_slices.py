@@ -206,7 +206,12 @@ def _labels(mask: np.ndarray) -> UInt8[np.ndarray, "h w"]:
     return labels
 
 
-def write_slice(file: Path, image: Num[np.ndarray, "m h w"], labels: UInt8[np.ndarray, "h w"], tissues: int) -> None:
+def write_slice(
+    file: Path,
+    image: Num[np.ndarray, "m h w"],
+    labels: UInt8[np.ndarray, "h w"],
+    tissues: int,
+) -> None:
     """One slice the way the publisher wrote his.
 
     Each modality standardised over the whole slice, background included.

@@ -358,7 +358,12 @@ def name_mask(patient: str, data_set: DataSet) -> str:
     return f"{patient}_{data_set.mask[0]}.nii.gz"
 
 
-def write_mask(file: Path, labels: UInt8[np.ndarray, "h w d"], like: Path, tissues: tuple[Tissue, ...]) -> None:
+def write_mask(
+    file: Path,
+    labels: UInt8[np.ndarray, "h w d"],
+    like: Path,
+    tissues: tuple[Tissue, ...],
+) -> None:
     """Labels as a NIfTI mask on the grid of a volume, with its qform, sform, their codes and its units.
 
     Every reader lays it on the scan.
@@ -387,7 +392,10 @@ def write_mask(file: Path, labels: UInt8[np.ndarray, "h w d"], like: Path, tissu
 
 
 def write_new_mask(
-    file: Path, labels: UInt8[np.ndarray, "h w d"], affine: Float[np.ndarray, "4 4"], tissues: tuple[Tissue, ...]
+    file: Path,
+    labels: UInt8[np.ndarray, "h w d"],
+    affine: Float[np.ndarray, "4 4"],
+    tissues: tuple[Tissue, ...],
 ) -> None:
     """The same where there is no NIfTI volume of the patient: axes stay L, P, S."""
     image = nib.Nifti1Image(_values(tissues)[labels], affine)

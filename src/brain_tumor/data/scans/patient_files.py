@@ -79,7 +79,9 @@ class PatientFiles:
 
 
 def group_files(
-    files: Iterable[Path], data_set: DataSet, is_predicted: Callable[[Path], bool] = lambda _: False
+    files: Iterable[Path],
+    data_set: DataSet,
+    is_predicted: Callable[[Path], bool] = lambda _: False,
 ) -> list[PatientFiles]:
     """The patients whose volumes are among the files, in the order of the files.
 

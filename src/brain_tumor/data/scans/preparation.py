@@ -19,7 +19,9 @@ class PreparationSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 def prepare_slice(
-    image: Num[np.ndarray, "m h w"], labels: UInt8[np.ndarray, "h w"], size: int
+    image: Num[np.ndarray, "m h w"],
+    labels: UInt8[np.ndarray, "h w"],
+    size: int,
 ) -> tuple[Float16[np.ndarray, "m s s"], UInt8[np.ndarray, "s s"]]:
     """Image and labels as the store holds them.
 

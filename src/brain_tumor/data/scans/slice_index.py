@@ -49,7 +49,12 @@ def inspect_scan(scan: Scan, data_set: DataSet, source: Path) -> pd.DataFrame:
 
 
 def _describe(
-    patient: str, slice_: Slice | Unreadable, file_hash: str, data_set: DataSet, source: Path, check: PatientCheck
+    patient: str,
+    slice_: Slice | Unreadable,
+    file_hash: str,
+    data_set: DataSet,
+    source: Path,
+    check: PatientCheck,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {
         "patient": patient,

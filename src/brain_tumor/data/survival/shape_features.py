@@ -103,7 +103,11 @@ def measure_tumour(
     return result | _place(inside["WT"], start, affine, brain_centre)
 
 
-def _measure_surface(region: str, inside: Bool[np.ndarray, "h w d"], spacing: np.ndarray) -> dict[str, float]:
+def _measure_surface(
+    region: str,
+    inside: Bool[np.ndarray, "h w d"],
+    spacing: np.ndarray,
+) -> dict[str, float]:
     smooth = smooth_border(inside, spacing)
     # From mm² to cm².
     area = surface_area(smooth, spacing) / 100
@@ -113,7 +117,10 @@ def _measure_surface(region: str, inside: Bool[np.ndarray, "h w d"], spacing: np
     return {f"{region}_surface_cm2": area, f"{region}_sphericity": sphericity}
 
 
-def _measure_extents(components: Bool[np.ndarray, "h w d"], spacing: np.ndarray) -> dict[str, float]:
+def _measure_extents(
+    components: Bool[np.ndarray, "h w d"],
+    spacing: np.ndarray,
+) -> dict[str, float]:
     # Each direction with the two axes across it.
     directions = {"left_right": (1, 2), "front_back": (0, 2), "feet_head": (0, 1)}
     result = {}
@@ -148,7 +155,10 @@ def _volume_ml(inside: Bool[np.ndarray, "h w d"], spacing: np.ndarray) -> float:
 
 
 def _place(
-    inside: np.ndarray, start: list[int], affine: np.ndarray, brain_centre: np.ndarray | None
+    inside: np.ndarray,
+    start: list[int],
+    affine: np.ndarray,
+    brain_centre: np.ndarray | None,
 ) -> dict[str, float]:
     if brain_centre is None:
         return {"centre_mm": np.nan, "midline_mm": np.nan}
@@ -159,7 +169,8 @@ def _place(
 
 
 def find_components(
-    inside: Bool[np.ndarray, "h w d"], spacing: Sequence[float] | np.ndarray
+    inside: Bool[np.ndarray, "h w d"],
+    spacing: Sequence[float] | np.ndarray,
 ) -> tuple[float, Bool[np.ndarray, "h w d"]]:
     """Number and mask of the connected components of at least MIN_COMPONENT_ML; the mask of all if there is none."""
     labelled, volumes = label_components(inside, float(prod(spacing)) / 1000)
@@ -168,7 +179,8 @@ def find_components(
 
 
 def smooth_border(
-    inside: Bool[np.ndarray, "h w d"], spacing: Sequence[float] | np.ndarray
+    inside: Bool[np.ndarray, "h w d"],
+    spacing: Sequence[float] | np.ndarray,
 ) -> Bool[np.ndarray, "i j k"]:
     """Mask of a region with its border smoothed by SMOOTHING_MM, padded by three standard deviations."""
     deviation = SMOOTHING_MM / np.asarray(spacing)

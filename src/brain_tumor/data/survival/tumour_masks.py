@@ -183,7 +183,10 @@ def _name_slices(numbers: np.ndarray) -> str:
     return f"slice{plural} {listed}{more}"
 
 
-def centre_of_slices(brain: Bool[np.ndarray, "n h w"], rows: pd.DataFrame) -> Float[np.ndarray, " 3"] | None:
+def centre_of_slices(
+    brain: Bool[np.ndarray, "n h w"],
+    rows: pd.DataFrame,
+) -> Float[np.ndarray, " 3"] | None:
     """Centre of mass of the brain in millimetres, by `affine_of_slices`; None if the slices make no volume."""
     try:
         return _centre(_stack(brain, rows), affine_of_slices(rows))
@@ -192,7 +195,9 @@ def centre_of_slices(brain: Bool[np.ndarray, "n h w"], rows: pd.DataFrame) -> Fl
 
 
 def _read_brain(
-    shape: tuple[int, ...], affine: np.ndarray, scan: Path
+    shape: tuple[int, ...],
+    affine: np.ndarray,
+    scan: Path,
 ) -> tuple[Bool[np.ndarray, "h w d"], Float[np.ndarray, "4 4"]] | None:
     """Brain mask of the scan beside a mask, and its affine; None unless it is skull-stripped and in the same space."""
     try:

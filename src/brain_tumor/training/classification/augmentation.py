@@ -97,7 +97,10 @@ def mixup(
     return mixed, target.lerp(target.roll(half, 0), coefficient)
 
 
-def _matrix(params: dict[str, Float[Tensor, " b"]], settings: ImageAugmentation) -> Float[Tensor, "b 2 3"]:
+def _matrix(
+    params: dict[str, Float[Tensor, " b"]],
+    settings: ImageAugmentation,
+) -> Float[Tensor, "b 2 3"]:
     """Affine maps from the new to the old image, in units of half a side from the centre."""
     angle = torch.deg2rad(params["rotation"] * settings.rotation)
     # From the new image to the old one, so that an enlargement divides.

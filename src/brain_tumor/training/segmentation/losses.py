@@ -28,12 +28,20 @@ class DiceBCELoss(nn.Module):
         super().__init__()
         self.dice_weight, self.tversky_beta, self.focal_gamma = dice_weight, tversky_beta, focal_gamma
 
-    def forward(self, logits: Float[Tensor, "b k h w"], truth: Float[Tensor, "b k h w"]) -> Float[Tensor, ""]:
+    def forward(
+        self,
+        logits: Float[Tensor, "b k h w"],
+        truth: Float[Tensor, "b k h w"],
+    ) -> Float[Tensor, ""]:
         """The loss of one batch, over all processes that train together."""
         sums = all_reduce_sum(self.sums(logits, truth))
         return self.value(sums)
 
-    def sums(self, logits: Float[Tensor, "b k h w"], truth: Float[Tensor, "b k h w"]) -> Float[Tensor, "5 k"]:
+    def sums(
+        self,
+        logits: Float[Tensor, "b k h w"],
+        truth: Float[Tensor, "b k h w"],
+    ) -> Float[Tensor, "5 k"]:
         """Sums of overlap, predicted, true, cross-entropy and pixels of each tissue, in fp32."""
         # fp32, because sums over a batch of slices lose their small terms in bf16.
         logits = logits.float()
