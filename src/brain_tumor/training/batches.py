@@ -71,7 +71,8 @@ class InMemoryRows(Dataset[Batch]):
     """All rows, in the memory of a device."""
 
     def __init__(self, rows: Rows, device: torch.device) -> None:
-        self.arrays = {name: array.to(device) for name, array in rows.read(rows.rows).items()}
+        read = rows.read(rows.rows)
+        self.arrays = {name: array.to(device) for name, array in read.items()}
         self.arrays["row"] = torch.from_numpy(rows.rows).to(device)
 
     def __getitem__(self, chosen: np.ndarray) -> Batch:
@@ -117,7 +118,8 @@ class BatchSampler(Sampler[np.ndarray]):
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
-        self.batch_size, self.seed, self.rank, self.ranks = batch_size, seed, rank, ranks
+        self.batch_size, self.seed = batch_size, seed
+        self.rank, self.ranks = rank, ranks
         self.epoch = 0
         undersampled = rows.undersampled
         if undersampled is None or seed is None:
@@ -161,7 +163,8 @@ class BatchSampler(Sampler[np.ndarray]):
         order = []
         for number in range(ceil(needed / self.length)):
             start = (self.epoch * complete + number) * self.chosen
-            sampled = np.take(rotation, np.arange(start, start + self.chosen), mode="wrap")
+            places = np.arange(start, start + self.chosen)
+            sampled = np.take(rotation, places, mode="wrap")
             rows = np.concatenate([self.always, sampled])
             # A generator of its own for each pass: the order doesn't depend on epochs before a resume.
             rng = np.random.default_rng([seed, self.epoch, number])

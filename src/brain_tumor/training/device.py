@@ -22,7 +22,9 @@ class Device:
 
     def of(self, number: int) -> torch.device:
         """The torch device of one of several processes on this machine."""
-        return torch.device("cpu") if self.accelerator == "cpu" else torch.device(self.accelerator, number)
+        if self.accelerator == "cpu":
+            return torch.device("cpu")
+        return torch.device(self.accelerator, number)
 
     def autocast(self) -> torch.autocast:
         """Context in which a network computes in this precision."""
@@ -65,7 +67,9 @@ def choose_device(settings: EngineSettings) -> Device:
         keep_freed_memory()
     if settings.precision == "bf16":
         _require_bf16(accelerator)
-    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and _is_fast_in_bf16(accelerator))
+    bf16 = settings.precision == "bf16"
+    if settings.precision == "auto":
+        bf16 = _is_fast_in_bf16(accelerator)
     return Device(accelerator, "bf16-mixed" if bf16 else "32-true")
 
 

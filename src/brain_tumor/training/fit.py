@@ -113,7 +113,8 @@ def _launch(job: Job, newest: tuple[Path, dict[str, Any]] | None) -> None:
         resume = (path, len(state["log"]))
         logger.info("%s: going on after epoch %d, from %s", job.name, len(state["log"]), path)
     try:
-        launch(partial(train, job, resume), job.checkpoints.folder.name, job.engine)
+        train_rank = partial(train, job, resume)
+        launch(train_rank, job.checkpoints.folder.name, job.engine)
     except (KeyboardInterrupt, SystemExit) as interruption:
         # Lightning turns the first into the second, with a code.
         if getattr(interruption, "code", 1):
@@ -125,16 +126,19 @@ def read_fitted(state: dict[str, Any], job: Job) -> Fitted:
     """The result of training from its last checkpoint."""
     log = pd.DataFrame(state["log"])
     if job.recipe.checkpoint == "best":
-        state_dict, epoch = state["best_weights"], log[job.monitor].idxmax()
+        state_dict = state["best_weights"]
+        epoch = log[job.monitor].idxmax()
     else:
-        state_dict, epoch = state["state_dict"], log.index[-1]
+        state_dict = state["state_dict"]
+        epoch = log.index[-1]
     # The task has more weights than its network, such as heads for deep supervision.
     prefix = "network."
     weights = {}
     for name, value in state_dict.items():
         if name.startswith(prefix):
             weights[name.removeprefix(prefix)] = value.contiguous()
-    return Fitted(weights, log, log.loc[epoch].to_dict(), state["snapshots"])
+    kept = log.loc[epoch].to_dict()
+    return Fitted(weights, log, kept, state["snapshots"])
 
 
 def is_finished(log: list[dict[str, float]], job: Job) -> bool:
@@ -185,7 +189,11 @@ def train(job: Job, resume: tuple[Path, int] | None, rank: int) -> None:
 def _trainer(job: Job, device: Device, rank: int) -> lightning.Trainer:
     engine, recipe = job.engine, job.recipe
     many = engine.devices * engine.nodes > 1
-    callbacks: list[Callback] = [SeedEachBatch(engine.seed), FiniteLoss(job.train), CheckpointAndLog(job)]
+    callbacks: list[Callback] = [
+        SeedEachBatch(engine.seed),
+        FiniteLoss(job.train),
+        CheckpointAndLog(job),
+    ]
     if recipe.ema_decay:
         # First, so that checkpoints hold the averaged weights.
         callbacks.insert(0, WeightAveraging(multi_avg_fn=MovingAverage(recipe.ema_decay)))
@@ -355,7 +363,8 @@ class CheckpointAndLog(Checkpoint):
             self._report(row, left)
 
     def _report(self, row: dict[str, float], left: str) -> None:
-        name, epochs, monitor = self.job.name, self.job.recipe.epochs, self.job.monitor
+        name, epochs = self.job.name, self.job.recipe.epochs
+        monitor = self.job.monitor
         scores = f"loss {row['train_loss']:.4f}, {monitor} {row[monitor]:.4f}, {row['seconds']:.1f} s"
         logger.info("%s: epoch %d of at most %d, %s%s", name, row["epoch"], epochs, scores, left)
 

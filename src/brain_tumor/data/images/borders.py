@@ -84,7 +84,12 @@ def _inside_frames(image: UInt8[np.ndarray, "h w"]) -> BoundingBox:
         left, right = _flat_ends(np.ascontiguousarray(inner.T))
         # An image of one level is flat from end to end.
         if top + bottom < height and left + right < width:
-            box = BoundingBox(box.top + top, box.bottom - bottom, box.left + left, box.right - right)
+            box = BoundingBox(
+                top=box.top + top,
+                bottom=box.bottom - bottom,
+                left=box.left + left,
+                right=box.right - right,
+            )
     return box
 
 
@@ -97,7 +102,9 @@ def _flat_ends(image: UInt8[np.ndarray, "h w"]) -> tuple[int, int]:
     rough = _rough(image)
     if not rough.any():
         return 0, 0
-    return int(rough.argmax()), int(rough[::-1].argmax())
+    top = rough.argmax()
+    bottom = rough[::-1].argmax()
+    return int(top), int(bottom)
 
 
 def _rough(image: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, " h"]:
@@ -105,17 +112,19 @@ def _rough(image: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, " h"]:
     width = image.shape[1]
     # The median of a sample; numpy sorts int16 in vectors, but not bytes.
     every = max(1, width // SAMPLE)
-    sample = np.sort(image[:, ::every].astype(np.int16), axis=1)
+    sample = image[:, ::every].astype(np.int16)
+    sample.sort(axis=1)
     middle = sample.shape[1] // 2
     median = sample[:, middle, None]
     near = np.abs(image - median) <= FLATNESS
-    count = cv2.reduce(near.view(np.uint8), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0]
-    return count < FRAME * width
+    count = cv2.reduce(near.view(np.uint8), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)
+    return count[:, 0] < FRAME * width
 
 
 def _find_anatomy(image: UInt8[np.ndarray, "h w"]) -> BoundingBox | None:
     """Bounding box of the parts above the background, without thin and small ones."""
-    levels = np.sort(image[::4, ::4].astype(np.int16), axis=None)
+    sample = image[::4, ::4].astype(np.int16)
+    levels = np.sort(sample, axis=None)
     count = len(levels)
     # Percentiles, because a few pixels of text are brighter than any anatomy.
     background = levels[count // 50]
@@ -158,10 +167,12 @@ def cut(
         tall = max(1, round(height * size / side))
         wide = max(1, round(width * size / side))
     # Down to half the size, bilinear interpolation misses no pixel, and takes a third of the time.
-    method = cv2.INTER_AREA if 2 * max(tall, wide) < side else cv2.INTER_LINEAR
+    much_smaller = 2 * max(tall, wide) < side
+    method = cv2.INTER_AREA if much_smaller else cv2.INTER_LINEAR
     resized = cv2.resize(inner, (wide, tall), interpolation=method)
     square = np.zeros((size, size), np.uint8)
-    top, left = (size - tall) // 2, (size - wide) // 2
+    top = (size - tall) // 2
+    left = (size - wide) // 2
     square[top : top + tall, left : left + wide] = resized
     return square
 

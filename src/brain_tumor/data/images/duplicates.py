@@ -57,8 +57,8 @@ def perceptual_hash(view: UInt8[np.ndarray, "s s"]) -> np.uint64:
 
     Source: Zauner 2010, "Implementation and benchmarking of perceptual image hash functions".
     """
-    small = cv2.resize(view, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
-    spectrum = scipy.fft.dctn(small, norm="ortho")
+    small = cv2.resize(view, (32, 32), interpolation=cv2.INTER_AREA)
+    spectrum = scipy.fft.dctn(small.astype(np.float32), norm="ortho")
     lowest = spectrum[:FREQUENCIES, :FREQUENCIES]
     # Signs, not a comparison with the median: a flip of the image then inverts known bits.
     return _pack_bits(lowest > 0)
@@ -110,13 +110,21 @@ def find_candidates(
         end = start + BLOCK
         block = thumbnails[start:end].reshape(-1, THUMBNAIL**2)
         for flip, mask in enumerate(_flip_masks()):
-            distance = np.bitwise_count(hashes[start:end, None] ^ hashes[None, start:] ^ mask)
+            # The bits in which two hashes differ, once those that the flip inverts are inverted back.
+            differing = hashes[start:end, None] ^ hashes[None, start:] ^ mask
+            distance = np.bitwise_count(differing)
             others = flipped(thumbnails[start:], flip).reshape(-1, THUMBNAIL**2)
             correlation = block @ others.T
             near = (distance <= settings.distance) | (correlation >= settings.correlation)
             first, second = np.nonzero(near)
-            pairs = pd.DataFrame({"first": first + start, "second": second + start, "flip": flip})
-            pairs["distance"] = distance[first, second].astype(int)
+            pairs = pd.DataFrame(
+                {
+                    "first": first + start,
+                    "second": second + start,
+                    "flip": flip,
+                    "distance": distance[first, second].astype(int),
+                }
+            )
             # Each pair once, and no image with itself.
             parts.append(pairs[pairs["first"] < pairs["second"]])
     candidates = pd.concat(parts)
@@ -137,9 +145,11 @@ def find_near_duplicates(
     distances = candidates["distance"].clip(upper=settings.distance + 1)
     for distance, pairs in candidates.groupby(distances):
         # Images of one group aren't compared again: published sets hold dozens of copies of one image.
-        pairs = pairs[group[pairs["first"]] != group[pairs["second"]]]
+        apart = group[pairs["first"]] != group[pairs["second"]]
+        pairs = pairs[apart]
         numbers = list(pairs[["first", "second", "flip"]].itertuples(index=False, name=None))
-        tasks = [(views, numbers[start : start + PART]) for start in range(0, len(pairs), PART)]
+        starts = range(0, len(pairs), PART)
+        tasks = [(views, numbers[start : start + PART]) for start in starts]
         title = f"comparing at distance {distance}"
         if distance > settings.distance:
             title += " and more"
@@ -168,7 +178,11 @@ def compare_pairs(
     pairs: Sequence[tuple[int, int, int]],
 ) -> list[float]:
     """Similarity of each pair (first, second, flip)."""
-    return [compare(views[first], flipped(views[second], flip)) for first, second, flip in pairs]
+    similarities = []
+    for first, second, flip in pairs:
+        other = flipped(views[second], flip)
+        similarities.append(compare(views[first], other))
+    return similarities
 
 
 def compare(first: UInt8[np.ndarray, "s s"], second: UInt8[np.ndarray, "s s"]) -> float:
@@ -177,7 +191,8 @@ def compare(first: UInt8[np.ndarray, "s s"], second: UInt8[np.ndarray, "s s"]) -
     Registration maximises the correlation (ECC, Evangelidis and Psarakis 2008). Detail is a band of a few pixels,
     divided by its local strength, so that neither brightness nor sharpening counts.
     """
-    one, other = first.astype(np.float32), second.astype(np.float32)
+    one = first.astype(np.float32)
+    other = second.astype(np.float32)
     try:
         matrix = _align(one, other)
     except cv2.error:
@@ -205,23 +220,28 @@ def _align(
     # At half the size first: faster, and larger shifts converge.
     half = cv2.resize(first, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     other = cv2.resize(second, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    correlation, matrix = cv2.findTransformECC(half, other, matrix, cv2.MOTION_AFFINE, _steps(10), _whole(half), 3)
+    correlation, matrix = _maximise_correlation(half, other, matrix, steps=10)
     if correlation < MIN_CORRELATION:
         return None
+    linear = matrix[:, :2]
+    shift = matrix[:, 2]
     # Pixel centres of the large image lie between those of the half.
-    linear, shift = matrix[:, :2], matrix[:, 2]
     matrix[:, 2] = 2 * shift + 0.5 * (linear.sum(1) - 1)
-    _, matrix = cv2.findTransformECC(first, second, matrix, cv2.MOTION_AFFINE, _steps(3), _whole(first), 3)
+    _, matrix = _maximise_correlation(first, second, matrix, steps=3)
     return matrix
 
 
-def _steps(count: int) -> tuple[int, int, float]:
-    return cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, count, 1e-4
-
-
-def _whole(image: np.ndarray) -> UInt8[np.ndarray, "s s"]:
-    """The mask of all pixels."""
-    return np.ones(image.shape, np.uint8)
+def _maximise_correlation(
+    first: Float32[np.ndarray, "s s"],
+    second: Float32[np.ndarray, "s s"],
+    start: Float32[np.ndarray, "2 3"],
+    steps: int,
+) -> tuple[float, Float32[np.ndarray, "2 3"]]:
+    """Correlation and affine map after at most so many steps of ECC."""
+    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, steps, 1e-4)
+    all_pixels = np.ones(first.shape, np.uint8)
+    smoothing = 3
+    return cv2.findTransformECC(first, second, start, cv2.MOTION_AFFINE, criteria, all_pixels, smoothing)
 
 
 def _warp(
@@ -234,7 +254,8 @@ def _warp(
 
 
 def _detail(image: Float32[np.ndarray, "s s"]) -> Float32[np.ndarray, "s s"]:
-    fine, coarse = cv2.GaussianBlur(image, (0, 0), 0.8), cv2.GaussianBlur(image, (0, 0), 2)
+    fine = cv2.GaussianBlur(image, (0, 0), 0.8)
+    coarse = cv2.GaussianBlur(image, (0, 0), 2)
     band = fine - coarse
     strength = np.sqrt(cv2.GaussianBlur(band * band, (0, 0), 4))
     # 2 grey levels keep noise in flat parts from counting as detail.
@@ -246,10 +267,12 @@ def _correlation(
     second: Float32[np.ndarray, "s s"],
     where: Bool[np.ndarray, "s s"],
 ) -> float:
-    a, b = first[where], second[where]
+    a = first[where]
+    b = second[where]
     # So few pixels may be alike by chance.
     if a.size < 100:
         return 0.0
-    a, b = a - a.mean(), b - b.mean()
+    a = a - a.mean()
+    b = b - b.mean()
     norm = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / max(norm, 1e-9))

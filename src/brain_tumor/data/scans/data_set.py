@@ -90,7 +90,8 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
                     f"region {region.name} is made of {sorted(unknown)}, which are not tissues; tissues "
                     f"are {self.tissue_names}"
                 )
-        names = [*self.modality_names, MASK, *self.tissue_names, *(region.name for region in self.regions)]
+        regions = [region.name for region in self.regions]
+        names = [*self.modality_names, MASK, *self.tissue_names, *regions]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(
@@ -202,21 +203,27 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
     def _with_labels(self, naming: Naming) -> tuple[Tissue, ...]:
         tissues = []
         for tissue in self.tissues:
-            if tissue.name in naming.labels:
-                tissues.append(Tissue(name=tissue.name, labels=(naming.labels[tissue.name],)))
-            else:
+            label = naming.labels.get(tissue.name)
+            if label is None:
                 tissues.append(tissue)
+            else:
+                tissues.append(Tissue(name=tissue.name, labels=(label,)))
         return tuple(tissues)
 
     @property
     def volume_suffixes(self) -> dict[str, tuple[str, ...]]:
         """Each modality, then `mask` > the suffixes of its NIfTI files."""
-        return {modality.name: modality.suffixes for modality in self.modalities} | {MASK: self.mask}
+        suffixes = {modality.name: modality.suffixes for modality in self.modalities}
+        return suffixes | {MASK: self.mask}
 
     @property
     def kind_of_suffix(self) -> dict[str, str]:
         """Ending of a NIfTI file's name, in lower case > its modality, or `mask`."""
-        return {ending.lower(): kind for kind, suffixes in self.volume_suffixes.items() for ending in suffixes}
+        kinds = {}
+        for kind, suffixes in self.volume_suffixes.items():
+            for ending in suffixes:
+                kinds[ending.lower()] = kind
+        return kinds
 
     @property
     def kind_of_folder(self) -> dict[str, str]:

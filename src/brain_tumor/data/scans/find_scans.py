@@ -72,7 +72,8 @@ def find_scans(
         needed = _name_layouts(data_set)
         if unknown:
             needed = f"{needed} ({unknown})"
-        raise FileNotFoundError(f"{folder} holds {_summarise(files)}, but {needed}; {_add_conversion(remedy, files)}")
+        remedy = _add_conversion(remedy, files)
+        raise FileNotFoundError(f"{folder} holds {_summarise(files)}, but {needed}; {remedy}")
     if not quiet:
         _log_notes({scan.patient: scan.note for scan in scans if scan.note})
         _warn_unknown(unknown)
@@ -81,7 +82,8 @@ def find_scans(
 
 def _name_layouts(data_set: DataSet) -> str:
     """The names that files of either layout must have, for a message that there is none."""
-    suffixes = ", ".join(f"*_{modality.suffixes[0]}.nii.gz" for modality in data_set.modalities)
+    endings = [modality.suffixes[0] for modality in data_set.modalities]
+    suffixes = ", ".join(f"*_{ending}.nii.gz" for ending in endings)
     return f"neither HDF5 slices named {data_set.slice_file} nor NIfTI volumes named {suffixes}"
 
 
@@ -96,20 +98,23 @@ def describe_scans(
         describe: says it, of all the scans that it is given.
         is_usable: whether a scan of which that is said can be used.
     """
-    said = dict(enumerate(describe(scans)))
+    said = describe(scans)
     # A spare scan may turn out unusable too; the next one of the patient has its turn in the next round.
     while True:
-        usable = {scan.patient for place, scan in enumerate(scans) if is_usable(said[place])}
+        usable = {scan.patient for scan, words in zip(scans, said, strict=True) if is_usable(words)}
         turn: dict[str, int] = {}
         for place, scan in enumerate(scans):
             if scan.spare and scan.patient not in usable:
                 turn.setdefault(scan.patient, place)
         places = list(turn.values())
         if not places:
-            return [(scan, said[place]) for place, scan in enumerate(scans)]
-        scans = [scan.in_use if place in places else scan for place, scan in enumerate(scans)]
+            return list(zip(scans, said, strict=True))
+        scans, said = list(scans), list(said)
+        for place in places:
+            scans[place] = scans[place].in_use
         described = describe([scans[place] for place in places])
-        said |= dict(zip(places, described, strict=True))
+        for place, words in zip(places, described, strict=True):
+            said[place] = words
 
 
 def _warn_unknown(unknown: str) -> None:
@@ -128,9 +133,8 @@ def find_masks(folder: Path, data_set: DataSet) -> list[PatientFiles]:
     masks = nifti_volumes.find_masks(files, data_set)
     if not masks:
         suffixes = ", ".join(f"*_{ending}.nii.gz" for ending in data_set.mask)
-        raise FileNotFoundError(
-            f"{folder} holds {_summarise(files)}, but no masks named {suffixes}; {_add_conversion(remedy, files)}"
-        )
+        remedy = _add_conversion(remedy, files)
+        raise FileNotFoundError(f"{folder} holds {_summarise(files)}, but no masks named {suffixes}; {remedy}")
     _log_notes({found.patient: "; ".join(found.notes) for found in masks if found.notes})
     _warn_unknown(explain_unknown(files, data_set))
     return sorted(masks, key=lambda found: (found.patient, str(found.mask)))

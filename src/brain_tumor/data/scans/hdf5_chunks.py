@@ -25,16 +25,20 @@ def read_whole(data: h5py.Dataset, content: memoryview) -> np.ndarray:
         return data[()]
     chunk, dtype = data.chunks, data.dtype
     size = prod(chunk) * dtype.itemsize
-    planes = np.empty((data.shape[-1], *data.shape[:-1]), dtype)
+    *sides, depth = data.shape
+    planes = np.empty((depth, *sides), dtype)
     result = np.moveaxis(planes, 0, -1)
-    missing = prod(ceil(side / part) for side, part in zip(data.shape, chunk, strict=True))
+    chunks_along = [ceil(side / part) for side, part in zip(data.shape, chunk, strict=True)]
+    missing = prod(chunks_along)
 
     def place(info: h5py.h5d.StoreInfo) -> None:
         nonlocal missing
-        packed = content[info.byte_offset : info.byte_offset + info.size]
+        end = info.byte_offset + info.size
+        packed = content[info.byte_offset : end]
         inflated = zlib_ng.decompress(packed, WINDOW_BITS, size)
         values = np.frombuffer(inflated, dtype).reshape(chunk)
-        region = tuple(slice(start, start + part) for start, part in zip(info.chunk_offset, chunk, strict=True))
+        ranges = zip(info.chunk_offset, chunk, strict=True)
+        region = tuple(slice(start, start + part) for start, part in ranges)
         target = result[region]
         # Every chunk is stored at full size; the last ones of an axis reach beyond the array.
         within = tuple(slice(side) for side in target.shape)

@@ -37,7 +37,8 @@ def _parse(name: str, data_set: DataSet) -> tuple[str, int]:
     match = data_set.slice_pattern.match(name)
     assert match, name
     # A number, so that a format such as `{volume:03d}` applies and leading zeros make no other patient.
-    volume, number = int(match["volume"]), int(match["slice"])
+    volume = int(match["volume"])
+    number = int(match["slice"])
     patient = data_set.slice_patient.format(volume=volume)
     return patient, number
 
@@ -73,6 +74,7 @@ def read_image(scan: Scan, data_set: DataSet) -> Volume:
     # As in BraTS space, the last column lies at 0 mm, and so does slice 0.
     last_column = slices.shape[2] - 1
     affine[1:3, 3] = column_mm * last_column, slice_mm * numbers[0]
+    # Without gaps there are as many slices as steps, and one more.
     has_gaps = step is None or len(numbers) <= np.ptp(numbers) // step
     note = ""
     if has_gaps:
@@ -175,7 +177,8 @@ def _read_slice(file: Path, number: int, data_set: DataSet) -> Slice | Unreadabl
         labels = _labels(mask)
     except Exception as error:  # a damaged file fails in many ways
         return Unreadable(number, file, f"unusable HDF5 slice: {error}")
-    return Slice(number, file, np.moveaxis(image, -1, 0), labels, data_set.spacing)
+    modalities_first = np.moveaxis(image, -1, 0)
+    return Slice(number, file, modalities_first, labels, data_set.spacing)
 
 
 def _check_image(image: np.ndarray, data_set: DataSet) -> None:
@@ -193,7 +196,8 @@ def _check_mask(mask: np.ndarray, data_set: DataSet) -> None:
     present = mask == 1
     binary = (present | (mask == 0)).all()
     # Where tissues overlap, more voxels are marked than pixels have a tissue.
-    overlap = np.count_nonzero(present) != np.count_nonzero(present.any(-1))
+    with_tissue = present.any(-1)
+    overlap = np.count_nonzero(present) != np.count_nonzero(with_tissue)
     if not binary or overlap:
         raise ValueError("mask must be 0 or 1, one tissue at most for each pixel; relabel it")
 

@@ -86,8 +86,8 @@ def _explain_kind(kind: str, found: PatientFiles, data_set: DataSet, mask_proble
 
 
 def _missing(kind: str, data_set: DataSet) -> str:
-    suffixes = " or ".join("_" + ending for ending in data_set.volume_suffixes[kind])
-    return f"no {kind} volume (a file ending in {suffixes}.nii.gz); add it"
+    endings = [f"_{suffix}" for suffix in data_set.volume_suffixes[kind]]
+    return f"no {kind} volume (a file ending in {' or '.join(endings)}.nii.gz); add it"
 
 
 def find_masks(files: list[Path], data_set: DataSet) -> list[PatientFiles]:
@@ -205,8 +205,10 @@ def lie_together(shape: tuple[int, ...], affine: np.ndarray, other: tuple[int, .
     No outer edge lies farther from the other's than a voxel.
     """
     span, other_span = _span(shape, affine), _span(other, other_affine)
-    sizes = np.maximum(nib.affines.voxel_sizes(affine), nib.affines.voxel_sizes(other_affine))
-    tolerance = max(sizes.max(), GEOMETRY_TOLERANCE)
+    spacing = nib.affines.voxel_sizes(affine)
+    other_spacing = nib.affines.voxel_sizes(other_affine)
+    coarser = np.maximum(spacing, other_spacing)
+    tolerance = max(coarser.max(), GEOMETRY_TOLERANCE)
     apart = np.abs(span - other_span)
     return bool((apart <= tolerance).all())
 
@@ -228,7 +230,9 @@ def _corners(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
 
 
 def _geometry(voxels: np.ndarray, affine: np.ndarray) -> str:
-    size, spacing, origin = (_by(values) for values in (voxels.shape, nib.affines.voxel_sizes(affine), affine[:3, 3]))
+    size = _by(voxels.shape)
+    spacing = _by(nib.affines.voxel_sizes(affine))
+    origin = _by(affine[:3, 3])
     return f"{size} voxels of {spacing} mm from {origin}"
 
 
@@ -408,7 +412,8 @@ def write_new_mask(
 
 def _values(tissues: tuple[Tissue, ...]) -> UInt8[np.ndarray, " n"]:
     """What stands for each label of a store in a mask."""
-    return np.array([0, *(tissue.labels[0] for tissue in tissues)], np.uint8)
+    first = [tissue.labels[0] for tissue in tissues]
+    return np.array([0, *first], np.uint8)
 
 
 def reoriented(image: nib.Nifti1Image) -> nib.Nifti1Image:
@@ -436,9 +441,15 @@ def _labels(mask: np.ndarray, file: Path, tissues: tuple[Tissue, ...]) -> UInt8[
     values_in_use = [value for tissue in tissues for value in tissue.labels]
     undeclared = np.setdiff1d(present, [0, *values_in_use])
     if undeclared.size:
-        declared = ", ".join(f"{tissue.name} {' or '.join(map(str, tissue.labels))}" for tissue in tissues)
+        declared = ", ".join(map(_name_labels, tissues))
         raise ValueError(
             f"{file.name} holds labels {undeclared[:5].tolist()}, declared for files of such names are {declared}; "
             "relabel the mask, or declare them under `data_segmentation.data_set`"
         )
     return labels
+
+
+def _name_labels(tissue: Tissue) -> str:
+    """A tissue with its labels, such as `ET 3 or 4`."""
+    labels = " or ".join(map(str, tissue.labels))
+    return f"{tissue.name} {labels}"

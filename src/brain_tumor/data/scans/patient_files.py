@@ -92,14 +92,18 @@ def group_files(
     Args:
         is_predicted: whether a mask is a prediction of this project; such a mask is kept apart.
     """
-    candidates: dict[tuple[Path, str], dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
+    # By folder and patient, and there by modality or mask.
+    candidates: dict[tuple[Path, str], dict[str, list[Path]]] = {}
     predicted: dict[str, Path] = {}
     for file, (kind, patient) in _parse_all(files, data_set).items():
         if kind == MASK and is_predicted(file):
             predicted.setdefault(patient, file)
         else:
-            candidates[file.parent, patient][kind].append(file)
-    parts = {(folder, patient): _choose(patient, kinds) for (folder, patient), kinds in candidates.items()}
+            kinds = candidates.setdefault((file.parent, patient), {})
+            kinds.setdefault(kind, []).append(file)
+    parts = {}
+    for (folder, patient), kinds in candidates.items():
+        parts[folder, patient] = _choose(patient, kinds)
     # Joined first: a patient whose own mask lies in another folder needs none of another name.
     found = _adopt_masks(_join_folders(parts))
     for scanned in found:
@@ -155,7 +159,9 @@ def _parse_all(files: Iterable[Path], data_set: DataSet) -> dict[Path, tuple[str
         elif kind:
             bare[file] = kind
     # Files named by their modality alone are named after their folders.
-    root = Path(os.path.commonpath([file.parent for file in bare])) if bare else None
+    root = None
+    if bare:
+        root = Path(os.path.commonpath([file.parent for file in bare]))
     homes = {file: _home(file, folders, root) for file in bare}
     names = _name_folders(set(homes.values()))
     # In the order of the files, which decides who of two goes first.
@@ -164,7 +170,8 @@ def _parse_all(files: Iterable[Path], data_set: DataSet) -> dict[Path, tuple[str
         if file in parsed:
             result[file] = parsed[file]
         elif file in bare:
-            result[file] = bare[file], names[homes[file]]
+            patient = names[homes[file]]
+            result[file] = bare[file], patient
     return result
 
 
@@ -205,7 +212,8 @@ def _home(file: Path, folders: Mapping[str, str], root: Path | None = None) -> P
     """
     top = root or Path(file.anchor)
     below = file.parent.relative_to(top).parts
-    kept = [part for part in below if part.lower() not in folders and part.lower() not in CONTENT_FOLDERS]
+    removed = {*folders, *CONTENT_FOLDERS}
+    kept = [part for part in below if part.lower() not in removed]
     return top.joinpath(*kept)
 
 
@@ -235,7 +243,8 @@ def _choose(patient: str, candidates: dict[str, list[Path]]) -> PatientFiles:
             files = packed
         if len(files) > 1:
             names = " and ".join(file.name for file in files)
-            found.conflicts[kind] = f"{len(files)} files for {kind} in {files[0].parent}: {names}; keep one"
+            folder = files[0].parent
+            found.conflicts[kind] = f"{len(files)} files for {kind} in {folder}: {names}; keep one"
         found.volumes[kind] = files[0]
     return found
 

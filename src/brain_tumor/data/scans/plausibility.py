@@ -55,6 +55,7 @@ class PatientCheck:
         count = len(self.modalities)
         self.two_valued = np.ones(count, bool)
         self.few_valued = np.ones(count, bool)
+        # Above the diagonal: each pair of modalities once.
         self.same = np.triu(np.ones((count, count), bool), k=1)
         self.scaled = self.same.copy()
         self.missing = np.zeros(count, int)
@@ -111,7 +112,8 @@ class PatientCheck:
         farthest = np.abs(centred).max(1)
         spiked = ~constant & (farthest**2 > MOST_OF_VARIANCE * variances)
         self.spiked += spiked
-        self.largest = np.where(spiked, np.maximum(self.largest, largest), self.largest)
+        larger = np.maximum(self.largest, largest)
+        self.largest = np.where(spiked, larger, self.largest)
         for one, other in np.argwhere(self.scaled):
             both = np.sqrt(variances[one] * variances[other])
             covariance = centred[one] @ centred[other]

@@ -53,7 +53,8 @@ def _bilinear_weights(side: int, size: int) -> Float[np.ndarray, "t s"]:
     old = np.arange(side) + 0.5
     new = (np.arange(size) + 0.5) * scale
     # In units of the larger pixel, so that shrinking averages all old pixels under a new one.
-    distance = np.abs(old - new[:, None]) / max(scale, 1)
+    apart = np.abs(old - new[:, None])
+    distance = apart / max(scale, 1)
     weights = np.maximum(1 - distance, 0)
     # At the borders a part of the triangle lies outside; the sum makes up for it.
     shares = weights / weights.sum(1, keepdims=True)
@@ -65,11 +66,14 @@ def find_brain(image: Num[np.ndarray, "m h w"]) -> Bool[np.ndarray, "h w"]:
 
     A brain may touch three of its sides.
     """
-    top, bottom = image[:, 0], image[:, -1]
-    left, right = image[:, :, 0], image[:, :, -1]
+    top = image[:, 0]
+    bottom = image[:, -1]
+    left = image[:, :, 0]
+    right = image[:, :, -1]
     border = np.concatenate([top, bottom, left, right], axis=1)
     background = np.array([_most_frequent(values) for values in border])
-    return np.any(image != background[:, None, None], axis=0)
+    differs = image != background[:, None, None]
+    return np.any(differs, axis=0)
 
 
 def _most_frequent(values: Num[np.ndarray, " n"]) -> np.generic:
@@ -114,7 +118,9 @@ def _to_square(array: np.ndarray) -> np.ndarray:
     if height == width:
         return array
     side = max(height, width)
-    top, left = (side - height) // 2, (side - width) // 2
-    bottom, right = side - height - top, side - width - left
+    top = (side - height) // 2
+    bottom = side - height - top
+    left = (side - width) // 2
+    right = side - width - left
     other_axes = [(0, 0)] * (array.ndim - 2)
     return np.pad(array, [*other_axes, (top, bottom), (left, right)])

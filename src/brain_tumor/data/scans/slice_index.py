@@ -71,13 +71,15 @@ def _describe(
     row["voxel_mm3"] = prod(slice_.spacing)
     row["brain_pixels"] = int(brain.sum())
     for label, tissue in enumerate(data_set.tissue_names, start=1):
-        row[f"{tissue}_pixels"] = int((slice_.labels == label).sum())
+        inside = slice_.labels == label
+        row[f"{tissue}_pixels"] = int(inside.sum())
     return row | {"excluded": "" if row["brain_pixels"] else "no brain in this slice"}
 
 
 def list_places(scan: Scan, source: Path) -> frozenset[str]:
     """What the column `file` may hold of a scan: its files and their folders."""
-    places = {*scan.files, *(file.parent for file in scan.files)}
+    folders = {file.parent for file in scan.files}
+    places = folders.union(scan.files)
     return frozenset(str(place.relative_to(source)) for place in places)
 
 

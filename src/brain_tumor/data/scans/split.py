@@ -39,10 +39,13 @@ def find_persons(patients: pd.Series, named: pd.Series, files: pd.DataFrame) -> 
     # An empty hash is that of a file that could not be read.
     readable = files[files["hash"] != ""].drop_duplicates()
     alike = readable.groupby("hash")["patient"].agg(list)
-    same = sorted({(names[0], other) for names in alike for other in names[1:]})
-    for first, other in same:
+    same = set()
+    for first, *others in alike:
+        same |= {(first, other) for other in others}
+    pairs = []
+    for first, other in sorted(same):
         logger.warning("%s and %s have the same files: they are taken for one person", first, other)
-    pairs = [(number[first], number[other]) for first, other in same]
+        pairs.append((number[first], number[other]))
     for person in named.unique():
         rows = np.flatnonzero(named == person)
         pairs += [(rows[0], other) for other in rows[1:]]
@@ -92,7 +95,13 @@ def split_patients(patients: pd.DataFrame, settings: SplitSettings) -> pd.DataFr
     # Each stretch of as many neighbours as there are folds has one person in each fold.
     stretches = ceil(count / settings.folds)
     folds = np.concatenate([rng.permutation(settings.folds) for _ in range(stretches)])
-    drawn = pd.DataFrame({"person": ordered["person"], "split": sets, "fold": folds[:count]})
+    drawn = pd.DataFrame(
+        {
+            "person": ordered["person"],
+            "split": sets,
+            "fold": folds[:count],
+        }
+    )
     table = patients[["patient", "person"]].merge(drawn, on="person")
     return table.sort_values("patient", ignore_index=True)
 

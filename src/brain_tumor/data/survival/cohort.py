@@ -91,7 +91,9 @@ def join_patients(features: pd.DataFrame, rows: pd.DataFrame, data_set: DataSet)
     known = dict(iter(distinct.groupby("own")))
     has_survival = {own for own, facts in known.items() if facts["listed"].any()}
     measured = features.set_index("patient")
-    owns = pd.Series([aliases.get(patient, patient) for patient in measured.index], measured.index, dtype=object)
+    # Patients that the tables don't list keep the name of their files.
+    names = [aliases.get(patient, patient) for patient in measured.index]
+    owns = pd.Series(names, measured.index, dtype=object)
     persons = owns.map(data_set.find_person)
     listed = owns.isin(has_survival)
     usable = persons[measured["excluded"] == ""]

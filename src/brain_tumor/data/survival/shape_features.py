@@ -92,8 +92,8 @@ def measure_tumour(
     inside = {name: np.isin(labels[box], parts) for name, parts in targets.items()}
     result = {f"{name}_ml": _volume_ml(inside[name], spacing) for name in MEASURED}
     for part, whole in (("ED", "WT"), ("ET", "WT"), ("ET", "TC")):
-        volume = result[f"{whole}_ml"]
-        result[f"{part}_of_{whole}"] = result[f"{part}_ml"] / volume if volume else np.nan
+        part_ml, whole_ml = result[f"{part}_ml"], result[f"{whole}_ml"]
+        result[f"{part}_of_{whole}"] = part_ml / whole_ml if whole_ml else np.nan
     for region in ("TC", "WT"):
         result |= _measure_surface(region, inside[region], spacing)
         result[f"{region}_components"], components = find_components(inside[region], spacing)
@@ -112,7 +112,9 @@ def _measure_surface(
     # From mm² to cm².
     area = surface_area(smooth, spacing) / 100
     # Volume and surface of the same smoothed region: a sphere then has sphericity 1 at every voxel size.
-    sphere = pi ** (1 / 3) * (6 * _volume_ml(smooth, spacing)) ** (2 / 3)
+    volume = _volume_ml(smooth, spacing)
+    # Surface of a sphere of that volume.
+    sphere = pi ** (1 / 3) * (6 * volume) ** (2 / 3)
     sphericity = sphere / area if area else np.nan
     return {f"{region}_surface_cm2": area, f"{region}_sphericity": sphericity}
 
@@ -165,7 +167,10 @@ def _place(
     # Indices in the whole volume: the mask was cut to its bounding box.
     indices = np.array(np.nonzero(inside)).mean(1) + start
     away = apply_affine(affine, indices) - brain_centre
-    return {"centre_mm": float(np.linalg.norm(away)), "midline_mm": float(abs(away[0]))}
+    return {
+        "centre_mm": float(np.linalg.norm(away)),
+        "midline_mm": float(abs(away[0])),
+    }
 
 
 def find_components(
@@ -175,7 +180,8 @@ def find_components(
     """Number and mask of the connected components of at least MIN_COMPONENT_ML; the mask of all if there is none."""
     labelled, volumes = label_components(inside, float(prod(spacing)) / 1000)
     large = volumes >= MIN_COMPONENT_ML
-    return float(large.sum()), large[labelled] if large.any() else inside
+    mask = large[labelled] if large.any() else inside
+    return float(large.sum()), mask
 
 
 def smooth_border(
@@ -184,9 +190,12 @@ def smooth_border(
 ) -> Bool[np.ndarray, "i j k"]:
     """Mask of a region with its border smoothed by SMOOTHING_MM, padded by three standard deviations."""
     deviation = SMOOTHING_MM / np.asarray(spacing)
-    margin = [(width, width) for width in np.ceil(3 * deviation).astype(int)]
+    reach = np.ceil(3 * deviation).astype(int)
+    margin = [(width, width) for width in reach]
     padded = np.pad(inside, margin).astype(np.float32)
-    return scipy.ndimage.gaussian_filter(padded, deviation, truncate=3) > 0.5
+    smooth = scipy.ndimage.gaussian_filter(padded, deviation, truncate=3)
+    # Where more than half of the neighbourhood is inside.
+    return smooth > 0.5
 
 
 def surface_area(inside: Bool[np.ndarray, "h w d"], spacing: Sequence[float] | np.ndarray) -> float:
@@ -217,7 +226,8 @@ def _shifted(array: np.ndarray, offset: Sequence[int]) -> np.ndarray:
     """The part of an array that remains when it is shifted by an offset and cut to the overlap."""
     part = []
     for step, side in zip(offset, array.shape, strict=True):
-        start, stop = max(step, 0), side - max(-step, 0)
+        start = max(step, 0)
+        stop = side - max(-step, 0)
         part.append(slice(start, stop))
     return array[tuple(part)]
 
@@ -251,4 +261,6 @@ def _sphere(count: int) -> Float[np.ndarray, "n 3"]:
     height = 1 - (2 * np.arange(count) + 1) / count
     turn = np.arange(count) * pi * (3 - 5**0.5)
     width = np.sqrt(1 - height**2)
-    return np.stack([width * np.cos(turn), width * np.sin(turn), height], axis=1)
+    x = width * np.cos(turn)
+    y = width * np.sin(turn)
+    return np.stack([x, y, height], axis=1)

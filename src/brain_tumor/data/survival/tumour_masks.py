@@ -208,7 +208,8 @@ def _read_brain(
     if not lie_together(shape, affine, voxels.shape, scan_affine):
         logger.warning("the brain's centre is not taken from %s, which lies elsewhere than the mask beside it", scan)
         return None
-    faces = [np.take(voxels, side, axis).ravel() for axis, side in product(range(3), (0, -1))]
+    sides = product(range(3), (0, -1))
+    faces = [np.take(voxels, side, axis).ravel() for axis, side in sides]
     shell = np.concatenate(faces)
     # The background is the median of the six faces of the volume.
     background = np.sort(shell)[shell.size // 2]

@@ -42,8 +42,10 @@ def augment(
     # A uniform value from -1 to 1 is below 2p - 1 with probability p.
     for name in ("horizontal_flip", "vertical_flip", "affine", "intensity"):
         apply[name] = params[name] < 2 * getattr(settings, name) - 1
-    grey = torch.where(_per_image(apply["horizontal_flip"]), grey.flip(-1), grey)
-    grey = torch.where(_per_image(apply["vertical_flip"]), grey.flip(-2), grey)
+    mirrored = _per_image(apply["horizontal_flip"])
+    grey = torch.where(mirrored, grey.flip(-1), grey)
+    upside_down = _per_image(apply["vertical_flip"])
+    grey = torch.where(upside_down, grey.flip(-2), grey)
     # Only the chosen images: resampling costs as much as all the rest.
     chosen = apply["affine"].nonzero().squeeze(1)
     if len(chosen):
@@ -93,8 +95,9 @@ def mixup(
     coefficient = settings.mixup * (params.to(image.device)[:, None] + 1) / 2
     # The partner is half a batch away, also when the batch is divided over processes.
     half = len(image) // 2
-    mixed = image.lerp(image.roll(half, 0), coefficient[:, :, None, None])
-    return mixed, target.lerp(target.roll(half, 0), coefficient)
+    mixed_image = image.lerp(image.roll(half, 0), coefficient[:, :, None, None])
+    mixed_target = target.lerp(target.roll(half, 0), coefficient)
+    return mixed_image, mixed_target
 
 
 def _matrix(

@@ -58,7 +58,8 @@ def uniform_saliency(network: TrainedNetwork) -> Float32[np.ndarray, "s s"]:
         layers = _until_last_map(module)
         with torch.inference_mode():
             features = nn.Sequential(*layers)(x)
-            saliency = upsample_to_input(torch.ones_like(features[:, :1]), layers, side)
+            uniform = torch.ones_like(features[:, :1])
+            saliency = upsample_to_input(uniform, layers, side)
     if averages_mirrored(network):
         saliency = (saliency + saliency.flip(-1)) / 2
     return saliency[0, 0].numpy()
@@ -109,8 +110,8 @@ def hirescam(
 def _until_last_map(network: nn.Module) -> list[nn.Module]:
     """The layers before the last pooling."""
     layers = list(network.features)  # type: ignore[arg-type]
-    last = max(k for k, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d))
-    return layers[:last]
+    poolings = [k for k, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+    return layers[: poolings[-1]]
 
 
 def require_explainable(network: nn.Module) -> None:
@@ -123,9 +124,10 @@ def require_explainable(network: nn.Module) -> None:
         return
     features = getattr(network, "features", None)
     # A pooling that comes first has no features before it.
-    layers = list(features)[1:] if isinstance(features, nn.Sequential) else []
-    if any(isinstance(layer, nn.MaxPool2d) for layer in layers):
-        return
+    if isinstance(features, nn.Sequential):
+        layers = list(features)[1:]
+        if any(isinstance(layer, nn.MaxPool2d) for layer in layers):
+            return
     raise ValueError(
         f"{type(network).__name__} has no `features` that can be explained; make it an nn.Sequential "
         "of convolutions and poolings, with an "

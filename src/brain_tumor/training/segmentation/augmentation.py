@@ -85,7 +85,10 @@ def _change_intensity(
     on = apply[:, None] * torch.ones_like(params["contrast"])
     scale = 1 + on * params["contrast"] * settings.contrast
     offset = on * params["brightness"] * settings.brightness
-    changed = image * scale[:, :, None, None] + offset[:, :, None, None]
+    # Of each modality, broadcast over its pixels.
+    scale = scale[:, :, None, None]
+    offset = offset[:, :, None, None]
+    changed = image * scale + offset
     # 0 is outside the brain, and stays 0.
     return torch.where(image == 0, 0, changed)
 

@@ -65,7 +65,8 @@ class DiceBCELoss(nn.Module):
         # EPSILON makes an empty mask that is predicted empty a perfect one.
         dice = (2 * overlap + EPSILON) / (2 * overlap + 2 * wrong + EPSILON)
         dice_part = self.dice_weight * (1 - dice.mean())
-        return dice_part + (1 - self.dice_weight) * entropy.sum() / pixels.sum()
+        entropy_part = (1 - self.dice_weight) * entropy.sum() / pixels.sum()
+        return dice_part + entropy_part
 
 
 def attention_loss(
@@ -88,10 +89,12 @@ def attention_loss(
         entropy = binary_cross_entropy_with_logits(logits, true, reduction="sum")
         overlap = (probability * true).sum()
         total = probability.sum() + true.sum()
-        sums = torch.stack([overlap, total, entropy, torch.ones_like(true).sum()])
-        overlap, total, entropy, pixels = all_reduce_sum(sums)
+        cells = torch.ones_like(true).sum()
+        # In one tensor, so that processes exchange once.
+        sums = torch.stack([overlap, total, entropy, cells])
+        overlap, total, entropy, cells = all_reduce_sum(sums)
         dice = (2 * overlap + EPSILON) / (total + EPSILON)
-        losses.append((entropy / pixels + 1 - dice) / 2)
+        losses.append((entropy / cells + 1 - dice) / 2)
     return torch.stack(losses).mean()
 
 

@@ -81,26 +81,35 @@ def segment_volume(
     height, width, depth = image.shape[1:]
     side = max(height, width)
     # Preparation pads slices to a square and resizes it.
-    top, left = (side - height) // 2, (side - width) // 2
+    top = (side - height) // 2
+    left = (side - width) // 2
     labels = np.zeros((height, width, depth), np.uint8)
-    no_mask = np.zeros((height, width), np.uint8)
     brains = [find_brain(image[..., number]) for number in range(depth)]
     numbers = np.flatnonzero([brain.any() for brain in brains])
     brain = BoundingBox.from_mask(np.any(brains, axis=0))
     # One crop for all slices, so that they make batches.
-    crop = _to_prepared(brain, (top, left), size / side).pad_to_multiple(size, window)
+    around_brain = _to_prepared(brain, (top, left), size / side)
+    crop = around_brain.pad_to_multiple(size, window)
     for start in range(0, len(numbers), batch_size):
         batch = numbers[start : start + batch_size]
-        prepared = np.stack([prepare_slice(image[..., number], no_mask, size)[0] for number in batch])
+        prepared = np.stack([_prepare(image[..., number], size) for number in batch])
         cropped = np.ascontiguousarray(crop.crop(prepared))
         probability = _predict(network, torch.from_numpy(cropped), device, tta_flip)
-        square = pad(probability, (crop.left, size - crop.right, crop.top, size - crop.bottom))
+        around = (crop.left, size - crop.right, crop.top, size - crop.bottom)
+        square = pad(probability, around)
         # Probabilities are resized, not labels, whose borders would be jagged.
         full = interpolate(square, size=(side, side), mode="bilinear", align_corners=False)
         original = full[:, :, top : top + height, left : left + width]
         predicted = to_labels(original)
         labels[..., batch] = predicted.permute(1, 2, 0).cpu().numpy()
     return labels
+
+
+def _prepare(image: Num[np.ndarray, "m h w"], size: int) -> Float16[np.ndarray, "m s s"]:
+    """A slice without a mask as the network was trained on slices."""
+    no_mask = np.zeros(image.shape[1:], np.uint8)
+    prepared, _ = prepare_slice(image, no_mask, size)
+    return prepared
 
 
 def _to_prepared(box: BoundingBox, padding: tuple[int, int], scale: float) -> BoundingBox:
@@ -116,7 +125,12 @@ def _to_prepared(box: BoundingBox, padding: tuple[int, int], scale: float) -> Bo
     # The margin is what resizing blurs the brain into.
     low = np.floor(ends[:, 0]).astype(int) - 1
     high = np.ceil(ends[:, 1]).astype(int) + 1
-    return BoundingBox(int(low[0]), int(high[0]), int(low[1]), int(high[1]))
+    return BoundingBox(
+        top=int(low[0]),
+        bottom=int(high[0]),
+        left=int(low[1]),
+        right=int(high[1]),
+    )
 
 
 def predict_attention(
@@ -142,4 +156,5 @@ def predict_attention(
             parts.setdefault(name, []).append(array)
     size = slices.shapes["image"][-1]
     whole = {name: np.concatenate(arrays) for name, arrays in parts.items()}
-    return {name: reader.window.uncrop(values, size, np.nan) for name, values in whole.items()}
+    window = reader.window
+    return {name: window.uncrop(values, size, np.nan) for name, values in whole.items()}

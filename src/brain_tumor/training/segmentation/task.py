@@ -61,7 +61,9 @@ class SegmentationTask(Task):
                 if isinstance(module, AttentionGate):
                     self.gates[name] = module.score
         self.loss = DiceBCELoss(recipe.dice_weight, recipe.tversky_beta, recipe.focal_gamma)
-        aux_maps: dict[str, int] = getattr(network, "aux_maps", {}) if recipe.deep_supervision else {}
+        aux_maps: dict[str, int] = {}
+        if recipe.deep_supervision:
+            aux_maps = getattr(network, "aux_maps", {})
         if recipe.deep_supervision and not aux_maps:
             raise ValueError(
                 f"{type(network).__name__} names no maps for deep supervision; give it an attribute "
@@ -69,7 +71,8 @@ class SegmentationTask(Task):
             )
         self.aux_modules = {name: network.get_submodule(name) for name in aux_maps}
         # Beside the network, not in it: its file holds nothing that prediction doesn't need.
-        self.aux_heads = nn.ModuleList(nn.Conv2d(channels, tissues, 1) for channels in aux_maps.values())
+        heads = [nn.Conv2d(channels, tissues, 1) for channels in aux_maps.values()]
+        self.aux_heads = nn.ModuleList(heads)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one augmented batch."""
@@ -107,16 +110,19 @@ class SegmentationTask(Task):
             with capture_attention(self.network) as maps:
                 probability = self.network(batch).sigmoid()
             shown = {"probability": probability} | maps
-            self.snapshots.append({name: value[0].half().cpu() for name, value in shown.items()})
+            snapshot = {name: value[0].half().cpu() for name, value in shown.items()}
+            self.snapshots.append(snapshot)
+        num_labels = self.tissues + 1
         # Flat: a cell for each pair of a true and a predicted label, background included.
-        self.confusion = torch.zeros((self.tissues + 1) ** 2, dtype=torch.long, device=self.device)
+        self.confusion = torch.zeros(num_labels**2, dtype=torch.long, device=self.device)
         self.sums = torch.zeros(5, self.tissues, device=self.device)
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Add one batch to the sums of the loss and to the confusion matrix."""
         labels = batch["labels"]
         logits = self.network(batch["image"])
-        self.sums += self.loss.sums(logits, to_channels(labels, self.tissues))
+        truth = to_channels(labels, self.tissues)
+        self.sums += self.loss.sums(logits, truth)
         num_labels = self.tissues + 1
         cell = labels.long() * num_labels + to_labels(logits.sigmoid())
         self.confusion += torch.bincount(cell.flatten(), minlength=num_labels**2)
@@ -127,7 +133,8 @@ class SegmentationTask(Task):
         self.log("validation_loss", self.loss.value(sums))
         confusion = all_reduce_sum(self.confusion).reshape(self.tissues + 1, -1)
         dice = dice_of_confusion(confusion, self.targets)
-        self.log_dict({f"validation_dice_{name}": value for name, value in dice.items()})
+        named = {f"validation_dice_{name}": value for name, value in dice.items()}
+        self.log_dict(named)
         mean = torch.stack(list(dice.values())).mean()
         self.log(MONITOR, mean, prog_bar=True)
 
