@@ -87,7 +87,8 @@ def submit_jobs(
             devices = {"training": {"devices": gpus} | params.get("training", {})}
         run = KedroRun(project, env, pipeline, nodes, params | devices)
         job = queue.submit(run)
-        click.echo(f"{name}: job {job.job_id}, {len(nodes)} nodes, log {job.paths.stdout}")
+        log = job.paths.stdout
+        click.echo(f"{name}: job {job.job_id}, {len(nodes)} nodes, log {log}")
         if executor == "local":
             try:
                 job.result()
@@ -97,11 +98,14 @@ def submit_jobs(
         return job
 
     data = [start("data", before, [], 0)] if before else []
-    trained = [start(name, nodes, data, limits["gpus"]) for name, nodes in experiments.items()]
-    last = start("comparison", after, trained, 0) if after else [*data, *trained][-1]
+    gpus = limits["gpus"]
+    trained = [start(name, nodes, data, gpus) for name, nodes in experiments.items()]
+    jobs = [*data, *trained]
+    if after:
+        jobs.append(start("comparison", after, trained, 0))
     if executor == "local":
         # The last line of a run names its report.
-        click.echo(last.stderr().splitlines()[-1])
+        click.echo(jobs[-1].stderr().splitlines()[-1])
     else:
         click.echo("Submitted; watch with squeue --me")
 

@@ -151,8 +151,10 @@ class RunSummary:
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
         """Start the clock, number the nodes."""
         self.start = perf_counter()
-        nodes = pipeline.nodes
-        self.places = {node.name: f"{place}/{len(nodes)} " for place, node in enumerate(nodes, start=1)}
+        total = len(pipeline.nodes)
+        self.places = {}
+        for place, node in enumerate(pipeline.nodes, start=1):
+            self.places[node.name] = f"{place}/{total} "
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
@@ -168,7 +170,10 @@ class RunSummary:
         took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
         if self.up_to_date.skipped:
             took += f"; {self.up_to_date.skipped} of {self.up_to_date.total} nodes were up to date"
-        paths = {name: catalog[name]._describe().get("filepath") for name in sorted(pipeline.outputs())}
+        paths = {}
+        for name in sorted(pipeline.outputs()):
+            # Kedro has no public way to a dataset's file.
+            paths[name] = catalog[name]._describe().get("filepath")
         reports = [str(path or name) for name, path in paths.items() if name.endswith("report")]
         folders = sorted({str(Path(path).parent) for path in paths.values() if path})
         result = "Done"

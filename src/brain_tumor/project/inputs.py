@@ -61,7 +61,8 @@ def require_paths(paths: Mapping[str, str], pipeline: Pipeline, catalog: Catalog
         FileNotFoundError: naming parameter and path.
     """
     inputs = pipeline.inputs()
-    read = {_path(catalog, name) for name in inputs if name in catalog and not name.startswith("params:")}
+    entries = [name for name in inputs if name in catalog and not name.startswith("params:")]
+    read = {_path(catalog, name) for name in entries}
     # A node takes a path as a parameter, or reads a catalog entry that lies there.
     used = [name for name, path in paths.items() if path in read or f"params:{name}" in inputs]
     for name in used:

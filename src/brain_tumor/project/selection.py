@@ -34,7 +34,10 @@ def require_names(given: Mapping[str, Any], registered: Mapping[str, Pipeline]) 
         _look_up("runner", [given["runner"]], RUNNERS)
     pipeline = sum((registered[name] for name in chosen), Pipeline([]))
     names = {*given["node_names"], *given["from_nodes"], *given["to_nodes"]}
-    elsewhere = {node.name: name for name, other in registered.items() for node in other.nodes}
+    elsewhere = {}
+    for name, other in registered.items():
+        for node in other.nodes:
+            elsewhere[node.name] = name
     nodes = {node.name for node in pipeline.nodes}
     for name in sorted(names - nodes):
         if name in elsewhere:

@@ -30,7 +30,7 @@ def nearest(word: str, names: Iterable[str]) -> list[str]:
     if not close:
         alike = get_close_matches(word, last.values(), n=1)
         close = [name for name, end in last.items() if end in alike]
-    parts = [name for name in last if word in re.split(r"[._]", name) or name.startswith(word)]
+    parts = [name for name in last if name.startswith(word) or word in re.split(r"[._]", name)]
     suggestions = ends or abbreviated or close or parts
     return suggestions[:SHOWN]
 

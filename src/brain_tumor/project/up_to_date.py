@@ -259,13 +259,19 @@ class Entries:
             raise NotComparableError
         entries = [name for name in (*node.outputs, *inputs) if not _is_parameter(name)]
         classes = {type(self._catalog[name]) for name in entries}
-        code = _digest(str(node), _digest_function(node), sorted(map(_digest_class, classes)), versions())
+        code = _digest(
+            str(node),
+            _digest_function(node),
+            sorted(map(_digest_class, classes)),
+            versions(),
+        )
         return Provenance(code, inputs, outputs)
 
     def find_state(self, name: str) -> str:
         """Digest of a parameter, or of how an entry is kept and of its files."""
         if name not in self._states:
-            self._states[name] = self._find_parameter(name) if _is_parameter(name) else self._find_files(name)
+            find = self._find_parameter if _is_parameter(name) else self._find_files
+            self._states[name] = find(name)
         return self._states[name]
 
     def try_state(self, name: str) -> str | None:
@@ -296,7 +302,9 @@ class Entries:
             children = sorted(child.name for child in path.iterdir()) if path.is_dir() else ABSENT
             return _digest(children)
         state = _file_state(path)
-        return ABSENT if state == ABSENT else _digest(state, self._catalog[name]._init_config())
+        if state == ABSENT:
+            return ABSENT
+        return _digest(state, self._catalog[name]._init_config())
 
     def _path(self, name: str) -> Path:
         entry = None if _is_parameter(name) else self._catalog.get(name)
@@ -311,7 +319,9 @@ class Entries:
         """Whether an entry only saves work: what it holds changes no output. It is filled again when it was emptied."""
         from brain_tumor.datasets import CheckpointsDataset, InspectionsDataset
 
-        return not _is_parameter(name) and isinstance(self._catalog.get(name), CheckpointsDataset | InspectionsDataset)
+        if _is_parameter(name):
+            return False
+        return isinstance(self._catalog.get(name), CheckpointsDataset | InspectionsDataset)
 
 
 def _is_parameter(name: str) -> bool:
