@@ -168,7 +168,7 @@ def _resources(executor: str, name: str, waits_for: list[Any], gpus: int, limits
     if executor == "local":
         return common
     slurm = {
-        # Two minutes to end a batch and write a checkpoint before the time limit.
+        # A signal two minutes before the time limit lets the job queue itself again.
         "slurm_signal_delay_s": 120,
         "slurm_cpus_per_task": limits["cpus"],
         "slurm_mem": f"{limits['memory']}GB",

@@ -406,7 +406,7 @@ def _describe_processor() -> list[str]:
 def versions() -> str:
     """Digest of the versions of Python and of all libraries that the project needs."""
     lines = requires("brain-tumor-mri") or []
-    # Extras are tools for development and tracking, which compute nothing.
+    # Extras are tools for development and tracking, on which no result depends.
     names = {re.split(r"[^\w.-]", line)[0] for line in lines if "extra ==" not in line}
     names.add("brain-tumor-mri")
     found = sorted((name, _version(name)) for name in names)

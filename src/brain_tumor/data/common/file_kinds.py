@@ -175,7 +175,7 @@ def explain(path: Path, remedies: dict[str, str]) -> str:
         remedies: TO_NIFTI, TO_IMAGE or TO_TABLE.
     """
     kind = identify(path)
-    # Of a packed file whose content has no remedy, at least the packing is explained.
+    # A kind without a remedy can be read: only the packing stands in the way.
     without_remedy = kind in KINDS and kind not in ("empty", NIFTI, GZIP, *remedies)
     if without_remedy and is_gzip(path):
         return f"{KINDS[kind]} compressed with gzip: decompress it with `gunzip`"

@@ -55,7 +55,7 @@ def download(slug: str, folder: Path, parameter: str) -> None:
 
 
 def _fetch(slug: str, archive: Path, parameter: str) -> None:
-    # Here, because only downloads need them: they are an extra, and slow to import.
+    # Here, because they are an extra that only downloads need.
     try:
         import requests
         from kagglehub.clients import build_kaggle_client, download_file

@@ -230,7 +230,7 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
         """Name of a folder that holds one modality, or the masks, in lower case > which."""
         masks = {"mask": MASK, "masks": MASK}
         names = {name.lower(): name for name in self.modality_names}
-        # A declared suffix goes before a name, and a modality named Mask before the usual folder of masks.
+        # A declared suffix goes before a name, and both go before the usual folders of masks.
         return masks | names | self.kind_of_suffix
 
     @cached_property

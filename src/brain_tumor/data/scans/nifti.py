@@ -184,7 +184,7 @@ def _read_volumes(files: tuple[Path, ...]) -> tuple[list[np.ndarray], Float[np.n
     first, affine = read[0]
     corners = _corners(first, affine)
     for file, (voxels, own) in zip(files, read, strict=True):
-        # Corners are compared, not affines: a small rotation moves the far ones by many voxels.
+        # Corners are compared, not affines: a small rotation moves far corners by voxels.
         shifts = np.linalg.norm(corners - _corners(first, own), axis=1)
         apart = shifts.max()
         same_shape = voxels.shape == first.shape

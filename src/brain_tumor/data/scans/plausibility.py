@@ -107,7 +107,7 @@ class PatientCheck:
         pixels = values.shape[1]
         # A deviation of a billionth of the largest value is rounding.
         constant = variances <= 1e-18 * pixels
-        # Where all modalities are constant, none is missing: the slice itself is empty.
+        # Where all modalities are constant, no single one is missing.
         self.missing += constant & ~constant.all()
         farthest = np.abs(centred).max(1)
         spiked = ~constant & (farthest**2 > MOST_OF_VARIANCE * variances)

@@ -61,7 +61,7 @@ def index_images(source: Path, network: TrainedNetwork, workers: WorkerSettings)
     images = [ImageFile(path, "", "") for path in paths]
     root = _root(source)
     tasks = [(images[start : start + PART], root) for start in range(0, len(images), PART)]
-    # The views are for the search of near-duplicates, of which nothing is expected here.
+    # The views are for a search of near-duplicates, which isn't made here.
     inspected = parallel_map(inspect_images, tasks, workers, "reading", unit="part")
     index = pd.concat([rows for rows, _ in inspected], ignore_index=True)
     excluded = index[index["excluded"] != ""]
