@@ -32,7 +32,7 @@ def require_inputs(
     Raises:
         FileNotFoundError: if an entry that another node writes isn't there.
     """
-    writers = {}
+    writers: dict[str, str] = {}
     for part in registered.values():
         for node in part.nodes:
             writers |= dict.fromkeys(node.outputs, node.name)

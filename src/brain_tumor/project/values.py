@@ -98,7 +98,8 @@ def _steps_within(steps: tuple[int | str, ...], value: Any) -> tuple[int | str, 
         # A step that is no key is the name of a union's member.
         if not is_block or (isinstance(value, Mapping) and step not in value):
             return steps[:count]
-        value = value[step]  # type: ignore[index]  # a number where it is a list
+        # In a list the step is a number.
+        value = value[step]
     return steps
 
 

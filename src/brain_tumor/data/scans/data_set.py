@@ -247,7 +247,7 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
     def targets(self) -> dict[str, tuple[int, ...]]:
         """What is scored: each tissue and each region > the labels of a prepared store that it is made of."""
         label = {tissue: k for k, tissue in enumerate(self.tissue_names, start=1)}
-        targets = {tissue: (k,) for tissue, k in label.items()}
+        targets: dict[str, tuple[int, ...]] = {tissue: (k,) for tissue, k in label.items()}
         for region in self.regions:
             targets[region.name] = tuple(label[tissue] for tissue in region.tissues)
         return targets
