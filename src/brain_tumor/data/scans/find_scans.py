@@ -200,13 +200,16 @@ def _summarise(files: list[Path]) -> str:
 def _add_conversion(remedy: str, files: list[Path]) -> str:
     """The remedy, or how to turn the most frequent known kind among the files into what is needed."""
     # Text is passed over: a read-me or a licence lies beside nearly every data set.
-    kinds = [kind for kind, _ in _kinds(files).most_common() if kind in KINDS and kind != "text"]
+    frequent = [kind for kind, _ in _kinds(files).most_common()]
+    kinds = [kind for kind in frequent if kind in KINDS and kind != "text"]
     kind = kinds[0] if kinds else ""
     if kind in ("png", "jpeg"):
         return f"{remedy}; single images are classified by `kedro run --pipelines inference_classification`"
     if kind == nifti_volumes.NIFTI:
         return f"{remedy}, or declare the suffixes of your names under `data_segmentation.data_set.modalities`"
-    return f"{TO_NIFTI[kind]}; or {remedy}" if kind in TO_NIFTI else remedy
+    if kind in TO_NIFTI:
+        return f"{TO_NIFTI[kind]}; or {remedy}"
+    return remedy
 
 
 def read_slices(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) -> Iterator[Slice | Unreadable]:

@@ -115,7 +115,8 @@ def _holds(file: Path, name: str) -> bool:
 
 def _read_all(scan: Scan, data_set: DataSet, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of the slices, and one of their arrays, stacked along a new first axis."""
-    numbers = np.array([_parse(file.name, data_set)[1] for file in scan.files])
+    parsed = [_parse(file.name, data_set) for file in scan.files]
+    numbers = np.array([number for _, number in parsed])
     # The files of a scan are in the order of their numbers, so equal ones are neighbours.
     repeated = numbers[:-1][np.diff(numbers) == 0]
     if repeated.size:
@@ -172,8 +173,9 @@ def _read_slice(file: Path, number: int, data_set: DataSet) -> Slice | Unreadabl
         mask = _read_array(file, "mask")
         _check_image(image, data_set)
         _check_mask(mask, data_set)
-        if image.shape[:2] != mask.shape[:2]:
-            raise ValueError(f"image and mask must be of one size, got {image.shape[:2]} and {mask.shape[:2]}")
+        size, mask_size = image.shape[:2], mask.shape[:2]
+        if size != mask_size:
+            raise ValueError(f"image and mask must be of one size, got {size} and {mask_size}")
         labels = _labels(mask)
     except Exception as error:  # a damaged file fails in many ways
         return Unreadable(number, file, f"unusable HDF5 slice: {error}")
@@ -225,7 +227,8 @@ def write_slice(
     deviation = planes.std((1, 2), keepdims=True)
     # A constant plane has deviation 0 and stays 0.
     planes = (planes - mean) / np.where(deviation > 0, deviation, 1)
-    mask = np.stack([labels == label for label in range(1, tissues + 1)], axis=-1)
+    masks = [labels == label for label in range(1, tissues + 1)]
+    mask = np.stack(masks, axis=-1)
     # Chunks as published: a quarter of each side, one modality, two tissues.
     rows, columns = (max(1, side // 4) for side in labels.shape)
     with h5py.File(file, "w") as content:

@@ -191,7 +191,8 @@ def _read_volumes(files: tuple[Path, ...]) -> tuple[list[np.ndarray], Float[np.n
         # `not <=` instead of `>`, so that NaN counts as elsewhere.
         if not same_shape or not apart <= GEOMETRY_TOLERANCE:
             shift = f", a corner {apart:.2g} mm" if same_shape else ""
-            here, there = _geometry(voxels, own), _geometry(first, affine)
+            here = _geometry(voxels, own)
+            there = _geometry(first, affine)
             raise ValueError(
                 f"{file.name} ({here}) lies elsewhere than {files[0].name} ({there}){shift}; register them "
                 "to one grid first"
@@ -204,7 +205,8 @@ def lie_together(shape: tuple[int, ...], affine: np.ndarray, other: tuple[int, .
 
     No outer edge lies farther from the other's than a voxel.
     """
-    span, other_span = _span(shape, affine), _span(other, other_affine)
+    span = _span(shape, affine)
+    other_span = _span(other, other_affine)
     spacing = nib.affines.voxel_sizes(affine)
     other_spacing = nib.affines.voxel_sizes(other_affine)
     coarser = np.maximum(spacing, other_spacing)
@@ -287,7 +289,9 @@ def _open(file: Path) -> nib.filebasedimages.FileBasedImage:
     if (compressed == packed and usual) or identify(file) != NIFTI:
         return nib.load(file)
     # Only the name is odd, or wrong about compression; the content is sound.
-    content = gzip.decompress(file.read_bytes()) if compressed else file.read_bytes()
+    content = file.read_bytes()
+    if compressed:
+        content = gzip.decompress(content)
     # A header starts with its own size: 348 bytes in NIfTI-1, 540 in NIfTI-2, in either byte order.
     size = content[:4]
     is_first = 348 in (int.from_bytes(size, "little"), int.from_bytes(size, "big"))
@@ -392,7 +396,9 @@ def write_mask(
     values = _values(tissues)[labels]
     back = ornt_transform(axcodes2ornt(ORIENTATION), io_orientation(original.affine))
     voxels = apply_orientation(values, back)
-    nib.save(type(original)(voxels, original.affine, header), file)
+    # NIfTI-2 where the scan is.
+    kind = type(original)
+    nib.save(kind(voxels, original.affine, header), file)
 
 
 def write_new_mask(

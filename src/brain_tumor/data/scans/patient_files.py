@@ -109,7 +109,8 @@ def group_files(
     for scanned in found:
         scanned.predicted = predicted.pop(scanned.patient, None)
     # What is left are predictions of patients without any other file.
-    return found + [PatientFiles(patient, predicted=file) for patient, file in predicted.items()]
+    alone = [PatientFiles(patient, predicted=file) for patient, file in predicted.items()]
+    return found + alone
 
 
 def explain_unknown(files: Iterable[Path], data_set: DataSet) -> str:
@@ -237,8 +238,8 @@ def _choose(patient: str, candidates: dict[str, list[Path]]) -> PatientFiles:
     for kind, files in candidates.items():
         # A packed file and its unpacked copy are no conflict.
         packed = [file for file in files if file.name.lower().endswith(".gz")]
-        same = len({_stem(file) for file in files}) == 1
-        if len(files) > 1 and same and len(packed) == 1:
+        stems = {_stem(file) for file in files}
+        if len(files) > 1 and len(stems) == 1 and len(packed) == 1:
             found.notes.append(f"{packed[0].name} is used, the unpacked file of the same name beside it is not")
             files = packed
         if len(files) > 1:
@@ -263,7 +264,9 @@ def _join_folders(parts: dict[tuple[Path, str], PatientFiles]) -> list[PatientFi
         by_patient[patient].append(found)
     result = []
     for several in by_patient.values():
-        kinds = [kind for found in several for kind in found.volumes if kind != MASK]
+        kinds: list[str] = []
+        for found in several:
+            kinds += [kind for kind in found.volumes if kind != MASK]
         # A modality that is there twice belongs to two patients of one name, or to two scans of one.
         overlap = len(set(kinds)) < len(kinds)
         if len(several) == 1 or not kinds or overlap:
@@ -291,7 +294,8 @@ def _join(parts: list[PatientFiles]) -> PatientFiles:
     if chosen and chosen[0].mask:
         joined.volumes[MASK] = chosen[0].mask
     if len(chosen) > 1:
-        joined.conflicts[MASK] = f"{len(chosen)} files for {MASK}: {_name_masks(chosen)}; keep one"
+        names = _name_masks(chosen)
+        joined.conflicts[MASK] = f"{len(chosen)} files for {MASK}: {names}; keep one"
     folders = sorted({str(file.parent) for file in joined.volumes.values()})
     joined.notes.append(f"the files of this patient lie in {', '.join(folders)}")
     if len(chosen) < len(masks):

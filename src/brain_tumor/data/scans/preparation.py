@@ -35,8 +35,8 @@ def prepare_slice(
         weights = _bilinear_weights(side, size)
         image = weights @ image @ weights.T
         # Positions are centres of pixels, as in the weights: both shrink around the same place.
-        centre = (np.arange(size) + 0.5) * side / size
-        nearest = centre.astype(int)
+        centres = (np.arange(size) + 0.5) * side / size
+        nearest = centres.astype(int)
         labels = labels[np.ix_(nearest, nearest)]
     return image.astype(np.float16), labels
 

@@ -47,11 +47,11 @@ def find_persons(patients: pd.Series, named: pd.Series, files: pd.DataFrame) -> 
         logger.warning("%s and %s have the same files: they are taken for one person", first, other)
         pairs.append((number[first], number[other]))
     for person in named.unique():
-        rows = np.flatnonzero(named == person)
-        pairs += [(rows[0], other) for other in rows[1:]]
+        first, *others = np.flatnonzero(named == person)
+        pairs += [(first, other) for other in others]
     # Pairs chain: if one name of a person shares files with another person, both are one.
-    first_rows, other_rows = np.array(pairs, np.int64).reshape(-1, 2).T
-    group = join_groups(len(patients), first_rows, other_rows)
+    linked = np.array(pairs, np.int64).reshape(-1, 2)
+    group = join_groups(len(patients), linked[:, 0], linked[:, 1])
     return named.groupby(group).transform("min")
 
 
@@ -94,7 +94,8 @@ def split_patients(patients: pd.DataFrame, settings: SplitSettings) -> pd.DataFr
         sets[_one_of_each(candidates, size, rng)] = name
     # Each stretch of as many neighbours as there are folds has one person in each fold.
     stretches = ceil(count / settings.folds)
-    folds = np.concatenate([rng.permutation(settings.folds) for _ in range(stretches)])
+    permutations = [rng.permutation(settings.folds) for _ in range(stretches)]
+    folds = np.concatenate(permutations)
     drawn = pd.DataFrame(
         {
             "person": ordered["person"],

@@ -126,7 +126,9 @@ def _explain_same_person(patient: str, used: str) -> str:
 
 def _facts(patient: str, rows: pd.DataFrame | None, problem: str) -> dict[str, str | float | bool]:
     """Clinical facts of one patient, from the rows of the tables that are about that patient."""
-    row = dict.fromkeys(FACTS, "") if rows is None else rows.iloc[0].to_dict()
+    row = dict.fromkeys(FACTS, "")
+    if rows is not None:
+        row = rows.iloc[0].to_dict()
     days, observed, wrong = parse_days(row["survival_days"])
     age, note = parse_age(row["age"])
     if rows is None or not rows["listed"].any():
@@ -155,6 +157,9 @@ def design(patients: pd.DataFrame) -> pd.DataFrame:
     skewed = [feature.name for feature in FEATURES if feature.unit in ("ml", "cm²")]
     # log(1 + x), because a region may be empty.
     table[skewed] = np.log1p(table[skewed])
-    table.insert(1, "gtr", (patients["resection"] == GTR).astype(float))
-    table.insert(2, "hgg", patients["grade"].map({"HGG": 1.0, "LGG": 0.0}))
+    is_gtr = patients["resection"] == GTR
+    table.insert(1, "gtr", is_gtr.astype(float))
+    # An unknown grade becomes NaN, unlike an unknown resection.
+    is_high_grade = patients["grade"].map({"HGG": 1.0, "LGG": 0.0})
+    table.insert(2, "hgg", is_high_grade)
     return table

@@ -242,12 +242,14 @@ def _directions(spacing: tuple[float, ...]) -> list[tuple[tuple[int, ...], float
     steps = [round(longest / step) for step in spacing]
     reach = [range(-step, step + 1) for step in steps]
     # One offset of each opposite pair, and none that is a multiple of another.
-    offsets = [offset for offset in product(*reach) if offset > (0, 0, 0) and gcd(*offset) == 1]
-    lengths = np.linalg.norm(np.multiply(offsets, spacing), axis=1)
+    half = [offset for offset in product(*reach) if offset > (0, 0, 0)]
+    offsets = [offset for offset in half if gcd(*offset) == 1]
+    vectors = np.multiply(offsets, spacing)
+    lengths = np.linalg.norm(vectors, axis=1)
     # The diagonal of a cube as wide as the longest side, and one percent for rounding.
     near = lengths < 1.01 * 3**0.5 * longest
     offsets = [offset for offset, kept in zip(offsets, near, strict=True) if kept]
-    unit = np.multiply(offsets, spacing) / lengths[near, None]
+    unit = vectors[near] / lengths[near, None]
     # A line has no sign: an offset and its opposite are one direction.
     cosines = np.abs(_sphere(20_000) @ unit.T)
     nearest = cosines.argmax(1)

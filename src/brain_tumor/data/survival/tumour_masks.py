@@ -75,8 +75,8 @@ def measure_file(found: PatientFiles, data_set: DataSet, source: Path) -> pd.Dat
     """A row of FEATURES measured from a NIfTI mask, or with a reason in `excluded`."""
     mask = found.volumes[MASK]
     # Any modality shows where the brain is.
-    scans = (found.volumes[name] for name in data_set.modality_names if name in found.volumes)
-    scan = next(scans, None)
+    modalities = [name for name in data_set.modality_names if name in found.volumes]
+    scan = found.volumes[modalities[0]] if modalities else None
     patient = found.patient
     file = str(mask.relative_to(source))
     if MASK in found.conflicts:
@@ -234,7 +234,8 @@ def _find_centre(
 def _is_in_brats_space(shape: tuple[int, ...], affine: np.ndarray) -> bool:
     spacing = voxel_sizes(affine)
     tolerance = np.maximum(TOLERANCE, spacing)
-    axes, corner = affine[:3, :3], affine[:3, 3]
+    axes = affine[:3, :3]
+    corner = affine[:3, 3]
     straight = np.allclose(axes, np.diag(np.diag(axes)), atol=1e-3)
     # By extent, not by shape: a resampled mask is in the same space.
     extent = np.multiply(shape, spacing)
