@@ -47,7 +47,7 @@ def find_persons(patients: pd.Series, named: pd.Series, files: pd.DataFrame) -> 
         logger.warning("%s and %s have the same files: they are taken for one person", first, other)
         pairs.append((number[first], number[other]))
     for person in named.unique():
-        first, *others = np.flatnonzero(named == person)
+        first, *others = np.flatnonzero(named == person).tolist()
         pairs += [(first, other) for other in others]
     # Pairs chain: if one name of a person shares files with another person, both are one.
     linked = np.array(pairs, np.int64).reshape(-1, 2)

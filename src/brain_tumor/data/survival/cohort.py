@@ -137,7 +137,7 @@ def _facts(patient: str, rows: pd.DataFrame | None, problem: str) -> dict[str, s
         wrong = f"{len(rows)} rows that differ in the tables; keep the true one"
     elif not rows["mapped"].any():
         note = "; ".join(filter(None, [note, "not in name_mapping.csv: grade unknown"]))
-    facts = {
+    facts: dict[str, str | float | bool] = {
         "patient": patient,
         "grade": row["grade"],
         "age": age,
