@@ -96,7 +96,7 @@ def in_bf16_on_cpu(x: Tensor) -> bool:
 class PointwiseMLP(nn.Sequential):
     """1x1 convolution, ReLU, 1x1 convolution; in bf16 on a CPU with one pass over the wide map instead of three."""
 
-    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:  # the name in nn.Sequential  # noqa: A002
+    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:  # as in nn.Sequential  # noqa: A002
         """The map after both convolutions."""
         if not in_bf16_on_cpu(input) or not _fuses_relu():
             return super().forward(input)
@@ -182,7 +182,7 @@ class DepthwiseConv2d(nn.Conv2d):
     def __init__(self, channels: int, size: int) -> None:
         super().__init__(channels, channels, size, padding=size // 2, groups=channels)
 
-    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:  # the name in nn.Conv2d  # noqa: A002
+    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:  # as in nn.Conv2d  # noqa: A002
         """The convolved map."""
         if in_bf16_on_cpu(input) and self.bias is not None:
             x = input.to(torch.get_autocast_dtype("cpu"))
@@ -231,7 +231,7 @@ class GroupNorm(nn.GroupNorm):
     Source: Wu & He 2018, arXiv:1803.08494.
     """
 
-    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:  # the name in nn.GroupNorm  # noqa: A002
+    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:  # as in nn.GroupNorm  # noqa: A002
         """The map with mean 0 and deviation 1 over each group of channels, then scaled and shifted by channel."""
         # torch's own is quick on small maps.
         large = len(input) and input[0, 0].numel() > 512

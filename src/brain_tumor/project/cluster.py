@@ -39,7 +39,8 @@ class KedroRun:
 
         bootstrap_project(self.project)
         with plain_errors(), KedroSession.create(self.project, env=self.env, runtime_params=self.parameters) as session:
-            session.run(pipeline_names=[self.pipeline], node_names=self.nodes)  # type: ignore[call-arg]  # Kedro declares less than it gives
+            # Kedro declares fewer arguments than it takes.
+            session.run(pipeline_names=[self.pipeline], node_names=self.nodes)  # type: ignore[call-arg]
 
     def checkpoint(self) -> "submitit.helpers.DelayedSubmission":
         """What submitit queues when the time limit is near."""

@@ -26,8 +26,9 @@ def inspect_images(images: Sequence[ImageFile], source: Path) -> tuple[pd.DataFr
     return pd.DataFrame(rows), np.stack(views)
 
 
-def _inspect(image: ImageFile, source: Path) -> tuple[dict, UInt8[np.ndarray, "s s"]]:
-    row = {
+def _start_row(image: ImageFile, source: Path) -> dict:
+    """A row of what is known before the file is opened."""
+    return {
         "file": str(image.path.relative_to(source)),
         "folder": image.folder,
         "class": image.kind,
@@ -41,6 +42,10 @@ def _inspect(image: ImageFile, source: Path) -> tuple[dict, UInt8[np.ndarray, "s
         "note": "",
         "excluded": image.problem,
     }
+
+
+def _inspect(image: ImageFile, source: Path) -> tuple[dict, UInt8[np.ndarray, "s s"]]:
+    row = _start_row(image, source)
     view = np.zeros((VIEW, VIEW), np.uint8)
     if image.problem:
         return row, view

@@ -15,8 +15,9 @@ from brain_tumor.data.scans.scan import Scan, Slice, Unreadable, Volume
 from brain_tumor.data.scans.slice_spacing import find_step
 
 
-def find(files: list[Path], data_set: DataSet, *, need_mask: bool = True) -> list[Scan]:  # slices hold their own  # noqa: ARG001
+def find(files: list[Path], data_set: DataSet, *, need_mask: bool = True) -> list[Scan]:  # noqa: ARG001
     """The patients whose slices are among the files."""
+    # Whether masks are needed decides nothing here: slices hold their own.
     patients = defaultdict(list)
     for file in files:
         if data_set.slice_pattern.match(file.name):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Num, UInt8
 from nibabel.affines import voxel_sizes
 
 from brain_tumor.data.common.files import is_simulated
@@ -117,11 +118,7 @@ def _describe(scan: Scan, source: Path, data_set: DataSet) -> dict:
     except ValueError as error:
         return row | {"excluded": str(error)}
     labels, not_compared = _read_reference(scan, data_set)
-    check = PatientCheck(data_set.modality_names)
-    for number in range(volume.image.shape[-1]):
-        image = volume.image[..., number]
-        own_labels = None if labels is None else labels[..., number]
-        check.add(image, find_brain(image), own_labels)
+    check = _check_slices(volume.image, labels, data_set)
     row["voxels"] = " x ".join(map(str, volume.image.shape[1:]))
     row["spacing_mm"] = " x ".join(f"{step:.3g}" for step in volume.spacing)
     row["brain_slices"] = check.slices
@@ -140,6 +137,19 @@ def _describe(scan: Scan, source: Path, data_set: DataSet) -> dict:
         file = scan.mask or scan.files[0]
         row["expert_mask"] = str(file.relative_to(source))
     return row
+
+
+def _check_slices(
+    image: Num[np.ndarray, "m h w d"],
+    labels: UInt8[np.ndarray, "h w d"] | None,
+    data_set: DataSet,
+) -> PatientCheck:
+    check = PatientCheck(data_set.modality_names)
+    for number in range(image.shape[-1]):
+        slice_ = image[..., number]
+        own_labels = None if labels is None else labels[..., number]
+        check.add(slice_, find_brain(slice_), own_labels)
+    return check
 
 
 def _read_reference(scan: Scan, data_set: DataSet) -> tuple[np.ndarray | None, str]:
