@@ -95,7 +95,7 @@ def test_real_images_are_classified_about_as_well_as_the_file_says(path, project
     monkeypatch.chdir(project)
     run(project, "inference_classification", inference_source=str(tmp_path), inference_network=f"weights/{path.name}")
     classes = pd.read_csv(project / "data/07_model_output/inference/classes.csv")
-    accuracy = np.mean(classes["file"].str.split("-").str[0] == classes["found"])
+    accuracy = np.mean(classes["file"].str.split("-").str[0] == classes["predicted"])
     said = (
         pd.DataFrame(read_network(path).description["scores"])
         .set_index(["test_set", "metric"])

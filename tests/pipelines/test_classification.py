@@ -268,9 +268,7 @@ def test_model_card_has_the_numbers_of_the_tables(either):
             }
             assert shown == [f"{row['value']:.3f}{interval.get(name, '')}" for name, row in own.iterrows()]
     for name in map(name_network, NETWORKS):
-        for kind, _, recall in rows_of(card, f"{name}: precision and recall of each class on the {first} test set")[
-            1:
-        ]:
+        for kind, _, recall in rows_of(card, f"{name}: precision and recall of each class on the {first} test set")[1:]:
             assert recall.startswith(f"{scores.loc[(first, name, f'recall_{kind}'), 'value']:.3f}")
     splits = read_splits(either)
     sets = {row[0]: sum(map(int, row[1:])) for row in rows_of(card, "Images of each class in each set")[1:]}

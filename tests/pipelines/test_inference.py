@@ -103,7 +103,7 @@ def test_probabilities_are_those_of_the_network_at_its_temperature(finished, cla
     network = read_network(finished / "network.safetensors").module()
     expected = (network(to_input(torch.from_numpy(pixels).float(), 1)) / 0.5).softmax(1).detach().numpy()
     np.testing.assert_allclose(used[CLASSES].to_numpy(float), expected, atol=0.02)  # bf16 where the device has it
-    assert used["found"].tolist() == [CLASSES[k] for k in used[CLASSES].to_numpy(float).argmax(1)]
+    assert used["predicted"].tolist() == [CLASSES[k] for k in used[CLASSES].to_numpy(float).argmax(1)]
     assert used["confidence"].tolist() == pytest.approx(used[CLASSES].max(axis=1).tolist())
 
 
@@ -153,7 +153,7 @@ def test_one_file_is_enough(project, images):
     )
     table = pd.read_csv(project / "data/07_model_output/inference/classes.csv")
     assert table["file"].tolist() == [path.name]
-    assert table["found"].item() in CLASSES
+    assert table["predicted"].item() in CLASSES
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,17 @@
 """Figures of attention: maps over scans, what they mean, how they change while a network learns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, UInt8
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from brain_tumor.figures.palette import BLUE, colour_targets
-from brain_tumor.figures.segmentation import frame_brains, grey, paint, place_legend_above, show
+from brain_tumor.figures.segmentation import frame_brains, grey, measure_arms, paint, place_legend_above, show
 from brain_tumor.figures.segmentation_data import Animation
 
 LOSS = "dice_loss_"
@@ -32,29 +33,41 @@ def draw_maps(
 
     Colours span 0 to 1 for gates, 0 to the map's highest for attention received.
     """
-    figure = Figure(figsize=(2 * (len(names) + 1), 2.5 * len(rows) + 0.8), layout="constrained")
-    grid = figure.subplots(len(rows), len(names) + 1, squeeze=False)
-    for k, (axes, box) in enumerate(zip(grid, frame_brains([each[None] for each in plane]), strict=True)):
-        show(axes[0], paint(plane[k], truth[k])[box])
+    headings = ["reference mask", *names]
+    size = (2 * len(headings), 2.5 * len(rows) + 0.8)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(rows), len(headings), squeeze=False)
+    boxes = frame_brains([scan[None] for scan in plane])
+    for k, (axes, box) in enumerate(zip(grid, boxes, strict=True)):
+        masked = paint(plane[k], truth[k])
+        show(axes[0], masked[box])
         axes[0].set_ylabel(rows[k], fontsize="small")
         for panel, attention in zip(axes[1:], maps[k], strict=True):
-            show(panel, overlay(plane[k], attention)[box])
-            panel.set_xlabel(f"{np.nanmin(attention):.2f} to {np.nanmax(attention):.2f}", fontsize="small")
-    for axes, name in zip(grid[0], ["reference mask", *names], strict=True):
+            coloured = overlay(plane[k], attention)
+            show(panel, coloured[box])
+            # Attention received has a colour scale of its own in each map, so that its range is written below.
+            least, most = np.nanmin(attention), np.nanmax(attention)
+            panel.set_xlabel(f"{least:.2f} to {most:.2f}", fontsize="small")
+    for axes, name in zip(grid[0], headings, strict=True):
         axes.set_title(name, fontsize="small")
     figure.suptitle(title, fontsize="medium")
     return figure
 
 
 def overlay(
-    plane: Float[np.ndarray, "s s"], attention: Float[np.ndarray, "s s"], opacity: float = 0.6
+    plane: Float[np.ndarray, "s s"],
+    attention: Float[np.ndarray, "s s"],
+    opacity: float = 0.6,
 ) -> Float[np.ndarray, "s s 3"]:
     """A map in colour over a plane in grey; blue is nothing, yellow the most. Where the map is NaN, the plane alone."""
-    value = np.clip(attention / max(float(np.nanmax(attention)), 1.0), 0, 1)
+    # Gates reach 1 at most, attention received goes beyond it.
+    most = max(float(np.nanmax(attention)), 1.0)
+    value = np.clip(attention / most, 0, 1)
     below = grey(plane)[..., None]
-    return np.where(
-        np.isnan(value)[..., None], below, (1 - opacity) * below + opacity * colormaps["viridis"](value)[..., :3]
-    )
+    colours = colormaps["viridis"](value)[..., :3]
+    mixed = (1 - opacity) * below + opacity * colours
+    unseen = np.isnan(value)[..., None]
+    return np.where(unseen, below, mixed)
 
 
 def draw_meaning(summary: pd.DataFrame, targets: Sequence[str], title: str) -> Figure:
@@ -64,21 +77,15 @@ def draw_meaning(summary: pd.DataFrame, targets: Sequence[str], title: str) -> F
         summary: rows `map`, `metric`, `mean`, `low`, `high`.
         targets: in the order declared.
     """
-    figure = Figure(figsize=(9, 0.5 * summary["map"].nunique() + 1.8), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
     names = list(summary["map"].unique())
+    figure = Figure(figsize=(9, 0.5 * len(names) + 1.8), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    # The first map is on top: the axis rises.
     place = {name: len(names) - k for k, name in enumerate(names)}
     dice = {f"{LOSS}{target}": colour for target, colour in colour_targets(targets).items()}
-    for axes, metrics in ((left, AREAS), (right, dice)):
-        for k, (metric, colour) in enumerate(metrics.items()):
-            table = summary[summary["metric"] == metric]
-            y = table["map"].map(place) + 0.7 / len(metrics) * ((len(metrics) - 1) / 2 - k)
-            error = np.nan_to_num(np.abs(table[["low", "high"]].to_numpy().T - table["mean"].to_numpy()))
-            label = metric.removeprefix("auc_").removeprefix(LOSS)
-            axes.errorbar(table["mean"], y, xerr=error, fmt="o", markersize=4, color=colour, label=label)
-        place_legend_above(axes)
-        axes.grid(axis="x", alpha=0.3)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+    _draw_intervals(left, summary, place, AREAS)
+    _draw_intervals(right, summary, place, dice)
+    # Dotted lines are where a map means nothing: chance, and no Dice lost.
     left.axvline(0.5, color="0.6", linestyle=":")
     right.axvline(0, color="0.6", linestyle=":")
     left.set(
@@ -91,6 +98,34 @@ def draw_meaning(summary: pd.DataFrame, targets: Sequence[str], title: str) -> F
     right.tick_params(axis="x", labelsize="small")
     figure.suptitle(title, fontsize="medium")
     return figure
+
+
+def _draw_intervals(
+    axes: Axes,
+    summary: pd.DataFrame,
+    place: Mapping[str, int],
+    metrics: Mapping[str, str],
+) -> None:
+    """Mean and interval of some metrics of each map; `metrics`: name > colour."""
+    # The metrics of a map share 0.7 of its line, so that neighbouring maps stay apart.
+    step = 0.7 / len(metrics)
+    middle = (len(metrics) - 1) / 2
+    for k, (metric, colour) in enumerate(metrics.items()):
+        table = summary[summary["metric"] == metric]
+        y = table["map"].map(place) + step * (middle - k)
+        label = metric.removeprefix("auc_").removeprefix(LOSS)
+        axes.errorbar(
+            table["mean"],
+            y,
+            xerr=measure_arms(table, "mean"),
+            fmt="o",
+            markersize=4,
+            color=colour,
+            label=label,
+        )
+    place_legend_above(axes)
+    axes.grid(axis="x", alpha=0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
 
 
 def animate_history(
@@ -106,22 +141,28 @@ def animate_history(
     The last epoch stays longer.
     """
     frames = []
+    headings = ["reference mask", *names]
     (box,) = frame_brains([plane[None]])
     for epoch, planes in enumerate(maps, start=1):
-        figure = Figure(figsize=(1.7 * (len(names) + 1), 2.5), dpi=90, layout="constrained")
-        pictures = [paint(plane, truth), *(overlay(plane, attention) for attention in planes)]
-        panels = figure.subplots(1, len(names) + 1)
-        for axes, picture, name in zip(panels, pictures, ["reference mask", *names], strict=True):
+        figure = Figure(figsize=(1.7 * len(headings), 2.5), dpi=90, layout="constrained")
+        overlays = [overlay(plane, attention) for attention in planes]
+        pictures = [paint(plane, truth), *overlays]
+        panels = figure.subplots(1, len(headings))
+        for axes, picture, name in zip(panels, pictures, headings, strict=True):
             show(axes, picture[box])
             axes.set_title(name, fontsize="x-small")
         figure.suptitle(f"{title}epoch {epoch}", fontsize="small")
         frames.append(_pixels(figure))
-    return Animation(np.stack([*frames, *[frames[-1]] * 4]), milliseconds)
+    pause = [frames[-1]] * 4
+    return Animation(np.stack([*frames, *pause]), milliseconds)
 
 
 def _pixels(figure: Figure) -> UInt8[np.ndarray, "h w 3"]:
+    # A canvas in memory, which needs no display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3]
+    # A copy, because the canvas owns its buffer.
+    return pixels.copy()

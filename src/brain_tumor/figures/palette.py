@@ -41,11 +41,15 @@ def name_network(experiment: str) -> str:
 
 def colour_networks(experiments: Iterable[str]) -> dict[str, str]:
     """Experiment > colour. Names as in the configuration or as shown; the same network has the same colour anywhere."""
-    own = dict(NETWORKS.values()) | {name: colour for name, (_, colour) in NETWORKS.items()}
+    by_shown_name = dict(NETWORKS.values())
+    by_name = {name: colour for name, (_, colour) in NETWORKS.items()}
+    colours = by_shown_name | by_name
+    # Networks come once for each of their scores; the order is that of the first.
     experiments = list(dict.fromkeys(experiments))
-    added = [name for name in experiments if name not in own]
-    own |= {name: OTHERS[k % len(OTHERS)] for k, name in enumerate(added)}
-    return {name: own[name] for name in experiments}
+    added = [name for name in experiments if name not in colours]
+    # Of more experiments than colours, some share one.
+    colours |= {name: OTHERS[k % len(OTHERS)] for k, name in enumerate(added)}
+    return {name: colours[name] for name in experiments}
 
 
 def colour_targets(targets: Iterable[str]) -> dict[str, str]:

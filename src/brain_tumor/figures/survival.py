@@ -18,6 +18,9 @@ from brain_tumor.figures.palette import BLUE, GREEN, RISKS, VERMILLION
 AGE_COLOUR, SHAPE_COLOUR = "0.45", BLUE
 """Of models on age alone, and of those on age and shape."""
 
+MODEL_COLOURS = (AGE_COLOUR, SHAPE_COLOUR, GREEN)
+"""Of the models whose calibration is drawn, in their order: the first is the one on age alone."""
+
 YEAR = 365.25
 """Days."""
 
@@ -44,14 +47,24 @@ def draw_curves(panels: Panels, title: str) -> Figure:
 
     The axis ends where fewer than FEWEST patients of a panel are at risk.
     """
+    # One axis for all panels, so that they can be compared.
     last = max(_find_end(curves) for row in panels.values() for curves in row.values())
     columns = max(len(row) for row in panels.values())
     figure = Figure(figsize=(5.2 * columns, 4.8 * len(panels)), layout="constrained")
-    grid = figure.subplots(2 * len(panels), columns, squeeze=False, sharex=True, height_ratios=[4, 1] * len(panels))
+    # Each cohort has two rows of axes: curves, and numbers at risk below them.
+    grid = figure.subplots(
+        2 * len(panels),
+        columns,
+        squeeze=False,
+        sharex=True,
+        height_ratios=[4, 1] * len(panels),
+    )
     for k, (cohort, row) in enumerate(panels.items()):
-        for (name, curves), above, below in zip(row.items(), grid[2 * k], grid[2 * k + 1], strict=True):
+        curve_axes, risk_axes = grid[2 * k : 2 * k + 2]
+        for (name, curves), above, below in zip(row.items(), curve_axes, risk_axes, strict=True):
             _draw_steps(above, curves, last)
-            above.set_title(f"{cohort}, risk from {name}", fontsize="medium", pad=_leave_lines(len(curves)))
+            pad = _leave_lines(len(curves))
+            above.set_title(f"{cohort}, risk from {name}", fontsize="medium", pad=pad)
             above.set(ylim=(0, 1.02), xlim=(0, last / YEAR), ylabel="part alive")
             _write_at_risk(below, curves, last)
     for axes in grid[-1]:
@@ -62,18 +75,38 @@ def draw_curves(panels: Panels, title: str) -> Figure:
 
 def _find_end(curves: Sequence[Curve]) -> float:
     """The last day on which FEWEST patients of all groups are at risk."""
-    days = np.sort(np.concatenate([curve.days for curve in curves]))
-    return float(days[-min(FEWEST, len(days))])
+    days = np.concatenate([curve.days for curve in curves])
+    from_last = min(FEWEST, len(days))
+    return float(np.sort(days)[-from_last])
 
 
 def _draw_steps(axes: Axes, curves: Sequence[Curve], last: float) -> None:
     for curve, colour in zip(curves, RISKS, strict=True):
-        steps = pd.concat([curve.steps, curve.steps.tail(1).assign(day=min(curve.days.max(), last))])
-        median = steps.loc[steps["alive"] <= 0.5, "day"]
-        lived = f"median {median.iloc[0]:.0f} days" if len(median) else "median not reached"
+        # The last step goes on to the last patient seen, or to the end of the axis.
+        end = min(curve.days.max(), last)
+        last_step = curve.steps.tail(1).assign(day=end)
+        steps = pd.concat([curve.steps, last_step])
+        # Median survival is the first day on which at most half are alive.
+        half_dead = steps.loc[steps["alive"] <= 0.5, "day"]
+        lived = f"median {half_dead.iloc[0]:.0f} days" if len(half_dead) else "median not reached"
         years = steps["day"] / YEAR
-        axes.step(years, steps["alive"], where="post", color=colour, label=f"{curve.label}: {lived}")
-        axes.fill_between(years, steps["low"], steps["high"], step="post", color=colour, alpha=0.13, linewidth=0)
+        axes.step(
+            years,
+            steps["alive"],
+            where="post",
+            color=colour,
+            label=f"{curve.label}: {lived}",
+        )
+        axes.fill_between(
+            years,
+            steps["low"],
+            steps["high"],
+            step="post",
+            color=colour,
+            alpha=0.13,
+            linewidth=0,
+        )
+        # Censored patients are ticks on the curve, as is usual.
         censored = curve.days[~curve.observed]
         heights = np.interp(censored, steps["day"], steps["alive"])
         axes.plot(censored / YEAR, heights, "|", color=colour, markersize=8)
@@ -91,12 +124,23 @@ def _place_lines_above(axes: Axes) -> None:
 
 
 def _write_at_risk(axes: Axes, curves: Sequence[Curve], last: float) -> None:
-    ticks = np.array(MaxNLocator(7, steps=[1, 2, 2.5, 5, 10]).tick_values(0, last / YEAR))
-    ticks = ticks[(ticks >= 0) & (ticks <= last / YEAR)]
+    last_year = last / YEAR
+    locator = MaxNLocator(7, steps=[1, 2, 2.5, 5, 10])
+    ticks = np.array(locator.tick_values(0, last_year))
+    # The locator gives ticks beyond both ends.
+    ticks = ticks[(ticks >= 0) & (ticks <= last_year)]
     for k, (curve, colour) in enumerate(zip(curves, RISKS, strict=True)):
         for tick in ticks:
-            count = str((curve.days >= tick * YEAR).sum())
-            axes.text(tick, -k, count, color=colour, ha="center", va="center", fontsize="small")
+            at_risk = (curve.days >= tick * YEAR).sum()
+            axes.text(
+                tick,
+                -k,
+                str(at_risk),
+                color=colour,
+                ha="center",
+                va="center",
+                fontsize="small",
+            )
     axes.set(ylim=(-len(curves) + 0.4, 0.6), yticks=[], xticks=ticks)
     axes.set_title("patients at risk", loc="left", fontsize="small", color="0.4")
     axes.spines[["top", "left", "right"]].set_visible(False)
@@ -112,12 +156,17 @@ class Scatter:
     label: str
 
 
-def draw_expected(panels: Mapping[str, Mapping[str, Scatter]], limits: Sequence[float], title: str) -> Figure:
+def draw_expected(
+    panels: Mapping[str, Mapping[str, Scatter]],
+    limits: Sequence[float],
+    title: str,
+) -> Figure:
     """Expected against true days on logarithmic axes, a row for each cohort; the lines part the classes."""
     columns = max(len(row) for row in panels.values())
     figure = Figure(figsize=(4.4 * columns, 4.4 * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), columns, squeeze=False, sharex=True, sharey=True)
     every = np.concatenate([scatter.days for row in panels.values() for scatter in row.values()])
+    # One span for both axes and all panels; 1 at least, because a logarithmic axis has no 0.
     span = (max(0.8 * every.min(), 1), 1.2 * every.max())
     for (cohort, row), axes_row in zip(panels.items(), grid, strict=True):
         for (name, scatter), axes in zip(row.items(), axes_row, strict=True):
@@ -127,7 +176,12 @@ def draw_expected(panels: Mapping[str, Mapping[str, Scatter]], limits: Sequence[
     return figure
 
 
-def _draw_scatter(axes: Axes, scatter: Scatter, limits: Sequence[float], span: tuple[float, float]) -> None:
+def _draw_scatter(
+    axes: Axes,
+    scatter: Scatter,
+    limits: Sequence[float],
+    span: tuple[float, float],
+) -> None:
     seen = scatter.observed
     axes.scatter(
         scatter.days[seen],
@@ -150,19 +204,32 @@ def _draw_scatter(axes: Axes, scatter: Scatter, limits: Sequence[float], span: t
         )
         axes.legend(frameon=False, fontsize="small", loc="lower right")
     axes.plot(span, span, color="0.2", linewidth=0.8)
+    # The lines lie below the dots, whatever the order of drawing.
     for limit in limits:
         axes.axvline(limit, color="0.8", linewidth=0.8, zorder=0)
         axes.axhline(limit, color="0.8", linewidth=0.8, zorder=0)
     axes.set(
-        xscale="log", yscale="log", xlim=span, ylim=span, xlabel="true days", ylabel="expected days", aspect="equal"
+        xscale="log",
+        yscale="log",
+        xlim=span,
+        ylim=span,
+        xlabel="true days",
+        ylabel="expected days",
+        aspect="equal",
     )
+    # Matplotlib's own ticks are powers of ten, of which few are within the span.
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(FixedLocator([10, 30, 100, 300, 1000, 3000]))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
 
 
-def draw_models(scores: pd.DataFrame, metrics: Mapping[str, str], baseline: tuple[str, str], title: str) -> Figure:
+def draw_models(
+    scores: pd.DataFrame,
+    metrics: Mapping[str, str],
+    baseline: tuple[str, str],
+    title: str,
+) -> Figure:
     """Each model's scores with their intervals, a row of panels for each cohort; the line is age alone.
 
     Args:
@@ -171,26 +238,46 @@ def draw_models(scores: pd.DataFrame, metrics: Mapping[str, str], baseline: tupl
     """
     cohorts = list(scores["cohort"].unique())
     figure = Figure(figsize=(9.4, 0.6 + 3.2 * len(cohorts)), layout="constrained")
-    grid = figure.subplots(len(cohorts), len(metrics), squeeze=False, sharex="col", sharey="row")
+    grid = figure.subplots(
+        len(cohorts),
+        len(metrics),
+        squeeze=False,
+        sharex="col",
+        sharey="row",
+    )
     for cohort, row in zip(cohorts, grid, strict=True):
+        # The null model has the same prediction for everybody, and ranks nobody.
+        own = scores[(scores["cohort"] == cohort) & (scores["model"] != "median")]
         for axes, (metric, label) in zip(row, metrics.items(), strict=True):
-            mine = scores[
-                (scores["cohort"] == cohort) & (scores["metric"] == metric) & (scores["model"] != "median")
-            ].iloc[::-1]
-            names = mine["model"] + ", " + mine["features"]
-            colours = [AGE_COLOUR if features == "age" else SHAPE_COLOUR for features in mine["features"]]
-            axes.hlines(names, mine["low"], mine["high"], color=colours, linewidth=2)
-            axes.scatter(mine["value"], names, color=colours, s=28, zorder=3)
-            line = mine.loc[(mine["model"] == baseline[0]) & (mine["features"] == baseline[1]), "value"].item()
-            axes.axvline(line, color=AGE_COLOUR, linestyle=":", linewidth=1)
+            # Reversed, because the axis rises: the first model is on top.
+            of_metric = own[own["metric"] == metric].iloc[::-1]
+            _draw_model_scores(axes, of_metric, baseline)
             axes.set(xlabel=label)
             axes.grid(axis="x", alpha=0.3)
-        row[0].set_title(f"{cohort}: {mine['patients'].iloc[0]} patients", loc="left", fontsize="medium")
+        patients = own["patients"].iloc[0]
+        row[0].set_title(f"{cohort}: {patients} patients", loc="left", fontsize="medium")
     figure.suptitle(title)
     return figure
 
 
-def draw_chance(chance: pd.DataFrame, gains: pd.DataFrame, metrics: Mapping[str, str], title: str) -> Figure:
+def _draw_model_scores(axes: Axes, scores: pd.DataFrame, baseline: tuple[str, str]) -> None:
+    """One score of each model with its interval, a line each."""
+    names = scores["model"] + ", " + scores["features"]
+    colours = [AGE_COLOUR if features == "age" else SHAPE_COLOUR for features in scores["features"]]
+    axes.hlines(names, scores["low"], scores["high"], color=colours, linewidth=2)
+    axes.scatter(scores["value"], names, color=colours, s=28, zorder=3)
+    model, features = baseline
+    is_baseline = (scores["model"] == model) & (scores["features"] == features)
+    line = scores.loc[is_baseline, "value"].item()
+    axes.axvline(line, color=AGE_COLOUR, linestyle=":", linewidth=1)
+
+
+def draw_chance(
+    chance: pd.DataFrame,
+    gains: pd.DataFrame,
+    metrics: Mapping[str, str],
+    title: str,
+) -> Figure:
     """What permuted shapes add to age, beside what the true ones add.
 
     Args:
@@ -200,12 +287,13 @@ def draw_chance(chance: pd.DataFrame, gains: pd.DataFrame, metrics: Mapping[str,
     """
     cohorts = list(gains["cohort"].unique())
     figure = Figure(figsize=(9.4, 0.5 + 2.8 * len(cohorts)), layout="constrained")
-    for cohort, row in zip(
-        cohorts, figure.subplots(len(cohorts), len(metrics), squeeze=False, sharex="col"), strict=True
-    ):
+    grid = figure.subplots(len(cohorts), len(metrics), squeeze=False, sharex="col")
+    for cohort, row in zip(cohorts, grid, strict=True):
         for axes, (metric, label) in zip(row, metrics.items(), strict=True):
-            values = chance.loc[(chance["cohort"] == cohort) & (chance["metric"] == metric), "gain"]
-            true = gains[(gains["cohort"] == cohort) & (gains["metric"] == metric)].iloc[0]
+            permuted = (chance["cohort"] == cohort) & (chance["metric"] == metric)
+            values = chance.loc[permuted, "gain"]
+            own = (gains["cohort"] == cohort) & (gains["metric"] == metric)
+            true = gains[own].iloc[0]
             axes.hist(values, 30, color="0.75", label=f"{len(values)} permutations")
             axes.axvline(0, color="0.4", linewidth=0.8)
             axes.axvline(
@@ -233,44 +321,70 @@ class Calibration:
     p: float
 
 
-def draw_calibration(panels: Mapping[str, Mapping[str, Calibration]], horizon: float, title: str) -> Figure:
+def draw_calibration(
+    panels: Mapping[str, Mapping[str, Calibration]],
+    horizon: float,
+    title: str,
+) -> Figure:
     """Expected against seen survival at the horizon, and where on the curves deaths fell; a row for each cohort."""
     figure = Figure(figsize=(11, 0.4 + 3.6 * len(panels)), layout="constrained")
-    for (cohort, models), (left, right) in zip(
-        panels.items(), figure.subplots(len(panels), 2, squeeze=False), strict=True
-    ):
-        left.plot([0, 1], [0, 1], color="0.2", linewidth=0.8)
-        for k, (name, calibration) in enumerate(models.items()):
-            groups, colour = calibration.groups, (AGE_COLOUR, SHAPE_COLOUR, GREEN)[k]
-            errors = np.abs(groups[["low", "high"]].to_numpy().T - groups["alive"].to_numpy())
-            left.errorbar(
-                groups["expected"] + 0.006 * (k - 1),
-                groups["alive"],
-                errors,
-                fmt="o",
-                markersize=5,
-                color=colour,
-                label=name,
-                elinewidth=1,
-            )
-            edges = np.linspace(0, 1, len(calibration.deaths) + 1)
-            right.stairs(
-                calibration.deaths, edges, color=colour, linewidth=1.6, label=f"{name}, p = {calibration.p:.2f}"
-            )
-        right.axhline(calibration.deaths.mean(), color="0.2", linewidth=0.8)
-        left.set(
-            xlim=(0, 1),
-            ylim=(0, 1),
-            xlabel=f"expected to be alive on day {horizon:.0f}",
-            ylabel="alive (Kaplan-Meier)",
-            aspect="equal",
-        )
-        right.set(xlabel="probability to be alive that was given for the day of death", ylabel="deaths", ylim=(0, None))
+    grid = figure.subplots(len(panels), 2, squeeze=False)
+    for (cohort, models), (left, right) in zip(panels.items(), grid, strict=True):
+        _draw_groups(left, models, horizon)
+        _draw_deaths(right, models)
         for axes in (left, right):
             axes.set_title(cohort, fontsize="medium")
         right.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     figure.suptitle(title)
     return figure
+
+
+def _draw_groups(axes: Axes, models: Mapping[str, Calibration], horizon: float) -> None:
+    """Survival at the horizon of each group of patients, with its interval, against what was expected."""
+    axes.plot([0, 1], [0, 1], color="0.2", linewidth=0.8)
+    for k, (name, calibration) in enumerate(models.items()):
+        groups = calibration.groups
+        bounds = groups[["low", "high"]].to_numpy().T
+        errors = np.abs(bounds - groups["alive"].to_numpy())
+        # Models whose groups expect the same lie a little apart.
+        beside = 0.006 * (k - 1)
+        axes.errorbar(
+            groups["expected"] + beside,
+            groups["alive"],
+            errors,
+            fmt="o",
+            markersize=5,
+            color=MODEL_COLOURS[k],
+            label=name,
+            elinewidth=1,
+        )
+    axes.set(
+        xlim=(0, 1),
+        ylim=(0, 1),
+        xlabel=f"expected to be alive on day {horizon:.0f}",
+        ylabel="alive (Kaplan-Meier)",
+        aspect="equal",
+    )
+
+
+def _draw_deaths(axes: Axes, models: Mapping[str, Calibration]) -> None:
+    """Deaths in each bin of the survival probability that was given for their day."""
+    for colour, (name, calibration) in zip(MODEL_COLOURS, models.items(), strict=False):
+        edges = np.linspace(0, 1, len(calibration.deaths) + 1)
+        axes.stairs(
+            calibration.deaths,
+            edges,
+            color=colour,
+            linewidth=1.6,
+            label=f"{name}, p = {calibration.p:.2f}",
+        )
+    # Equally many deaths in each bin are what a calibrated model has; models have the same patients, so one line does.
+    axes.axhline(calibration.deaths.mean(), color="0.2", linewidth=0.8)
+    axes.set(
+        xlabel="probability to be alive that was given for the day of death",
+        ylabel="deaths",
+        ylim=(0, None),
+    )
 
 
 def draw_importances(importances: pd.DataFrame, title: str, shown: int = 12) -> Figure:
@@ -281,8 +395,11 @@ def draw_importances(importances: pd.DataFrame, title: str, shown: int = 12) -> 
     """
     cohorts = list(importances["cohort"].unique())
     figure = Figure(figsize=(9.4, 4.2), layout="constrained")
-    for cohort, axes in zip(cohorts, figure.subplots(1, len(cohorts), squeeze=False)[0], strict=True):
-        mine = importances[importances["cohort"] == cohort].head(shown).iloc[::-1]
+    panels = figure.subplots(1, len(cohorts), squeeze=False)[0]
+    for cohort, axes in zip(cohorts, panels, strict=True):
+        largest = importances[importances["cohort"] == cohort].head(shown)
+        # Reversed, because the axis rises: the largest loss is on top.
+        mine = largest.iloc[::-1]
         axes.hlines(mine["feature"], mine["low"], mine["high"], color=SHAPE_COLOUR, linewidth=2)
         axes.scatter(mine["loss"], mine["feature"], color=SHAPE_COLOUR, s=28, zorder=3)
         axes.axvline(0, color="0.4", linewidth=0.8)
@@ -293,7 +410,12 @@ def draw_importances(importances: pd.DataFrame, title: str, shown: int = 12) -> 
     return figure
 
 
-def draw_changes(pairs: pd.DataFrame, names: Mapping[str, str], title: str, columns: int = 4) -> Figure:
+def draw_changes(
+    pairs: pd.DataFrame,
+    names: Mapping[str, str],
+    title: str,
+    columns: int = 4,
+) -> Figure:
     """Features from predicted masks against those from expert masks, a dot for each patient.
 
     Args:
@@ -302,13 +424,19 @@ def draw_changes(pairs: pd.DataFrame, names: Mapping[str, str], title: str, colu
     """
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(2.6 * columns, 2.6 * rows), layout="constrained")
-    for (name, unit), axes in zip(names.items(), figure.subplots(rows, columns, squeeze=False).flat, strict=False):
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    # The last row may have more panels than features.
+    for (name, unit), axes in zip(names.items(), panels, strict=False):
         mine = pairs[pairs["feature"] == name].dropna()
         axes.scatter(mine["expert"], mine["predicted"], s=18, alpha=0.75, color=SHAPE_COLOUR)
+        # A feature may have no patient with both values.
         if len(mine):
-            low, high = mine[["expert", "predicted"]].to_numpy().min(), mine[["expert", "predicted"]].to_numpy().max()
-            axes.plot([low, high], [low, high], color="0.2", linewidth=0.8)
-        axes.set_title(f"{name}" + (f", {unit}" if unit not in ("1", "mm", "ml") else ""), fontsize="small")
+            both = mine[["expert", "predicted"]].to_numpy()
+            ends = [both.min(), both.max()]
+            axes.plot(ends, ends, color="0.2", linewidth=0.8)
+        # Ratios have no unit, and names of features in mm or ml end in it.
+        heading = name if unit in ("1", "mm", "ml") else f"{name}, {unit}"
+        axes.set_title(heading, fontsize="small")
         axes.tick_params(labelsize="x-small")
     for axes in figure.axes[len(names) :]:
         axes.set_axis_off()

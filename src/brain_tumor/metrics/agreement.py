@@ -9,7 +9,11 @@ MIN_PATIENTS = 5
 """Patients needed for limits of agreement and a correlation."""
 
 
-def compare_measurements(first: pd.DataFrame, second: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+def compare_measurements(
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    names: Sequence[str],
+) -> pd.DataFrame:
     """Bias, limits of agreement and correlation of two measurements, a row for each name.
 
     Args:
@@ -26,8 +30,11 @@ def compare_measurements(first: pd.DataFrame, second: pd.DataFrame, names: Seque
     both = first.merge(second, on="patient", suffixes=("_first", "_second"))
     rows = []
     for name in names:
-        pairs = both[[f"{name}_first", f"{name}_second"]].dropna().to_numpy(float)
-        rows.append({"feature": name, "patients": len(pairs)} | _agreement(pairs[:, 0], pairs[:, 1]))
+        # A patient needs both values: agreement is of pairs.
+        pairs = both[[f"{name}_first", f"{name}_second"]].dropna()
+        of_first, of_second = pairs.to_numpy(float).T
+        row = {"feature": name, "patients": len(pairs)}
+        rows.append(row | _agreement(of_first, of_second))
     columns = ["feature", "patients", "first", "second", "bias", "low", "high", "correlation"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -45,5 +52,6 @@ def _agreement(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
     row |= {"low": bias - spread, "high": bias + spread}
     # A correlation with a constant isn't defined.
     if first.std() > 0 and second.std() > 0:
-        row["correlation"] = np.corrcoef(first, second)[0, 1]
+        matrix = np.corrcoef(first, second)
+        row["correlation"] = matrix[0, 1]
     return row

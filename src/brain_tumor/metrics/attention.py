@@ -29,10 +29,14 @@ def score_map(
     brain = brain[shown]
     seen = ~np.isnan(attention)
     # An area needs pixels of both kinds.
-    if not shown.any() or tumour[brain & seen].all() or brain[seen].all():
+    in_brain = brain & seen
+    if not shown.any() or tumour[in_brain].all() or brain[seen].all():
         return dict.fromkeys(("auc_tumour", "auc_brain", "spread"), float("nan"))
+    auc_tumour = roc_auc_score(tumour[in_brain], attention[in_brain])
+    auc_brain = roc_auc_score(brain[seen], attention[seen])
+    spread_by_slice = np.nanstd(attention, (1, 2))
     return {
-        "auc_tumour": float(roc_auc_score(tumour[brain & seen], attention[brain & seen])),
-        "auc_brain": float(roc_auc_score(brain[seen], attention[seen])),
-        "spread": float(np.nanstd(attention, (1, 2)).mean()),
+        "auc_tumour": float(auc_tumour),
+        "auc_brain": float(auc_brain),
+        "spread": float(spread_by_slice.mean()),
     }

@@ -20,10 +20,14 @@ Weights = Float[np.ndarray, "r n"]
 """Multiplicity of each of n images in each of r bootstrap samples."""
 
 
-def to_probability(logits: Float[np.ndarray, "n k"], temperature: float = 1.0) -> Float[np.ndarray, "n k"]:
+def to_probability(
+    logits: Float[np.ndarray, "n k"],
+    temperature: float = 1.0,
+) -> Float[np.ndarray, "n k"]:
     """Softmax of the logits divided by the temperature."""
     # By its logarithm in fp64: a softmax in fp32 gives an overconfident class exactly 1.
-    return np.exp(scipy.special.log_softmax(logits.astype(np.float64) / temperature, axis=1))
+    scaled = logits.astype(np.float64) / temperature
+    return np.exp(scipy.special.log_softmax(scaled, axis=1))
 
 
 def fit_temperature(logits: Float[np.ndarray, "n k"], label: Int[np.ndarray, " n"]) -> float:
@@ -34,16 +38,20 @@ def fit_temperature(logits: Float[np.ndarray, "n k"], label: Int[np.ndarray, " n
     """
     n, num_classes = logits.shape
     # Without smoothing, a network that is right on all images would get a temperature of 0.
-    target = np.full((n, num_classes), 1 / (n + 2) / (num_classes - 1))
-    target[np.arange(n), label] = (n + 1) / (n + 2)
+    true_share = (n + 1) / (n + 2)
+    other_share = 1 / (n + 2) / (num_classes - 1)
+    target = np.full((n, num_classes), other_share)
+    target[np.arange(n), label] = true_share
 
     def loss(log_temperature: float) -> float:
         scaled = logits.astype(np.float64) / np.exp(log_temperature)
-        return -(target * scipy.special.log_softmax(scaled, axis=1)).sum(1).mean()
+        log_likelihood = target * scipy.special.log_softmax(scaled, axis=1)
+        return -log_likelihood.sum(1).mean()
 
     # On a logarithmic scale, where the loss is close to symmetric.
     bounds = (np.log(0.05), np.log(20))
-    return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=bounds, method="bounded").x))
+    found = scipy.optimize.minimize_scalar(loss, bounds=bounds, method="bounded")
+    return float(np.exp(found.x))
 
 
 def score(
@@ -64,20 +72,24 @@ def score(
     with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
         # A class without images, in a resample or at all, has NaN for a score.
         warnings.simplefilter("ignore", RuntimeWarning)
-        weight, drawn = np.ones((1, len(label))), _draw(person, seed)
-        values = _measure(weight, probability, label, classes)
+        # Weights of one give the score itself.
+        once = np.ones((1, len(label)))
+        drawn = _draw(person, seed)
+        values = _measure(once, probability, label, classes)
         resampled = _measure(drawn, probability, label, classes)
-        values["accuracy_patients"] = _score_persons(weight, probability, label, person)
+        values["accuracy_patients"] = _score_persons(once, probability, label, person)
         resampled["accuracy_patients"] = _score_persons(drawn, probability, label, person)
         if healthy in classes and len(classes) > 2:
             number = classes.index(healthy)
-            values |= _score_tumours(weight, probability, label, number)
+            values |= _score_tumours(once, probability, label, number)
             resampled |= _score_tumours(drawn, probability, label, number)
         # No interval: the calibration error of a resample is larger than that of the images it is drawn from.
         resampled["calibration_error"] = np.full(RESAMPLES, np.nan)
+        persons = len(set(person))
         rows = []
         for metric, value in values.items():
-            rows.append((metric, value[0], *percentiles(resampled[metric], len(set(person)))))
+            low, high = percentiles(resampled[metric], persons)
+            rows.append((metric, value[0], low, high))
     return pd.DataFrame(rows, columns=["metric", "value", "low", "high"])
 
 
@@ -130,7 +142,10 @@ def _score_tumours(
 def _draw(person: np.ndarray, seed: int) -> Weights:
     """Bootstrap weights of the images, from persons drawn with replacement."""
     codes, names = pd.factorize(person)
-    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES)
+    count = len(names)
+    # Multinomial counts are how often each person is drawn with replacement.
+    equal = np.full(count, 1 / count)
+    drawn = np.random.default_rng(seed).multinomial(count, equal, RESAMPLES)
     return drawn[:, codes].astype(np.float64)
 
 
@@ -145,7 +160,8 @@ def _measure(
     predicted = probability.argmax(1)
     confidence = probability.max(1)
     # One product gives the confusion matrices of all resamples: each image has one cell.
-    cell = np.eye(num_classes**2)[label * num_classes + predicted]
+    cells = np.eye(num_classes**2)
+    cell = cells[label * num_classes + predicted]
     confusion = (weight @ cell).reshape(-1, num_classes, num_classes)
     correct = confusion.diagonal(axis1=1, axis2=2)
     true_count = confusion.sum(2)
@@ -153,15 +169,20 @@ def _measure(
     precision = correct / predicted_count
     recall = correct / true_count
     # A class without images has no F1, however often it is predicted.
-    f1 = np.where(true_count > 0, 2 * correct / (true_count + predicted_count), np.nan)
+    f1 = 2 * correct / (true_count + predicted_count)
+    f1 = np.where(true_count > 0, f1, np.nan)
+    images = weight.sum(1)
     scores = {
-        "accuracy": correct.sum(1) / weight.sum(1),
+        "accuracy": correct.sum(1) / images,
         "macro_f1": np.nanmean(f1, axis=1),
         "roc_auc": _area(weight, probability, label),
     }
-    scores |= {f"precision_{name}": precision[:, k] for k, name in enumerate(classes)}
-    scores |= {f"recall_{name}": recall[:, k] for k, name in enumerate(classes)}
-    scores["confidence"] = weight @ confidence / weight.sum(1)
+    # Two loops, because the order of the scores is that of the table's rows.
+    for k, name in enumerate(classes):
+        scores[f"precision_{name}"] = precision[:, k]
+    for k, name in enumerate(classes):
+        scores[f"recall_{name}"] = recall[:, k]
+    scores["confidence"] = weight @ confidence / images
     scores["calibration_error"] = _calibration_error(weight, confidence, predicted == label)
     return scores
 
@@ -176,19 +197,24 @@ def _area(
     areas = []
     for number, column in enumerate(probability.T):
         order = np.argsort(column, kind="stable")
-        starts = np.flatnonzero(np.diff(column[order], prepend=-1))
+        # Where each distinct probability begins; -1 is below all, so that the first begins too.
+        steps = np.diff(column[order], prepend=-1)
+        starts = np.flatnonzero(steps)
         member = label[order] == number
         ordered = weight[:, order]
         positive = np.add.reduceat(ordered * member, starts, axis=1)
         negative = np.add.reduceat(ordered * ~member, starts, axis=1)
         below = np.cumsum(negative, axis=1) - negative / 2
-        areas.append((positive * below).sum(1) / (positive.sum(1) * negative.sum(1)))
+        won = (positive * below).sum(1)
+        pairs = positive.sum(1) * negative.sum(1)
+        areas.append(won / pairs)
     return np.nanmean(areas, axis=0)
 
 
 def _bins(confidence: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     # A confidence of 1 belongs to the last bin.
-    return np.minimum((confidence * BINS).astype(int), BINS - 1)
+    number = (confidence * BINS).astype(int)
+    return np.minimum(number, BINS - 1)
 
 
 def _calibration_error(
@@ -198,7 +224,9 @@ def _calibration_error(
 ) -> Float[np.ndarray, " r"]:
     """Expected calibration error (ECE) over BINS of equal width."""
     gap = weight * (confidence - correct)
-    by_bin = gap @ np.eye(BINS)[_bins(confidence)]
+    # A product with the images' bins sums the gaps of each bin, for all resamples at once.
+    in_bin = np.eye(BINS)[_bins(confidence)]
+    by_bin = gap @ in_bin
     return np.abs(by_bin).sum(1) / weight.sum(1)
 
 
@@ -208,16 +236,23 @@ def calibrate(probability: Float[np.ndarray, "n k"], label: Int[np.ndarray, " n"
     correct = probability.argmax(1) == label
     table = pd.DataFrame({"bin": _bins(confidence), "confidence": confidence, "accuracy": correct})
     bins = table.groupby("bin").agg(
-        confidence=("confidence", "mean"), accuracy=("accuracy", "mean"), images=("accuracy", "size")
+        confidence=("confidence", "mean"),
+        accuracy=("accuracy", "mean"),
+        images=("accuracy", "size"),
     )
     return bins.reset_index(drop=True)
 
 
-def confusion_matrix(probability: Float[np.ndarray, "n k"], label: Int[np.ndarray, " n"]) -> Int[np.ndarray, "k k"]:
+def confusion_matrix(
+    probability: Float[np.ndarray, "n k"],
+    label: Int[np.ndarray, " n"],
+) -> Int[np.ndarray, "k k"]:
     """Number of images by true class (rows) and predicted class (columns)."""
     num_classes = probability.shape[1]
     cell = label * num_classes + probability.argmax(1)
-    return np.bincount(cell, minlength=num_classes**2).reshape(num_classes, num_classes)
+    # At least as many counts as cells, though nothing may be in the last.
+    counts = np.bincount(cell, minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes)
 
 
 def compare(correct: Mapping[str, Bool[np.ndarray, " n"]]) -> pd.DataFrame:
@@ -232,8 +267,9 @@ def compare(correct: Mapping[str, Bool[np.ndarray, " n"]]) -> pd.DataFrame:
     """
     rows = []
     for one, other in combinations(correct, 2):
-        only_one = int((correct[one] & ~correct[other]).sum())
-        only_other = int((correct[other] & ~correct[one]).sum())
+        one_right, other_right = correct[one], correct[other]
+        only_one = int((one_right & ~other_right).sum())
+        only_other = int((other_right & ~one_right).sum())
         discordant = only_one + only_other
         # Two networks that are right on the same images don't differ.
         p_value = scipy.stats.binomtest(only_one, discordant).pvalue if discordant else 1.0
@@ -241,5 +277,7 @@ def compare(correct: Mapping[str, Bool[np.ndarray, " n"]]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["network", "other", "only_network", "only_other", "p_value"])
     # Holm: the smallest p-value times the number of tests, the next times one less, never below the one before.
     order = table["p_value"].argsort()
-    holm = (table["p_value"][order] * np.arange(len(table), 0, -1)).cummax().clip(upper=1)
+    tests = np.arange(len(table), 0, -1)
+    holm = table["p_value"][order] * tests
+    holm = holm.cummax().clip(upper=1)
     return table.assign(p_holm=holm.reindex(table.index))

@@ -25,7 +25,8 @@ def percentiles(resampled: Float[np.ndarray, " r"], count: int) -> tuple[float, 
     if not len(values) or np.allclose(values, values[0], rtol=1e-9, atol=1e-12):
         return float("nan"), float("nan")
     quantile = scipy.stats.t.ppf(0.975, count - 1)
-    tail = scipy.stats.norm.cdf(-np.sqrt(count / (count - 1)) * quantile)
+    widening = np.sqrt(count / (count - 1))
+    tail = scipy.stats.norm.cdf(-widening * quantile)
     low, high = np.quantile(values, (tail, 1 - tail))
     return float(low), float(high)
 
@@ -49,6 +50,7 @@ def interval_of_ratio(
     if len(sums) < 2:
         return float("nan"), float("nan")
     # Patients are resampled, because slices of one patient aren't independent.
-    drawn = np.random.default_rng(seed).integers(0, len(sums), (RESAMPLES, len(sums)))
+    patients = len(sums)
+    drawn = np.random.default_rng(seed).integers(0, patients, (RESAMPLES, patients))
     means = sums[drawn].sum(1) / counts[drawn].sum(1)
-    return percentiles(means, len(sums))
+    return percentiles(means, patients)

@@ -18,13 +18,19 @@ RIM = 0.07
 def find_regions(image: UInt8[np.ndarray, "s s"]) -> UInt8[np.ndarray, "s s"]:
     """Index in REGIONS of each pixel: outside the head, within RIM of its outline, or deeper."""
     # Blurred, so that noise in the background makes no outline.
-    foreground = (cv2.GaussianBlur(image, (5, 5), 0) > MAX_BACKGROUND).astype(np.uint8)
+    blurred = cv2.GaussianBlur(image, (5, 5), 0)
+    foreground = (blurred > MAX_BACKGROUND).astype(np.uint8)
     outlines, _ = cv2.findContours(foreground, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     # Filled outlines: ventricles and air cells are dark, but inside the head.
-    head = cv2.drawContours(np.zeros(image.shape, np.uint8), outlines, -1, 1, cv2.FILLED)
+    empty = np.zeros(image.shape, np.uint8)
+    every_outline = -1
+    head = cv2.drawContours(empty, outlines, every_outline, 1, cv2.FILLED)
     # Padded, so that a head that reaches the border of the image has a rim there too.
-    depth = cv2.distanceTransform(np.pad(head, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-    return head + (depth > RIM * len(image)).astype(np.uint8)
+    padded_depth = cv2.distanceTransform(np.pad(head, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    depth = padded_depth[1:-1, 1:-1]
+    deep = (depth > RIM * len(image)).astype(np.uint8)
+    # 0 outside, 1 in the rim, 2 inside, as in REGIONS.
+    return head + deep
 
 
 def share_regions(
@@ -46,8 +52,10 @@ def share_regions(
 
 def _share(saliency: Float[np.ndarray, "s s"], regions: UInt8[np.ndarray, "s s"]) -> list[float]:
     total = float(saliency.sum())
-    sums = np.bincount(regions.ravel(), saliency.ravel().astype(np.float64), len(REGIONS))
-    return (sums / (total if total > 0 else np.nan)).tolist()
+    values = saliency.ravel().astype(np.float64)
+    sums = np.bincount(regions.ravel(), values, len(REGIONS))
+    shares = sums / (total if total > 0 else np.nan)
+    return shares.tolist()
 
 
 CENTRE = 0.25
@@ -133,9 +141,11 @@ def mean_shares(saliency: pd.DataFrame) -> pd.DataFrame:
     Args:
         saliency: rows `class`, the columns of `share_regions`, and `weight`: how many test images one stands for.
     """
-    columns = [*REGIONS, *(f"{region}_uniform" for region in REGIONS)]
-    shares = saliency[columns]
-    sums = shares.mul(saliency["weight"], axis=0).groupby(saliency["class"], sort=False).sum()
+    uniform = [f"{region}_uniform" for region in REGIONS]
+    shares = saliency[[*REGIONS, *uniform]]
+    weighted = shares.mul(saliency["weight"], axis=0)
     # Images with an empty map have no share, and don't count.
-    weights = shares.notna().mul(saliency["weight"], axis=0).groupby(saliency["class"], sort=False).sum()
-    return sums / weights
+    weights = shares.notna().mul(saliency["weight"], axis=0)
+    sums = weighted.groupby(saliency["class"], sort=False).sum()
+    total_weights = weights.groupby(saliency["class"], sort=False).sum()
+    return sums / total_weights

@@ -45,15 +45,18 @@ def count_slices(
     """
     tables = []
     for name, labels in targets.items():
-        true = np.isin(truth, labels).reshape(len(truth), -1)
-        pred = np.isin(predicted, labels).reshape(len(truth), -1)
+        # A row of pixels for each slice.
+        slices = len(truth)
+        true = np.isin(truth, labels).reshape(slices, -1)
+        pred = np.isin(predicted, labels).reshape(slices, -1)
         counts = {
             "tp": (true & pred).sum(1),
             "fp": (~true & pred).sum(1),
             "fn": (true & ~pred).sum(1),
             "tn": (~true & ~pred).sum(1),
         }
-        tables.append(pd.DataFrame({"position": range(len(truth)), "target": name} | counts))
+        place = {"position": range(len(truth)), "target": name}
+        tables.append(pd.DataFrame(place | counts))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -67,12 +70,16 @@ def score(counts: pd.DataFrame) -> pd.DataFrame:
     empty = tp + fp + fn == 0
 
     def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-        return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
+        # Places that `where` leaves out keep what `out` held before: NaN.
+        undefined = np.full_like(part, np.nan)
+        return np.divide(part, whole, out=undefined, where=whole > 0)
 
+    dice = ratio(2 * tp, 2 * tp + fp + fn)
+    iou = ratio(tp, tp + fp + fn)
     recall = ratio(tp, tp + fn)
     columns = {
-        "dice": np.where(empty, 1.0, ratio(2 * tp, 2 * tp + fp + fn)),
-        "iou": np.where(empty, 1.0, ratio(tp, tp + fp + fn)),
+        "dice": np.where(empty, 1.0, dice),
+        "iou": np.where(empty, 1.0, iou),
         "accuracy": ratio(tp + tn, tp + fp + fn + tn),
         "fpr": ratio(fp, fp + tn),
         "fnr": 1 - recall,
@@ -106,8 +113,20 @@ def summarise_patients(scores: pd.DataFrame) -> pd.DataFrame:
     for (target, metric), group in scores.groupby(["target", "metric"], sort=False)["value"]:
         values = group.dropna().to_numpy()
         # numpy warns of the mean of nothing.
-        middle = (values.mean(), np.median(values)) if len(values) else (np.nan, np.nan)
-        rows.append((VOLUME, target, metric, *middle, *interval(values), len(values)))
+        mean, median = (values.mean(), np.median(values)) if len(values) else (np.nan, np.nan)
+        low, high = interval(values)
+        rows.append(
+            {
+                "protocol": VOLUME,
+                "target": target,
+                "metric": metric,
+                "mean": mean,
+                "median": median,
+                "low": low,
+                "high": high,
+                "patients": len(values),
+            }
+        )
     return pd.DataFrame(rows, columns=SUMMARY)
 
 
@@ -118,7 +137,9 @@ def summarise_slices(counts: pd.DataFrame, whole: Sequence[str]) -> pd.DataFrame
         counts: `patient`, `slice`, `target` and COUNTS of each slice.
         whole: targets that together make up the whole tumour.
     """
-    tumour = counts["target"].isin(whole) & (counts["tp"] + counts["fn"] > 0)
+    # The reference mask has true positives and false negatives.
+    in_mask = counts["tp"] + counts["fn"]
+    tumour = counts["target"].isin(whole) & (in_mask > 0)
     with_tumour = counts.loc[tumour, ["patient", "slice"]].drop_duplicates()
     shown = counts.merge(with_tumour)
     if shown.empty:
@@ -128,30 +149,61 @@ def summarise_slices(counts: pd.DataFrame, whole: Sequence[str]) -> pd.DataFrame
     for target, group in scores.groupby("target", sort=False):
         for metric in METRICS:
             defined = group.dropna(subset=metric)
-            patients = defined.groupby("patient")[metric].agg(["sum", "count"]).to_numpy(float)
-            middle = (group[metric].mean(), group[metric].median())
-            rows.append((SLICE, target, metric, *middle, *interval_of_ratio(*patients.T), len(patients)))
+            by_patient = defined.groupby("patient")[metric].agg(["sum", "count"])
+            sums, slices = by_patient.to_numpy(float).T
+            low, high = interval_of_ratio(sums, slices)
+            rows.append(
+                {
+                    "protocol": SLICE,
+                    "target": target,
+                    "metric": metric,
+                    "mean": group[metric].mean(),
+                    "median": group[metric].median(),
+                    "low": low,
+                    "high": high,
+                    "patients": len(by_patient),
+                }
+            )
     return pd.DataFrame(rows, columns=SUMMARY)
 
 
-def summarise_batches(counts: pd.DataFrame, tissues: Sequence[str], size: int = 32, seed: int = 0) -> pd.DataFrame:
+def summarise_batches(
+    counts: pd.DataFrame,
+    tissues: Sequence[str],
+    size: int = 32,
+    seed: int = 0,
+) -> pd.DataFrame:
     """Protocol `reference`: counts pooled over batches of slices of mixed patients, scores averaged over batches.
 
     For comparison with the reference system, which is measured so. It favours large tumours and hides empty masks.
     """
     slices = counts[["patient", "slice"]].drop_duplicates(ignore_index=True)
-    batch = slices.assign(batch=np.random.default_rng(seed).permutation(len(slices)) // size)
+    # Shuffled, because the reference system scores batches of mixed patients.
+    order = np.random.default_rng(seed).permutation(len(slices))
+    batch = slices.assign(batch=order // size)
     patients = counts["patient"].nunique()
     batched = counts[counts["target"].isin(tissues)].merge(batch)
     pooled = batched.groupby(["target", "batch"], sort=False)[COUNTS].sum()
     scores = score(pooled).reset_index()
-    means = scores.groupby("batch")[list(METRICS)].mean().reset_index().assign(target=MEAN)
+    means = scores.groupby("batch")[list(METRICS)].mean()
+    means = means.reset_index().assign(target=MEAN)
     rows = []
     for target, group in pd.concat([scores, means]).groupby("target", sort=False):
         for metric in METRICS:
-            middle = (group[metric].mean(), group[metric].median())
-            # No interval: batches share patients, so they aren't independent.
-            rows.append((REFERENCE, target, metric, *middle, np.nan, np.nan, patients))
+            values = group[metric]
+            rows.append(
+                {
+                    "protocol": REFERENCE,
+                    "target": target,
+                    "metric": metric,
+                    "mean": values.mean(),
+                    "median": values.median(),
+                    # No interval: batches share patients, so they aren't independent.
+                    "low": np.nan,
+                    "high": np.nan,
+                    "patients": patients,
+                }
+            )
     return pd.DataFrame(rows, columns=SUMMARY)
 
 
@@ -166,13 +218,25 @@ def compare_patients(one: pd.DataFrame, other: pd.DataFrame, metric: str = "dice
     """
 
     def values_of(scores: pd.DataFrame) -> pd.Series:
-        return scores[scores["metric"] == metric].set_index(["patient", "target"])["value"]
+        own = scores[scores["metric"] == metric]
+        return own.set_index(["patient", "target"])["value"]
 
     # Paired by patient: networks differ less on one patient than patients do from each other.
     difference = (values_of(one) - values_of(other)).dropna()
     rows = []
     for target, values in difference.groupby("target", sort=False):
-        rows.append((target, metric, values.mean(), *interval(values.to_numpy()), (values > 0).mean(), len(values)))
+        low, high = interval(values.to_numpy())
+        rows.append(
+            {
+                "target": target,
+                "metric": metric,
+                "difference": values.mean(),
+                "low": low,
+                "high": high,
+                "win_rate": (values > 0).mean(),
+                "patients": len(values),
+            }
+        )
     return pd.DataFrame(rows, columns=["target", "metric", "difference", "low", "high", "win_rate", "patients"])
 
 
@@ -183,4 +247,6 @@ def to_labels(probability: UInt8[np.ndarray, "n k h w"]) -> UInt8[np.ndarray, "n
         probability: in steps of 1/255.
     """
     # 128 is the first step from 0.5 up.
-    return np.where(probability.max(1) >= 128, probability.argmax(1) + 1, 0).astype(np.uint8)
+    shown = probability.max(1) >= 128
+    tissue = probability.argmax(1) + 1
+    return np.where(shown, tissue, 0).astype(np.uint8)

@@ -35,7 +35,8 @@ def to_volume(
     if step is None:
         return None
     heights = (numbers - numbers.min()) // step
-    volume = np.zeros((heights.max() + 1, *slices.shape[1:]), slices.dtype)
+    depth = heights.max() + 1
+    volume = np.zeros((depth, *slices.shape[1:]), slices.dtype)
     volume[heights] = slices
     return volume, step
 
@@ -57,7 +58,9 @@ def score_surfaces(
     """
     rows = []
     for name, labels in targets.items():
-        hd95, dice = _score_surface(np.isin(truth, labels), np.isin(predicted, labels), spacing)
+        true = np.isin(truth, labels)
+        pred = np.isin(predicted, labels)
+        hd95, dice = _score_surface(true, pred, spacing)
         rows += [(name, "hd95_mm", hd95), (name, "surface_dice", dice)]
     return pd.DataFrame(rows, columns=["target", "metric", "value"])
 
@@ -67,8 +70,11 @@ def _score_surface(
     predicted: Bool[np.ndarray, "d h w"],
     spacing: tuple[float, float, float],
 ) -> tuple[float, float]:
+    if not truth.any() and not predicted.any():
+        return 0.0, 1.0
     if not truth.any() or not predicted.any():
-        return (0.0, 1.0) if truth.any() == predicted.any() else (MAX_HD95_MM, 0.0)
+        return MAX_HD95_MM, 0.0
+    # Imported here: MONAI takes seconds, and empty masks don't need it.
     import torch
     from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 
@@ -91,5 +97,8 @@ def _crop_to(mask: Bool[np.ndarray, "d h w"]) -> tuple[slice, ...]:
     box = []
     for other_axes in ((1, 2), (0, 2), (0, 1)):
         occupied = np.flatnonzero(mask.any(other_axes))
-        box.append(slice(max(0, occupied[0] - 1), occupied[-1] + 2))
+        start = max(0, occupied[0] - 1)
+        # A slice may end after the array does.
+        end = occupied[-1] + 2
+        box.append(slice(start, end))
     return tuple(box)

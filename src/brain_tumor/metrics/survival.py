@@ -41,7 +41,8 @@ class SurvivalPredictions:
 def classes(days: Float[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
     """Survival class: 0 short (below 300 days), 1 medium (300 to 450), 2 long (above 450)."""
     # 450 days are medium, and `digitize` counts a limit to the class above it.
-    return np.digitize(days, [CLASS_LIMITS[0], np.nextafter(CLASS_LIMITS[1], np.inf)])
+    short, long = CLASS_LIMITS
+    return np.digitize(days, [short, np.nextafter(long, np.inf)])
 
 
 def accuracy(weights: Weights, predictions: SurvivalPredictions) -> Values:
@@ -60,7 +61,8 @@ def median_squared_error(weights: Weights, predictions: SurvivalPredictions) -> 
     """Median squared error over the patients with observed death, in square days."""
     errors = (predictions.predicted - predictions.days) ** 2
     # Repeat by repeat: a median doesn't commute with the mean over repeats.
-    medians = [_median(weights * predictions.observed, repeat) for repeat in errors]
+    weights = weights * predictions.observed
+    medians = [_median(weights, repeat) for repeat in errors]
     return np.mean(medians, axis=0)
 
 
@@ -71,7 +73,11 @@ def spearman(weights: Weights, predictions: SurvivalPredictions) -> Values:
     """
     weights = weights * predictions.observed
     true_ranks = _ranks(weights, predictions.days)
-    correlations = [_correlation(weights, true_ranks, _ranks(weights, -risk)) for risk in predictions.risk]
+    correlations = []
+    for risk in predictions.risk:
+        # The lowest risk stands for the longest survival.
+        ranks = _ranks(weights, -risk)
+        correlations.append(_correlation(weights, true_ranks, ranks))
     return np.mean(correlations, axis=0)
 
 
@@ -90,10 +96,15 @@ def _ordered(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return (first > second) + 0.5 * (first == second)
 
 
-def comparable_pairs(days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"]) -> Bool[np.ndarray, "n n"]:
+def comparable_pairs(
+    days: Float[np.ndarray, " n"],
+    observed: Bool[np.ndarray, " n"],
+) -> Bool[np.ndarray, "n n"]:
     """[i, j]: whether patient i is known to have died before patient j."""
     # Of a death and a censoring on one day, the censored patient lived longer.
-    earlier = (days[:, None] < days) | ((days[:, None] == days) & ~observed)
+    own_days = days[:, None]
+    same_day = (own_days == days) & ~observed
+    earlier = (own_days < days) | same_day
     return observed[:, None] & earlier
 
 
@@ -106,7 +117,8 @@ def concordances(
     first, second = np.nonzero(comparable_pairs(days, observed))
     if not len(first):
         return np.full(len(risks), np.nan)
-    return _ordered(risks[:, first], risks[:, second]).mean(1)
+    correct = _ordered(risks[:, first], risks[:, second])
+    return correct.mean(1)
 
 
 SCORES: dict[str, Callable[[Weights, SurvivalPredictions], Values]] = {
@@ -124,9 +136,13 @@ def score(predictions: SurvivalPredictions, samples: int, seed: int = 0) -> pd.D
     Samples are a function of the number of patients and the seed, so that two models can be compared in pairs.
     """
     count = len(predictions.days)
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), samples)
+    # Multinomial counts are how often each patient is drawn with replacement.
+    equal = np.full(count, 1 / count)
+    drawn = np.random.default_rng(seed).multinomial(count, equal, samples)
+    # Weights of one, in the first row, give the score itself.
     weights = np.vstack([np.ones(count), drawn]).astype(float)
-    return pd.DataFrame({name: function(weights, predictions) for name, function in SCORES.items()})
+    columns = {name: function(weights, predictions) for name, function in SCORES.items()}
+    return pd.DataFrame(columns)
 
 
 def corrected_interval(differences: Float[np.ndarray, "r k"]) -> tuple[float, float, float]:
@@ -147,7 +163,8 @@ def corrected_interval(differences: Float[np.ndarray, "r k"]) -> tuple[float, fl
         return np.nan, np.nan, np.nan
     mean = values.mean()
     # The second term is the ratio of test to training patients, 1 to folds - 1.
-    correction = np.sqrt(1 / len(values) + 1 / (differences.shape[1] - 1))
+    folds = differences.shape[1]
+    correction = np.sqrt(1 / len(values) + 1 / (folds - 1))
     error = values.std(ddof=1) * correction
     half = t.ppf(0.975, len(values) - 1) * error
     return float(mean), float(mean - half), float(mean + half)
@@ -157,16 +174,23 @@ def kaplan_meier(days: Float[np.ndarray, " n"], observed: Bool[np.ndarray, " n"]
     """Kaplan-Meier curve: rows `day`, `alive`, `low`, `high` (pointwise 95 % interval, log-log Greenwood)."""
     from scipy.stats import CensoredData, ecdf
 
-    found = ecdf(CensoredData(uncensored=days[observed], right=days[~observed])).sf
+    followed = CensoredData(uncensored=days[observed], right=days[~observed])
+    found = ecdf(followed).sf
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # the logarithms where all or none are alive
+        # Where all or none are alive, logarithms aren't finite.
+        warnings.simplefilter("ignore", RuntimeWarning)
         interval = found.confidence_interval(0.95, method="log-log")
     curve = pd.DataFrame({"day": found.quantiles, "alive": found.probabilities})
-    certain = curve["alive"].isin([0, 1])  # as long as all are alive, and once nobody is, the interval is a point
+    # As long as all are alive, and once nobody is, the interval is a point.
+    certain = curve["alive"].isin([0, 1])
     for name, bound in {"low": interval.low, "high": interval.high}.items():
         curve[name] = np.where(certain, curve["alive"], bound.probabilities)
-    start = pd.DataFrame({"day": [0.0], "alive": [1.0], "low": [1.0], "high": [1.0]})
-    return curve if curve["day"].iloc[0] == 0 else pd.concat([start, curve], ignore_index=True)
+    if curve["day"].iloc[0] == 0:
+        return curve
+    # scipy's curve begins on the first day of a death or a censoring; until then all are alive.
+    all_alive = {"day": 0.0, "alive": 1.0, "low": 1.0, "high": 1.0}
+    start = pd.DataFrame([all_alive])
+    return pd.concat([start, curve], ignore_index=True)
 
 
 def alive_at(curve: pd.DataFrame, day: float) -> tuple[float, float, float]:
@@ -174,9 +198,11 @@ def alive_at(curve: pd.DataFrame, day: float) -> tuple[float, float, float]:
 
     NaN after the last day of follow-up unless nobody is left alive. The interval is NaN for 0 and 1.
     """
-    alive, low, high = curve.loc[curve["day"] <= day, ["alive", "low", "high"]].iloc[-1]
+    reached = curve[curve["day"] <= day]
+    alive, low, high = reached[["alive", "low", "high"]].iloc[-1]
     nan = float("nan")
-    if day > curve["day"].iloc[-1] and alive > 0:
+    last_day = curve["day"].iloc[-1]
+    if day > last_day and alive > 0:
         return nan, nan, nan
     if low < high:
         return float(alive), float(low), float(high)
@@ -199,10 +225,12 @@ def calibrate(
     Returns: a row for each group: `patients`, `expected` (mean probability), `alive`, `low`, `high` (Kaplan-Meier).
     """
     rows = []
-    for part in np.array_split(np.argsort(alive, kind="stable"), groups):
+    order = np.argsort(alive, kind="stable")
+    for part in np.array_split(order, groups):
         # Kaplan-Meier, because patients censored before the horizon can't be counted as alive or dead.
         curve = kaplan_meier(days[part], observed[part])
-        rows.append((len(part), alive[part].mean(), *alive_at(curve, horizon)))
+        expected = alive[part].mean()
+        rows.append((len(part), expected, *alive_at(curve, horizon)))
     return pd.DataFrame(rows, columns=["patients", "expected", "alive", "low", "high"])
 
 
@@ -223,10 +251,13 @@ def d_calibration(
     from scipy.stats import chisquare
 
     edges = np.linspace(0, 1, bins + 1)
-    deaths = np.histogram(np.clip(alive_at_own[observed], 0, 1), edges)[0].astype(float)
+    # Rounding can leave a probability outside 0 to 1, where no bin is.
+    of_deaths = np.clip(alive_at_own[observed], 0, 1)
+    deaths = np.histogram(of_deaths, edges)[0].astype(float)
     # A censored patient dies anywhere below the probability reached, and counts in parts.
     for reached in np.clip(alive_at_own[~observed], 1e-9, 1):
-        deaths += np.clip((reached - edges[:-1]) * bins, 0, 1) / (reached * bins)
+        covered = np.clip((reached - edges[:-1]) * bins, 0, 1)
+        deaths += covered / (reached * bins)
     return deaths, float(chisquare(deaths).pvalue)
 
 
@@ -250,17 +281,25 @@ def _ranks(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     distinct, place = np.unique(values, return_inverse=True)
     member = place[:, None] == np.arange(len(distinct))
     sizes = weights @ member.astype(float)
-    return (np.cumsum(sizes, axis=1) - sizes / 2)[:, place]
+    # The middle of a group of ties: all smaller values and half of the group.
+    mean_ranks = np.cumsum(sizes, axis=1) - sizes / 2
+    return mean_ranks[:, place]
 
 
 def _correlation(weights: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Weighted Pearson correlation; NaN for a constant."""
     total = weights.sum(1, keepdims=True)
-    a = a - (weights * a).sum(1, keepdims=True) / total
-    b = b - (weights * b).sum(1, keepdims=True) / total
-    spread = np.sqrt((weights * a**2).sum(1) * (weights * b**2).sum(1))
+    a_mean = (weights * a).sum(1, keepdims=True) / total
+    b_mean = (weights * b).sum(1, keepdims=True) / total
+    a = a - a_mean
+    b = b - b_mean
+    a_squares = (weights * a**2).sum(1)
+    b_squares = (weights * b**2).sum(1)
+    products = (weights * a * b).sum(1)
+    spread = np.sqrt(a_squares * b_squares)
+    undefined = np.full(len(spread), np.nan)
     # 1e-9, because a constant minus its mean is 0 but for rounding.
-    return np.divide((weights * a * b).sum(1), spread, out=np.full(len(spread), np.nan), where=spread > 1e-9)
+    return np.divide(products, spread, out=undefined, where=spread > 1e-9)
 
 
 def _quadratic(weights: np.ndarray, matrix: np.ndarray) -> np.ndarray:

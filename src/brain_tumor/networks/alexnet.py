@@ -20,7 +20,12 @@ class AlexNet(nn.Module):
     """
 
     def __init__(
-        self, *, in_channels: int = 3, out_channels: int = 4, image_size: int = 128, n_filters: int = 96
+        self,
+        *,
+        in_channels: int = 3,
+        out_channels: int = 4,
+        image_size: int = 128,
+        n_filters: int = 96,
     ) -> None:
         super().__init__()
         n = n_filters
@@ -47,7 +52,12 @@ class AlexNet(nn.Module):
 
 
 def layer(
-    in_channels: int, out_channels: int, size: int, *, stride: int = 1, padding: int = 0
+    in_channels: int,
+    out_channels: int,
+    size: int,
+    *,
+    stride: int = 1,
+    padding: int = 0,
 ) -> tuple[nn.Module, nn.Module]:
     """Convolution and ReLU."""
     # Two modules, not a Sequential of them: names in the weights' files are places in `features`.

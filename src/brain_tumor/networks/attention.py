@@ -46,7 +46,8 @@ def capture_attention(network: nn.Module) -> Iterator[dict[str, Float[Tensor, "b
 
 @contextmanager
 def capture_outputs(
-    modules: Mapping[str, nn.Module], read: Callable[[Any, tuple[Any, ...], Any], Tensor] | None = None
+    modules: Mapping[str, nn.Module],
+    read: Callable[[Any, tuple[Any, ...], Any], Tensor] | None = None,
 ) -> Iterator[dict[str, Tensor]]:
     """While open, the outputs of modules in the last forward pass, by name.
 
@@ -75,7 +76,8 @@ def ablate_attention(network: nn.Module, name: str) -> Iterator[None]:
         return module.ablated_output(inputs, output)
 
     # A forward hook that returns a value replaces the module's output.
-    handle = attention_modules(network)[name].register_forward_hook(ablate)
+    module = attention_modules(network)[name]
+    handle = module.register_forward_hook(ablate)
     try:
         yield
     finally:

@@ -32,7 +32,8 @@ class AttentionUNet(ImprovedUNet):
         x: Float[Tensor, "b c h2 w2"],
     ) -> Float[Tensor, "b c h w"]:
         """Sum of the upsampled map and the skip, weighted by the gate of the level."""
-        gated = apply_gate(skip, self.gates[level](x, skip))
+        weight = self.gates[level](x, skip)
+        gated = apply_gate(skip, weight)
         return super().merge_skip(level, gated, x)
 
 
@@ -49,12 +50,17 @@ class AttentionGate(Attention):
         self.key = kaiming_init(nn.Conv2d(channels, channels, 1))
         self.score = nn.Conv2d(channels, 1, 1)
 
-    def forward(self, query: Float[Tensor, "b c h2 w2"], skip: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
+    def forward(
+        self,
+        query: Float[Tensor, "b c h2 w2"],
+        skip: Float[Tensor, "b c h w"],
+    ) -> Float[Tensor, "b 1 h w"]:
         """The map, at the size of the skip."""
         # Sliced, because a convolution with stride 2 corrupts memory in torch 2.13 on a CPU, in the gradient of fewer
         # than 16 channels.
         key = self.key(skip[:, :, ::2, ::2])
-        score = self.score((self.query(query) + key).relu())
+        joined = self.query(query) + key
+        score = self.score(joined.relu())
         return upsample(score.sigmoid())
 
     def attention_map(self, inputs: tuple[Tensor, Tensor], output: Tensor) -> Tensor:

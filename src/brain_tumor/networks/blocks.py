@@ -1,5 +1,7 @@
 """Blocks that several networks share."""
 
+from math import ceil
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -35,9 +37,14 @@ def upsample(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 2*h 2*w"]:
     """Bilinear upsampling to twice the size, corners aligned."""
     x = interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
     if x.requires_grad and x.device.type != "mps":
-        # Behind a concatenation the gradient is a slice with gaps in memory, for which torch takes five times as long.
-        x.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
+        x.register_hook(_close_gaps)
     return x
+
+
+def _close_gaps(gradient: Tensor) -> Tensor:
+    """The gradient in one piece of memory."""
+    # Behind a concatenation it is a slice with gaps in memory, for which torch takes five times as long.
+    return gradient.contiguous(memory_format=torch.channels_last)
 
 
 def require_sides(x: Float[Tensor, "b c h w"], multiple: int) -> None:
@@ -49,7 +56,7 @@ def require_sides(x: Float[Tensor, "b c h w"], multiple: int) -> None:
     height, width = x.shape[-2:]
     if height % multiple or width % multiple:
         # Rounded up, so that nothing of a slice is cut off.
-        nearest = -(-max(height, width) // multiple) * multiple
+        nearest = ceil(max(height, width) / multiple) * multiple
         raise ValueError(
             f"height and width must be multiples of {multiple}, got {height}x{width}; set `slice_size` to {nearest}"
         )

@@ -23,7 +23,12 @@ class CNN(nn.Module):
     """
 
     def __init__(
-        self, *, in_channels: int = 3, out_channels: int = 4, image_size: int = 128, n_filters: int = 96
+        self,
+        *,
+        in_channels: int = 3,
+        out_channels: int = 4,
+        image_size: int = 128,
+        n_filters: int = 96,
     ) -> None:
         super().__init__()
         n = n_filters

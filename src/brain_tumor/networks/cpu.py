@@ -50,9 +50,13 @@ def _fuses_relu() -> bool:
     """
 
     def convolve() -> None:
-        x = torch.linspace(-1, 1, 16 * 16, dtype=torch.bfloat16, device="cpu").reshape(1, 16, 4, 4)
-        weight, bias = x.reshape(16, 16, 1, 1).roll(7, 0), x.flatten()[::16].contiguous()
-        found, expected = _convolve_relu(x, weight, bias), conv2d(x, weight, bias).relu()
+        # Values of both signs, of which ReLU keeps one.
+        values = torch.linspace(-1, 1, 16 * 16, dtype=torch.bfloat16, device="cpu")
+        x = values.reshape(1, 16, 4, 4)
+        weight = values.reshape(16, 16, 1, 1).roll(7, 0)
+        bias = values[::16].contiguous()
+        found = _convolve_relu(x, weight, bias)
+        expected = conv2d(x, weight, bias).relu()
         if not torch.allclose(found, expected, rtol=0.05, atol=0.05):
             raise RuntimeError("the fused convolution isn't what torch's own is")
 
@@ -84,13 +88,15 @@ def keep_freed_memory() -> None:
 
 def in_bf16_on_cpu(x: Tensor) -> bool:
     """Whether autocast sends operations on this tensor to oneDNN in bf16, where the layers below are faster."""
-    return x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and torch.backends.mkldnn.is_available()
+    if x.device.type != "cpu":
+        return False
+    return torch.is_autocast_enabled("cpu") and torch.backends.mkldnn.is_available()
 
 
 class PointwiseMLP(nn.Sequential):
     """1x1 convolution, ReLU, 1x1 convolution; in bf16 on a CPU with one pass over the wide map instead of three."""
 
-    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:  # the name in nn.Sequential  # noqa: A002
+    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:  # as in nn.Sequential  # noqa: A002
         """The map after both convolutions."""
         if not in_bf16_on_cpu(input) or not _fuses_relu():
             return super().forward(input)
@@ -103,7 +109,14 @@ class _PointwiseMLP(torch.autograd.Function):
     """Two 1x1 convolutions with a ReLU that is fused into the first one."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight1: Tensor,
+        bias1: Tensor,
+        weight2: Tensor,
+        bias2: Tensor,
+    ) -> Tensor:
         # Parameters are fp32. Weights are cast once, for the backward pass too.
         weight1 = weight1.to(x.dtype)
         weight2 = weight2.to(x.dtype)
@@ -123,16 +136,40 @@ class _PointwiseMLP(torch.autograd.Function):
 
 def _convolve_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """ReLU of a 1x1 convolution, in one pass."""
-    # padding 0, stride 1, dilation 1, groups 1
-    return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, [0, 0], [1, 1], [1, 1], 1, "relu", [], "")
+    padding, stride, dilation, groups = [0, 0], [1, 1], [1, 1], 1
+    return torch.ops.mkldnn._convolution_pointwise(
+        x,
+        weight,
+        bias,
+        padding,
+        stride,
+        dilation,
+        groups,
+        "relu",
+        [],
+        "",
+    )
 
 
 def _gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of a 1x1 convolution with respect to input, weight and bias."""
     gradient = gradient.contiguous(memory_format=torch.channels_last)
-    # stride 1, padding 0, dilation 1, not transposed, groups 1, all three gradients wanted
+    bias_sizes = [len(weight)]
+    stride, padding, dilation, output_padding = [1, 1], [0, 0], [1, 1], [0, 0]
+    transposed, groups = False, 1
+    wanted = [True, True, True]
     return torch.ops.aten.convolution_backward(
-        gradient, x, weight, [len(weight)], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [True] * 3
+        gradient,
+        x,
+        weight,
+        bias_sizes,
+        stride,
+        padding,
+        dilation,
+        transposed,
+        output_padding,
+        groups,
+        wanted,
     )
 
 
@@ -145,7 +182,7 @@ class DepthwiseConv2d(nn.Conv2d):
     def __init__(self, channels: int, size: int) -> None:
         super().__init__(channels, channels, size, padding=size // 2, groups=channels)
 
-    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:  # the name in nn.Conv2d  # noqa: A002
+    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:  # as in nn.Conv2d  # noqa: A002
         """The convolved map."""
         if in_bf16_on_cpu(input) and self.bias is not None:
             x = input.to(torch.get_autocast_dtype("cpu"))
@@ -173,10 +210,13 @@ class _Depthwise(torch.autograd.Function):
         batch, channels, height, width = x.shape
         padding = weight.shape[-1] // 2
         grad_x = None
+        # The first layer's input needs none.
         if ctx.needs_input_grad[0]:
-            grad_x = conv2d(gradient, weight.flip(2, 3).to(x.dtype), padding=padding, groups=channels)
+            flipped = weight.flip(2, 3).to(x.dtype)
+            grad_x = conv2d(gradient, flipped, padding=padding, groups=channels)
         # Slices become channels of one slice: (1, batch * channels, height, width), channels last in memory.
-        maps = x.permute(2, 3, 0, 1).reshape(1, height, width, -1).permute(0, 3, 1, 2)
+        pixels_first = x.permute(2, 3, 0, 1).reshape(1, height, width, -1)
+        maps = pixels_first.permute(0, 3, 1, 2)
         kernels = gradient.reshape(-1, 1, height, width)
         grad_weight = conv2d(maps, kernels, padding=padding, groups=batch * channels)
         grad_weight = grad_weight.unflatten(1, (batch, *weight.shape[:2]))
@@ -191,7 +231,7 @@ class GroupNorm(nn.GroupNorm):
     Source: Wu & He 2018, arXiv:1803.08494.
     """
 
-    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:  # the name in nn.GroupNorm  # noqa: A002
+    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:  # as in nn.GroupNorm  # noqa: A002
         """The map with mean 0 and deviation 1 over each group of channels, then scaled and shifted by channel."""
         # torch's own is quick on small maps.
         large = len(input) and input[0, 0].numel() > 512
@@ -211,27 +251,32 @@ class _GroupNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
-        y, mean, scale = torch.native_group_norm(x, weight, bias, len(x), x.shape[1], x[0, 0].numel(), groups, eps)
+        batch, channels, height, width = x.shape
+        y, mean, scale = torch.native_group_norm(x, weight, bias, batch, channels, height * width, groups, eps)
         ctx.save_for_backward(x, mean, scale, weight)
         return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, mean, scale, weight = ctx.saved_tensors
-        pixels, channels, width = x[0, 0].numel(), x.shape[1], x.shape[3]
+        _, channels, height, width = x.shape
+        pixels = height * width
+        # Channels in a group.
         members = channels // mean.shape[1]
         mean = mean.float().repeat_interleave(members, 1)
         scale = scale.float().repeat_interleave(members, 1)
 
         def to_rows(values: Tensor) -> Tensor:
-            return values.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).flatten(2)
+            channels_last = values.contiguous(memory_format=torch.channels_last)
+            return channels_last.permute(0, 2, 3, 1).flatten(2)
 
         def along(factor: Tensor) -> Tensor:
             return factor.to(x.dtype).repeat(1, width)[:, None]
 
         def sum_pixels(values: Tensor) -> Tensor:
             # Over rows in bf16's vectors, over the pixels of a row in fp32.
-            return values.sum(1).float().unflatten(1, (width, channels)).sum(1)
+            over_rows = values.sum(1).float()
+            return over_rows.unflatten(1, (width, channels)).sum(1)
 
         def group_mean(sums: Tensor) -> Tensor:
             means = (sums * weight).unflatten(1, (-1, members)).mean(2)
@@ -257,6 +302,7 @@ class Mish(nn.Mish):
 
     def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:  # the name in nn.Mish  # noqa: A002
         """The activated map."""
+        # A single number has no batch to divide into parts.
         if in_bf16_on_cpu(input) and input.dtype == torch.bfloat16 and input.dim():
             return _Mish.apply(input)
         return super().forward(input)
@@ -270,7 +316,8 @@ class _Mish(torch.autograd.Function):
         y, slope = torch.empty_like(x), torch.empty_like(x)
         # In parts of the batch that fit the cache, because there are a dozen passes over each.
         part = max(1, CACHED * len(x) // max(1, x.numel()))
-        for values, result, gradient in zip(x.split(part), y.split(part), slope.split(part), strict=True):
+        parts = zip(x.split(part), y.split(part), slope.split(part), strict=True)
+        for values, result, gradient in parts:
             # From 20 on the share is 1; clamped, the square stays finite.
             exponential = values.float().clamp_(max=20).exp_()
             n = (exponential + 2).mul_(exponential)
@@ -278,7 +325,8 @@ class _Mish(torch.autograd.Function):
             if ctx.needs_input_grad[0]:
                 # share + x (1 - share^2) sigmoid(x)
                 sigmoid = exponential.div_(exponential + 1)
-                bend = torch.addcmul(share.new_ones(()), share, share, value=-1).mul_(sigmoid)
+                bend = torch.addcmul(share.new_ones(()), share, share, value=-1)
+                bend.mul_(sigmoid)
                 gradient.copy_(bend.mul_(values).add_(share))
             result.copy_(share.mul_(values))
         ctx.save_for_backward(slope)
@@ -290,7 +338,10 @@ class _Mish(torch.autograd.Function):
         return ctx.saved_tensors[0] * gradients[0]
 
 
-def apply_gate(x: Float[Tensor, "b c h w"], weight: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b c h w"]:
+def apply_gate(
+    x: Float[Tensor, "b c h w"],
+    weight: Float[Tensor, "b 1 h w"],
+) -> Float[Tensor, "b c h w"]:
     """Product of a map with a weight for each pixel."""
     # torch multiplies few channels by a broadcast one without vectors, at twice the time.
     if x.device.type == "cpu" and x.shape[1] < 32:

@@ -35,14 +35,22 @@ class ResidualAttentionUNet(nn.Module):
         n = n_filters
         self.stem = ResidualBlock(in_channels, n)
         self.encoder = nn.ModuleList(
-            [encoder_block(n, 2 * n), encoder_block(2 * n, 4 * n), encoder_block(4 * n, 8 * n)]
+            [
+                encoder_block(n, 2 * n),
+                encoder_block(2 * n, 4 * n),
+                encoder_block(4 * n, 8 * n),
+            ]
         )
         self.bottleneck = nn.Sequential(*(ResidualBlock(8 * n, 8 * n) for _ in range(3)))
         up_channels = pairwise((8 * n, 4 * n, 2 * n, n))
         self.up = nn.ModuleList([nn.ConvTranspose2d(i, o, 2, stride=2) for i, o in up_channels])
-        # No attention in the last block: it has the full size, and with it the most tokens.
         self.decoder = nn.ModuleList(
-            [decoder_block(8 * n, 4 * n), decoder_block(4 * n, 2 * n), ResidualBlock(2 * n, n)]
+            [
+                decoder_block(8 * n, 4 * n),
+                decoder_block(4 * n, 2 * n),
+                # No attention in the last block: it has the full size, and with it the most tokens.
+                ResidualBlock(2 * n, n),
+            ]
         )
         self.aux_maps = {"decoder.0": 4 * n, "decoder.1": 2 * n}
         self.head = nn.Conv2d(n, out_channels, 1)
@@ -56,13 +64,18 @@ class ResidualAttentionUNet(nn.Module):
             skips.append(block(skips[-1]))
         x = self.bottleneck(skips.pop())
         for up, block in zip(self.up, self.decoder, strict=True):
-            x = block(torch.cat([up(x), skips.pop()], dim=1))
+            x = torch.cat([up(x), skips.pop()], dim=1)
+            x = block(x)
         return self.head(x)
 
 
 def encoder_block(in_channels: int, out_channels: int) -> nn.Sequential:
     """Max pooling, a residual block, self-attention."""
-    return nn.Sequential(nn.MaxPool2d(2), ResidualBlock(in_channels, out_channels), SelfAttention(out_channels))
+    return nn.Sequential(
+        nn.MaxPool2d(2),
+        ResidualBlock(in_channels, out_channels),
+        SelfAttention(out_channels),
+    )
 
 
 def decoder_block(in_channels: int, out_channels: int) -> nn.Sequential:
@@ -87,7 +100,9 @@ class ResidualBlock(nn.Module):
             nn.Conv2d(out_channels, out_channels, 3, padding=1),
             GroupNorm(groups, out_channels),
         )
-        self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
+        self.skip: nn.Module = nn.Identity()
+        if in_channels != out_channels:
+            self.skip = nn.Conv2d(in_channels, out_channels, 1)
         self.activation = nn.GELU()
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
@@ -107,7 +122,11 @@ class SelfAttention(Attention):
         self.norm_attention = nn.LayerNorm(channels)
         self.attention = nn.MultiheadAttention(channels, heads, batch_first=True)
         self.norm_feed_forward = nn.LayerNorm(channels)
-        self.feed_forward = nn.Sequential(nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, channels))
+        self.feed_forward = nn.Sequential(
+            nn.Linear(channels, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, channels),
+        )
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """The map plus the block's output."""
@@ -142,7 +161,11 @@ class SelfAttention(Attention):
         # Pooling one channel of one slice keeps the rule for the last cells in one line.
         return self._pooled(x[:1, :1]).shape[-2:]
 
-    def _upsample(self, small: Float[Tensor, "b c h4 w4"], x: Float[Tensor, "b _ h w"]) -> Float[Tensor, "b c h w"]:
+    def _upsample(
+        self,
+        small: Float[Tensor, "b c h4 w4"],
+        x: Float[Tensor, "b _ h w"],
+    ) -> Float[Tensor, "b c h w"]:
         """A pooled map at the size of `x`, bilinear between the centres of cells."""
         height, width = x.shape[-2:]
         large = interpolate(small, scale_factor=float(self.cell), mode="bilinear", align_corners=False)
@@ -154,9 +177,10 @@ class SelfAttention(Attention):
         x = inputs[0]
         normed = self.norm_attention(self._tokens(x))
         _, weights = self.attention(normed, normed, normed)
+        received = weights.mean(1).unflatten(1, self._pooled_size(x))[:, None]
         # Weights of a query add up to 1, so their mean is one over the number of tokens.
-        received = weights.mean(1).unflatten(1, self._pooled_size(x))[:, None] * weights.shape[1]
-        return self._upsample(received, x)
+        tokens = weights.shape[1]
+        return self._upsample(received * tokens, x)
 
     def ablated_output(self, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         """The output for uniform attention: every query gets the mean of the values."""
@@ -167,4 +191,5 @@ class SelfAttention(Attention):
         _, _, bias = self.attention.in_proj_bias.chunk(3)
         mean = self.norm_attention(tokens).mean(1, keepdim=True)
         values = nn.functional.linear(mean, weight, bias)
-        return self._finish(x, tokens, self.attention.out_proj(values).expand_as(tokens))
+        attended = self.attention.out_proj(values).expand_as(tokens)
+        return self._finish(x, tokens, attended)

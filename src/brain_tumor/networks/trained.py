@@ -103,8 +103,11 @@ class TrainedNetwork:
     def parameters(self) -> int:
         """Number of trainable parameters of one member."""
         # Counted in the weights: building a large network to count them takes a second.
-        weights = self.members[0].items()
-        return sum(value.numel() for name, value in weights if name.rpartition(".")[2] not in STATISTICS)
+        count = 0
+        for name, value in self.members[0].items():
+            if name.rpartition(".")[2] not in STATISTICS:
+                count += value.numel()
+        return count
 
 
 def require_made_by(made: Store, network: TrainedNetwork) -> None:

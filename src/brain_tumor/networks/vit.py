@@ -53,7 +53,8 @@ class ViT(nn.Module):
         self.token = nn.Parameter(torch.randn(width) * 0.02)
         # Positions are learned. They start at sines and cosines, so that neighbours are alike from the first step.
         class_position = torch.randn(1, width) * 0.02
-        self.positions = nn.Parameter(torch.cat([class_position, sincos_positions(side, width)]))
+        patch_positions = sincos_positions(side, width)
+        self.positions = nn.Parameter(torch.cat([class_position, patch_positions]))
         layers = [nn.TransformerEncoderLayer(width, heads, hidden, dropout, batch_first=True) for _ in range(depth)]
         self.layers = nn.ModuleList(layers)
         # One LayerNorm for all layers.
@@ -71,7 +72,8 @@ class ViT(nn.Module):
     def embed(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
         """The class token and a token for each patch, row by row, with positions added."""
         require_size(x, self.image_size)
-        tokens = self.patches(avg_pool2d(x, self.shrink)).flatten(2).mT
+        small = avg_pool2d(x, self.shrink)
+        tokens = self.patches(small).flatten(2).mT
         class_token = self.token.expand(len(x), 1, -1)
         return torch.cat([class_token, tokens], dim=1) + self.positions
 
@@ -95,7 +97,9 @@ def sincos_positions(side: int, width: int) -> Float[Tensor, "n d"]:
 
     Source: Vaswani et al. 2017, arXiv:1706.03762.
     """
-    frequency = 2 * 100 ** -torch.linspace(0, 1, width // 4 + 1)[:-1]
+    # Half of the width is for either axis, and half of that for sines.
+    exponent = torch.linspace(0, 1, width // 4 + 1)[:-1]
+    frequency = 2 * 100**-exponent
     waves = torch.arange(side)[:, None] * frequency
     # Halved to the scale of patch embeddings, so that neither drowns the other.
     along = torch.cat([waves.sin(), waves.cos()], dim=1) / 2

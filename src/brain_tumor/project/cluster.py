@@ -39,7 +39,8 @@ class KedroRun:
 
         bootstrap_project(self.project)
         with plain_errors(), KedroSession.create(self.project, env=self.env, runtime_params=self.parameters) as session:
-            session.run(pipeline_names=[self.pipeline], node_names=self.nodes)  # type: ignore[call-arg]  # Kedro declares less than it gives
+            # Kedro declares fewer arguments than it takes.
+            session.run(pipeline_names=[self.pipeline], node_names=self.nodes)  # type: ignore[call-arg]
 
     def checkpoint(self) -> "submitit.helpers.DelayedSubmission":
         """What submitit queues when the time limit is near."""
@@ -74,27 +75,40 @@ def submit_jobs(
     if executor == "slurm" and not shutil.which("srun"):
         remedy = "--executor local runs the jobs here, one after another"
         raise click.ClickException(f"this machine has no SLURM (there is no srun); {remedy}")
+    # submitit gives up after three time limits unless it is told otherwise.
     requeued = {"slurm_max_num_timeout": 100} if executor == "slurm" else {}
     queue = submitit.AutoExecutor(folder=logs / "%j", cluster=executor, **requeued)
 
     def start(name: str, nodes: list[str], waits_for: Iterable[Any], gpus: int) -> Any:
-        queue.update_parameters(**_resources(executor, name, list(waits_for), gpus, limits))
-        devices = (
-            {"training": {"devices": gpus} | params.get("training", {})} if gpus > 1 and executor == "slurm" else {}
-        )
-        job = queue.submit(KedroRun(project, env, pipeline, nodes, params | devices))
-        click.echo(f"{name}: job {job.job_id}, {len(nodes)} nodes, log {job.paths.stdout}")
+        resources = _resources(executor, name, list(waits_for), gpus, limits)
+        queue.update_parameters(**resources)
+        devices = {}
+        if gpus > 1 and executor == "slurm":
+            # A number of devices that is given goes before that of the job.
+            devices = {"training": {"devices": gpus} | params.get("training", {})}
+        run = KedroRun(project, env, pipeline, nodes, params | devices)
+        job = queue.submit(run)
+        log = job.paths.stdout
+        click.echo(f"{name}: job {job.job_id}, {len(nodes)} nodes, log {log}")
         if executor == "local":
             try:
                 job.result()
             except FailedJobError as error:
-                raise click.ClickException(_explain_failure(name, str(error), job.paths.stderr)) from error
+                explanation = _explain_failure(name, str(error), job.paths.stderr)
+                raise click.ClickException(explanation) from error
         return job
 
     data = [start("data", before, [], 0)] if before else []
-    trained = [start(name, nodes, data, limits["gpus"]) for name, nodes in experiments.items()]
-    last = start("comparison", after, trained, 0) if after else [*data, *trained][-1]
-    click.echo(last.stderr().splitlines()[-1] if executor == "local" else "Submitted; watch with squeue --me")
+    gpus = limits["gpus"]
+    trained = [start(name, nodes, data, gpus) for name, nodes in experiments.items()]
+    jobs = [*data, *trained]
+    if after:
+        jobs.append(start("comparison", after, trained, 0))
+    if executor == "local":
+        # The last line of a run names its report.
+        click.echo(jobs[-1].stderr().splitlines()[-1])
+    else:
+        click.echo("Submitted; watch with squeue --me")
 
 
 def _require_settings(project: Path, env: str | None, params: dict[str, Any]) -> None:
@@ -107,8 +121,13 @@ def _require_settings(project: Path, env: str | None, params: dict[str, Any]) ->
 
 def _explain_failure(name: str, report: str, log: Path) -> str:
     """The words of an error that a user can mend, of a fault of the program all that submitit tells."""
-    _, mendable, words = report.partition(f"{click.ClickException.__module__}.{click.ClickException.__name__}: ")
-    return f"{name}: {words.split(chr(10) + '---')[0].strip()} (log: {log})" if mendable else report
+    kind = click.ClickException
+    # submitit's report ends with the traceback of the job, and a line of dashes.
+    _, mendable, words = report.partition(f"{kind.__module__}.{kind.__name__}: ")
+    if not mendable:
+        return report
+    message = words.split("\n---")[0].strip()
+    return f"{name}: {message} (log: {log})"
 
 
 def split_pipeline(name: str, networks: list[str] | None = None) -> tuple[list[str], dict[str, list[str]], list[str]]:
@@ -123,19 +142,26 @@ def split_pipeline(name: str, networks: list[str] | None = None) -> tuple[list[s
 
     if name not in pipelines:
         raise click.ClickException(explain_unknown("pipeline", name, pipelines))
+    pipeline = pipelines[name]
     experiments: dict[str, list[str]] = {}
-    for node in pipelines[name].nodes:
+    # Nodes of an experiment are in the namespace of its task and its network, as `segmentation.classic_unet`.
+    for node in pipeline.nodes:
         if node.namespace and "." in node.namespace:
             experiments.setdefault(node.namespace, []).append(node.name)
     known = [experiment.split(".")[1] for experiment in experiments]
     for network in networks or []:
         if network not in known:
             raise click.ClickException(f"there is no network '{network}' in {name}; networks are {', '.join(known)}")
-    chosen = {key: nodes for key, nodes in experiments.items() if networks is None or key.split(".")[1] in networks}
+    chosen = experiments
+    if networks is not None:
+        chosen = {key: nodes for key, nodes in experiments.items() if key.split(".")[1] in networks}
     inside = {node for nodes in experiments.values() for node in nodes}
-    later = {node.name for node in pipelines[name].from_nodes(*inside).nodes} - inside if inside else set()
-    before = [node.name for node in pipelines[name].nodes if node.name not in inside | later]
-    return before, chosen, sorted(later) if len(chosen) == len(experiments) else []
+    later: set[str] = set()
+    if inside:
+        later = {node.name for node in pipeline.from_nodes(*inside).nodes} - inside
+    before = [node.name for node in pipeline.nodes if node.name not in inside | later]
+    after = sorted(later) if len(chosen) == len(experiments) else []
+    return before, chosen, after
 
 
 def _resources(executor: str, name: str, waits_for: list[Any], gpus: int, limits: dict[str, Any]) -> dict[str, Any]:
@@ -143,6 +169,7 @@ def _resources(executor: str, name: str, waits_for: list[Any], gpus: int, limits
     if executor == "local":
         return common
     slurm = {
+        # A signal two minutes before the time limit lets the job queue itself again.
         "slurm_signal_delay_s": 120,
         "slurm_cpus_per_task": limits["cpus"],
         "slurm_mem": f"{limits['memory']}GB",
@@ -152,7 +179,9 @@ def _resources(executor: str, name: str, waits_for: list[Any], gpus: int, limits
         slurm["slurm_partition"] = limits["partition"]
     if waits_for:
         ids = ":".join(job.job_id for job in waits_for)
+        # A job that waits for one that failed would stay in the queue for ever.
         slurm["slurm_additional_parameters"] = {"dependency": f"afterok:{ids}", "kill-on-invalid-dep": "yes"}
     else:
+        # The queue keeps the parameters of the job before.
         slurm["slurm_additional_parameters"] = {}
     return common | slurm

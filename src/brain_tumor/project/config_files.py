@@ -37,17 +37,22 @@ def require_settings(loader: OmegaConfigLoader) -> None:
             raise ValueError(f"{path}{line}: no YAML ({error.problem or error.context}); correct it") from error
         except yaml.YAMLError as error:
             raise ValueError(f"{path}: no YAML ({str(error).splitlines()[0]}); correct it") from error
-        if tree is not None and not isinstance(tree, yaml.MappingNode) and tree.tag != "tag:yaml.org,2002:null":
+        # A file of comments alone is empty, and so is one that holds `null`.
+        empty = tree is None or tree.tag == "tag:yaml.org,2002:null"
+        if not empty and not isinstance(tree, yaml.MappingNode):
             what = "a list" if isinstance(tree, yaml.SequenceNode) else "a single value"
             raise ValueError(f"{path} holds {what}; settings have names: write `name: value`, without `-` before it")
         _require_once(path, tree)
 
 
 def _list_files(loader: OmegaConfigLoader) -> Iterator[str]:
+    patterns = [*loader.config_patterns["parameters"], *loader.config_patterns["catalog"]]
+    # The environment of the run may be base itself.
     for env in dict.fromkeys([loader.base_env, loader.env or loader.default_run_env]):
         folder = Path(loader._get_conf_env_path(env)).as_posix()
-        patterns = [*loader.config_patterns["parameters"], *loader.config_patterns["catalog"]]
-        found = {path for pattern in patterns for path in loader._fs.glob(f"{folder}/{pattern}")}
+        found = set()
+        for pattern in patterns:
+            found.update(loader._fs.glob(f"{folder}/{pattern}"))
         yield from sorted(path for path in found if loader._is_valid_config_path(Path(path)))
 
 
@@ -60,6 +65,7 @@ def _require_once(path: str, tree: yaml.Node | None) -> None:
         return
     seen = set()
     for key, value in tree.value:
+        # `<<` takes in another block, and may do so more than once.
         if isinstance(key, yaml.ScalarNode) and key.value != "<<":
             if key.value in seen:
                 line = key.start_mark.line + 1

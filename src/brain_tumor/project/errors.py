@@ -65,6 +65,7 @@ def plain_errors(*, show_traceback: bool = False) -> Iterator[None]:
         yield
     except KedroCliError as error:  # which would show another error than itself
         raise click.ClickException(error.message) from error
+    # No failure: the command ends well, and the next one of a script may follow.
     except OtherMachineGoesOn as end:
         logger.info("%s", end)
         raise click.exceptions.Exit(0) from end
@@ -86,6 +87,7 @@ def describe(error: Exception) -> str | None:
         return "\n".join(explain_values(error)[:SHOWN])
     if isinstance(error, DataValidationError):
         return _describe_table(error)
+    # Without the number of the error, which Python puts first.
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     if isinstance(error, OmegaConfBaseException | YAMLError):
@@ -96,8 +98,10 @@ def describe(error: Exception) -> str | None:
 def _describe_table(error: DataValidationError) -> str:
     failures = []
     for failure in error.failures:
+        column = failure.column or "table"
+        rule = failure.check or failure.message
         examples = ", ".join(map(str, failure.failure_examples[:SHOWN]))
-        failures.append(f"{failure.column or 'table'}: {failure.check or failure.message}, such as {examples}")
+        failures.append(f"{column}: {rule}, such as {examples}")
     shown = "; ".join(failures[:SHOWN]) or error.message
     name = error.dataset_name or "a table"
     return f"{name} doesn't hold what it should ({shown}); run the pipeline that writes it again"
@@ -105,6 +109,7 @@ def _describe_table(error: DataValidationError) -> str:
 
 def _keep_traceback(error: Exception) -> str:
     """Write it down, and say where it is."""
+    # An error must not be lost because the folder can't be written to.
     try:
         LOG.parent.mkdir(exist_ok=True)
         with LOG.open("a", encoding="utf-8") as file:

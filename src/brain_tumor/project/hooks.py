@@ -44,7 +44,8 @@ class Parameters:
         require_environment(loader)
         require_settings(loader)
         settings = list_settings(pipelines)
-        base, given = _read(loader, loader.base_env), loader.runtime_params or {}
+        base = _read(loader, loader.base_env)
+        given = loader.runtime_params or {}
         env = loader.env or loader.default_run_env
         with suppress(MissingConfigException):  # an environment may have no parameters
             require_whole_lists(_read(loader, env), base, f"in conf/{env}/parameters*.yml")
@@ -60,7 +61,8 @@ class Parameters:
         merged = loader["parameters"]
         self.paths = resolve_paths(merged)
         single = {name: value for name, value in merged.items() if isinstance(value, str | int)}
-        loader.runtime_params = single | {name: value for name, value in given.items() if value is not None}
+        given_values = {name: value for name, value in given.items() if value is not None}
+        loader.runtime_params = single | given_values
         for name, path in self.paths.items():
             put(loader.runtime_params, name, path)
         check_values(loader["parameters"], settings, known)
@@ -69,10 +71,13 @@ class Parameters:
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Refuse a run whose inputs aren't there. Report sources and settings that it is given and doesn't use."""
         given = run_params["runtime_params"] or {}
-        unused = {name for name in require_paths(self.paths, pipeline, catalog) if name in given}
+        # Paths of the parameters files may be for other pipelines; only those of the command line are reported.
+        unread = require_paths(self.paths, pipeline, catalog)
+        unused = {name for name in unread if name in given}
         at_work = {(node.namespace or "").split(".")[0] for node in pipeline.nodes}
         for task in ("segmentation", "classification"):
             late = [name for name in given if name in (f"{task}_source", f"data_{task}")]
+            # Training alone takes prepared data, whatever the settings of their preparation.
             if late and task in at_work and f"data_{task}" not in at_work:
                 words = "this run prepares no data, so %s is not used: it takes what is prepared in data/"
                 logger.warning(words, " and ".join(late))
@@ -100,10 +105,13 @@ def require_environment(loader: OmegaConfigLoader) -> None:
         ValueError: naming those that there are.
     """
     env = loader.env or loader.default_run_env
-    files, folder = loader._fs, Path(loader._get_conf_env_path(env))  # Kedro has no public way into an archive
-    if not files.isdir(folder.as_posix()):
-        known = [Path(path).name for path in files.ls(folder.parent.as_posix(), detail=False) if files.isdir(path)]
-        raise ValueError(f"{explain_unknown('environment', env, known)} (--env; folders of {loader.conf_source})")
+    # Kedro has no public way into an archive.
+    files, folder = loader._fs, Path(loader._get_conf_env_path(env))
+    if files.isdir(folder.as_posix()):
+        return
+    beside = files.ls(folder.parent.as_posix(), detail=False)
+    known = [Path(path).name for path in beside if files.isdir(path)]
+    raise ValueError(f"{explain_unknown('environment', env, known)} (--env; folders of {loader.conf_source})")
 
 
 class Failures:
@@ -119,6 +127,7 @@ class Failures:
         if not isinstance(error, DatasetError):
             return
         for name in sorted(pipeline.datasets()):
+            # Kedro's words: "Failed while loading data from dataset CLASS(ARGUMENTS).", and the reason below.
             before, found, reason = str(error).partition(f" dataset {catalog.get(name)!s}.\n")
             if found:
                 action = "read" if "loading" in before else "written"
@@ -142,13 +151,17 @@ class RunSummary:
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
         """Start the clock, number the nodes."""
         self.start = perf_counter()
-        nodes = pipeline.nodes
-        self.places = {node.name: f"{place}/{len(nodes)} " for place, node in enumerate(nodes, start=1)}
+        total = len(pipeline.nodes)
+        self.places = {}
+        for place, node in enumerate(pipeline.nodes, start=1):
+            self.places[node.name] = f"{place}/{total} "
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
         """Say what is running."""
-        logger.info("> %s%s", self.places.get(node.name, ""), node.name)  # a spawned process has no numbers
+        # A spawned process has no numbers.
+        place = self.places.get(node.name, "")
+        logger.info("> %s%s", place, node.name)
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
@@ -157,11 +170,15 @@ class RunSummary:
         took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
         if self.up_to_date.skipped:
             took += f"; {self.up_to_date.skipped} of {self.up_to_date.total} nodes were up to date"
-        paths = {name: catalog[name]._describe().get("filepath") for name in sorted(pipeline.outputs())}
+        paths = {}
+        for name in sorted(pipeline.outputs()):
+            # Kedro has no public way to a dataset's file.
+            paths[name] = catalog[name]._describe().get("filepath")
         reports = [str(path or name) for name, path in paths.items() if name.endswith("report")]
         folders = sorted({str(Path(path).parent) for path in paths.values() if path})
-        logger.info(
-            "%s (%s)",
-            f"Report: {', '.join(reports)}" if reports else f"Done: {', '.join(folders)}" if folders else "Done",
-            took,
-        )
+        result = "Done"
+        if reports:
+            result = f"Report: {', '.join(reports)}"
+        elif folders:
+            result = f"Done: {', '.join(folders)}"
+        logger.info("%s (%s)", result, took)

@@ -32,7 +32,10 @@ def require_inputs(
     Raises:
         FileNotFoundError: if an entry that another node writes isn't there.
     """
-    writers = {output: node.name for part in registered.values() for node in part.nodes for output in node.outputs}
+    writers: dict[str, str] = {}
+    for part in registered.values():
+        for node in part.nodes:
+            writers |= dict.fromkeys(node.outputs, node.name)
     read = sorted(name for name in pipeline.inputs() if name in writers)
     kept = [name for name in read if name in catalog]
     unkept = [name for name in read if name not in catalog]
@@ -58,7 +61,9 @@ def require_paths(paths: Mapping[str, str], pipeline: Pipeline, catalog: Catalog
         FileNotFoundError: naming parameter and path.
     """
     inputs = pipeline.inputs()
-    read = {_path(catalog, name) for name in inputs if name in catalog and not name.startswith("params:")}
+    entries = [name for name in inputs if name in catalog and not name.startswith("params:")]
+    read = {_path(catalog, name) for name in entries}
+    # A node takes a path as a parameter, or reads a catalog entry that lies there.
     used = [name for name, path in paths.items() if path in read or f"params:{name}" in inputs]
     for name in used:
         require_there(name, paths[name])
@@ -66,14 +71,21 @@ def require_paths(paths: Mapping[str, str], pipeline: Pipeline, catalog: Catalog
 
 
 def _command(missing: list[str], registered: Mapping[str, Pipeline], env: str | None) -> str:
-    able = [
-        name
-        for name, part in registered.items()
-        if name not in ("__default__", ALL) and set(missing) <= part.all_outputs()
-    ]
-    able.sort(key=lambda name: name != missing[0].split(".")[0])  # the entry's own task first
-    words = ["kedro run", *[f"--pipelines {able[0]}" for _ in able[:1]], *[f"--env {env}" for _ in [env] if env]]
-    return " ".join([*words, f"--to-outputs {','.join(missing)}"] if len(missing) <= SHOWN else words)
+    able = []
+    for name, part in registered.items():
+        if name not in ("__default__", ALL) and set(missing) <= part.all_outputs():
+            able.append(name)
+    # The entry's own task goes first, where several pipelines write it.
+    task = missing[0].split(".")[0]
+    able.sort(key=lambda name: name != task)
+    words = ["kedro run"]
+    if able:
+        words.append(f"--pipelines {able[0]}")
+    if env:
+        words.append(f"--env {env}")
+    if len(missing) <= SHOWN:
+        words.append(f"--to-outputs {','.join(missing)}")
+    return " ".join(words)
 
 
 def _path(catalog: CatalogProtocol, name: str) -> str | None:
@@ -84,9 +96,17 @@ def _path(catalog: CatalogProtocol, name: str) -> str | None:
 
 def _show(catalog: CatalogProtocol, name: str) -> str:
     path = Path(_path(catalog, name) or name)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def _and(names: list[str]) -> str:
-    shown = names if len(names) <= SHOWN else [*names[: SHOWN - 1], f"{len(names) - SHOWN + 1} more"]
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+    shown = names
+    if len(names) > SHOWN:
+        # "more" takes the place of the last name.
+        first = names[: SHOWN - 1]
+        shown = [*first, f"{len(names) - len(first)} more"]
+    *all_but_last, last = shown
+    if not all_but_last:
+        return last
+    return f"{', '.join(all_but_last)} and {last}"

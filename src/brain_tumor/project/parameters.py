@@ -25,14 +25,17 @@ def list_settings(pipelines: Mapping[str, Pipeline]) -> dict[str, Any]:
 
     Whole tasks, which reports show, are excluded.
     """
+    # By name: a node is in several pipelines.
     nodes = {node.name: node for pipeline in pipelines.values() for node in pipeline.nodes}
     settings = {}
     for node in nodes.values():
         hints = get_type_hints(node.func)
         arguments = signature(node.func).parameters
-        for argument, name in zip(arguments, node.inputs, strict=False):  # of *results there are more
+        # Not strict: of *results there are more inputs than arguments.
+        for argument, name in zip(arguments, node.inputs, strict=False):
             kind = hints.get(argument)
-            if name.startswith("params:") and kind is not None and get_origin(kind) is not dict:
+            is_whole_task = get_origin(kind) is dict
+            if name.startswith("params:") and kind is not None and not is_whole_task:
                 settings[name.removeprefix("params:")] = kind
     return settings
 
@@ -58,17 +61,22 @@ def list_known(base: Mapping[str, Any], settings: Mapping[str, Any]) -> Known:
 
 
 def _names(block: Mapping[str, Any]) -> Known:
-    return {str(key): _names(value) if isinstance(value, Mapping) else None for key, value in block.items()}
+    names: Known = {}
+    for key, value in block.items():
+        names[str(key)] = _names(value) if isinstance(value, Mapping) else None
+    return names
 
 
 def _fields(kind: Any) -> Known | None:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return {name: _fields(field.annotation) for name, field in kind.model_fields.items()}
-    if get_origin(kind) is dict:
-        return {ANY: _fields(get_args(kind)[1])}
-    if get_origin(kind) is tuple and _fields(get_args(kind)[0]):
-        return {ANY: _fields(get_args(kind)[0])}  # a list of blocks; their names are numbers
-    return None
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is dict:
+        _, value = arguments
+        return {ANY: _fields(value)}
+    # A list of blocks, whose names are numbers.
+    inner = _fields(arguments[0]) if origin is tuple else None
+    return {ANY: inner} if inner else None
 
 
 def require_known(given: Mapping[str, Any], known: Known, where: str) -> None:
@@ -96,7 +104,8 @@ def require_whole_lists(given: Mapping[str, Any], before: Mapping[str, Any], whe
         ValueError: naming the list.
     """
     for path in list_paths(given):
-        if isinstance(look_up(before, path), list) and isinstance(look_up(given, path), Mapping):
+        was, now = look_up(before, path), look_up(given, path)
+        if isinstance(was, list) and isinstance(now, Mapping):
             remedy = "write the whole list into conf/local/parameters.yml"
             raise ValueError(f"{path} is a list, of which no part can be given; {remedy} ({where})")
 
@@ -127,6 +136,7 @@ def find(path: str, known: Known) -> Known | None:
     for name in path.split("."):
         if place is None:
             raise KeyError(path)
+        # In a block that takes no names of the user's own, ANY is the key that is missing.
         place = place[name if name in place else ANY]
     return place
 
@@ -143,9 +153,15 @@ def explain_unknown(path: str, known: Known, where: str) -> str:
     beside = [child for child in inside if child != ANY]
     prefix = f"{block}." if block else ""
     deeper = [child for child in list_paths(inside) if ANY not in child.split(".")]
-    question = did_you_mean([prefix + child for child in nearest(name, beside) or nearest(name, deeper)])
-    rest = [f"{block} has {', '.join(beside)}"] if block else []
-    return " ".join([f"there is no parameter '{path}';", *[question] * bool(question), *rest, f"({where})"])
+    # A name of the same block goes before one further in: most often only a letter is wrong.
+    similar = nearest(name, beside) or nearest(name, deeper)
+    words = [f"there is no parameter '{path}';"]
+    if similar:
+        words.append(did_you_mean([prefix + child for child in similar]))
+    # Outside of blocks there are too many names to list.
+    if block:
+        words.append(f"{block} has {', '.join(beside)}")
+    return " ".join([*words, f"({where})"])
 
 
 def look_up(parameters: Mapping[str, Any], path: str) -> Any:

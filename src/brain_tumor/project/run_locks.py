@@ -49,15 +49,13 @@ class RunLocks:
         self.held: list[TextIOWrapper] = []
         if fcntl is None or _trains_on_several_machines(catalog):
             return
-        written = _groups(name for name in pipeline.all_outputs() if name in catalog)
-        read = (
-            _groups(
-                name for name in pipeline.inputs() if name in catalog and not name.startswith(("params:", "parameters"))
-            )
-            - written
-        )
+        kept = [name for name in pipeline.all_outputs() if name in catalog]
+        inputs = [name for name in pipeline.inputs() if name in catalog]
+        written = _groups(kept)
+        read = _groups(name for name in inputs if not name.startswith(("params:", "parameters"))) - written
         try:
-            for group in sorted(written | read):  # in one order, so that no two runs wait for each other
+            # In one order, so that no two runs wait for each other.
+            for group in sorted(written | read):
                 self.held.append(_lock(self.folder / f"{group}.lock", alone=group in written))
         except AnotherRunError:
             self._release()
@@ -94,9 +92,11 @@ def _groups(names: Iterable[str]) -> set[str]:
 
 def _lock(path: Path, *, alone: bool) -> TextIOWrapper:
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Opened to append: what the holder has written stays until this run has the lock.
     file = path.open("a+", encoding="utf-8")
+    kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
     try:
-        fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.seek(0)
         holder = _describe_holder(file.read()) if _is_written(file) else ""
@@ -104,7 +104,8 @@ def _lock(path: Path, *, alone: bool) -> TextIOWrapper:
         raise AnotherRunError(
             f"another run{holder} is using {path.stem} in this project; wait until it ends, or stop it"
         ) from error
-    except OSError:  # a file system without locks: runs are not kept apart there
+    except OSError:
+        # On a file system without locks runs are not kept apart.
         return file
     if alone:
         about = {
@@ -130,6 +131,7 @@ def _is_written(file: TextIOWrapper) -> bool:
 def _describe_holder(text: str) -> str:
     with suppress(ValueError, KeyError, TypeError):
         about = json.loads(text)
+        # Of another machine's processes nothing is known.
         if about["machine"] != socket.gethostname() or _lives(about["process"]):
             return f" (process {about['process']} on {about['machine']}, since {about['since']})"
     return ""

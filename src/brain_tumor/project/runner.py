@@ -27,7 +27,8 @@ class ParallelRunner(runner.ParallelRunner):
 
     def __init__(self, max_workers: int | None = None, is_async: bool = False) -> None:  # as Kedro calls it
         super().__init__(max_workers, is_async)
-        self._manager.shutdown()  # Kedro's own would outlive a run that is killed
+        # Kedro's own would outlive a run that is killed.
+        self._manager.shutdown()
         self._manager = ParallelRunnerManager()
         self._manager.start(_end_with_run, (os.getpid(), get_start_method()))
 
@@ -42,12 +43,16 @@ class Workers(ProcessPoolExecutor):
 
     def __enter__(self) -> "Workers":
         self._before: Any = None
+        # Only the main thread may set handlers.
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGTERM, _end)
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> bool | None:
         if kind is not None and not issubclass(kind, Exception):
             for process in list((self._processes or {}).values()):
@@ -60,6 +65,7 @@ class Workers(ProcessPoolExecutor):
 
 
 def _end(number: int, frame: FrameType | None) -> None:  # what a handler is given  # noqa: ARG001
+    # The status that shells give to a program that a signal ends.
     sys.exit(128 + number)
 
 

@@ -29,19 +29,25 @@ def require_names(given: Mapping[str, Any], registered: Mapping[str, Pipeline]) 
     """
     chosen = given["pipelines"] or [given["pipeline"] or "__default__"]
     _look_up("pipeline", chosen, registered)
+    # A name with dots is a class of the user's own.
     if given["runner"] and "." not in given["runner"]:
         _look_up("runner", [given["runner"]], RUNNERS)
     pipeline = sum((registered[name] for name in chosen), Pipeline([]))
-    names = {name for option in ("node_names", "from_nodes", "to_nodes") for name in given[option]}
-    elsewhere = {node.name: name for name, other in registered.items() for node in other.nodes}
+    names = {*given["node_names"], *given["from_nodes"], *given["to_nodes"]}
+    elsewhere = {}
+    for name, other in registered.items():
+        for node in other.nodes:
+            elsewhere[node.name] = name
     nodes = {node.name for node in pipeline.nodes}
     for name in sorted(names - nodes):
         if name in elsewhere:
             raise click.ClickException(f"node '{name}' is in another pipeline; add --pipelines {elsewhere[name]}")
     _look_up("node", names, nodes)
     _look_up("namespace", given["namespaces"], _namespaces(pipeline))
-    _look_up("entry", [*given["from_inputs"], *given["to_outputs"]], pipeline.datasets())
-    _look_up("tag", given["tags"], {tag for node in pipeline.nodes for tag in node.tags})
+    entries = [*given["from_inputs"], *given["to_outputs"]]
+    _look_up("entry", entries, pipeline.datasets())
+    tags = {tag for node in pipeline.nodes for tag in node.tags}
+    _look_up("tag", given["tags"], tags)
 
 
 def names_a_part(given: Mapping[str, Any]) -> bool:
@@ -57,5 +63,9 @@ def _look_up(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
 
 def _namespaces(pipeline: Pipeline) -> set[str]:
     """Each namespace, and those that it is in."""
-    words = [node.namespace.split(".") for node in pipeline.nodes if node.namespace]
-    return {".".join(parts[: count + 1]) for parts in words for count in range(len(parts))}
+    namespaces = set()
+    for node in pipeline.nodes:
+        parts = node.namespace.split(".") if node.namespace else []
+        for count in range(1, len(parts) + 1):
+            namespaces.add(".".join(parts[:count]))
+    return namespaces

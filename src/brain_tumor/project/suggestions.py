@@ -24,19 +24,30 @@ def nearest(word: str, names: Iterable[str]) -> list[str]:
     """
     last = {name: name.rpartition(".")[2] for name in names}
     ends = [name for name in last if f".{name}".endswith(f".{word}")]
-    abbreviated = [name for name, end in last.items() if "".join(part[:1] for part in end.split("_")) == word]
+    abbreviated = [name for name, end in last.items() if _abbreviate(end) == word]
     close = get_close_matches(word, last, n=1)
+    # The blocks before a name make it long, and a short word unlike it.
     if not close:
         alike = get_close_matches(word, last.values(), n=1)
         close = [name for name, end in last.items() if end in alike]
-    parts = [name for name in last if word in re.split(r"[._]", name) or name.startswith(word)]
-    return (ends or abbreviated or close or parts)[:SHOWN]
+    parts = [name for name in last if name.startswith(word) or word in re.split(r"[._]", name)]
+    suggestions = ends or abbreviated or close or parts
+    return suggestions[:SHOWN]
+
+
+def _abbreviate(name: str) -> str:
+    """The first letters of its words: `lr` for `learning_rate`."""
+    return "".join(word[:1] for word in name.split("_"))
 
 
 def did_you_mean(suggestions: list[str]) -> str:
     """The suggestions as a question, empty without any."""
-    *first, last = [f"'{name}'" for name in suggestions] or [""]
-    return f"did you mean {' or '.join([', '.join(first)] * bool(first) + [last])}?" if suggestions else ""
+    if not suggestions:
+        return ""
+    *first, last = [f"'{name}'" for name in suggestions]
+    if not first:
+        return f"did you mean {last}?"
+    return f"did you mean {', '.join(first)} or {last}?"
 
 
 def explain_unknown(kind: str, name: str, known: Iterable[str]) -> str:
@@ -46,4 +57,5 @@ def explain_unknown(kind: str, name: str, known: Iterable[str]) -> str:
     listed = f"{kind}s are {', '.join(names)}"
     if len(names) > LISTED:
         listed = "" if question else f"none of the {len(names)} {kind}s has a name like it"
-    return f"there is no {kind} '{name}'; {' '.join(filter(None, [question, listed]))}"
+    hints = " ".join(filter(None, [question, listed]))
+    return f"there is no {kind} '{name}'; {hints}"

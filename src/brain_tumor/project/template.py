@@ -65,6 +65,7 @@ def find_template() -> Path:
     Raises:
         FileNotFoundError: if neither is there.
     """
+    # From `src/brain_tumor/template` to the folder that holds `src`.
     checkout = TEMPLATE.parents[2]
     for folder in (TEMPLATE, checkout):
         if (folder / "conf" / "base").is_dir():
@@ -75,9 +76,11 @@ def find_template() -> Path:
 
 def copy_template(source: Path, folder: Path) -> list[Path]:
     """Copy FILES from one folder to another: returns the copies."""
+    found = {file for pattern in FILES for file in source.glob(pattern)}
     copies = []
-    for file in sorted({file for pattern in FILES for file in source.glob(pattern)}):
+    for file in sorted(found):
         name = file.relative_to(source)
+        # `conf/**/*.yml` finds the settings of a checkout's owner too.
         if name.parts[:2] == ("conf", "local") and name.name != ".gitkeep":
             continue
         copy = folder / name

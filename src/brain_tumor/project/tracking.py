@@ -28,9 +28,11 @@ class Tracking:
 
         Here and not when they are saved: a process that saves them may have no hooks.
         """
-        written = {name: name.split(".") for name in sorted(pipeline.all_outputs())}
-        scores = {name: parts for name, parts in written.items() if (parts[0], parts[-1]) in SCORES}
-        tables = {name: parts for name, parts in scores.items() if catalog.exists(name)}
+        tables = {}
+        for name in sorted(pipeline.all_outputs()):
+            parts = name.split(".")
+            if (parts[0], parts[-1]) in SCORES and catalog.exists(name):
+                tables[name] = parts
         if not self.address or not tables:
             return
         from mlflow import MlflowClient
@@ -39,8 +41,10 @@ class Tracking:
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         for name, (task, network, _) in tables.items():
             trained = catalog.load(f"{task}.{network}.network").description
-            for mark in trained.get("checkpoints", []):  # none in files of earlier versions
-                for run in client.search_runs(experiments, f"tags.fingerprint = '{mark}'", max_results=1):
+            # Files of earlier versions have no list of checkpoints.
+            for mark in trained.get("checkpoints", []):
+                runs = client.search_runs(experiments, f"tags.fingerprint = '{mark}'", max_results=1)
+                for run in runs:
                     for metric, value in _list_scores(task, catalog.load(name)):
                         client.log_metric(run.info.run_id, metric, value)
 
@@ -48,8 +52,9 @@ class Tracking:
 def _list_scores(task: str, table: pd.DataFrame) -> Iterator[tuple[str, float]]:
     """Mean metrics of a network over the volumes of test patients, or its scores on each set of test images."""
     if task == "segmentation":
-        table = table[(table["set"] == TEST) & (table["protocol"] == "volume")]
-        yield from ((f"test_{row.metric}_{row.target}", row.mean) for row in table.itertuples())
+        of_volumes = (table["set"] == TEST) & (table["protocol"] == "volume")
+        for row in table[of_volumes].itertuples():
+            yield f"test_{row.metric}_{row.target}", row.mean
     else:
-        table = table.dropna(subset="value")
-        yield from ((f"{row.test_set}_test_{row.metric}", row.value) for row in table.itertuples())
+        for row in table.dropna(subset="value").itertuples():
+            yield f"{row.test_set}_test_{row.metric}", row.value

@@ -12,7 +12,7 @@ import logging
 import os
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -65,9 +65,12 @@ class Provenance:
 
     def changes(self, now: "Provenance") -> list[str]:
         """Names of what isn't the same any more."""
-        was, is_now = self.inputs | self.outputs, now.inputs | now.outputs
+        was = self.inputs | self.outputs
+        is_now = now.inputs | now.outputs
         changed = [name for name in was if was[name] != is_now.get(name)]
-        return [*changed, "its code"] if self.code != now.code else changed
+        if self.code != now.code:
+            changed.append("its code")
+        return changed
 
 
 class NotComparableError(Exception):
@@ -113,29 +116,31 @@ class UpToDate:
     @hook_impl(trylast=True)  # other hooks see the whole pipeline
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Take the nodes that are up to date out of the pipeline. Nodes that were asked for by name run."""
-        entries, self._whole = Entries(catalog), dict(vars(pipeline))
-        before = {name: state for name in pipeline.inputs() if (state := entries.try_state(name))}
+        entries = Entries(catalog)
+        self._whole = dict(vars(pipeline))
+        before = entries.try_states(pipeline.inputs())
         makers = {output: node.name for node in pipeline.nodes for output in node.outputs}
         self._run = Run(run_params["run_id"], str(self._folder), before, makers)
-        os.environ[RUN] = json.dumps(
-            asdict(self._run)
-        )  # processes that are spawned have this, and hooks that know nothing
+        # Spawned processes have the environment, but hooks without a memory of this one.
+        os.environ[RUN] = json.dumps(asdict(self._run))
         named = run_params.get("node_names") or run_params.get("only_missing_outputs")
-        stale = pipeline.nodes if named or os.environ.get(RUN_ALL) else self._find_stale(pipeline, entries)
-        self.total, self.skipped = len(pipeline.nodes), len(pipeline.nodes) - len(stale)
+        run_all = named or os.environ.get(RUN_ALL)
+        stale = pipeline.nodes if run_all else self._find_stale(pipeline, entries)
+        self.total = len(pipeline.nodes)
+        self.skipped = self.total - len(stale)
         if self.skipped:
             words = (
                 "%d of %d nodes are up to date: nothing that their outputs are made from has changed (%s=1 "
                 "runs them again)"
             )
             logger.info(words, self.skipped, self.total, RUN_ALL)
-            _become(
-                pipeline, vars(Pipeline(stale))
-            )  # Kedro shows hooks the pipeline that it is about to run, but takes none from them
+            # In place: Kedro shows hooks the pipeline that it is about to run, but takes none from them.
+            _become(pipeline, vars(Pipeline(stale)))
 
     def _find_stale(self, pipeline: Pipeline, entries: "Entries") -> list[Node]:
         """Nodes that aren't up to date, and all that come after them."""
         stale: set[Node] = set()
+        # Kedro sorts nodes so that each comes after those that it depends on.
         for node in pipeline.nodes:
             if pipeline.node_dependencies[node] & stale or not self._is_up_to_date(node, entries):
                 stale.add(node)
@@ -162,10 +167,10 @@ class UpToDate:
         if self._run is None and RUN in os.environ:
             self._run = Run(**json.loads(os.environ[RUN]))
         if self._run is not None:
-            entries = Entries(catalog)
             outside = [name for name in node.inputs if name not in self._run.makers and not _is_parameter(name)]
-            loaded = {name: state for name in outside if (state := entries.try_state(name))}
-            self._entries[node.name], self._saved[node.name] = (catalog, self._run.before | loaded), set()
+            loaded = Entries(catalog).try_states(outside)
+            self._entries[node.name] = catalog, self._run.before | loaded
+            self._saved[node.name] = set()
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
@@ -208,14 +213,20 @@ class UpToDate:
 
     def _read_makers(self, node: Node, run: Run) -> dict[str, str]:
         """Digests of a node's inputs as nodes of this run left them."""
-        made = {name: _read(Path(run.folder), run.makers[name]) for name in node.inputs if name in run.makers}
-        return {name: record.outputs.get(name, "") if record else "" for name, record in made.items()}
+        states = {}
+        for name in node.inputs:
+            if name in run.makers:
+                record = _read(Path(run.folder), run.makers[name])
+                # Without a record the input can't be vouched for: "" is no digest.
+                states[name] = record.outputs.get(name, "") if record else ""
+        return states
 
 
 def _read(folder: Path, node: str) -> Provenance | None:
     """The record of a node; None if there is none that can be read."""
+    file = folder / f"{node}.json"
     try:
-        return Provenance(**json.loads((folder / f"{node}.json").read_text(encoding="utf-8")))
+        return Provenance(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -240,20 +251,27 @@ class Entries:
         """
         if not node.outputs:
             raise NotComparableError
+        # A cache is an input that the node also fills: it is compared as an output.
         caches = {name for name in node.inputs if self._is_cache(name)}
         inputs = {name: self.find_state(name) for name in node.inputs if name not in caches}
         outputs = {name: self.find_state(name) for name in (*node.outputs, *sorted(caches))}
-        if ABSENT in (outputs[name] for name in node.outputs):
+        if any(outputs[name] == ABSENT for name in node.outputs):
             raise NotComparableError
-        classes = {type(self._catalog[name]) for name in (*node.outputs, *inputs) if not _is_parameter(name)}
-        return Provenance(
-            _digest(str(node), _digest_function(node), sorted(map(_digest_class, classes)), versions()), inputs, outputs
+        entries = [name for name in (*node.outputs, *inputs) if not _is_parameter(name)]
+        classes = {type(self._catalog[name]) for name in entries}
+        code = _digest(
+            str(node),
+            _digest_function(node),
+            sorted(map(_digest_class, classes)),
+            versions(),
         )
+        return Provenance(code, inputs, outputs)
 
     def find_state(self, name: str) -> str:
         """Digest of a parameter, or of how an entry is kept and of its files."""
         if name not in self._states:
-            self._states[name] = self._find_parameter(name) if _is_parameter(name) else self._find_files(name)
+            find = self._find_parameter if _is_parameter(name) else self._find_files
+            self._states[name] = find(name)
         return self._states[name]
 
     def try_state(self, name: str) -> str | None:
@@ -263,29 +281,37 @@ class Entries:
         except NotComparableError:
             return None
 
+    def try_states(self, names: Iterable[str]) -> dict[str, str]:
+        """Digests of those that can be compared."""
+        states = {name: self.try_state(name) for name in names}
+        return {name: state for name, state in states.items() if state}
+
     def _find_parameter(self, name: str) -> str:
         if name not in self._catalog:
             raise NotComparableError
         value = self._catalog.load(name)
-        leaves = list(_leaves(value))
-        files = [
-            _file_state(Path(leaf).expanduser())
-            for leaf in leaves
-            if isinstance(leaf, str) and os.path.isfile(Path(leaf).expanduser())  # noqa: PTH113
-        ]
+        paths = [Path(leaf).expanduser() for leaf in _leaves(value) if isinstance(leaf, str)]
+        # By os.path: a text too long for a name is no error there.
+        files = [_file_state(path) for path in paths if os.path.isfile(path)]  # noqa: PTH113
         return _digest(_plain(value), files, *_where(value))
 
     def _find_files(self, name: str) -> str:
         path = self._path(name)
         if self._is_cache(name):
-            return _digest(sorted(child.name for child in path.iterdir()) if path.is_dir() else ABSENT)
+            # Names alone: what is in the files changes no output.
+            children = sorted(child.name for child in path.iterdir()) if path.is_dir() else ABSENT
+            return _digest(children)
         state = _file_state(path)
-        return ABSENT if state == ABSENT else _digest(state, self._catalog[name]._init_config())
+        if state == ABSENT:
+            return ABSENT
+        return _digest(state, self._catalog[name]._init_config())
 
     def _path(self, name: str) -> Path:
         entry = None if _is_parameter(name) else self._catalog.get(name)
         path = entry and entry._describe().get("filepath")
-        if path is None or getattr(entry, "_version", None) or getattr(entry, "_protocol", "file") != "file":
+        is_versioned = getattr(entry, "_version", None)
+        is_local = getattr(entry, "_protocol", "file") == "file"
+        if path is None or is_versioned or not is_local:
             raise NotComparableError
         return Path(str(path))
 
@@ -293,7 +319,9 @@ class Entries:
         """Whether an entry only saves work: what it holds changes no output. It is filled again when it was emptied."""
         from brain_tumor.datasets import CheckpointsDataset, InspectionsDataset
 
-        return not _is_parameter(name) and isinstance(self._catalog.get(name), CheckpointsDataset | InspectionsDataset)
+        if _is_parameter(name):
+            return False
+        return isinstance(self._catalog.get(name), CheckpointsDataset | InspectionsDataset)
 
 
 def _is_parameter(name: str) -> bool:
@@ -308,25 +336,26 @@ def _file_state(path: Path) -> str:
         return _digest([file_state(file) for file in list_files(path)])
     if not path.is_file():
         return ABSENT
+    # Reading a large file would take as long as some nodes.
     if path.stat().st_size > WHOLE:
         return _digest(file_state(path))
     return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
 def _plain(value: Any) -> Any:
-    return (
-        value.model_dump()
-        if isinstance(value, BaseModel)
-        else {k: _plain(v) for k, v in value.items()}
-        if isinstance(value, Mapping)
-        else value
-    )
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return value
 
 
 def _leaves(value: Any) -> Iterator[Any]:
     value = _plain(value)
-    if isinstance(value, Mapping | list | tuple):
-        for part in value.values() if isinstance(value, Mapping) else value:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for part in value:
             yield from _leaves(part)
     else:
         yield value
@@ -352,24 +381,36 @@ def describe_machine() -> str:
 
     Asked without torch, which mustn't be asked before a fork.
     """
-    cpu, driver = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/gpus")
-    lines = cpu.read_text(encoding="utf-8").split("\n\n")[0].splitlines() if cpu.is_file() else []
-    processor = [line for line in lines if line.startswith(("model name", "flags", "Features"))] or [
-        platform.processor()
-    ]
+    processor = _describe_processor() or [platform.processor()]
+    driver = Path("/proc/driver/nvidia/gpus")
     gpus = [file.read_text(encoding="utf-8") for file in sorted(driver.glob("*/information"))]
+    # A container may see devices without the driver's description of them.
     gpus += sorted(str(device) for device in Path("/dev").glob("nvidia[0-9]*"))
+    # A scheduler gives a process some of the cores; macOS has no such call.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return _digest(
-        platform.system(), platform.machine(), processor, gpus, cores, [os.environ.get(name) for name in MACHINE]
-    )
+    variables = [os.environ.get(name) for name in MACHINE]
+    return _digest(platform.system(), platform.machine(), processor, gpus, cores, variables)
+
+
+def _describe_processor() -> list[str]:
+    """Name and instructions of the processor on Linux, where `platform.processor` has only the architecture."""
+    file = Path("/proc/cpuinfo")
+    if not file.is_file():
+        return []
+    # The first block is the first core: the others have the same lines.
+    first = file.read_text(encoding="utf-8").split("\n\n")[0]
+    return [line for line in first.splitlines() if line.startswith(("model name", "flags", "Features"))]
 
 
 @cache
 def versions() -> str:
     """Digest of the versions of Python and of all libraries that the project needs."""
-    names = {re.split(r"[^\w.-]", line)[0] for line in requires("brain-tumor-mri") or [] if "extra ==" not in line}
-    return _digest(platform.python_version(), sorted((name, _version(name)) for name in {*names, "brain-tumor-mri"}))
+    lines = requires("brain-tumor-mri") or []
+    # Extras are tools for development and tracking, on which no result depends.
+    names = {re.split(r"[^\w.-]", line)[0] for line in lines if "extra ==" not in line}
+    names.add("brain-tumor-mri")
+    found = sorted((name, _version(name)) for name in names)
+    return _digest(platform.python_version(), found)
 
 
 def _version(name: str) -> str:
@@ -389,8 +430,9 @@ def _digest_function(node: Node) -> str:
 
 def _digest_class(kind: type[AbstractDataset]) -> str:
     """Of how entries of a kind are kept, if it is the project's own; those of libraries have a version."""
-    own = kind.__module__.startswith("brain_tumor.")
-    return _digest_module(kind.__module__, imports=False) if own else f"{kind.__module__}.{kind.__name__}"
+    if kind.__module__.startswith("brain_tumor."):
+        return _digest_module(kind.__module__, imports=False)
+    return f"{kind.__module__}.{kind.__name__}"
 
 
 def _digest_module(module: str, *, imports: bool = True) -> str:
@@ -401,4 +443,5 @@ def _digest_module(module: str, *, imports: bool = True) -> str:
 
 
 def _digest(*parts: Any) -> str:
-    return hashlib.blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

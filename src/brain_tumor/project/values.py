@@ -8,6 +8,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from brain_tumor.project.parameters import MISSING, Known, explain_unknown, look_up
 
+SHOWN = 2
+"""Problems that a message names."""
+
 LONGEST = 60
 """Characters of a value that are shown."""
 
@@ -28,18 +31,23 @@ def check_values(parameters: Mapping[str, Any], settings: Mapping[str, Any], kno
         value = look_up(parameters, path)
         if value is MISSING:
             continue
-        checked = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        is_block = isinstance(kind, type) and issubclass(kind, BaseModel)
         try:
-            TypeAdapter(kind).validate_python(value, strict=checked is None)
+            # Kedro hands single values on as they are, so that a text "3" must not pass for a number.
+            TypeAdapter(kind).validate_python(value, strict=not is_block)
         except ValidationError as error:
             problems += explain_values(error, path, value, known)
     if problems:
-        more = f" (and {len(problems) - 2} more)" if len(problems) > 2 else ""
-        raise ValueError("\n".join(problems[:2]) + more)
+        hidden = len(problems) - SHOWN
+        more = f" (and {hidden} more)" if hidden > 0 else ""
+        raise ValueError("\n".join(problems[:SHOWN]) + more)
 
 
 def explain_values(
-    error: ValidationError, path: str = "", value: Any = MISSING, known: Known | None = None
+    error: ValidationError,
+    path: str = "",
+    value: Any = MISSING,
+    known: Known | None = None,
 ) -> list[str]:
     """What is wrong with each value that pydantic refused: name, rule, what was got.
 
@@ -52,20 +60,27 @@ def explain_values(
     problems = error.errors(include_url=False)
     for problem in problems:
         steps = problem["loc"]
+        # What is in the list was refused, and then not counted.
         if problem["type"] == "too_short" and any(_is_inside(other["loc"], steps) for other in problems):
-            continue  # what is in it was refused, and then not counted
+            continue
         if value is not MISSING and problem["type"] != "missing":
             steps = _steps_within(steps, value)
-        key = ".".join(filter(None, [path, *map(str, steps)])) or error.title
+        names = [path, *map(str, steps)]
+        key = ".".join(filter(None, names)) or error.title
         if problem["type"] == "extra_forbidden":
-            where = "in conf/base/parameters*.yml"
-            rules[key, ""] = [explain_unknown(key, known, where) if known else f"there is no setting '{key}'"]
+            unknown = f"there is no setting '{key}'"
+            if known:
+                unknown = explain_unknown(key, known, "in conf/base/parameters*.yml")
+            rules[key, ""] = [unknown]
         elif problem["type"] == "missing":
             rules[key, ""] = [f"{key} is missing; give it"]
         elif problem["type"] == "value_error":
-            rules[key, ""] = [f"{key}: {problem['msg'].removeprefix('Value error, ')}"]
+            message = problem["msg"].removeprefix("Value error, ")
+            rules[key, ""] = [f"{key}: {message}"]
         else:
-            rules.setdefault((key, _show(problem["input"])), []).append(_put_plainly(problem["msg"]))
+            got = _show(problem["input"])
+            # A union refuses a value once for each of its members.
+            rules.setdefault((key, got), []).append(_put_plainly(problem["msg"]))
     explained = []
     for (key, got), rule in rules.items():
         either = " or ".join(dict.fromkeys(rule)).replace(" or be ", " or ")
@@ -79,9 +94,12 @@ def _is_inside(steps: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bo
 
 def _steps_within(steps: tuple[int | str, ...], value: Any) -> tuple[int | str, ...]:
     for count, step in enumerate(steps):
-        if not isinstance(value, Mapping | list | tuple) or (isinstance(value, Mapping) and step not in value):
+        is_block = isinstance(value, Mapping | list | tuple)
+        # A step that is no key is the name of a union's member.
+        if not is_block or (isinstance(value, Mapping) and step not in value):
             return steps[:count]
-        value = value[step]  # type: ignore[index]  # a number where it is a list
+        # In a list the step is a number.
+        value = value[step]
     return steps
 
 
@@ -92,5 +110,6 @@ def _put_plainly(rule: str) -> str:
 
 
 def _show(value: Any) -> str:
+    # As it is written in YAML.
     shown = "null" if value is None else repr(value)
     return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}..."

@@ -12,6 +12,7 @@ NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?( \(.*\))?|–|")
 
 def write_cell(value: object) -> str:
     """Three decimals, fewer for large numbers, two digits for tiny ones; a dash for what isn't there."""
+    # Before int, because True and False are integers to Python.
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -22,6 +23,7 @@ def write_cell(value: object) -> str:
 def _write_float(value: float) -> str:
     if math.isnan(value):
         return "–"
+    # Three decimals would show a smaller value as 0.
     if 0 < abs(value) < 0.0005:
         return f"{value:.1e}"
     return f"{value:,.3f}" if abs(value) < 1000 else f"{value:,.0f}"
@@ -33,34 +35,54 @@ def read_number(cell: object) -> float | None:
     return float(found[0].replace(",", "")) if found else None
 
 
-def write_interval(value: float, low: float, high: float, form: str = ".3f", limits: str = "") -> str:
+def write_interval(
+    value: float,
+    low: float,
+    high: float,
+    form: str = ".3f",
+    limits: str = "",
+) -> str:
     """A value with its interval, alone where it has none; a dash where there is no value. `limits`.
 
     The form of the interval's ends, if another.
     """
     if pd.isna(value):
         return "–"
+    if pd.isna(low):
+        return f"{value:{form}}"
     limits = limits or form
-    return f"{value:{form}}" if pd.isna(low) else f"{value:{form}} ({low:{limits}} to {high:{limits}})"
+    return f"{value:{form}} ({low:{limits}} to {high:{limits}})"
 
 
 def tell_interval(low: float, high: float, form: str) -> str:
     """The interval within a sentence."""
-    return "no interval" if pd.isna(low) else f"95 % interval {low:{form}} to {high:{form}}"
+    if pd.isna(low):
+        return "no interval"
+    return f"95 % interval {low:{form}} to {high:{form}}"
 
 
 def write_intervals(table: pd.DataFrame, value: str = "value") -> list[str]:
     """The value of each row with its interval, from the columns `low` and `high`."""
-    return [write_interval(*row) for row in table[[value, "low", "high"]].to_numpy(float)]
+    rows = table[[value, "low", "high"]].to_numpy(float)
+    return [write_interval(*row) for row in rows]
 
 
-def with_intervals(table: pd.DataFrame, value: str, index: list[str], across: str = "target") -> pd.DataFrame:
+def with_intervals(
+    table: pd.DataFrame,
+    value: str,
+    index: list[str],
+    across: str = "target",
+) -> pd.DataFrame:
     """A column for each target (or whatever there is one for), in it the value and its interval.
 
     Rows and columns in the order in which they come.
     """
-    wide = table.assign(words=write_intervals(table, value)).pivot(index=index, columns=across, values="words")
-    return wide.loc[table.set_index(index).index.unique(), list(table[across].unique())].reset_index()
+    worded = table.assign(words=write_intervals(table, value))
+    wide = worded.pivot(index=index, columns=across, values="words")
+    # A pivot sorts both axes by name.
+    rows = table.set_index(index).index.unique()
+    columns = list(table[across].unique())
+    return wide.loc[rows, columns].reset_index()
 
 
 def write_sizes(sizes: Mapping[str, float]) -> str:
@@ -75,4 +97,5 @@ def mark_title(title: str, *, simulated: bool) -> str:
 
 def is_numeric(column: pd.Series) -> bool:
     """Whether a column reads best aligned to the right."""
+    # Cells as they are shown: a column of numbers with intervals is text to pandas.
     return all(NUMBER.fullmatch(write_cell(value)) for value in column.tolist())

@@ -21,15 +21,15 @@ def render_card(title: str, summary: str, sections: Sequence[Section], *, simula
 
     Their texts are Markdown.
     """
-    said = f"**Not for clinical use.** {summary}"
-    parts = [
-        f"# {mark_title(title, simulated=simulated)}",
-        *([SIMULATED] if simulated else []),
-        said,
-        "Written by the run from the tables that it saved.",
-    ]
+    parts = [f"# {mark_title(title, simulated=simulated)}"]
+    # Before all numbers, so that nobody reads them as those of people.
+    if simulated:
+        parts.append(SIMULATED)
+    parts += [f"**Not for clinical use.** {summary}", "Written by the run from the tables that it saved."]
     for section in sections:
-        parts += [f"## {section.heading}", *([section.text] if section.text else [])]
+        parts.append(f"## {section.heading}")
+        if section.text:
+            parts.append(section.text)
         for caption, data in section.tables:
             parts += [f"{caption}:", write_table(data)]
     return "\n\n".join(parts) + "\n"
@@ -37,10 +37,15 @@ def render_card(title: str, summary: str, sections: Sequence[Section], *, simula
 
 def write_table(data: pd.DataFrame) -> str:
     """A Markdown table, numbers to the right."""
-    rules = ["--:" if is_numeric(data.iloc[:, k]) else ":--" for k in range(data.shape[1])]
-    return "\n".join(
-        f"| {' | '.join(map(_cell, row))} |" for row in (data.columns, rules, *data.itertuples(index=False))
-    )
+    # By number and not by name: two columns may have one name.
+    columns = [data.iloc[:, k] for k in range(data.shape[1])]
+    rules = ["--:" if is_numeric(column) else ":--" for column in columns]
+    rows = (data.columns, rules, *data.itertuples(index=False))
+    lines = []
+    for row in rows:
+        cells = " | ".join(map(_cell, row))
+        lines.append(f"| {cells} |")
+    return "\n".join(lines)
 
 
 def write_list(items: Iterable[str]) -> str:
@@ -49,4 +54,5 @@ def write_list(items: Iterable[str]) -> str:
 
 
 def _cell(value: object) -> str:
+    # A bar would end the cell, a line break the row.
     return write_cell(value).replace("|", "\\|").replace("\n", " ")

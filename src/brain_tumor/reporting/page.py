@@ -50,12 +50,14 @@ class Picture:
     def data(self) -> str:
         """The picture as a data URI."""
         content = encode_photo(self.content) if self.photo else self.content
-        return f"data:image/{find_kind(content)};base64," + base64.b64encode(content).decode()
+        encoded = base64.b64encode(content).decode()
+        return f"data:image/{find_kind(content)};base64,{encoded}"
 
     @property
     def alt(self) -> str:
         """Words in the picture's place."""
-        return f"{self.of}: {self.words.alt}" if self.of else self.words.alt
+        alt = self.words.alt
+        return f"{self.of}: {alt}" if self.of else alt
 
     @property
     def film(self) -> dict[str, object] | None:
@@ -63,7 +65,8 @@ class Picture:
         if find_kind(self.content) != "gif":
             return None
         content, frames, width, height = lay_strip(self.content)
-        data = "data:image/webp;base64," + base64.b64encode(content).decode()
+        encoded = base64.b64encode(content).decode()
+        data = f"data:image/webp;base64,{encoded}"
         return {"data": data, "frames": frames, "width": width, "height": height}
 
 
@@ -88,9 +91,14 @@ class HeatMap:
         number = read_number(value) if column in self.shaded else None
         if number is None:
             return None
-        numbers = [read_number(each) for name in self.shaded for each in self.data[name]]
-        low, high = (edge(each for each in numbers if each is not None) for edge in (min, max))
-        return round(100 * (number - low) / (high - low)) if high > low else 50
+        cells = [cell for name in self.shaded for cell in self.data[name]]
+        # Cells with a dash have no number.
+        numbers = [each for each in map(read_number, cells) if each is not None]
+        low, high = min(numbers), max(numbers)
+        # Equal numbers have equal shades, in the middle.
+        if high <= low:
+            return 50
+        return round(100 * (number - low) / (high - low))
 
 
 @dataclass(frozen=True)
@@ -137,6 +145,7 @@ def render_report(
 
     What is simulated says so.
     """
+    # A table that isn't shaded is a heat map without shaded columns: the template has one kind.
     shown = {
         "title": mark_title(title, simulated=simulated),
         "answer": answer,
@@ -151,7 +160,9 @@ def render_report(
 
 def _write(text: str) -> Markup:
     """Sentences; what stands in backticks is a name of a file or a setting."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
+    # Escaped first: only tags of our own are left.
+    escaped = str(escape(text))
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped))  # noqa: S704
 
 
 def _cell(value: object) -> Markup:
@@ -162,10 +173,17 @@ def _cell(value: object) -> Markup:
 
 def _break_name(name: object) -> Markup:
     """A name which may end a line between its words, such as those of ClassicUNet."""
-    return Markup(re.sub(r"(?<=[a-z_])(?=[A-Z])", "<wbr>", str(escape(name))))  # noqa: S704
+    escaped = str(escape(name))
+    return Markup(re.sub(r"(?<=[a-z_])(?=[A-Z])", "<wbr>", escaped))  # noqa: S704
 
 
 def _columns(data: pd.DataFrame) -> list[tuple[Markup, str]]:
     """Each column's heading, which may end a line at its underscores, and whether it holds numbers or text."""
-    headings = [Markup(str(escape(name)).replace("_", "_<wbr>")) for name in data.columns]  # noqa: S704
-    return [(heading, "number" if is_numeric(data.iloc[:, k]) else "text") for k, heading in enumerate(headings)]
+    columns = []
+    for k, name in enumerate(data.columns):
+        escaped = str(escape(name))
+        heading = Markup(escaped.replace("_", "_<wbr>"))  # noqa: S704
+        # By number and not by name: two columns may have one name.
+        kind = "number" if is_numeric(data.iloc[:, k]) else "text"
+        columns.append((heading, kind))
+    return columns

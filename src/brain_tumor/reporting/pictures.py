@@ -15,11 +15,13 @@ def find_kind(content: bytes) -> str:
     """The subtype of the picture's media type."""
     if content.startswith(b"GIF8"):
         return "gif"
+    # A WebP begins with RIFF and four bytes of its size.
     return "webp" if content[8:12] == b"WEBP" else "png"
 
 
 def encode_photo(content: bytes) -> bytes:
     """A picture as WebP."""
+    # Matplotlib writes an alpha channel, which no picture uses.
     with Image.open(io.BytesIO(content)) as image:
         return _encode(image.convert("RGB"))
 
@@ -33,10 +35,12 @@ def lay_strip(content: bytes) -> tuple[bytes, int, int, int]:
         frames = [frame.convert("RGB") for frame in ImageSequence.Iterator(animation)]
     width, height = frames[0].size
     count = max(1, min(len(frames), TALLEST // height))
+    # The first and the last frame are always there.
     step = (len(frames) - 1) / max(count - 1, 1)
     strip = Image.new("RGB", (width, height * count))
     for k in range(count):
-        strip.paste(frames[round(k * step)], (0, k * height))
+        frame = frames[round(k * step)]
+        strip.paste(frame, (0, k * height))
     return _encode(strip), count, width, height
 
 

@@ -23,27 +23,33 @@ def describe_settings(settings: Mapping[str, Any], packages: tuple[str, ...]) ->
 
     Those that are None are not set, and not shown.
     """
-    rows = pd.DataFrame(
-        [(name, str(value)) for name, value in flatten(settings) if value is not None], columns=["setting", "value"]
-    )
+    given = [(name, str(value)) for name, value in flatten(settings) if value is not None]
+    rows = pd.DataFrame(given, columns=["setting", "value"])
     tables = [("Settings", rows), ("Versions", list_versions(packages))]
     return Section("Settings and versions", "", tables, folded=True)
 
 
 def merge_settings(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Setting > its value, or where they differ what it is for each; `settings`: network > its settings."""
-    flat = {name: dict(flatten(own)) for name, own in settings.items()}
+    flat = {network: dict(flatten(own)) for network, own in settings.items()}
+    # A dictionary and not a set: settings keep their order.
     keys = dict.fromkeys(key for own in flat.values() for key in own)
-    values = {key: {name: str(own.get(key, "–")) for name, own in flat.items()} for key in keys}
-    return {
-        key: next(iter(of.values())) if len(set(of.values())) == 1 else "; ".join(f"{n}: {v}" for n, v in of.items())
-        for key, of in values.items()
-    }
+    merged = {}
+    for key in keys:
+        # A network may lack a setting that others have.
+        values = {network: str(own.get(key, "–")) for network, own in flat.items()}
+        distinct = set(values.values())
+        if len(distinct) == 1:
+            merged[key] = distinct.pop()
+        else:
+            merged[key] = "; ".join(f"{network}: {value}" for network, value in values.items())
+    return merged
 
 
 def list_versions(packages: tuple[str, ...]) -> pd.DataFrame:
     """Rows `package`, `version`; Python first."""
-    rows = [("python", python_version()), *((name, version(name)) for name in (*PACKAGES, *packages))]
+    rows = [("python", python_version())]
+    rows += [(name, version(name)) for name in (*PACKAGES, *packages)]
     return pd.DataFrame(rows, columns=["package", "version"])
 
 
@@ -53,13 +59,17 @@ def flatten(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, An
     Blocks in a list are numbered, settings that were checked are blocks.
     """
     for key, value in tree.items():
-        block = (
-            dict(enumerate(value))
-            if isinstance(value, list) and all(isinstance(part, Mapping) for part in value)
-            else value
-        )
-        block = block.model_dump() if isinstance(block, BaseModel) else block
+        block = _as_block(value)
         if isinstance(block, Mapping):
             yield from flatten(block, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def _as_block(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    # An empty list counts as a block without settings, and isn't shown.
+    if isinstance(value, list) and all(isinstance(part, Mapping) for part in value):
+        return dict(enumerate(value))
+    return value

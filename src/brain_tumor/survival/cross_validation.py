@@ -51,24 +51,35 @@ class Cohort:
     def compared(self) -> list[tuple[str, str]]:
         """COMPARED, without feature set `all` where resection and grade are constant."""
         # Constant columns would make it the same as `age + shape`.
-        varies = (self.table[["gtr", "hgg"]].nunique() > 1).any()
+        distinct = self.table[["gtr", "hgg"]].nunique()
+        varies = (distinct > 1).any()
         return [(model, features) for model, features in COMPARED if features != "all" or varies]
 
 
-def assign_folds(days: Float[np.ndarray, " n"], settings: ProtocolSettings, repeat: int) -> Int[np.ndarray, " n"]:
+def assign_folds(
+    days: Float[np.ndarray, " n"],
+    settings: ProtocolSettings,
+    repeat: int,
+) -> Int[np.ndarray, " n"]:
     """Each patient's fold, stratified by survival: of every `folds` neighbours in days, each is in another fold."""
     rng = np.random.default_rng([settings.seed, repeat])
     rounds = -(-len(days) // settings.folds)
-    deal = np.concatenate([rng.permutation(settings.folds) for _ in range(rounds)])
+    # Patients are dealt like cards: in each round every fold gets one.
+    hands = [rng.permutation(settings.folds) for _ in range(rounds)]
+    deal = np.concatenate(hands)
     # Ties in days are broken at random, else they would keep the order of names.
-    order = np.lexsort((rng.random(len(days)), days))
+    tie_breaker = rng.random(len(days))
+    # The last key is the first by which `lexsort` sorts.
+    order = np.lexsort((tie_breaker, days))
     folds = np.empty(len(days), int)
     folds[order] = deal[: len(days)]
     return folds
 
 
 def cross_validate(
-    cohort: Cohort, settings: ProtocolSettings, workers: WorkerSettings
+    cohort: Cohort,
+    settings: ProtocolSettings,
+    workers: WorkerSettings,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Held-out predictions of every model, and permutation importances of the features.
 
@@ -81,20 +92,27 @@ def cross_validate(
     tasks = [(cohort, settings, repeat, fold) for repeat, fold in places]
     results = parallel_map(_validate_fold, tasks, workers, f"cross-validating {cohort.name}", unit="fold")
     estimates, losses = zip(*results, strict=True)
-    return pd.concat(estimates, ignore_index=True), pd.concat(losses, ignore_index=True)
+    all_estimates = pd.concat(estimates, ignore_index=True)
+    all_losses = pd.concat(losses, ignore_index=True)
+    return all_estimates, all_losses
 
 
 def _validate_fold(
-    cohort: Cohort, settings: ProtocolSettings, repeat: int, fold: int
+    cohort: Cohort,
+    settings: ProtocolSettings,
+    repeat: int,
+    fold: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     test = assign_folds(cohort.days, settings, repeat) == fold
     parts = [_estimate(cohort, test, pair) for pair in cohort.compared]
+    estimates = pd.concat(parts)
     place = {"cohort": cohort.name, "repeat": repeat, "fold": fold}
+    # Where `all` isn't compared, HEADLINE has the same features.
     explained = EXPLAINED if EXPLAINED in cohort.compared else HEADLINE
     # A generator of the fold's own: results don't depend on the order in which workers take the folds.
     rng = np.random.default_rng([settings.seed, repeat, fold])
     losses = _measure_importance(cohort, test, explained, rng)
-    return pd.concat(parts).assign(**place), losses.assign(**place)
+    return estimates.assign(**place), losses.assign(**place)
 
 
 def _estimate(cohort: Cohort, test: np.ndarray, pair: tuple[str, str]) -> pd.DataFrame:
@@ -115,8 +133,12 @@ def _estimate(cohort: Cohort, test: np.ndarray, pair: tuple[str, str]) -> pd.Dat
         # All times in one call: lifelines evaluates every patient's curve at every time.
         times = np.unique([*own, HORIZON])
         curves = model.survival(held_out, times)
-        result["alive_at_horizon"] = curves[:, np.searchsorted(times, HORIZON)]
-        result["alive_at_own"] = curves[np.arange(len(own)), np.searchsorted(times, own)]
+        # `times` is sorted and holds each of them.
+        at_horizon = np.searchsorted(times, HORIZON)
+        at_own = np.searchsorted(times, own)
+        result["alive_at_horizon"] = curves[:, at_horizon]
+        every_patient = np.arange(len(own))
+        result["alive_at_own"] = curves[every_patient, at_own]
     return pd.DataFrame(result)
 
 
@@ -128,7 +150,10 @@ def _fit(
 ) -> SurvivalModel:
     """The model fitted to the patients outside the test fold."""
     name, features = pair
-    return MODELS[name]().fit(table.loc[~test, FEATURE_SETS[features]], cohort.days[~test], cohort.observed[~test])
+    model = MODELS[name]()
+    train = ~test
+    own = table.loc[train, FEATURE_SETS[features]]
+    return model.fit(own, cohort.days[train], cohort.observed[train])
 
 
 def _measure_importance(
@@ -138,17 +163,22 @@ def _measure_importance(
     rng: np.random.Generator,
 ) -> pd.DataFrame:
     """Loss of concordance in the held-out patients when a feature is shuffled among them."""
-    names = FEATURE_SETS[pair[1]]
+    _, features = pair
+    names = FEATURE_SETS[features]
     model = _fit(cohort, cohort.table, test, pair)
     own = cohort.table.loc[test, names]
     tables = [own]
     for name in names:
-        tables += [own.assign(**{name: rng.permutation(own[name])}) for _ in range(SHUFFLES)]
+        for _ in range(SHUFFLES):
+            shuffled_feature = rng.permutation(own[name])
+            tables.append(own.assign(**{name: shuffled_feature}))
     # One call for all shuffles: a call of lifelines costs more than its patients.
-    risks = model.risk(pd.concat(tables)).reshape(len(tables), -1)
-    values = concordances(cohort.days[test], cohort.observed[test], risks)
-    shuffled = values[1:].reshape(len(names), SHUFFLES).mean(1)
-    return pd.DataFrame({"feature": names, "loss": values[0] - shuffled})
+    risks = model.risk(pd.concat(tables))
+    by_table = risks.reshape(len(tables), -1)
+    values = concordances(cohort.days[test], cohort.observed[test], by_table)
+    intact, shuffled = values[0], values[1:]
+    by_feature = shuffled.reshape(len(names), SHUFFLES)
+    return pd.DataFrame({"feature": names, "loss": intact - by_feature.mean(1)})
 
 
 def cross_validate_permuted(cohort: Cohort, settings: ProtocolSettings, workers: WorkerSettings) -> pd.DataFrame:
@@ -165,15 +195,20 @@ def cross_validate_permuted(cohort: Cohort, settings: ProtocolSettings, workers:
 
 def _permute(cohort: Cohort, settings: ProtocolSettings, permutation: int) -> pd.DataFrame:
     # The 1 keeps these draws apart from those of `assign_folds`.
-    order = np.random.default_rng([settings.seed, 1, permutation]).permutation(len(cohort.days))
+    rng = np.random.default_rng([settings.seed, 1, permutation])
+    order = rng.permutation(len(cohort.days))
     table = cohort.table.copy()
     # Shape features move together, so that only their link to age and survival is broken.
-    table[SHAPE] = cohort.table[SHAPE].to_numpy()[order]
+    shapes = cohort.table[SHAPE].to_numpy()
+    table[SHAPE] = shapes[order]
+    # Permutations take the repeats in turn, so that the null isn't that of a single division into folds.
     repeat = permutation % settings.repeats
     folds = assign_folds(cohort.days, settings, repeat)
+    _, features = HEADLINE
     risk = np.empty(len(folds))
     for fold in np.unique(folds):
         test = folds == fold
         model = _fit(cohort, table, test, HEADLINE)
-        risk[test] = model.risk(table.loc[test, FEATURE_SETS[HEADLINE[1]]])
+        held_out = table.loc[test, FEATURE_SETS[features]]
+        risk[test] = model.risk(held_out)
     return pd.DataFrame({"permutation": permutation, "repeat": repeat, "patient": cohort.patients, "risk": risk})

@@ -37,19 +37,29 @@ def survival_predictions(cohort: Cohort, estimates: pd.DataFrame, pair: Pair) ->
     return SurvivalPredictions(cohort.days, cohort.observed, days, risk)
 
 
-def _by_repeat(cohort: Cohort, estimates: pd.DataFrame, pair: Pair, column: str) -> Float[np.ndarray, "r n"]:
+def _by_repeat(
+    cohort: Cohort,
+    estimates: pd.DataFrame,
+    pair: Pair,
+    column: str,
+) -> Float[np.ndarray, "r n"]:
     own = _select(cohort, estimates, pair)
-    return own.pivot(index="repeat", columns="patient", values=column)[list(cohort.patients)].to_numpy()
+    wide = own.pivot(index="repeat", columns="patient", values=column)
+    # A pivot sorts its columns by name.
+    return wide[list(cohort.patients)].to_numpy()
 
 
 def _select(cohort: Cohort, estimates: pd.DataFrame, pair: Pair) -> pd.DataFrame:
     model, features = pair
-    own = estimates["cohort"] == cohort.name
-    return estimates[own & (estimates["model"] == model) & (estimates["features"] == features)]
+    own = estimates[estimates["cohort"] == cohort.name]
+    return own[(own["model"] == model) & (own["features"] == features)]
 
 
 def score_cohort(
-    cohort: Cohort, estimates: pd.DataFrame, permutation_null: pd.DataFrame, settings: ProtocolSettings
+    cohort: Cohort,
+    estimates: pd.DataFrame,
+    permutation_null: pd.DataFrame,
+    settings: ProtocolSettings,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores of every model, and gains over BASELINE, with intervals.
 
@@ -62,24 +72,29 @@ def score_cohort(
     # One seed for all: the models' samples hold the same patients, so that gains are paired.
     samples = {}
     for pair in cohort.compared:
-        samples[pair] = score(survival_predictions(cohort, estimates, pair), settings.bootstrap, settings.seed)
+        predictions = survival_predictions(cohort, estimates, pair)
+        samples[pair] = score(predictions, settings.bootstrap, settings.seed)
     patients = len(cohort.days)
     size = {"patients": patients, "deaths": int(cohort.observed.sum())}
     scores, gains = [], []
     for (model, features), sample in samples.items():
         row = {"cohort": cohort.name, "model": model, "features": features}
         for metric in SCORES:
+            value = {"metric": metric, "value": sample[metric][0]}
             interval = _interval(sample[metric], patients)
-            scores.append(row | {"metric": metric, "value": sample[metric][0]} | interval | size)
+            scores.append(row | value | interval | size)
         # The null model ranks nobody.
         if (model, features) == BASELINE or model == "median":
             continue
         for metric in RANK_SCORES:
             gain = sample[metric] - samples[BASELINE][metric]
-            gains.append(row | {"metric": metric, "gain": gain[0]} | _interval(gain, patients))
+            value = {"metric": metric, "gain": gain[0]}
+            gained = row | value | _interval(gain, patients)
+            # Tests are for the primary analysis alone; its model was chosen before any result was seen.
             if (model, features) == HEADLINE:
-                gains[-1] |= _fold_gain(cohort, estimates, metric)
-                gains[-1] |= _permutation_test(cohort, permutation_null, metric, gain[0])
+                gained |= _fold_gain(cohort, estimates, metric)
+                gained |= _permutation_test(cohort, permutation_null, metric, gain[0])
+            gains.append(gained)
     return pd.DataFrame(scores), pd.DataFrame(gains)
 
 
@@ -91,9 +106,12 @@ def _interval(sample: pd.Series, patients: int) -> dict[str, float]:
 
 def _fold_gain(cohort: Cohort, estimates: pd.DataFrame, metric: str) -> dict[str, float]:
     """HEADLINE's gain, with one fit of each model compared inside each fold."""
-    values = [_score_folds(cohort, _select(cohort, estimates, pair), metric) for pair in (HEADLINE, BASELINE)]
-    repeats = estimates.loc[estimates["cohort"] == cohort.name, "repeat"].nunique()
-    differences = np.subtract(values[0], values[1]).reshape(repeats, -1)
+    headline = _score_folds(cohort, _select(cohort, estimates, HEADLINE), metric)
+    baseline = _score_folds(cohort, _select(cohort, estimates, BASELINE), metric)
+    own = estimates[estimates["cohort"] == cohort.name]
+    repeats = own["repeat"].nunique()
+    # Folds come repeat by repeat.
+    differences = np.subtract(headline, baseline).reshape(repeats, -1)
     gain, low, high = corrected_interval(differences)
     return {"fold_gain": gain, "fold_low": low, "fold_high": high}
 
@@ -103,21 +121,38 @@ def _score_folds(cohort: Cohort, estimates: pd.DataFrame, metric: str) -> list[f
     values = []
     for _, fold in estimates.groupby(["repeat", "fold"]):
         chosen = fold["patient"].map(place).to_numpy()
-        values.append(_rank_score(metric, cohort.days[chosen], cohort.observed[chosen], fold["risk"].to_numpy()))
+        risk = fold["risk"].to_numpy()
+        days, observed = cohort.days[chosen], cohort.observed[chosen]
+        values.append(_rank_score(metric, days, observed, risk))
     return values
 
 
-def _rank_score(metric: str, days: np.ndarray, observed: np.ndarray, risk: np.ndarray) -> float:
+def _rank_score(
+    metric: str,
+    days: np.ndarray,
+    observed: np.ndarray,
+    risk: np.ndarray,
+) -> float:
     # Rank scores use risks only; risks take the place of the predicted days.
-    predictions = SurvivalPredictions(days, observed, risk[None], risk[None])
-    return float(RANK_SCORES[metric](np.ones((1, len(days))), predictions)[0])
+    one_repeat = risk[None]
+    predictions = SurvivalPredictions(days, observed, one_repeat, one_repeat)
+    # Weights of one give the score itself.
+    once = np.ones((1, len(days)))
+    values = RANK_SCORES[metric](once, predictions)
+    return float(values[0])
 
 
-def _permutation_test(cohort: Cohort, permutation_null: pd.DataFrame, metric: str, gain: float) -> dict[str, float]:
-    own = (permutation_null["cohort"] == cohort.name) & (permutation_null["metric"] == metric)
-    null = permutation_null.loc[own, "gain"].to_numpy()
+def _permutation_test(
+    cohort: Cohort,
+    permutation_null: pd.DataFrame,
+    metric: str,
+    gain: float,
+) -> dict[str, float]:
+    own = permutation_null[permutation_null["cohort"] == cohort.name]
+    null = own.loc[own["metric"] == metric, "gain"].to_numpy()
     # The true assignment counts as one of the permutations, so that p is never 0.
-    p = (1 + (null >= gain).sum()) / (1 + len(null))
+    at_least = (null >= gain).sum()
+    p = (1 + at_least) / (1 + len(null))
     return {"null_95": float(np.percentile(null, 95)), "p": float(p)}
 
 
@@ -135,12 +170,24 @@ def permutation_gains(cohort: Cohort, estimates: pd.DataFrame, permuted: pd.Data
         for metric in RANK_SCORES:
             with_shape = _rank_score(metric, cohort.days, cohort.observed, risk)
             age_alone = _rank_score(metric, cohort.days, cohort.observed, baseline_risk)
-            rows.append((cohort.name, permutation, metric, with_shape - age_alone))
+            rows.append(
+                {
+                    "cohort": cohort.name,
+                    "permutation": permutation,
+                    "metric": metric,
+                    "gain": with_shape - age_alone,
+                }
+            )
     return pd.DataFrame(rows, columns=["cohort", "permutation", "metric", "gain"])
 
 
-def calibrate_curves(cohort: Cohort, estimates: pd.DataFrame, pair: Pair) -> tuple[pd.DataFrame, np.ndarray, float]:
+def calibrate_curves(
+    cohort: Cohort,
+    estimates: pd.DataFrame,
+    pair: Pair,
+) -> tuple[pd.DataFrame, np.ndarray, float]:
     """Calibration at HORIZON by groups of patients, and D-calibration: deaths in each tenth, p-value."""
+    # A patient has one group and one bin: probabilities of the repeats are averaged before.
     at_horizon = _by_repeat(cohort, estimates, pair, "alive_at_horizon").mean(0)
     at_own = _by_repeat(cohort, estimates, pair, "alive_at_own").mean(0)
     groups = calibrate(at_horizon, cohort.days, cohort.observed, HORIZON, GROUPS)
@@ -164,15 +211,19 @@ def summarise_importance(losses: pd.DataFrame) -> pd.DataFrame:
 def mean_risk(cohort: Cohort, estimates: pd.DataFrame, pair: Pair) -> Float[np.ndarray, " n"]:
     """Each patient's held-out risk as the mean of its rank over the repeats, from 0 to 1."""
     # Ranks, because models of different folds needn't agree on the scale.
-    ranks = [pd.Series(risk).rank(pct=True) for risk in _by_repeat(cohort, estimates, pair, "risk")]
+    risks = _by_repeat(cohort, estimates, pair, "risk")
+    ranks = [pd.Series(risk).rank(pct=True) for risk in risks]
     return np.mean(ranks, axis=0)
 
 
 def mean_days(cohort: Cohort, estimates: pd.DataFrame, pair: Pair) -> Float[np.ndarray, " n"]:
     """Each patient's held-out predicted days, as the geometric mean over the repeats."""
-    return np.exp(np.log(_by_repeat(cohort, estimates, pair, "days")).mean(0))
+    log_days = np.log(_by_repeat(cohort, estimates, pair, "days"))
+    return np.exp(log_days.mean(0))
 
 
 def by_risk(risk: Sequence[float] | np.ndarray, groups: int = 3) -> list[np.ndarray]:
     """Indices of the patients in groups of equal size, lowest risk first."""
-    return np.array_split(np.argsort(np.asarray(risk), kind="stable"), groups)
+    # Stable, so that patients of equal risk keep their order on every machine.
+    order = np.argsort(np.asarray(risk), kind="stable")
+    return np.array_split(order, groups)

@@ -51,7 +51,11 @@ class SurvivalModel(ABC):
         # Minus log days: the same ranks as the days, near the scale of a log hazard.
         return -np.log(self.days(table))
 
-    def survival(self, table: pd.DataFrame, times: Float[np.ndarray, " t"]) -> Float[np.ndarray, "n t"]:
+    def survival(
+        self,
+        table: pd.DataFrame,
+        times: Float[np.ndarray, " t"],
+    ) -> Float[np.ndarray, "n t"]:
         """Survival probability of each patient at each time."""
         raise NotImplementedError(f"{type(self).__name__} gives no survival curves")
 
@@ -83,7 +87,8 @@ class Regression(SurvivalModel):
         return self
 
     def days(self, table: pd.DataFrame) -> np.ndarray:  # noqa: D102
-        return np.exp(self.regressor.predict(self.standardiser.transform(table)))
+        features = self.standardiser.transform(table)
+        return np.exp(self.regressor.predict(features))
 
 
 class Curves(SurvivalModel):
@@ -95,8 +100,8 @@ class Curves(SurvivalModel):
         self.standardiser, self.fitter = standardiser(), fitter
 
     def fit(self, table: pd.DataFrame, days: np.ndarray, observed: np.ndarray) -> "SurvivalModel":  # noqa: D102
-        features = pd.DataFrame(self.standardiser.fit_transform(table)).add_prefix("x")
-        data = features.assign(days=days, observed=observed)
+        features = self.standardiser.fit_transform(table)
+        data = _name_features(features).assign(days=days, observed=observed)
         with warnings.catch_warnings():
             # lifelines 0.30 uses what pandas 3 deprecates.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -105,35 +110,59 @@ class Curves(SurvivalModel):
         return self
 
     def days(self, table: pd.DataFrame) -> np.ndarray:  # noqa: D102
-        median = np.asarray(self.fitter.predict_median(self._transform(table)), float).ravel()
+        predicted = self.fitter.predict_median(self._transform(table))
+        # Of a single patient Cox gives a number and not a series.
+        median = np.asarray(predicted, float).ravel()
         # A curve that never falls to a half has no median; the longest follow-up stands for it.
         return np.minimum(median, self.longest)
 
     def survival(self, table: pd.DataFrame, times: np.ndarray) -> np.ndarray:  # noqa: D102
-        return self.fitter.predict_survival_function(self._transform(table), times=times).to_numpy().T
+        curves = self.fitter.predict_survival_function(self._transform(table), times=times)
+        # lifelines has a row for each time, and a column for each patient.
+        return curves.to_numpy().T
 
     def _transform(self, table: pd.DataFrame) -> pd.DataFrame:
-        return pd.DataFrame(self.standardiser.transform(table)).add_prefix("x")
+        return _name_features(self.standardiser.transform(table))
+
+
+def _name_features(features: np.ndarray) -> pd.DataFrame:
+    # Constant features are gone, so that the names of the table no longer fit.
+    return pd.DataFrame(features).add_prefix("x")
 
 
 class Hazards(Curves):
     """Cox proportional hazards; the risk is the log partial hazard."""
 
     def risk(self, table: pd.DataFrame) -> np.ndarray:  # noqa: D102
-        return np.asarray(self.fitter.predict_log_partial_hazard(self._transform(table)), float)
+        log_hazard = self.fitter.predict_log_partial_hazard(self._transform(table))
+        return np.asarray(log_hazard, float)
 
 
 def _forest() -> SurvivalModel:
     # A third of the features at each split is the usual choice for regression forests.
-    return Regression(RandomForestRegressor(100, min_samples_leaf=5, max_features=1 / 3, random_state=0))
+    forest = RandomForestRegressor(100, min_samples_leaf=5, max_features=1 / 3, random_state=0)
+    return Regression(forest)
+
+
+def _linear() -> SurvivalModel:
+    # The penalty is chosen inside the training patients, by leave-one-out.
+    penalties = np.logspace(-1, 4, 11)
+    return Regression(RidgeCV(penalties))
+
+
+def _cox() -> SurvivalModel:
+    return Hazards(CoxPHFitter(penalizer=PENALTY))
+
+
+def _aft() -> SurvivalModel:
+    return Curves(LogNormalAFTFitter(penalizer=PENALTY))
 
 
 MODELS: dict[str, Callable[[], SurvivalModel]] = {
     "median": Median,
-    # Its strength is chosen inside the training patients.
-    "linear": lambda: Regression(RidgeCV(np.logspace(-1, 4, 11))),
+    "linear": _linear,
     "forest": _forest,
-    "Cox": lambda: Hazards(CoxPHFitter(penalizer=PENALTY)),
-    "log-normal AFT": lambda: Curves(LogNormalAFTFitter(penalizer=PENALTY)),
+    "Cox": _cox,
+    "log-normal AFT": _aft,
 }
 """Name > constructor: null model, ridge regression, random forest, proportional hazards, accelerated failure time."""

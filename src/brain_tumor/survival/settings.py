@@ -36,8 +36,10 @@ class ProtocolSettings(BaseModel, frozen=True, extra="forbid"):
     def _patients_must_outnumber_features(self) -> "ProtocolSettings":
         max_features = max(len(names) for names in FEATURE_SETS.values())
         # Deaths in the training folds, when they are spread evenly.
-        if self.min_deaths * (self.folds - 1) // self.folds <= max_features:
-            needed = (max_features + 1) * self.folds // (self.folds - 1) + 1
+        training_folds = self.folds - 1
+        training_deaths = self.min_deaths * training_folds // self.folds
+        if training_deaths <= max_features:
+            needed = (max_features + 1) * self.folds // training_folds + 1
             raise ValueError(
                 f"Cox can't be fitted to fewer patients than features ({max_features}): with {self.folds} folds "
                 f"min_deaths must be {needed}, got {self.min_deaths}"

@@ -56,19 +56,23 @@ class Rows:
     def read(self, numbers: np.ndarray) -> Batch:
         """Arrays at rows of the store, within the window."""
         arrays = self.store.read(numbers, *self.names, window=self.window)
-        return {name: torch.from_numpy(array) for name, array in zip(self.names, arrays, strict=True)}
+        tensors = map(torch.from_numpy, arrays)
+        return dict(zip(self.names, tensors, strict=True))
 
     @property
     def size(self) -> int:
         """Bytes in memory."""
-        return len(self) * sum(array.nbytes for array in self.read(self.rows[:1]).values())
+        # Every row takes as much as the first.
+        first = self.read(self.rows[:1])
+        return len(self) * sum(array.nbytes for array in first.values())
 
 
 class InMemoryRows(Dataset[Batch]):
     """All rows, in the memory of a device."""
 
     def __init__(self, rows: Rows, device: torch.device) -> None:
-        self.arrays = {name: array.to(device) for name, array in rows.read(rows.rows).items()}
+        read = rows.read(rows.rows)
+        self.arrays = {name: array.to(device) for name, array in read.items()}
         self.arrays["row"] = torch.from_numpy(rows.rows).to(device)
 
     def __getitem__(self, chosen: np.ndarray) -> Batch:
@@ -87,7 +91,8 @@ class StreamedRows(Dataset[Batch]):
         # Sorted, so that neighbours in the file are read in one go.
         order = np.argsort(numbers)
         back = torch.from_numpy(np.argsort(order))
-        batch = {name: array[back] for name, array in self.rows.read(numbers[order]).items()}
+        read = self.rows.read(numbers[order])
+        batch = {name: array[back] for name, array in read.items()}
         return batch | {"row": torch.from_numpy(numbers)}
 
 
@@ -113,7 +118,8 @@ class BatchSampler(Sampler[np.ndarray]):
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
-        self.batch_size, self.seed, self.rank, self.ranks = batch_size, seed, rank, ranks
+        self.batch_size, self.seed = batch_size, seed
+        self.rank, self.ranks = rank, ranks
         self.epoch = 0
         undersampled = rows.undersampled
         if undersampled is None or seed is None:
@@ -128,7 +134,8 @@ class BatchSampler(Sampler[np.ndarray]):
                 "no slice shows tumour and none of the others is learned from; "
                 "set the recipe's empty_slice_rate above 0"
             )
-        self.batches = max(1 if seed is None else min_batches, -(-self.length // batch_size))
+        least = 1 if seed is None else min_batches
+        self.batches = max(least, ceil(self.length / batch_size))
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this at the start of each epoch."""
@@ -139,25 +146,39 @@ class BatchSampler(Sampler[np.ndarray]):
 
     def __iter__(self) -> Iterator[np.ndarray]:
         order = self.always if self.seed is None else self._shuffled(self.seed)
-        starts = range(0, self.batches * self.batch_size, self.batch_size)
-        # Every so many-th from the own rank on, so that the parts of all processes are as large.
-        return iter([order[start + self.rank : start + self.batch_size : self.ranks] for start in starts])
+        # A list, not a generator: the order is that of the epoch in which the iterator is made.
+        parts = []
+        for number in range(self.batches):
+            start = number * self.batch_size
+            batch = order[start : start + self.batch_size]
+            # Every so many-th from the own rank on, so that the parts of all processes are as large.
+            parts.append(batch[self.rank :: self.ranks])
+        return iter(parts)
 
     def _shuffled(self, seed: int) -> np.ndarray:
         needed = self.batches * self.batch_size
+        # An incomplete pass doesn't count: the next epoch starts with its rows.
+        complete = needed // self.length
         rotation = np.random.default_rng(seed).permutation(self.undersampled)
         order = []
         for number in range(ceil(needed / self.length)):
-            # An incomplete pass doesn't count: the next epoch starts with its rows.
-            start = (self.epoch * (needed // self.length) + number) * self.chosen
-            sampled = np.take(rotation, np.arange(start, start + self.chosen), mode="wrap")
+            start = (self.epoch * complete + number) * self.chosen
+            places = np.arange(start, start + self.chosen)
+            sampled = np.take(rotation, places, mode="wrap")
             rows = np.concatenate([self.always, sampled])
             # A generator of its own for each pass: the order doesn't depend on epochs before a resume.
-            order.append(np.random.default_rng([seed, self.epoch, number]).permutation(rows))
+            rng = np.random.default_rng([seed, self.epoch, number])
+            order.append(rng.permutation(rows))
         return np.concatenate(order)[:needed]
 
 
-def load(rows: Rows, order: BatchSampler, device: torch.device, resident_gb: float, workers: int) -> DataLoader[Batch]:
+def load(
+    rows: Rows,
+    order: BatchSampler,
+    device: torch.device,
+    resident_gb: float,
+    workers: int,
+) -> DataLoader[Batch]:
     """Loader of whole batches: from the device's memory up to `resident_gb` (10^9 bytes), else streamed by workers."""
     if rows.size <= resident_gb * 1e9:
         return DataLoader(InMemoryRows(rows, device), sampler=order, batch_size=None)
@@ -200,7 +221,8 @@ def hand_over(batch: Batch) -> dict[str, Tensor | Piped]:
 
 def _share(tensor: Tensor) -> Tensor | Piped:
     # Checked first, because a failure leaves an empty file behind.
-    if not SHARED_MEMORY.is_dir() or disk_usage(SHARED_MEMORY).free > 2 * tensor.nbytes:
+    has_room = not SHARED_MEMORY.is_dir() or disk_usage(SHARED_MEMORY).free > 2 * tensor.nbytes
+    if has_room:
         try:
             return tensor.share_memory_()
         except (OSError, RuntimeError):

@@ -22,7 +22,9 @@ class Device:
 
     def of(self, number: int) -> torch.device:
         """The torch device of one of several processes on this machine."""
-        return torch.device("cpu") if self.accelerator == "cpu" else torch.device(self.accelerator, number)
+        if self.accelerator == "cpu":
+            return torch.device("cpu")
+        return torch.device(self.accelerator, number)
 
     def autocast(self) -> torch.autocast:
         """Context in which a network computes in this precision."""
@@ -38,9 +40,11 @@ class Device:
 
     def __str__(self) -> str:
         threads = torch.get_num_threads()
-        elsewhere = {"mps": "Apple GPU", "cpu": f"CPU, {threads} thread{'s' * (threads > 1)}"}
+        plural = "s" if threads > 1 else ""
+        elsewhere = {"mps": "Apple GPU", "cpu": f"CPU, {threads} thread{plural}"}
         where = elsewhere.get(self.accelerator) or torch.cuda.get_device_name()
-        return f"{where}, {'bf16' if self.precision == 'bf16-mixed' else 'fp32'}"
+        precision = "bf16" if self.precision == "bf16-mixed" else "fp32"
+        return f"{where}, {precision}"
 
 
 def layout_on(accelerator: str) -> torch.memory_format:
@@ -63,7 +67,9 @@ def choose_device(settings: EngineSettings) -> Device:
         keep_freed_memory()
     if settings.precision == "bf16":
         _require_bf16(accelerator)
-    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and _is_fast_in_bf16(accelerator))
+    bf16 = settings.precision == "bf16"
+    if settings.precision == "auto":
+        bf16 = _is_fast_in_bf16(accelerator)
     return Device(accelerator, "bf16-mixed" if bf16 else "32-true")
 
 

@@ -113,7 +113,8 @@ def _launch(job: Job, newest: tuple[Path, dict[str, Any]] | None) -> None:
         resume = (path, len(state["log"]))
         logger.info("%s: going on after epoch %d, from %s", job.name, len(state["log"]), path)
     try:
-        launch(partial(train, job, resume), job.checkpoints.folder.name, job.engine)
+        train_rank = partial(train, job, resume)
+        launch(train_rank, job.checkpoints.folder.name, job.engine)
     except (KeyboardInterrupt, SystemExit) as interruption:
         # Lightning turns the first into the second, with a code.
         if getattr(interruption, "code", 1):
@@ -125,22 +126,27 @@ def read_fitted(state: dict[str, Any], job: Job) -> Fitted:
     """The result of training from its last checkpoint."""
     log = pd.DataFrame(state["log"])
     if job.recipe.checkpoint == "best":
-        state_dict, epoch = state["best_weights"], log[job.monitor].idxmax()
+        state_dict = state["best_weights"]
+        epoch = log[job.monitor].idxmax()
     else:
-        state_dict, epoch = state["state_dict"], log.index[-1]
+        state_dict = state["state_dict"]
+        epoch = log.index[-1]
     # The task has more weights than its network, such as heads for deep supervision.
     prefix = "network."
     weights = {}
     for name, value in state_dict.items():
         if name.startswith(prefix):
             weights[name.removeprefix(prefix)] = value.contiguous()
-    return Fitted(weights, log, log.loc[epoch].to_dict(), state["snapshots"])
+    kept = log.loc[epoch].to_dict()
+    return Fitted(weights, log, kept, state["snapshots"])
 
 
 def is_finished(log: list[dict[str, float]], job: Job) -> bool:
     """Whether all epochs are done, or early stopping applies (with `checkpoint: best` only)."""
     scores = [row[job.monitor] for row in log]
-    without_gain = len(scores) - 1 - scores.index(max(scores))
+    # Of equal scores the first counts.
+    best = scores.index(max(scores))
+    without_gain = len(scores) - 1 - best
     stops_early = job.recipe.checkpoint == "best" and without_gain >= job.recipe.patience
     return stops_early or len(scores) >= job.recipe.epochs
 
@@ -183,7 +189,11 @@ def train(job: Job, resume: tuple[Path, int] | None, rank: int) -> None:
 def _trainer(job: Job, device: Device, rank: int) -> lightning.Trainer:
     engine, recipe = job.engine, job.recipe
     many = engine.devices * engine.nodes > 1
-    callbacks: list[Callback] = [SeedEachBatch(engine.seed), FiniteLoss(job.train), CheckpointAndLog(job)]
+    callbacks: list[Callback] = [
+        SeedEachBatch(engine.seed),
+        FiniteLoss(job.train),
+        CheckpointAndLog(job),
+    ]
     if recipe.ema_decay:
         # First, so that checkpoints hold the averaged weights.
         callbacks.insert(0, WeightAveraging(multi_avg_fn=MovingAverage(recipe.ema_decay)))
@@ -218,10 +228,15 @@ def tracker(job: Job) -> MLFlowLogger | None:
     known = note.read_text(encoding="utf-8") if note.is_file() else None
     tags = {"experiment": job.name, "fingerprint": mark}
     made = MLFlowLogger(
-        experiment_name="brain-tumour-mri", run_name=job.name, tracking_uri=job.engine.mlflow, tags=tags, run_id=known
+        experiment_name="brain-tumour-mri",
+        run_name=job.name,
+        tracking_uri=job.engine.mlflow,
+        tags=tags,
+        run_id=known,
     )
     if not known and made.run_id:
-        made.log_hyperparams({**job.recipe.model_dump(), "seed": job.engine.seed, "precision": job.engine.precision})
+        engine = {"seed": job.engine.seed, "precision": job.engine.precision}
+        made.log_hyperparams(job.recipe.model_dump() | engine)
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(made.run_id, encoding="utf-8")
     return made
@@ -233,10 +248,17 @@ class MovingAverage:
 
     keep: float
 
-    def __call__(self, averages: Sequence[Tensor], currents: Sequence[Tensor], count: Tensor | int) -> None:
+    def __call__(
+        self,
+        averages: Sequence[Tensor],
+        currents: Sequence[Tensor],
+        count: Tensor | int,
+    ) -> None:
         """Update the averages in place with the weights of one more step."""
         # The first weights are random, and a plain decay would keep them for many steps.
-        weight = 1 - min(self.keep, (1 + int(count)) / (10 + int(count)))
+        steps = int(count)
+        rising = (1 + steps) / (10 + steps)
+        weight = 1 - min(self.keep, rising)
         for average, current in zip(averages, currents, strict=True):
             if average.is_floating_point():
                 average.lerp_(current, weight)
@@ -252,11 +274,17 @@ class SeedEachBatch(Callback):
         self.seed = seed
 
     def on_train_batch_start(
-        self, trainer: lightning.Trainer, task: lightning.LightningModule, batch: Any, batch_idx: int
+        self,
+        trainer: lightning.Trainer,
+        task: lightning.LightningModule,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Seed the batch."""
         # A loader draws a seed of its own from the same generator, at times that differ after a resume.
-        torch.manual_seed(hash((self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)))
+        key = (self.seed, trainer.current_epoch, batch_idx, trainer.global_rank)
+        # Python's hash of whole numbers is the same in every process, unlike that of texts.
+        torch.manual_seed(hash(key))
 
 
 class FiniteLoss(Callback):
@@ -269,7 +297,12 @@ class FiniteLoss(Callback):
         self.last: tuple[Tensor, Tensor] | None = None
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, task: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: lightning.Trainer,
+        task: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Check the loss of the batch before."""
         self._check(trainer)
@@ -281,15 +314,18 @@ class FiniteLoss(Callback):
         self.last = None
 
     def _check(self, trainer: lightning.Trainer) -> None:
-        if self.last is None or self.last[0].isfinite():
+        if self.last is None:
             return
-        table = self.rows.store.rows.iloc[self.last[1].cpu().numpy()]
+        loss, rows = self.last
+        if loss.isfinite():
+            return
+        table = self.rows.store.rows.iloc[rows.cpu().numpy()]
         names = table["file"].tolist()
         if "slice" in table:
             names = [f"{row.file} (slice {row.slice})" for row in table.itertuples()]
         place = f"in epoch {trainer.current_epoch + 1} on the batch of {', '.join(names)}"
         raise ValueError(
-            f"the loss is {self.last[0].item()} {place}; "
+            f"the loss is {loss.item()} {place}; "
             "if these files are sound, lower the recipe's learning_rate or set its gradient_clip to 1. The "
             "last good checkpoint is kept"
         )
@@ -327,13 +363,15 @@ class CheckpointAndLog(Checkpoint):
             self._report(row, left)
 
     def _report(self, row: dict[str, float], left: str) -> None:
-        name, epochs, monitor = self.job.name, self.job.recipe.epochs, self.job.monitor
+        name, epochs = self.job.name, self.job.recipe.epochs
+        monitor = self.job.monitor
         scores = f"loss {row['train_loss']:.4f}, {monitor} {row[monitor]:.4f}, {row['seconds']:.1f} s"
         logger.info("%s: epoch %d of at most %d, %s%s", name, row["epoch"], epochs, scores, left)
 
     def _seconds_left(self) -> float:
         """At the pace of the last epochs: the first one also starts the device."""
-        pace = fmean(row["seconds"] for row in self.rows[1:][-5:] or self.rows)
+        recent = self.rows[1:][-5:] or self.rows
+        pace = fmean(row["seconds"] for row in recent)
         return pace * (self.job.recipe.epochs - len(self.rows))
 
     def _save(self, trainer: lightning.Trainer) -> None:
@@ -346,20 +384,31 @@ class CheckpointAndLog(Checkpoint):
             pd.DataFrame(self.rows).to_csv(checkpoints.folder / "training_log.csv", index=False)
 
     def on_save_checkpoint(
-        self, trainer: lightning.Trainer, task: lightning.LightningModule, checkpoint: dict[str, Any]
+        self,
+        trainer: lightning.Trainer,
+        task: lightning.LightningModule,
+        checkpoint: dict[str, Any],
     ) -> None:
         """Add the log, the best weights and the snapshots to the checkpoint."""
         # Averaged weights are in `state_dict` by now.
-        scores = [row[self.job.monitor] for row in self.rows]
-        if scores[-1] > max(scores[:-1], default=float("-inf")):
+        *before, last = [row[self.job.monitor] for row in self.rows]
+        if last > max(before, default=float("-inf")):
             weights = checkpoint["state_dict"].items()
             # Copies: the next steps change the weights in place.
             self.best_weights = {name: value.detach().cpu().clone() for name, value in weights}
-        checkpoint |= {"log": self.rows, "best_weights": self.best_weights, "snapshots": self.job.task.snapshots}
+        checkpoint |= {
+            "log": self.rows,
+            "best_weights": self.best_weights,
+            "snapshots": self.job.task.snapshots,
+        }
 
     def on_load_checkpoint(
-        self, trainer: lightning.Trainer, task: lightning.LightningModule, checkpoint: dict[str, Any]
+        self,
+        trainer: lightning.Trainer,
+        task: lightning.LightningModule,
+        checkpoint: dict[str, Any],
     ) -> None:
         """Restore the log, the best weights and the snapshots."""
-        self.rows, self.best_weights = list(checkpoint["log"]), checkpoint["best_weights"]
+        self.rows = list(checkpoint["log"])
+        self.best_weights = checkpoint["best_weights"]
         self.job.task.snapshots = list(checkpoint["snapshots"])

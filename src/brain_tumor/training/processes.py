@@ -62,9 +62,11 @@ def _explain(rank: int, message: Any) -> RuntimeError:
     # A dictionary for an exception, text for a signal.
     if isinstance(message, dict):
         words, traceback = message["message"], message["extraInfo"]["py_callstack"]
-    kind = getattr(builtins, words.partition(":")[0], None)
+    # The words start with the name of the exception's class.
+    name, _, reason = words.partition(":")
+    kind = getattr(builtins, name, None)
     if isinstance(kind, type) and issubclass(kind, ValueError | OSError):
-        return TrainingStopped(f"training stopped in process {rank}: {words.partition(':')[2].strip()}")
+        return TrainingStopped(f"training stopped in process {rank}: {reason.strip()}")
     return RuntimeError(f"training stopped in process {rank}: {words}\n{traceback}")
 
 

@@ -44,7 +44,10 @@ class Task(LightningModule):
         recipe = self.recipe
         optimiser_class = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimiser]
         optimiser = optimiser_class(
-            self.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+            self.parameters(),
+            recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            fused=True,
         )
         steps = int(self.trainer.estimated_stepping_batches)
         epoch = steps // recipe.epochs
@@ -60,6 +63,8 @@ class Task(LightningModule):
 def warm_cosine(step: int, steps: int) -> float:
     """Factor of the learning rate: linear warm-up to 1 in the first tenth of the steps, then a cosine to 0."""
     warm = max(1, steps // 10)
+    # The first step has a rate above 0, and the last one of the warm-up the peak.
     if step < warm:
         return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm + 1) / max(1, steps - warm)))
+    angle = math.pi * (step - warm + 1) / max(1, steps - warm)
+    return 0.5 * (1 + math.cos(angle))

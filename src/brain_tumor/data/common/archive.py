@@ -32,6 +32,7 @@ def expanded_size(archive: Path) -> int:
     for member in members:
         _check(member, archive)
     total = sum(member.file_size for member in members)
+    # A zip bomb of a few megabytes would fill the disk.
     if total > LARGEST_EXPANSION * archive.stat().st_size:
         raise ValueError(
             f"{archive} of {archive.stat().st_size:,} bytes would unpack to {total:,}: more than "
@@ -41,9 +42,11 @@ def expanded_size(archive: Path) -> int:
 
 
 def _check(member: zipfile.ZipInfo, archive: Path) -> None:
+    # Windows takes backslashes and drive letters for paths too.
     path = PurePosixPath(member.filename.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
         raise ValueError(f"{archive} holds a member outside its folder, refused: {member.filename}")
+    # Unix modes lie in the upper 16 bits.
     if stat.S_ISLNK(member.external_attr >> 16):
         raise ValueError(f"{archive} holds a link, refused: {member.filename}")
 

@@ -1,5 +1,6 @@
 """Parts of an image that are looked at instead of the whole."""
 
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -17,11 +18,15 @@ class BoundingBox(NamedTuple):
     @classmethod
     def from_mask(cls, mask: Bool[np.ndarray, "h w"]) -> "BoundingBox":
         """The smallest that holds all of a mask; without rows and columns if there is nothing."""
-        rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-        return (
-            cls(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
-            if rows.size
-            else cls(0, 0, 0, 0)
+        rows = np.flatnonzero(mask.any(axis=1))
+        columns = np.flatnonzero(mask.any(axis=0))
+        if not rows.size:
+            return cls(0, 0, 0, 0)
+        return cls(
+            top=int(rows[0]),
+            bottom=int(rows[-1]) + 1,
+            left=int(columns[0]),
+            right=int(columns[-1]) + 1,
         )
 
     @property
@@ -36,6 +41,7 @@ class BoundingBox(NamedTuple):
     def uncrop(self, part: np.ndarray, size: int, fill: float = 0) -> np.ndarray:
         """Where it was taken from, in squares of that size; `fill` is around it."""
         whole = np.full((*part.shape[:-2], size, size), fill, part.dtype)
+        # `crop` gives a view: what is written to it is written to the whole.
         self.crop(whole)[...] = part
         return whole
 
@@ -47,7 +53,10 @@ class BoundingBox(NamedTuple):
         """
         ends = []
         for start, end, needed in ((self.top, self.bottom, least[0]), (self.left, self.right, least[1])):
-            side = min(size, -(-max(end - start, needed, 1) // multiple) * multiple)
-            first = min(max(0, (start + end - side) // 2), size - side)
+            wanted = max(end - start, needed, 1)
+            side = min(size, ceil(wanted / multiple) * multiple)
+            centred = (start + end - side) // 2
+            # Near a border the box is shifted back into the image.
+            first = min(max(0, centred), size - side)
             ends += [first, first + side]
         return BoundingBox(*ends)

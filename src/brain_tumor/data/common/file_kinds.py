@@ -1,6 +1,6 @@
 """What a file is by its first bytes, and how it becomes what is needed.
 
-A library that refuses a file undersampled gives either.
+A library that refuses a file seldom gives either.
 """
 
 import gzip
@@ -148,10 +148,11 @@ def _identify(head: bytes) -> str:
     for place, signature, kind in _SIGNATURES:
         if head[place : place + len(signature)] == signature:
             return kind
+    # White space may come before the first tag of a page.
     start = head.lstrip()[:200].lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "html"
-    # DICOM without its preamble starts with a tag of group 0002 or 0008, little endian
+    # DICOM without its preamble starts with a tag of group 0002 or 0008, little endian.
     if head[:2] in (b"\x02\x00", b"\x08\x00") and head[3:4] == b"\x00":
         return "dicom"
     return "text" if _is_text(head) else ""
@@ -174,8 +175,9 @@ def explain(path: Path, remedies: dict[str, str]) -> str:
         remedies: TO_NIFTI, TO_IMAGE or TO_TABLE.
     """
     kind = identify(path)
-    packed = kind in KINDS and kind not in ("empty", NIFTI, GZIP, *remedies) and is_gzip(path)
-    if packed:
+    # A kind without a remedy can be read: only the packing stands in the way.
+    without_remedy = kind in KINDS and kind not in ("empty", NIFTI, GZIP, *remedies)
+    if without_remedy and is_gzip(path):
         return f"{KINDS[kind]} compressed with gzip: decompress it with `gunzip`"
     if kind not in KINDS or (kind not in remedies and kind != "empty"):
         return ""

@@ -69,9 +69,8 @@ def is_simulated(path: Path) -> bool:
 
     What is made of both counts as simulated.
     """
-    return any((parent / SIMULATED_MARK).is_file() for parent in path.absolute().parents) or any(
-        SIMULATED_MARK in names for _, _, names in _walk(path)
-    )
+    above = any((parent / SIMULATED_MARK).is_file() for parent in path.absolute().parents)
+    return above or any(SIMULATED_MARK in names for _, _, names in _walk(path))
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
@@ -80,13 +79,15 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
         return
     entered = {folder.resolve()}
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=_warn):
+        # os.walk enters what is left in its own list, so that is changed in place.
         known, folders[:] = sorted(folders), []
         for name in known:
             real = (Path(parent) / name).resolve()
             if real not in entered and not is_system_name(name):
                 entered.add(real)
                 folders.append(name)
-        yield Path(parent), folders, [name for name in files if not is_system_name(name)]
+        kept = [name for name in files if not is_system_name(name)]
+        yield Path(parent), folders, kept
 
 
 def _warn(error: OSError) -> None:

@@ -55,6 +55,7 @@ def download(slug: str, folder: Path, parameter: str) -> None:
 
 
 def _fetch(slug: str, archive: Path, parameter: str) -> None:
+    # Here, because they are an extra that only downloads need.
     try:
         import requests
         from kagglehub.clients import build_kaggle_client, download_file
@@ -77,13 +78,16 @@ def _fetch(slug: str, archive: Path, parameter: str) -> None:
         try:
             with build_kaggle_client() as client:
                 response = client.datasets.dataset_api_client.download_dataset(request)
+                # What an earlier attempt has fetched is on the disk already.
                 have = archive.stat().st_size if archive.is_file() else 0
                 size = int(response.headers.get("Content-Length", 0))
                 _require_room(archive.parent, ROOM_FOR_UNPACKING * size - have, f"{slug} ({size:,} bytes packed)")
                 download_file(response, str(archive), handle)
                 return
         except requests.HTTPError as error:
-            if error.response is None or (error.response.status_code != 429 and error.response.status_code < 500):
+            # 429 is too many requests, 500 and more a trouble of the server: both pass.
+            status = 0 if error.response is None else error.response.status_code
+            if status != 429 and status < 500:
                 raise ConnectionError(
                     f"Kaggle refuses {slug}: {error}; is the token valid, and are the terms of the data set accepted?"
                 ) from error

@@ -46,6 +46,7 @@ def parallel_map(
     A few tasks are under way at any time, so memory doesn't grow with their number as long as results are consumed.
     """
     tasks = list(tasks)
+    # Settings other than the defaults are obeyed even where nodes run side by side.
     alone = len(tasks) < 2 or (settings == WorkerSettings() and in_worker_process())
     with _backend(settings):
         parallel = joblib.Parallel(n_jobs=1 if alone else settings.workers, return_as="generator")
@@ -110,7 +111,8 @@ class ProgressLog:
         if now - self.last < SECONDS_BETWEEN_LINES or self.done >= self.total:
             return
         self.last = now
-        left = format_time((now - self.start) / self.done * (self.total - self.done))
+        seconds_each = (now - self.start) / self.done
+        left = format_time(seconds_each * (self.total - self.done))
         logger.info("%s: %s, about %s left", self.label, self._count(), left)
 
     def _count(self) -> str:
@@ -122,8 +124,12 @@ class ProgressLog:
 def format_time(seconds: float) -> str:
     """A time in the words of somebody who waits: 40 s, 4 min, 3 h."""
     if seconds < 90:
-        return f"{max(10, round(seconds, -1)):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.0f} h"
+        tens = round(seconds, -1)
+        return f"{max(10, tens):.0f} s"
+    minutes = seconds / 60
+    if minutes < 90:
+        return f"{minutes:.0f} min"
+    return f"{seconds / 3600:.0f} h"
 
 
 def in_worker_process() -> bool:

@@ -70,7 +70,9 @@ def find_new_name(path: str) -> str | None:
     for old, new in PARAMETERS.items():
         star = _match(old.split("."), names)
         if star is not None:
-            return ".".join(star.pop(0) if part == "*" else part for part in new.split("."))
+            # Stars of the new name stand for the same names, in the same order.
+            parts = [star.pop(0) if part == "*" else part for part in new.split(".")]
+            return ".".join(parts)
     return None
 
 
@@ -79,6 +81,9 @@ def _match(pattern: list[str], names: list[str]) -> list[str] | None:
     if pattern[0] == "*" and len(names) > len(pattern):
         head = len(names) - len(pattern) + 1
         names = [".".join(names[:head]), *names[head:]]
-    if len(pattern) != len(names) or any(p not in ("*", name) for p, name in zip(pattern, names, strict=True)):
+    if len(pattern) != len(names):
         return None
-    return [name for p, name in zip(pattern, names, strict=True) if p == "*"]
+    pairs = list(zip(pattern, names, strict=True))
+    if any(part not in ("*", name) for part, name in pairs):
+        return None
+    return [name for part, name in pairs if part == "*"]

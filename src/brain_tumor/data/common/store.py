@@ -46,11 +46,14 @@ class Store:
     @property
     def rows(self) -> pd.DataFrame:
         """The columns that hold one value a row, as a table."""
+        columns = {}
         with h5py.File(self.path) as file:
-            columns = {name: data for name, data in file.items() if data.ndim == 1}
-            return pd.DataFrame(
-                {n: d.asstr()[()] if h5py.check_string_dtype(d.dtype) else d[()] for n, d in columns.items()}
-            )
+            for name, data in file.items():
+                if data.ndim == 1:
+                    # HDF5 holds text as bytes.
+                    is_text = h5py.check_string_dtype(data.dtype)
+                    columns[name] = data.asstr()[()] if is_text else data[()]
+        return pd.DataFrame(columns)
 
     def read_columns(self, *names: str) -> tuple[np.ndarray, ...]:
         """Columns of numbers, whole."""
@@ -65,8 +68,14 @@ class Store:
 
     def read(self, rows: np.ndarray, *names: str, window: BoundingBox | None = None) -> tuple[np.ndarray, ...]:
         """Arrays at the rows given, in their order; of images only what is in the window."""
+        arrays = []
         with h5py.File(self.path) as file:
-            return tuple(_take(file[name], rows, window if file[name].ndim > 2 else None) for name in names)
+            for name in names:
+                data = file[name]
+                # Columns of one value a row have no rows and columns of pixels.
+                is_image = data.ndim > 2
+                arrays.append(_take(data, rows, window if is_image else None))
+        return tuple(arrays)
 
 
 def require_made_from(made: Store, source: Store) -> None:
@@ -87,10 +96,13 @@ def _take(data: h5py.Dataset, rows: np.ndarray, window: BoundingBox | None) -> n
     inside = np.s_[..., window.top : window.bottom, window.left : window.right] if window else np.s_[...,]
     shape = (*data.shape[1:-2], *window.shape) if window else data.shape[1:]
     result = np.empty((len(rows), *shape), data.dtype)
+    # -2 is no row's neighbour, so that the first row starts a run.
     starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
+    # Without rows there is no run to end.
     ends = [*starts[1:], len(rows)][: len(starts)]
     for start, end in zip(starts, ends, strict=True):
-        data.read_direct(result, (slice(rows[start], rows[end - 1] + 1), *inside), np.s_[start:end])
+        run = slice(rows[start], rows[end - 1] + 1)
+        data.read_direct(result, (run, *inside), np.s_[start:end])
     return result
 
 
@@ -102,6 +114,7 @@ def write_store(path: Path, content: StoreContent) -> int:
         for chunk in content.chunks:
             length = len(next(iter(chunk.values())))
             for name, array in chunk.items():
+                # Shapes and types are those of the first chunk.
                 data = file[name] if name in file else _create(file, name, array)
                 data.resize(count + length, axis=0)
                 data[count:] = array
@@ -114,14 +127,22 @@ def _create(file: h5py.File, name: str, array: np.ndarray) -> h5py.Dataset:
     dtype = h5py.string_dtype() if array.dtype == object else array.dtype
     # One row a chunk. LZ4 reads rows nearly as fast as no compression, in a third of the space:
     # docs/experiments/data_speed.md has the table.
-    compression: Mapping[str, Any] = (
-        hdf5plugin.Blosc(cname="lz4", clevel=3, shuffle=hdf5plugin.Blosc.NOSHUFFLE) if shape else {}
-    )
+    compression: Mapping[str, Any] = {}
+    rows_each = 1024
+    if shape:
+        compression = hdf5plugin.Blosc(cname="lz4", clevel=3, shuffle=hdf5plugin.Blosc.NOSHUFFLE)
+        rows_each = 1
     return file.create_dataset(
-        name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(1 if shape else 1024, *shape), **compression
+        name,
+        shape=(0, *shape),
+        dtype=dtype,
+        maxshape=(None, *shape),
+        chunks=(rows_each, *shape),
+        **compression,
     )
 
 
 def fingerprint(*parts: Any) -> str:
     """Short digest of plain values: two equal ones were made from the same."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

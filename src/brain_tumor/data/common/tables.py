@@ -45,10 +45,10 @@ def read_table(file: Path) -> pd.DataFrame:
 
 def with_text(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """The table with columns of text in which nothing is "": a CSV file gives NaN for it, a node None or ""."""
-    return table.assign(
-        **{
-            name: table[name].astype(object).where(table[name].notna(), "").astype(str)
-            for name in columns
-            if name in table
-        }
-    )
+    result = table.copy()
+    for name in columns:
+        if name in table:
+            # As objects: a column that is empty in a CSV file has numbers, which can't hold "".
+            values = table[name].astype(object)
+            result[name] = values.where(values.notna(), "").astype(str)
+    return result

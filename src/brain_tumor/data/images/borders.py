@@ -1,5 +1,6 @@
 """Cropping of published images: dark margins, frames and text in the corners are cut away."""
 
+from math import ceil
 from typing import Literal
 
 import cv2
@@ -26,6 +27,12 @@ FLATNESS = 10
 FRAME = 0.92
 """Fraction of a line that must have the frame's level; the rest may be a scratch or a rounded corner."""
 
+SMALLEST_INSIDE = 8
+"""Sides of what is inside a frame, in pixels of the reduced image: no frame is looked for in less."""
+
+SAMPLE = 64
+"""Pixels of a line, at least, from which its median is taken."""
+
 MIN_AREA = 0.05
 """Area of a part as a fraction of the largest; smaller parts are text, rulers, specks."""
 
@@ -35,20 +42,28 @@ MIN_FOREGROUND = 0.005
 
 def find_box(image: UInt8[np.ndarray, "h w"]) -> BoundingBox | None:
     """Bounding box of all anatomy; None if the image is too dark to tell."""
-    step = min(-(-max(image.shape) // WORKING_SIDE), *image.shape)
+    step = ceil(max(image.shape) / WORKING_SIDE)
+    # An image thinner than the step would shrink to nothing.
+    step = min(step, *image.shape)
     small = _shrink(image, step)
     inner = _inside_frames(small)
     anatomy = _find_anatomy(inner.crop(small))
     if anatomy is None:
         return None
-    top, left = inner.top + anatomy.top, inner.left + anatomy.left
-    bottom, right = inner.top + anatomy.bottom, inner.left + anatomy.right
-    return BoundingBox(top * step, bottom * step, left * step, right * step)
+    # From the part inside the frames to the reduced image, and from there to pixels of the original.
+    return BoundingBox(
+        top=(inner.top + anatomy.top) * step,
+        bottom=(inner.top + anatomy.bottom) * step,
+        left=(inner.left + anatomy.left) * step,
+        right=(inner.left + anatomy.right) * step,
+    )
 
 
 def _shrink(image: UInt8[np.ndarray, "h w"], step: int) -> UInt8[np.ndarray, "i j"]:
     """The mean of each `step` x `step` pixels."""
-    rows, columns = image.shape[0] // step, image.shape[1] // step
+    height, width = image.shape
+    rows, columns = height // step, width // step
+    # Without the last rows and columns that fill no whole pixel.
     whole = image[: rows * step, : columns * step]
     # Most published images need a step of 3, for which this gives the same values in half of the time.
     if step == 3:
@@ -59,45 +74,63 @@ def _shrink(image: UInt8[np.ndarray, "h w"], step: int) -> UInt8[np.ndarray, "i 
 def _inside_frames(image: UInt8[np.ndarray, "h w"]) -> BoundingBox:
     """What is left when lines of one level, dark or bright, are removed from all four sides."""
     # Repeated, because a frame may lie inside another one.
-    box, before = BoundingBox(0, image.shape[0], 0, image.shape[1]), None
-    while box != before and min(box.bottom - box.top, box.right - box.left) > 8:
+    height, width = image.shape
+    box, before = BoundingBox(0, height, 0, width), None
+    while box != before and min(box.shape) > SMALLEST_INSIDE:
         before = box
         inner = box.crop(image)
+        height, width = inner.shape
         top, bottom = _flat_ends(inner)
         left, right = _flat_ends(np.ascontiguousarray(inner.T))
-        if top + bottom < inner.shape[0] and left + right < inner.shape[1]:
-            box = BoundingBox(box.top + top, box.bottom - bottom, box.left + left, box.right - right)
+        # An image of one level is flat from end to end.
+        if top + bottom < height and left + right < width:
+            box = BoundingBox(
+                top=box.top + top,
+                bottom=box.bottom - bottom,
+                left=box.left + left,
+                right=box.right - right,
+            )
     return box
 
 
 def _flat_ends(image: UInt8[np.ndarray, "h w"]) -> tuple[int, int]:
     """Number of rows at the top and at the bottom with one level each."""
     # Most images have no frame, and the first and the last row show it.
-    if _rough(image[:: len(image) - 1]).all():
+    outer = image[:: len(image) - 1]
+    if _rough(outer).all():
         return 0, 0
     rough = _rough(image)
     if not rough.any():
         return 0, 0
-    return int(rough.argmax()), int(rough[::-1].argmax())
+    top = rough.argmax()
+    bottom = rough[::-1].argmax()
+    return int(top), int(bottom)
 
 
 def _rough(image: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, " h"]:
     """Whether each row has no level that nearly all of its pixels share."""
+    width = image.shape[1]
     # The median of a sample; numpy sorts int16 in vectors, but not bytes.
-    sample = np.sort(image[:, :: max(1, image.shape[1] // 64)].astype(np.int16), axis=1)
-    median = sample[:, sample.shape[1] // 2, None]
+    every = max(1, width // SAMPLE)
+    sample = image[:, ::every].astype(np.int16)
+    sample.sort(axis=1)
+    middle = sample.shape[1] // 2
+    median = sample[:, middle, None]
     near = np.abs(image - median) <= FLATNESS
-    count = cv2.reduce(near.view(np.uint8), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0]
-    return count < FRAME * image.shape[1]
+    count = cv2.reduce(near.view(np.uint8), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)
+    return count[:, 0] < FRAME * width
 
 
 def _find_anatomy(image: UInt8[np.ndarray, "h w"]) -> BoundingBox | None:
     """Bounding box of the parts above the background, without thin and small ones."""
-    levels = np.sort(image[::4, ::4].astype(np.int16), axis=None)
+    sample = image[::4, ::4].astype(np.int16)
+    levels = np.sort(sample, axis=None)
+    count = len(levels)
     # Percentiles, because a few pixels of text are brighter than any anatomy.
-    background = levels[len(levels) // 50]
-    bright = levels[-1 - len(levels) // 100]
-    threshold = background + max(MIN_CONTRAST, MIN_RELATIVE_CONTRAST * (bright - background))
+    background = levels[count // 50]
+    bright = levels[-1 - count // 100]
+    contrast = max(MIN_CONTRAST, MIN_RELATIVE_CONTRAST * (bright - background))
+    threshold = background + contrast
     smooth = cv2.GaussianBlur(image, (5, 5), 0, borderType=cv2.BORDER_REPLICATE)
     mask = (smooth > threshold).astype(np.uint8)
     # Opening removes thin lines, closing joins what is broken into pieces.
@@ -108,8 +141,14 @@ def _find_anatomy(image: UInt8[np.ndarray, "h w"]) -> BoundingBox | None:
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     area = np.array([cv2.contourArea(outline) for outline in outlines])
     boxes = np.array([cv2.boundingRect(outline) for outline in outlines])
-    left, top, wide, tall = boxes[area >= MIN_AREA * area.max()].T
-    return BoundingBox(int(top.min()), int((top + tall).max()), int(left.min()), int((left + wide).max()))
+    large = area >= MIN_AREA * area.max()
+    left, top, wide, tall = boxes[large].T
+    return BoundingBox(
+        top=int(top.min()),
+        bottom=int((top + tall).max()),
+        left=int(left.min()),
+        right=int((left + wide).max()),
+    )
 
 
 def cut(
@@ -128,10 +167,12 @@ def cut(
         tall = max(1, round(height * size / side))
         wide = max(1, round(width * size / side))
     # Down to half the size, bilinear interpolation misses no pixel, and takes a third of the time.
-    method = cv2.INTER_AREA if 2 * max(tall, wide) < side else cv2.INTER_LINEAR
+    much_smaller = 2 * max(tall, wide) < side
+    method = cv2.INTER_AREA if much_smaller else cv2.INTER_LINEAR
     resized = cv2.resize(inner, (wide, tall), interpolation=method)
     square = np.zeros((size, size), np.uint8)
-    top, left = (size - tall) // 2, (size - wide) // 2
+    top = (size - tall) // 2
+    left = (size - wide) // 2
     square[top : top + tall, left : left + wide] = resized
     return square
 

@@ -21,12 +21,14 @@ USUAL_SUFFIXES = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "TIFF": (".tif", 
 
 def inspect_images(images: Sequence[ImageFile], source: Path) -> tuple[pd.DataFrame, UInt8[np.ndarray, "n s s"]]:
     """Rows of the index, and each cropped image at VIEW pixels for the search of near-duplicates; black if excluded."""
-    rows, views = zip(*(_inspect(image, source) for image in images), strict=True)
+    inspected = [_inspect(image, source) for image in images]
+    rows, views = zip(*inspected, strict=True)
     return pd.DataFrame(rows), np.stack(views)
 
 
-def _inspect(image: ImageFile, source: Path) -> tuple[dict, UInt8[np.ndarray, "s s"]]:
-    row = {
+def _start_row(image: ImageFile, source: Path) -> dict:
+    """A row of what is known before the file is opened."""
+    return {
         "file": str(image.path.relative_to(source)),
         "folder": image.folder,
         "class": image.kind,
@@ -40,6 +42,10 @@ def _inspect(image: ImageFile, source: Path) -> tuple[dict, UInt8[np.ndarray, "s
         "note": "",
         "excluded": image.problem,
     }
+
+
+def _inspect(image: ImageFile, source: Path) -> tuple[dict, UInt8[np.ndarray, "s s"]]:
+    row = _start_row(image, source)
     view = np.zeros((VIEW, VIEW), np.uint8)
     if image.problem:
         return row, view
@@ -76,18 +82,23 @@ def cut_images(rows: pd.DataFrame, source: Path, preparation: ImagePreparation) 
     images = []
     for file, sides in zip(rows["file"], boxes, strict=True):
         grey = read_image(source / file).grey
-        images.append(cut(grey, BoundingBox(*map(int, sides)), preparation.image_size, preparation.fit))
+        box = BoundingBox(*map(int, sides))
+        images.append(cut(grey, box, preparation.image_size, preparation.fit))
     return np.stack(images)
 
 
 def pixel_hash(grey: UInt8[np.ndarray, "h w"]) -> str:
     """Hash of the decoded pixels, equal for identical images in different files."""
-    return hashlib.blake2b(grey.tobytes() + str(grey.shape).encode(), digest_size=16).hexdigest()
+    # With the shape: black images of two shapes may have the same bytes.
+    content = grey.tobytes() + str(grey.shape).encode()
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _note(path: Path, picture: Picture, box: BoundingBox | None) -> str:
     notes = []
-    if path.suffix.lower() not in USUAL_SUFFIXES.get(picture.format, (path.suffix.lower(),)):
+    suffix = path.suffix.lower()
+    # Of other formats no suffix is unusual.
+    if suffix not in USUAL_SUFFIXES.get(picture.format, (suffix,)):
         notes.append(f"{picture.format} named {path.suffix}")
     if picture.frames > 1:
         notes.append(f"the first of {picture.frames} frames")

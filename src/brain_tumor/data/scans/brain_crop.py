@@ -13,9 +13,14 @@ BRAIN = tuple(f"brain_{side}" for side in BoundingBox._fields)
 """Columns of a store of slices: the box around the brain of each, and around what is labelled in it."""
 
 
-def locate_brain(image: Float16[np.ndarray, "m h w"], labels: UInt8[np.ndarray, "h w"]) -> dict[str, np.int16]:
+def locate_brain(
+    image: Float16[np.ndarray, "m h w"],
+    labels: UInt8[np.ndarray, "h w"],
+) -> dict[str, np.int16]:
     """Those columns of a prepared slice, which is 0 outside its brain."""
-    box = BoundingBox.from_mask(np.any(image != 0, axis=0) | (labels > 0))
+    brain = np.any(image != 0, axis=0)
+    # Masks may reach beyond the brain, and no crop may cut a mask.
+    box = BoundingBox.from_mask(brain | (labels > 0))
     return {name: np.int16(end) for name, end in zip(BRAIN, box, strict=True)}
 
 
@@ -23,16 +28,26 @@ def find_brain_crop(store: Store) -> BoundingBox:
     """Sides are multiples of 16. All of an image if the store doesn't say where brains are."""
     shapes = store.shapes
     height, width = shapes["image"][-2:]
-    top, bottom, left, right = store.read_columns(*BRAIN) if set(BRAIN) <= set(shapes) else (np.zeros(0, int),) * 4
+    whole = BoundingBox(0, height, 0, width)
+    if not set(BRAIN) <= set(shapes):
+        return whole
+    top, bottom, left, right = store.read_columns(*BRAIN)
+    # A slice without brain has a box of zeros, whose top and left must not count.
     seen = bottom > top
     if not seen.any():
-        return BoundingBox(0, height, 0, width)
-    return BoundingBox(
-        int(top[seen].min()), int(bottom.max()), int(left[seen].min()), int(right.max())
-    ).pad_to_multiple(height)
+        return whole
+    box = BoundingBox(
+        top=int(top[seen].min()),
+        bottom=int(bottom.max()),
+        left=int(left[seen].min()),
+        right=int(right.max()),
+    )
+    # Prepared slices are square, so one side bounds both.
+    return box.pad_to_multiple(height)
 
 
 def crop_shape(about: Mapping[str, Any]) -> tuple[int, int]:
     """Rows and columns that a network saw, from its description; those of earlier versions saw whole slices."""
-    height, width = about.get("window", [about["slice_size"]] * 2)
+    size = about["slice_size"]
+    height, width = about.get("window", [size, size])
     return height, width

@@ -6,17 +6,21 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 
 def label_components(
-    inside: Bool[np.ndarray, "a b c"], voxel_ml: float
+    inside: Bool[np.ndarray, "a b c"],
+    voxel_ml: float,
 ) -> tuple[Int[np.ndarray, "a b c"], Float[np.ndarray, " n"]]:
     """Component number of each voxel, 0 outside, and the volume of each component in millilitres, 0 for number 0."""
     labelled, _ = scipy.ndimage.label(inside, np.ones((3, 3, 3)))
-    volumes = np.bincount(labelled.ravel()) * voxel_ml
+    voxels = np.bincount(labelled.ravel())
+    volumes = voxels * voxel_ml
     volumes[0] = 0
     return labelled, volumes
 
 
 def remove_small_components(
-    labels: UInt8[np.ndarray, "a b c"], voxel_ml: float, min_component_ml: float
+    labels: UInt8[np.ndarray, "a b c"],
+    voxel_ml: float,
+    min_component_ml: float,
 ) -> UInt8[np.ndarray, "a b c"]:
     """Labels without the components of tumour below a volume; the largest component always stays.
 
@@ -27,16 +31,25 @@ def remove_small_components(
     if not labels.any():
         return labels
     labelled, volumes = label_components(labels > 0, voxel_ml)
-    kept = volumes >= min(min_component_ml, volumes.max())
+    # No threshold is above the largest component, so that it always stays.
+    threshold = min(min_component_ml, volumes.max())
+    kept = volumes >= threshold
+    # Background has volume 0, which a threshold of 0 would keep.
     kept[0] = False
-    return np.where(kept[labelled], labels, 0).astype(labels.dtype)
+    remaining = np.where(kept[labelled], labels, 0)
+    return remaining.astype(labels.dtype)
 
 
 def replace_small_volume(
-    labels: UInt8[np.ndarray, "a b c"], voxel_ml: float, tissue: int, min_ml: float, other: int
+    labels: UInt8[np.ndarray, "a b c"],
+    voxel_ml: float,
+    tissue: int,
+    min_ml: float,
+    other: int,
 ) -> UInt8[np.ndarray, "a b c"]:
     """Labels in which a tissue becomes another one where its total volume is below a minimum."""
     inside = labels == tissue
-    if inside.sum() * voxel_ml >= min_ml:
+    volume_ml = inside.sum() * voxel_ml
+    if volume_ml >= min_ml:
         return labels
     return np.where(inside, np.uint8(other), labels)

@@ -90,14 +90,15 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
                     f"region {region.name} is made of {sorted(unknown)}, which are not tissues; tissues "
                     f"are {self.tissue_names}"
                 )
-        names = [*self.modality_names, MASK, *self.tissue_names, *(region.name for region in self.regions)]
+        regions = [region.name for region in self.regions]
+        names = [*self.modality_names, MASK, *self.tissue_names, *regions]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(
                 f"{', '.join(twice)} is declared twice; modalities, tissues and regions need names of "
                 f"their own ('{MASK}' is taken)"
             )
-        taken = sorted(RESERVED & {*self.tissue_names})
+        taken = sorted(RESERVED & set(self.tissue_names))
         if taken:
             raise ValueError(
                 f"{', '.join(taken)} can't be the name of a tissue: tables have a column of that name for "
@@ -112,6 +113,7 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
 
     @model_validator(mode="after")
     def _endings_must_differ(self) -> "DataSet":
+        # File names are compared in lower case, so `_T1` and `_t1` are one ending.
         suffixes = [ending.lower() for several in self.volume_suffixes.values() for ending in several]
         twice = sorted({ending for ending in suffixes if suffixes.count(ending) > 1})
         if twice:
@@ -151,13 +153,15 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
         for field in ("{volume}", "{slice}"):
             if field not in self.slice_file:
                 raise ValueError(f"slice_file must hold {field}, got '{self.slice_file}'")
+        # Two numbers show whether the format holds the number at all.
         try:
-            several = self.slice_patient.format(volume=1) != self.slice_patient.format(volume=2)
+            first = self.slice_patient.format(volume=1)
+            second = self.slice_patient.format(volume=2)
         except (KeyError, IndexError, ValueError) as error:
             raise ValueError(
                 f"slice_patient must be a format of {{volume}}, got '{self.slice_patient}' ({error})"
             ) from error
-        if not several:
+        if first == second:
             raise ValueError(
                 f"slice_patient must hold {{volume}}, got '{self.slice_patient}': all patients would have one name"
             )
@@ -197,38 +201,53 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
         return self.tissues
 
     def _with_labels(self, naming: Naming) -> tuple[Tissue, ...]:
-        return tuple(
-            Tissue(name=tissue.name, labels=(naming.labels[tissue.name],)) if tissue.name in naming.labels else tissue
-            for tissue in self.tissues
-        )
+        tissues = []
+        for tissue in self.tissues:
+            label = naming.labels.get(tissue.name)
+            if label is None:
+                tissues.append(tissue)
+            else:
+                tissues.append(Tissue(name=tissue.name, labels=(label,)))
+        return tuple(tissues)
 
     @property
     def volume_suffixes(self) -> dict[str, tuple[str, ...]]:
         """Each modality, then `mask` > the suffixes of its NIfTI files."""
-        return {modality.name: modality.suffixes for modality in self.modalities} | {MASK: self.mask}
+        suffixes = {modality.name: modality.suffixes for modality in self.modalities}
+        return suffixes | {MASK: self.mask}
 
     @property
     def kind_of_suffix(self) -> dict[str, str]:
         """Ending of a NIfTI file's name, in lower case > its modality, or `mask`."""
-        return {ending.lower(): kind for kind, suffixes in self.volume_suffixes.items() for ending in suffixes}
+        kinds = {}
+        for kind, suffixes in self.volume_suffixes.items():
+            for ending in suffixes:
+                kinds[ending.lower()] = kind
+        return kinds
 
     @property
     def kind_of_folder(self) -> dict[str, str]:
         """Name of a folder that holds one modality, or the masks, in lower case > which."""
+        masks = {"mask": MASK, "masks": MASK}
         names = {name.lower(): name for name in self.modality_names}
-        return {"mask": MASK, "masks": MASK} | names | self.kind_of_suffix
+        # A declared suffix goes before a name, and both go before the usual folders of masks.
+        return masks | names | self.kind_of_suffix
 
     @cached_property
     def slice_pattern(self) -> re.Pattern[str]:
         """Matches the name of an HDF5 slice; groups `volume` and `slice`."""
+        # Escaped first: the dot of `.h5` is a dot, not any character.
         pattern = re.escape(self.slice_file)
         for field in ("volume", "slice"):
-            pattern = pattern.replace(re.escape("{" + field + "}"), rf"(?P<{field}>\d+)")
+            placeholder = re.escape("{" + field + "}")
+            pattern = pattern.replace(placeholder, rf"(?P<{field}>\d+)")
         return re.compile(pattern + r"\Z")
 
     @property
     def targets(self) -> dict[str, tuple[int, ...]]:
         """What is scored: each tissue and each region > the labels of a prepared store that it is made of."""
         label = {tissue: k for k, tissue in enumerate(self.tissue_names, start=1)}
-        tissues = {tissue: (k,) for tissue, k in label.items()}
-        return tissues | {region.name: tuple(label[tissue] for tissue in region.tissues) for region in self.regions}
+        targets: dict[str, tuple[int, ...]] = {tissue: (k,) for tissue, k in label.items()}
+        for region in self.regions:
+            targets[region.name] = tuple(label[tissue] for tissue in region.tissues)
+        return targets

@@ -21,8 +21,14 @@ from brain_tumor.data.scans.scan import WHOLE_PATIENT, Scan, Slice, Unreadable, 
 
 T = TypeVar("T")
 
+SHOWN = 3
+"""Patients that a line of the log names."""
+
 LAYOUTS: dict[str, ModuleType] = {"nifti": nifti_volumes, "hdf5": hdf5_slices}
 """A patient who is there in both is taken from the first."""
+
+MOST_KINDS = 4
+"""Kinds of files that a message names, the most frequent first."""
 
 logger = logging.getLogger(__name__)
 
@@ -53,25 +59,38 @@ def find_scans(
     used: dict[str, Scan] = {}
     for layout in LAYOUTS.values():
         for scan in layout.find(files, data_set, need_mask=need_mask):
-            twice = _explain_twice(scan, used[scan.patient]) if scan.patient in used else ""
-            scans.append(replace(scan, problem=twice or scan.problem, spare=bool(twice) and not scan.problem))
-            if not scans[-1].problem:
+            first = used.get(scan.patient)
+            twice = _explain_twice(scan, first) if first else ""
+            # Only a scan without a problem of its own can stand in for the first.
+            spare = bool(twice) and not scan.problem
+            scan = replace(scan, problem=twice or scan.problem, spare=spare)
+            scans.append(scan)
+            if not scan.problem:
                 used[scan.patient] = scan
     unknown = explain_unknown(files, data_set)
-    if scans:
-        if not quiet:
-            _log_notes({scan.patient: scan.note for scan in scans if scan.note})
-            _warn_unknown(unknown)
-        return sorted(scans, key=lambda scan: scan.patient)
-    suffixes = ", ".join(f"*_{modality.suffixes[0]}.nii.gz" for modality in data_set.modalities)
-    needed = f"neither HDF5 slices named {data_set.slice_file} nor NIfTI volumes named {suffixes}"
-    if unknown:
-        needed = f"{needed} ({unknown})"
-    raise FileNotFoundError(f"{folder} holds {_summarise(files)}, but {needed}; {_add_conversion(remedy, files)}")
+    if not scans:
+        needed = _name_layouts(data_set)
+        if unknown:
+            needed = f"{needed} ({unknown})"
+        remedy = _add_conversion(remedy, files)
+        raise FileNotFoundError(f"{folder} holds {_summarise(files)}, but {needed}; {remedy}")
+    if not quiet:
+        _log_notes({scan.patient: scan.note for scan in scans if scan.note})
+        _warn_unknown(unknown)
+    return sorted(scans, key=lambda scan: scan.patient)
+
+
+def _name_layouts(data_set: DataSet) -> str:
+    """The names that files of either layout must have, for a message that there is none."""
+    endings = [modality.suffixes[0] for modality in data_set.modalities]
+    suffixes = ", ".join(f"*_{ending}.nii.gz" for ending in endings)
+    return f"neither HDF5 slices named {data_set.slice_file} nor NIfTI volumes named {suffixes}"
 
 
 def describe_scans(
-    scans: list[Scan], describe: Callable[[list[Scan]], list[T]], is_usable: Callable[[T], bool]
+    scans: list[Scan],
+    describe: Callable[[list[Scan]], list[T]],
+    is_usable: Callable[[T], bool],
 ) -> list[tuple[Scan, T]]:
     """What is said of each scan. A spare one takes the place of those before it where none of them can be used.
 
@@ -79,17 +98,23 @@ def describe_scans(
         describe: says it, of all the scans that it is given.
         is_usable: whether a scan of which that is said can be used.
     """
-    said = dict(enumerate(describe(scans)))
+    said = describe(scans)
+    # A spare scan may turn out unusable too; the next one of the patient has its turn in the next round.
     while True:
-        usable = {scan.patient for place, scan in enumerate(scans) if is_usable(said[place])}
+        usable = {scan.patient for scan, words in zip(scans, said, strict=True) if is_usable(words)}
         turn: dict[str, int] = {}
         for place, scan in enumerate(scans):
             if scan.spare and scan.patient not in usable:
                 turn.setdefault(scan.patient, place)
-        if not turn:
-            return [(scan, said[place]) for place, scan in enumerate(scans)]
-        scans = [scan.in_use if place in turn.values() else scan for place, scan in enumerate(scans)]
-        said |= dict(zip(turn.values(), describe([scans[place] for place in turn.values()]), strict=True))
+        places = list(turn.values())
+        if not places:
+            return list(zip(scans, said, strict=True))
+        scans, said = list(scans), list(said)
+        for place in places:
+            scans[place] = scans[place].in_use
+        described = describe([scans[place] for place in places])
+        for place, words in zip(places, described, strict=True):
+            said[place] = words
 
 
 def _warn_unknown(unknown: str) -> None:
@@ -108,9 +133,8 @@ def find_masks(folder: Path, data_set: DataSet) -> list[PatientFiles]:
     masks = nifti_volumes.find_masks(files, data_set)
     if not masks:
         suffixes = ", ".join(f"*_{ending}.nii.gz" for ending in data_set.mask)
-        raise FileNotFoundError(
-            f"{folder} holds {_summarise(files)}, but no masks named {suffixes}; {_add_conversion(remedy, files)}"
-        )
+        remedy = _add_conversion(remedy, files)
+        raise FileNotFoundError(f"{folder} holds {_summarise(files)}, but no masks named {suffixes}; {remedy}")
     _log_notes({found.patient: "; ".join(found.notes) for found in masks if found.notes})
     _warn_unknown(explain_unknown(files, data_set))
     return sorted(masks, key=lambda found: (found.patient, str(found.mask)))
@@ -140,7 +164,9 @@ def _log_notes(notes: dict[str, str]) -> None:
     for patient, note in notes.items():
         patients[note].append(patient)
     for note, names in patients.items():
-        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        shown = ", ".join(names[:SHOWN])
+        if len(names) > SHOWN:
+            shown += f" and {len(names) - SHOWN} more"
         logger.info("%s: %s", shown, note)
 
 
@@ -149,7 +175,10 @@ def _kinds(files: list[Path]) -> Counter[str]:
     kinds: Counter[str] = Counter()
     by_suffix: dict[str, list[Path]] = defaultdict(list)
     for file in files:
-        by_suffix[file.suffix.lower() if not file.suffix[1:].isdigit() else ""].append(file)
+        # DICOM files often end in numbers that only count them, such as `IM.0017`.
+        is_number = file.suffix[1:].isdigit()
+        suffix = "" if is_number else file.suffix.lower()
+        by_suffix[suffix].append(file)
     for several in by_suffix.values():
         kinds[identify(several[0])] += len(several)
     return kinds
@@ -157,24 +186,30 @@ def _kinds(files: list[Path]) -> Counter[str]:
 
 def _summarise(files: list[Path]) -> str:
     """How many files there are, and of which kinds, such as `120 files (118 DICOM, 2 text)`."""
-    named = [
-        (KINDS[kind].removeprefix("is ").removeprefix("a "), count)
-        for kind, count in _kinds(files).most_common()
-        if kind in KINDS
-    ]
-    listed = ", ".join(f"{count:,} {name}" for name, count in named[:4])
-    return f"{len(files):,} file{'s' * (len(files) > 1)}" + (f" ({listed})" if listed else "")
+    named = []
+    for kind, count in _kinds(files).most_common():
+        if kind in KINDS:
+            name = KINDS[kind].removeprefix("is ").removeprefix("a ")
+            named.append(f"{count:,} {name}")
+    plural = "s" if len(files) > 1 else ""
+    total = f"{len(files):,} file{plural}"
+    listed = ", ".join(named[:MOST_KINDS])
+    return f"{total} ({listed})" if listed else total
 
 
 def _add_conversion(remedy: str, files: list[Path]) -> str:
     """The remedy, or how to turn the most frequent known kind among the files into what is needed."""
-    kinds = [kind for kind, _ in _kinds(files).most_common() if kind in KINDS and kind != "text"]
+    # Text is passed over: a read-me or a licence lies beside nearly every data set.
+    frequent = [kind for kind, _ in _kinds(files).most_common()]
+    kinds = [kind for kind in frequent if kind in KINDS and kind != "text"]
     kind = kinds[0] if kinds else ""
     if kind in ("png", "jpeg"):
         return f"{remedy}; single images are classified by `kedro run --pipelines inference_classification`"
     if kind == nifti_volumes.NIFTI:
         return f"{remedy}, or declare the suffixes of your names under `data_segmentation.data_set.modalities`"
-    return f"{TO_NIFTI[kind]}; or {remedy}" if kind in TO_NIFTI else remedy
+    if kind in TO_NIFTI:
+        return f"{TO_NIFTI[kind]}; or {remedy}"
+    return remedy
 
 
 def read_slices(scan: Scan, data_set: DataSet, numbers: Collection[int] | None = None) -> Iterator[Slice | Unreadable]:

@@ -11,6 +11,7 @@ import numpy as np
 from zlib_ng import zlib_ng
 
 WINDOW_BITS = 15
+"""The largest window of zlib, which reads streams of every smaller one."""
 
 
 def read_whole(data: h5py.Dataset, content: memoryview) -> np.ndarray:
@@ -24,24 +25,38 @@ def read_whole(data: h5py.Dataset, content: memoryview) -> np.ndarray:
         return data[()]
     chunk, dtype = data.chunks, data.dtype
     size = prod(chunk) * dtype.itemsize
-    result = np.moveaxis(np.empty((data.shape[-1], *data.shape[:-1]), dtype), 0, -1)
-    missing = prod(ceil(side / part) for side, part in zip(data.shape, chunk, strict=True))
+    *sides, depth = data.shape
+    planes = np.empty((depth, *sides), dtype)
+    result = np.moveaxis(planes, 0, -1)
+    chunks_along = [ceil(side / part) for side, part in zip(data.shape, chunk, strict=True)]
+    missing = prod(chunks_along)
 
     def place(info: h5py.h5d.StoreInfo) -> None:
         nonlocal missing
-        packed = content[info.byte_offset : info.byte_offset + info.size]
-        values = np.frombuffer(zlib_ng.decompress(packed, WINDOW_BITS, size), dtype).reshape(chunk)
-        target = result[tuple(slice(start, start + part) for start, part in zip(info.chunk_offset, chunk, strict=True))]
-        target[...] = values[tuple(slice(side) for side in target.shape)]
+        end = info.byte_offset + info.size
+        packed = content[info.byte_offset : end]
+        inflated = zlib_ng.decompress(packed, WINDOW_BITS, size)
+        values = np.frombuffer(inflated, dtype).reshape(chunk)
+        ranges = zip(info.chunk_offset, chunk, strict=True)
+        region = tuple(slice(start, start + part) for start, part in ranges)
+        target = result[region]
+        # Every chunk is stored at full size; the last ones of an axis reach beyond the array.
+        within = tuple(slice(side) for side in target.shape)
+        target[...] = values[within]
         missing -= 1
 
     try:
         data.id.chunk_iter(place)
-    except (zlib_ng.error, ValueError):  # type: ignore[misc]  # not the bytes we took them for: let HDF5 read it, or say what is wrong
+    except (zlib_ng.error, ValueError):  # type: ignore[misc]
+        # The bytes are not what they were taken for: HDF5 reads them, or fails with the reason.
         return data[()]
-    return data[()] if missing else result  # chunks that were never written hold the fill value
+    # Chunks that were never written hold the fill value, which HDF5 gives.
+    return data[()] if missing else result
 
 
 def _is_gzip_alone(data: h5py.Dataset) -> bool:
     plain = data.chunks is not None and data.dtype.kind in "iuf" and data.dtype.isnative
-    return bool(plain and data.compression == "gzip" and data.id.get_create_plist().get_nfilters() == 1)
+    if not plain or data.compression != "gzip":
+        return False
+    # A second filter, such as shuffle, changes the bytes before gzip packs them.
+    return data.id.get_create_plist().get_nfilters() == 1

@@ -4,7 +4,7 @@ One file for each modality and one mask. `brain_tumor.data.scans.patient_files` 
 """
 
 import gzip
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import product
 from pathlib import Path
 
@@ -40,35 +40,34 @@ def find(files: list[Path], data_set: DataSet, *, need_mask: bool = True) -> lis
         need_mask: a patient without a mask, or with a conflict of masks, has a problem; else such a mask is only not
             used.
     """
-    patients = [found for found in group_files(files, data_set, is_predicted) if found.volumes]
-    return [
-        _scan(found, data_set, need_mask=need_mask) for found in patients if need_mask or set(found.volumes) != {MASK}
-    ]
+    scans = []
+    for found in group_files(files, data_set, is_predicted):
+        # A mask alone is nothing to segment, but for training it is a patient who lacks the scan.
+        mask_alone = set(found.volumes) == {MASK}
+        if found.volumes and (need_mask or not mask_alone):
+            scans.append(_scan(found, data_set, need_mask=need_mask))
+    return scans
 
 
 def _scan(found: PatientFiles, data_set: DataSet, *, need_mask: bool) -> Scan:
-    needed = [kind for kind in data_set.volume_suffixes if need_mask or kind != MASK]
     mask_problem = found.conflicts.get(MASK, "")
     if found.predicted and not found.mask:
         mask_problem = (
             f"{found.predicted.name} is a mask that this project predicted, no expert's; add the expert's, or, if an "
             "expert corrected this one, take its mark away with nibabel: `image.header.set_intent('none')`"
         )
-    problems = [
-        found.conflicts.get(kind, "")
-        if kind in found.volumes
-        else (mask_problem if kind == MASK else "") or _missing(kind, data_set)
-        for kind in needed
-    ]
-    kinds = [
-        kind
-        for kind in data_set.volume_suffixes
-        if kind in found.volumes and (kind != MASK or need_mask or not mask_problem)
-    ]
+    problems, files = [], []
+    # In the order declared, which is that of the channels, the mask last.
+    for kind in data_set.volume_suffixes:
+        is_mask = kind == MASK
+        if need_mask or not is_mask:
+            problems.append(_explain_kind(kind, found, data_set, mask_problem))
+        if kind in found.volumes and (need_mask or not is_mask or not mask_problem):
+            files.append(found.volumes[kind])
     return Scan.from_files(
         found.patient,
         "nifti",
-        [found.volumes[kind] for kind in kinds],
+        files,
         problem="; ".join(problem for problem in problems if problem),
         note="; ".join(found.notes),
         mask=None if mask_problem else found.mask,
@@ -77,9 +76,18 @@ def _scan(found: PatientFiles, data_set: DataSet, *, need_mask: bool) -> Scan:
     )
 
 
+def _explain_kind(kind: str, found: PatientFiles, data_set: DataSet, mask_problem: str) -> str:
+    """Why a modality, or the mask, can't be used; empty if it can."""
+    if kind in found.volumes:
+        return found.conflicts.get(kind, "")
+    if kind == MASK and mask_problem:
+        return mask_problem
+    return _missing(kind, data_set)
+
+
 def _missing(kind: str, data_set: DataSet) -> str:
-    suffixes = " or ".join("_" + ending for ending in data_set.volume_suffixes[kind])
-    return f"no {kind} volume (a file ending in {suffixes}.nii.gz); add it"
+    endings = [f"_{suffix}" for suffix in data_set.volume_suffixes[kind]]
+    return f"no {kind} volume (a file ending in {' or '.join(endings)}.nii.gz); add it"
 
 
 def find_masks(files: list[Path], data_set: DataSet) -> list[PatientFiles]:
@@ -96,10 +104,13 @@ def is_predicted(file: Path) -> bool:
     """Whether this project wrote the mask: its header says so."""
     try:
         image = _open(file)
-        intent, _, name = image.header.get_intent() if isinstance(image, nib.Nifti1Image) else ("", (), "")
-        return (intent, name) == (INTENT, PREDICTED)
+        # Only NIfTI headers have an intent.
+        if not isinstance(image, nib.Nifti1Image):
+            return False
+        intent, _, name = image.header.get_intent()
     except Exception:  # what can't be read is reported where it is read
         return False
+    return (intent, name) == (INTENT, PREDICTED)
 
 
 def read_mask(file: Path, tissues: tuple[Tissue, ...]) -> tuple[UInt8[np.ndarray, "h w d"], Float[np.ndarray, "4 4"]]:
@@ -129,10 +140,11 @@ def read(
         yield Unreadable(WHOLE_PATIENT, folder, str(error))
         return
     row_mm, column_mm, slice_mm = nib.affines.voxel_sizes(affine).tolist()
+    spacing = row_mm, column_mm, slice_mm
     for number in range(labels.shape[-1]):
         if numbers is None or number in numbers:
             image = np.stack([volume[:, :, number] for volume in volumes])
-            yield Slice(number, folder, image, labels[:, :, number], (row_mm, column_mm, slice_mm))
+            yield Slice(number, folder, image, labels[:, :, number], spacing)
 
 
 def read_image(scan: Scan, data_set: DataSet) -> Volume:  # the same for every layout  # noqa: ARG001
@@ -148,7 +160,10 @@ def read_image(scan: Scan, data_set: DataSet) -> Volume:  # the same for every l
 def read_note(scan: Scan) -> str:
     """What is unusual about the headers of a scan that can be used; empty if nothing is."""
     odd = [file.name for file in scan.files if _read_unit(_load(file)) == UNKNOWN_CODE]
-    return f"the unit of {', '.join(odd)} has a code that NIfTI doesn't know: taken for millimetres" if odd else ""
+    if not odd:
+        return ""
+    names = ", ".join(odd)
+    return f"the unit of {names} has a code that NIfTI doesn't know: taken for millimetres"
 
 
 def read_labels(scan: Scan, data_set: DataSet) -> UInt8[np.ndarray, "h w d"] | None:  # the same  # noqa: ARG001
@@ -167,11 +182,17 @@ def _read_volumes(files: tuple[Path, ...]) -> tuple[list[np.ndarray], Float[np.n
     """Voxels of each file in the project's orientation, and the affine of the first."""
     read = [read_volume(file) for file in files]
     first, affine = read[0]
+    corners = _corners(first, affine)
     for file, (voxels, own) in zip(files, read, strict=True):
-        apart = np.linalg.norm(_corners(first, affine) - _corners(first, own), axis=1).max()
-        if voxels.shape != first.shape or not apart <= GEOMETRY_TOLERANCE:
-            shift = f", a corner {apart:.2g} mm" if voxels.shape == first.shape else ""
-            here, there = _geometry(voxels, own), _geometry(first, affine)
+        # Corners are compared, not affines: a small rotation moves far corners by voxels.
+        shifts = np.linalg.norm(corners - _corners(first, own), axis=1)
+        apart = shifts.max()
+        same_shape = voxels.shape == first.shape
+        # `not <=` instead of `>`, so that NaN counts as elsewhere.
+        if not same_shape or not apart <= GEOMETRY_TOLERANCE:
+            shift = f", a corner {apart:.2g} mm" if same_shape else ""
+            here = _geometry(voxels, own)
+            there = _geometry(first, affine)
             raise ValueError(
                 f"{file.name} ({here}) lies elsewhere than {files[0].name} ({there}){shift}; register them "
                 "to one grid first"
@@ -184,26 +205,43 @@ def lie_together(shape: tuple[int, ...], affine: np.ndarray, other: tuple[int, .
 
     No outer edge lies farther from the other's than a voxel.
     """
-    edges = [
-        nib.affines.apply_affine(a, [(-0.5,) * 3, np.subtract(s, 0.5)])
-        for s, a in ((shape, affine), (other, other_affine))
-    ]
-    spans = [np.sort(edge, axis=0) for edge in edges]
-    voxel = np.maximum(*(nib.affines.voxel_sizes(a) for a in (affine, other_affine))).max()
-    return bool((np.abs(spans[0] - spans[1]) <= max(voxel, GEOMETRY_TOLERANCE)).all())
+    span = _span(shape, affine)
+    other_span = _span(other, other_affine)
+    spacing = nib.affines.voxel_sizes(affine)
+    other_spacing = nib.affines.voxel_sizes(other_affine)
+    coarser = np.maximum(spacing, other_spacing)
+    tolerance = max(coarser.max(), GEOMETRY_TOLERANCE)
+    apart = np.abs(span - other_span)
+    return bool((apart <= tolerance).all())
+
+
+def _span(shape: tuple[int, ...], affine: np.ndarray) -> Float[np.ndarray, "2 3"]:
+    """The lowest and the highest millimetre of a volume along each axis."""
+    # Indices are those of centres of voxels: the outer edges lie half a voxel beyond.
+    outer = [(-0.5,) * 3, np.subtract(shape, 0.5)]
+    edges = nib.affines.apply_affine(affine, outer)
+    # An axis may run the other way in one of two volumes.
+    return np.sort(edges, axis=0)
 
 
 def _corners(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Where the eight outer voxels lie, in millimetres."""
-    return nib.affines.apply_affine(affine, list(product(*((0, side - 1) for side in voxels.shape))))
+    ends = [(0, side - 1) for side in voxels.shape]
+    indices = list(product(*ends))
+    return nib.affines.apply_affine(affine, indices)
 
 
 def _geometry(voxels: np.ndarray, affine: np.ndarray) -> str:
-    size, spacing, origin = (
-        "x".join(f"{x:g}" for x in np.round(values, 2))
-        for values in (voxels.shape, nib.affines.voxel_sizes(affine), affine[:3, 3])
-    )
+    size = _by(voxels.shape)
+    spacing = _by(nib.affines.voxel_sizes(affine))
+    origin = _by(affine[:3, 3])
     return f"{size} voxels of {spacing} mm from {origin}"
+
+
+def _by(values: Iterable[float]) -> str:
+    """Three numbers as `240x240x155`."""
+    rounded = np.round(list(values), 2)
+    return "x".join(f"{value:g}" for value in rounded)
 
 
 def read_volume(file: Path) -> tuple[Num[np.ndarray, "h w d"], Float[np.ndarray, "4 4"]]:
@@ -228,8 +266,9 @@ def _load(file: Path) -> nib.Nifti1Image:
     """A file of NIfTI-1, or of NIfTI-2, which nibabel derives from it; voxels are read when they are asked for."""
     try:
         image = _open(file)
-        if isinstance(image, nib.Nifti1Image) and len(image.shape) > 3 and set(image.shape[3:]) == {1}:
-            image = nib.funcs.squeeze_image(image)  # (240, 240, 155, 1) is a volume
+        # (240, 240, 155, 1) is a volume.
+        if isinstance(image, nib.Nifti1Image) and set(image.shape[3:]) == {1}:
+            image = nib.funcs.squeeze_image(image)
     except Exception as error:  # nibabel, gzip and the system have errors of their own
         raise ValueError(_damaged(file, error)) from error
     if not isinstance(image, nib.Nifti1Image):
@@ -244,17 +283,19 @@ def _load(file: Path) -> nib.Nifti1Image:
 def _open(file: Path) -> nib.filebasedimages.FileBasedImage:
     packed = file.name.lower().endswith(".gz")
     with file.open("rb") as stream:
-        is_gzip = stream.read(2) == b"\x1f\x8b"
-    usual = file.name.endswith((".nii", ".nii.gz", ".NII", ".NII.GZ"))  # nibabel knows no `.Nii`
-    if (is_gzip == packed and usual) or identify(file) != NIFTI:
+        compressed = stream.read(2) == b"\x1f\x8b"
+    # nibabel refuses mixed case, such as `.Nii`.
+    usual = file.name.endswith((".nii", ".nii.gz", ".NII", ".NII.GZ"))
+    if (compressed == packed and usual) or identify(file) != NIFTI:
         return nib.load(file)
-    # only the name is odd, or wrong about compression; the content is sound
-    content = gzip.decompress(file.read_bytes()) if is_gzip else file.read_bytes()
-    kind = (
-        nib.Nifti1Image
-        if int.from_bytes(content[:4], "little") == 348 or content[:4] == b"\x00\x00\x01\x5c"
-        else nib.Nifti2Image
-    )
+    # Only the name is odd, or wrong about compression; the content is sound.
+    content = file.read_bytes()
+    if compressed:
+        content = gzip.decompress(content)
+    # A header starts with its own size: 348 bytes in NIfTI-1, 540 in NIfTI-2, in either byte order.
+    size = content[:4]
+    is_first = 348 in (int.from_bytes(size, "little"), int.from_bytes(size, "big"))
+    kind = nib.Nifti1Image if is_first else nib.Nifti2Image
     return kind.from_bytes(content)
 
 
@@ -265,17 +306,16 @@ def _damaged(file: Path, error: Exception) -> str:
     if isinstance(error, nib.spatialimages.HeaderDataError):
         return f"{file.name} has a header that contradicts itself ({error}); correct it, or export the file again"
     other = explain(file, TO_NIFTI)
-    return (
-        f"{file.name} {other}"
-        if other
-        else f"{file.name} can't be read ({error}): it is damaged or cut off; fetch it again"
-    )
+    if other:
+        return f"{file.name} {other}"
+    return f"{file.name} can't be read ({error}): it is damaged or cut off; fetch it again"
 
 
 def _require_volume(file: Path, image: nib.Nifti1Image) -> None:
     """Refuse what nibabel opens but is no volume of intensities or labels in millimetres."""
-    shape, dtype = "x".join(map(str, image.shape)), image.get_data_dtype()
+    dtype = image.get_data_dtype()
     if len(image.shape) != 3:
+        shape = "x".join(map(str, image.shape))
         axes = f"{len(image.shape)} axes ({shape})"
         raise ValueError(
             f"{file.name} has {axes}, a volume has three; write a file for each modality, as "
@@ -291,14 +331,21 @@ def _require_volume(file: Path, image: nib.Nifti1Image) -> None:
             f"the header of {file.name} counts in {unit}s, not in millimetres; scale its affine and set "
             "the unit with header.set_xyzt_units('mm')"
         )
+    _require_spacing(file, image)
+
+
+def _require_spacing(file: Path, image: nib.Nifti1Image) -> None:
+    """Refuse an affine that no scanner gives."""
     affine = image.affine
+    # The determinant is the volume of a voxel: the finest that is allowed has 0.008 mm³.
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         remedy = "set sform and qform from another file of the patient"
         raise ValueError(f"{file.name} has an affine that lays all voxels in one plane, such as all zeros; {remedy}")
     spacing = nib.affines.voxel_sizes(affine)
     field = spacing * image.shape
     if spacing.min() < FINEST_MM or spacing.max() > COARSEST_MM or field.max() > LARGEST_FIELD_MM:
-        voxel, span = (" x ".join(f"{side:.3g}" for side in sides) for sides in (spacing, field))
+        voxel = " x ".join(f"{side:.3g}" for side in spacing)
+        span = " x ".join(f"{side:.3g}" for side in field)
         raise ValueError(
             f"{file.name} has voxels of {voxel} mm over {span} mm, which no scanner gives ({FINEST_MM} to "
             f"{COARSEST_MM} mm, {LARGEST_FIELD_MM:g} mm in all); "
@@ -319,7 +366,12 @@ def name_mask(patient: str, data_set: DataSet) -> str:
     return f"{patient}_{data_set.mask[0]}.nii.gz"
 
 
-def write_mask(file: Path, labels: UInt8[np.ndarray, "h w d"], like: Path, tissues: tuple[Tissue, ...]) -> None:
+def write_mask(
+    file: Path,
+    labels: UInt8[np.ndarray, "h w d"],
+    like: Path,
+    tissues: tuple[Tissue, ...],
+) -> None:
     """Labels as a NIfTI mask on the grid of a volume, with its qform, sform, their codes and its units.
 
     Every reader lays it on the scan.
@@ -334,18 +386,26 @@ def write_mask(file: Path, labels: UInt8[np.ndarray, "h w d"], like: Path, tissu
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)
     header.set_intent(INTENT, name=PREDICTED)
+    # The range of display is that of the scan's intensities; 0 and 0 leave it to the viewer.
     header["cal_min"] = header["cal_max"] = 0
-    for text in ("descrip", "aux_file", "db_name"):  # free text, which may name a person
+    # Free text and extensions may name a person.
+    for text in ("descrip", "aux_file", "db_name"):
         if text in header:
             header[text] = b""
     header.extensions.clear()
+    values = _values(tissues)[labels]
     back = ornt_transform(axcodes2ornt(ORIENTATION), io_orientation(original.affine))
-    voxels = apply_orientation(_values(tissues)[labels], back)
-    nib.save(type(original)(voxels, original.affine, header), file)
+    voxels = apply_orientation(values, back)
+    # NIfTI-2 where the scan is.
+    kind = type(original)
+    nib.save(kind(voxels, original.affine, header), file)
 
 
 def write_new_mask(
-    file: Path, labels: UInt8[np.ndarray, "h w d"], affine: Float[np.ndarray, "4 4"], tissues: tuple[Tissue, ...]
+    file: Path,
+    labels: UInt8[np.ndarray, "h w d"],
+    affine: Float[np.ndarray, "4 4"],
+    tissues: tuple[Tissue, ...],
 ) -> None:
     """The same where there is no NIfTI volume of the patient: axes stay L, P, S."""
     image = nib.Nifti1Image(_values(tissues)[labels], affine)
@@ -358,18 +418,20 @@ def write_new_mask(
 
 def _values(tissues: tuple[Tissue, ...]) -> UInt8[np.ndarray, " n"]:
     """What stands for each label of a store in a mask."""
-    return np.array([0, *(tissue.labels[0] for tissue in tissues)], np.uint8)
+    first = [tissue.labels[0] for tissue in tissues]
+    return np.array([0, *first], np.uint8)
 
 
 def reoriented(image: nib.Nifti1Image) -> nib.Nifti1Image:
     """The image with its axes turned to L, P, S."""
-    return image.as_reoriented(ornt_transform(io_orientation(image.affine), axcodes2ornt(ORIENTATION)))
+    current = io_orientation(image.affine)
+    wanted = axcodes2ornt(ORIENTATION)
+    return image.as_reoriented(ornt_transform(current, wanted))
 
 
 def _labels(mask: np.ndarray, file: Path, tissues: tuple[Tissue, ...]) -> UInt8[np.ndarray, "h w d"]:
     labels = np.zeros(mask.shape, np.uint8)
     present = np.unique(mask)
-    declared = ", ".join(f"{tissue.name} {' or '.join(map(str, tissue.labels))}" for tissue in tissues)
     for label, tissue in enumerate(tissues, start=1):
         own = np.intersect1d(tissue.labels, present)
         if len(own) > 1:
@@ -382,10 +444,18 @@ def _labels(mask: np.ndarray, file: Path, tissues: tuple[Tissue, ...]) -> UInt8[
                 "under `data_segmentation.data_set.tissues`"
             )
         labels[np.isin(mask, tissue.labels)] = label
-    undeclared = np.setdiff1d(present, [0, *(value for tissue in tissues for value in tissue.labels)])
+    values_in_use = [value for tissue in tissues for value in tissue.labels]
+    undeclared = np.setdiff1d(present, [0, *values_in_use])
     if undeclared.size:
+        declared = ", ".join(map(_name_labels, tissues))
         raise ValueError(
             f"{file.name} holds labels {undeclared[:5].tolist()}, declared for files of such names are {declared}; "
             "relabel the mask, or declare them under `data_segmentation.data_set`"
         )
     return labels
+
+
+def _name_labels(tissue: Tissue) -> str:
+    """A tissue with its labels, such as `ET 3 or 4`."""
+    labels = " or ".join(map(str, tissue.labels))
+    return f"{tissue.name} {labels}"

@@ -62,16 +62,26 @@ class PatientFiles:
         His name decides, those of his files, and those of the folders that stand for either.
         """
         folders = data_set.kind_of_folder
+        files = list(self.volumes.values())
+        if self.predicted:
+            files.append(self.predicted)
         names = {self.patient}
-        for file in [*self.volumes.values(), *([self.predicted] if self.predicted else [])]:
+        for file in files:
+            names.add(file.name)
+            # The folder stands for the patient where the patient's name ends in its name.
             home = _home(file, folders).name
-            names |= {file.name, home} if self.patient.endswith(home) else {file.name}
-            names |= {file.parent.name} if file.parent.name.lower() in folders else set()
+            if self.patient.endswith(home):
+                names.add(home)
+            folder = file.parent.name
+            if folder.lower() in folders:
+                names.add(folder)
         return data_set.tissues_of(names)
 
 
 def group_files(
-    files: Iterable[Path], data_set: DataSet, is_predicted: Callable[[Path], bool] = lambda _: False
+    files: Iterable[Path],
+    data_set: DataSet,
+    is_predicted: Callable[[Path], bool] = lambda _: False,
 ) -> list[PatientFiles]:
     """The patients whose volumes are among the files, in the order of the files.
 
@@ -82,17 +92,25 @@ def group_files(
     Args:
         is_predicted: whether a mask is a prediction of this project; such a mask is kept apart.
     """
-    candidates: dict[tuple[Path, str], dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
+    # By folder and patient, and there by modality or mask.
+    candidates: dict[tuple[Path, str], dict[str, list[Path]]] = {}
     predicted: dict[str, Path] = {}
     for file, (kind, patient) in _parse_all(files, data_set).items():
         if kind == MASK and is_predicted(file):
             predicted.setdefault(patient, file)
         else:
-            candidates[file.parent, patient][kind].append(file)
-    found = _adopt_masks(_join_folders({key: _choose(key[1], kinds) for key, kinds in candidates.items()}))
+            kinds = candidates.setdefault((file.parent, patient), {})
+            kinds.setdefault(kind, []).append(file)
+    parts = {}
+    for (folder, patient), kinds in candidates.items():
+        parts[folder, patient] = _choose(patient, kinds)
+    # Joined first: a patient whose own mask lies in another folder needs none of another name.
+    found = _adopt_masks(_join_folders(parts))
     for scanned in found:
         scanned.predicted = predicted.pop(scanned.patient, None)
-    return found + [PatientFiles(patient, predicted=file) for patient, file in predicted.items()]
+    # What is left are predictions of patients without any other file.
+    alone = [PatientFiles(patient, predicted=file) for patient, file in predicted.items()]
+    return found + alone
 
 
 def explain_unknown(files: Iterable[Path], data_set: DataSet) -> str:
@@ -102,32 +120,38 @@ def explain_unknown(files: Iterable[Path], data_set: DataSet) -> str:
     unknown = [file for file in files if file not in parsed]
     if not unknown:
         return ""
-    names = ", ".join(file.name for file in unknown[:SHOWN]) + ", ..." * (len(unknown) > SHOWN)
-    turned = [name for file in unknown if (name := _turn_name(file, data_set))]
-    remedy = (
-        f"the modality comes last: rename {turned[0]}"
-        if turned
-        else "if they are scans, rename them, or declare their suffixes under `data_segmentation.data_set.modalities`"
-    )
-    return f"{len(unknown):,} NIfTI file{'s' * (len(unknown) > 1)} of no declared suffix, such as {names}; {remedy}"
+    names = ", ".join(file.name for file in unknown[:SHOWN])
+    if len(unknown) > SHOWN:
+        names += ", ..."
+    remedy = "if they are scans, rename them, or declare their suffixes under `data_segmentation.data_set.modalities`"
+    renamings = (_turn_name(file, data_set) for file in unknown)
+    renaming = next(filter(None, renamings), "")
+    if renaming:
+        remedy = f"the modality comes last: rename {renaming}"
+    plural = "s" if len(unknown) > 1 else ""
+    return f"{len(unknown):,} NIfTI file{plural} of no declared suffix, such as {names}; {remedy}"
 
 
 def _turn_name(file: Path, data_set: DataSet) -> str:
     """What `flair_P1.nii.gz` is to be renamed to; empty if the name doesn't start with a declared suffix."""
     stem = _cut_suffix(file)
+    extension = file.name[len(stem) :]
+    # The longest first: `t1_ce_P1` starts with `t1_` too.
     for ending in sorted(data_set.kind_of_suffix, key=len, reverse=True):
-        if stem.lower().startswith(tuple(ending + separator for separator in SEPARATORS)):
-            patient, told = stem[len(ending) + 1 :], stem[: len(ending)]
-            return f"{file.name} to {patient}_{told}{file.name[len(stem) :]}"
+        starts = tuple(ending + separator for separator in SEPARATORS)
+        if stem.lower().startswith(starts):
+            told = stem[: len(ending)]
+            patient = stem[len(ending) + 1 :]
+            return f"{file.name} to {patient}_{told}{extension}"
     return ""
 
 
 def _parse_all(files: Iterable[Path], data_set: DataSet) -> dict[Path, tuple[str, str]]:
     """File > modality or mask, and patient; files that are none are excluded."""
     parsed, bare = {}, {}
-    suffixes = dict(
-        sorted(data_set.kind_of_suffix.items(), key=lambda item: len(item[0]), reverse=True)
-    )  # the longest first
+    # The longest first, so that a suffix goes before one that it ends in.
+    kind_of_suffix = data_set.kind_of_suffix
+    suffixes = {ending: kind_of_suffix[ending] for ending in sorted(kind_of_suffix, key=len, reverse=True)}
     folders = data_set.kind_of_folder
     for file in files:
         kind, patient = _parse(file, suffixes, folders)
@@ -135,14 +159,21 @@ def _parse_all(files: Iterable[Path], data_set: DataSet) -> dict[Path, tuple[str
             parsed[file] = kind, patient
         elif kind:
             bare[file] = kind
-    root = Path(os.path.commonpath([file.parent for file in bare])) if bare else None
-    names = _name_folders({_home(file, folders, root) for file in bare})
-    # in the order of the files, which decides who of two goes first
-    return {
-        file: parsed.get(file) or (bare[file], names[_home(file, folders, root)])
-        for file in files
-        if file in parsed or file in bare
-    }
+    # Files named by their modality alone are named after their folders.
+    root = None
+    if bare:
+        root = Path(os.path.commonpath([file.parent for file in bare]))
+    homes = {file: _home(file, folders, root) for file in bare}
+    names = _name_folders(set(homes.values()))
+    # In the order of the files, which decides who of two goes first.
+    result = {}
+    for file in files:
+        if file in parsed:
+            result[file] = parsed[file]
+        elif file in bare:
+            patient = names[homes[file]]
+            result[file] = bare[file], patient
+    return result
 
 
 def _parse(file: Path, suffixes: Mapping[str, str], folders: Mapping[str, str]) -> tuple[str, str]:
@@ -153,19 +184,23 @@ def _parse(file: Path, suffixes: Mapping[str, str], folders: Mapping[str, str]) 
     stem = _cut_suffix(file)
     if not stem:
         return "", ""
+    name = stem.lower()
     for ending, kind in suffixes.items():
-        if stem.lower().endswith(tuple(separator + ending for separator in SEPARATORS)):
+        ends = tuple(separator + ending for separator in SEPARATORS)
+        if name.endswith(ends):
             return kind, stem[: -len(ending) - 1]
-    if stem.lower() in suffixes:
-        return suffixes[stem.lower()], ""
+    if name in suffixes:
+        return suffixes[name], ""
     kind = folders.get(file.parent.name.lower(), "")
-    return kind, stem if kind else ""
+    return (kind, stem) if kind else ("", "")
 
 
 def _cut_suffix(file: Path) -> str:
     """The name without `.nii` or `.nii.gz`; empty if it has neither."""
-    suffix = next((suffix for suffix in SUFFIXES if file.name.lower().endswith(suffix)), "")
-    return file.name[: -len(suffix)] if suffix else ""
+    for suffix in SUFFIXES:
+        if file.name.lower().endswith(suffix):
+            return file.name[: -len(suffix)]
+    return ""
 
 
 def _home(file: Path, folders: Mapping[str, str], root: Path | None = None) -> Path:
@@ -176,17 +211,22 @@ def _home(file: Path, folders: Mapping[str, str], root: Path | None = None) -> P
     Args:
         root: the folder that all of the files lie in; none above it is removed.
     """
-    top, below = (root, file.parent.relative_to(root).parts) if root else (Path(file.anchor), file.parent.parts)
-    return top.joinpath(*(part for part in below if part.lower() not in {*folders, *CONTENT_FOLDERS}))
+    top = root or Path(file.anchor)
+    below = file.parent.relative_to(top).parts
+    removed = {*folders, *CONTENT_FOLDERS}
+    kept = [part for part in below if part.lower() not in removed]
+    return top.joinpath(*kept)
 
 
 def _name_folders(folders: Iterable[Path]) -> dict[Path, str]:
     """A name for each folder: its own, or with as many of the folders above as tell all of them apart."""
     folders = list(folders)
-    for depth in range(1, 1 + max((len(folder.parts) for folder in folders), default=0)):
-        names = {
-            folder: "_".join(part for part in folder.parts[-depth:] if part != folder.anchor) for folder in folders
-        }
+    deepest = max((len(folder.parts) for folder in folders), default=0)
+    for depth in range(1, 1 + deepest):
+        names = {}
+        for folder in folders:
+            parts = [part for part in folder.parts[-depth:] if part != folder.anchor]
+            names[folder] = "_".join(parts)
         if len(set(names.values())) == len(folders):
             return names
     return {folder: folder.name for folder in folders}
@@ -196,14 +236,16 @@ def _choose(patient: str, candidates: dict[str, list[Path]]) -> PatientFiles:
     """One file for each modality and the mask; two that can't both be it are a conflict."""
     found = PatientFiles(patient)
     for kind, files in candidates.items():
+        # A packed file and its unpacked copy are no conflict.
         packed = [file for file in files if file.name.lower().endswith(".gz")]
-        same = len({_stem(file) for file in files}) == 1
-        if len(files) > 1 and same and len(packed) == 1:
+        stems = {_stem(file) for file in files}
+        if len(files) > 1 and len(stems) == 1 and len(packed) == 1:
             found.notes.append(f"{packed[0].name} is used, the unpacked file of the same name beside it is not")
             files = packed
         if len(files) > 1:
             names = " and ".join(file.name for file in files)
-            found.conflicts[kind] = f"{len(files)} files for {kind} in {files[0].parent}: {names}; keep one"
+            folder = files[0].parent
+            found.conflicts[kind] = f"{len(files)} files for {kind} in {folder}: {names}; keep one"
         found.volumes[kind] = files[0]
     return found
 
@@ -222,8 +264,12 @@ def _join_folders(parts: dict[tuple[Path, str], PatientFiles]) -> list[PatientFi
         by_patient[patient].append(found)
     result = []
     for several in by_patient.values():
-        kinds = [kind for found in several for kind in found.volumes if kind != MASK]
-        if len(several) == 1 or not kinds or len(set(kinds)) < len(kinds):
+        kinds: list[str] = []
+        for found in several:
+            kinds += [kind for kind in found.volumes if kind != MASK]
+        # A modality that is there twice belongs to two patients of one name, or to two scans of one.
+        overlap = len(set(kinds)) < len(kinds)
+        if len(several) == 1 or not kinds or overlap:
             result += several
         else:
             result.append(_join(several))
@@ -233,19 +279,25 @@ def _join_folders(parts: dict[tuple[Path, str], PatientFiles]) -> list[PatientFi
 def _join(parts: list[PatientFiles]) -> PatientFiles:
     """One patient of parts whose modalities don't overlap; several masks that may all be his are a conflict."""
     masks = [found for found in parts if found.mask]
+    # A part with more than the mask holds a modality: its mask lies beside the scans.
     beside = [found for found in masks if len(found.volumes) > 1]
     chosen = beside if len(beside) == 1 else masks
     joined = PatientFiles(parts[0].patient)
     for found in parts:
-        joined.volumes |= {kind: file for kind, file in found.volumes.items() if kind != MASK}
-        joined.conflicts |= {kind: text for kind, text in found.conflicts.items() if kind != MASK or found in chosen}
+        for kind, file in found.volumes.items():
+            if kind != MASK:
+                joined.volumes[kind] = file
+        for kind, text in found.conflicts.items():
+            if kind != MASK or found in chosen:
+                joined.conflicts[kind] = text
         joined.notes += found.notes
     if chosen and chosen[0].mask:
         joined.volumes[MASK] = chosen[0].mask
     if len(chosen) > 1:
-        joined.conflicts[MASK] = f"{len(chosen)} files for {MASK}: {_name_masks(chosen)}; keep one"
-    folders = ", ".join(sorted({str(file.parent) for file in joined.volumes.values()}))
-    joined.notes.append(f"the files of this patient lie in {folders}")
+        names = _name_masks(chosen)
+        joined.conflicts[MASK] = f"{len(chosen)} files for {MASK}: {names}; keep one"
+    folders = sorted({str(file.parent) for file in joined.volumes.values()})
+    joined.notes.append(f"the files of this patient lie in {', '.join(folders)}")
     if len(chosen) < len(masks):
         others = _name_masks(found for found in masks if found not in chosen)
         joined.notes.append(f"the mask beside the scans is used, {others} is not")
@@ -267,15 +319,16 @@ def _adopt_masks(patients: list[PatientFiles]) -> list[PatientFiles]:
         if set(lone.volumes) != {MASK} or lone.patient in scanned or lone.mask is None:
             continue
         folder = lone.mask.parent
-        others = [
-            found
-            for found in patients
-            if found is not lone and any(file.parent == folder for file in found.volumes.values())
-        ]
+        others = [found for found in patients if found is not lone and _lies_in(found, folder)]
         if len(others) == 1 and MASK not in others[0].volumes:
             (owner,) = others
             owner.volumes[MASK] = lone.mask
             owner.conflicts |= lone.conflicts
             owner.notes.append(f"{lone.mask.name} is taken for the mask: it is alone with the scans in their folder")
             adopted.append(lone)
+    # By identity: two patients with equal files would be equal as dataclasses.
     return [found for found in patients if not any(found is lone for lone in adopted)]
+
+
+def _lies_in(found: PatientFiles, folder: Path) -> bool:
+    return any(file.parent == folder for file in found.volumes.values())

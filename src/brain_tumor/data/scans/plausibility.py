@@ -55,9 +55,11 @@ class PatientCheck:
         count = len(self.modalities)
         self.two_valued = np.ones(count, bool)
         self.few_valued = np.ones(count, bool)
+        # Above the diagonal: each pair of modalities once.
         self.same = np.triu(np.ones((count, count), bool), k=1)
         self.scaled = self.same.copy()
-        self.missing, self.spiked = np.zeros(count, int), np.zeros(count, int)
+        self.missing = np.zeros(count, int)
+        self.spiked = np.zeros(count, int)
         self.largest = np.zeros(count)
         self.judged = 0
         self.slices = self.area = self.brain = self.tumour = self.outside = 0
@@ -75,34 +77,47 @@ class PatientCheck:
             self.outside += int(np.count_nonzero(labels[~brain]))
         if not brain.any():
             return
+        pixels = int(np.count_nonzero(brain))
         self.slices += 1
-        self.brain += int(np.count_nonzero(brain))
+        self.brain += pixels
+        # What one slice has disproved is not looked at again.
         for k in np.flatnonzero(self.two_valued):
             plane = image[k]
-            self.two_valued[k] = ((plane == plane.min()) | (plane == plane.max())).all()
+            extreme = (plane == plane.min()) | (plane == plane.max())
+            self.two_valued[k] = extreme.all()
         for one, other in np.argwhere(self.same):
             self.same[one, other] = np.array_equal(image[one], image[other])
-        if np.count_nonzero(brain) >= FEWEST_PIXELS:
-            self._judge_values(image[:, brain].astype(np.float64))
+        if pixels >= FEWEST_PIXELS:
+            values = image[:, brain].astype(np.float64)
+            self._judge_values(values)
 
     def _judge_values(self, values: Float[np.ndarray, "m n"]) -> None:
         """Take in the intensities of one slice inside the brain."""
         self.judged += 1
         for k in np.flatnonzero(self.few_valued):
-            self.few_valued[k] = len(np.unique(values[k])) <= MOST_GREY_LEVELS
+            levels = np.unique(values[k])
+            self.few_valued[k] = len(levels) <= MOST_GREY_LEVELS
         largest = np.abs(values).max(1)
+        # Scaled to 1 at most: squares of very large values would not be finite.
         scale = np.where(largest > 0, largest, 1)
-        centred = values / scale[:, None]  # squares of very large values would not be finite
+        centred = values / scale[:, None]
         centred -= centred.mean(1, keepdims=True)
+        # Sums of squares, not divided by the number of pixels.
         variances = np.einsum("mn,mn->m", centred, centred)
-        constant = variances <= 1e-18 * values.shape[1]
+        pixels = values.shape[1]
+        # A deviation of a billionth of the largest value is rounding.
+        constant = variances <= 1e-18 * pixels
+        # Where all modalities are constant, no single one is missing.
         self.missing += constant & ~constant.all()
-        spiked = ~constant & (np.abs(centred).max(1) ** 2 > MOST_OF_VARIANCE * variances)
+        farthest = np.abs(centred).max(1)
+        spiked = ~constant & (farthest**2 > MOST_OF_VARIANCE * variances)
         self.spiked += spiked
-        self.largest = np.where(spiked, np.maximum(self.largest, largest), self.largest)
+        larger = np.maximum(self.largest, largest)
+        self.largest = np.where(spiked, larger, self.largest)
         for one, other in np.argwhere(self.scaled):
             both = np.sqrt(variances[one] * variances[other])
-            self.scaled[one, other] = both > 0 and centred[one] @ centred[other] >= SAME_CORRELATION * both
+            covariance = centred[one] @ centred[other]
+            self.scaled[one, other] = both > 0 and covariance >= SAME_CORRELATION * both
 
     @property
     def filled(self) -> float:
@@ -117,33 +132,48 @@ class PatientCheck:
         """The same, of the modalities alone."""
         if not self.slices:
             return ""
-        flat = [name for name, is_flat in zip(self.modalities, self.two_valued, strict=True) if is_flat]
+        flat = self._name_modalities(self.two_valued)
         if flat:
+            verb = "is" if len(flat) == 1 else "are"
             return (
-                f"{' and '.join(flat)} {'is' if len(flat) == 1 else 'are'} constant: a failed conversion or "
+                f"{' and '.join(flat)} {verb} constant: a failed conversion or "
                 "registration, or a mask; give the scan itself"
             )
-        same = [(self.modalities[one], self.modalities[other]) for one, other in np.argwhere(self.same)]
+        same = self._name_pair(self.same)
         if same:
-            return f"{same[0][0]} and {same[0][1]} are the same image; give each modality its own file"
+            return f"{same} are the same image; give each modality its own file"
+        # Without a slice of enough brain, nothing has disproved the rest.
         if not self.judged:
             return ""
-        few = [name for name, is_few in zip(self.modalities, self.few_valued, strict=True) if is_few]
+        few = self._name_modalities(self.few_valued)
         if few:
+            verb = "has" if len(few) == 1 else "have"
             return (
-                f"{' and '.join(few)} {'has' if len(few) == 1 else 'have'} {MOST_GREY_LEVELS} values at most in any "
+                f"{' and '.join(few)} {verb} {MOST_GREY_LEVELS} values at most in any "
                 "slice: a mask or another map of labels; give the scan itself"
             )
-        scaled = [(self.modalities[one], self.modalities[other]) for one, other in np.argwhere(self.scaled)]
+        scaled = self._name_pair(self.scaled)
         if scaled:
-            return f"{scaled[0][0]} and {scaled[0][1]} are one image in two scales; give each modality its own file"
+            return f"{scaled} are one image in two scales; give each modality its own file"
         return ""
+
+    def _name_modalities(self, chosen: Bool[np.ndarray, " m"]) -> list[str]:
+        return [name for name, is_chosen in zip(self.modalities, chosen, strict=True) if is_chosen]
+
+    def _name_pair(self, chosen: Bool[np.ndarray, "m m"]) -> str:
+        """The first of the pairs; empty if there is none."""
+        pairs = np.argwhere(chosen)
+        if not len(pairs):
+            return ""
+        one, other = pairs[0]
+        return f"{self.modalities[one]} and {self.modalities[other]}"
 
     def find_mask_problem(self) -> str:
         """The same, of the mask against the scan."""
         if self.tumour and self.outside > MOST_OUTSIDE * self.tumour:
+            share = self.outside / self.tumour
             return (
-                f"{self.outside / self.tumour:.0%} of the mask lie outside the brain: it is turned, mirrored "
+                f"{share:.0%} of the mask lie outside the brain: it is turned, mirrored "
                 "or another patient's; check it on the scan"
             )
         return explain_size(self.tumour, self.brain)

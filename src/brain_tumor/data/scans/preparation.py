@@ -19,18 +19,25 @@ class PreparationSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 def prepare_slice(
-    image: Num[np.ndarray, "m h w"], labels: UInt8[np.ndarray, "h w"], size: int
+    image: Num[np.ndarray, "m h w"],
+    labels: UInt8[np.ndarray, "h w"],
+    size: int,
 ) -> tuple[Float16[np.ndarray, "m s s"], UInt8[np.ndarray, "s s"]]:
     """Image and labels as the store holds them.
 
     Images are resized bilinearly (area-aware), labels by the nearest pixel.
     """
-    image, labels = _to_square(standardise(image)), _to_square(labels)
+    # Standardised first: the padding has the value 0 of the background.
+    image = _to_square(standardise(image))
+    labels = _to_square(labels)
     side = labels.shape[0]
     if side != size:
         weights = _bilinear_weights(side, size)
-        nearest = ((np.arange(size) + 0.5) * side / size).astype(int)
-        image, labels = weights @ image @ weights.T, labels[np.ix_(nearest, nearest)]
+        image = weights @ image @ weights.T
+        # Positions are centres of pixels, as in the weights: both shrink around the same place.
+        centres = (np.arange(size) + 0.5) * side / size
+        nearest = centres.astype(int)
+        labels = labels[np.ix_(nearest, nearest)]
     return image.astype(np.float16), labels
 
 
@@ -43,10 +50,15 @@ def _bilinear_weights(side: int, size: int) -> Float[np.ndarray, "t s"]:
     Two products with this matrix resize all modalities at once, in half of Pillow's time.
     """
     scale = side / size
-    centre = (np.arange(size) + 0.5) * scale
-    distance = np.abs(np.arange(side) + 0.5 - centre[:, None]) / max(scale, 1)
+    old = np.arange(side) + 0.5
+    new = (np.arange(size) + 0.5) * scale
+    # In units of the larger pixel, so that shrinking averages all old pixels under a new one.
+    apart = np.abs(old - new[:, None])
+    distance = apart / max(scale, 1)
     weights = np.maximum(1 - distance, 0)
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    # At the borders a part of the triangle lies outside; the sum makes up for it.
+    shares = weights / weights.sum(1, keepdims=True)
+    return shares.astype(np.float32)
 
 
 def find_brain(image: Num[np.ndarray, "m h w"]) -> Bool[np.ndarray, "h w"]:
@@ -54,16 +66,22 @@ def find_brain(image: Num[np.ndarray, "m h w"]) -> Bool[np.ndarray, "h w"]:
 
     A brain may touch three of its sides.
     """
-    border = np.concatenate([image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1]], axis=1)
+    top = image[:, 0]
+    bottom = image[:, -1]
+    left = image[:, :, 0]
+    right = image[:, :, -1]
+    border = np.concatenate([top, bottom, left, right], axis=1)
     background = np.array([_most_frequent(values) for values in border])
-    return np.any(image != background[:, None, None], axis=0)
+    differs = image != background[:, None, None]
+    return np.any(differs, axis=0)
 
 
 def _most_frequent(values: Num[np.ndarray, " n"]) -> np.generic:
     """The median where half of the values are equal, which is quick to check, else the mode."""
     ordered = np.sort(values)
     median = ordered[len(ordered) // 2]
-    if np.count_nonzero(values == median) * 2 > len(values):
+    equal = np.count_nonzero(values == median)
+    if equal * 2 > len(values):
         return median
     found, counts = np.unique(ordered, return_counts=True)
     return found[counts.argmax()]
@@ -85,8 +103,11 @@ def standardise(image: Num[np.ndarray, "m h w"]) -> Float[np.ndarray, "m h w"]:
         values = box.crop(image).astype(np.float64)
         values -= values.mean((1, 2), where=inside, keepdims=True)
         values *= inside
-        deviation = np.sqrt(np.einsum("mhw,mhw->m", values, values) / inside.sum())
-        values *= np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 1e-9)[:, None, None]
+        squares = np.einsum("mhw,mhw->m", values, values)
+        deviation = np.sqrt(squares / inside.sum())
+        # A constant modality becomes 0 instead of a division by rounding errors.
+        scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 1e-9)
+        values *= scale[:, None, None]
         box.crop(result)[...] = values
     return result
 
@@ -94,7 +115,12 @@ def standardise(image: Num[np.ndarray, "m h w"]) -> Float[np.ndarray, "m h w"]:
 def _to_square(array: np.ndarray) -> np.ndarray:
     """The last two axes padded with 0 on both sides to the longer of them."""
     height, width = array.shape[-2:]
+    if height == width:
+        return array
     side = max(height, width)
-    rows, columns = (side - height) // 2, (side - width) // 2
-    padding = [(0, 0)] * (array.ndim - 2) + [(rows, side - height - rows), (columns, side - width - columns)]
-    return np.pad(array, padding) if height != width else array
+    top = (side - height) // 2
+    bottom = side - height - top
+    left = (side - width) // 2
+    right = side - width - left
+    other_axes = [(0, 0)] * (array.ndim - 2)
+    return np.pad(array, [*other_axes, (top, bottom), (left, right)])

@@ -28,23 +28,33 @@ What is remembered of older inspections is then not used.
 
 def inspect_scan(scan: Scan, data_set: DataSet, source: Path) -> pd.DataFrame:
     """Rows of the index for one patient: every slice is read once."""
+    # NIfTI slices share the files of their volumes, HDF5 slices have one each.
     whole = "" if scan.layout == "hdf5" else _hash(*scan.files)
     check = PatientCheck(data_set.modality_names)
-    rows = [
-        _describe(scan.patient, slice_, whole or _hash(slice_.file), data_set, source, check)
-        for slice_ in read_slices(scan, data_set)
-    ]
+    rows = []
+    for slice_ in read_slices(scan, data_set):
+        file_hash = whole or _hash(slice_.file)
+        rows.append(_describe(scan.patient, slice_, file_hash, data_set, source, check))
     table = pd.DataFrame(rows)
+    # Only now: a patient's facts are complete after the last slice.
     problem = check.find_problem()
     if problem:
         table.loc[table["excluded"] == "", "excluded"] = problem
-    headers = "" if (table["excluded"] != "").all() else read_note(scan)
+    usable = table["excluded"] == ""
+    # Headers of files that can't be used may not even be readable.
+    headers = read_note(scan) if usable.any() else ""
     notes = [note for note in (scan.note, headers, check.find_note()) if note]
-    return table.assign(note=table["excluded"].map(lambda reason: "" if reason else "; ".join(notes)))
+    note = "; ".join(notes)
+    return table.assign(note=usable.map(lambda is_usable: note if is_usable else ""))
 
 
 def _describe(
-    patient: str, slice_: Slice | Unreadable, file_hash: str, data_set: DataSet, source: Path, check: PatientCheck
+    patient: str,
+    slice_: Slice | Unreadable,
+    file_hash: str,
+    data_set: DataSet,
+    source: Path,
+    check: PatientCheck,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {
         "patient": patient,
@@ -61,22 +71,27 @@ def _describe(
     row["voxel_mm3"] = prod(slice_.spacing)
     row["brain_pixels"] = int(brain.sum())
     for label, tissue in enumerate(data_set.tissue_names, start=1):
-        row[f"{tissue}_pixels"] = int((slice_.labels == label).sum())
+        inside = slice_.labels == label
+        row[f"{tissue}_pixels"] = int(inside.sum())
     return row | {"excluded": "" if row["brain_pixels"] else "no brain in this slice"}
 
 
 def list_places(scan: Scan, source: Path) -> frozenset[str]:
     """What the column `file` may hold of a scan: its files and their folders."""
-    places = {*scan.files, *(file.parent for file in scan.files)}
+    folders = {file.parent for file in scan.files}
+    places = folders.union(scan.files)
     return frozenset(str(place.relative_to(source)) for place in places)
 
 
 def count_missing(index: pd.DataFrame, source: Path) -> tuple[int, int]:
     """How many slices `meta_data.csv` lists, and how many of them are not in the source: copies are often partial."""
-    names = {
-        Path(path).name for file in list_files(source) if file.name == "meta_data.csv" for path in _list_slices(file)
-    }
-    return len(names), len(names - {Path(file).name for file in index["file"]})
+    names: set[str] = set()
+    for file in list_files(source):
+        if file.name == "meta_data.csv":
+            # By name alone: the table has the paths of the publisher's own folders.
+            names |= {Path(path).name for path in _list_slices(file)}
+    present = {Path(file).name for file in index["file"]}
+    return len(names), len(names - present)
 
 
 def _list_slices(table: Path) -> Iterable[str]:

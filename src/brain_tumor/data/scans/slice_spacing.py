@@ -32,8 +32,11 @@ def find_step(numbers: Int[np.ndarray, " n"], slice_mm: float = 1.0) -> int | No
     """
     if len(numbers) < FEWEST_SLICES or len(np.unique(numbers)) < len(numbers):
         return None
-    gaps = np.diff(np.sort(numbers))
+    ordered = np.sort(numbers)
+    gaps = np.diff(ordered)
+    # The greatest common divisor, not the smallest gap: a missing slice makes a gap of two steps.
     step = int(np.gcd.reduce(gaps))
-    places = (np.max(numbers) - np.min(numbers)) // step + 1
+    places = (ordered[-1] - ordered[0]) // step + 1
     complete = len(numbers) >= (1 - MOST_MISSING) * places
-    return step if complete and step * slice_mm <= FARTHEST_MM else None
+    near = step * slice_mm <= FARTHEST_MM
+    return step if complete and near else None

@@ -1,6 +1,7 @@
 """Splits by person: no patient is in two sets, nor are two scans of one."""
 
 import logging
+from math import ceil
 
 import numpy as np
 import pandas as pd
@@ -34,18 +35,23 @@ def find_persons(patients: pd.Series, named: pd.Series, files: pd.DataFrame) -> 
         named: the person that each name stands for.
         files: rows `patient` and `hash`, for each file that is used.
     """
-    number = dict(zip(patients, range(len(patients)), strict=True))
-    alike = files[files["hash"] != ""].drop_duplicates().groupby("hash")["patient"].agg(list)
-    same = sorted({(names[0], other) for names in alike for other in names[1:]})
-    for first, other in same:
+    number = {patient: row for row, patient in enumerate(patients)}
+    # An empty hash is that of a file that could not be read.
+    readable = files[files["hash"] != ""].drop_duplicates()
+    alike = readable.groupby("hash")["patient"].agg(list)
+    same = set()
+    for first, *others in alike:
+        same |= {(first, other) for other in others}
+    pairs = []
+    for first, other in sorted(same):
         logger.warning("%s and %s have the same files: they are taken for one person", first, other)
-    pairs = [(number[first], number[other]) for first, other in same]
-    pairs += [
-        (rows[0], other)
-        for rows in (np.flatnonzero(named == person) for person in named.unique())
-        for other in rows[1:]
-    ]
-    group = join_groups(len(patients), *np.array(pairs, np.int64).reshape(-1, 2).T)
+        pairs.append((number[first], number[other]))
+    for person in named.unique():
+        first, *others = np.flatnonzero(named == person).tolist()
+        pairs += [(first, other) for other in others]
+    # Pairs chain: if one name of a person shares files with another person, both are one.
+    linked = np.array(pairs, np.int64).reshape(-1, 2)
+    group = join_groups(len(patients), linked[:, 0], linked[:, 1])
     return named.groupby(group).transform("min")
 
 
@@ -63,29 +69,45 @@ def split_patients(patients: pd.DataFrame, settings: SplitSettings) -> pd.DataFr
     Raises:
         ValueError: if there are fewer than three persons, or the fractions leave none for training.
     """
-    persons = patients.groupby("person", as_index=False).agg(grade=("grade", "max"), tumour_ml=("tumour_ml", "mean"))
+    by_person = patients.groupby("person", as_index=False)
+    persons = by_person.agg(grade=("grade", "max"), tumour_ml=("tumour_ml", "mean"))
     count = len(persons)
     if count < 3:
         raise ValueError(
             f"a split needs at least 3 patients (train, validation, test), got {count}: "
             f"{persons['person'].tolist()}; add scans to the source"
         )
-    test, validation = (max(1, round(fraction * count)) for fraction in (settings.test, settings.validation))
+    test = max(1, round(settings.test * count))
+    validation = max(1, round(settings.validation * count))
     if test + validation >= count:
         raise ValueError(
             f"fractions test={settings.test} and validation={settings.validation} leave no patient of "
             f"{count} for training"
         )
     rng = np.random.default_rng(settings.seed)
+    # Neighbours in this order are alike, so that one of each stretch makes an even sample.
     ordered = persons.sort_values(["grade", "tumour_ml", "person"], ignore_index=True)
     sets = np.full(count, TRAIN, dtype=object)
+    # The test set first: it stays the same whatever the size of the validation set.
     for name, size in ((TEST, test), (VALIDATION, validation)):
-        sets[_one_of_each(np.flatnonzero(sets == TRAIN), size, rng)] = name
-    folds = np.concatenate([rng.permutation(settings.folds) for _ in range(-(-count // settings.folds))])[:count]
-    drawn = pd.DataFrame({"person": ordered["person"], "split": sets, "fold": folds})
-    return patients[["patient", "person"]].merge(drawn, on="person").sort_values("patient", ignore_index=True)
+        candidates = np.flatnonzero(sets == TRAIN)
+        sets[_one_of_each(candidates, size, rng)] = name
+    # Each stretch of as many neighbours as there are folds has one person in each fold.
+    stretches = ceil(count / settings.folds)
+    permutations = [rng.permutation(settings.folds) for _ in range(stretches)]
+    folds = np.concatenate(permutations)
+    drawn = pd.DataFrame(
+        {
+            "person": ordered["person"],
+            "split": sets,
+            "fold": folds[:count],
+        }
+    )
+    table = patients[["patient", "person"]].merge(drawn, on="person")
+    return table.sort_values("patient", ignore_index=True)
 
 
 def _one_of_each(candidates: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
     """One drawn from each of `size` stretches of neighbours."""
-    return np.array([rng.choice(stretch) for stretch in np.array_split(candidates, size)])
+    stretches = np.array_split(candidates, size)
+    return np.array([rng.choice(stretch) for stretch in stretches])

@@ -12,10 +12,15 @@ from brain_tumor.data.survival.shape_features import FEATURES
 GTR = "GTR"
 """Gross total resection: the whole visible tumour was removed."""
 
-GROUPS = {"age": ["age"], "resection": ["gtr"], "grade": ["hgg"]} | {
-    group: [feature.name for feature in FEATURES if feature.group == group]
-    for group in dict.fromkeys(feature.group for feature in FEATURES)
-}
+
+def _group_features() -> dict[str, list[str]]:
+    groups = {"age": ["age"], "resection": ["gtr"], "grade": ["hgg"]}
+    for feature in FEATURES:
+        groups.setdefault(feature.group, []).append(feature.name)
+    return groups
+
+
+GROUPS = _group_features()
 """Group of features > names of its columns."""
 
 SHAPE = [feature.name for feature in FEATURES]
@@ -45,7 +50,9 @@ def parse_days(text: str) -> tuple[float, bool, str]:
     if not text:
         return np.nan, False, "survival is unknown"
     alive = ALIVE.fullmatch(text)
-    days = _number(alive[1] if alive else text)
+    number = alive[1] if alive else text
+    days = _number(number)
+    # NaN of a text that is no number fails the comparison too.
     if not 0 < days < np.inf:
         rule = "days must be a number above 0 or 'ALIVE (N days later)'"
         return np.nan, False, f"{rule}, got '{text}'; correct survival_info.csv"
@@ -57,7 +64,8 @@ def parse_age(text: str) -> tuple[float, str]:
     years = _number(text)
     if 0 < years <= MAX_AGE:
         return years, ""
-    return np.nan, f"age not known ('{text}' in the table)" if text else "age not known"
+    note = f"age not known ('{text}' in the table)" if text else "age not known"
+    return np.nan, note
 
 
 def _number(text: str) -> float:
@@ -78,35 +86,49 @@ def join_patients(features: pd.DataFrame, rows: pd.DataFrame, data_set: DataSet)
         data_set: its `person` pattern joins the visits of one person.
     """
     aliases = dict(zip(rows["patient"], rows["own"], strict=True))
-    known = dict(iter(rows.drop_duplicates(["own", "mapped", "listed", *FACTS]).groupby("own")))
+    # Copies of a row do no harm; rows that differ in a fact are kept, to be refused.
+    distinct = rows.drop_duplicates(["own", "mapped", "listed", *FACTS])
+    known = dict(iter(distinct.groupby("own")))
+    has_survival = {own for own, facts in known.items() if facts["listed"].any()}
     measured = features.set_index("patient")
-    owns = pd.Series([aliases.get(patient, patient) for patient in measured.index], measured.index, dtype=object)
+    # Patients that the tables don't list keep the name of their files.
+    names = [aliases.get(patient, patient) for patient in measured.index]
+    owns = pd.Series(names, measured.index, dtype=object)
     persons = owns.map(data_set.find_person)
-    listed = owns.map(lambda own: own in known and bool(known[own]["listed"].any())).astype(bool)
+    listed = owns.isin(has_survival)
     usable = persons[measured["excluded"] == ""]
     # Listed patients first: of a person's names, the one with a survival is worth most.
     preferred = pd.concat([usable[listed], usable[~listed]]).drop_duplicates()
     first = {person: patient for patient, person in preferred.items()}
     entries = []
     for patient, own in owns.items():
-        same = _explain_same_person(patient, first.get(persons[patient], patient))
+        used = first.get(persons[patient], patient)
+        same = _explain_same_person(patient, used)
         entries.append(_facts(patient, known.get(own), same))
-    unmeasured = [own for own in sorted(set(known) - set(owns)) if known[own]["listed"].any()]
+    unmeasured = sorted(has_survival - set(owns))
     entries += [_facts(own, known[own], "no mask of this patient") for own in unmeasured]
-    table = pd.DataFrame(entries).merge(features.rename(columns={"excluded": "problem"}), "left", on="patient")
+    measurements = features.rename(columns={"excluded": "problem"})
+    table = pd.DataFrame(entries).merge(measurements, "left", on="patient")
+    # A reason of the mask goes before one of the clinical facts.
     problem = table.pop("problem").fillna("")
     table["excluded"] = problem.where(problem != "", table["excluded"])
     table["simulated"] = bool(features["simulated"].any())
-    return table.fillna({"file": "", "spacing_mm": "", "centre_from": ""}).sort_values("patient", ignore_index=True)
+    # Patients without a mask have no row of features.
+    table = table.fillna({"file": "", "spacing_mm": "", "centre_from": ""})
+    return table.sort_values("patient", ignore_index=True)
 
 
 def _explain_same_person(patient: str, used: str) -> str:
-    return f"the same person as {used}, who is used; keep one mask" if patient != used else ""
+    if patient == used:
+        return ""
+    return f"the same person as {used}, who is used; keep one mask"
 
 
 def _facts(patient: str, rows: pd.DataFrame | None, problem: str) -> dict[str, str | float | bool]:
     """Clinical facts of one patient, from the rows of the tables that are about that patient."""
-    row = dict.fromkeys(FACTS, "") if rows is None else rows.iloc[0].to_dict()
+    row = dict.fromkeys(FACTS, "")
+    if rows is not None:
+        row = rows.iloc[0].to_dict()
     days, observed, wrong = parse_days(row["survival_days"])
     age, note = parse_age(row["age"])
     if rows is None or not rows["listed"].any():
@@ -115,7 +137,7 @@ def _facts(patient: str, rows: pd.DataFrame | None, problem: str) -> dict[str, s
         wrong = f"{len(rows)} rows that differ in the tables; keep the true one"
     elif not rows["mapped"].any():
         note = "; ".join(filter(None, [note, "not in name_mapping.csv: grade unknown"]))
-    facts = {
+    facts: dict[str, str | float | bool] = {
         "patient": patient,
         "grade": row["grade"],
         "age": age,
@@ -133,7 +155,11 @@ def design(patients: pd.DataFrame) -> pd.DataFrame:
     """
     table = patients[["age", *SHAPE]].astype(float)
     skewed = [feature.name for feature in FEATURES if feature.unit in ("ml", "cm²")]
+    # log(1 + x), because a region may be empty.
     table[skewed] = np.log1p(table[skewed])
-    table.insert(1, "gtr", (patients["resection"] == GTR).astype(float))
-    table.insert(2, "hgg", patients["grade"].map({"HGG": 1.0, "LGG": 0.0}))
+    is_gtr = patients["resection"] == GTR
+    table.insert(1, "gtr", is_gtr.astype(float))
+    # An unknown grade becomes NaN, unlike an unknown resection.
+    is_high_grade = patients["grade"].map({"HGG": 1.0, "LGG": 0.0})
+    table.insert(2, "hgg", is_high_grade)
     return table

@@ -86,26 +86,51 @@ def measure_tumour(
     if not labels.any():
         return {feature.name: _without_tumour(feature) for feature in FEATURES}
     # Only the bounding box is measured: a tumour fills a few percent of the volume.
-    box = scipy.ndimage.find_objects((labels > 0).astype(np.uint8))[0]
+    tumour = (labels > 0).astype(np.uint8)
+    box = scipy.ndimage.find_objects(tumour)[0]
     spacing = voxel_sizes(affine)
     inside = {name: np.isin(labels[box], parts) for name, parts in targets.items()}
     result = {f"{name}_ml": _volume_ml(inside[name], spacing) for name in MEASURED}
     for part, whole in (("ED", "WT"), ("ET", "WT"), ("ET", "TC")):
-        volume = result[f"{whole}_ml"]
-        result[f"{part}_of_{whole}"] = result[f"{part}_ml"] / volume if volume else np.nan
+        part_ml, whole_ml = result[f"{part}_ml"], result[f"{whole}_ml"]
+        result[f"{part}_of_{whole}"] = part_ml / whole_ml if whole_ml else np.nan
     for region in ("TC", "WT"):
-        smooth = smooth_border(inside[region], spacing)
-        area = surface_area(smooth, spacing) / 100
-        result[f"{region}_surface_cm2"] = area
-        # Volume and surface of the same smoothed region: a sphere then has sphericity 1 at every voxel size.
-        sphere = pi ** (1 / 3) * (6 * _volume_ml(smooth, spacing)) ** (2 / 3)
-        result[f"{region}_sphericity"] = sphere / area if area else np.nan
+        result |= _measure_surface(region, inside[region], spacing)
         result[f"{region}_components"], components = find_components(inside[region], spacing)
     # WT was last: extents are those of its components, without specks that would stretch them.
-    sides = [np.ptp(np.flatnonzero(components.any(across))) + 1 for across in ((1, 2), (0, 2), (0, 1))]
-    directions = ("left_right", "front_back", "feet_head")
-    result |= {f"WT_{name}_mm": float(extent) for name, extent in zip(directions, sides * spacing, strict=True)}
-    return result | _place(inside["WT"], [part.start for part in box], affine, brain_centre)
+    result |= _measure_extents(components, spacing)
+    start = [side.start for side in box]
+    return result | _place(inside["WT"], start, affine, brain_centre)
+
+
+def _measure_surface(
+    region: str,
+    inside: Bool[np.ndarray, "h w d"],
+    spacing: np.ndarray,
+) -> dict[str, float]:
+    smooth = smooth_border(inside, spacing)
+    # From mm² to cm².
+    area = surface_area(smooth, spacing) / 100
+    # Volume and surface of the same smoothed region: a sphere then has sphericity 1 at every voxel size.
+    volume = _volume_ml(smooth, spacing)
+    # Surface of a sphere of that volume.
+    sphere = pi ** (1 / 3) * (6 * volume) ** (2 / 3)
+    sphericity = sphere / area if area else np.nan
+    return {f"{region}_surface_cm2": area, f"{region}_sphericity": sphericity}
+
+
+def _measure_extents(
+    components: Bool[np.ndarray, "h w d"],
+    spacing: np.ndarray,
+) -> dict[str, float]:
+    # Each direction with the two axes across it.
+    directions = {"left_right": (1, 2), "front_back": (0, 2), "feet_head": (0, 1)}
+    result = {}
+    for (direction, across), step in zip(directions.items(), spacing, strict=True):
+        occupied = np.flatnonzero(components.any(across))
+        voxels = np.ptp(occupied) + 1
+        result[f"WT_{direction}_mm"] = float(voxels * step)
+    return result
 
 
 def _without_tumour(feature: Feature) -> float:
@@ -132,31 +157,45 @@ def _volume_ml(inside: Bool[np.ndarray, "h w d"], spacing: np.ndarray) -> float:
 
 
 def _place(
-    inside: np.ndarray, start: list[int], affine: np.ndarray, brain_centre: np.ndarray | None
+    inside: np.ndarray,
+    start: list[int],
+    affine: np.ndarray,
+    brain_centre: np.ndarray | None,
 ) -> dict[str, float]:
     if brain_centre is None:
         return {"centre_mm": np.nan, "midline_mm": np.nan}
-    away = apply_affine(affine, np.array(np.nonzero(inside)).mean(1) + start) - brain_centre
-    return {"centre_mm": float(np.linalg.norm(away)), "midline_mm": float(abs(away[0]))}
+    # Indices in the whole volume: the mask was cut to its bounding box.
+    indices = np.array(np.nonzero(inside)).mean(1) + start
+    away = apply_affine(affine, indices) - brain_centre
+    return {
+        "centre_mm": float(np.linalg.norm(away)),
+        "midline_mm": float(abs(away[0])),
+    }
 
 
 def find_components(
-    inside: Bool[np.ndarray, "h w d"], spacing: Sequence[float] | np.ndarray
+    inside: Bool[np.ndarray, "h w d"],
+    spacing: Sequence[float] | np.ndarray,
 ) -> tuple[float, Bool[np.ndarray, "h w d"]]:
     """Number and mask of the connected components of at least MIN_COMPONENT_ML; the mask of all if there is none."""
     labelled, volumes = label_components(inside, float(prod(spacing)) / 1000)
     large = volumes >= MIN_COMPONENT_ML
-    return float(large.sum()), large[labelled] if large.any() else inside
+    mask = large[labelled] if large.any() else inside
+    return float(large.sum()), mask
 
 
 def smooth_border(
-    inside: Bool[np.ndarray, "h w d"], spacing: Sequence[float] | np.ndarray
+    inside: Bool[np.ndarray, "h w d"],
+    spacing: Sequence[float] | np.ndarray,
 ) -> Bool[np.ndarray, "i j k"]:
     """Mask of a region with its border smoothed by SMOOTHING_MM, padded by three standard deviations."""
     deviation = SMOOTHING_MM / np.asarray(spacing)
-    margin = [(width, width) for width in np.ceil(3 * deviation).astype(int)]
+    reach = np.ceil(3 * deviation).astype(int)
+    margin = [(width, width) for width in reach]
     padded = np.pad(inside, margin).astype(np.float32)
-    return scipy.ndimage.gaussian_filter(padded, deviation, truncate=3) > 0.5
+    smooth = scipy.ndimage.gaussian_filter(padded, deviation, truncate=3)
+    # Where more than half of the neighbourhood is inside.
+    return smooth > 0.5
 
 
 def surface_area(inside: Bool[np.ndarray, "h w d"], spacing: Sequence[float] | np.ndarray) -> float:
@@ -168,15 +207,18 @@ def surface_area(inside: Bool[np.ndarray, "h w d"], spacing: Sequence[float] | n
     Source: Legland, Kiêu & Devaux 2007, Image Analysis & Stereology 26:83-92.
     """
     spacing = tuple(float(step) for step in spacing)
-    reach = max(max(map(abs, offset)) for offset, _ in _directions(spacing))
+    directions = _directions(spacing)
+    # Every line must start and end outside of the region.
+    reach = max(max(map(abs, offset)) for offset, _ in directions)
     padded = np.pad(inside, reach)
     total = 0.0
-    for offset, weight in _directions(spacing):
+    for offset, weight in directions:
         # Two views of the array, shifted against each other: a line crosses the surface wherever they differ.
         start = _shifted(padded, [-step for step in offset])
         end = _shifted(padded, offset)
         crossings = np.count_nonzero(start != end)
-        total += weight * crossings / np.linalg.norm(np.multiply(offset, spacing))
+        length = np.linalg.norm(np.multiply(offset, spacing))
+        total += weight * crossings / length
     return float(2 * total * prod(spacing))
 
 
@@ -184,7 +226,9 @@ def _shifted(array: np.ndarray, offset: Sequence[int]) -> np.ndarray:
     """The part of an array that remains when it is shifted by an offset and cut to the overlap."""
     part = []
     for step, side in zip(offset, array.shape, strict=True):
-        part.append(slice(max(step, 0), side - max(-step, 0)))
+        start = max(step, 0)
+        stop = side - max(-step, 0)
+        part.append(slice(start, stop))
     return array[tuple(part)]
 
 
@@ -195,21 +239,30 @@ def _directions(spacing: tuple[float, ...]) -> list[tuple[tuple[int, ...], float
     13 for cubic voxels. For anisotropic voxels, offsets along the short sides reach as far as the longest side.
     """
     longest = max(spacing)
-    reach = [range(-round(longest / step), round(longest / step) + 1) for step in spacing]
+    steps = [round(longest / step) for step in spacing]
+    reach = [range(-step, step + 1) for step in steps]
     # One offset of each opposite pair, and none that is a multiple of another.
-    offsets = [offset for offset in product(*reach) if offset > (0, 0, 0) and gcd(*offset) == 1]
-    lengths = np.linalg.norm(np.multiply(offsets, spacing), axis=1)
+    half = [offset for offset in product(*reach) if offset > (0, 0, 0)]
+    offsets = [offset for offset in half if gcd(*offset) == 1]
+    vectors = np.multiply(offsets, spacing)
+    lengths = np.linalg.norm(vectors, axis=1)
+    # The diagonal of a cube as wide as the longest side, and one percent for rounding.
     near = lengths < 1.01 * 3**0.5 * longest
     offsets = [offset for offset, kept in zip(offsets, near, strict=True) if kept]
-    unit = np.multiply(offsets, spacing) / lengths[near, None]
-    nearest = np.abs(_sphere(20_000) @ unit.T).argmax(1)
+    unit = vectors[near] / lengths[near, None]
+    # A line has no sign: an offset and its opposite are one direction.
+    cosines = np.abs(_sphere(20_000) @ unit.T)
+    nearest = cosines.argmax(1)
     shares = np.bincount(nearest, minlength=len(offsets)) / len(nearest)
     return [(offset, float(share)) for offset, share in zip(offsets, shares, strict=True) if share]
 
 
 def _sphere(count: int) -> Float[np.ndarray, "n 3"]:
     """Points spread evenly over the unit sphere, along a golden-angle spiral."""
+    # Even steps of height cut the sphere into bands of equal area.
     height = 1 - (2 * np.arange(count) + 1) / count
     turn = np.arange(count) * pi * (3 - 5**0.5)
     width = np.sqrt(1 - height**2)
-    return np.stack([width * np.cos(turn), width * np.sin(turn), height], axis=1)
+    x = width * np.cos(turn)
+    y = width * np.sin(turn)
+    return np.stack([x, y, height], axis=1)

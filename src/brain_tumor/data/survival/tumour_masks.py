@@ -38,6 +38,9 @@ TOLERANCE = 2.0
 IMAGE, BRATS, UNKNOWN = "scan", "BraTS space", ""
 """Origins of a brain's centre."""
 
+SHOWN = 6
+"""Slices that a message names."""
+
 EMPTY = "the mask is empty: there is no tumour to measure"
 
 
@@ -72,9 +75,10 @@ def measure_file(found: PatientFiles, data_set: DataSet, source: Path) -> pd.Dat
     """A row of FEATURES measured from a NIfTI mask, or with a reason in `excluded`."""
     mask = found.volumes[MASK]
     # Any modality shows where the brain is.
-    scans = (found.volumes[name] for name in data_set.modality_names if name in found.volumes)
-    scan = next(scans, None)
-    patient, file = found.patient, str(mask.relative_to(source))
+    modalities = [name for name in data_set.modality_names if name in found.volumes]
+    scan = found.volumes[modalities[0]] if modalities else None
+    patient = found.patient
+    file = str(mask.relative_to(source))
     if MASK in found.conflicts:
         return _excluded(patient, file, found.conflicts[MASK])
     try:
@@ -96,10 +100,9 @@ def _explain_size(
     brain: tuple[np.ndarray, np.ndarray] | None,
 ) -> str:
     """Reason why a mask is too large to be a tumour; empty without one."""
-    tumour_ml = np.count_nonzero(labels) * np.prod(voxel_sizes(affine)) / 1000
+    tumour_ml = _volume_ml(labels, affine)
     if brain:
-        inside, brain_affine = brain
-        brain_ml = np.count_nonzero(inside) * np.prod(voxel_sizes(brain_affine)) / 1000
+        brain_ml = _volume_ml(*brain)
         return explain_size(tumour_ml, brain_ml)
     # Without a scan only the size itself can tell a brain mask.
     if tumour_ml > MOST_TUMOUR_ML:
@@ -108,6 +111,11 @@ def _explain_size(
             "something else; check it on the scan"
         )
     return ""
+
+
+def _volume_ml(voxels: np.ndarray, affine: np.ndarray) -> float:
+    """Millilitres of the voxels that aren't 0."""
+    return np.count_nonzero(voxels) * np.prod(voxel_sizes(affine)) / 1000
 
 
 def measure_slices(
@@ -135,7 +143,8 @@ def measure_slices(
 
 def _stack(slices: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
     """Slices as a volume, in the order of their numbers along the last axis."""
-    return np.moveaxis(slices[np.argsort(rows["slice"].to_numpy())], 0, -1)
+    order = np.argsort(rows["slice"].to_numpy())
+    return np.moveaxis(slices[order], 0, -1)
 
 
 def affine_of_slices(rows: pd.DataFrame) -> Float[np.ndarray, "4 4"]:
@@ -145,9 +154,11 @@ def affine_of_slices(rows: pd.DataFrame) -> Float[np.ndarray, "4 4"]:
         ValueError: if the slices don't make a volume.
     """
     numbers = np.sort(rows["slice"].to_numpy().astype(int))
-    row_mm, column_mm, slice_mm = rows[["row_mm", "column_mm", "slice_mm"]].iloc[0].astype(float).tolist()
+    # All slices of a patient have the spacing of their scan.
+    spacing = rows[["row_mm", "column_mm", "slice_mm"]].iloc[0]
+    row_mm, column_mm, slice_mm = spacing.astype(float).tolist()
     gaps = np.diff(numbers)
-    shown = f"slice{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:6]))}{', ...' * (len(numbers) > 6)}"
+    shown = _name_slices(numbers)
     if len(numbers) < FEWEST_SLICES:
         raise ValueError(f"{shown} alone: {FEWEST_SLICES} make a volume; add the slices beside")
     if gaps.min() != gaps.max() or gaps.min() == 0:
@@ -164,7 +175,18 @@ def affine_of_slices(rows: pd.DataFrame) -> Float[np.ndarray, "4 4"]:
     return affine
 
 
-def centre_of_slices(brain: Bool[np.ndarray, "n h w"], rows: pd.DataFrame) -> Float[np.ndarray, " 3"] | None:
+def _name_slices(numbers: np.ndarray) -> str:
+    """The first of some slices, for a message, such as `slices 10, 20, 30`."""
+    plural = "s" if len(numbers) > 1 else ""
+    listed = ", ".join(map(str, numbers[:SHOWN]))
+    more = ", ..." if len(numbers) > SHOWN else ""
+    return f"slice{plural} {listed}{more}"
+
+
+def centre_of_slices(
+    brain: Bool[np.ndarray, "n h w"],
+    rows: pd.DataFrame,
+) -> Float[np.ndarray, " 3"] | None:
     """Centre of mass of the brain in millimetres, by `affine_of_slices`; None if the slices make no volume."""
     try:
         return _centre(_stack(brain, rows), affine_of_slices(rows))
@@ -173,7 +195,9 @@ def centre_of_slices(brain: Bool[np.ndarray, "n h w"], rows: pd.DataFrame) -> Fl
 
 
 def _read_brain(
-    shape: tuple[int, ...], affine: np.ndarray, scan: Path
+    shape: tuple[int, ...],
+    affine: np.ndarray,
+    scan: Path,
 ) -> tuple[Bool[np.ndarray, "h w d"], Float[np.ndarray, "4 4"]] | None:
     """Brain mask of the scan beside a mask, and its affine; None unless it is skull-stripped and in the same space."""
     try:
@@ -184,11 +208,14 @@ def _read_brain(
     if not lie_together(shape, affine, voxels.shape, scan_affine):
         logger.warning("the brain's centre is not taken from %s, which lies elsewhere than the mask beside it", scan)
         return None
-    faces = [np.take(voxels, side, axis).ravel() for axis, side in product(range(3), (0, -1))]
+    sides = product(range(3), (0, -1))
+    faces = [np.take(voxels, side, axis).ravel() for axis, side in sides]
     shell = np.concatenate(faces)
     # The background is the median of the six faces of the volume.
-    brain = voxels != np.sort(shell)[shell.size // 2]
-    return (brain, scan_affine) if 0 < brain.mean() < MOST_BRAIN else None
+    background = np.sort(shell)[shell.size // 2]
+    brain = voxels != background
+    stripped = 0 < brain.mean() < MOST_BRAIN
+    return (brain, scan_affine) if stripped else None
 
 
 def _find_centre(
@@ -207,10 +234,13 @@ def _find_centre(
 def _is_in_brats_space(shape: tuple[int, ...], affine: np.ndarray) -> bool:
     spacing = voxel_sizes(affine)
     tolerance = np.maximum(TOLERANCE, spacing)
-    straight = np.allclose(affine[:3, :3], np.diag(np.diag(affine[:3, :3])), atol=1e-3)
+    axes = affine[:3, :3]
+    corner = affine[:3, 3]
+    straight = np.allclose(axes, np.diag(np.diag(axes)), atol=1e-3)
     # By extent, not by shape: a resampled mask is in the same space.
-    spans = (np.abs(np.multiply(shape, spacing) - FIELD) <= tolerance).all()
-    starts = (np.abs(affine[:3, 3] - CORNER) <= tolerance).all()
+    extent = np.multiply(shape, spacing)
+    spans = (np.abs(extent - FIELD) <= tolerance).all()
+    starts = (np.abs(corner - CORNER) <= tolerance).all()
     return bool(straight and spans and starts)
 
 
@@ -232,10 +262,23 @@ def _row(
 ) -> pd.DataFrame:
     features = measure_tumour(labels, affine, centre, data_set.targets)
     spacing = " x ".join(f"{step:.4g}" for step in voxel_sizes(affine))
-    row = {"patient": patient, "file": file, "spacing_mm": spacing, "centre_from": centre_from, "excluded": ""}
+    row = {
+        "patient": patient,
+        "file": file,
+        "spacing_mm": spacing,
+        "centre_from": centre_from,
+        "excluded": "",
+    }
     return pd.DataFrame([row | features])
 
 
 def _excluded(patient: str, file: str, reason: str) -> pd.DataFrame:
-    row = {"patient": patient, "file": file, "spacing_mm": "", "centre_from": UNKNOWN, "excluded": reason}
-    return pd.DataFrame([row | {feature.name: np.nan for feature in FEATURES}])
+    row = {
+        "patient": patient,
+        "file": file,
+        "spacing_mm": "",
+        "centre_from": UNKNOWN,
+        "excluded": reason,
+    }
+    undefined = {feature.name: np.nan for feature in FEATURES}
+    return pd.DataFrame([row | undefined])

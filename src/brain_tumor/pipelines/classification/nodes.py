@@ -475,14 +475,14 @@ def draw_results(
         "1_curves": figures.draw_curves(*_first_fold(training_log, network), f"{title}: training"),
         "2_confusion": figures.draw_confusion(confusion, about["classes"], f"{title}: test images"),
         "3_reliability": figures.draw_reliability(reliability, f"{title}: test set {test_sets[0]}"),
-        "5_looks": figures.draw_saliency_by_region(right, f"{title}: saliency of images classified correctly"),
+        "5_saliency": figures.draw_saliency(right, f"{title}: saliency of images classified correctly"),
         "6_regions": figures.draw_regions(mean_shares(saliency), REGIONS, regions),
     }
     kernels = first_kernels(network.member(0))
     if figures.show_structure(kernels, about["image_size"]):
         drawn["4_kernels"] = figures.draw_kernels(kernels, f"{title}: kernels of the first layer")
     if wrong:
-        drawn["7_mistakes"] = figures.draw_saliency_by_region(wrong, f"{title}: most confident mistakes")
+        drawn["7_mistakes"] = figures.draw_saliency(wrong, f"{title}: most confident mistakes")
     return drawn
 
 
@@ -522,7 +522,7 @@ def _read_shown(rows: pd.DataFrame, explanations: Store, images: Store) -> list[
     for row, own, picture in zip(rows.itertuples(), saliency.astype(np.float32), image[:, 0], strict=True):
         name = row.file.rsplit("/", 1)[-1]
         caption = f"{classes[row.label]}, predicted {classes[row.predicted]} {row.confidence:.2f}\n{name}"
-        shown.append(figures.Looked(caption, picture, own))
+        shown.append(figures.SaliencyImage(caption, picture, own))
     return shown
 
 

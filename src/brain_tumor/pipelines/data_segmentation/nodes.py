@@ -33,21 +33,29 @@ MONTAGE = 24
 """Patients shown in the montage."""
 
 
-def index_slices(source: Path, inspections: joblib.Memory, data_set: DataSet, workers: WorkerSettings) -> pd.DataFrame:
+def index_slices(
+    source: Path,
+    inspections: joblib.Memory,
+    data_set: DataSet,
+    workers: WorkerSettings,
+) -> pd.DataFrame:
     """A row for each slice of the source. Files that haven't changed since the last run are not read again."""
     scans = find_scans(source, data_set)
     inspect = inspections.cache(_inspect, ignore=["scan", "data_set", "source"])
+    # Without the pattern of persons, which no row of the index depends on.
     settings = fingerprint(INSPECTION, data_set.model_dump(exclude={"person"}), source)
 
     def describe(scans: list[Scan]) -> list[pd.DataFrame]:
         tasks = [(_find_state(scan) + settings, scan, data_set, source) for scan in scans]
         changed = [task for task in tasks if not inspect.check_call_in_cache(*task)]
         logger.info("%d patients in %s, %d new or changed since the last run", len(scans), source, len(changed))
+        # Only to fill the cache: the results are read from there, with those of earlier runs.
         deque(parallel_map(inspect, changed, workers, "inspecting"), maxlen=0)
         parts = [inspect(*task) for task in tasks]
         for task, rows in zip(tasks, parts, strict=True):
+            # It could not be opened, which may have passed by the next run.
             if (rows["hash"] == "").any():
-                inspect.call_and_shelve(*task).clear()  # it could not be opened, which may have passed by the next run
+                inspect.call_and_shelve(*task).clear()
         return parts
 
     described = describe_scans(scans, describe, lambda rows: bool((rows["excluded"] == "").any()))
@@ -79,6 +87,7 @@ def _report_left_out(index: pd.DataFrame) -> None:
         len(excluded),
     )
     for row in excluded[excluded["brain_pixels"] == 0].itertuples():
+        # Slices above and below the brain are in every scan.
         if not row.excluded.startswith("no brain"):
             logger.warning("excluded: %s: %s", row.file, row.excluded)
     for patient, reason in _patients_with(excluded[excluded["brain_pixels"] > 0], "excluded"):
@@ -96,7 +105,11 @@ def _patients_with(rows: pd.DataFrame, column: str) -> list[tuple[str, str]]:
 
 
 def prepare_slices(
-    index: pd.DataFrame, source: Path, data_set: DataSet, preparation: PreparationSettings, workers: WorkerSettings
+    index: pd.DataFrame,
+    source: Path,
+    data_set: DataSet,
+    preparation: PreparationSettings,
+    workers: WorkerSettings,
 ) -> StoreContent:
     """Every slice in use, standardised and resized; read and prepared only if files or settings changed."""
     used = index[index["excluded"] == ""]
@@ -110,24 +123,32 @@ def prepare_slices(
         "standardisation": "mean 0, deviation 1 over the brain of each slice and modality; 0 outside",
         "simulated": bool(index["simulated"].any()),
     }
+    # By hash, not by path: a source that was moved is prepared once.
     files = used[["patient", "slice", "hash"]].sort_values(["patient", "slice"])
-    mark = fingerprint(PREPARATION, description, data_set.model_dump(exclude={"person"}), files.to_numpy().tolist())
-    return StoreContent(
-        description | {"fingerprint": mark}, _prepare(used, source, data_set, preparation.slice_size, workers)
-    )
+    settings = data_set.model_dump(exclude={"person"})
+    mark = fingerprint(PREPARATION, description, settings, files.to_numpy().tolist())
+    chunks = _prepare(used, source, data_set, preparation.slice_size, workers)
+    return StoreContent(description | {"fingerprint": mark}, chunks)
 
 
 def _prepare(
-    used: pd.DataFrame, source: Path, data_set: DataSet, size: int, workers: WorkerSettings
+    used: pd.DataFrame,
+    source: Path,
+    data_set: DataSet,
+    size: int,
+    workers: WorkerSettings,
 ) -> Iterator[Chunk]:
-    numbers = used.groupby("patient")["slice"].agg(frozenset).to_dict()
-    files = used.groupby("patient")["file"].agg(frozenset).to_dict()
-    scans = {
-        scan.patient: scan.in_use
-        for scan in find_scans(source, data_set, quiet=True)
-        if (not scan.problem or scan.spare) and list_places(scan, source) & files.get(scan.patient, frozenset())
-    }
-    if gone := sorted(set(numbers) - set(scans)):
+    by_patient = used.groupby("patient")
+    numbers = by_patient["slice"].agg(frozenset).to_dict()
+    files = by_patient["file"].agg(frozenset).to_dict()
+    scans = {}
+    for scan in find_scans(source, data_set, quiet=True):
+        usable = not scan.problem or scan.spare
+        # Of several scans of a patient, the one whose files are in the index.
+        if usable and list_places(scan, source) & files.get(scan.patient, frozenset()):
+            scans[scan.patient] = scan.in_use
+    gone = sorted(set(numbers) - set(scans))
+    if gone:
         raise ValueError(f"{', '.join(gone)} were in {source} when it was indexed, and aren't now; run again")
     tasks = [(scan, numbers[patient], data_set, size) for patient, scan in scans.items() if patient in numbers]
     yield from parallel_map(prepare_patient, tasks, workers, "preparing")
@@ -136,15 +157,18 @@ def _prepare(
 def prepare_patient(scan: Scan, numbers: frozenset[int], data_set: DataSet, size: int) -> Chunk:
     """Rows of the store for one patient. Slices are prepared as they are read: raw ones are large."""
     rows = [_prepare_slice(_readable(slice_), size) for slice_ in read_slices(scan, data_set, numbers)]
-    columns = {
-        name: np.array([row[name] for row in rows], dtype=object if name == "file" else None) for name in rows[0]
-    }
+    columns = {}
+    for name in rows[0]:
+        # Stores take text as objects.
+        dtype = object if name == "file" else None
+        columns[name] = np.array([row[name] for row in rows], dtype=dtype)
     return columns | {"patient": np.array([scan.patient] * len(rows), dtype=object)}
 
 
 def _prepare_slice(slice_: Slice, size: int) -> dict[str, Any]:
     image, labels = prepare_slice(slice_.image, slice_.labels, size)
     spacing = np.asarray(slice_.spacing, np.float32)
+    # Pixels of the resized square are larger; the distance between slices is as it was.
     spacing[:2] *= max(slice_.labels.shape) / size
     return locate_brain(image, labels) | {
         "image": image,
@@ -173,25 +197,32 @@ def describe_patients(index: pd.DataFrame, source: Path, data_set: DataSet) -> p
     volume, for itself alone.
     """
     used = index[index["excluded"] == ""]
-    steps = used.groupby("patient")["slice"].agg(
-        lambda numbers: find_step(numbers.to_numpy(), data_set.spacing[2]) or 0
-    )
+
+    def find_patient_step(numbers: pd.Series) -> int:
+        # 0 where the slices make no volume: a number, so that the column stays one of integers.
+        return find_step(numbers.to_numpy(), data_set.spacing[2]) or 0
+
+    steps = used.groupby("patient")["slice"].agg(find_patient_step)
     voxel_ml = used["voxel_mm3"] * used["patient"].map(steps).clip(lower=1) / 1000
-    volumes = pd.DataFrame({f"{tissue}_ml": used[f"{tissue}_pixels"] * voxel_ml for tissue in data_set.tissue_names})
-    volumes = volumes.groupby(used["patient"]).sum()
+    by_slice = {f"{tissue}_ml": used[f"{tissue}_pixels"] * voxel_ml for tissue in data_set.tissue_names}
+    volumes = pd.DataFrame(by_slice).groupby(used["patient"]).sum()
     patients = volumes.assign(tumour_ml=volumes.sum(axis=1)).round(3)
     patients.insert(0, "slices", used.groupby("patient").size())
     patients.insert(1, "slice_step", steps)
     patients = patients.reset_index().merge(read_clinical(source), "left", on="patient")
-    named = patients.pop("own").fillna(patients["patient"]).map(data_set.find_person)
-    patients.insert(1, "person", split.find_persons(patients["patient"], named, used[["patient", "hash"]]))
+    # Patients that the published tables don't list go by the name of their files.
+    names = patients.pop("own").fillna(patients["patient"])
+    named = names.map(data_set.find_person)
+    persons = split.find_persons(patients["patient"], named, used[["patient", "hash"]])
+    patients.insert(1, "person", persons)
     return patients.fillna(dict.fromkeys(FACTS, ""))
 
 
 def split_patients(patients: pd.DataFrame, settings: split.SplitSettings) -> pd.DataFrame:
     """Each patient's set (train, validation or test) and fold."""
     splits = split.split_patients(patients, settings)
-    logger.info("patients: %s", ", ".join(f"{count} {name}" for name, count in splits["split"].value_counts().items()))
+    counts = splits["split"].value_counts()
+    logger.info("patients: %s", ", ".join(f"{count} {name}" for name, count in counts.items()))
     return splits
 
 
@@ -207,14 +238,10 @@ def draw_data(slices: Store, index: pd.DataFrame, patients: pd.DataFrame) -> Fig
 
     about, rows = slices.description, slices.rows
     modalities, tissues = about["modalities"], about["tissues"]
-    mark = "SIMULATED, " if about["simulated"] else ""
-    title = f"{about['data_set']}{', SIMULATED' if about['simulated'] else ''}"
-    tumour = index.assign(tumour=index[[f"{tissue}_pixels" for tissue in tissues]].sum(axis=1)).set_index(
-        ["patient", "slice"]
-    )["tumour"]
-    rows["tumour"] = (
-        tumour[~tumour.index.duplicated()].reindex(pd.MultiIndex.from_frame(rows[["patient", "slice"]])).to_numpy()
-    )
+    title, film_mark = about["data_set"], ""
+    if about["simulated"]:
+        title, film_mark = f"{title}, SIMULATED", "SIMULATED, "
+    rows["tumour"] = _count_tumour(index, rows, tissues)
     fullest = rows.groupby("patient")["tumour"].idxmax().to_numpy()[:MONTAGE]
     images, labels = slices.read(fullest, "image", "labels")
     longest = patients.sort_values(["slices", "tumour_ml"])["patient"].iloc[-1]
@@ -226,8 +253,19 @@ def draw_data(slices: Store, index: pd.DataFrame, patients: pd.DataFrame) -> Fig
         "2_heights": draw_heights(index, tissues, title),
         "3_histograms": draw_histograms(images, labels, modalities, tissues, title),
         "4_montage": draw_montage(images, labels, rows["patient"][fullest].tolist(), title),
-        "5_slices": animate_patient(film, {"mask": film_labels}, modalities, numbers, f"{mark}{longest}"),
+        "5_slices": animate_patient(film, {"mask": film_labels}, modalities, numbers, f"{film_mark}{longest}"),
     }
+
+
+def _count_tumour(index: pd.DataFrame, rows: pd.DataFrame, tissues: list[str]) -> np.ndarray:
+    """Pixels of tumour in each slice of the store, before it was resized."""
+    columns = [f"{tissue}_pixels" for tissue in tissues]
+    counted = index[["patient", "slice"]].assign(tumour=index[columns].sum(axis=1))
+    tumour = counted.set_index(["patient", "slice"])["tumour"]
+    # A second file for a slice has a row too, which is excluded.
+    unique = tumour[~tumour.index.duplicated()]
+    places = pd.MultiIndex.from_frame(rows[["patient", "slice"]])
+    return unique.reindex(places).to_numpy()
 
 
 def write_data_report(
@@ -242,9 +280,8 @@ def write_data_report(
 ) -> str:
     """The report on the data as one HTML page."""
     settings = {"preparation": preparation.model_dump(), "split": policy.model_dump()}
-    return compose_data_report(
-        patients, index, splits, slices.description, count_missing(index, source), figures, settings
-    )
+    missing = count_missing(index, source)
+    return compose_data_report(patients, index, splits, slices.description, missing, figures, settings)
 
 
 def write_data_sheet(
@@ -258,6 +295,5 @@ def write_data_sheet(
     origin: Origin,
 ) -> str:
     """The data sheet of the scans."""
-    return compose_data_sheet(
-        patients, index, splits, slices.description, count_missing(index, source), data_set, policy, origin
-    )
+    missing = count_missing(index, source)
+    return compose_data_sheet(patients, index, splits, slices.description, missing, data_set, policy, origin)

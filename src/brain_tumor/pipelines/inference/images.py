@@ -17,6 +17,7 @@ from brain_tumor.data.common.tables import with_text
 from brain_tumor.data.images.borders import ImagePreparation
 from brain_tumor.data.images.class_folders import ImageFile
 from brain_tumor.data.images.image_index import cut_images, inspect_images
+from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics.classification import to_probability
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.experiments import Figures
@@ -30,7 +31,7 @@ PART = 64
 """Images that are read together."""
 
 SHOWN = 48
-"""Images in a figure, at most: those that the network is least sure of."""
+"""Images in a figure, at most: those with the lowest confidence."""
 
 REMEDY = "give the images with `--params inference_source=PATH`, a folder or one file"
 
@@ -47,29 +48,32 @@ def index_images(source: Path, network: TrainedNetwork, workers: WorkerSettings)
     if "classes" not in network.description:
         what = ", ".join(network.description.get("tissues", []))
         raise ValueError(
-            f"{network.name} finds {what}, no classes of images; give a network that classifies with "
+            f"{network.name} segments {what}; give a network that classifies images with "
             "`--params inference_network=PATH`"
         )
     if not source.exists():
         raise FileNotFoundError(f"{source} is not there; {REMEDY}")
-    paths = [source] if source.is_file() else [path for path in list_files(source) if path.name != SIMULATED_MARK]
+    paths = [source]
+    if not source.is_file():
+        paths = [path for path in list_files(source) if path.name != SIMULATED_MARK]
     if not paths:
         raise FileNotFoundError(f"there is no image in {source}; {REMEDY}")
-    tasks = [
-        ([ImageFile(path, "", "") for path in paths[start : start + PART]], _root(source))
-        for start in range(0, len(paths), PART)
-    ]
-    index = pd.concat(
-        [rows for rows, _ in parallel_map(inspect_images, tasks, workers, "reading", unit="part")], ignore_index=True
-    )
+    # Without folder and class, which nobody has given them.
+    images = [ImageFile(path, "", "") for path in paths]
+    root = _root(source)
+    tasks = [(images[start : start + PART], root) for start in range(0, len(images), PART)]
+    # The views are for a search of near-duplicates, which isn't made here.
+    inspected = parallel_map(inspect_images, tasks, workers, "reading", unit="part")
+    index = pd.concat([rows for rows, _ in inspected], ignore_index=True)
     excluded = index[index["excluded"] != ""]
     for row in excluded.itertuples():
         logger.warning("excluded: %s: %s", row.file, row.excluded)
     if len(excluded) == len(index):
+        first = excluded.iloc[0]
         raise ValueError(
-            f"none of the {len(index)} files in {source} can be used; {excluded['file'].iloc[0]}: "
-            f"{excluded['excluded'].iloc[0]}; {REMEDY}"
+            f"none of the {len(index)} files in {source} can be used; {first['file']}: {first['excluded']}; {REMEDY}"
         )
+    # Folder and class are empty, and no images are compared by their hash.
     return index.drop(columns=["folder", "class", "perceptual_hash"])
 
 
@@ -77,7 +81,12 @@ def _root(source: Path) -> Path:
     return source.parent if source.is_file() else source
 
 
-def prepare_images(index: pd.DataFrame, source: Path, network: TrainedNetwork, workers: WorkerSettings) -> StoreContent:
+def prepare_images(
+    index: pd.DataFrame,
+    source: Path,
+    network: TrainedNetwork,
+    workers: WorkerSettings,
+) -> StoreContent:
     """The images as those that the network learned from were prepared: grey, without borders, in its size."""
     about = network.description
     preparation = ImagePreparation(image_size=about["image_size"], fit=about["fit"])
@@ -86,55 +95,85 @@ def prepare_images(index: pd.DataFrame, source: Path, network: TrainedNetwork, w
         "fit": about["fit"],
         "simulated": is_simulated(source),
     }
-    return StoreContent(description, _prepare(index[index["excluded"] == ""], _root(source), preparation, workers))
+    used = index[index["excluded"] == ""]
+    chunks = _prepare(used, _root(source), preparation, workers)
+    return StoreContent(description, chunks)
 
 
-def _prepare(used: pd.DataFrame, root: Path, preparation: ImagePreparation, workers: WorkerSettings) -> Iterator[Chunk]:
+def _prepare(
+    used: pd.DataFrame,
+    root: Path,
+    preparation: ImagePreparation,
+    workers: WorkerSettings,
+) -> Iterator[Chunk]:
     parts = [used.iloc[start : start + PART] for start in range(0, len(used), PART)]
-    images = parallel_map(cut_images, [(part, root, preparation) for part in parts], workers, "preparing", unit="part")
+    tasks = [(part, root, preparation) for part in parts]
+    images = parallel_map(cut_images, tasks, workers, "preparing", unit="part")
     for part, image in zip(parts, images, strict=True):
+        # With an axis of one channel, as stores of images have it.
         yield {"image": image[:, None], "file": part["file"].to_numpy(object)}
 
 
 def classify_images(
-    network: TrainedNetwork, index: pd.DataFrame, images: Store, engine: EngineSettings
+    network: TrainedNetwork,
+    index: pd.DataFrame,
+    images: Store,
+    engine: EngineSettings,
 ) -> pd.DataFrame:
-    """Rows `file`, `found`, `confidence`, the probability of each class, `note`, `excluded`; least sure first.
+    """Rows `file`, `predicted`, `confidence`, the probability of each class, `note`, `excluded`; lowest confidence first.
 
     Probabilities are those at the temperature that fitted validation, where the network's file says which.
     """
     from brain_tumor.training.classification.prediction import predict_logits
     from brain_tumor.training.device import choose_device
 
-    classes, rows = network.description["classes"], images.rows
-    logits = predict_logits(network, images, np.arange(len(rows)), choose_device(engine))
-    probability = to_probability(np.concatenate(list(logits)), network.description.get("temperature", 1.0))
-    found = rows[["file"]].assign(found=np.array(classes)[probability.argmax(1)], confidence=probability.max(1))
-    found[classes] = probability
-    table = found.merge(index[["file", "note", "excluded"]], "right", on="file")
+    classes = network.description["classes"]
+    # Files of earlier versions have no temperature; 1 changes nothing.
+    temperature = network.description.get("temperature", 1.0)
+    rows = images.rows
+    batches = predict_logits(network, images, np.arange(len(rows)), choose_device(engine))
+    logits = np.concatenate(list(batches))
+    probability = to_probability(logits, temperature)
+    most_probable = np.array(classes)[probability.argmax(1)]
+    predicted = rows[["file"]].assign(predicted=most_probable, confidence=probability.max(1))
+    predicted[classes] = probability
+    # A right join keeps the images that are excluded.
+    table = predicted.merge(index[["file", "note", "excluded"]], "right", on="file")
     return table.sort_values(["confidence", "file"], ignore_index=True)
 
 
-def draw_images(network: TrainedNetwork, classes: pd.DataFrame, images: Store, engine: EngineSettings) -> Figures:
-    """The images that the network is least sure of, and what in them speaks for the class found."""
-    from brain_tumor.figures.classification import Looked, draw_saliency_by_region
+def draw_images(
+    network: TrainedNetwork,
+    classes: pd.DataFrame,
+    images: Store,
+    engine: EngineSettings,
+) -> Figures:
+    """The images with the lowest confidence, and saliency maps of their predicted classes."""
+    from brain_tumor.figures.classification import SaliencyImage, draw_saliency
     from brain_tumor.training.classification.saliency import compute_saliency
     from brain_tumor.training.device import choose_device
 
-    shown = with_text(classes, "excluded").query("excluded == ''").head(SHOWN)
+    used = with_text(classes, "excluded").query("excluded == ''")
+    # Rows are in the order of confidence, the least first.
+    shown = used.head(SHOWN)
     row = pd.Index(images.rows["file"]).get_indexer(shown["file"])
-    found = pd.Index(network.description["classes"]).get_indexer(shown["found"])
-    heat = compute_saliency(network, images, row, found, choose_device(engine))
-    words = [f"{r.found} {r.confidence:.2f}\n{Path(r.file).name}" for r in shown.itertuples()]
-    looks = [Looked(*look) for look in zip(words, images.read(row, "image")[0][:, 0], heat, strict=True)]
-    title = mark_title(f"{network.name}: what it finds and where it looks", simulated=images.description["simulated"])
-    return {"1_images": draw_saliency_by_region(looks, title)}
+    predicted = pd.Index(network.description["classes"]).get_indexer(shown["predicted"])
+    saliency = compute_saliency(network, images, row, predicted, choose_device(engine))
+    captions = [f"{image.predicted} {image.confidence:.2f}\n{Path(image.file).name}" for image in shown.itertuples()]
+    (grey,) = images.read(row, "image")
+    drawn = [SaliencyImage(*parts) for parts in zip(captions, grey[:, 0], saliency, strict=True)]
+    title = f"{name_network(network.name)}: predicted classes and saliency maps"
+    return {"1_images": draw_saliency(drawn, mark_title(title, simulated=images.description["simulated"]))}
 
 
 def write_images_report(
-    network: TrainedNetwork, classes: pd.DataFrame, figures: dict[str, bytes], images: Store, engine: EngineSettings
+    network: TrainedNetwork,
+    classes: pd.DataFrame,
+    figures: dict[str, bytes],
+    images: Store,
+    engine: EngineSettings,
 ) -> str:
     """The report as one HTML page."""
-    return compose_images_report(
-        network, classes, figures, {"training": engine}, simulated=images.description["simulated"]
-    )
+    settings = {"training": engine}
+    simulated = images.description["simulated"]
+    return compose_images_report(network, classes, figures, settings, simulated=simulated)

@@ -20,7 +20,7 @@ from brain_tumor.pipelines.inference.scans import (
 
 
 def create_classification() -> Pipeline:
-    """New images > the class of each, how sure the network is, and where it looks."""
+    """New images > predicted class and confidence of each, and saliency maps."""
     return Pipeline(
         [
             Node(index_images, ["source", "network", "params:workers"], "index", name="index_images"),

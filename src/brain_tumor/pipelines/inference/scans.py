@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Num, UInt8
 from nibabel.affines import voxel_sizes
 
 from brain_tumor.data.common.files import is_simulated
@@ -47,7 +48,12 @@ def _find_scans(source: Path, data_set: DataSet, *, quiet: bool = False) -> list
     return find_scans(source, data_set, parameter="inference_source", need_mask=False, quiet=quiet)
 
 
-def index_scans(source: Path, network: TrainedNetwork, data_set: DataSet, workers: WorkerSettings) -> pd.DataFrame:
+def index_scans(
+    source: Path,
+    network: TrainedNetwork,
+    data_set: DataSet,
+    workers: WorkerSettings,
+) -> pd.DataFrame:
     """Index of patients: voxels, spacing, slices with brain, reference mask, or why a patient is excluded.
 
     Raises:
@@ -57,23 +63,25 @@ def index_scans(source: Path, network: TrainedNetwork, data_set: DataSet, worker
     _require_match(network, data_set)
 
     def describe(scans: list[Scan]) -> list[dict]:
-        return list(parallel_map(_describe, [(scan, source, data_set) for scan in scans], workers, "reading"))
+        tasks = [(scan, source, data_set) for scan in scans]
+        return list(parallel_map(_describe, tasks, workers, "reading"))
 
-    described = describe_scans(_find_scans(source, data_set), describe, lambda row: row["excluded"] == "")
+    scans = _find_scans(source, data_set)
+    described = describe_scans(scans, describe, lambda row: row["excluded"] == "")
     index = pd.DataFrame([row for _, row in described])
     excluded = index[index["excluded"] != ""]
     logger.info("%d patients are segmented, %d excluded", len(index) - len(excluded), len(excluded))
     for row in excluded.itertuples():
         logger.warning("excluded: %s: %s", row.patient, row.excluded)
     for scan, row in described:
-        said_before = row["note"].removeprefix(scan.note).removeprefix("; ")  # when scans were found
-        for remark in (said_before, row["not_compared"]):
+        # The scan's own note was logged when scans were found.
+        new_note = row["note"].removeprefix(scan.note).removeprefix("; ")
+        for remark in (new_note, row["not_compared"]):
             if remark and not row["excluded"]:
                 logger.warning("%s: %s", scan.patient, remark)
     if len(excluded) == len(index):
-        raise ValueError(
-            f"no scan in {source} can be used; {excluded['patient'].iloc[0]}: {excluded['excluded'].iloc[0]}; {REMEDY}"
-        )
+        first = excluded.iloc[0]
+        raise ValueError(f"no scan in {source} can be used; {first['patient']}: {first['excluded']}; {REMEDY}")
     index["simulated"] = is_simulated(source)
     return index
 
@@ -84,6 +92,7 @@ def _require_match(network: TrainedNetwork, data_set: DataSet) -> None:
     if "tissues" not in about:
         raise ValueError(f"{network.name} finds no tissues, it classifies images; {remedy}")
     for entry, names in (("modalities", data_set.modality_names), ("tissues", data_set.tissue_names)):
+        # In the same order: the network's channels have no names.
         if about[entry] != names:
             raise ValueError(f"{network.name} was trained on {entry} {about[entry]}, declared are {names}; {remedy}")
 
@@ -109,24 +118,38 @@ def _describe(scan: Scan, source: Path, data_set: DataSet) -> dict:
     except ValueError as error:
         return row | {"excluded": str(error)}
     labels, not_compared = _read_reference(scan, data_set)
-    check = PatientCheck(data_set.modality_names)
-    for number in range(volume.image.shape[-1]):
-        image = volume.image[..., number]
-        check.add(image, find_brain(image), None if labels is None else labels[..., number])
-    row |= {
-        "voxels": " x ".join(map(str, volume.image.shape[1:])),
-        "spacing_mm": " x ".join(f"{step:.3g}" for step in volume.spacing),
-    }
+    check = _check_slices(volume.image, labels, data_set)
+    row["voxels"] = " x ".join(map(str, volume.image.shape[1:]))
+    row["spacing_mm"] = " x ".join(f"{step:.3g}" for step in volume.spacing)
     row["brain_slices"] = check.slices
     problem = check.find_image_problem() if check.slices else "every slice is empty; check the scan"
     if problem:
         return row | {"excluded": problem}
+    # A tissue may have several labels, of which the first is written.
     row["labels"] = ", ".join(f"{tissue.name} {tissue.labels[0]}" for tissue in scan.tissues)
     row["note"] = "; ".join(note for note in (scan.note, volume.note, check.find_note()) if note)
-    not_compared = not_compared or (check.find_mask_problem() if labels is not None else "")
+    if labels is not None:
+        not_compared = not_compared or check.find_mask_problem()
     if not_compared:
         return row | {"not_compared": not_compared}
-    return row | {"expert_mask": "" if labels is None else str((scan.mask or scan.files[0]).relative_to(source))}
+    if labels is not None:
+        # HDF5 slices hold their masks: the first of them stands for all.
+        file = scan.mask or scan.files[0]
+        row["expert_mask"] = str(file.relative_to(source))
+    return row
+
+
+def _check_slices(
+    image: Num[np.ndarray, "m h w d"],
+    labels: UInt8[np.ndarray, "h w d"] | None,
+    data_set: DataSet,
+) -> PatientCheck:
+    check = PatientCheck(data_set.modality_names)
+    for number in range(image.shape[-1]):
+        slice_ = image[..., number]
+        own_labels = None if labels is None else labels[..., number]
+        check.add(slice_, find_brain(slice_), own_labels)
+    return check
 
 
 def _read_reference(scan: Scan, data_set: DataSet) -> tuple[np.ndarray | None, str]:
@@ -148,11 +171,15 @@ def segment_scans(
     engine: EngineSettings,
 ) -> Iterator[Mask]:
     """A mask for each patient in use, on the grid of the scan."""
-    return _segment(network, _in_use(index, source, data_set), data_set, prediction, engine)
+    scans = _in_use(index, source, data_set)
+    return _segment(network, scans, data_set, prediction, engine)
 
 
 def _in_use(index: pd.DataFrame, source: Path, data_set: DataSet) -> list[Scan]:
-    used = set(index.loc[index["excluded"] == "", ["patient", "folder"]].itertuples(index=False, name=None))
+    rows = index.loc[index["excluded"] == "", ["patient", "folder"]]
+    # With the folder, which tells two scans of one patient apart.
+    used = set(rows.itertuples(index=False, name=None))
+    # What is unusual was logged when the index was made.
     scans = _find_scans(source, data_set, quiet=True)
     return [scan.in_use for scan in scans if (scan.patient, _folder(scan, source)) in used]
 
@@ -171,14 +198,20 @@ def _segment(
     from brain_tumor.training.device import choose_device
     from brain_tumor.training.segmentation.prediction import segment_volume
 
-    module, device, size = network.module(), choose_device(engine), network.description["slice_size"]
+    module = network.module()
+    device = choose_device(engine)
+    size = network.description["slice_size"]
     window = crop_shape(network.description)
+    # One patient in memory at a time: a volume of four modalities has hundreds of megabytes.
     for scan in track(scans, f"segmenting with {network.name}"):
         volume = read_image(scan, data_set)
         found = segment_volume(module, volume.image, size, window, device, tta_flip=prediction.tta_flip)
-        labels = prediction.postprocess(found, prod(volume.spacing) / 1000, data_set.tissue_names)
+        voxel_ml = prod(volume.spacing) / 1000
+        labels = prediction.postprocess(found, voxel_ml, data_set.tissue_names)
+        file = name_mask(scan.patient, data_set)
+        # HDF5 slices have no header that the mask could take over.
         like = scan.volumes[0] if scan.layout == "nifti" else None
-        yield Mask(scan.patient, name_mask(scan.patient, data_set), labels, scan.tissues, volume.affine, like)
+        yield Mask(scan.patient, file, labels, scan.tissues, volume.affine, like)
 
 
 def measure_volumes(masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet) -> pd.DataFrame:
@@ -188,11 +221,10 @@ def measure_volumes(masks: Path, index: pd.DataFrame, source: Path, data_set: Da
     for row in index.to_dict("records"):
         if row["excluded"] == "":
             labels, affine = _read_predicted(masks, scans[row["patient"]], data_set)
-            millilitres = float(np.prod(voxel_sizes(affine))) / 1000
-            row |= {
-                f"{name}_ml": round(int(np.isin(labels, own).sum()) * millilitres, 3)
-                for name, own in data_set.targets.items()
-            }
+            voxel_ml = float(np.prod(voxel_sizes(affine))) / 1000
+            for name, own in data_set.targets.items():
+                voxels = int(np.isin(labels, own).sum())
+                row[f"{name}_ml"] = round(voxels * voxel_ml, 3)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -203,7 +235,11 @@ def _read_predicted(masks: Path, scan: Scan, data_set: DataSet) -> tuple[np.ndar
 
 
 def score_scans(
-    network: TrainedNetwork, masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet
+    network: TrainedNetwork,
+    masks: Path,
+    index: pd.DataFrame,
+    source: Path,
+    data_set: DataSet,
 ) -> pd.DataFrame:
     """Scores against reference masks, where they belong to the scans.
 
@@ -211,6 +247,7 @@ def score_scans(
 
     On the grid of the scan, over its whole volume; distances between surfaces where it has three slices or more.
     """
+    # The columns are there without any reference mask too.
     parts = [pd.DataFrame(columns=["patient", "target", "metric", "value"])]
     with_reference = _with_reference(index)
     compared = [scan for scan in _in_use(index, source, data_set) if scan.patient in with_reference]
@@ -219,17 +256,17 @@ def score_scans(
         truth = read_labels(scan, data_set)
         if truth is None:
             raise ValueError(f"the mask of {scan.patient} is gone since the scans were read; run again")
+        # Metrics have slices along the first axis, as stores have.
         truth, found = np.moveaxis(truth, -1, 0), np.moveaxis(found, -1, 0)
-        parts.append(score_patients(count_slices(truth, found, data_set.targets).assign(patient=scan.patient)))
+        counts = count_slices(truth, found, data_set.targets)
+        parts.append(score_patients(counts.assign(patient=scan.patient)))
         if len(truth) >= FEWEST_SLICES:
             row_mm, column_mm, slice_mm = voxel_sizes(affine).tolist()
-            parts.append(
-                score_surfaces(truth, found, (slice_mm, row_mm, column_mm), data_set.targets).assign(
-                    patient=scan.patient
-                )
-            )
+            surfaces = score_surfaces(truth, found, (slice_mm, row_mm, column_mm), data_set.targets)
+            parts.append(surfaces.assign(patient=scan.patient))
     scores = pd.concat(parts, ignore_index=True)
-    return pd.DataFrame({"network": network.name, "weights": network.digest}, index=scores.index).join(scores)
+    trained = pd.DataFrame({"network": network.name, "weights": network.digest}, index=scores.index)
+    return trained.join(scores)
 
 
 def _with_reference(index: pd.DataFrame) -> set[str]:
@@ -237,29 +274,40 @@ def _with_reference(index: pd.DataFrame) -> set[str]:
     return set(index.loc[index["expert_mask"] != "", "patient"])
 
 
-def draw_scans(network: TrainedNetwork, masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet) -> Figures:
+def draw_scans(
+    network: TrainedNetwork,
+    masks: Path,
+    index: pd.DataFrame,
+    source: Path,
+    data_set: DataSet,
+) -> Figures:
     """The slice with most predicted tumour of each patient, or the middle one, and films of the slices.
 
     With the reference mask where there is one.
     """
     from brain_tumor.figures.segmentation import draw_predictions
 
-    shown, films, compared = {}, {}, _with_reference(index)
+    shown, films = {}, {}
+    compared = _with_reference(index)
     simulated = bool(index["simulated"].any())
     for scan in _in_use(index, source, data_set)[:SHOWN]:
         image = read_image(scan, data_set).image
         labels, _ = _read_predicted(masks, scan, data_set)
+        reference = read_labels(scan, data_set) if scan.patient in compared else None
         drawn = {"prediction": labels}
-        if scan.patient in compared:
-            reference = read_labels(scan, data_set)
-            drawn |= {} if reference is None else {"reference mask": reference}
+        if reference is not None:
+            drawn["reference mask"] = reference
+        # Pixels of tumour in each slice.
         area = (labels > 0).sum((0, 1))
         number = int(area.argmax()) if area.any() else labels.shape[-1] // 2
-        own = drawn["reference mask"][..., number] if "reference mask" in drawn else None
-        shown[f"{scan.patient}\nslice {number}"] = standardise(image[..., number]), labels[..., number], own
-        films[f"{FILM}{scan.patient}"] = _film(image, drawn, data_set, mark_title(scan.patient, simulated=simulated))
+        own_reference = None if reference is None else reference[..., number]
+        caption = f"{scan.patient}\nslice {number}"
+        shown[caption] = standardise(image[..., number]), labels[..., number], own_reference
+        film_title = mark_title(scan.patient, simulated=simulated)
+        films[f"{FILM}{scan.patient}"] = _film(image, drawn, data_set, film_title)
     title = mark_title(f"{name_network(network.name)}: predictions in new scans", simulated=simulated)
-    return {"1_scans": draw_predictions(shown, data_set.modality_names, data_set.tissue_names, title)} | films
+    figure = draw_predictions(shown, data_set.modality_names, data_set.tissue_names, title)
+    return {"1_scans": figure} | films
 
 
 def _film(image: np.ndarray, masks: dict[str, np.ndarray], data_set: DataSet, title: str) -> Any:
@@ -267,8 +315,12 @@ def _film(image: np.ndarray, masks: dict[str, np.ndarray], data_set: DataSet, ti
     from brain_tumor.figures.segmentation_data import animate_patient
 
     marked = np.any([mask.any((0, 1)) for mask in masks.values()], axis=0)
-    places = np.flatnonzero(marked if marked.any() else (image != 0).any((0, 1, 2)))
-    numbers = np.unique(np.linspace(places[0], places[-1], FRAMES).round().astype(int))
+    if not marked.any():
+        marked = (image != 0).any((0, 1, 2))
+    places = np.flatnonzero(marked)
+    spread = np.linspace(places[0], places[-1], FRAMES).round().astype(int)
+    # A short stretch has fewer slices than a film has frames.
+    numbers = np.unique(spread)
     planes = np.stack([standardise(image[..., number]) for number in numbers]).astype(np.float16)
     shown = {name: mask[..., numbers].transpose(2, 0, 1).astype(np.uint8) for name, mask in masks.items()}
     return animate_patient(planes, shown, data_set.modality_names, numbers.tolist(), title)
@@ -288,8 +340,13 @@ def write_scans_report(
     """The report as one HTML page."""
     settings = {"prediction": prediction, "training": engine}
     scans = _in_use(with_text(volumes, "excluded"), source, data_set)
-    # a NIfTI file is a whole scan, an HDF5 file one slice of it
+    # A NIfTI file is a whole scan, an HDF5 file one slice of it.
     paths = [scan.files[0] if scan.layout == "nifti" else scan.files[0].parent for scan in scans]
-    files = {"patient": [scan.patient for scan in scans], "scan": list(map(str, paths))}
-    table = pd.DataFrame(files | {"mask": [str(masks / name_mask(scan.patient, data_set)) for scan in scans]})
+    table = pd.DataFrame(
+        {
+            "patient": [scan.patient for scan in scans],
+            "scan": [str(path) for path in paths],
+            "mask": [str(masks / name_mask(scan.patient, data_set)) for scan in scans],
+        }
+    )
     return compose_scans_report(network, volumes, scores, figures, settings, table)

@@ -30,7 +30,10 @@ INPUT = "input"
 
 
 def examine_attention(
-    network: TrainedNetwork, slices: Store, splits: pd.DataFrame, engine: EngineSettings
+    network: TrainedNetwork,
+    slices: Store,
+    splits: pd.DataFrame,
+    engine: EngineSettings,
 ) -> tuple[pd.DataFrame, StoreContent]:
     """Scores of each attention map by patient, and the maps of the slice with most tumour of each test patient.
 
@@ -64,7 +67,10 @@ def examine_attention(
 
 
 def _score_maps(
-    module: "nn.Module", slices: Store, own: np.ndarray, device: "Device"
+    module: "nn.Module",
+    slices: Store,
+    own: np.ndarray,
+    device: "Device",
 ) -> tuple[dict[tuple[str, str], float], dict[str, Any]]:
     """Scores of one patient's maps by (map, metric), and the maps of the slice with most tumour.
 
@@ -78,14 +84,16 @@ def _score_maps(
     # Modalities are scored on the pixels that the network sees, as the maps are.
     window = find_brain_crop(slices)
     seen = window.uncrop(window.crop(image), image.shape[-1], np.nan)
-    inputs = {f"{INPUT} {name}": seen[:, k] for k, name in enumerate(slices.description["modalities"])}
+    modalities = slices.description["modalities"]
+    inputs = {f"{INPUT} {name}": seen[:, k] for k, name in enumerate(modalities)}
     tumour = labels > 0
     brain = np.any(image != 0, axis=1)
     scores = {}
     for name, attention in (maps | inputs).items():
         for metric, value in score_map(attention, tumour, brain).items():
             scores[name, metric] = value
-    most = int(tumour.sum((1, 2)).argmax())
+    pixels = tumour.sum((1, 2))
+    most = int(pixels.argmax())
     example = {
         "row": own[most],
         "slice": slices.rows["slice"][own[most]],
@@ -95,12 +103,16 @@ def _score_maps(
 
 
 def _score_ablations(
-    module: "nn.Module", slices: Store, own: np.ndarray, device: "Device"
+    module: "nn.Module",
+    slices: Store,
+    own: np.ndarray,
+    device: "Device",
 ) -> dict[tuple[str, str], float]:
     """One patient's Dice of each target, by (map that is ablated or `none`, metric)."""
     from brain_tumor.networks.attention import ablate_attention, attention_modules
 
-    dice = {("none", metric): value for metric, value in _dice(module, slices, own, device).items()}
+    unchanged = _dice(module, slices, own, device)
+    dice = {("none", metric): value for metric, value in unchanged.items()}
     for name in attention_modules(module):
         with ablate_attention(module, name):
             ablated = _dice(module, slices, own, device)
@@ -112,11 +124,13 @@ def _dice(module: "nn.Module", slices: Store, own: np.ndarray, device: "Device")
     from brain_tumor.training.segmentation.prediction import predict_probabilities
 
     # Without test-time augmentation and postprocessing, which would hide small effects.
-    probability = np.concatenate(list(predict_probabilities(module, slices, own, device, tta_flip=False)))
+    batches = predict_probabilities(module, slices, own, device, tta_flip=False)
+    predicted = metrics.to_labels(np.concatenate(list(batches)))
     (labels,) = slices.read(own, "labels")
-    counts = metrics.count_slices(labels, metrics.to_labels(probability), slices.description["targets"])
-    scores = metrics.score_patients(counts.assign(patient="")).query("metric == 'dice'")
-    return {f"dice_without_{row.target}": row.value for row in scores.itertuples()}
+    counts = metrics.count_slices(labels, predicted, slices.description["targets"])
+    scores = metrics.score_patients(counts.assign(patient=""))
+    dice = scores.query("metric == 'dice'")
+    return {f"dice_without_{row.target}": row.value for row in dice.itertuples()}
 
 
 def _stack(examples: list[dict[str, Any]]) -> dict[str, np.ndarray]:
@@ -136,12 +150,16 @@ def summarise_attention(attention_scores: pd.DataFrame, slices: Store, network: 
     """
     wide = attention_scores.pivot(index=["patient", "map"], columns="metric", values="value")
     without = wide.filter(like="dice_without_")
-    loss = (without.xs("none", level="map") - without).rename(columns=lambda name: name.replace("without", "loss"))
-    table = wide.drop(columns=without.columns).join(loss).drop("none", level="map")
+    # Each patient's Dice with all maps, less that without one of them.
+    loss = without.xs("none", level="map") - without
+    loss = loss.rename(columns=lambda name: name.replace("without", "loss"))
+    table = wide.drop(columns=without.columns).join(loss)
+    table = table.drop("none", level="map")
     # Modalities have no ablation, so their Dice is missing.
     table = table.stack().dropna().rename("value").reset_index()
     table = table.rename(columns={"map": "target", "level_2": "metric"})
-    summary = metrics.summarise_patients(table).drop(columns="protocol").rename(columns={"target": "map"})
+    summary = metrics.summarise_patients(table).drop(columns="protocol")
+    summary = summary.rename(columns={"target": "map"})
     order = [name for name in attention_scores["map"].unique() if name != "none"]
     # In the order of the network, which grouping has sorted by name.
     summary = summary.sort_values("map", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)
@@ -150,7 +168,11 @@ def summarise_attention(attention_scores: pd.DataFrame, slices: Store, network: 
 
 
 def draw_attention(
-    attention_summary: pd.DataFrame, attention_maps: Store, history: Store, slices: Store, network: TrainedNetwork
+    attention_summary: pd.DataFrame,
+    attention_maps: Store,
+    history: Store,
+    slices: Store,
+    network: TrainedNetwork,
 ) -> Figures:
     """Figures: maps over slices of SHOWN test patients, their scores, and the maps of one slice over the epochs."""
     from brain_tumor.figures.attention import draw_maps, draw_meaning
@@ -166,12 +188,12 @@ def draw_attention(
     captions = [f"{patient}\nslice {number}" for patient, number in zip(shown["patient"], shown["slice"], strict=True)]
     # Matplotlib has no fp16, in which maps and slices are stored.
     first_modality = image[:, 0].astype(np.float32)
+    maps = maps.astype(np.float32)
     names = attention_maps.description["names"]
+    targets = list(slices.description["targets"])
     return {
-        "1_maps": draw_maps(first_modality, labels, maps.astype(np.float32), captions, names, f"{title}: attention"),
-        "2_meaning": draw_meaning(
-            attention_summary, list(slices.description["targets"]), f"{title}: what the maps mean"
-        ),
+        "1_maps": draw_maps(first_modality, labels, maps, captions, names, f"{title}: attention"),
+        "2_meaning": draw_meaning(attention_summary, targets, f"{title}: what the maps mean"),
         "3_epochs": _animate(history, slices, f"{title}: "),
     }
 
@@ -179,7 +201,10 @@ def draw_attention(
 def _animate(history: Store, slices: Store, title: str) -> Any:
     from brain_tumor.figures.attention import animate_history
 
-    example, truth = slices.read(np.array([history.description["row"]]), "image", "labels")
-    (maps,) = history.read(np.arange(len(history.rows)), "maps")
+    row = np.array([history.description["row"]])
+    example, truth = slices.read(row, "image", "labels")
+    epochs = np.arange(len(history.rows))
+    (maps,) = history.read(epochs, "maps")
+    first_modality = example[0, 0].astype(np.float32)
     names = history.description["names"]
-    return animate_history(example[0, 0].astype(np.float32), truth[0], maps.astype(np.float32), names, title)
+    return animate_history(first_modality, truth[0], maps.astype(np.float32), names, title)

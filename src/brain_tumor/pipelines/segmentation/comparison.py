@@ -37,7 +37,9 @@ def compare_networks(slices: Store, **results: Any) -> tuple[pd.DataFrame, pd.Da
         "1_targets": draw_targets(comparison, title),
         "2_costs": draw_costs(comparison, costs, choose_headline(about["targets"]), title),
     }
-    counts = _count_parameters({network.name for network in gather(results, "network").values()})
+    networks = {network.name for network in gather(results, "network").values()}
+    counts = _count_parameters(networks)
+    # Networks of the user's own may have no `n_filters`.
     if not counts.empty:
         figures["3_parameters"] = draw_parameters(counts)
     return comparison, differences, costs, figures
@@ -51,8 +53,10 @@ def _compare_pairs(patient_scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """
     scores = {name: table[table["set"] == TEST] for name, table in patient_scores.items()}
     names = list(scores)
+    patients = {name: set(table["patient"]) for name, table in scores.items()}
     for name in names[1:]:
-        if set(scores[name]["patient"]) != set(scores[names[0]]["patient"]):
+        # Differences are paired: each patient needs a score of both.
+        if patients[name] != patients[names[0]]:
             raise ValueError(
                 f"{names[0]} and {name} were tested on different patients; score both again with `kedro "
                 "run --pipelines segmentation`"
@@ -71,7 +75,8 @@ def _compare_pairs(patient_scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def _join(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """The experiments' tables, concatenated, with the experiment in column `network`."""
     # The experiment, because two of them may train the same network.
-    return pd.concat([table.assign(network=name) for name, table in tables.items()], ignore_index=True)
+    named = [table.assign(network=name) for name, table in tables.items()]
+    return pd.concat(named, ignore_index=True)
 
 
 def _count_parameters(names: Collection[str]) -> pd.DataFrame:
@@ -118,7 +123,8 @@ def write_report(
     drawn = gather(results, "figures")
     networks = gather(results, "network")
     pictures = gather(results, "attention_figures")
-    attention = {name: (summary, pictures[name]) for name, summary in gather(results, "attention_summary").items()}
+    summaries = gather(results, "attention_summary")
+    attention = {name: (summary, pictures[name]) for name, summary in summaries.items()}
     tables = [comparison, differences, costs, index, splits]
     settings = task | {"training": engine}
     return compose_report(tables, slices.description, settings, figures, scores, drawn, attention, networks)

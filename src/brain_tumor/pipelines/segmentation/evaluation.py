@@ -22,12 +22,22 @@ from brain_tumor.training.settings import EngineSettings, PredictionSettings
 if TYPE_CHECKING:
     from torch import nn
 
+NAMED = 5
+"""Patients that a message names."""
+
+COST_SLICES = 64
+"""Slices from which the speed of prediction is measured."""
+
 CROSS_VALIDATION = "cross-validation"
 """The set of patients with out-of-fold predictions, each by the member of the ensemble not trained on that patient."""
 
 
 def predict_patients(
-    network: TrainedNetwork, slices: Store, splits: pd.DataFrame, prediction: PredictionSettings, engine: EngineSettings
+    network: TrainedNetwork,
+    slices: Store,
+    splits: pd.DataFrame,
+    prediction: PredictionSettings,
+    engine: EngineSettings,
 ) -> StoreContent:
     """Probability of each tissue and predicted labels of every slice of the test patients.
 
@@ -38,9 +48,15 @@ def predict_patients(
     """
     require_unseen(network, slices, splits)
     about = slices.description
-    description = {"network": network.experiment, "tissues": about["tissues"], "simulated": about["simulated"]}
-    description |= {"made_from": about["fingerprint"], "weights": network.digest}
-    return StoreContent(description | prediction.model_dump(), _predict(network, slices, splits, prediction, engine))
+    description = {
+        "network": network.experiment,
+        "tissues": about["tissues"],
+        "simulated": about["simulated"],
+        "made_from": about["fingerprint"],
+        "weights": network.digest,
+    }
+    chunks = _predict(network, slices, splits, prediction, engine)
+    return StoreContent(description | prediction.model_dump(), chunks)
 
 
 def require_unseen(network: TrainedNetwork, slices: Store, splits: pd.DataFrame) -> None:
@@ -66,7 +82,9 @@ def require_unseen(network: TrainedNetwork, slices: Store, splits: pd.DataFrame)
     trained_on = set(about.get("patients", [])) if same_kind else set()
     leaked = sorted(tested & trained_on - set(reported))
     if leaked:
-        names = ", ".join(leaked[:5]) + (", ..." if len(leaked) > 5 else "")
+        names = ", ".join(leaked[:NAMED])
+        if len(leaked) > NAMED:
+            names += ", ..."
         raise ValueError(
             f"{network.experiment} learned from {len(leaked)} of the {len(tested)} test patients ({names}): "
             f"the sets were drawn anew since; {again}"
@@ -74,23 +92,32 @@ def require_unseen(network: TrainedNetwork, slices: Store, splits: pd.DataFrame)
 
 
 def _predict(
-    network: TrainedNetwork, slices: Store, splits: pd.DataFrame, prediction: PredictionSettings, engine: EngineSettings
+    network: TrainedNetwork,
+    slices: Store,
+    splits: pd.DataFrame,
+    prediction: PredictionSettings,
+    engine: EngineSettings,
 ) -> Iterator[Chunk]:
     from brain_tumor.training.device import choose_device
     from brain_tumor.training.segmentation.prediction import predict_probabilities
 
-    table, tissues, device = slices.rows, slices.description["tissues"], choose_device(engine)
+    table = slices.rows
+    tissues = slices.description["tissues"]
+    device = choose_device(engine)
     for name, module, patients in _list_predicted(network, splits):
-        groups = table[table["patient"].isin(patients)].groupby("patient", sort=False).groups
+        chosen = table[table["patient"].isin(patients)]
+        groups = chosen.groupby("patient", sort=False).groups
         for patient, rows in track(groups.items(), f"predicting with {network.experiment}"):
             own = table.loc[rows]
-            batches = predict_probabilities(module, slices, rows.to_numpy(), device, tta_flip=prediction.tta_flip)
+            numbers = rows.to_numpy()
+            batches = predict_probabilities(module, slices, numbers, device, tta_flip=prediction.tta_flip)
             # One patient in memory at a time: postprocessing needs the whole volume.
             probability = np.concatenate(list(batches))
+            predicted = metrics.to_labels(probability)
             yield {
                 "probability": probability,
-                "predicted": _postprocess(metrics.to_labels(probability), own, prediction, tissues),
-                "row": rows.to_numpy(),
+                "predicted": _postprocess(predicted, own, prediction, tissues),
+                "row": numbers,
                 "slice": own["slice"].to_numpy(),
                 "patient": np.array([patient] * len(own), dtype=object),
                 "set": np.array([name] * len(own), dtype=object),
@@ -108,11 +135,15 @@ def _list_predicted(network: TrainedNetwork, splits: pd.DataFrame) -> list[tuple
 
 
 def _postprocess(
-    predicted: np.ndarray, rows: pd.DataFrame, prediction: PredictionSettings, tissues: list[str]
+    predicted: np.ndarray,
+    rows: pd.DataFrame,
+    prediction: PredictionSettings,
+    tissues: list[str],
 ) -> np.ndarray:
     """The labels of a patient's slices, postprocessed where the slices make a volume."""
     numbers = rows["slice"].to_numpy()
-    row_mm, column_mm, slice_mm = rows[["row_mm", "column_mm", "slice_mm"]].iloc[0].astype(float)
+    spacing = rows[["row_mm", "column_mm", "slice_mm"]].iloc[0]
+    row_mm, column_mm, slice_mm = spacing.astype(float)
     stacked = to_volume(predicted, numbers, slice_mm)
     # Connected components of a few single slices mean nothing.
     if stacked is None:
@@ -120,7 +151,9 @@ def _postprocess(
     volume, step = stacked
     voxel_ml = row_mm * column_mm * slice_mm * step / 1000
     labels = prediction.postprocess(volume, voxel_ml, tissues)
-    return labels[(numbers - numbers.min()) // step]
+    # Back to the order of the rows, without the places of slices that are missing.
+    places = (numbers - numbers.min()) // step
+    return labels[places]
 
 
 def count_pixels(predictions: Store, slices: Store) -> pd.DataFrame:
@@ -128,7 +161,8 @@ def count_pixels(predictions: Store, slices: Store) -> pd.DataFrame:
     parts = []
     for set_name, patient, table, truth, predicted in _patients(predictions, slices, "counting pixels"):
         counts = metrics.count_slices(truth, predicted, slices.description["targets"])
-        counts.insert(0, "slice", table["slice"].to_numpy()[counts.pop("position")])
+        numbers = table["slice"].to_numpy()
+        counts.insert(0, "slice", numbers[counts.pop("position")])
         parts.append(counts.assign(patient=patient, set=set_name))
     return pd.concat(parts, ignore_index=True)
 
@@ -148,7 +182,9 @@ def score_patients(pixel_counts: pd.DataFrame, predictions: Store, slices: Store
 
 
 def _patients(
-    predictions: Store, slices: Store, label: str
+    predictions: Store,
+    slices: Store,
+    label: str,
 ) -> Iterator[tuple[str, str, pd.DataFrame, np.ndarray, np.ndarray]]:
     """Set, name, rows of the predictions, true and predicted labels of each predicted patient."""
     require_made_from(predictions, slices)
@@ -167,15 +203,21 @@ def _score_surfaces(table: pd.DataFrame, truth: np.ndarray, predicted: np.ndarra
     true_volume = to_volume(truth, numbers, slice_mm)
     predicted_volume = to_volume(predicted, numbers, slice_mm)
     if true_volume is None or predicted_volume is None:
+        pairs = product(targets, ("hd95_mm", "surface_dice"))
         # Rows of NaN: every patient has every metric, and the mean leaves them out.
-        rows = [(target, metric, np.nan) for target, metric in product(targets, ("hd95_mm", "surface_dice"))]
+        rows = [(target, metric, np.nan) for target, metric in pairs]
         return pd.DataFrame(rows, columns=["target", "metric", "value"])
-    spacing = (slice_mm * true_volume[1], row_mm, column_mm)
-    return score_surfaces(true_volume[0], predicted_volume[0], spacing, targets)
+    true_labels, step = true_volume
+    predicted_labels, _ = predicted_volume
+    spacing = (slice_mm * step, row_mm, column_mm)
+    return score_surfaces(true_labels, predicted_labels, spacing, targets)
 
 
 def summarise_scores(
-    patient_scores: pd.DataFrame, pixel_counts: pd.DataFrame, slices: Store, network: TrainedNetwork
+    patient_scores: pd.DataFrame,
+    pixel_counts: pd.DataFrame,
+    slices: Store,
+    network: TrainedNetwork,
 ) -> pd.DataFrame:
     """Means in three protocols with intervals over patients: a row for each set, protocol, target and metric."""
     tissues = slices.description["tissues"]
@@ -196,7 +238,10 @@ def summarise_scores(
 
 
 def measure_cost(
-    network: TrainedNetwork, slices: Store, training_log: pd.DataFrame, engine: EngineSettings
+    network: TrainedNetwork,
+    slices: Store,
+    training_log: pd.DataFrame,
+    engine: EngineSettings,
 ) -> pd.DataFrame:
     """One row of costs: parameters, GFLOPs of a slice (exact), slices a second on this device, training seconds."""
     import torch
@@ -205,11 +250,13 @@ def measure_cost(
     from brain_tumor.training.device import choose_device
     from brain_tumor.training.segmentation.prediction import predict_probabilities
 
-    device, module = choose_device(engine), network.member(0)
+    device = choose_device(engine)
+    module = network.member(0)
+    slice_ = torch.zeros(1, network.sizes["in_channels"], *find_brain_crop(slices).shape)
     # With gradients: without them torch takes an attention kernel that the counter doesn't know.
     with FlopCounterMode(display=False) as counter:
-        module(torch.zeros(1, network.sizes["in_channels"], *find_brain_crop(slices).shape))
-    rows = np.arange(min(64, len(slices.rows)))
+        module(slice_)
+    rows = np.arange(min(COST_SLICES, len(slices.rows)))
     seconds = []
     # The fastest of three: the first one also compiles kernels and fills caches.
     for _ in range(3):
@@ -229,7 +276,11 @@ def measure_cost(
 
 
 def draw_results(
-    network: TrainedNetwork, predictions: Store, slices: Store, patient_scores: pd.DataFrame, training_log: pd.DataFrame
+    network: TrainedNetwork,
+    predictions: Store,
+    slices: Store,
+    patient_scores: pd.DataFrame,
+    training_log: pd.DataFrame,
 ) -> Figures:
     """Figures: learning curves, scores by patient, and the best, the median and the worst patient."""
     from brain_tumor.figures.segmentation import choose_patients, draw_curves, draw_examples, draw_scores
@@ -237,7 +288,8 @@ def draw_results(
     about = slices.description
     require_made_from(predictions, slices)
     require_made_by(predictions, network)
-    title = f"{name_network(network.experiment)}{', SIMULATED' if about['simulated'] else ''}"
+    mark = ", SIMULATED" if about["simulated"] else ""
+    title = f"{name_network(network.experiment)}{mark}"
     scores = patient_scores[patient_scores["set"] == TEST]
     ranking = _ranking(scores)
     chosen = choose_patients(ranking.to_dict())
@@ -256,8 +308,9 @@ def draw_results(
 
 def _ranking(scores: pd.DataFrame) -> pd.Series:
     """Each patient's Dice of the headline target."""
-    dice = scores[scores["metric"] == "dice"].pivot(index="patient", columns="target", values="value")
-    return dice[metrics.choose_headline(scores["target"])]
+    dice = scores[scores["metric"] == "dice"]
+    by_target = dice.pivot(index="patient", columns="target", values="value")
+    return by_target[metrics.choose_headline(scores["target"])]
 
 
 def _example(patient: str, title: str, predictions: Store, slices: Store) -> Any:
@@ -273,4 +326,6 @@ def _example(patient: str, title: str, predictions: Store, slices: Store) -> Any
     # `lexsort` sorts by its last key first.
     k = int(np.lexsort((predicted_pixels, true_pixels))[-1])
     caption = f"{title}\nslice {table['slice'].iloc[k]}"
-    return Example(caption, image[k].astype(np.float32), truth[k], probability[k], predicted[k])
+    # Matplotlib has no fp16, in which slices are stored.
+    shown = image[k].astype(np.float32)
+    return Example(caption, shown, truth[k], probability[k], predicted[k])

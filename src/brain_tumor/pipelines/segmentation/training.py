@@ -47,14 +47,17 @@ def train_network(
     """
     _require_one_machine(folds, engine)
     about = slices.description
-    sizes = {"in_channels": len(about["modalities"]), "out_channels": len(about["tissues"])} | experiment.sizes
+    needed = {"in_channels": len(about["modalities"]), "out_channels": len(about["tissues"])}
+    sizes = needed | experiment.sizes
     _require_match(sizes, about)
     initial = _read_initial(initial_weights, experiment.network, sizes)
     recipe = experiment.adapt(recipe)
     window = find_brain_crop(slices)
     _log_window(checkpoints.experiment, window, about["slice_size"])
     start = initial_weights if initial else None
-    settings = [*_fingerprinted_settings(experiment.network, sizes, recipe, engine, start), window]
+    decisive = _fingerprinted_settings(experiment.network, sizes, recipe, engine, start)
+    # The window too: another one shows the network other pixels.
+    settings = [*decisive, window]
     plan = _Plan(slices, experiment.network, sizes, initial, recipe, engine)
 
     held_out = _validation_patients(splits, folds)
@@ -122,7 +125,8 @@ def _train_member(
     logger.info("%s: %d slices to train on, %d to validate on", name, len(fold.train), len(fold.validation))
     # Made of the rows, not the patients: a store prepared anew has other ones.
     mark = fingerprint(settings, plan.slices.description, fold.train.tolist(), fold.validation.tolist())
-    return _Member(fold, mark, _fit(plan, fold, checkpoints.of(mark)))
+    fitted = _fit(plan, fold, checkpoints.of(mark))
+    return _Member(fold, mark, fitted)
 
 
 def _log_window(experiment: str, window: BoundingBox, slice_size: int) -> None:
@@ -140,15 +144,27 @@ def _fingerprinted_settings(
     """Everything but the data that decides the trained weights; a checkpoint of other settings isn't resumed."""
     from brain_tumor.training.device import what_is_computed
 
-    # By content, so that a moved file is the same, and a replaced one another.
-    start = hashlib.blake2b(Path(initial_weights).read_bytes()).hexdigest() if initial_weights else None
-    return [network, sizes, recipe.model_dump(), engine.seed, what_is_computed(engine), start, code_fingerprint()]
+    start = None
+    if initial_weights:
+        # By content, so that a moved file is the same, and a replaced one another.
+        content = Path(initial_weights).read_bytes()
+        start = hashlib.blake2b(content).hexdigest()
+    return [
+        network,
+        sizes,
+        recipe.model_dump(),
+        engine.seed,
+        what_is_computed(engine),
+        start,
+        code_fingerprint(),
+    ]
 
 
 def _divide(rows: pd.DataFrame, splits: pd.DataFrame, validation_patients: list[str]) -> _Fold:
     """The rows of one fold: all patients that are neither for validation nor for testing are trained on."""
     held_out = rows["patient"].isin(validation_patients)
-    learning = rows["patient"].isin(splits.loc[splits["split"] != TEST, "patient"])
+    not_for_testing = splits.loc[splits["split"] != TEST, "patient"]
+    learning = rows["patient"].isin(not_for_testing)
     train = np.flatnonzero(learning & ~held_out)
     validation = np.flatnonzero(held_out)
     _require_tumour(rows, train, validation)
@@ -173,10 +189,13 @@ def _fit(plan: _Plan, fold: _Fold, checkpoints: Checkpoints) -> "Fitted":
         network.load_state_dict(plan.initial.members[0])
     validation = Rows(slices, fold.validation)
     row = _row_with_most_tumour(slices.rows, fold.validation)
-    example = validation.read(np.array([row]))["image"][0].float()
+    # One slice, the same in each epoch, shows how its maps change.
+    batch = validation.read(np.array([row]))
+    example = batch["image"][0].float()
     task = SegmentationTask(network, about["targets"], len(about["tissues"]), recipe, engine.seed, example)
     train = training_rows(slices, fold.train, recipe)
-    return fit(Job(task, train, validation, MONITOR, recipe, engine, checkpoints))
+    job = Job(task, train, validation, MONITOR, recipe, engine, checkpoints)
+    return fit(job)
 
 
 def _describe(
@@ -191,6 +210,7 @@ def _describe(
     about = plan.slices.description
     initial, known = _describe_initial(plan.initial, about, splits, held_out)
     learning = splits.loc[splits["split"] != TEST, "patient"]
+    counts = [{"patients": member.fold.patients, "slices": len(member.fold.train)} for member in members]
     return about | {
         "experiment": experiment,
         "window": window.shape,
@@ -198,7 +218,7 @@ def _describe(
         "seed": plan.engine.seed,
         "kept": [member.fitted.kept for member in members],
         "checkpoints": [member.mark for member in members],
-        "trained_on": [{"patients": m.fold.patients, "slices": len(m.fold.train)} for m in members],
+        "trained_on": counts,
         "initialised_from": initial,
         "validation_patients": held_out,
         "patients": sorted({*learning, *known}),
@@ -224,9 +244,10 @@ def _require_attention(network: "nn.Module", name: str, experiment: str) -> None
 
 def _require_match(sizes: dict[str, Any], about: dict[str, Any]) -> None:
     for size, entry in (("in_channels", "modalities"), ("out_channels", "tissues")):
-        if sizes[size] != len(about[entry]):
+        names = about[entry]
+        if sizes[size] != len(names):
             raise ValueError(
-                f"the store has {len(about[entry])} {entry} ({', '.join(about[entry])}), but {size} is "
+                f"the store has {len(names)} {entry} ({', '.join(names)}), but {size} is "
                 f"{sizes[size]}; leave {size} out of sizes"
             )
 
@@ -290,6 +311,7 @@ def _validation_patients(splits: pd.DataFrame, folds: int) -> list[list[str]]:
             f"data_segmentation.split.folds to {folds} too"
         )
     learning = splits[splits["split"] != TEST]
+    # A fold may have test patients only, where there are few patients.
     counts = learning["fold"].value_counts().reindex(range(folds), fill_value=0)
     if not counts.all():
         raise ValueError(
@@ -319,7 +341,8 @@ def _require_tumour(rows: pd.DataFrame, train: np.ndarray, validation: np.ndarra
 
 
 def _row_with_most_tumour(rows: pd.DataFrame, chosen: np.ndarray) -> int:
-    return int(chosen[rows["tumour_pixels"].to_numpy()[chosen].argmax()])
+    pixels = rows["tumour_pixels"].to_numpy()[chosen]
+    return int(chosen[pixels.argmax()])
 
 
 def _history(
@@ -356,4 +379,5 @@ def _history(
         "fingerprint": mark,
         "made_from": about["fingerprint"],
     }
-    return StoreContent(description, iter([{"epoch": np.arange(1, len(maps) + 1), "maps": maps}]))
+    numbers = np.arange(1, len(maps) + 1)
+    return StoreContent(description, iter([{"epoch": numbers, "maps": maps}]))

@@ -52,7 +52,7 @@ WORDS = {
         "Kernels of the first layer, summed over the channels.",
         "small grey squares, one for each kernel of the first layer",
     ),
-    "5_looks": Words(
+    "5_saliency": Words(
         (
             "Test images that are classified correctly, and the saliency map of the predicted class: HiResCAM of the "
             "last convolution, or attention rollout."
@@ -104,7 +104,7 @@ CALIBRATION = (
 )
 HIT = {True: "correct", False: "another class predicted"}
 COLOURS = dict(zip(HIT.values(), (BLUE, VERMILLION), strict=True))
-PHOTOS = {"5_looks", "7_mistakes"}
+PHOTOS = {"5_saliency", "7_mistakes"}
 """Figures made of images."""
 
 SALIENCY = (
@@ -122,7 +122,7 @@ def compose_report(
     about: Mapping[str, Any],
     splits: pd.DataFrame,
     duplicates: pd.DataFrame,
-    looks: Mapping[str, pd.DataFrame],
+    saliency: Mapping[str, pd.DataFrame],
     policies: pd.DataFrame,
     figures: Mapping[str, Mapping[str, bytes]],
     settings: Mapping[str, Any],
@@ -133,7 +133,7 @@ def compose_report(
         about: the description of the prepared store.
         policies: scores of the same networks under other policies; rows `network`, `policy`, `test_set`, `metric`,
             `value`, `low`, `high`, `images`, `persons`.
-        looks: network > rows `file`, `class`, `predicted`, `confidence`, `weight`, and shares of the saliency.
+        saliency: network > rows `file`, `class`, `predicted`, `confidence`, `weight`, and shares of the saliency.
         figures: network > name > PNG.
         settings: block > setting > value.
     """
@@ -146,21 +146,26 @@ def compose_report(
     ]
     tables = [scores[test_set] for test_set in test_sets[1:]]
     same = comparison["test_set"].nunique() > 1 and not sets_differ(comparison)
-    saliency = (f"Means over images of the test set {test_sets[0]}", _regions(looks))
+    by_region = (f"Means over images of the test set {test_sets[0]}", _regions(saliency))
     sections = [
         Section("Networks compared", SAME if same else "", tables, plots=[_compared(comparison)], folds=folds),
         *_leaks(comparison, policies),
-        Section("Saliency", _elsewhere(looks), folds=[Fold("Saliency by region, in numbers", SALIENCY, [saliency])]),
-        *_on_tumour(looks),
-        *(_describe_network(name, comparison, looks[name], figures[name], shown=name == best) for name in figures),
+        Section(
+            "Saliency", _elsewhere(saliency), folds=[Fold("Saliency by region, in numbers", SALIENCY, [by_region])]
+        ),
+        *_on_tumour(saliency),
+        *(_describe_network(name, comparison, saliency[name], figures[name], shown=name == best) for name in figures),
         _data(splits, duplicates),
         describe_settings(settings, TRAINING),
     ]
-    title, answer = f"Classification of {about['data_set']}", write_answer(comparison, about, splits)
+    title = f"Classification of {about['data_set']}"
+    answer = write_answer(comparison, about, splits)
+    # The test set with the fewest leaks is on top.
     caption, table = scores[test_sets[0]]
     shaded = [name for name in table if name not in ("network", "parameters")]
     heat = HeatMap(f"{caption}; more colour is higher", table[["network", *shaded, "parameters"]], shaded)
-    pictures = [_picture(best, "5_looks", figures[best]["5_looks"])] if "5_looks" in figures.get(best, {}) else []
+    on_top = {name: png for name, png in figures.get(best, {}).items() if name == "5_saliency"}
+    pictures = [_picture(best, name, png) for name, png in on_top.items()]
     return render_report(title, answer, heat, sections, simulated=about["simulated"], pictures=pictures)
 
 
@@ -191,24 +196,36 @@ def _picture(name: str, figure: str, content: bytes) -> Picture:
 
 def _compared(comparison: pd.DataFrame) -> Plot:
     sets = list_test_sets(comparison)
-    shown = comparison[comparison["metric"].isin(["accuracy", "macro_f1"]) & comparison["test_set"].isin(sets)]
-    metric, names = shown["metric"].replace({"macro_f1": "macro-F1"}), shown["network"].map(name_network)
+    of_sets = comparison[comparison["test_set"].isin(sets)]
+    shown = of_sets[of_sets["metric"].isin(["accuracy", "macro_f1"])]
+    metric = shown["metric"].replace({"macro_f1": "macro-F1"})
+    names = shown["network"].map(name_network)
     said = [
         f"{network}: {name} {write_interval(row.value, row.low, row.high)}, {row.test_set} test set, "
         f"{row.images:,} images"
         for network, name, row in zip(names, metric, shown.itertuples(), strict=True)
     ]
     column = metric + ", " + shown["test_set"] if len(sets) > 1 else metric
-    dots = shown.assign(column=column, series=names, name=names, says=said).sort_values("column", kind="stable")
+    dots = shown.assign(column=column, series=names, name=names, says=said)
+    # Stable: networks keep their order within a column.
+    dots = dots.sort_values("column", kind="stable")
     caption = "Accuracy and macro-F1, with 95 % intervals over patients."
     return draw_strip(dots, "score", caption, colours=colour_networks(names))
 
 
 def _describe_network(
-    name: str, comparison: pd.DataFrame, looks: pd.DataFrame, figures: Mapping[str, bytes], *, shown: bool
+    name: str,
+    comparison: pd.DataFrame,
+    saliency: pd.DataFrame,
+    figures: Mapping[str, bytes],
+    *,
+    shown: bool,
 ) -> Section:
     """Of one network its images (if they aren't shown already), its curves and figures, its scores of each class."""
-    left = {figure: content for figure, content in figures.items() if not (shown and figure == "5_looks")}
+    left = dict(figures)
+    if shown:
+        left.pop("5_saliency", None)
+    # False sorts before True: images come first, the others keep their order.
     order = sorted(left, key=lambda figure: figure not in PHOTOS)
     pictures = [_picture(name, figure, left[figure]) for figure in order]
     tables = [
@@ -216,20 +233,30 @@ def _describe_network(
         for test_set in list_test_sets(comparison)
     ]
     folds = [Fold("Precision and recall of each class", tables=tables)]
-    return Section(name_network(name), pictures=pictures, plots=[_confidence(looks)], folds=folds)
+    return Section(
+        name_network(name),
+        pictures=pictures,
+        plots=[_confidence(saliency)],
+        folds=folds,
+    )
 
 
-def _confidence(looks: pd.DataFrame) -> Plot:
+def _confidence(saliency: pd.DataFrame) -> Plot:
     """Each image that a saliency map was computed for, by true class."""
-    said = [
-        f"{row.file}: {row.predicted} with confidence {row.confidence:.3f}"
-        for row in looks.rename(columns={"class": "there"}).itertuples()
-    ]
-    series = (looks["class"] == looks["predicted"]).map(HIT)
-    dots = looks.assign(column=looks["class"], value=looks["confidence"], name=looks["file"], series=series, says=said)
-    wrong = looks.loc[looks["class"] != looks["predicted"], "weight"]
+    # `class` can't be the name of a tuple's field.
+    rows = saliency.rename(columns={"class": "there"}).itertuples()
+    said = [f"{row.file}: {row.predicted} with confidence {row.confidence:.3f}" for row in rows]
+    series = (saliency["class"] == saliency["predicted"]).map(HIT)
+    dots = saliency.assign(
+        column=saliency["class"],
+        value=saliency["confidence"],
+        name=saliency["file"],
+        series=series,
+        says=said,
+    )
+    wrong = saliency.loc[saliency["class"] != saliency["predicted"], "weight"]
     caption = (
-        f"Confidence in the predicted class of {len(looks)} test images, {len(wrong)} "
+        f"Confidence in the predicted class of {len(saliency)} test images, {len(wrong)} "
         f"of {wrong.sum():.0f} mistakes among them, by true class. Point at a dot to see which image it is; it lights "
         "up in the plots of the other networks too."
     )
@@ -237,15 +264,15 @@ def _confidence(looks: pd.DataFrame) -> Plot:
     return draw_strip(dots, "confidence", caption, list(HIT.values()), COLOURS)
 
 
-def _regions(looks: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    shares = {name_network(name): mean_shares(rows) for name, rows in looks.items()}
+def _regions(saliency: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    shares = {name_network(name): mean_shares(rows) for name, rows in saliency.items()}
     table = pd.concat(shares, names=["network"]).reset_index()
     return table.rename(columns=lambda name: name.replace("_uniform", ", uniform map"))
 
 
-def _on_tumour(looks: Mapping[str, pd.DataFrame]) -> list[Section]:
+def _on_tumour(saliency: Mapping[str, pd.DataFrame]) -> list[Section]:
     """Whether the networks look at the tumour, where outlines are known."""
-    tables = {name_network(name): mean_on_tumour(rows) for name, rows in looks.items()}
+    tables = {name_network(name): mean_on_tumour(rows) for name, rows in saliency.items()}
     table = pd.concat(tables, names=["network"]).reset_index("network").reset_index(drop=True)
     if not len(table):
         return []
@@ -265,11 +292,12 @@ def _on_tumour(looks: Mapping[str, pd.DataFrame]) -> list[Section]:
     return [Section("On the tumour", text, [("Saliency against outlines; means over images", shown)])]
 
 
-def _elsewhere(looks: Mapping[str, pd.DataFrame]) -> str:
+def _elsewhere(saliency: Mapping[str, pd.DataFrame]) -> str:
     words = []
-    for name, rows in looks.items():
-        chosen = rows["inside"] < rows["inside_uniform"], rows["inside"].isna()
-        elsewhere, nowhere = (np.average(images, weights=rows["weight"]) for images in chosen)
+    for name, rows in saliency.items():
+        # An empty map has no shares: NaN is not less than a number, so that it counts as nowhere alone.
+        elsewhere = np.average(rows["inside"] < rows["inside_uniform"], weights=rows["weight"])
+        nowhere = np.average(rows["inside"].isna(), weights=rows["weight"])
         none = f", and none anywhere in {nowhere:.1%}" if nowhere else ""
         words.append(
             f"{name_network(name)} has less of its saliency inside the head than a uniform map in {elsewhere:.1%} of "

@@ -64,7 +64,8 @@ def describe_protocol(comparison: pd.DataFrame) -> str:
 def find_best(comparison: pd.DataFrame) -> str:
     """The network with the highest accuracy on the test set with the fewest leaks."""
     first = list_test_sets(comparison)[0]
-    rows = comparison[(comparison["metric"] == "accuracy") & (comparison["test_set"] == first)]
+    accuracy = comparison[comparison["metric"] == "accuracy"]
+    rows = accuracy[accuracy["test_set"] == first]
     return str(rows.set_index("network")["value"].idxmax())
 
 
@@ -79,9 +80,12 @@ def write_answer(comparison: pd.DataFrame, about: Mapping[str, Any], splits: pd.
     best = find_best(comparison)
     if PATIENT in set(comparison["test_set"]):
         return _write_answer_by_patient(comparison, best, simulated=about["simulated"])
-    honest, quoted = accuracy.loc[(DEDUPLICATED, best)], accuracy.loc[(OFFICIAL, best)]
-    learned = splits["split"].isin([TRAIN, VALIDATION])
-    leaked = splits.loc[splits["official_test"], "group"].isin(splits.loc[learned, "group"]).sum()
+    honest = accuracy.loc[(DEDUPLICATED, best)]
+    quoted = accuracy.loc[(OFFICIAL, best)]
+    # Validation images count too: epoch and temperature were chosen by them.
+    learned = splits.loc[splits["split"].isin([TRAIN, VALIDATION]), "group"]
+    tested = splits.loc[splits["official_test"], "group"]
+    leaked = tested.isin(learned).sum()
     simulated = " simulated" if about["simulated"] else ""
     answer = (
         f"{name_network(best)} classifies {honest['value']:.1%} of {honest['images']:,}{simulated} test images without "
@@ -120,23 +124,21 @@ def score_sets(comparison: pd.DataFrame) -> dict[str, tuple[str, pd.DataFrame]]:
 
 def score_classes(comparison: pd.DataFrame, network: str, test_set: str) -> pd.DataFrame:
     """Precision and recall of each class, with intervals where there are any."""
-    part = comparison[
-        (comparison["network"] == network)
-        & (comparison["test_set"] == test_set)
-        & comparison["metric"].str.match("precision_|recall_")
-    ]
+    own = comparison[(comparison["network"] == network) & (comparison["test_set"] == test_set)]
+    part = own[own["metric"].str.match("precision_|recall_")]
+    # At the first underscore alone: a class may have one in its name.
     names = part["metric"].str.split("_", n=1, expand=True)
-    table = part.assign(score=names[0], kind=names[1], words=write_intervals(part)).pivot(
-        index="kind", columns="score", values="words"
-    )
+    worded = part.assign(score=names[0], kind=names[1], words=write_intervals(part))
+    table = worded.pivot(index="kind", columns="score", values="words")
+    # A pivot sorts its rows by name.
     return table.loc[names[1].unique()].rename_axis("class").reset_index()
 
 
 def score_calibration(comparison: pd.DataFrame) -> pd.DataFrame:
     """Confidence and calibration error before and after the temperature, of each network on each test set."""
     shown = ["confidence", "calibration_error", "temperature", "confidence_scaled", "calibration_error_scaled"]
-    table = comparison.pivot_table(index=["test_set", "network"], columns="metric", values="value", sort=False)[shown]
-    table = table.rename(index=name_network, level="network")
+    table = comparison.pivot_table(index=["test_set", "network"], columns="metric", values="value", sort=False)
+    table = table[shown].rename(index=name_network, level="network")
     return table.reset_index().rename(columns=lambda name: name.replace("_", " "))
 
 
@@ -145,10 +147,13 @@ def count_sets(splits: pd.DataFrame) -> pd.DataFrame:
     if splits["fold"].max() >= 0:
         numbered = "fold " + (splits["fold"] + 1).astype(str)
         splits = splits.assign(split=numbered.where(splits["fold"] >= 0, ""))
-    return splits.groupby(["split", "class"]).size().unstack(fill_value=0).rename(index={"": "not used"}).reset_index()
+    counts = splits.groupby(["split", "class"]).size().unstack(fill_value=0)
+    return counts.rename(index={"": "not used"}).reset_index()
 
 
 def _score_networks(part: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
-    shown = part[part["metric"].isin(list(names))].replace({"metric": dict(names)})
+    shown = part[part["metric"].isin(list(names))]
+    shown = shown.replace({"metric": dict(names)})
     table = with_intervals(shown, "value", ["network", "parameters"], across="metric")
-    return table.assign(network=table["network"].map(name_network))[["network", "parameters", *names.values()]]
+    table = table.assign(network=table["network"].map(name_network))
+    return table[["network", "parameters", *names.values()]]

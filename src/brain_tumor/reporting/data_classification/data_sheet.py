@@ -88,7 +88,10 @@ def _excluded(index: pd.DataFrame, splits: pd.DataFrame) -> Section:
 
 
 def _preparation(used: pd.DataFrame, about: Mapping[str, Any]) -> str:
-    kept = ((used["bottom"] - used["top"]) * (used["right"] - used["left"]) / (used["width"] * used["height"])).median()
+    height = used["bottom"] - used["top"]
+    width = used["right"] - used["left"]
+    area = height * width / (used["width"] * used["height"])
+    kept = area.median()
     return (
         f"Margins, frames and writing are cut away (half of the images keep {kept:.0%} of their area or "
         f"more); {FITS[about['fit']]}, then resized to "
@@ -107,14 +110,12 @@ def _sets(splits: pd.DataFrame, policy: ImageSplitSettings, data_set: ImageSet) 
 def _problems(index: pd.DataFrame, duplicates: pd.DataFrame) -> list[str]:
     """What the tables themselves show."""
     conflicts = duplicates.loc[duplicates["conflict"], "group"].nunique()
-    said = (
-        [f"{conflicts} groups of duplicates have more than one class: one of the labels must be wrong."]
-        if conflicts
-        else []
-    )
+    said = []
+    if conflicts:
+        said.append(f"{conflicts} groups of duplicates have more than one class: one of the labels must be wrong.")
     crossing = duplicates.loc[duplicates["both_folders"], "group"].nunique()
     if crossing:
         said.append(f"{crossing:,} groups of duplicates lie in both folders.")
-    return said + [
-        f"{row.reason}: {row.files:,} of {len(index):,} files." for row in count_reasons(index, "note").itertuples()
-    ]
+    notes = count_reasons(index, "note")
+    said += [f"{row.reason}: {row.files:,} of {len(index):,} files." for row in notes.itertuples()]
+    return said

@@ -132,12 +132,16 @@ def _copies(
     pictures: list[Picture],
 ) -> Section:
     used = index[index["excluded"] == ""]
-    identical, groups = used["hash"][used.duplicated("hash", keep=False)].nunique(), duplicates["group"].nunique()
+    repeated = used[used.duplicated("hash", keep=False)]
+    identical = repeated["hash"].nunique()
+    groups = duplicates["group"].nunique()
+    # A group of duplicates counts as one image.
+    distinct = len(used) - len(duplicates) + groups
     text = (
         f"{used['hash'].nunique():,} of {len(used):,} images have pixels of their own; {identical:,} "
         "groups are identical, "
         f"{used.duplicated('hash').sum():,} images too many. With near-duplicates there are {groups:,} groups, "
-        f"and {len(used) - len(duplicates) + groups:,} "
+        f"and {distinct:,} "
         "images of their own. Candidates are pairs whose 64-bit hashes differ in at most "
         f"{copies.distance} bits or whose thumbnails' local contrast "
         f"correlates with {copies.correlation} or more, mirrored and turned ones too. They are aligned, "
@@ -150,25 +154,31 @@ def _copies(
             "images were taken for duplicates."
         )
     conflicts = duplicates[duplicates["conflict"]]
-    tables = (
-        [("Duplicates of different classes: one of the labels must be wrong", conflicts[["group", "file", "class"]])]
-        if len(conflicts)
-        else []
-    )
+    tables = []
+    if len(conflicts):
+        caption = "Duplicates of different classes: one of the labels must be wrong"
+        tables.append((caption, conflicts[["group", "file", "class"]]))
     return Section("Duplicates", text, tables, pictures)
 
 
 def _neighbours(
-    pairs: pd.DataFrame, duplicates: pd.DataFrame, index: pd.DataFrame, data_set: ImageSet, copies: DuplicateSettings
+    pairs: pd.DataFrame,
+    duplicates: pd.DataFrame,
+    index: pd.DataFrame,
+    data_set: ImageSet,
+    copies: DuplicateSettings,
 ) -> str:
     groups = duplicates.set_index("file")["group"]
-    apart = pairs["first"].map(groups) != pairs["second"].map(
-        groups
-    )  # two copies of a third are copies, however they compare
-    near = pairs[apart & (pairs["similarity"] >= NEIGHBOUR) & (pairs["similarity"] < copies.similarity)]
+    # Two copies of a third are copies, however they compare.
+    apart = pairs["first"].map(groups) != pairs["second"].map(groups)
+    alike = (pairs["similarity"] >= NEIGHBOUR) & (pairs["similarity"] < copies.similarity)
+    near = pairs[apart & alike]
     folder = index.set_index("file")["folder"]
-    first, second = (folder[near[side]].to_numpy() == data_set.testing for side in ("first", "second"))
-    test = pd.concat([near["first"][first & ~second], near["second"][second & ~first]]).nunique()
+    first_tests = folder[near["first"]].to_numpy() == data_set.testing
+    second_tests = folder[near["second"]].to_numpy() == data_set.testing
+    # Of a pair with one image in each folder, the test image; an image may be in several pairs.
+    test_images = pd.concat([near["first"][first_tests & ~second_tests], near["second"][second_tests & ~first_tests]])
+    test = test_images.nunique()
     return (
         f"Among the pairs compared, {test:,} test images have a training image that is no duplicate but whose "
         f"detail correlates with {NEIGHBOUR} to "
@@ -210,7 +220,12 @@ def _files(index: pd.DataFrame) -> Section:
     return Section("Files", text, tables)
 
 
-def _sets(splits: pd.DataFrame, policy: ImageSplitSettings, data_set: ImageSet, pictures: list[Picture]) -> Section:
+def _sets(
+    splits: pd.DataFrame,
+    policy: ImageSplitSettings,
+    data_set: ImageSet,
+    pictures: list[Picture],
+) -> Section:
     reasons = count_not_learned(splits)
     tables = [("Images of each class", count_sets(splits, data_set))]
     if len(reasons):
@@ -228,6 +243,12 @@ def count_planted(planted: pd.DataFrame, duplicates: pd.DataFrame) -> tuple[int,
         planted: rows `file`, `copy_of`, as the simulation wrote them.
     """
     group = duplicates.set_index("file")["group"]
-    found = sum(group.get(row.file, row.file) == group.get(row.copy_of, row.copy_of) for row in planted.itertuples())
-    family = duplicates["file"].replace(dict(zip(planted["file"], planted["copy_of"], strict=True)))
-    return len(planted), found, int((family.groupby(duplicates["group"]).nunique() - 1).sum())
+    found = 0
+    for row in planted.itertuples():
+        # An image without duplicates is in no group, and stands for itself.
+        found += group.get(row.file, row.file) == group.get(row.copy_of, row.copy_of)
+    original = dict(zip(planted["file"], planted["copy_of"], strict=True))
+    family = duplicates["file"].replace(original)
+    # A group holds one family; what is beyond it is grouped wrongly.
+    families = family.groupby(duplicates["group"]).nunique()
+    return len(planted), found, int((families - 1).sum())

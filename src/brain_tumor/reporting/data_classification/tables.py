@@ -22,22 +22,22 @@ def count_duplicates(index: pd.DataFrame, duplicates: pd.DataFrame, data_set: Im
 
     Images, those with duplicates, and those with a duplicate in the other folder, identical or any.
     """
-    used = index[index["excluded"] == ""].merge(duplicates[["file", "group"]], "left", on="file")
+    used = index[index["excluded"] == ""]
+    used = used.merge(duplicates[["file", "group"]], "left", on="file")
     parts = []
     for folder in (data_set.training, data_set.testing):
-        part, other = used[used["folder"] == folder], used[used["folder"] != folder]
-        parts.append(
-            part.assign(identical=part["hash"].isin(other["hash"]), copied=part["group"].isin(other["group"].dropna()))
-        )
-    table = (
-        pd.concat(parts)
-        .groupby(["folder", "class"], sort=False)
-        .agg(
-            images=("file", "size"),
-            with_copies=("group", "count"),
-            identical=("identical", "sum"),
-            copied=("copied", "sum"),
-        )
+        part = used[used["folder"] == folder]
+        other = used[used["folder"] != folder]
+        identical = part["hash"].isin(other["hash"])
+        # Images without duplicates have no group: to `isin`, NaN equals NaN.
+        copied = part["group"].isin(other["group"].dropna())
+        parts.append(part.assign(identical=identical, copied=copied))
+    by_class = pd.concat(parts).groupby(["folder", "class"], sort=False)
+    table = by_class.agg(
+        images=("file", "size"),
+        with_copies=("group", "count"),
+        identical=("identical", "sum"),
+        copied=("copied", "sum"),
     )
     names = {"with_copies": "with duplicates", "identical": "identical in other", "copied": "duplicates in other"}
     return table.reset_index().rename(columns=names)
@@ -49,12 +49,9 @@ def count_sets(splits: pd.DataFrame, data_set: ImageSet) -> pd.DataFrame:
         return _count_folds(splits, data_set)
     sets = {name: splits["split"] == name for name in (TRAIN, VALIDATION)}
     sets |= {"official test": splits["official_test"], "deduplicated test": splits["deduplicated_test"]}
-    counts = (
-        pd.DataFrame({name: splits[rows].groupby("class").size() for name, rows in sets.items()})
-        .reindex(data_set.classes)
-        .fillna(0)
-        .astype(int)
-    )
+    counts = pd.DataFrame({name: splits[rows].groupby("class").size() for name, rows in sets.items()})
+    # A class without images in a set has NaN there.
+    counts = counts.reindex(data_set.classes).fillna(0).astype(int)
     return counts.T.assign(all=counts.sum()).rename_axis("set").reset_index()
 
 
@@ -98,7 +95,8 @@ def count_formats(used: pd.DataFrame) -> pd.DataFrame:
 
 def count_not_learned(splits: pd.DataFrame) -> pd.DataFrame:
     """Images that are not used, by reason and class: those of the training folder, or of both if split by patient."""
-    reasons = splits[splits["excluded"] != ""].groupby(["excluded", "class"]).size().rename("images")
+    left_out = splits[splits["excluded"] != ""]
+    reasons = left_out.groupby(["excluded", "class"]).size().rename("images")
     return reasons.reset_index().rename(columns={"excluded": "reason"})
 
 

@@ -51,35 +51,42 @@ def compose_data_sheet(
     return render_card(title, f"{write_answer(patients, index)}.", sections, simulated=about["simulated"])
 
 
-def _composition(patients: pd.DataFrame, used: pd.DataFrame, about: Mapping[str, Any]) -> Section:
-    tumour = used[[f"{tissue}_pixels" for tissue in about["tissues"]]].sum(axis=1) > 0
+def _composition(
+    patients: pd.DataFrame,
+    used: pd.DataFrame,
+    about: Mapping[str, Any],
+) -> Section:
+    pixels = [f"{tissue}_pixels" for tissue in about["tissues"]]
+    tumour = used[pixels].sum(axis=1) > 0
     text = (
         f"Slices of {', '.join(about['modalities'])} with masks of {', '.join(about['tissues'])}. "
         f"{tumour.sum():,} of {len(used):,} slices show tumour. "
         f"Slices of a patient: {_span(patients['slices'])}. Volume of a voxel in mm³: "
         f"{_span(used['voxel_mm3'])}. {explain_volumes(patients)}"
     )
-    rows = [
-        (name, *patients[f"{name}_ml"].quantile([0.25, 0.5, 0.75]), int((patients[f"{name}_ml"] == 0).sum()))
-        for name in about["tissues"]
-    ]
+    rows = []
+    for name in about["tissues"]:
+        millilitres = patients[f"{name}_ml"]
+        quartiles = millilitres.quantile([0.25, 0.5, 0.75])
+        without = int((millilitres == 0).sum())
+        rows.append((name, *quartiles, without))
     volumes = pd.DataFrame(rows, columns=["tissue", "25 %", "median", "75 %", "patients without"])
-    grades = (
-        patients["grade"].replace("", "not known").value_counts().rename_axis("grade").rename("patients").reset_index()
-    )
-    return Section(
-        "Composition", text, [("Millilitres of each tissue of a patient", volumes), ("Patients of each grade", grades)]
-    )
+    grades = patients["grade"].replace("", "not known").value_counts()
+    grades = grades.rename_axis("grade").rename("patients").reset_index()
+    tables = [("Millilitres of each tissue of a patient", volumes), ("Patients of each grade", grades)]
+    return Section("Composition", text, tables)
 
 
 def _span(values: pd.Series) -> str:
-    return f"{values.min():g}" if values.nunique() == 1 else f"{values.min():g} to {values.max():g}"
+    least, most = values.min(), values.max()
+    return f"{least:g}" if values.nunique() == 1 else f"{least:g} to {most:g}"
 
 
 def _excluded(index: pd.DataFrame, missing: tuple[int, int]) -> Section:
     reasons = count_excluded(index)
     text = "`index.csv` names every file." if len(reasons) else NOTHING
     if missing[1]:
+        # The words begin with a small letter, for the middle of a sentence.
         text += f" T{write_missing(missing)[1:]}."
     return Section("Excluded", text, [("Reasons", reasons)] if len(reasons) else [])
 
@@ -109,6 +116,10 @@ def _sets(patients: pd.DataFrame, splits: pd.DataFrame, policy: SplitSettings) -
 def _problems(patients: pd.DataFrame) -> list[str]:
     """What the tables themselves show to be missing."""
     facts = {"grade": "grade", "age": "age", "survival_days": "survival", "resection": "resection"}
-    missing = {word: int((patients[column].astype(str) == "").sum()) for column, word in facts.items()}
-    said = [f"{word} ({count})" for word, count in missing.items() if count]
+    said = []
+    for column, word in facts.items():
+        # As text: a column is of numbers where all are known.
+        count = int((patients[column].astype(str) == "").sum())
+        if count:
+            said.append(f"{word} ({count})")
     return [f"Of {len(patients)} patients are not known: {', '.join(said)}."] if said else []

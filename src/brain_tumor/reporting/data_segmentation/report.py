@@ -68,7 +68,9 @@ def compose_data_report(
         settings: block > setting > value.
     """
     name = mark_title(about["data_set"], simulated=about["simulated"])
-    answer = "; ".join([write_answer(patients, index), *([write_missing(missing)] if missing[1] else [])])
+    answer = write_answer(patients, index)
+    if missing[1]:
+        answer += f"; {write_missing(missing)}"
     pictures = {
         figure: Picture(content, WORDS[figure], name, photo=figure in PHOTOS, wide=figure == "4_montage")
         for figure, content in figures.items()
@@ -78,9 +80,11 @@ def compose_data_report(
     notes = count_notes(index)
     noted = [("What is unusual about patients in use", notes)] if len(notes) else []
     content = f"Modalities {', '.join(about['modalities'])}; {about['standardisation']}. {explain_volumes(patients)}"
+    # Photographs are wide, and come after what fits into the text.
     plotted = [pictures[figure] for figure in pictures if figure not in PHOTOS]
     montage = [pictures["4_montage"]] if "4_montage" in pictures else []
     sections = [
+        # The last sentence is empty where all patients have volumes.
         Section("What there is", content.rstrip(), [], plotted + montage),
         Section("Excluded", "" if tables else NOTHING, tables + noted),
         describe_settings(settings, ()),

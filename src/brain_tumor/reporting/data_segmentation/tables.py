@@ -24,6 +24,7 @@ def count_sets(patients: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
     table["grade"] = table["grade"].replace("", "not known")
     summaries = {"patients": ("patient", "size"), "slices": ("slices", "sum")}
     counts = table.groupby("split").agg(**summaries, **{"median tumour, ml": ("tumour_ml", "median")})
+    # Columns of grades come where any grade is known.
     if (patients["grade"] != "").any():
         counts = counts.join(table.groupby(["split", "grade"]).size().unstack(fill_value=0))
     return counts.reindex([TRAIN, VALIDATION, TEST]).reset_index()
@@ -38,20 +39,21 @@ def count_used(index: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
 
 def count_excluded(index: pd.DataFrame) -> pd.DataFrame:
     """Rows of the index that are not used, by reason."""
-    excluded = (
-        index[index["excluded"] != ""]
-        .groupby("excluded")
-        .agg(rows=("slice", "size"), patients=("patient", "nunique"), example=("file", "first"))
+    excluded = index[index["excluded"] != ""]
+    reasons = excluded.groupby("excluded").agg(
+        rows=("slice", "size"),
+        patients=("patient", "nunique"),
+        example=("file", "first"),
     )
-    return excluded.reset_index().rename(columns={"excluded": "reason"})
+    return reasons.reset_index().rename(columns={"excluded": "reason"})
 
 
 def count_notes(index: pd.DataFrame) -> pd.DataFrame:
     """What is unusual about patients in use, and how many have it."""
-    noted = (
-        index[index["note"] != ""].groupby("note").agg(patients=("patient", "nunique"), example=("patient", "first"))
-    )
-    return noted.reset_index()
+    noted = index[index["note"] != ""]
+    # Of patients and not of slices: each slice of a patient has the note.
+    notes = noted.groupby("note").agg(patients=("patient", "nunique"), example=("patient", "first"))
+    return notes.reset_index()
 
 
 def explain_volumes(patients: pd.DataFrame) -> str:

@@ -1,6 +1,6 @@
 """What the reports on new images and new scans say."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -57,7 +57,7 @@ LIMITS = (
     "patient."
 )
 
-SHOWN = {"found": "predicted class"}
+SHOWN = {"predicted": "predicted class"}
 SCANS = {"spacing_mm": "spacing, mm", "brain_slices": "slices with brain"}
 """Columns of tables > in the report."""
 
@@ -80,26 +80,19 @@ def compose_images_report(
     """The page: how many images of each class, saliency maps, each image, and what is known of the network.
 
     Args:
-        classes: rows `file`, `found`, `confidence`, the probability of each class, `note`, `excluded` ("" for those in
+        classes: rows `file`, `predicted`, `confidence`, the probability of each class, `note`, `excluded` ("" for those in
             use).
         figures: name > PNG.
         settings: block > setting > value.
         simulated: whether the images are.
     """
-    about, classes = network.description, with_text(classes, "note", "excluded")
-    used, excluded = classes[classes["excluded"] == ""], classes[classes["excluded"] != ""]
+    about = network.description
+    classes = with_text(classes, "note", "excluded")
+    used = classes[classes["excluded"] == ""]
+    excluded = classes[classes["excluded"] != ""]
+    # A column of notes without a note is left out.
     listed = used.drop(columns="excluded" if (used["note"] != "").any() else ["excluded", "note"])
-    counts = (
-        used.groupby("found")
-        .agg(images=("file", "size"), confidence=("confidence", "median"))
-        .reindex(about["classes"])
-    )
-    counts = (
-        counts.fillna({"images": 0})
-        .astype({"images": int})
-        .rename(columns={"confidence": "median confidence"})
-        .reset_index(names="predicted class")
-    )
+    counts = _count_classes(used, about["classes"])
     left_out = [("Files that are no images, or damaged ones", excluded[["file", "excluded"]])]
     known = [("On test images", _scores(about))] if "scores" in about else []
     probabilities = [("Predicted class and probability of each, lowest confidence first", listed.rename(columns=SHOWN))]
@@ -112,15 +105,22 @@ def compose_images_report(
     pictures = [
         Picture(png, WORDS[name], name_network(network.name), photo=True, wide=True) for name, png in figures.items()
     ]
-    answer, table = _answer(network, counts, excluded), ("Images by predicted class", counts)
+    answer = _answer(network, counts, excluded)
+    table = ("Images by predicted class", counts)
     return render_report("Classes of new images", answer, table, sections, simulated=simulated, pictures=pictures)
 
 
+def _count_classes(used: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Images that each class was predicted for, and their median confidence."""
+    counts = used.groupby("predicted").agg(images=("file", "size"), confidence=("confidence", "median"))
+    # A class that no image has is 0, and has no confidence.
+    counts = counts.reindex(classes).fillna({"images": 0}).astype({"images": int})
+    return counts.rename(columns={"confidence": "median confidence"}).reset_index(names="predicted class")
+
+
 def _answer(network: TrainedNetwork, counts: pd.DataFrame, excluded: pd.DataFrame) -> str:
-    predicted = ", ".join(
-        f"{row.images:,} {row[0]}"
-        for row in counts.rename(columns={"predicted class": "kind"})[["kind", "images"]].itertuples(index=False)
-    )
+    pairs = zip(counts["predicted class"], counts["images"], strict=True)
+    predicted = ", ".join(f"{images:,} {kind}" for kind, images in pairs)
     return (
         f"{name_network(network.name)} classifies {counts['images'].sum():,} images: {predicted}. "
         f"{len(excluded):,} files are excluded.{_learned(network)}"
@@ -137,12 +137,14 @@ def _learned(network: TrainedNetwork) -> str:
 
 
 def _confidence(used: pd.DataFrame) -> Plot:
-    said = [f"{row.file}: {row.found} with confidence {row.confidence:.3f}" for row in used.itertuples()]
+    said = [f"{row.file}: {row.predicted} with confidence {row.confidence:.3f}" for row in used.itertuples()]
     dots = used.assign(
-        column=used["found"], value=used["confidence"], series=used["found"], name=used["file"], says=said
+        column=used["predicted"], value=used["confidence"], series=used["predicted"], name=used["file"], says=said
     )
     caption = "Confidence of each image by predicted class. Point at a dot to see which image it is."
-    return draw_strip(dots.sort_values("found", kind="stable"), "confidence", caption)
+    # Columns come in the order of the rows: by class, not by the file that is first.
+    by_class = dots.sort_values("predicted", kind="stable")
+    return draw_strip(by_class, "confidence", caption)
 
 
 def _known(network: TrainedNetwork) -> str:
@@ -153,10 +155,11 @@ def _known(network: TrainedNetwork) -> str:
     )
     if "temperature" in about:
         text += f" Confidences are those at temperature {about['temperature']:.2f}, which fits its validation images."
-    off = [row for row in about.get("scores", []) if row["metric"] == "calibration_error_scaled"]
-    text += "".join(
-        f" On its {row['test_set']} test images the expected calibration error is {row['value']:.3f}." for row in off
-    )
+    # A network that wasn't scored yet has none in its file.
+    for row in about.get("scores", []):
+        if row["metric"] == "calibration_error_scaled":
+            error = f"{row['value']:.3f}"
+            text += f" On its {row['test_set']} test images the expected calibration error is {error}."
     return text
 
 
@@ -184,10 +187,15 @@ def compose_scans_report(
         files: rows `patient`, `scan`, `mask`, the paths of both.
     """
     volumes = with_text(volumes, "voxels", "spacing_mm", "labels", "note", "expert_mask", "not_compared", "excluded")
-    used, excluded = volumes[volumes["excluded"] == ""], volumes[volumes["excluded"] != ""]
+    used = volumes[volumes["excluded"] == ""]
+    excluded = volumes[volumes["excluded"] != ""]
     millilitres = [name for name in volumes if name.endswith("_ml")]
-    table = used[["patient", *millilitres, *(["note"] if (used["note"] != "").any() else [])]]
-    table = table.rename(columns={name: f"{name.removesuffix('_ml')}, ml" for name in millilitres})
+    columns = ["patient", *millilitres]
+    # A column of notes without a note is left out.
+    if (used["note"] != "").any():
+        columns.append("note")
+    headings = {name: f"{name.removesuffix('_ml')}, ml" for name in millilitres}
+    table = used[columns].rename(columns=headings)
     simulated = bool(volumes["simulated"].any())
     left_out = [("Patients that could not be segmented", excluded[["patient", "folder", "excluded"]])]
     compared = (used[["expert_mask", "not_compared"]] != "").any(axis=None)
@@ -198,16 +206,23 @@ def compose_scans_report(
         _describe(network),
         describe_settings(settings, TRAINING),
     ]
-    marked, name = int((used[millilitres].sum(axis=1) > 0).sum()), name_network(network.name)
+    name = name_network(network.name)
+    marked = int((used[millilitres].sum(axis=1) > 0).sum())
     answer = f"{name} predicts a tumour in {marked:,} of {len(used):,} patients; {len(excluded):,} are excluded."
-    answer += f"{_agree(scores)}{_seen(network, scores, simulated=simulated)}{_learned(network)}"
+    answer += _agree(scores)
+    answer += _seen(network, scores, simulated=simulated)
+    answer += _learned(network)
+    # Films of the patients stand further below.
     pictures = [Picture(png, WORDS[key], name, photo=True, wide=True) for key, png in figures.items() if key in WORDS]
     volume = ("Predicted volume of each tissue and region, in millilitres", table)
     return render_report("Masks of new scans", answer, volume, sections, simulated=simulated, pictures=pictures)
 
 
 def _show_masks(
-    network: TrainedNetwork, used: pd.DataFrame, figures: Mapping[str, bytes], files: pd.DataFrame | None
+    network: TrainedNetwork,
+    used: pd.DataFrame,
+    figures: Mapping[str, bytes],
+    files: pd.DataFrame | None,
 ) -> Section:
     """Films of the patients, then the paths of scans and masks and what is known of the scans."""
     films = []
@@ -226,20 +241,22 @@ def _describe(network: TrainedNetwork) -> Section:
     about = network.description
     members = f", an ensemble of {len(network.members)}" if len(network.members) > 1 else ""
     text = f"{name_network(network.name)}, {network.parameters:,} parameters{members}, trained on {about['data_set']}"
-    if "trained_on" in about:
-        text += "".join(f", {each['slices']:,} slices of {each['patients']:,} patients" for each in about["trained_on"])
+    # A network's file need not have all of these facts.
+    for each in about.get("trained_on", []):
+        text += f", {each['slices']:,} slices of {each['patients']:,} patients"
     text += f", at {about['slice_size']} x {about['slice_size']} pixels"
-    text += (
-        ", with a field of view of {} x {} that held every brain.".format(*about["window"])
-        if "window" in about
-        else "."
-    )
+    if "window" in about:
+        height, width = about["window"]
+        text += f", with a field of view of {height} x {width} that held every brain"
+    text += "."
     if "scores" not in about:
         return Section("The network", text)
     scores = pd.DataFrame(about["scores"])
-    known = with_intervals(scores, "mean", [name for name in ("of", "patients", "metric") if name in scores])
+    index = [name for name in ("of", "patients", "metric") if name in scores]
+    known = with_intervals(scores, "mean", index)
     caption = "On patients that it was not trained on, as its file says; of an ensemble, each patient by one network"
-    known = known.assign(metric=known["metric"].map(name_metric)) if "metric" in known else known
+    if "metric" in known:
+        known = known.assign(metric=known["metric"].map(name_metric))
     return Section("The network", text, [(caption, known)])
 
 
@@ -248,7 +265,8 @@ def _agree(scores: pd.DataFrame) -> str:
     if scores.empty:
         return ""
     target = choose_headline(scores["target"])
-    dice = scores[(scores["metric"] == "dice") & (scores["target"] == target)]["value"]
+    of_target = scores[scores["target"] == target]
+    dice = of_target.loc[of_target["metric"] == "dice", "value"]
     return (
         f" Against reference masks of {len(dice):,} patient{'s' * (len(dice) > 1)} its mean Dice for {target} "
         f"is {dice.mean():.3f}."
@@ -260,8 +278,9 @@ def _seen(network: TrainedNetwork, scores: pd.DataFrame, *, simulated: bool) -> 
 
     Phantoms bear the names of BraTS too.
     """
-    known = network.patients if simulated == network.description["simulated"] else None
-    names = [name for name in scores["patient"].unique() if name in (known or ())]
+    same_kind = simulated == network.description["simulated"]
+    known = (network.patients if same_kind else None) or ()
+    names = [name for name in scores["patient"].unique() if name in known]
     return f" By their names it was trained on {', '.join(names)}: these scores flatter." if names else ""
 
 
@@ -274,7 +293,9 @@ def _compare(network: TrainedNetwork, scores: pd.DataFrame, used: pd.DataFrame) 
         chosen = chosen.assign(metric=chosen["metric"].map(name_metric))
         tables.append(("Means over patients and 95 % intervals", with_intervals(chosen, "mean", ["metric"])))
         dice = scores[scores["metric"] == "dice"]
-        wide = dice.pivot(index="patient", columns="target", values="value")[dice["target"].unique()]
+        wide = dice.pivot(index="patient", columns="target", values="value")
+        # A pivot sorts its columns by name.
+        wide = wide[dice["target"].unique()]
         tables.append(("Dice of each patient", wide.reset_index()))
     unusable = used[used["not_compared"] != ""]
     if len(unusable):

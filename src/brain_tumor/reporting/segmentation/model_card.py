@@ -104,7 +104,10 @@ def _list_epochs(network: TrainedNetwork) -> str:
 
 
 def _training_data(
-    index: pd.DataFrame, splits: pd.DataFrame, networks: Sequence[TrainedNetwork], origin: Origin
+    index: pd.DataFrame,
+    splits: pd.DataFrame,
+    networks: Sequence[TrainedNetwork],
+    origin: Origin,
 ) -> Section:
     members = len(networks[0].members)
     text = f"{origin.text} Split by person: none is in two sets. `data_sheet.md` says more of the data."
@@ -116,21 +119,29 @@ def _training_data(
     return Section("Training data and split", text, [("Patients and slices in each set", count_used(index, splits))])
 
 
-def _figures(comparison: pd.DataFrame, about: Mapping[str, Any], networks: Sequence[TrainedNetwork]) -> Section:
+def _figures(
+    comparison: pd.DataFrame,
+    about: Mapping[str, Any],
+    networks: Sequence[TrainedNetwork],
+) -> Section:
     tables = [("Mean Dice over test patients and 95 % interval", score_targets(comparison))]
     surfaces = {
         "hd95_mm": "95th percentile of the distance between surfaces, mm",
         "surface_dice": f"Share of surfaces within {TOLERANCE:g} mm",
     }
     scores = of_test(comparison)
+    # Slices at unequal distances make no volume, and have no surfaces.
     tables += [
         (f"{caption}, mean over test patients and 95 % interval", score_targets(comparison, metric))
         for metric, caption in surfaces.items()
         if scores.loc[scores["metric"] == metric, "mean"].notna().any()
     ]
-    medians = scores[scores["metric"] == "hd95_mm"].pivot(index="network", columns="target", values="median")
-    if medians.notna().any(axis=None):  # one empty mask's penalty can make the mean
-        medians = medians.loc[scores["network"].unique(), scores["target"].unique()].rename(index=name_network)
+    distances = scores[scores["metric"] == "hd95_mm"]
+    medians = distances.pivot(index="network", columns="target", values="median")
+    # Beside the mean, which the penalty of one empty mask can make.
+    if medians.notna().any(axis=None):
+        medians = medians.loc[scores["network"].unique(), scores["target"].unique()]
+        medians = medians.rename(index=name_network)
         tables.append(("The same distance, median over test patients", medians.reset_index()))
     return Section(
         "Figures",
@@ -139,7 +150,11 @@ def _figures(comparison: pd.DataFrame, about: Mapping[str, Any], networks: Seque
     )
 
 
-def _limits(comparison: pd.DataFrame, about: Mapping[str, Any], least: Mapping[str, Any]) -> list[str]:
+def _limits(
+    comparison: pd.DataFrame,
+    about: Mapping[str, Any],
+    least: Mapping[str, Any],
+) -> list[str]:
     patients = int(of_test(comparison)["patients"].max())
     limits = [
         (
@@ -162,7 +177,9 @@ def _limits(comparison: pd.DataFrame, about: Mapping[str, Any], least: Mapping[s
             "In cross-validation a network that keeps its best epoch chose it with the patients that are "
             f"scored; the {TEST} set is free of that."
         )
-    if about["data_set"] == "BraTS 2020" and not about["simulated"] and any(rule["ml"] for rule in least.values()):
+    filtered = any(rule["ml"] for rule in least.values())
+    # Other data had no part in the choice of the minimum volume.
+    if about["data_set"] == "BraTS 2020" and not about["simulated"] and filtered:
         limits.append(
             "The minimum volume of a tissue was set on the reference masks of all 368 patients "
             "of BraTS 2020, test patients among them."

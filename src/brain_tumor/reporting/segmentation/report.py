@@ -152,43 +152,67 @@ def compose_report(
     measured = protocol(about, list(networks.values()))
     sections = [_compare(comparison, differences, measured, best, scores), _list_distances(comparison, scores)]
     sections += [_describe_network(name, scores[name], drawn[name], shown=name == best) for name in scores]
-    sections += [_describe_attention(name, *each, networks[name]) for name, each in attention.items()]
+    for name, (summary, maps) in attention.items():
+        sections.append(_describe_attention(name, summary, maps, networks[name]))
     sections += [_describe_costs(costs, figures), _list_scores(comparison)]
-    # scores of real patients say nothing beside those of phantoms
+    # Scores of real patients say nothing beside those of phantoms.
     if set(about["tissues"]) == REFERENCE_TISSUES and not about["simulated"]:
         sections.append(_compare_reference(comparison))
     sections += [_describe_data(index, splits, about), describe_settings(settings, TRAINING)]
-    title, answer = f"Segmentation of {about['data_set']}", write_answer(comparison, about)
-    pictures = [_picture(best, PREDICTIONS, drawn[best][PREDICTIONS])] if PREDICTIONS in drawn[best] else []
+    title = f"Segmentation of {about['data_set']}"
+    answer = write_answer(comparison, about)
+    # Predictions of the best network are on top, beside the answer that is about it.
+    on_top = {name: png for name, png in drawn[best].items() if name == PREDICTIONS}
+    pictures = [_picture(best, name, png) for name, png in on_top.items()]
     table = _map_scores(comparison)
     return render_report(title, answer, table, sections, simulated=about["simulated"], pictures=pictures)
 
 
 def _map_scores(comparison: pd.DataFrame) -> HeatMap:
     """Mean Dice of every network and target. The number of patients, the same everywhere, is in the caption."""
-    counts = of_test(comparison).query("metric == 'dice'")["patients"].unique().tolist()
-    index = ["network", "parameters"] if len(counts) == 1 else ["network", "parameters", "patients"]
+    dice = of_test(comparison).query("metric == 'dice'")
+    counts = dice["patients"].unique().tolist()
+    index = ["network", "parameters"]
+    patients = ""
+    if len(counts) == 1:
+        patients = f" of {counts[0]} test patient{'s' * (counts[0] > 1)}"
+    else:
+        index.append("patients")
     table = score_targets(comparison, index=index)
     targets = [name for name in table if name not in index]
-    patients = f" of {counts[0]} test patient{'s' * (counts[0] > 1)}" if len(counts) == 1 else ""
     caption = f"Mean Dice{patients} and 95 % interval over patients; more colour is higher"
     return HeatMap(caption, table[["network", *targets, *index[1:]]], targets)
 
 
 def _picture(name: str, figure: str, content: bytes) -> Picture:
     photo = figure in PHOTOS
-    return Picture(content, WORDS[figure], name_network(name), photo=photo, wide=photo, frame="epoch")
+    return Picture(
+        content,
+        WORDS[figure],
+        name_network(name),
+        photo=photo,
+        wide=photo,
+        frame="epoch",
+    )
 
 
 def _compare(
-    comparison: pd.DataFrame, differences: pd.DataFrame, measured: str, best: str, scores: Mapping[str, pd.DataFrame]
+    comparison: pd.DataFrame,
+    differences: pd.DataFrame,
+    measured: str,
+    best: str,
+    scores: Mapping[str, pd.DataFrame],
 ) -> Section:
     dice = comparison.query("protocol == 'volume' and metric == 'dice'")
-    others, crossed, folds = differences[differences["baseline"] == best], dice[dice["set"] != TEST], []
+    others = differences[differences["baseline"] == best]
+    crossed = dice[dice["set"] != TEST]
+    folds = []
+    # A single network has no others to differ from.
     if len(others):
         summary = f"Differences from {name_network(best)} on the same patients"
-        caption = "Difference in Dice, and 95 % interval"
-        folds.append(Fold(summary, tables=[(caption, spread_targets(others, "difference", ["network"]))]))
+        table = spread_targets(others, "difference", ["network"])
+        folds.append(Fold(summary, tables=[("Difference in Dice, and 95 % interval", table)]))
+    # Rows of other sets than the test set come from cross-validation, which is a setting.
     if len(crossed):
         caption = (
             "Cross-validation: the network that predicts a patient was not trained on them (but its epoch may have "
@@ -207,7 +231,13 @@ def _plot_means(dice: pd.DataFrame) -> Plot:
         f"{name}, {row.target}: mean Dice {write_interval(row.mean, row.low, row.high)}, {row.patients} patients"
         for name, row in zip(names, dice.itertuples(), strict=True)
     ]
-    dots = dice.assign(column=dice["target"], value=dice["mean"], series=names, name=names, says=said)
+    dots = dice.assign(
+        column=dice["target"],
+        value=dice["mean"],
+        series=names,
+        name=names,
+        says=said,
+    )
     caption = "Mean Dice of test patients for each network and target, with its 95 % interval over patients."
     return draw_strip(dots, "mean Dice", caption, colours=colour_networks(names))
 
@@ -243,6 +273,7 @@ def _list_scores(comparison: pd.DataFrame) -> Section:
         ("Protocol “slice”: mean over test slices that show tumour", of_test(comparison, SLICE)),
     ):
         table = rows.pivot_table(index=["network", "target"], columns="metric", values="mean", sort=False)
+        # A column that is 1.000 in every row is a sentence and no column.
         perfect = [name for name in table if table[name].ge(CERTAIN).all()]
         certain |= set(perfect)
         table = table.drop(columns=perfect).rename(columns=name_metric, index=name_network).reset_index()
@@ -251,6 +282,7 @@ def _list_scores(comparison: pd.DataFrame) -> Section:
         "Undefined rates are excluded from a mean: recall and false negative rate where the reference mask is empty, "
         f"precision where the prediction is. Surface Dice has a tolerance of {TOLERANCE:g} mm."
     )
+    # Sorted, because a set has no order.
     if certain:
         text += f" Not shown, because 1.000 in every row: {', '.join(sorted(map(name_metric, certain)))}."
     return Section("All scores", text, tables, folded=True)
@@ -260,10 +292,15 @@ def _compare_reference(comparison: pd.DataFrame) -> Section:
     table = of_test(comparison, REFERENCE)
     ours = table[table["target"] == MEAN].pivot(index="network", columns="metric", values="mean")
     rows = []
+    nothing = (float("nan"), float("nan"))
     for name in comparison["network"].unique():
-        published = REFERENCE_DICE.get(name, (float("nan"),) * 2)
-        rows.append((name_network(name), *published, ours.loc[name, "dice"], ours.loc[name, "iou"]))
-    columns = ["network", *(f"{system}: {score}" for system in (REFERENCE_SYSTEM, OURS) for score in ("Dice", "IoU"))]
+        # The reference system lacks networks that are here.
+        published = REFERENCE_DICE.get(name, nothing)
+        own = ours.loc[name]
+        rows.append((name_network(name), *published, own["dice"], own["iou"]))
+    columns = ["network"]
+    for system in (REFERENCE_SYSTEM, OURS):
+        columns += [f"{system}: Dice", f"{system}: IoU"]
     scores = ("Mean of the three tissues", pd.DataFrame(rows, columns=columns))
     return Section(f"Beside {REFERENCE_SYSTEM}", REFERENCE_TEXT, [scores])
 
@@ -275,40 +312,70 @@ def _describe_costs(costs: pd.DataFrame, figures: Mapping[str, bytes]) -> Sectio
         "forward pass of one slice; a training step takes about three times as many. Seconds were measured on this "
         "run's device, beside whatever else it ran."
     )
+    # The first figure of the comparison is a plot of the report.
     pictures = [Picture(figures[name], WORDS[name]) for name in ("2_costs", "3_parameters") if name in figures]
     table = costs.assign(network=costs["network"].map(name_network)).rename(columns=COSTS)
     return Section("What a network costs", text, [("", table)], pictures)
 
 
-def _describe_network(name: str, scores: pd.DataFrame, figures: Mapping[str, bytes], *, shown: bool) -> Section:
+def _describe_network(
+    name: str,
+    scores: pd.DataFrame,
+    figures: Mapping[str, bytes],
+    *,
+    shown: bool,
+) -> Section:
     """Of one network its predictions (if they aren't shown already), its curves and its test patients."""
     dice = scores[(scores["metric"] == "dice") & (scores["set"] == TEST)]
-    table = dice.pivot(index="patient", columns="target", values="value")[list(scores["target"].unique())]
+    table = dice.pivot(index="patient", columns="target", values="value")
+    # A pivot sorts its columns by name.
+    table = table[list(scores["target"].unique())]
     left = {figure: content for figure, content in figures.items() if figure not in REPLACED}
     if shown:
         left.pop(PREDICTIONS, None)
+    # False sorts before True: predictions come first, the others keep their order.
     order = sorted(left, key=lambda figure: figure != PREDICTIONS)
     pictures = [_picture(name, figure, left[figure]) for figure in order]
     folds = [Fold("Dice of each test patient", tables=[("Dice of each patient's volume", table.reset_index())])]
-    return Section(name_network(name), pictures=pictures, plots=[_plot_patients({name: scores})], folds=folds)
+    return Section(
+        name_network(name),
+        pictures=pictures,
+        plots=[_plot_patients({name: scores})],
+        folds=folds,
+    )
 
 
 def _describe_attention(
-    name: str, summary: pd.DataFrame, figures: Mapping[str, bytes], network: TrainedNetwork
+    name: str,
+    summary: pd.DataFrame,
+    figures: Mapping[str, bytes],
+    network: TrainedNetwork,
 ) -> Section:
     gated = bool(summary["map"].str.startswith("gates.").any())
-    taught = gated and network.description["recipe"].get("attention_weight", 0) > 0
-    text = ATTENTION + TAUGHT * taught + FIRST * (len(network.members) > 1)
-    table = with_intervals(summary, "mean", ["map"], across="metric").fillna("").rename(columns=name_metric)
+    weight = network.description["recipe"].get("attention_weight", 0)
+    text = ATTENTION
+    # The loss of `attention_weight` is of gates: self-attention is never taught.
+    if gated and weight > 0:
+        text += TAUGHT
+    if len(network.members) > 1:
+        text += FIRST
+    table = with_intervals(summary, "mean", ["map"], across="metric")
+    # Modalities have no ablation, so no Dice that is lost.
+    table = table.fillna("").rename(columns=name_metric)
     pictures = [_picture(name, figure, content) for figure, content in figures.items()]
     folds = [Fold("What each map means, in numbers", tables=[("Mean and 95 % interval over test patients", table)])]
     folds.append(Fold("How measured", text))
     return Section(f"Attention of {name_network(name)}", pictures=pictures, folds=folds)
 
 
-def _describe_data(index: pd.DataFrame, splits: pd.DataFrame, about: Mapping[str, Any]) -> Section:
+def _describe_data(
+    index: pd.DataFrame,
+    splits: pd.DataFrame,
+    about: Mapping[str, Any],
+) -> Section:
     text = f"Modalities {', '.join(about['modalities'])}; {about['standardisation']}. No patient is in two sets."
-    tables, excluded = [("Patients and slices in each set", count_used(index, splits))], count_excluded(index)
+    tables = [("Patients and slices in each set", count_used(index, splits))]
+    excluded = count_excluded(index)
     if len(excluded):
         tables.append(("Excluded, and why", excluded))
     return Section("Data", text, tables)

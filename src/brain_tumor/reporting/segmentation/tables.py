@@ -80,7 +80,8 @@ def of_test(comparison: pd.DataFrame, protocol: str = VOLUME) -> pd.DataFrame:
 def rank(comparison: pd.DataFrame, about: Mapping[str, Any]) -> pd.DataFrame:
     """Dice of the whole tumour (of the last target where none is declared), the best network first."""
     dice = of_test(comparison).query("metric == 'dice'")
-    return dice[dice["target"] == choose_headline(about["targets"])].sort_values("mean", ascending=False)
+    of_headline = dice[dice["target"] == choose_headline(about["targets"])]
+    return of_headline.sort_values("mean", ascending=False)
 
 
 def write_answer(comparison: pd.DataFrame, about: Mapping[str, Any]) -> str:
@@ -99,7 +100,11 @@ def write_answer(comparison: pd.DataFrame, about: Mapping[str, Any]) -> str:
     )
 
 
-def score_targets(comparison: pd.DataFrame, metric: str = "dice", index: Sequence[str] = INDEX) -> pd.DataFrame:
+def score_targets(
+    comparison: pd.DataFrame,
+    metric: str = "dice",
+    index: Sequence[str] = INDEX,
+) -> pd.DataFrame:
     """A metric of each network and target over the test patients' volumes, with intervals."""
     scores = of_test(comparison)
     return spread_targets(scores[scores["metric"] == metric], "mean", list(index))
@@ -111,7 +116,8 @@ def spread_targets(scores: pd.DataFrame, value: str, index: list[str]) -> pd.Dat
     First the one by which networks are ranked, which a narrow page shows too.
     """
     wide = with_intervals(scores, value, index)
-    wide.insert(len(index), first := choose_headline(scores["target"]), wide.pop(first))
+    first = choose_headline(scores["target"])
+    wide.insert(len(index), first, wide.pop(first))
     return wide.assign(network=wide["network"].map(name_network))
 
 
@@ -124,6 +130,7 @@ def summarise_distances(comparison: pd.DataFrame, scores: Mapping[str, pd.DataFr
     rows = of_test(comparison).query("metric == 'hd95_mm'")
     cells = [_write_distance(row, scores[row.network]) for row in rows.itertuples()]
     wide = rows.assign(cell=cells).pivot(index="network", columns="target", values="cell")
+    # A pivot sorts both axes by name.
     wide = wide.loc[rows["network"].unique(), rows["target"].unique()].reset_index()
     return wide.assign(network=wide["network"].map(name_network))
 
@@ -131,8 +138,9 @@ def summarise_distances(comparison: pd.DataFrame, scores: Mapping[str, pd.DataFr
 def _write_distance(row: Any, scores: pd.DataFrame) -> str:
     if pd.isna(row.median):
         return "–"
-    own = scores[(scores["set"] == TEST) & (scores["target"] == row.target) & (scores["metric"] == "hd95_mm")]
-    values = own["value"].dropna()
+    distances = scores[(scores["set"] == TEST) & (scores["metric"] == "hd95_mm")]
+    values = distances.loc[distances["target"] == row.target, "value"].dropna()
+    # No surfaces in a BraTS scan are as far apart: such a distance is the penalty of an empty mask.
     penalised = int((values >= MAX_HD95_MM).sum())
     said = f"{row.median:.1f} (mean {row.mean:.1f}"
     return f"{said}; {penalised} of {len(values)} penalised)" if penalised else f"{said})"

@@ -1,6 +1,7 @@
 """Which figures the survival report has, and what goes into them."""
 
 from collections.abc import Sequence
+from itertools import product
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -41,16 +42,13 @@ def draw(
     """Figures by name, in the order of the report. `mark`: ends every title."""
     tested = gains[gains["p"].notna()]
     pairs = {"age alone": BASELINE, "age and shape": HEADLINE}
-    curves = {
-        cohort.name: {name: _curves(cohort, estimates, pair) for name, pair in pairs.items()} for cohort in cohorts
-    }
-    expected = {
-        cohort.name: {name: _scatter(cohort, estimates, pair) for name, pair in pairs.items()} for cohort in cohorts
-    }
-    calibrations = {
-        c.name: {name: Calibration(*calibrate_curves(c, estimates, pair)) for name, pair in WITH_CURVES.items()}
-        for c in cohorts
-    }
+    curves, expected, calibrations = {}, {}, {}
+    for cohort in cohorts:
+        curves[cohort.name] = {name: _curves(cohort, estimates, pair) for name, pair in pairs.items()}
+        expected[cohort.name] = {name: _scatter(cohort, estimates, pair) for name, pair in pairs.items()}
+        calibrations[cohort.name] = {
+            name: Calibration(*calibrate_curves(cohort, estimates, pair)) for name, pair in WITH_CURVES.items()
+        }
     return {
         "1_models": draw_models(scores, LABELS, BASELINE, f"Models compared{mark}"),
         "2_chance": draw_chance(
@@ -66,11 +64,12 @@ def draw(
 
 
 def _curves(cohort: Cohort, estimates: pd.DataFrame, pair: tuple[str, str]) -> list[Curve]:
-    groups = zip(("low risk", "middle", "high risk"), by_risk(mean_risk(cohort, estimates, pair)), strict=True)
-    return [
-        Curve(label, kaplan_meier(cohort.days[part], cohort.observed[part]), cohort.days[part], cohort.observed[part])
-        for label, part in groups
-    ]
+    thirds = by_risk(mean_risk(cohort, estimates, pair))
+    curves = []
+    for label, part in zip(("low risk", "middle", "high risk"), thirds, strict=True):
+        days, observed = cohort.days[part], cohort.observed[part]
+        curves.append(Curve(label, kaplan_meier(days, observed), days, observed))
+    return curves
 
 
 def list_expected(cohorts: Sequence[Cohort], estimates: pd.DataFrame) -> pd.DataFrame:
@@ -80,20 +79,24 @@ def list_expected(cohorts: Sequence[Cohort], estimates: pd.DataFrame) -> pd.Data
         Rows `cohort`, `features`, `patient`, `days`, `observed`, `expected`.
     """
     columns = ["cohort", "features", "patient", "days", "observed", "expected"]
-    parts = [
-        pd.DataFrame(
+    parts = []
+    for cohort, (model, features) in product(cohorts, (BASELINE, HEADLINE)):
+        table = pd.DataFrame(
             {
                 "patient": cohort.patients,
                 "days": cohort.days,
                 "observed": cohort.observed,
-                "expected": mean_days(cohort, estimates, pair),
+                "expected": mean_days(cohort, estimates, (model, features)),
             }
-        ).assign(cohort=cohort.name, features=pair[1])
-        for cohort in cohorts
-        for pair in (BASELINE, HEADLINE)
-    ]
-    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+        )
+        parts.append(table.assign(cohort=cohort.name, features=features))
+    # No cohort has enough deaths: the table has its columns all the same.
+    if not parts:
+        return pd.DataFrame(columns=columns)
+    return pd.concat(parts, ignore_index=True)[columns]
 
 
 def _scatter(cohort: Cohort, estimates: pd.DataFrame, pair: tuple[str, str]) -> Scatter:
-    return Scatter(mean_days(cohort, estimates, pair), cohort.days, cohort.observed, f"{pair[0]} model")
+    model, _ = pair
+    expected = mean_days(cohort, estimates, pair)
+    return Scatter(expected, cohort.days, cohort.observed, f"{model} model")

@@ -51,7 +51,10 @@ def compose_model_card(results: Results, protocol: ProtocolSettings, origin: Ori
     found = find_origin(name, origin, simulated=results.simulated, parameter="data_segmentation.origin")
     used = results.patients[results.patients["excluded"] == ""]
     cohorts = list(results.scores["cohort"].unique())
-    figures = [list_gains(results), *(list_scores(results, cohort) for cohort in cohorts)] if cohorts else []
+    figures = [list_scores(results, cohort) for cohort in cohorts]
+    # Without a cohort there are no models, and no gains.
+    if cohorts:
+        figures.insert(0, list_gains(results))
     text = (
         f"{found.text} {len(used)} patients, their features measured on {results.masks}. No split: each is "
         "predicted by models that were not fitted to them."
@@ -96,7 +99,8 @@ def compose_data_sheet(results: Results, data_set: DataSet, origin: Origin) -> s
     found = find_origin(data_set.name, origin, simulated=results.simulated, parameter="data_segmentation.origin")
     patients = results.patients
     used = patients[patients["excluded"] == ""]
-    alive, excluded = int((~used["observed"]).sum()), len(patients) - len(used)
+    alive = int((~used["observed"]).sum())
+    excluded = len(patients) - len(used)
     sections = [
         Section(
             "Where they are from",
@@ -119,31 +123,30 @@ def compose_data_sheet(results: Results, data_set: DataSet, origin: Origin) -> s
 
 
 def _composition(used: pd.DataFrame) -> str:
-    grades = ", ".join(
-        f"{name} {count}" for name, count in used["grade"].replace("", "not known").value_counts().items()
-    )
+    counts = used["grade"].replace("", "not known").value_counts()
+    grades = ", ".join(f"{name} {count}" for name, count in counts.items())
     return f"A row for each patient: age, resection, grade, days, and what the mask says. Grades: {grades}."
 
 
 def _preparation(used: pd.DataFrame) -> str:
+    if not len(used):
+        return "None."
     spacings = used["spacing_mm"].value_counts()
+    # The five commonest: scans of several hospitals have many spacings.
     voxels = "; ".join(f"{name} mm ({count})" for name, count in spacings.head(5).items())
     return (
-        (
-            f"Features are measured in physical units on the voxels as they are: {voxels}. Volumes and "
-            "surfaces enter models as log(1 + x)."
-        )
-        if len(used)
-        else "None."
+        f"Features are measured in physical units on the voxels as they are: {voxels}. Volumes and "
+        "surfaces enter models as log(1 + x)."
     )
 
 
 def _problems(used: pd.DataFrame) -> list[str]:
     """What the tables themselves show to be missing."""
-    centre, age = int((used["centre_from"] == "").sum()), int(used["age"].isna().sum())
-    said = (
-        [f"Age is not known of {age} patients in use: the median of the training patients takes its place."]
-        if age
-        else []
-    )
-    return [*said, f"Where the brain's centre lies is not known for {centre} patients."] if centre else said
+    said = []
+    age = int(used["age"].isna().sum())
+    if age:
+        said.append(f"Age is not known of {age} patients in use: the median of the training patients takes its place.")
+    centre = int((used["centre_from"] == "").sum())
+    if centre:
+        said.append(f"Where the brain's centre lies is not known for {centre} patients.")
+    return said

@@ -91,7 +91,10 @@ EXPECTED = (
 
 
 def compose_report(
-    results: Results, protocol: ProtocolSettings, figures: Mapping[str, bytes], expected: pd.DataFrame
+    results: Results,
+    protocol: ProtocolSettings,
+    figures: Mapping[str, bytes],
+    expected: pd.DataFrame,
 ) -> str:
     """The page: the answer, the evidence, each model, the patients, the features, settings and versions.
 
@@ -99,7 +102,9 @@ def compose_report(
         figures: name > PNG.
         expected: rows `cohort`, `features`, `patient`, `days`, `observed`, `expected`.
     """
-    pictures = {name: Picture(png, WORDS[name], results.masks) for name, png in figures.items() if name not in REPLACED}
+    shown = {name: png for name, png in figures.items() if name not in REPLACED}
+    pictures = {name: Picture(png, WORDS[name], results.masks) for name, png in shown.items()}
+    # Changes of features come first: on them depends whether the rest can be trusted.
     sections = [_changes(results, pictures)] if results.changes is not None else []
     if len(results.scores):
         sections += [
@@ -108,9 +113,9 @@ def compose_report(
             _models(results, pictures),
             _importances(results, pictures),
         ]
-    sections += [_patients(results), _features(results), Section("Limits", LIMITS)]
-    if len(results.scores):
-        sections[-1] = Section("Limits", LIMITS, folds=[Fold("Validation protocol", write_protocol(protocol))])
+    # Without models there is no validation to describe.
+    folds = [Fold("Validation protocol", write_protocol(protocol))] if len(results.scores) else []
+    sections += [_patients(results), _features(results), Section("Limits", LIMITS, folds=folds)]
     sections.append(describe_settings({"protocol": protocol.model_dump()}, FITTING))
     title = f"Survival from the segmentation: {results.masks}"
     table = list_gains(results) if len(results.scores) else ("Patients", count_patients(results.patients))
@@ -178,11 +183,8 @@ def _expected(expected: pd.DataFrame) -> list[Plot]:
 def _importances(results: Results, pictures: Pictures) -> Section:
     tables = []
     for cohort, mine in results.importances.groupby("cohort", sort=False):
-        shown = (
-            mine.head(8)
-            .drop(columns="cohort")
-            .rename(columns={"loss": "loss of concordance", "low": "95 % low", "high": "95 % high"})
-        )
+        names = {"loss": "loss of concordance", "low": "95 % low", "high": "95 % high"}
+        shown = mine.head(8).drop(columns="cohort").rename(columns=names)
         tables.append((f"{cohort}: the eight that matter most", shown))
     return Section("What matters", "", tables, _pick(pictures, "6"))
 
@@ -190,7 +192,9 @@ def _importances(results: Results, pictures: Pictures) -> Section:
 def _patients(results: Results) -> Section:
     used = results.patients[results.patients["excluded"] == ""]
     alive = int((~used["observed"]).sum())
-    text = f"{len(used)} patients are used, {alive} of them censored; {len(results.patients) - len(used)} are excluded."
+    excluded = len(results.patients) - len(used)
+    text = f"{len(used)} patients are used, {alive} of them censored; {excluded} are excluded."
+    # Two features are measured from the brain's centre, which a mask alone doesn't show.
     unknown = int((used["centre_from"] == "").sum())
     if unknown:
         text += (
@@ -217,9 +221,8 @@ def _changes(results: Results, pictures: Pictures) -> Section:
         "empty mask are 0, its other features are not known. Bias is the mean of predicted - reference; between the "
         "limits of agreement (from 5 patients on) lie the differences of 95 of 100 single patients."
     )
-    return Section(
-        "Predicted against reference masks", text, [("Change of each feature", table)], _pick(pictures, "changes")
-    )
+    tables = [("Change of each feature", table)]
+    return Section("Predicted against reference masks", text, tables, _pick(pictures, "changes"))
 
 
 def _pick(pictures: Pictures, *starts: str) -> list[Picture]:

@@ -50,18 +50,21 @@ class Results:
     @property
     def masks(self) -> str:
         """Whose masks they are."""
-        return (
-            "reference masks" if self.changes is None else f"masks of {name_network(self.changes['network'].iloc[0])}"
-        )
+        if self.changes is None:
+            return "reference masks"
+        network = self.changes["network"].iloc[0]
+        return f"masks of {name_network(network)}"
 
 
 def write_answer(results: Results, protocol: ProtocolSettings) -> str:
     """Whether the segmentation adds to age, in one sentence; for masks of a network, what they change as well."""
     said = [] if results.changes is None else [_change(results)]
+    # A run without scores had too few deaths, or no ages to compare with.
     if not len(results.scores):
         said.append(explain_none(results.patients, protocol))
     said += [_verdict(results, cohort) for cohort in results.scores["cohort"].unique()]
     sentence = "; ".join(said)
+    # Not `capitalize`, which would make the names of networks small.
     return f"{sentence[0].upper()}{sentence[1:]}."
 
 
@@ -74,11 +77,9 @@ def explain_none(patients: pd.DataFrame, protocol: ProtocolSettings) -> str:
             f"patients with a mask and a known day of death: {deaths}, too few for survival models, which need "
             f"{protocol.min_deaths}"
         )
-    return (
-        ""
-        if used["age"].nunique() > 1
-        else "no two different ages are known, and survival models are compared with age alone"
-    )
+    if used["age"].nunique() < 2:
+        return "no two different ages are known, and survival models are compared with age alone"
+    return ""
 
 
 def _change(results: Results) -> str:
@@ -86,14 +87,14 @@ def _change(results: Results) -> str:
     assert results.changes is not None
     change = results.changes.set_index("feature").loc["WT_ml"]
     network = name_network(change["network"])
+    # Features need a volume, which single slices don't make.
     if not change["patients"]:
         return f"no patient's slices make a volume, so what the masks of {network} change in the features is not known"
     size = f"{change['patients']}{' simulated' if results.simulated else ''} patients it was not trained on"
-    limits = (
-        f" (95 in 100 single patients: {change['low']:+.1f} to {change['high']:+.1f} ml)"
-        if pd.notna(change["low"])
-        else ""
-    )
+    limits = ""
+    # Few patients have no limits of agreement.
+    if pd.notna(change["low"]):
+        limits = f" (95 in 100 single patients: {change['low']:+.1f} to {change['high']:+.1f} ml)"
     return (
         f"on {size}, {network} changes the volume of the whole tumour by {change['bias']:+.1f} ml of "
         f"{change['expert']:.1f} ml{limits}"
@@ -106,22 +107,9 @@ def _verdict(results: Results, cohort: str) -> str:
     Both intervals of the gain in concordance lie above 0, and permuted shapes rarely gain as much.
     """
     gain = _tested(results, cohort, "concordance")
-    alone, shape = (
-        _score(results, cohort, pair, "concordance") for pair in (BASELINE, (gain["model"], gain["features"]))
-    )
-    signs = [gain["low"] > 0, gain["fold_low"] > 0, gain["p"] < 0.05]
-    may = (
-        any(signs) and gain["gain"] > 0
-    )  # shapes can say more than those of other patients, and still cost the model more than that
-    said = (
-        "the segmentation may add to age, but this is not certain,"
-        if may
-        else "no gain from the segmentation over age is shown"
-    )
-    if all(signs):
-        said = "the segmentation adds to age"
-    elif gain["high"] < 0:
-        said = "the segmentation makes the prediction from age worse"
+    alone = _score(results, cohort, BASELINE, "concordance")
+    shape = _score(results, cohort, (gain["model"], gain["features"]), "concordance")
+    said = _judge(gain)
     size = f"{alone['patients']:.0f}{' simulated' if results.simulated else ''} patients"
     who = f"on all {size}" if cohort != GTR else f"on the {size} with gross total resection"
     intervals = (
@@ -134,13 +122,28 @@ def _verdict(results: Results, cohort: str) -> str:
     )
 
 
+def _judge(gain: pd.Series) -> str:
+    """Whether the segmentation adds to age, in words."""
+    signs = [gain["low"] > 0, gain["fold_low"] > 0, gain["p"] < 0.05]
+    if all(signs):
+        return "the segmentation adds to age"
+    if gain["high"] < 0:
+        return "the segmentation makes the prediction from age worse"
+    # Shapes can say more than those of other patients, and still cost the model more than that.
+    if any(signs) and gain["gain"] > 0:
+        return "the segmentation may add to age, but this is not certain,"
+    return "no gain from the segmentation over age is shown"
+
+
 def _tested(results: Results, cohort: str, metric: str) -> pd.Series:
-    gains = results.gains
-    return gains[(gains["cohort"] == cohort) & (gains["metric"] == metric) & gains["p"].notna()].iloc[0]
+    # Only the model of the primary analysis has a p-value.
+    tested = results.gains[results.gains["p"].notna()]
+    return tested[(tested["cohort"] == cohort) & (tested["metric"] == metric)].iloc[0]
 
 
 def _score(results: Results, cohort: str, pair: tuple[str, str], metric: str) -> pd.Series:
-    return results.scores.set_index(["cohort", "model", "features", "metric"]).loc[(cohort, *pair, metric)]
+    scores = results.scores.set_index(["cohort", "model", "features", "metric"])
+    return scores.loc[(cohort, *pair, metric)]
 
 
 def list_gains(results: Results) -> Table:
@@ -149,12 +152,10 @@ def list_gains(results: Results) -> Table:
     for cohort in results.scores["cohort"].unique():
         for metric in ("concordance", "spearman"):
             gain = _tested(results, cohort, metric)
-            alone, shape = (
-                _score(results, cohort, pair, metric)["value"] for pair in (BASELINE, (gain["model"], gain["features"]))
-            )
-            interval, folds = (
-                write_interval(gain[f"{of}gain"], gain[f"{of}low"], gain[f"{of}high"], "+.3f") for of in ("", "fold_")
-            )
+            alone = _score(results, cohort, BASELINE, metric)["value"]
+            shape = _score(results, cohort, (gain["model"], gain["features"]), metric)["value"]
+            interval = write_interval(gain["gain"], gain["low"], gain["high"], "+.3f")
+            folds = write_interval(gain["fold_gain"], gain["fold_low"], gain["fold_high"], "+.3f")
             rows.append(
                 (
                     cohort,
@@ -177,30 +178,32 @@ def list_scores(results: Results, cohort: str) -> Table:
     cells = [(f"{row.model}: {row.features}", row.metric, _cell(row)) for row in scores.itertuples()]
     table = pd.DataFrame(cells, columns=["model: features", "metric", "cell"])
     order = table["model: features"].unique()
-    wide = (
-        table.pivot(index="model: features", columns="metric", values="cell")
-        .loc[order, list(METRICS)]
-        .rename(columns=METRICS)
+    wide = table.pivot(index="model: features", columns="metric", values="cell")
+    # A pivot sorts both axes by name.
+    wide = wide.loc[order, list(METRICS)].rename(columns=METRICS)
+    caption = (
+        f"{cohort}: scores of estimates by models not fitted to the patient, with 95 % bootstrap intervals "
+        "over patients"
     )
-    return (
-        (
-            f"{cohort}: scores of estimates by models not fitted to the patient, with 95 % bootstrap intervals "
-            "over patients"
-        ),
-        wide.reset_index(),
-    )
+    return caption, wide.reset_index()
 
 
 def _cell(row: Any) -> str:
-    scale, form, shorter = (1e-3, ".0f", ".0f") if "squared" in row.metric else (1.0, ".3f", ".2f")
-    return write_interval(row.value * scale, row.low * scale, row.high * scale, form, shorter)
+    if "squared" not in row.metric:
+        return write_interval(row.value, row.low, row.high, ".3f", ".2f")
+    # Squared errors are in 1000 square days.
+    value, low, high = row.value * 1e-3, row.low * 1e-3, row.high * 1e-3
+    return write_interval(value, low, high, ".0f", ".0f")
 
 
 def find_commonest(results: Results, cohort: str) -> str:
     """The class that most patients are in, and their share."""
+    # Accuracy is over patients with observed death, and so is the share that it is compared with.
     used = results.patients[(results.patients["excluded"] == "") & results.patients["observed"]]
-    days = used.loc[(cohort != GTR) | (used["resection"] == GTR), "days"]
-    share = np.bincount(classes(days.to_numpy()), minlength=3) / len(days)
+    if cohort == GTR:
+        used = used[used["resection"] == GTR]
+    days = used["days"].to_numpy()
+    share = np.bincount(classes(days), minlength=3) / len(days)
     return f"{('short', 'medium', 'long')[share.argmax()]} survival ({share.max():.3f})"
 
 
@@ -212,18 +215,19 @@ def list_reasons(patients: pd.DataFrame) -> list[Table]:
         ("Excluded, and why", "excluded", "reason"),
         ("What to know of patients who are used", "note", "note"),
     ):
-        rows = patients[(patients[column] != "") & (used | (column == "excluded"))]
+        # Notes on excluded patients have no effect.
+        shown = used | (column == "excluded")
+        rows = patients[(patients[column] != "") & shown]
         if len(rows):
-            counts = rows.groupby(column).agg(patients=("patient", "size"), example=("patient", "first")).reset_index()
-            tables.append((caption, counts.rename(columns={column: name})))
+            counts = rows.groupby(column).agg(patients=("patient", "size"), example=("patient", "first"))
+            tables.append((caption, counts.reset_index().rename(columns={column: name})))
     return tables
 
 
 def count_patients(patients: pd.DataFrame) -> pd.DataFrame:
     """Patients in use by resection: how many, how many died, their days and ages (median and quartiles)."""
-    used = patients[patients["excluded"] == ""].assign(
-        resection=lambda table: table["resection"].replace("", "not known")
-    )
+    used = patients[patients["excluded"] == ""]
+    used = used.assign(resection=used["resection"].replace("", "not known"))
     parts = [("all in use", used), *used.groupby("resection")]
     rows = [
         (name, len(part), int(part["observed"].sum()), _quartiles(part["days"]), _quartiles(part["age"]))
@@ -235,14 +239,17 @@ def count_patients(patients: pd.DataFrame) -> pd.DataFrame:
 def list_features(patients: pd.DataFrame) -> pd.DataFrame:
     """Each feature with its unit, its median and quartiles in the patients in use, and its formula."""
     used = patients[patients["excluded"] == ""]
-    named = [("age", "years", "at diagnosis, from survival_info.csv"), *((f.name, f.unit, f.formula) for f in FEATURES)]
+    named = [("age", "years", "at diagnosis, from survival_info.csv")]
+    named += [(feature.name, feature.unit, feature.formula) for feature in FEATURES]
     rows = [(name, unit, _quartiles(used[name]), formula) for name, unit, formula in named]
     return pd.DataFrame(rows, columns=["feature", "unit", "median (quartiles)", "formula"])
 
 
 def _quartiles(values: pd.Series) -> str:
     low, middle, high = values.quantile([0.25, 0.5, 0.75])
-    return write_interval(middle, low, high, ".3g" if high < 1000 else ",.0f")
+    # Three digits of a larger number would come in powers of ten.
+    form = ".3g" if high < 1000 else ",.0f"
+    return write_interval(middle, low, high, form)
 
 
 def write_protocol(protocol: ProtocolSettings) -> str:

@@ -19,7 +19,11 @@ def sample_augmentation(size: int, *key: int) -> dict[str, Float[Tensor, " b"]]:
     rng = np.random.default_rng(key)
     # All are drawn, whatever the settings, so that one that is switched on leaves the others as they were.
     names = (*ImageAugmentation.model_fields, "down", "right")
-    return {name: torch.from_numpy(rng.uniform(-1, 1, size).astype(np.float32)) for name in names}
+    params = {}
+    for name in names:
+        values = rng.uniform(-1, 1, size)
+        params[name] = torch.from_numpy(values.astype(np.float32))
+    return params
 
 
 def augment(
@@ -35,16 +39,21 @@ def augment(
     """
     params = {name: value.to(grey.device) for name, value in params.items()}
     apply = {}
+    # A uniform value from -1 to 1 is below 2p - 1 with probability p.
     for name in ("horizontal_flip", "vertical_flip", "affine", "intensity"):
         apply[name] = params[name] < 2 * getattr(settings, name) - 1
-    grey = torch.where(_per_image(apply["horizontal_flip"]), grey.flip(-1), grey)
-    grey = torch.where(_per_image(apply["vertical_flip"]), grey.flip(-2), grey)
+    mirrored = _per_image(apply["horizontal_flip"])
+    grey = torch.where(mirrored, grey.flip(-1), grey)
+    upside_down = _per_image(apply["vertical_flip"])
+    grey = torch.where(upside_down, grey.flip(-2), grey)
     # Only the chosen images: resampling costs as much as all the rest.
     chosen = apply["affine"].nonzero().squeeze(1)
     if len(chosen):
-        matrix = _matrix({name: value[chosen] for name, value in params.items()}, settings)
+        of_chosen = {name: value[chosen] for name, value in params.items()}
+        matrix = _matrix(of_chosen, settings)
         grid = affine_grid(matrix, [len(chosen), *grey.shape[1:]], align_corners=False)
-        grey = grey.index_copy(0, chosen, grid_sample(grey[chosen], grid, align_corners=False))
+        moved = grid_sample(grey[chosen], grid, align_corners=False)
+        grey = grey.index_copy(0, chosen, moved)
     if settings.intensity:
         grey = _change_intensity(grey, apply["intensity"], params, settings)
     return grey
@@ -65,7 +74,8 @@ def _change_intensity(
     factor = _per_image(1 + params["brightness"] * settings.brightness)
     mean = grey.mean((1, 2, 3), keepdim=True)
     # Contrast is scaled around the mean; the background, 0, gets no mean back and stays dark.
-    changed = ((grey - mean) * scale + mean * (grey > 0)) * factor
+    contrasted = (grey - mean) * scale + mean * (grey > 0)
+    changed = contrasted * factor
     return torch.where(_per_image(apply), changed, grey).clamp(0, 255)
 
 
@@ -81,14 +91,19 @@ def mixup(
     """
     if not settings.mixup:
         return image, target
+    # From -1 to 1 to a coefficient from 0 to `mixup`.
     coefficient = settings.mixup * (params.to(image.device)[:, None] + 1) / 2
     # The partner is half a batch away, also when the batch is divided over processes.
     half = len(image) // 2
-    mixed = image.lerp(image.roll(half, 0), coefficient[:, :, None, None])
-    return mixed, target.lerp(target.roll(half, 0), coefficient)
+    mixed_image = image.lerp(image.roll(half, 0), coefficient[:, :, None, None])
+    mixed_target = target.lerp(target.roll(half, 0), coefficient)
+    return mixed_image, mixed_target
 
 
-def _matrix(params: dict[str, Float[Tensor, " b"]], settings: ImageAugmentation) -> Float[Tensor, "b 2 3"]:
+def _matrix(
+    params: dict[str, Float[Tensor, " b"]],
+    settings: ImageAugmentation,
+) -> Float[Tensor, "b 2 3"]:
     """Affine maps from the new to the old image, in units of half a side from the centre."""
     angle = torch.deg2rad(params["rotation"] * settings.rotation)
     # From the new image to the old one, so that an enlargement divides.
@@ -97,5 +112,6 @@ def _matrix(params: dict[str, Float[Tensor, " b"]], settings: ImageAugmentation)
     sine = scale * angle.sin()
     right = 2 * settings.shift * params["right"]
     down = 2 * settings.shift * params["down"]
-    rows = [torch.stack([cosine, -sine, right], 1), torch.stack([sine, cosine, down], 1)]
-    return torch.stack(rows, 1)
+    first = torch.stack([cosine, -sine, right], 1)
+    second = torch.stack([sine, cosine, down], 1)
+    return torch.stack([first, second], 1)

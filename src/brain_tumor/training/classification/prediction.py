@@ -17,7 +17,10 @@ BATCH = 64
 
 
 def predict_logits(
-    network: TrainedNetwork, images: Store, rows: np.ndarray, device: Device
+    network: TrainedNetwork,
+    images: Store,
+    rows: np.ndarray,
+    device: Device,
 ) -> Iterator[Float32[np.ndarray, "b k"]]:
     """Class logits, batch by batch; with `tta_flip` those of the mean probability of an image and its mirror image.
 
@@ -28,7 +31,8 @@ def predict_logits(
     channels = network.sizes["in_channels"]
     with show_progress(len(rows), f"predicting with {network.name}", "image") as progress:
         for start in range(0, len(rows), BATCH):
-            image = read_inputs(images, rows[start : start + BATCH], device, channels)
+            batch = rows[start : start + BATCH]
+            image = read_inputs(images, batch, device, channels)
             with torch.inference_mode(), device.autocast():
                 logits = module(image).float()
                 if averages_mirrored(network):
@@ -45,7 +49,13 @@ def averages_mirrored(network: TrainedNetwork) -> bool:
     return bool(network.description.get("recipe", {}).get("tta_flip"))
 
 
-def read_inputs(images: Store, rows: np.ndarray, device: Device, channels: int) -> Float[Tensor, "b c h w"]:
+def read_inputs(
+    images: Store,
+    rows: np.ndarray,
+    device: Device,
+    channels: int,
+) -> Float[Tensor, "b c h w"]:
     """A normalised batch of the store on the device."""
     (image,) = images.read(rows, "image")
-    return to_input(device.place_batch(torch.from_numpy(image).float()), channels)
+    grey = torch.from_numpy(image).float()
+    return to_input(device.place_batch(grey), channels)

@@ -34,9 +34,10 @@ def compute_saliency(
     parts = []
     with show_progress(len(rows), f"explaining {network.name}", "image") as progress:
         for start in range(0, len(rows), BATCH):
+            end = start + BATCH
             # In fp32, without autocast: speed matters less here than small gradients.
-            x = read_inputs(images, rows[start : start + BATCH], device, channels)
-            classes = predicted[start : start + BATCH]
+            x = read_inputs(images, rows[start:end], device, channels)
+            classes = predicted[start:end]
             saliency = _average_saliency(members, x, classes)
             if averages_mirrored(network):
                 mirrored = _average_saliency(members, x.flip(-1), classes)
@@ -58,7 +59,8 @@ def uniform_saliency(network: TrainedNetwork) -> Float32[np.ndarray, "s s"]:
         layers = _until_last_map(module)
         with torch.inference_mode():
             features = nn.Sequential(*layers)(x)
-            saliency = upsample_to_input(torch.ones_like(features[:, :1]), layers, side)
+            uniform = torch.ones_like(features[:, :1])
+            saliency = upsample_to_input(uniform, layers, side)
     if averages_mirrored(network):
         saliency = (saliency + saliency.flip(-1)) / 2
     return saliency[0, 0].numpy()
@@ -98,7 +100,11 @@ def hirescam(
             module.inplace = False  # type: ignore[assignment]
     layers = _until_last_map(network)
     features: list[Tensor] = []
-    handle = layers[-1].register_forward_hook(lambda layer, inputs, output: features.append(output))  # noqa: ARG005
+
+    def keep(layer: nn.Module, inputs: Any, output: Tensor) -> None:  # what a hook is given  # noqa: ARG001
+        features.append(output)
+
+    handle = layers[-1].register_forward_hook(keep)
     logits = network(x)
     handle.remove()
     index = torch.tensor(classes, dtype=torch.long, device=x.device)
@@ -112,8 +118,8 @@ def hirescam(
 def _until_last_map(network: nn.Module) -> list[nn.Module]:
     """The layers before the last pooling."""
     layers = list(network.features)  # type: ignore[arg-type]
-    last = max(k for k, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d))
-    return layers[:last]
+    poolings = [k for k, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+    return layers[: poolings[-1]]
 
 
 def require_explainable(network: nn.Module) -> None:
@@ -126,9 +132,10 @@ def require_explainable(network: nn.Module) -> None:
         return
     features = getattr(network, "features", None)
     # A pooling that comes first has no features before it.
-    layers = list(features)[1:] if isinstance(features, nn.Sequential) else []
-    if any(isinstance(layer, nn.MaxPool2d) for layer in layers):
-        return
+    if isinstance(features, nn.Sequential):
+        layers = list(features)[1:]
+        if any(isinstance(layer, nn.MaxPool2d) for layer in layers):
+            return
     raise ValueError(
         f"{type(network).__name__} has no `features` that can be explained; make it an nn.Sequential "
         "of convolutions and poolings, with an "
@@ -137,7 +144,9 @@ def require_explainable(network: nn.Module) -> None:
 
 
 def upsample_to_input(
-    features: Float[Tensor, "b 1 n n"], layers: Sequence[nn.Module], side: int
+    features: Float[Tensor, "b 1 n n"],
+    layers: Sequence[nn.Module],
+    side: int,
 ) -> Float[Tensor, "b 1 s s"]:
     """A feature map at the size of the image, each value at the centre of its receptive field; 0 beyond.
 
@@ -149,7 +158,9 @@ def upsample_to_input(
     for module in nn.Sequential(*layers).modules():
         if isinstance(module, nn.Conv2d | nn.MaxPool2d):
             kernel, stride, padding = map(_first, (module.kernel_size, module.stride, module.padding))
-            centre += ((kernel - 1) / 2 - padding) * step
+            # Half a kernel in from the edge, which the padding moves out.
+            offset = (kernel - 1) / 2 - padding
+            centre += offset * step
             step *= stride
     full = interpolate(features, scale_factor=step, mode="bilinear", align_corners=False)
     # Interpolation has its first value half a step from the edge.
@@ -174,7 +185,9 @@ def attention_rollout(network: ViT, x: Float[Tensor, "b c h w"]) -> Float[Tensor
         flow = identity.expand(len(maps), -1, -1)
         for attention in maps.unbind(1):
             # Half of each token is passed on by the residual.
-            flow = (attention + identity) / 2 @ flow
+            mixing = (attention + identity) / 2
+            flow = mixing @ flow
+        # All tokens but the first, the class token, are patches of a square.
         side = round((maps.shape[-1] - 1) ** 0.5)
         patches = flow[:, 0, 1:].unflatten(1, (1, side, side))
         return interpolate(patches, size=x.shape[-2:], mode="bilinear", align_corners=False)

@@ -50,15 +50,23 @@ class ClassificationTask(Task):
     weight: Tensor
 
     def __init__(
-        self, network: nn.Module, channels: int, counts: Sequence[int], recipe: ClassificationRecipe, seed: int
+        self,
+        network: nn.Module,
+        channels: int,
+        counts: Sequence[int],
+        recipe: ClassificationRecipe,
+        seed: int,
     ) -> None:
         super().__init__(network, recipe, seed)
         self.channels = channels
         self.num_classes = len(counts)
         self.smoothing = recipe.label_smoothing
         self.augmentation = recipe.augmentation
-        frequency = torch.tensor(counts, dtype=torch.float32) / sum(counts)
-        weight = 1 / (len(counts) * frequency) if recipe.balanced else torch.ones(len(counts))
+        weight = torch.ones(self.num_classes)
+        if recipe.balanced:
+            frequency = torch.tensor(counts, dtype=torch.float32) / sum(counts)
+            # A class as frequent as the mean has weight 1.
+            weight = 1 / (self.num_classes * frequency)
         # A buffer moves to the device with the task; checkpoints needn't hold it.
         self.register_buffer("weight", weight, persistent=False)
 
@@ -71,7 +79,8 @@ class ClassificationTask(Task):
         # fp32, because coordinates in bf16 are off by up to a quarter of a pixel.
         with torch.autocast(self.device.type, enabled=False):
             image = augment(batch["image"], local, self.augmentation)
-        image, target = mixup(image, self.target(batch["label"]), local["mixup"], self.augmentation)
+        target = self.target(batch["label"])
+        image, target = mixup(image, target, local["mixup"], self.augmentation)
         logits = self.network(to_input(image, self.channels)).float()
         entropy = cross_entropy(logits, target, reduction="sum")
         # Divided by the sum over all processes: with class weights their parts differ.
@@ -88,6 +97,7 @@ class ClassificationTask(Task):
 
     def on_validation_epoch_start(self) -> None:
         """Reset the counts."""
+        # Flat: a cell for each pair of a true and a predicted class.
         self.confusion = torch.zeros(self.num_classes**2, dtype=torch.long, device=self.device)
         self.entropy = torch.zeros((), device=self.device)
 
@@ -102,9 +112,10 @@ class ClassificationTask(Task):
     def on_validation_epoch_end(self) -> None:
         """Log the scores over all validation images."""
         confusion = all_reduce_sum(self.confusion).reshape(self.num_classes, -1)
-        loss = all_reduce_sum(self.entropy) / confusion.sum()
+        images = confusion.sum()
+        loss = all_reduce_sum(self.entropy) / images
         self.log("validation_loss", loss)
-        self.log("validation_accuracy", confusion.diag().sum() / confusion.sum())
+        self.log("validation_accuracy", confusion.diag().sum() / images)
         self.log("validation_macro_f1", macro_f1(confusion))
         self.log(MONITOR, (-loss).exp(), prog_bar=True)
 

@@ -33,7 +33,8 @@ def sample_augmentation(size: int, modalities: int, *key: int) -> dict[str, Tens
     params = {}
     # All are drawn, whatever the settings, so that one that is switched on leaves the others as they were.
     for name, shape in shapes.items():
-        params[name] = torch.from_numpy(rng.uniform(-1, 1, (size, *shape)).astype(np.float32))
+        values = rng.uniform(-1, 1, (size, *shape))
+        params[name] = torch.from_numpy(values.astype(np.float32))
     return params
 
 
@@ -50,6 +51,7 @@ def augment(
     """
     params = {name: value.to(image.device) for name, value in params.items()}
     apply = {}
+    # A uniform value from -1 to 1 is below 2p - 1 with probability p.
     for name in ("horizontal_flip", "affine", "intensity"):
         apply[name] = params[name] < 2 * getattr(settings, name) - 1
     if settings.horizontal_flip:
@@ -63,9 +65,12 @@ def augment(
         angle = params["rotation"][chosen] * settings.rotation
         scale = 1 + params["scaling"][chosen] * settings.scaling
         matrix = _matrix(angle, scale, image.shape[-2:])
-        image = image.index_copy(0, chosen, _warp(image[chosen], matrix, "bilinear"))
-        moved = _warp(labels[chosen, None].to(image.dtype), matrix, "nearest")
-        labels = labels.index_copy(0, chosen, moved.squeeze(1).to(torch.uint8))
+        moved_image = _warp(image[chosen], matrix, "bilinear")
+        image = image.index_copy(0, chosen, moved_image)
+        # By the nearest pixel: labels between two tissues would be a third one.
+        as_image = labels[chosen, None].to(image.dtype)
+        moved_labels = _warp(as_image, matrix, "nearest").squeeze(1)
+        labels = labels.index_copy(0, chosen, moved_labels.to(torch.uint8))
     if settings.intensity:
         image = _change_intensity(image, apply["intensity"], params, settings)
     return image, labels
@@ -80,8 +85,12 @@ def _change_intensity(
     on = apply[:, None] * torch.ones_like(params["contrast"])
     scale = 1 + on * params["contrast"] * settings.contrast
     offset = on * params["brightness"] * settings.brightness
+    # Of each modality, broadcast over its pixels.
+    scale = scale[:, :, None, None]
+    offset = offset[:, :, None, None]
+    changed = image * scale + offset
     # 0 is outside the brain, and stays 0.
-    return torch.where(image == 0, 0, image * scale[:, :, None, None] + offset[:, :, None, None])
+    return torch.where(image == 0, 0, changed)
 
 
 def _matrix(
@@ -90,10 +99,14 @@ def _matrix(
     shape: torch.Size,
 ) -> Float[Tensor, "b 2 3"]:
     """Rotation (degrees) and scaling around the centre of the slice, in pixels."""
+    height, width = shape
     # kornia takes (x, y).
-    centre = torch.tensor([(shape[1] - 1) / 2, (shape[0] - 1) / 2], device=angle.device).expand(len(angle), 2)
+    middle = torch.tensor([(width - 1) / 2, (height - 1) / 2], device=angle.device)
+    centre = middle.expand(len(angle), 2)
     scales = scale[:, None].expand(-1, 2)
-    return get_affine_matrix2d(torch.zeros_like(centre), centre, scales, angle)[:, :2]
+    no_shift = torch.zeros_like(centre)
+    # Without the last row of the 3x3 matrix, which is always 0, 0, 1.
+    return get_affine_matrix2d(no_shift, centre, scales, angle)[:, :2]
 
 
 def _warp(
@@ -101,4 +114,5 @@ def _warp(
     matrix: Float[Tensor, "b 2 3"],
     mode: str,
 ) -> Float[Tensor, "b c h w"]:
-    return warp_affine(x, matrix, (x.shape[-2], x.shape[-1]), mode=mode, align_corners=True)
+    height, width = x.shape[-2:]
+    return warp_affine(x, matrix, (height, width), mode=mode, align_corners=True)

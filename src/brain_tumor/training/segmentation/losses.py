@@ -8,6 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool2d, binary_cross_entropy_with_logits
 
+EPSILON = 1e-5
+"""Pixels: far less than one, so that it matters for empty masks only."""
+
 
 class DiceBCELoss(nn.Module):
     """Binary cross-entropy and soft Dice of independent sigmoids, pooled over the batch.
@@ -25,18 +28,28 @@ class DiceBCELoss(nn.Module):
         super().__init__()
         self.dice_weight, self.tversky_beta, self.focal_gamma = dice_weight, tversky_beta, focal_gamma
 
-    def forward(self, logits: Float[Tensor, "b k h w"], truth: Float[Tensor, "b k h w"]) -> Float[Tensor, ""]:
+    def forward(
+        self,
+        logits: Float[Tensor, "b k h w"],
+        truth: Float[Tensor, "b k h w"],
+    ) -> Float[Tensor, ""]:
         """The loss of one batch, over all processes that train together."""
-        return self.value(all_reduce_sum(self.sums(logits, truth)))
+        sums = all_reduce_sum(self.sums(logits, truth))
+        return self.value(sums)
 
-    def sums(self, logits: Float[Tensor, "b k h w"], truth: Float[Tensor, "b k h w"]) -> Float[Tensor, "5 k"]:
+    def sums(
+        self,
+        logits: Float[Tensor, "b k h w"],
+        truth: Float[Tensor, "b k h w"],
+    ) -> Float[Tensor, "5 k"]:
         """Sums of overlap, predicted, true, cross-entropy and pixels of each tissue, in fp32."""
         # fp32, because sums over a batch of slices lose their small terms in bf16.
         logits = logits.float()
         probability = logits.sigmoid()
         entropy = binary_cross_entropy_with_logits(logits, truth, reduction="none")
         if self.focal_gamma:
-            entropy = entropy * (probability - truth).abs() ** self.focal_gamma
+            distance = (probability - truth).abs()
+            entropy = entropy * distance**self.focal_gamma
         # The minimum is the product where truth is 0 or 1. Deep supervision has cells that are tumour in part, for
         # which a product isn't optimal at their fraction.
         overlap = torch.minimum(probability, truth)
@@ -49,12 +62,17 @@ class DiceBCELoss(nn.Module):
         false_positives = predicted - overlap
         false_negatives = true - overlap
         wrong = (1 - self.tversky_beta) * false_positives + self.tversky_beta * false_negatives
-        # The small constant makes an empty mask that is predicted empty a perfect one.
-        dice = (2 * overlap + 1e-5) / (2 * overlap + 2 * wrong + 1e-5)
-        return self.dice_weight * (1 - dice.mean()) + (1 - self.dice_weight) * entropy.sum() / pixels.sum()
+        # EPSILON makes an empty mask that is predicted empty a perfect one.
+        dice = (2 * overlap + EPSILON) / (2 * overlap + 2 * wrong + EPSILON)
+        dice_part = self.dice_weight * (1 - dice.mean())
+        entropy_part = (1 - self.dice_weight) * entropy.sum() / pixels.sum()
+        return dice_part + entropy_part
 
 
-def attention_loss(maps: Mapping[str, Float[Tensor, "b 1 _ _"]], tumour: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
+def attention_loss(
+    maps: Mapping[str, Float[Tensor, "b 1 _ _"]],
+    tumour: Float[Tensor, "b 1 h w"],
+) -> Float[Tensor, ""]:
     """Distance of attention maps from the whole tumour: half cross-entropy and half soft Dice, averaged over maps.
 
     A cell of a small map is tumour if any of its pixels is.
@@ -71,9 +89,12 @@ def attention_loss(maps: Mapping[str, Float[Tensor, "b 1 _ _"]], tumour: Float[T
         entropy = binary_cross_entropy_with_logits(logits, true, reduction="sum")
         overlap = (probability * true).sum()
         total = probability.sum() + true.sum()
-        sums = torch.stack([overlap, total, entropy, torch.ones_like(true).sum()])
-        overlap, total, entropy, pixels = all_reduce_sum(sums)
-        losses.append((entropy / pixels + 1 - (2 * overlap + 1e-5) / (total + 1e-5)) / 2)
+        cells = torch.ones_like(true).sum()
+        # In one tensor, so that processes exchange once.
+        sums = torch.stack([overlap, total, entropy, cells])
+        overlap, total, entropy, cells = all_reduce_sum(sums)
+        dice = (2 * overlap + EPSILON) / (total + EPSILON)
+        losses.append((entropy / cells + 1 - dice) / 2)
     return torch.stack(losses).mean()
 
 

@@ -36,15 +36,20 @@ def predict_probabilities(
     reader = Rows(slices, rows, ("image",))
     size = slices.shapes["image"][-1]
     for start in range(0, len(rows), batch_size):
-        image = reader.read(rows[start : start + batch_size])["image"]
+        batch = rows[start : start + batch_size]
+        image = reader.read(batch)["image"]
         probability = _predict(network, image, device, tta_flip)
         # Bytes: a quarter of the memory and disk of fp32, finer than any threshold needs.
-        steps = (probability * 255).round().to(torch.uint8).cpu().contiguous().numpy()
-        yield reader.window.uncrop(steps, size)
+        steps = (probability * 255).round().to(torch.uint8)
+        on_cpu = steps.cpu().contiguous().numpy()
+        yield reader.window.uncrop(on_cpu, size)
 
 
 def _predict(
-    network: nn.Module, image: Float[Tensor, "b m h w"], device: Device, tta_flip: bool
+    network: nn.Module,
+    image: Float[Tensor, "b m h w"],
+    device: Device,
+    tta_flip: bool,
 ) -> Float[Tensor, "b k h w"]:
     image = device.place_batch(image)
     with torch.inference_mode(), device.autocast():
@@ -76,24 +81,35 @@ def segment_volume(
     height, width, depth = image.shape[1:]
     side = max(height, width)
     # Preparation pads slices to a square and resizes it.
-    top, left = (side - height) // 2, (side - width) // 2
+    top = (side - height) // 2
+    left = (side - width) // 2
     labels = np.zeros((height, width, depth), np.uint8)
-    no_mask = np.zeros((height, width), np.uint8)
     brains = [find_brain(image[..., number]) for number in range(depth)]
     numbers = np.flatnonzero([brain.any() for brain in brains])
     brain = BoundingBox.from_mask(np.any(brains, axis=0))
-    crop = _to_prepared(brain, (top, left), size / side).pad_to_multiple(size, window)
+    # One crop for all slices, so that they make batches.
+    around_brain = _to_prepared(brain, (top, left), size / side)
+    crop = around_brain.pad_to_multiple(size, window)
     for start in range(0, len(numbers), batch_size):
         batch = numbers[start : start + batch_size]
-        prepared = np.stack([prepare_slice(image[..., number], no_mask, size)[0] for number in batch])
-        cropped = torch.from_numpy(np.ascontiguousarray(crop.crop(prepared)))
-        probability = _predict(network, cropped, device, tta_flip)
-        square = pad(probability, (crop.left, size - crop.right, crop.top, size - crop.bottom))
+        prepared = np.stack([_prepare(image[..., number], size) for number in batch])
+        cropped = np.ascontiguousarray(crop.crop(prepared))
+        probability = _predict(network, torch.from_numpy(cropped), device, tta_flip)
+        around = (crop.left, size - crop.right, crop.top, size - crop.bottom)
+        square = pad(probability, around)
         # Probabilities are resized, not labels, whose borders would be jagged.
         full = interpolate(square, size=(side, side), mode="bilinear", align_corners=False)
-        predicted = to_labels(full[:, :, top : top + height, left : left + width])
+        original = full[:, :, top : top + height, left : left + width]
+        predicted = to_labels(original)
         labels[..., batch] = predicted.permute(1, 2, 0).cpu().numpy()
     return labels
+
+
+def _prepare(image: Num[np.ndarray, "m h w"], size: int) -> Float16[np.ndarray, "m s s"]:
+    """A slice without a mask as the network was trained on slices."""
+    no_mask = np.zeros(image.shape[1:], np.uint8)
+    prepared, _ = prepare_slice(image, no_mask, size)
+    return prepared
 
 
 def _to_prepared(box: BoundingBox, padding: tuple[int, int], scale: float) -> BoundingBox:
@@ -103,27 +119,42 @@ def _to_prepared(box: BoundingBox, padding: tuple[int, int], scale: float) -> Bo
         padding: rows above and columns left of the raw slice in its square.
         scale: of the prepared slice to the square.
     """
-    ends = (np.array(box).reshape(2, 2) + np.array(padding)[:, None]) * scale
+    # (top, bottom) and (left, right), each moved by its own padding.
+    sides = np.array(box).reshape(2, 2)
+    ends = (sides + np.array(padding)[:, None]) * scale
     # The margin is what resizing blurs the brain into.
     low = np.floor(ends[:, 0]).astype(int) - 1
     high = np.ceil(ends[:, 1]).astype(int) + 1
-    return BoundingBox(int(low[0]), int(high[0]), int(low[1]), int(high[1]))
+    return BoundingBox(
+        top=int(low[0]),
+        bottom=int(high[0]),
+        left=int(low[1]),
+        right=int(high[1]),
+    )
 
 
 def predict_attention(
-    network: nn.Module, slices: Store, rows: np.ndarray, device: Device, batch_size: int = 32
+    network: nn.Module,
+    slices: Store,
+    rows: np.ndarray,
+    device: Device,
+    batch_size: int = 32,
 ) -> dict[str, Float16[np.ndarray, "n h w"]]:
     """Maps of every attention module, bilinearly resized to the slices; NaN outside the brain crop."""
     network = device.place(network)
     reader = Rows(slices, rows, ("image",))
     parts: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(rows), batch_size):
-        image = device.place_batch(reader.read(rows[start : start + batch_size])["image"])
+        batch = reader.read(rows[start : start + batch_size])
+        image = device.place_batch(batch["image"])
         with torch.inference_mode(), device.autocast(), capture_attention(network) as maps:
             network(image)
         for name, attention in maps.items():
             full = interpolate(attention.float(), size=image.shape[-2:], mode="bilinear", align_corners=True)
             # fp16: maps of a patient are as large as the scan.
-            parts.setdefault(name, []).append(full[:, 0].half().cpu().numpy())
+            array = full[:, 0].half().cpu().numpy()
+            parts.setdefault(name, []).append(array)
     size = slices.shapes["image"][-1]
-    return {name: reader.window.uncrop(np.concatenate(arrays), size, np.nan) for name, arrays in parts.items()}
+    whole = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    window = reader.window
+    return {name: window.uncrop(values, size, np.nan) for name, values in whole.items()}

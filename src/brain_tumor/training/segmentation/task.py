@@ -57,10 +57,13 @@ class SegmentationTask(Task):
         # The logits of gates, at half the size of their maps.
         self.gates: dict[str, nn.Module] = {}
         if self.attention_weight:
-            modules = attention_modules(network).items()
-            self.gates = {name: gate.score for name, gate in modules if isinstance(gate, AttentionGate)}
+            for name, module in attention_modules(network).items():
+                if isinstance(module, AttentionGate):
+                    self.gates[name] = module.score
         self.loss = DiceBCELoss(recipe.dice_weight, recipe.tversky_beta, recipe.focal_gamma)
-        aux_maps: dict[str, int] = getattr(network, "aux_maps", {}) if recipe.deep_supervision else {}
+        aux_maps: dict[str, int] = {}
+        if recipe.deep_supervision:
+            aux_maps = getattr(network, "aux_maps", {})
         if recipe.deep_supervision and not aux_maps:
             raise ValueError(
                 f"{type(network).__name__} names no maps for deep supervision; give it an attribute "
@@ -68,7 +71,8 @@ class SegmentationTask(Task):
             )
         self.aux_modules = {name: network.get_submodule(name) for name in aux_maps}
         # Beside the network, not in it: its file holds nothing that prediction doesn't need.
-        self.aux_heads = nn.ModuleList(nn.Conv2d(channels, tissues, 1) for channels in aux_maps.values())
+        heads = [nn.Conv2d(channels, tissues, 1) for channels in aux_maps.values()]
+        self.aux_heads = nn.ModuleList(heads)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one augmented batch."""
@@ -84,7 +88,8 @@ class SegmentationTask(Task):
             height, width = aux_map.shape[-2:]
             # deep_supervision for half the size of the mask, half of it for each halving.
             weight = self.deep_supervision * width / (truth.shape[-1] / 2)
-            loss = loss + weight * self.loss(head(aux_map), adaptive_avg_pool2d(truth, (height, width)))
+            small_truth = adaptive_avg_pool2d(truth, (height, width))
+            loss = loss + weight * self.loss(head(aux_map), small_truth)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=self.recipe.batch_size)
         return loss
 
@@ -101,32 +106,43 @@ class SegmentationTask(Task):
     def on_validation_epoch_start(self) -> None:
         """Take a snapshot of the example, and reset the counts."""
         if self.example is not None:
+            batch = self.example[None].to(self.device)
             with capture_attention(self.network) as maps:
-                probability = self.network(self.example[None].to(self.device)).sigmoid()
+                probability = self.network(batch).sigmoid()
             shown = {"probability": probability} | maps
-            self.snapshots.append({name: value[0].half().cpu() for name, value in shown.items()})
-        self.confusion = torch.zeros((self.tissues + 1) ** 2, dtype=torch.long, device=self.device)
+            snapshot = {name: value[0].half().cpu() for name, value in shown.items()}
+            self.snapshots.append(snapshot)
+        num_labels = self.tissues + 1
+        # Flat: a cell for each pair of a true and a predicted label, background included.
+        self.confusion = torch.zeros(num_labels**2, dtype=torch.long, device=self.device)
         self.sums = torch.zeros(5, self.tissues, device=self.device)
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Add one batch to the sums of the loss and to the confusion matrix."""
         labels = batch["labels"]
         logits = self.network(batch["image"])
-        self.sums += self.loss.sums(logits, to_channels(labels, self.tissues))
+        truth = to_channels(labels, self.tissues)
+        self.sums += self.loss.sums(logits, truth)
         num_labels = self.tissues + 1
         cell = labels.long() * num_labels + to_labels(logits.sigmoid())
         self.confusion += torch.bincount(cell.flatten(), minlength=num_labels**2)
 
     def on_validation_epoch_end(self) -> None:
         """Log the loss and the Dice of each target, pooled over all validation slices."""
-        self.log("validation_loss", self.loss.value(all_reduce_sum(self.sums)))
+        sums = all_reduce_sum(self.sums)
+        self.log("validation_loss", self.loss.value(sums))
         confusion = all_reduce_sum(self.confusion).reshape(self.tissues + 1, -1)
         dice = dice_of_confusion(confusion, self.targets)
-        self.log_dict({f"validation_dice_{name}": value for name, value in dice.items()})
-        self.log(MONITOR, torch.stack(list(dice.values())).mean(), prog_bar=True)
+        named = {f"validation_dice_{name}": value for name, value in dice.items()}
+        self.log_dict(named)
+        mean = torch.stack(list(dice.values())).mean()
+        self.log(MONITOR, mean, prog_bar=True)
 
 
-def dice_of_confusion(confusion: Int64[Tensor, "k k"], targets: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+def dice_of_confusion(
+    confusion: Int64[Tensor, "k k"],
+    targets: Mapping[str, Sequence[int]],
+) -> dict[str, Tensor]:
     """Dice of each target; 1 where both masks are empty.
 
     Args:
@@ -134,18 +150,21 @@ def dice_of_confusion(confusion: Int64[Tensor, "k k"], targets: Mapping[str, Seq
     """
     dice = {}
     for name, labels in targets.items():
+        own = list(labels)
         # Of all labels of the target together, because a pixel of another tissue of the target is right.
-        true = confusion[list(labels)].sum()
-        predicted = confusion[:, list(labels)].sum()
-        overlap = confusion[list(labels)][:, list(labels)].sum()
+        true = confusion[own].sum()
+        predicted = confusion[:, own].sum()
+        overlap = confusion[own][:, own].sum()
         total = true + predicted
-        dice[name] = torch.where(total > 0, 2 * overlap / total.clamp(min=1), 1.0).float()
+        ratio = 2 * overlap / total.clamp(min=1)
+        dice[name] = torch.where(total > 0, ratio, 1.0).float()
     return dice
 
 
 def to_channels(labels: UInt8[Tensor, "b h w"], tissues: int) -> Float[Tensor, "b k h w"]:
     """One-hot masks, a channel of 0 and 1 for each tissue."""
-    return torch.stack([labels == label for label in range(1, tissues + 1)], dim=1).float()
+    masks = [labels == label for label in range(1, tissues + 1)]
+    return torch.stack(masks, dim=1).float()
 
 
 def to_labels(probability: Float[Tensor, "b k h w"]) -> UInt8[Tensor, "b h w"]:
