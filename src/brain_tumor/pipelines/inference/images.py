@@ -120,7 +120,7 @@ def classify_images(
     images: Store,
     engine: EngineSettings,
 ) -> pd.DataFrame:
-    """Rows `file`, `predicted`, `confidence`, the probability of each class, `note`, `excluded`; lowest confidence first.
+    """Rows `file`, `predicted`, `confidence`, probability of each class, `note`, `excluded`; lowest confidence first.
 
     Probabilities are those at the temperature that fitted validation, where the network's file says which.
     """

@@ -80,8 +80,8 @@ def compose_images_report(
     """The page: how many images of each class, saliency maps, each image, and what is known of the network.
 
     Args:
-        classes: rows `file`, `predicted`, `confidence`, the probability of each class, `note`, `excluded` ("" for those in
-            use).
+        classes: rows `file`, `predicted`, `confidence`, the probability of each class, `note`, `excluded` ("" for
+            those in use).
         figures: name > PNG.
         settings: block > setting > value.
         simulated: whether the images are.
