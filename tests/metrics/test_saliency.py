@@ -2,7 +2,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from brain_tumor.metrics.saliency import REGIONS, find_regions, mean_shares, share_regions
+from brain_tumor.metrics.saliency import (
+    ON_TUMOUR,
+    REGIONS,
+    compare_with_tumour,
+    find_regions,
+    mean_on_tumour,
+    mean_shares,
+    share_regions,
+)
 
 
 @pytest.fixture
@@ -57,3 +65,35 @@ def test_means_weigh_an_image_by_how_many_it_stands_for():
     means = mean_shares(looks)
     assert means["inside"].to_dict() == pytest.approx({"a": (0.2 + 3 * 0.8) / 4, "b": 0.6})
     assert means["inside_uniform"].to_dict() == pytest.approx({"a": (0.4 + 3 * 0.8) / 4, "b": (0.1 + 2 * 0.4) / 3})
+
+
+def test_saliency_on_the_tumour_by_hand():
+    """A head of 64 x 64 pixels, a tumour of 16 x 16 away from its centre."""
+    image = np.zeros((128, 128), np.uint8)
+    image[32:96, 32:96] = 100
+    tumour = np.zeros_like(image)
+    tumour[36:52, 36:52] = 1
+    uniform = np.ones(image.shape)
+    on = compare_with_tumour(tumour.astype(float), image, tumour, uniform)
+    assert (on["tumour"], on["pointing"], on["auc"]) == (1, 1, 1)
+    assert on["tumour_uniform"] == pytest.approx(256 / 128**2)
+    assert on["pointing_centre"] == 0
+    assert on["auc_centre"] < 0.5
+    flat = compare_with_tumour(uniform, image, tumour, uniform)
+    assert flat["tumour"] == flat["tumour_uniform"]
+    assert flat["auc"] == 0.5
+    elsewhere = np.zeros(image.shape)
+    elsewhere[80:90, 80:90] = 1
+    assert compare_with_tumour(elsewhere, image, tumour, uniform)["auc"] < 0.5
+    for map_, mask in ((0 * uniform, tumour), (uniform, 0 * tumour)):
+        assert np.isnan(list(compare_with_tumour(map_, image, mask, uniform).values())).all()
+
+
+def test_means_on_the_tumour_weigh_images_and_leave_unknown_ones_out():
+    values = {name: [0.2, 0.6, np.nan, 1.0] for name in ON_TUMOUR}
+    classes = {"class": list("aaab"), "predicted": list("aaaa"), "weight": [1.0, 3, 9, 1]}
+    table = mean_on_tumour(pd.DataFrame(classes | values)).set_index(["class", "correct"])
+    assert table.loc[("all", True), "tumour"] == pytest.approx(0.5)
+    assert table.loc[("all", True), "images"] == 2
+    assert table.loc[("b", False), "auc"] == 1
+    assert len(mean_on_tumour(pd.DataFrame(classes | dict.fromkeys(ON_TUMOUR, np.nan)))) == 0
