@@ -210,6 +210,7 @@ def _confidence(looks: pd.DataFrame) -> Plot:
         series=series,
         says=said,
     )
+    # A weight is the number of test images that one stands for.
     wrong = looks.loc[looks["class"] != looks["predicted"], "weight"]
     caption = (
         f"Confidence in the predicted class of {len(looks)} test images of the deduplicated set, {len(wrong)} "
