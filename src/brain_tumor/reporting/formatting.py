@@ -32,6 +32,7 @@ def _write_float(value: float) -> str:
 def read_number(cell: object) -> float | None:
     """The number that a cell starts with; None where there is none."""
     found = re.match(r"[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?", str(cell))
+    # Commas part the thousands.
     return float(found[0].replace(",", "")) if found else None
 
 

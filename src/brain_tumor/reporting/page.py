@@ -62,6 +62,7 @@ class Picture:
     @property
     def film(self) -> dict[str, object] | None:
         """Of an animation: all frames below each other as a data URI, how many, and the size of one."""
+        # Figures are PNG; only an animation is a GIF.
         if find_kind(self.content) != "gif":
             return None
         content, frames, width, height = lay_strip(self.content)
@@ -129,6 +130,7 @@ class Section:
     @property
     def anchor(self) -> str:
         """What a link within the page points to."""
+        # An id in HTML has no spaces.
         return re.sub(r"\W+", "-", self.heading.lower()).strip("-")
 
 

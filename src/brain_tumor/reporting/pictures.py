@@ -34,6 +34,7 @@ def lay_strip(content: bytes) -> tuple[bytes, int, int, int]:
     with Image.open(io.BytesIO(content)) as animation:
         frames = [frame.convert("RGB") for frame in ImageSequence.Iterator(animation)]
     width, height = frames[0].size
+    # At least one frame, however high it is.
     count = max(1, min(len(frames), TALLEST // height))
     # The first and the last frame are always there.
     step = (len(frames) - 1) / max(count - 1, 1)

@@ -25,7 +25,7 @@ def create_experiment(network: str) -> Pipeline:
     predicted = ["network", "images", "splits", "params:training"]
     explained = ["network", "predictions", "images", "splits", "params:training"]
     data = ["params:data_set", "params:split", "params:compare_policies"]
-    trained_again = ["images", "index", "duplicates", *trained[2:], *data]
+    trained_again = ["images", "index", "duplicates", "policy_checkpoints", *trained[3:], *data]
     drawn = ["network", "predictions", "explanations", "saliency", "images", "splits", "training_log"]
     nodes = [
         Node(train_network, trained, ["network", "training_log"], name="train_network", tags="training"),

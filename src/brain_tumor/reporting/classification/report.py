@@ -254,6 +254,7 @@ def _confidence(saliency: pd.DataFrame) -> Plot:
         series=series,
         says=said,
     )
+    # A weight is the number of test images that one stands for.
     wrong = saliency.loc[saliency["class"] != saliency["predicted"], "weight"]
     caption = (
         f"Confidence in the predicted class of {len(saliency)} test images, {len(wrong)} "

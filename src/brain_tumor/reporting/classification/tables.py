@@ -65,6 +65,7 @@ def find_best(comparison: pd.DataFrame) -> str:
     """The network with the highest accuracy on the test set with the fewest leaks."""
     first = list_test_sets(comparison)[0]
     accuracy = comparison[comparison["metric"] == "accuracy"]
+    # Leaks would favour a network that remembers its training images.
     rows = accuracy[accuracy["test_set"] == first]
     return str(rows.set_index("network")["value"].idxmax())
 
@@ -137,6 +138,7 @@ def score_classes(comparison: pd.DataFrame, network: str, test_set: str) -> pd.D
 def score_calibration(comparison: pd.DataFrame) -> pd.DataFrame:
     """Confidence and calibration error before and after the temperature, of each network on each test set."""
     shown = ["confidence", "calibration_error", "temperature", "confidence_scaled", "calibration_error_scaled"]
+    # Not `pivot`, which always sorts.
     table = comparison.pivot_table(index=["test_set", "network"], columns="metric", values="value", sort=False)
     table = table[shown].rename(index=name_network, level="network")
     return table.reset_index().rename(columns=lambda name: name.replace("_", " "))

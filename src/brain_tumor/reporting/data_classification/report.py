@@ -93,6 +93,7 @@ def compose_data_report(
         for name, content in figures.items()
     }
     counts = count_duplicates(index, duplicates, data_set)
+    # Of the description, because its store may have been prepared in an earlier run.
     preparation = {key: about[key] for key in ("image_size", "fit")}
     settings = {"copies": copies.model_dump(), "preparation": preparation, "split": policy.model_dump()}
     sections = [

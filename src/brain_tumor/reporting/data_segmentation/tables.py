@@ -23,10 +23,12 @@ def count_sets(patients: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
     table = splits.merge(patients, on="patient")
     table["grade"] = table["grade"].replace("", "not known")
     summaries = {"patients": ("patient", "size"), "slices": ("slices", "sum")}
+    # A name with a comma in it can't be a keyword.
     counts = table.groupby("split").agg(**summaries, **{"median tumour, ml": ("tumour_ml", "median")})
     # Columns of grades come where any grade is known.
     if (patients["grade"] != "").any():
         counts = counts.join(table.groupby(["split", "grade"]).size().unstack(fill_value=0))
+    # Grouping sorts sets by name.
     return counts.reindex([TRAIN, VALIDATION, TEST]).reset_index()
 
 
@@ -34,6 +36,7 @@ def count_used(index: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
     """Patients and slices in each set, from the index alone."""
     used = index[index["excluded"] == ""].merge(splits, on="patient")
     counts = used.groupby("split").agg(patients=("patient", "nunique"), slices=("slice", "size"))
+    # All slices of a set may be excluded, which then has no row.
     return counts.reindex([TRAIN, VALIDATION, TEST], fill_value=0).reset_index()
 
 

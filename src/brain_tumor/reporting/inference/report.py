@@ -198,6 +198,7 @@ def compose_scans_report(
     table = used[columns].rename(columns=headings)
     simulated = bool(volumes["simulated"].any())
     left_out = [("Patients that could not be segmented", excluded[["patient", "folder", "excluded"]])]
+    # A mask that could not be compared with has its place there too.
     compared = (used[["expert_mask", "not_compared"]] != "").any(axis=None)
     sections = [
         _show_masks(network, used, figures, files),

@@ -226,6 +226,7 @@ def _compare(
 
 
 def _plot_means(dice: pd.DataFrame) -> Plot:
+    # Names as shown: pointing at a dot lights up the dots of its name in other plots too.
     names = dice["network"].map(name_network)
     said = [
         f"{name}, {row.target}: mean Dice {write_interval(row.mean, row.low, row.high)}, {row.patients} patients"
@@ -272,6 +273,7 @@ def _list_scores(comparison: pd.DataFrame) -> Section:
         ("Protocol “volume”: mean over test patients", of_test(comparison)),
         ("Protocol “slice”: mean over test slices that show tumour", of_test(comparison, SLICE)),
     ):
+        # Not `pivot`, which always sorts.
         table = rows.pivot_table(index=["network", "target"], columns="metric", values="mean", sort=False)
         # A column that is 1.000 in every row is a sentence and no column.
         perfect = [name for name in table if table[name].ge(CERTAIN).all()]

@@ -40,6 +40,7 @@ def draw(
     mark: str,
 ) -> dict[str, Figure]:
     """Figures by name, in the order of the report. `mark`: ends every title."""
+    # Only HEADLINE has a p-value: its features are those that were permuted.
     tested = gains[gains["p"].notna()]
     pairs = {"age alone": BASELINE, "age and shape": HEADLINE}
     curves, expected, calibrations = {}, {}, {}

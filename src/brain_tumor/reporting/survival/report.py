@@ -143,6 +143,7 @@ def _models(results: Results, pictures: Pictures) -> Section:
     """All models of each group of patients: a figure, then a folded table for each group."""
     folds = []
     for cohort, scores in results.scores.groupby("cohort", sort=False):
+        # They are the same in every row of a cohort.
         patients, deaths = scores[["patients", "deaths"]].iloc[0]
         alive = f"; {patients - deaths} are censored and count in concordance alone" if patients > deaths else ""
         text = (
@@ -215,6 +216,7 @@ def _features(results: Results) -> Section:
 def _changes(results: Results, pictures: Pictures) -> Section:
     assert results.changes is not None
     table = results.changes.drop(columns="network").rename(columns={"low": "limits, low", "high": "limits, high"})
+    # A feature that is not known of some patients is compared in fewer.
     text = (
         f"Features of the same slices of {table['patients'].max()} patients that the network was not trained on, "
         "measured on the reference mask and on the predicted mask. Volumes, surfaces, components and extents of an "

@@ -239,6 +239,7 @@ def count_patients(patients: pd.DataFrame) -> pd.DataFrame:
 def list_features(patients: pd.DataFrame) -> pd.DataFrame:
     """Each feature with its unit, its median and quartiles in the patients in use, and its formula."""
     used = patients[patients["excluded"] == ""]
+    # Age is no measurement of the mask, so that FEATURES lacks it.
     named = [("age", "years", "at diagnosis, from survival_info.csv")]
     named += [(feature.name, feature.unit, feature.formula) for feature in FEATURES]
     rows = [(name, unit, _quartiles(used[name]), formula) for name, unit, formula in named]
