@@ -133,7 +133,7 @@ class SurvivalPatients(TumourFeatures):
         age: years; empty if not known.
         days: until death, or until the patient was last known to be alive; empty if not known.
         observed: whether death was seen.
-        excluded: why the patient isn't modelled; empty if he is.
+        excluded: why the patient isn't modelled; empty if they are.
         note: what to know of a patient who is.
     """
 

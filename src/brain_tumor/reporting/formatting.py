@@ -43,9 +43,10 @@ def write_interval(
     form: str = ".3f",
     limits: str = "",
 ) -> str:
-    """A value with its interval, alone where it has none; a dash where there is no value. `limits`.
+    """A value with its interval, alone where it has none; a dash where there is no value.
 
-    The form of the interval's ends, if another.
+    Args:
+        limits: format of the interval's ends, if another than `form`.
     """
     if pd.isna(value):
         return "–"

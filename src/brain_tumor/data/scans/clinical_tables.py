@@ -21,12 +21,11 @@ SURVIVAL_COLUMNS = {
 
 
 def read_clinical(source: Path) -> pd.DataFrame:
-    """What `name_mapping.csv` and `survival_info.csv`, wherever below the source, say.
+    """Facts of `name_mapping.csv` and `survival_info.csv`, wherever they lie below the source.
 
-    Rows `patient` and FACTS, as text.
-
-    A patient has a row for each of the names that he bears in BraTS 2017 to 2020. Where a table or a fact is missing,
-    or a table can't be used, the text is empty. Besides FACTS: `own`, the name that he goes by in the tables.
+    Returns:
+        Rows `patient`, `own` (the name in the tables) and FACTS, as text; a row for each name of a patient in BraTS
+        2017 to 2020. The text is empty where a table or a fact is missing, or a table can't be used.
     """
     try:
         table = read_clinical_rows(source)
@@ -39,11 +38,9 @@ def read_clinical(source: Path) -> pd.DataFrame:
 
 
 def read_clinical_rows(source: Path) -> pd.DataFrame:
-    """The same, with every row that the tables have for a patient.
+    """Every row of the tables, with `mapped` and `listed`: whether `name_mapping.csv` and `survival_info.csv` have it.
 
-    Besides `patient` and FACTS: `own`, the name that the patient goes by in the tables, and `mapped` and `listed`:
-    whether
-    `name_mapping.csv` and `survival_info.csv` know him.
+    Other columns are those of `read_clinical`.
 
     Raises:
         ValueError: if a table can't be read or lacks a column.

@@ -36,8 +36,8 @@ class Naming(BaseModel, frozen=True, extra="forbid"):
     """Labels that go with a way to name files: publishers changed both at once.
 
     Attributes:
-        files: a regular expression; a patient is named so if it matches his whole name, that of one of his files, or
-            of a folder that is named after him or a modality.
+        files: a regular expression; a patient is named so if it matches the whole name, that of one of the files,
+            or of a folder that is named after the patient or a modality.
         labels: name of a tissue > its one value in the masks of these patients; of a tissue that isn't declared it
             means nothing.
     """
@@ -174,7 +174,7 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
         return self
 
     def find_person(self, patient: str) -> str:
-        """The person whose visit this is; the patient himself where the name says nothing of visits."""
+        """The person whose visit this is; the patient where the name has no visit."""
         match = re.fullmatch(self.person, patient)
         return match[1] if match else patient
 
@@ -192,7 +192,7 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
         """The tissues with the labels that a patient's masks have.
 
         Args:
-            names: of the patient, of his files and of their folders.
+            names: of the patient, of the files and of their folders.
         """
         names = list(names)
         for naming in self.naming:

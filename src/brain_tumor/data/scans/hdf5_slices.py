@@ -219,7 +219,7 @@ def write_slice(
     labels: UInt8[np.ndarray, "h w"],
     tissues: int,
 ) -> None:
-    """One slice the way the publisher wrote his.
+    """One slice the way the publisher wrote them.
 
     Each modality standardised over the whole slice, background included.
     """

@@ -14,7 +14,7 @@ from brain_tumor.data.scans.data_set import MASK, DataSet, Tissue
 SUFFIXES = (".nii.gz", ".nii")
 
 SEPARATORS = ("_", "-", ".", " ")
-"""Stand between a patient's name and the suffix of his file."""
+"""Stand between the name of a patient and the suffix of a file."""
 
 CONTENT_FOLDERS = frozenset(
     {
@@ -59,7 +59,7 @@ class PatientFiles:
     def find_tissues(self, data_set: DataSet) -> tuple[Tissue, ...]:
         """The tissues with the labels that the masks of this patient have.
 
-        His name decides, those of his files, and those of the folders that stand for either.
+        The patient's name decides, then those of the files, and of the folders that stand for either.
         """
         folders = data_set.kind_of_folder
         files = list(self.volumes.values())
@@ -277,7 +277,7 @@ def _join_folders(parts: dict[tuple[Path, str], PatientFiles]) -> list[PatientFi
 
 
 def _join(parts: list[PatientFiles]) -> PatientFiles:
-    """One patient of parts whose modalities don't overlap; several masks that may all be his are a conflict."""
+    """One patient of parts whose modalities don't overlap; several masks that may all be theirs are a conflict."""
     masks = [found for found in parts if found.mask]
     # A part with more than the mask holds a modality: its mask lies beside the scans.
     beside = [found for found in masks if len(found.volumes) > 1]
@@ -311,7 +311,7 @@ def _name_masks(parts: Iterable[PatientFiles]) -> str:
 def _adopt_masks(patients: list[PatientFiles]) -> list[PatientFiles]:
     """A mask under another name belongs to the patient whose volumes are alone with it in a folder.
 
-    So patient 355 of BraTS 2020 was published. A mask whose name is that of another patient is his.
+    So patient 355 of BraTS 2020 was published. A mask whose name is that of another patient is theirs.
     """
     scanned = {found.patient for found in patients if set(found.volumes) != {MASK}}
     adopted = []

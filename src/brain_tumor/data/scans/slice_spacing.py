@@ -22,9 +22,8 @@ MOST_MISSING = 0.1
 def find_step(numbers: Int[np.ndarray, " n"], slice_mm: float = 1.0) -> int | None:
     """How many slice numbers lie from one slice to the next; None if the slices make no volume.
 
-    They do if there are at least three, at equal distances of at most 15 mm, of which at most one in ten is missing. A
-    slice stands for the space
-    up to the next: of every sixth slice of 1 mm each counts 6 mm.
+    They do if there are at least three, at equal distances of at most 15 mm, of which at most one in ten is missing.
+    A slice stands for the space up to the next: of every sixth slice of 1 mm each counts 6 mm.
 
     Args:
         numbers: of the slices, in any order; one that is there twice makes no volume.
