@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from joblib import cpu_count
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import TablePreview
 
@@ -122,7 +123,8 @@ class _Simulated(FolderDataset):
         shown = ", ".join(f"{name} {value}" for name, value in self._settings.items())
         logger.info("simulating into %s: %s", self._folder, shown)
         with replacing(self._folder) as draft:
-            self._simulate(draft, **self._settings)
+            # All cores, even beside other nodes: what is simulated is the first thing that they wait for.
+            self._simulate(draft, workers=cpu_count(), **self._settings)
             with (draft / SIMULATED_MARK).open("a", encoding="utf-8") as file:
                 file.write(settings)
         return self._folder
