@@ -20,7 +20,8 @@ from brain_tumor.metrics.classification import fit_temperature
 from brain_tumor.networks import networks_of
 from brain_tumor.networks.trained import read_network, write_network
 from brain_tumor.pipeline_registry import register_pipelines
-from brain_tumor.pipelines.classification.nodes import choose_explained, require_unseen, train_network
+from brain_tumor.pipelines.classification.evaluation import choose_explained
+from brain_tumor.pipelines.classification.training import require_unseen, train_network
 from brain_tumor.reporting.classification.report import _elsewhere
 from brain_tumor.reporting.classification.tables import SCORES
 from brain_tumor.training.checkpoints import Checkpoints
@@ -291,9 +292,7 @@ def test_settings_that_do_not_match_the_store_are_refused(finished, tmp_path):
 def test_test_images_that_all_have_a_copy_are_refused_before_training(by_folder, tmp_path):
     images = Store(by_folder / "data/03_primary/classification/images.h5")
     splits = read_splits(by_folder).assign(deduplicated_test=False)
-    words = (
-        r"no copy is learned from, got none of 28; set `data_classification\.split\.policy` to patient or deduplicated"
-    )
+    words = r"without a duplicate among the training images, got none of 28; set `data_classification\.split\.policy` to patient or deduplicated"
     with pytest.raises(ValueError, match=words):
         train_network(
             images,

@@ -3,17 +3,19 @@
 from kedro.pipeline import Node, Pipeline
 
 from brain_tumor.networks import networks_of
-from brain_tumor.pipelines.classification.nodes import (
+from brain_tumor.pipelines.classification.comparison import (
     compare_networks,
-    compare_policies,
     draw_results,
-    explain_images,
-    predict_images,
-    score_images,
-    train_network,
     write_model_card,
     write_report,
 )
+from brain_tumor.pipelines.classification.evaluation import (
+    compare_policies,
+    explain_images,
+    predict_images,
+    score_images,
+)
+from brain_tumor.pipelines.classification.training import train_network
 from brain_tumor.pipelines.experiments import name_entries
 
 TASK = "classification"

@@ -1,0 +1,211 @@
+"""Node that trains a classifier. torch takes seconds to import, so nodes import it when they run."""
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from brain_tumor.data.common.sets import TRAIN, VALIDATION
+from brain_tumor.data.common.store import Store, fingerprint
+from brain_tumor.data.images.split import (
+    DEDUPLICATED,
+    OFFICIAL,
+    PATIENT,
+    count_folds,
+    list_test_sets,
+    sets_of_fold,
+)
+from brain_tumor.metrics import classification as metrics
+from brain_tumor.networks.trained import TrainedNetwork
+from brain_tumor.training.checkpoints import Checkpoints, code_fingerprint
+from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
+
+if TYPE_CHECKING:
+    from brain_tumor.training.fit import Fitted
+
+logger = logging.getLogger(__name__)
+
+
+def train_network(
+    images: Store,
+    splits: pd.DataFrame,
+    checkpoints: Checkpoints,
+    experiment: ExperimentSettings,
+    recipe: ClassificationRecipe,
+    engine: EngineSettings,
+) -> tuple[TrainedNetwork, pd.DataFrame]:
+    """Train a network, or one for each fold, and fit its temperature to the validation images.
+
+    Training resumes from a checkpoint of the same settings and data.
+
+    Returns:
+        The trained network, with a member for each fold, and the training log.
+    """
+    about = images.description
+    sizes = {"in_channels": 1, "out_channels": len(about["classes"]), "image_size": about["image_size"]}
+    sizes |= experiment.sizes
+    _require_match(sizes, about)
+    _require_test(splits)
+    plan = _Plan(images, experiment.network, sizes, experiment.adapt(recipe), engine, checkpoints)
+    folds = range(count_folds(splits))
+    members = [
+        _train_fold(plan, sets_of_fold(splits, fold), splits, f"fold {fold + 1} of {len(folds)}") for fold in folds
+    ]
+    kept = [member.fitted.kept for member in members]
+    description = about | {
+        "experiment": checkpoints.experiment,
+        "recipe": plan.recipe.model_dump(),
+        "seed": engine.seed,
+        "kept": kept[0] if len(folds) == 1 else kept,
+        "images": np.mean([member.counts for member in members], axis=0).round().astype(int).tolist(),
+        "persons": int(splits.loc[splits["split"] != "", "person"].nunique()),
+        "images_trained_on": _digest_training_images(splits),
+        "checkpoints": [member.mark for member in members],
+    }
+    network = TrainedNetwork(plan.network, sizes, description, tuple(member.fitted.weights for member in members))
+    temperature = _fit_temperature(network, images, [member.validation for member in members], engine)
+    return replace(network, description=description | {"temperature": temperature}), _join_logs(members)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What all folds of a training have in common."""
+
+    images: Store
+    network: str
+    sizes: dict[str, Any]
+    recipe: ClassificationRecipe
+    engine: EngineSettings
+    checkpoints: Checkpoints
+
+
+@dataclass(frozen=True)
+class _Member:
+    """The network of one fold: rows that validate, training images of each class, fingerprint, weights and log."""
+
+    validation: np.ndarray
+    counts: list[int]
+    mark: str
+    fitted: "Fitted"
+
+
+def _train_fold(plan: _Plan, sets: pd.Series, splits: pd.DataFrame, words: str) -> _Member:
+    images = plan.images
+    train = find_rows(images, splits, sets == TRAIN)
+    validation = find_rows(images, splits, sets == VALIDATION)
+    name = plan.checkpoints.experiment + (f", {words}" if count_folds(splits) > 1 else "")
+    logger.info("%s: %d images to train on, %d to validate on", name, len(train), len(validation))
+    mark = _fingerprint(plan, train, validation)
+    counts = np.bincount(images.read(train, "label")[0], minlength=len(images.description["classes"])).tolist()
+    return _Member(validation, counts, mark, _fit(plan, train, validation, counts, plan.checkpoints.of(mark)))
+
+
+def _join_logs(members: list[_Member]) -> pd.DataFrame:
+    """The log of the only training, or those of all folds, with the column `fold`."""
+    if len(members) == 1:
+        return members[0].fitted.log
+    logs = [member.fitted.log.assign(fold=number) for number, member in enumerate(members)]
+    return pd.concat(logs, ignore_index=True)
+
+
+def _fingerprint(plan: _Plan, train: np.ndarray, validation: np.ndarray) -> str:
+    """Fingerprint of all that decides the trained weights; a checkpoint of another one isn't resumed."""
+    from brain_tumor.training.device import what_is_computed
+
+    recipe, engine = plan.recipe.model_dump(), plan.engine
+    settings = [plan.network, plan.sizes, recipe, engine.seed, what_is_computed(engine), code_fingerprint()]
+    return fingerprint(settings, plan.images.description, train.tolist(), validation.tolist())
+
+
+def _fit(
+    plan: _Plan, train: np.ndarray, validation: np.ndarray, counts: list[int], checkpoints: Checkpoints
+) -> "Fitted":
+    import lightning
+
+    from brain_tumor.networks import build
+    from brain_tumor.training.batches import Rows
+    from brain_tumor.training.classification.saliency import require_explainable
+    from brain_tumor.training.classification.task import MONITOR, NAMES, ClassificationTask
+    from brain_tumor.training.fit import Job, fit
+
+    engine = plan.engine
+    # Before `build`, whose random weights are part of what the seed decides.
+    lightning.seed_everything(engine.seed, verbose=False)
+    network = build(plan.network, **plan.sizes)
+    task = ClassificationTask(network, plan.sizes["in_channels"], counts, plan.recipe, engine.seed)
+    # Before hours of training, not after.
+    require_explainable(task.network)
+    train_rows = Rows(plan.images, train, NAMES)
+    validation_rows = Rows(plan.images, validation, NAMES)
+    return fit(Job(task, train_rows, validation_rows, MONITOR, plan.recipe, engine, checkpoints))
+
+
+def _fit_temperature(
+    network: TrainedNetwork, images: Store, validation: list[np.ndarray], engine: EngineSettings
+) -> float:
+    """The temperature that fits the validation images of all folds, each predicted by the network of its fold."""
+    from brain_tumor.training.classification.prediction import predict_logits
+    from brain_tumor.training.device import choose_device
+
+    device = choose_device(engine)
+    logits, labels = [], []
+    for fold, rows in enumerate(validation):
+        logits += list(predict_logits(network.of_fold(fold), images, rows, device))
+        labels.append(images.read(rows, "label")[0])
+    return metrics.fit_temperature(np.concatenate(logits), np.concatenate(labels).astype(int))
+
+
+def _require_match(sizes: dict[str, Any], about: dict[str, Any]) -> None:
+    required = (
+        ("out_channels", len(about["classes"]), "classes"),
+        ("image_size", about["image_size"], "pixels a side"),
+    )
+    for size, value, what in required:
+        if sizes[size] != value:
+            raise ValueError(f"the store has {value} {what}, but {size} is {sizes[size]}; leave {size} out of sizes")
+
+
+def _require_test(splits: pd.DataFrame) -> None:
+    if list_test_sets(splits) == (OFFICIAL,):
+        raise ValueError(
+            "a test image must be left without a duplicate among the training images, got none of "
+            f"{splits['official_test'].sum()}; "
+            f"set `data_classification.split.policy` to {PATIENT} or {DEDUPLICATED}, or add test images"
+        )
+
+
+def find_rows(images: Store, splits: pd.DataFrame, chosen: pd.Series) -> np.ndarray:
+    """Row numbers in the store of the chosen files."""
+    return np.flatnonzero(images.rows["file"].isin(splits.loc[chosen, "file"]))
+
+
+def _digest_training_images(splits: pd.DataFrame) -> str:
+    """Digest of the names of all training and validation images, of each fold."""
+    folds = range(count_folds(splits))
+    learning = [sets_of_fold(splits, fold).isin([TRAIN, VALIDATION]) for fold in folds]
+    names = [sorted(splits.loc[chosen, "file"]) for chosen in learning]
+    return fingerprint(names[0] if len(names) == 1 else names)
+
+
+def require_unseen(network: TrainedNetwork, images: Store, splits: pd.DataFrame) -> None:
+    """Refuse a network of an earlier preparation or earlier sets, which may have been trained on test images.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    about, name = network.description, network.experiment
+    again = "train it again, such as with `kedro run --pipelines classification`"
+    for entry in ("classes", "image_size", "fit"):
+        was, now = about.get(entry), images.description[entry]
+        if was != now:
+            raise ValueError(f"{name} learned from images whose {entry} was {was}, but it is {now} now; {again}")
+    if "images_trained_on" not in about:
+        raise ValueError(
+            f"the file of {name} doesn't say which images it learned from, so it can't be tested here; {again}"
+        )
+    if about["images_trained_on"] != _digest_training_images(splits):
+        raise ValueError(
+            f"{name} learned from other images than the sets name now, perhaps from copies of test images; {again}"
+        )
