@@ -292,7 +292,7 @@ def test_settings_that_do_not_match_the_store_are_refused(finished, tmp_path):
 def test_test_images_that_all_have_a_copy_are_refused_before_training(by_folder, tmp_path):
     images = Store(by_folder / "data/03_primary/classification/images.h5")
     splits = read_splits(by_folder).assign(deduplicated_test=False)
-    words = r"without a duplicate among the training images, got none of 28; set `data_classification\.split\.policy` to patient or deduplicated"
+    words = r"without a duplicate among the training images, got none of 28; set `data_classification\.split\.policy`"
     with pytest.raises(ValueError, match=words):
         train_network(
             images,
@@ -316,7 +316,7 @@ def test_a_network_that_learned_from_other_sets_is_refused(finished, project, im
     with pytest.raises(
         ValueError,
         match=(
-            "cnn learned from other images than the sets name now, perhaps from copies of test images; train it again"
+            "cnn was trained on other images than the sets name now, perhaps on duplicates of test images; train it again"
         ),
     ):
         run(project, "classification", node_names=["classification.cnn.predict_images"])
@@ -335,11 +335,11 @@ def test_a_network_of_other_images_is_refused(finished):
     require_unseen(network, store, splits.assign(validation_fold=-1))
     stretched = replace(network, description=network.description | {"fit": "stretch"})
     with pytest.raises(
-        ValueError, match="cnn learned from images whose fit was stretch, but it is pad now; train it again"
+        ValueError, match="cnn was trained on images whose fit was stretch, but it is pad now; train it again"
     ):
         require_unseen(stretched, store, splits)
     about = {key: value for key, value in network.description.items() if key != "images_trained_on"}
-    with pytest.raises(ValueError, match="the file of cnn doesn't say which images it learned from"):
+    with pytest.raises(ValueError, match="the file of cnn has no list of its training images"):
         require_unseen(replace(network, description=about), store, splits)
 
 

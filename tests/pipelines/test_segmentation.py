@@ -588,7 +588,7 @@ def test_training_starts_from_given_weights(finished, tmp_path, caplog):
 
 
 def test_weights_that_know_patients_to_be_scored_are_reported(finished, tmp_path, caplog):
-    """The sets are drawn anew, and a patient whom the weights to start from learned from is tested."""
+    """The sets are drawn anew, and a patient whom the initial weights were trained on is tested."""
     given = finished / "data/06_models/segmentation/classic_unet/network.safetensors"
     splits = pd.read_csv(finished / "data/05_model_input/segmentation/splits.csv")
     tested, learned = (splits.index[splits["split"] == name][0] for name in ("test", "train"))
@@ -641,7 +641,7 @@ def test_a_network_that_learned_from_a_test_patient_is_refused(finished, project
     splits.to_csv(path, index=False)
     with pytest.raises(
         ValueError,
-        match=rf"attention_unet learned from 1 of the 2 test patients \({learned}\): the sets were drawn anew",
+        match=rf"attention_unet was trained on 1 of the 2 test patients \({learned}\): the sets were drawn anew",
     ):
         run(project, node_names=[f"segmentation.attention_unet.{node}"])
 
@@ -655,7 +655,7 @@ def test_a_network_of_other_slices_is_refused(finished):
     require_unseen(network, store, splits)
     turned = replace(network, description=network.description | {"modalities": network.description["modalities"][::-1]})
     with pytest.raises(
-        ValueError, match=r"classic_unet learned from slices whose modalities was \['T2', .* now; train it again"
+        ValueError, match=r"classic_unet was trained on slices whose modalities was \['T2', .* now; train it again"
     ):
         require_unseen(turned, store, splits)
     known = splits.loc[splits["split"] == "test", "patient"].tolist()

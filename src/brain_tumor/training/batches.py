@@ -131,8 +131,7 @@ class BatchSampler(Sampler[np.ndarray]):
         self.length = len(self.always) + self.chosen
         if not self.length:
             raise ValueError(
-                "no slice shows tumour and none of the others is learned from; "
-                "set the recipe's empty_slice_rate above 0"
+                "no slice shows tumour and none of the others is trained on; set the recipe's empty_slice_rate above 0"
             )
         least = 1 if seed is None else min_batches
         self.batches = max(least, ceil(self.length / batch_size))

@@ -200,12 +200,10 @@ def require_unseen(network: TrainedNetwork, images: Store, splits: pd.DataFrame)
     for entry in ("classes", "image_size", "fit"):
         was, now = about.get(entry), images.description[entry]
         if was != now:
-            raise ValueError(f"{name} learned from images whose {entry} was {was}, but it is {now} now; {again}")
+            raise ValueError(f"{name} was trained on images whose {entry} was {was}, but it is {now} now; {again}")
     if "images_trained_on" not in about:
-        raise ValueError(
-            f"the file of {name} doesn't say which images it learned from, so it can't be tested here; {again}"
-        )
+        raise ValueError(f"the file of {name} has no list of its training images, so it can't be tested here; {again}")
     if about["images_trained_on"] != _digest_training_images(splits):
         raise ValueError(
-            f"{name} learned from other images than the sets name now, perhaps from copies of test images; {again}"
+            f"{name} was trained on other images than the sets name now, perhaps on duplicates of test images; {again}"
         )

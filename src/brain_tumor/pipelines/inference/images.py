@@ -87,7 +87,7 @@ def prepare_images(
     network: TrainedNetwork,
     workers: WorkerSettings,
 ) -> StoreContent:
-    """The images as those that the network learned from were prepared: grey, without borders, in its size."""
+    """The images as those that the network was trained on were prepared: grey, without borders, in its size."""
     about = network.description
     preparation = ImagePreparation(image_size=about["image_size"], fit=about["fit"])
     description = {

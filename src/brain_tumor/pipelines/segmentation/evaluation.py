@@ -72,7 +72,7 @@ def require_unseen(network: TrainedNetwork, slices: Store, splits: pd.DataFrame)
     for entry in ("modalities", "tissues", "slice_size"):
         if about[entry] != slices.description[entry]:
             raise ValueError(
-                f"{network.experiment} learned from slices whose {entry} was {about[entry]}, but it is "
+                f"{network.experiment} was trained on slices whose {entry} was {about[entry]}, but it is "
                 f"{slices.description[entry]} now; {again}"
             )
     reported = (about.get("initialised_from") or {}).get("scored") or []
@@ -86,7 +86,7 @@ def require_unseen(network: TrainedNetwork, slices: Store, splits: pd.DataFrame)
         if len(leaked) > NAMED:
             names += ", ..."
         raise ValueError(
-            f"{network.experiment} learned from {len(leaked)} of the {len(tested)} test patients ({names}): "
+            f"{network.experiment} was trained on {len(leaked)} of the {len(tested)} test patients ({names}): "
             f"the sets were drawn anew since; {again}"
         )
 
