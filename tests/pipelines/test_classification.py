@@ -316,7 +316,7 @@ def test_a_network_that_learned_from_other_sets_is_refused(finished, project, im
     with pytest.raises(
         ValueError,
         match=(
-            "cnn was trained on other images than the sets name now, perhaps on duplicates of test images; train it again"
+            "cnn was trained on other images than the sets name now, perhaps on duplicates of test images; train it"
         ),
     ):
         run(project, "classification", node_names=["classification.cnn.predict_images"])
