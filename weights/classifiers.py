@@ -25,8 +25,9 @@ MADE = (
 )
 PROTOCOL = (
     "Macro-F1 is the mean over the classes of the test set. Intervals are 95 % expanded percentile bootstrap intervals "
-    "over groups of duplicates (Hesterberg 2015); a value that no resample changes has none. Epoch and temperature were "
-    "chosen on validation images, never on test images. Predictions are averaged over an image and its mirror image."
+    "over groups of duplicates (Hesterberg 2015); a value that no resample changes has none. Epoch and temperature "
+    "were chosen on validation images, never on test images. Predictions are averaged over an image and its mirror "
+    "image (test-time augmentation)."
 )
 USAGE = """\
     # the CNN
