@@ -4,7 +4,7 @@ import ast
 import hashlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -37,11 +37,36 @@ def digest_code(module: str, *, imports: bool = True) -> str:
     return _digest(reached)
 
 
+def digest_each(modules: Iterable[str], apart_from: Collection[str] = ()) -> dict[str, str]:
+    """Digest of each module that some modules import, directly or not, of themselves and of their parent packages.
+
+    Args:
+        apart_from: modules and packages that don't count, nor what is imported through them alone.
+
+    Raises:
+        LookupError: if the source of a module isn't known.
+    """
+    reached: set[str] = set()
+    todo = list(modules)
+    while todo:
+        module = todo.pop()
+        if module not in reached and module not in apart_from:
+            reached.add(module)
+            todo += _imports(module)
+    counted = (reached | _parents(reached)) - set(apart_from)
+    return {name: _digest_tree(name, docstring=False) for name in sorted(counted)}
+
+
+def _parents(modules: Iterable[str]) -> set[str]:
+    """The packages that modules are in."""
+    return {name.rsplit(".", depth)[0] for name in modules for depth in range(1, name.count(".") + 1)}
+
+
 @cache
 def _digest(reached: frozenset[str]) -> str:
     # a module docstring is what a program shows where some code reads it, such as the description of a network
     shown = any(_reads_docstrings(name) for name in reached)
-    parents = {name.rsplit(".", depth)[0] for name in reached for depth in range(1, name.count(".") + 1)}
+    parents = _parents(reached)
     mark = hashlib.blake2b(digest_size=16)
     for name in sorted(reached | parents):
         mark.update(f"{name}: {_digest_tree(name, docstring=shown)}\n".encode())

@@ -1,3 +1,4 @@
+import logging
 import shutil
 import signal
 import subprocess
@@ -8,7 +9,8 @@ import pytest
 from squares import CPU, digest, job, save_squares
 
 import brain_tumor
-from brain_tumor.training.checkpoints import Checkpoints, code_fingerprint
+from brain_tumor import code_digest
+from brain_tumor.training.checkpoints import Checkpoints, describe_code, list_names
 from brain_tumor.training.fit import fit
 from brain_tumor.training.settings import Augmentation, SegmentationRecipe
 
@@ -89,17 +91,75 @@ def test_unreadable_checkpoints_alone_start_anew(tmp_path, content):
     assert Checkpoints(tmp_path).newest() is None
 
 
-def test_other_code_has_another_state(monkeypatch, tmp_path):
-    for folder in ("networks", "training", "reporting"):
-        shutil.copytree(Path(brain_tumor.__file__).parent / folder, tmp_path / folder)
-    monkeypatch.setattr(brain_tumor, "__file__", str(tmp_path / "__init__.py"))
-    before = code_fingerprint()
-    (tmp_path / "reporting/interactive_plot.py").write_text("", encoding="utf-8")
-    assert code_fingerprint() == before
-    for name in ("networks/cnn.py", "training/segmentation/losses.py"):
-        with (tmp_path / name).open("a", encoding="utf-8") as file:
-            file.write("# another line\n")
-        before, last = code_fingerprint(), before
-        assert before != last
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the code, to change; digests of the real one are forgotten."""
+    copy = shutil.copytree(Path(brain_tumor.__file__).parent, tmp_path / "brain_tumor")
+    monkeypatch.setattr(brain_tumor, "__file__", str(copy / "__init__.py"))
+    forget()
+    yield copy
+    forget()
+
+
+def forget():
+    for cached in (code_digest._imports, code_digest._find, code_digest._parse, code_digest._digest_tree):
+        cached.cache_clear()
+
+
+def changed(package, file, text, network="classic_unet", task="segmentation"):
+    """Names of the code that another line in a file changes for a network."""
+    before = describe_code(network, task)
+    with (package / file).open("a", encoding="utf-8") as content:
+        content.write(text)
+    forget()
+    now = describe_code(network, task)
+    return [name for name in before | now if before.get(name) != now.get(name)]
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("networks/classic_unet.py", "# a comment\n"),
+        ("networks/vit.py", "x = 1\n"),  # a network of the other task
+        ("networks/attention_unet.py", "x = 1\n"),  # another network of the same
+        ("networks/__init__.py", "NETWORKS['mine'] = ('segmentation', 'Mine')\n"),
+        ("reporting/page.py", "x = 1\n"),
+        ("training/classification/task.py", "x = 1\n"),
+        ("__init__.py", "__version__ = '9.9.9'\n"),
+    ],
+)
+def test_code_of_others_does_not_count(package, file, text):
+    assert changed(package, file, text) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "network", "task"),
+    [
+        ("networks/classic_unet.py", "classic_unet", "segmentation"),
+        ("networks/blocks.py", "classic_unet", "segmentation"),
+        ("training/segmentation/losses.py", "classic_unet", "segmentation"),
+        ("training/fit.py", "cnn", "classification"),
+        ("networks/vit.py", "vit", "classification"),
+    ],
+)
+def test_code_that_decides_the_weights_counts(package, file, network, task):
+    module = "brain_tumor." + file.removesuffix(".py").replace("/", ".")
+    assert changed(package, file, "x = 1\n", network, task) == [module]
+
+
+def test_another_torch_counts(monkeypatch):
+    before = describe_code("cnn", "classification")
     monkeypatch.setattr("brain_tumor.training.checkpoints.version", lambda _: "0.0")
-    assert code_fingerprint() != before
+    assert describe_code("cnn", "classification") == before | {"torch": "0.0"}
+
+
+def test_a_line_says_what_differs_from_the_training_before(tmp_path, caplog):
+    checkpoints = Checkpoints(tmp_path / "cnn" / "checkpoints")
+    caplog.set_level(logging.INFO)
+    checkpoints.open("a", {"seed": "0", "recipe.epochs": "3", "fold": "1 of 2"})
+    checkpoints.open("b", {"seed": "0", "recipe.epochs": "3", "fold": "2 of 2"})
+    checkpoints.open("a", {"seed": "0", "recipe.epochs": "3", "fold": "1 of 2"})
+    assert caplog.text == ""
+    checkpoints.open("c", {"seed": "0", "recipe.epochs": "4", "fold": "1 of 2"})
+    assert "cnn: trained before with other recipe.epochs; training anew, the earlier checkpoints stay in" in caplog.text
+    assert list_names(list("abcdef")) == "a, b, c, d and 2 more"

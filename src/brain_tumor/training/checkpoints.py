@@ -3,18 +3,31 @@
 Imports torch only to read one.
 """
 
-import hashlib
+import json
 import logging
 import os
 import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import brain_tumor
+from pydantic import BaseModel
+
+from brain_tumor.code_digest import digest_each
+from brain_tumor.networks import NETWORKS
+from brain_tumor.training.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
+
+MADE_FROM = "made_from.json"
+"""Beside the checkpoints: what their weights are made from."""
+
+CHANGED = "%s: trained before with other %s; training anew, the earlier checkpoints stay in %s"
+
+NAMED = 4
+"""Changes that are named."""
 
 KEPT = 2
 """Number of checkpoints kept: the last, and the one before in case the last is damaged."""
@@ -34,6 +47,33 @@ class Checkpoints:
     def of(self, fingerprint: str) -> "Checkpoints":
         """The folder inside of one fingerprint of settings and data."""
         return Checkpoints(self.folder / fingerprint)
+
+    def open(self, fingerprint: str, made_from: dict[str, str]) -> "Checkpoints":
+        """The folder of one fingerprint; a line in the log says what differs from the training before.
+
+        Args:
+            made_from: what the weights are made from, by name: settings, data, code. `fold` tells trainings of one
+                experiment apart.
+        """
+        checkpoints = self.of(fingerprint)
+        record = checkpoints.folder / MADE_FROM
+        if not record.exists():
+            before = self._last_made_from(made_from.get("fold"))
+            if before:
+                changed = [name for name in made_from | before if made_from.get(name) != before.get(name)]
+                logger.info(CHANGED, self.experiment, list_names(changed), self.folder)
+            checkpoints.folder.mkdir(parents=True, exist_ok=True)
+            record.write_text(json.dumps(made_from, indent=1, sort_keys=True), encoding="utf-8")
+        return checkpoints
+
+    def _last_made_from(self, fold: str | None) -> dict[str, str] | None:
+        """What the newest training of the same fold was made from."""
+        records = sorted(self.folder.glob(f"*/{MADE_FROM}"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for record in records:
+            made_from = json.loads(record.read_text(encoding="utf-8"))
+            if made_from.get("fold") == fold:
+                return made_from
+        return None
 
     def newest(self) -> tuple[Path, dict[str, Any]] | None:
         """Path and content of the last checkpoint that can be read; damaged ones are renamed to `.damaged`."""
@@ -74,9 +114,45 @@ def _read(path: Path) -> dict[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def code_fingerprint() -> str:
-    """Digest of the code of networks and training and of torch's version; other code never resumes a checkpoint."""
-    package = Path(brain_tumor.__file__).parent
-    files = [*(package / "networks").rglob("*.py"), *(package / "training").rglob("*.py")]
-    code = b"".join(file.read_bytes() for file in sorted(files))
-    return hashlib.blake2b(code + version("torch").encode(), digest_size=8).hexdigest()
+def list_names(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(names[:NAMED])
+    more = len(names) - NAMED
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def describe_training(
+    network: str, sizes: Mapping[str, Any], recipe: BaseModel, engine: EngineSettings
+) -> dict[str, str]:
+    """The settings that decide the weights of a network, by name."""
+    from brain_tumor.training.device import what_is_computed
+
+    precision, processes = what_is_computed(engine)
+    named: dict[str, Any] = {"network": network, "seed": engine.seed, "precision": precision, "processes": processes}
+    return {name: str(value) for name, value in _flatten(named | {"sizes": sizes, "recipe": recipe.model_dump()})}
+
+
+def _flatten(block: Mapping[str, Any], parents: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in block.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{parents}{name}.")
+        else:
+            yield f"{parents}{name}", value
+
+
+def describe_code(network: str, task: str) -> dict[str, str]:
+    """Digests of the code that decides the weights of a network: its own, that of its training, and torch's version.
+
+    Comments, docstrings and the other networks don't count. Other code never resumes a checkpoint.
+    """
+    package = "brain_tumor"
+    own = f"{package}.networks.{network}"
+    # A network may be built on another one.
+    its_own = digest_each([own])
+    others = {f"{package}.networks.{name}" for name in NETWORKS} - set(its_own)
+    # The package itself has the version, and that of networks the table of all of them.
+    apart = others | {package, f"{package}.networks"}
+    digests = digest_each([own, f"{package}.training.fit", f"{package}.training.{task}.task"], apart)
+    counted = (f"{package}.networks.", f"{package}.training")
+    code = {name: digest for name, digest in digests.items() if name.startswith(counted)}
+    return code | {"torch": version("torch")}

@@ -19,13 +19,15 @@ from brain_tumor.data.images.split import (
 )
 from brain_tumor.metrics import classification as metrics
 from brain_tumor.networks.trained import TrainedNetwork
-from brain_tumor.training.checkpoints import Checkpoints, code_fingerprint
+from brain_tumor.training.checkpoints import Checkpoints, describe_code, describe_training
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
 
 if TYPE_CHECKING:
     from brain_tumor.training.fit import Fitted
 
 logger = logging.getLogger(__name__)
+
+TASK = "classification"
 
 
 def train_network(
@@ -50,9 +52,7 @@ def train_network(
     _require_test(splits)
     plan = _Plan(images, experiment.network, sizes, experiment.adapt(recipe), engine, checkpoints)
     folds = range(count_folds(splits))
-    members = [
-        _train_fold(plan, sets_of_fold(splits, fold), splits, f"fold {fold + 1} of {len(folds)}") for fold in folds
-    ]
+    members = [_train_fold(plan, sets_of_fold(splits, fold), splits, f"{fold + 1} of {len(folds)}") for fold in folds]
     kept = [member.fitted.kept for member in members]
     description = about | {
         "experiment": checkpoints.experiment,
@@ -91,15 +91,22 @@ class _Member:
     fitted: "Fitted"
 
 
-def _train_fold(plan: _Plan, sets: pd.Series, splits: pd.DataFrame, words: str) -> _Member:
+def _train_fold(plan: _Plan, sets: pd.Series, splits: pd.DataFrame, fold: str) -> _Member:
     images = plan.images
     train = find_rows(images, splits, sets == TRAIN)
     validation = find_rows(images, splits, sets == VALIDATION)
-    name = plan.checkpoints.experiment + (f", {words}" if count_folds(splits) > 1 else "")
+    name = plan.checkpoints.experiment + (f", fold {fold}" if count_folds(splits) > 1 else "")
     logger.info("%s: %d images to train on, %d to validate on", name, len(train), len(validation))
-    mark = _fingerprint(plan, train, validation)
-    counts = np.bincount(images.read(train, "label")[0], minlength=len(images.description["classes"])).tolist()
-    return _Member(validation, counts, mark, _fit(plan, train, validation, counts, plan.checkpoints.of(mark)))
+    made_from = describe_training(plan.network, plan.sizes, plan.recipe, plan.engine)
+    made_from |= describe_code(plan.network, TASK)
+    made_from |= {"data": fingerprint(images.description), "fold": fold}
+    rows = {"training images": train, "validation images": validation}
+    made_from |= {what: fingerprint(chosen.tolist()) for what, chosen in rows.items()}
+    mark = fingerprint(made_from)
+    (label,) = images.read(train, "label")
+    counts = np.bincount(label, minlength=len(images.description["classes"])).tolist()
+    fitted = _fit(plan, train, validation, counts, plan.checkpoints.open(mark, made_from))
+    return _Member(validation, counts, mark, fitted)
 
 
 def _join_logs(members: list[_Member]) -> pd.DataFrame:
@@ -108,15 +115,6 @@ def _join_logs(members: list[_Member]) -> pd.DataFrame:
         return members[0].fitted.log
     logs = [member.fitted.log.assign(fold=number) for number, member in enumerate(members)]
     return pd.concat(logs, ignore_index=True)
-
-
-def _fingerprint(plan: _Plan, train: np.ndarray, validation: np.ndarray) -> str:
-    """Fingerprint of all that decides the trained weights; a checkpoint of another one isn't resumed."""
-    from brain_tumor.training.device import what_is_computed
-
-    recipe, engine = plan.recipe.model_dump(), plan.engine
-    settings = [plan.network, plan.sizes, recipe, engine.seed, what_is_computed(engine), code_fingerprint()]
-    return fingerprint(settings, plan.images.description, train.tolist(), validation.tolist())
 
 
 def _fit(

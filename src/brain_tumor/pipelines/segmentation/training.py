@@ -14,7 +14,7 @@ from brain_tumor.data.common.sets import TEST, VALIDATION
 from brain_tumor.data.common.store import Store, StoreContent, fingerprint
 from brain_tumor.data.scans.brain_crop import find_brain_crop
 from brain_tumor.networks.trained import TrainedNetwork, read_network
-from brain_tumor.training.checkpoints import Checkpoints, code_fingerprint
+from brain_tumor.training.checkpoints import Checkpoints, describe_code, describe_training
 from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from brain_tumor.training.fit import Fitted
 
 logger = logging.getLogger(__name__)
+
+TASK = "segmentation"
 
 WITH_ATTENTION = ("attention_unet", "residual_attention_unet")
 """Experiments whose attention maps are examined."""
@@ -55,13 +57,14 @@ def train_network(
     window = find_brain_crop(slices)
     _log_window(checkpoints.experiment, window, about["slice_size"])
     start = initial_weights if initial else None
-    decisive = _fingerprinted_settings(experiment.network, sizes, recipe, engine, start)
+    made_from = describe_training(experiment.network, sizes, recipe, engine)
+    made_from |= describe_code(experiment.network, TASK)
     # The window too: another one shows the network other pixels.
-    settings = [*decisive, window]
+    made_from |= {"window": str(window), "initial weights": _digest_file(start), "data": fingerprint(about)}
     plan = _Plan(slices, experiment.network, sizes, initial, recipe, engine)
 
     held_out = _validation_patients(splits, folds)
-    members = [_train_member(plan, splits, held_out, number, settings, checkpoints) for number in range(len(held_out))]
+    members = [_train_member(plan, splits, held_out, number, made_from, checkpoints) for number in range(len(held_out))]
     description = _describe(plan, members, splits, held_out, checkpoints.experiment, window)
     weights = tuple(member.fitted.weights for member in members)
     network = TrainedNetwork(experiment.network, sizes, description, weights)
@@ -115,7 +118,7 @@ def _train_member(
     splits: pd.DataFrame,
     held_out: list[list[str]],
     number: int,
-    settings: list[Any],
+    made_from: dict[str, str],
     checkpoints: Checkpoints,
 ) -> _Member:
     """One network, validated with the patients of one fold."""
@@ -124,8 +127,11 @@ def _train_member(
     name = f"{checkpoints.experiment}{words}"
     logger.info("%s: %d slices to train on, %d to validate on", name, len(fold.train), len(fold.validation))
     # Made of the rows, not the patients: a store prepared anew has other ones.
-    mark = fingerprint(settings, plan.slices.description, fold.train.tolist(), fold.validation.tolist())
-    fitted = _fit(plan, fold, checkpoints.of(mark))
+    rows = {"training slices": fold.train, "validation slices": fold.validation}
+    made_from = made_from | {what: fingerprint(chosen.tolist()) for what, chosen in rows.items()}
+    made_from |= {"fold": f"{number + 1} of {len(held_out)}"}
+    mark = fingerprint(made_from)
+    fitted = _fit(plan, fold, checkpoints.open(mark, made_from))
     return _Member(fold, mark, fitted)
 
 
@@ -134,30 +140,9 @@ def _log_window(experiment: str, window: BoundingBox, slice_size: int) -> None:
     logger.info(words, experiment, *window.shape, slice_size, slice_size)
 
 
-def _fingerprinted_settings(
-    network: str,
-    sizes: dict[str, Any],
-    recipe: SegmentationRecipe,
-    engine: EngineSettings,
-    initial_weights: str | None,
-) -> list[Any]:
-    """Everything but the data that decides the trained weights; a checkpoint of other settings isn't resumed."""
-    from brain_tumor.training.device import what_is_computed
-
-    start = None
-    if initial_weights:
-        # By content, so that a moved file is the same, and a replaced one another.
-        content = Path(initial_weights).read_bytes()
-        start = hashlib.blake2b(content).hexdigest()
-    return [
-        network,
-        sizes,
-        recipe.model_dump(),
-        engine.seed,
-        what_is_computed(engine),
-        start,
-        code_fingerprint(),
-    ]
+def _digest_file(path: str | None) -> str:
+    """Digest of the content, so that a moved file is the same, and a replaced one another; empty without a file."""
+    return hashlib.blake2b(Path(path).read_bytes()).hexdigest() if path else ""
 
 
 def _divide(rows: pd.DataFrame, splits: pd.DataFrame, validation_patients: list[str]) -> _Fold:
