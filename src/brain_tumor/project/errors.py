@@ -69,6 +69,9 @@ def plain_errors(*, show_traceback: bool = False) -> Iterator[None]:
     except OtherMachineGoesOn as end:
         logger.info("%s", end)
         raise click.exceptions.Exit(0) from end
+    except KeyboardInterrupt:
+        logger.warning("interrupted; the same command goes on with what is not finished")
+        raise
     except Exception as error:
         words = describe(error)
         if words is None or show_traceback or os.environ.get(SWITCH):

@@ -141,6 +141,8 @@ def find_masks(folder: Path, data_set: DataSet) -> list[PatientFiles]:
 
 
 def _list_source(folder: Path, remedy: str) -> list[Path]:
+    if folder.is_file():
+        raise FileNotFoundError(f"{folder} is a file, not a folder with all volumes of the patients; {remedy}")
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; {remedy}")
     files = list_files(folder)

@@ -80,11 +80,14 @@ def _inspect(state: str, scan: Scan, data_set: DataSet, source: Path) -> pd.Data
 
 def _report_left_out(index: pd.DataFrame) -> None:
     excluded = index[index["excluded"] != ""]
+    used = index[index["excluded"] == ""]
+    empty = excluded["excluded"].str.startswith("no brain").sum()
     logger.info(
-        "%d slices of %d patients are used, %d excluded",
-        len(index) - len(excluded),
-        index["patient"].nunique(),
+        "%d slices of %d patients are used, %d excluded (%d of them show no brain)",
+        len(used),
+        used["patient"].nunique(),
         len(excluded),
+        empty,
     )
     for row in excluded[excluded["brain_pixels"] == 0].itertuples():
         # Slices above and below the brain are in every scan.

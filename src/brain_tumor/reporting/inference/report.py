@@ -211,7 +211,7 @@ def compose_scans_report(
     marked = int((used[millilitres].sum(axis=1) > 0).sum())
     answer = f"{name} predicts a tumour in {marked:,} of {len(used):,} patients; {len(excluded):,} are excluded."
     answer += _agree(scores)
-    answer += _seen(network, scores, simulated=simulated)
+    answer += _seen(network, used["patient"], simulated=simulated)
     answer += _learned(network)
     # Films of the patients stand further below.
     pictures = [Picture(png, WORDS[key], name, photo=True, wide=True) for key, png in figures.items() if key in WORDS]
@@ -274,15 +274,15 @@ def _agree(scores: pd.DataFrame) -> str:
     )
 
 
-def _seen(network: TrainedNetwork, scores: pd.DataFrame, *, simulated: bool) -> str:
-    """Which of the patients scored it was trained on, by the names in its file, where that says so.
-
-    Phantoms bear the names of BraTS too.
-    """
+def _seen(network: TrainedNetwork, patients: pd.Series, *, simulated: bool) -> str:
+    """Which of the patients it was trained on, by the names in its file, if there are any."""
+    # Phantoms bear the names of BraTS too.
     same_kind = simulated == network.description["simulated"]
     known = (network.patients if same_kind else None) or ()
-    names = [name for name in scores["patient"].unique() if name in known]
-    return f" By their names it was trained on {', '.join(names)}: these scores flatter." if names else ""
+    names = [name for name in patients.unique() if name in known]
+    if not names:
+        return ""
+    return f" By their names it was trained on {', '.join(names)}: masks and scores are better than on new patients."
 
 
 def _compare(network: TrainedNetwork, scores: pd.DataFrame, used: pd.DataFrame) -> Section:

@@ -275,8 +275,8 @@ def _list_scores(comparison: pd.DataFrame) -> Section:
     ):
         # Not `pivot`, which always sorts.
         table = rows.pivot_table(index=["network", "target"], columns="metric", values="mean", sort=False)
-        # A column that is 1.000 in every row is a sentence and no column.
-        perfect = [name for name in table if table[name].ge(CERTAIN).all()]
+        # A column that is 1.000 in every row is a sentence and no column. Distances in mm may all be above 1.
+        perfect = [name for name in table if table[name].between(CERTAIN, 1).all()]
         certain |= set(perfect)
         table = table.drop(columns=perfect).rename(columns=name_metric, index=name_network).reset_index()
         tables.append((caption, table))
