@@ -155,6 +155,10 @@ def _find(module: str) -> Path:
         for file in found:
             if file.is_file() and file.suffix == ".py":
                 return file
+    # A module that lies elsewhere, but is imported.
+    elsewhere = getattr(sys.modules.get(module), "__file__", None)
+    if elsewhere and Path(elsewhere).suffix == ".py":
+        return Path(elsewhere)
     raise LookupError(f"the source of {module} isn't known")
 
 

@@ -9,6 +9,7 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,8 @@ def describe_code(network: str, task: str) -> dict[str, str]:
     """
     package = "brain_tumor"
     own = f"{package}.networks.{network}"
+    # Imported, so that a network outside the package is found.
+    import_module(own)
     # A network may be built on another one.
     its_own = digest_each([own])
     others = {f"{package}.networks.{name}" for name in NETWORKS} - set(its_own)
