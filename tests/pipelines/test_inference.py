@@ -187,7 +187,7 @@ def test_a_network_for_masks_is_refused(project, images):
         project / "network.safetensors",
         TrainedNetwork("classic_unet", sizes, about, (build("classic_unet", **sizes).state_dict(),)),
     )
-    with pytest.raises(ValueError, match="classic_unet finds NCR, ED, ET, no classes"):
+    with pytest.raises(ValueError, match="classic_unet segments NCR, ED, ET; give a network that classifies"):
         run(
             project,
             "inference_classification",
@@ -451,7 +451,7 @@ def test_a_classifier_is_refused_for_scans(project, segmented):
         (
             ".",
             (
-                r"holds 78 files \(76 JPEG image, 2 text\), but neither .*NIfTI volumes named "
+                r"holds 79 files \(76 JPEG image, 3 text\), but neither .*NIfTI volumes named "
                 r"\*_flair.nii.gz.*inference_source.*inference_classification"
             ),
         ),
