@@ -1,11 +1,12 @@
 import logging
 import operator
 import os
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import active_children, get_context
 
 import pytest
-from support import ask_who_works
+from support import ask_who_works, hold
 
 from brain_tumor.data.common.parallel import (
     ProgressLog,
@@ -110,3 +111,19 @@ def test_a_dask_cluster_does_the_same_work():
         settings = WorkerSettings(dask=cluster.scheduler_address)
         assert list(parallel_map(operator.pow, TASKS, settings, "squaring")) == SQUARES
         assert os.getpid() not in set(parallel_map(os.getpid, [()] * 4, settings, "asking"))
+
+
+def test_workers_whose_memory_has_grown_are_replaced():
+    """It is done in a thread, of which nothing is heard again if a warning ends it."""
+
+    def give_up(*_):
+        raise TimeoutError("results no longer come")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(100)
+    try:
+        tasks = [(number,) for number in range(10)]
+        assert list(parallel_map(hold, tasks, WorkerSettings(workers=2), "holding")) == list(range(10))
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
