@@ -105,6 +105,6 @@ def test_code_that_is_not_known_or_was_edited_since_this_process_began_has_no_di
 
 def test_networks_are_what_a_network_imports():
     """Of a network: what it is made of, and no other network."""
-    reached = code_digest._reach("brain_tumor.networks.attention_unet")
+    reached = code_digest._reach(frozenset({"brain_tumor.networks.attention_unet"}))
     assert {"brain_tumor.networks.unet", "brain_tumor.networks.blocks"} <= reached
     assert not reached & {"brain_tumor.networks.vit", "brain_tumor.networks.residual_attention_unet"}

@@ -30,7 +30,8 @@ def digest_code(module: str, *, imports: bool = True) -> str:
         LookupError: if the source of the module isn't known, such as that of a notebook, or was edited since this
             process began.
     """
-    reached = _reach(module) if imports else frozenset({module})
+    modules = frozenset({module})
+    reached = _reach(modules) if imports else modules
     edited = [name for name in reached if _find(name).stat().st_mtime > STARTED]
     if edited:
         raise LookupError(f"{', '.join(edited)} changed since this process began")
@@ -46,13 +47,7 @@ def digest_each(modules: Iterable[str], apart_from: Collection[str] = ()) -> dic
     Raises:
         LookupError: if the source of a module isn't known.
     """
-    reached: set[str] = set()
-    todo = list(modules)
-    while todo:
-        module = todo.pop()
-        if module not in reached and module not in apart_from:
-            reached.add(module)
-            todo += _imports(module)
+    reached = _reach(frozenset(modules), frozenset(apart_from))
     counted = (reached | _parents(reached)) - set(apart_from)
     return {name: _digest_tree(name, docstring=False) for name in sorted(counted)}
 
@@ -76,11 +71,11 @@ def _digest(reached: frozenset[str]) -> str:
 
 
 @cache
-def _reach(module: str) -> frozenset[str]:
-    """The module, and those that it imports from its package, directly or not."""
-    reached, todo = {module}, [module]
+def _reach(modules: frozenset[str], apart_from: frozenset[str] = frozenset()) -> frozenset[str]:
+    """The modules, and those that they import from their package, directly or not, except through some."""
+    reached, todo = set(modules), list(modules)
     while todo:
-        new = set(_imports(todo.pop())) - reached
+        new = set(_imports(todo.pop())) - reached - apart_from
         reached |= new
         todo += new
     return frozenset(reached)

@@ -70,3 +70,15 @@ def test_pairs_are_chosen_on_both_sides_of_the_threshold(rng):
 def test_kernels_are_drawn_where_they_show_more_than_noise(rng):
     shown = [figures.show_structure(rng.normal(size=(4, k, k)), side) for k, side in ((3, 224), (11, 224), (11, 128))]
     assert shown == [False, True, False]
+
+
+def test_each_fold_has_a_bar_of_each_class_however_many_there_are():
+    files = [f"{kind}{number}" for kind in "ab" for number in range(24)]
+    index = pd.DataFrame({"file": files, "folder": "Training", "excluded": ""})
+    index["class"] = index["file"].str[0]
+    splits = index[["file", "class"]].assign(fold=[number % 12 for number in range(48)])
+    duplicates = pd.DataFrame({"file": []})
+    figure = data_figures.draw_counts(index, duplicates, splits, ("Training", "Testing"), ("a", "b"), "t")
+    labels = [container.get_label() for container in figure.axes[1].containers]
+    assert labels == [f"fold {number}" for number in range(1, 13)]
+    figure.savefig(io.BytesIO(), dpi=30)

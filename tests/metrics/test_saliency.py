@@ -33,21 +33,26 @@ def test_shares_of_heat_and_of_a_flat_map_add_up(head):
     image, radius = head
     flat = np.zeros((128, 128))
     flat[:, 32:96] = 1
-    middle = share_regions((radius < 10).astype(float), image, flat)
+    middle = share_regions((radius < 10).astype(float), find_regions(image), flat)
     assert middle["inside"] == 1
     assert sum(middle[region] for region in REGIONS) == pytest.approx(1)
     assert middle["inside_uniform"] == pytest.approx((find_regions(image)[:, 32:96] == REGIONS.index("inside")).mean())
     assert sum(middle[f"{region}_uniform"] for region in REGIONS) == pytest.approx(1)
     corner = np.zeros((128, 128))
     corner[:5, :5] = 3
-    assert share_regions(corner, image, flat)["outside"] == 1
-    none = share_regions(np.zeros((128, 128)), image, flat)
+    assert share_regions(corner, find_regions(image), flat)["outside"] == 1
+    none = share_regions(np.zeros((128, 128)), find_regions(image), flat)
     assert np.isnan([none[region] for region in REGIONS]).all()
 
 
 def test_image_without_a_head():
-    assert share_regions(np.ones((64, 64)), np.zeros((64, 64), np.uint8), np.ones((64, 64)))["outside"] == 1
-    assert share_regions(np.ones((64, 64)), np.full((64, 64), 200, np.uint8), np.ones((64, 64)))["outside"] == 0
+    assert (
+        share_regions(np.ones((64, 64)), find_regions(np.zeros((64, 64), np.uint8)), np.ones((64, 64)))["outside"] == 1
+    )
+    assert (
+        share_regions(np.ones((64, 64)), find_regions(np.full((64, 64), 200, np.uint8)), np.ones((64, 64)))["outside"]
+        == 0
+    )
 
 
 def test_means_weigh_an_image_by_how_many_it_stands_for():
@@ -74,19 +79,20 @@ def test_saliency_on_the_tumour_by_hand():
     tumour = np.zeros_like(image)
     tumour[36:52, 36:52] = 1
     uniform = np.ones(image.shape)
-    on = compare_with_tumour(tumour.astype(float), image, tumour, uniform)
+    regions = find_regions(image)
+    on = compare_with_tumour(tumour.astype(float), regions, tumour, uniform)
     assert (on["tumour"], on["pointing"], on["auc"]) == (1, 1, 1)
     assert on["tumour_uniform"] == pytest.approx(256 / 128**2)
     assert on["pointing_centre"] == 0
     assert on["auc_centre"] < 0.5
-    flat = compare_with_tumour(uniform, image, tumour, uniform)
+    flat = compare_with_tumour(uniform, regions, tumour, uniform)
     assert flat["tumour"] == flat["tumour_uniform"]
     assert flat["auc"] == 0.5
     elsewhere = np.zeros(image.shape)
     elsewhere[80:90, 80:90] = 1
-    assert compare_with_tumour(elsewhere, image, tumour, uniform)["auc"] < 0.5
+    assert compare_with_tumour(elsewhere, regions, tumour, uniform)["auc"] < 0.5
     for map_, mask in ((0 * uniform, tumour), (uniform, 0 * tumour)):
-        assert np.isnan(list(compare_with_tumour(map_, image, mask, uniform).values())).all()
+        assert np.isnan(list(compare_with_tumour(map_, regions, mask, uniform).values())).all()
 
 
 def test_means_on_the_tumour_weigh_images_and_leave_unknown_ones_out():

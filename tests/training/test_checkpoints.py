@@ -10,7 +10,8 @@ from squares import CPU, digest, job, save_squares
 
 import brain_tumor
 from brain_tumor import code_digest
-from brain_tumor.training.checkpoints import Checkpoints, describe_code, list_names
+from brain_tumor.data.common.words import list_names
+from brain_tumor.training.checkpoints import Checkpoints, describe_code
 from brain_tumor.training.fit import fit
 from brain_tumor.training.settings import Augmentation, SegmentationRecipe
 
@@ -102,7 +103,13 @@ def package(tmp_path, monkeypatch):
 
 
 def forget():
-    for cached in (code_digest._imports, code_digest._find, code_digest._parse, code_digest._digest_tree):
+    for cached in (
+        code_digest._imports,
+        code_digest._find,
+        code_digest._parse,
+        code_digest._digest_tree,
+        code_digest._reach,
+    ):
         cached.cache_clear()
 
 
@@ -156,10 +163,10 @@ def test_another_torch_counts(monkeypatch):
 def test_a_line_says_what_differs_from_the_training_before(tmp_path, caplog):
     checkpoints = Checkpoints(tmp_path / "cnn" / "checkpoints")
     caplog.set_level(logging.INFO)
-    checkpoints.open("a", {"seed": "0", "recipe.epochs": "3", "fold": "1 of 2"})
-    checkpoints.open("b", {"seed": "0", "recipe.epochs": "3", "fold": "2 of 2"})
-    checkpoints.open("a", {"seed": "0", "recipe.epochs": "3", "fold": "1 of 2"})
+    checkpoints.open({"seed": "0", "recipe.epochs": "3", "fold": "1 of 2"})
+    checkpoints.open({"seed": "0", "recipe.epochs": "3", "fold": "2 of 2"})
+    checkpoints.open({"seed": "0", "recipe.epochs": "3", "fold": "1 of 2"})
     assert caplog.text == ""
-    checkpoints.open("c", {"seed": "0", "recipe.epochs": "4", "fold": "1 of 2"})
+    checkpoints.open({"seed": "0", "recipe.epochs": "4", "fold": "1 of 2"})
     assert "cnn: trained before with other recipe.epochs; training anew, the earlier checkpoints stay in" in caplog.text
-    assert list_names(list("abcdef")) == "a, b, c, d and 2 more"
+    assert list_names(list("abcdef"), 4) == "a, b, c, d and 2 more"

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from brain_tumor.data.common.sets import TRAIN, VALIDATION
+from brain_tumor.data.images.split import name_fold
 from brain_tumor.figures.palette import BLUE, VERMILLION, YELLOW
 from brain_tumor.figures.segmentation import place_legend_above
 
@@ -86,7 +87,7 @@ def _draw_sets(axes: Axes, splits: pd.DataFrame, classes: Sequence[str]) -> None
     table = _count_sets(splits).reindex(index=list(classes), fill_value=0)
     bars_of_class = len(table.columns)
     width = 0.8 / bars_of_class
-    folds = [str(0.85 - 0.1 * k) for k in range(bars_of_class)]
+    folds = [str(grey) for grey in np.linspace(0.85, 0.35, bars_of_class)]
     colours = ["0.55", BLUE, "0.8"] if TRAIN in table else folds
     size = "x-small" if bars_of_class <= 3 else "xx-small"
     for k, (name, counts) in enumerate(table.items()):
@@ -101,7 +102,7 @@ def _count_sets(splits: pd.DataFrame) -> pd.DataFrame:
     if splits["fold"].max() >= 0:
         used = splits[splits["fold"] >= 0]
         counts = used.groupby(["class", "fold"]).size().unstack(fill_value=0)
-        return counts.rename(columns=lambda fold: f"fold {fold + 1}")
+        return counts.rename(columns=name_fold)
     # The official test set isn't shown: the published folders have it.
     test = splits[splits["deduplicated_test"]].assign(split="deduplicated test")
     shown = pd.concat([splits[~splits["official_test"]], test])

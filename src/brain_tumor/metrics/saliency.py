@@ -3,7 +3,6 @@
 import cv2
 import numpy as np
 import pandas as pd
-import scipy  # its parts are imported when used
 from jaxtyping import Bool, Float, UInt8
 
 REGIONS = ("outside", "rim", "inside")
@@ -35,16 +34,16 @@ def find_regions(image: UInt8[np.ndarray, "s s"]) -> UInt8[np.ndarray, "s s"]:
 
 def share_regions(
     saliency: Float[np.ndarray, "s s"],
-    image: UInt8[np.ndarray, "s s"],
+    regions: UInt8[np.ndarray, "s s"],
     uniform: Float[np.ndarray, "s s"],
 ) -> dict[str, float]:
     """Fraction of the saliency in each region, and as `{region}_uniform` that of a uniform map; NaN for an empty map.
 
     Args:
+        regions: of `find_regions`.
         uniform: saliency of a network whose features are the same at every pixel. Not constant, because a map may not
             reach the edge of the image.
     """
-    regions = find_regions(image)
     shares = dict(zip(REGIONS, _share(saliency, regions), strict=True))
     baseline = zip(REGIONS, _share(uniform, regions), strict=True)
     return shares | {f"{region}_uniform": value for region, value in baseline}
@@ -67,7 +66,7 @@ ON_TUMOUR = ("tumour", "tumour_uniform", "tumour_centre", "pointing", "pointing_
 
 def compare_with_tumour(
     saliency: Float[np.ndarray, "s s"],
-    image: UInt8[np.ndarray, "s s"],
+    regions: UInt8[np.ndarray, "s s"],
     tumour: UInt8[np.ndarray, "s s"],
     uniform: Float[np.ndarray, "s s"],
 ) -> dict[str, float]:
@@ -75,7 +74,7 @@ def compare_with_tumour(
 
     Args:
         tumour: mask of the tumour; all 0 where it is not known.
-        uniform: as for `share_regions`.
+        regions, uniform: as for `share_regions`.
 
     Returns:
         Fraction of the map on the tumour (`tumour`), whether its maximum is (`pointing`, the pointing game of Zhang et
@@ -83,10 +82,13 @@ def compare_with_tumour(
         rest of the head (`auc`, area under the ROC curve; 0.5 for a uniform map). NaN for an empty map, and where the
         tumour is not known.
     """
+    from sklearn.metrics import roc_auc_score  # slow to import
+
     inside = tumour > 0
-    if not inside.any() or not saliency.any():
+    head = (regions > 0) | inside
+    # An area needs pixels of both kinds.
+    if not inside.any() or inside[head].all() or not saliency.any():
         return dict.fromkeys(ON_TUMOUR, np.nan)
-    head = (find_regions(image) > 0) | inside
     centre = _centre_map(head)
     return {
         "tumour": float(saliency[inside].sum() / saliency.sum()),
@@ -94,8 +96,8 @@ def compare_with_tumour(
         "tumour_centre": float(centre[inside].sum() / centre.sum()),
         "pointing": float(inside.ravel()[saliency.argmax()]),
         "pointing_centre": float(inside.ravel()[centre.argmax()]),
-        "auc": _rank(saliency[head], inside[head]),
-        "auc_centre": _rank(centre[head], inside[head]),
+        "auc": float(roc_auc_score(inside[head], saliency[head])),
+        "auc_centre": float(roc_auc_score(inside[head], centre[head])),
     }
 
 
@@ -105,16 +107,6 @@ def _centre_map(head: Bool[np.ndarray, "s s"]) -> Float[np.ndarray, "s s"]:
     down, across = np.indices(head.shape)
     squared = (down - rows.mean()) ** 2 + (across - columns.mean()) ** 2
     return np.exp(-squared / (2 * (CENTRE * len(head)) ** 2))
-
-
-def _rank(values: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> float:
-    """Area under the ROC curve, ties counting half (Mann-Whitney)."""
-    count = positive.sum()
-    others = len(positive) - count
-    if not others:
-        return np.nan
-    ranks = scipy.stats.rankdata(values)
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * others))
 
 
 def mean_on_tumour(saliency: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -85,6 +85,11 @@ def with_intervals(
     rows = table.set_index(index).index.unique()
     columns = list(table[across].unique())
     return wide.loc[rows, columns].reset_index()
+
+
+def write_epochs(kept: Sequence[Mapping[str, float]]) -> str:
+    """Of each member of a network, the epoch whose weights it has."""
+    return ", ".join(f"{member['epoch']:.0f}" for member in kept)
 
 
 def write_sizes(sizes: Mapping[str, float]) -> str:

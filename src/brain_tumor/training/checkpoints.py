@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -17,6 +17,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from brain_tumor.code_digest import digest_each
+from brain_tumor.data.common.store import fingerprint
+from brain_tumor.data.common.words import list_names
 from brain_tumor.networks import NETWORKS
 from brain_tumor.training.settings import EngineSettings
 
@@ -49,20 +51,25 @@ class Checkpoints:
         """The folder inside of one fingerprint of settings and data."""
         return Checkpoints(self.folder / fingerprint)
 
-    def open(self, fingerprint: str, made_from: dict[str, str]) -> "Checkpoints":
-        """The folder of one fingerprint; a line in the log says what differs from the training before.
+    @property
+    def fingerprint(self) -> str:
+        """That of the settings and data whose folder this is."""
+        return self.folder.name
+
+    def open(self, made_from: dict[str, str]) -> "Checkpoints":
+        """The folder of one training; a line in the log says what differs from the training before.
 
         Args:
             made_from: what the weights are made from, by name: settings, data, code. `fold` tells trainings of one
                 experiment apart.
         """
-        checkpoints = self.of(fingerprint)
+        checkpoints = self.of(fingerprint(made_from))
         record = checkpoints.folder / MADE_FROM
         if not record.exists():
             before = self._last_made_from(made_from.get("fold"))
             if before:
                 changed = [name for name in made_from | before if made_from.get(name) != before.get(name)]
-                logger.info(CHANGED, self.experiment, list_names(changed), self.folder)
+                logger.info(CHANGED, self.experiment, list_names(changed, NAMED), self.folder)
             checkpoints.folder.mkdir(parents=True, exist_ok=True)
             record.write_text(json.dumps(made_from, indent=1, sort_keys=True), encoding="utf-8")
         return checkpoints
@@ -115,22 +122,16 @@ def _read(path: Path) -> dict[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def list_names(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    shown = ", ".join(names[:NAMED])
-    more = len(names) - NAMED
-    return f"{shown} and {more} more" if more > 0 else shown
-
-
 def describe_training(
-    network: str, sizes: Mapping[str, Any], recipe: BaseModel, engine: EngineSettings
+    task: str, network: str, sizes: Mapping[str, Any], recipe: BaseModel, engine: EngineSettings
 ) -> dict[str, str]:
-    """The settings that decide the weights of a network, by name."""
+    """The settings and the code that decide the weights of a network, by name."""
     from brain_tumor.training.device import what_is_computed
 
     precision, processes = what_is_computed(engine)
     named: dict[str, Any] = {"network": network, "seed": engine.seed, "precision": precision, "processes": processes}
-    return {name: str(value) for name, value in _flatten(named | {"sizes": sizes, "recipe": recipe.model_dump()})}
+    named |= {"sizes": sizes, "recipe": recipe.model_dump()}
+    return {name: str(value) for name, value in _flatten(named)} | describe_code(network, task)
 
 
 def _flatten(block: Mapping[str, Any], parents: str = "") -> Iterator[tuple[str, Any]]:

@@ -21,6 +21,9 @@ PUBLISHED = Path(__file__).parent / "published"
 MIN_MATCH = 0.95
 """Fraction of the files of a published table that a source must hold for the table to be its own."""
 
+CONTRADICTS = "by the table of patients"
+"""End of the reason or note of an image whose folder contradicts the table."""
+
 REMEDY = "correct the table, or declare its columns under `data_classification.patients`"
 
 
@@ -117,7 +120,7 @@ def add_patients(index: pd.DataFrame, table: pd.DataFrame, path: Path, settings:
     merged = index.assign(located=located).merge(table.rename(columns={"file": "located"}), "left", on="located")
     merged[["patient", "label"]] = merged[["patient", "label"]].fillna("")
     differs = (merged["label"] != "") & (merged["label"] != merged["class"]) & (merged["excluded"] == "")
-    said = "in the folder of " + merged["class"] + ", but " + merged["label"] + " by the table of patients"
+    said = "in the folder of " + merged["class"] + ", but " + merged["label"] + f" {CONTRADICTS}"
     if settings.conflicts == "exclude":
         merged.loc[differs, "excluded"] = said[differs]
     else:

@@ -14,8 +14,11 @@ logger = logging.getLogger(__name__)
 
 Policy = Literal["patient", "deduplicated", "official"]
 
-PATIENT, DEDUPLICATED, OFFICIAL = "patient", "deduplicated", "official"
+PATIENT, DEDUPLICATED, OFFICIAL = TEST_SETS = "patient", "deduplicated", "official"
 """Names of the policies, and of the test sets that networks are scored on, the fewest leaks first."""
+
+IN_TEST = [f"{name}_test" for name in TEST_SETS]
+"""Columns: whether an image is in each test set."""
 
 IN_TESTING = "a duplicate is in the testing folder"
 SECOND_DUPLICATE = "a duplicate of another training image"
@@ -56,8 +59,8 @@ def split_images(
         index: of all images.
         duplicates: rows `file`, `group`, `conflict` of the images that have duplicates.
 
-    Returns: rows `file`, `class`, `patient`, `group`, `person`, `split`, `fold`, `validation_fold`, `official_test`,
-        `deduplicated_test`, `patient_test`, `excluded`. A person is a patient, with all duplicates of their images; or
+    Returns: rows `file`, `class`, `patient`, `group`, `person`, `split`, `fold`, `validation_fold`, `patient_test`,
+        `deduplicated_test`, `official_test`, `excluded`. A person is a patient, with all duplicates of their images; or
         a group of duplicates of no known patient. Folds are -1 where there are none.
 
     Raises:
@@ -70,13 +73,12 @@ def split_images(
     table = table.assign(conflict=conflict, area=-table["width"] * table["height"])
     # The first of each group is kept: the largest image, which lost least when it was saved again.
     table = table.sort_values(["area", "file"])
-    table = table.assign(fold=-1, validation_fold=-1, official_test=False, deduplicated_test=False, patient_test=False)
+    table = table.assign(fold=-1, validation_fold=-1, **dict.fromkeys(IN_TEST, False))
     if settings.policy == PATIENT:
         table = _split_by_patient(table, data_set, settings)
     else:
         table = _split_by_folder(table, data_set, settings)
-    columns = ["file", "class", "patient", "group", "person", "split", "fold", "validation_fold"]
-    columns += ["official_test", "deduplicated_test", "patient_test", "excluded"]
+    columns = ["file", "class", "patient", "group", "person", "split", "fold", "validation_fold", *IN_TEST, "excluded"]
     return table[columns].sort_values("file", ignore_index=True)
 
 
@@ -145,10 +147,10 @@ def _split_by_patient(table: pd.DataFrame, data_set: ImageSet, settings: ImageSp
     table["patient_test"] = reason == ""
     table["excluded"] = reason
     for number in range(settings.folds):
-        # Persons who validate in one fold only, so that one column says it.
-        free = table[(table["fold"] >= 0) & (table["fold"] != number) & (table["validation_fold"] < 0)]
-        others = (table["fold"] >= 0) & (table["fold"] != number)
-        share = settings.validation * others.sum() / max(len(free), 1)
+        others = table[(table["fold"] >= 0) & (table["fold"] != number)]
+        # Persons validate in one fold only, so that one column has it.
+        free = others[others["validation_fold"] < 0]
+        share = settings.validation * len(others) / max(len(free), 1)
         drawn = _draw(free, "person", share, settings.seed + number)
         table.loc[free.index[free["person"].isin(drawn)], "validation_fold"] = number
     _require_classes_in_folds(table, data_set, settings)
@@ -223,4 +225,9 @@ def sets_of_fold(splits: pd.DataFrame, fold: int) -> pd.Series:
 
 def list_test_sets(splits: pd.DataFrame) -> tuple[str, ...]:
     """The test sets that have images, the one with the fewest leaks first."""
-    return tuple(name for name in (PATIENT, DEDUPLICATED, OFFICIAL) if splits[f"{name}_test"].any())
+    return tuple(name for name, column in zip(TEST_SETS, IN_TEST, strict=True) if splits[column].any())
+
+
+def name_fold(fold: int) -> str:
+    """A fold as people count, from 1; "not used" for -1."""
+    return f"fold {fold + 1}" if fold >= 0 else "not used"

@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 
 from brain_tumor.data.common.file_kinds import KINDS, TO_NIFTI, identify
 from brain_tumor.data.common.files import list_files
+from brain_tumor.data.common.words import list_names
 from brain_tumor.data.scans import hdf5_slices
 from brain_tumor.data.scans import nifti as nifti_volumes
 from brain_tumor.data.scans.data_set import DataSet
@@ -166,10 +167,7 @@ def _log_notes(notes: dict[str, str]) -> None:
     for patient, note in notes.items():
         patients[note].append(patient)
     for note, names in patients.items():
-        shown = ", ".join(names[:SHOWN])
-        if len(names) > SHOWN:
-            shown += f" and {len(names) - SHOWN} more"
-        logger.info("%s: %s", shown, note)
+        logger.info("%s: %s", list_names(names, SHOWN), note)
 
 
 def _kinds(files: list[Path]) -> Counter[str]:

@@ -7,9 +7,7 @@ import pandas as pd
 
 from brain_tumor.data.common.provenance import Origin
 from brain_tumor.data.common.store import Store, require_made_from
-from brain_tumor.data.images.split import (
-    list_test_sets,
-)
+from brain_tumor.data.images.split import list_test_sets
 from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics import classification as metrics
 from brain_tumor.metrics.saliency import REGIONS, mean_shares
@@ -70,8 +68,7 @@ def draw_results(
 
 def _first_fold(log: pd.DataFrame, network: TrainedNetwork) -> tuple[pd.DataFrame, float]:
     """The log of the first fold, or of the only training, and the epoch whose weights were kept."""
-    kept = network.description["kept"]
-    first = kept[0] if isinstance(kept, list) else kept
+    first = network.description["kept"][0]
     return (log[log["fold"] == 0] if "fold" in log else log), first["epoch"]
 
 

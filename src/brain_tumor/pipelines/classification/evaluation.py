@@ -10,6 +10,7 @@ from brain_tumor.data.common.sets import TEST
 from brain_tumor.data.common.store import Chunk, Store, StoreContent, require_made_from
 from brain_tumor.data.images.class_folders import ImageSet
 from brain_tumor.data.images.split import (
+    IN_TEST,
     ImageSplitSettings,
     Policy,
     count_folds,
@@ -18,7 +19,7 @@ from brain_tumor.data.images.split import (
     split_images,
 )
 from brain_tumor.metrics import classification as metrics
-from brain_tumor.metrics.saliency import compare_with_tumour, share_regions
+from brain_tumor.metrics.saliency import compare_with_tumour, find_regions, share_regions
 from brain_tumor.networks.trained import TrainedNetwork, require_made_by
 from brain_tumor.pipelines.classification.training import find_rows, require_unseen, train_network
 from brain_tumor.reporting.classification.tables import EXPLAINED
@@ -80,8 +81,7 @@ def load_predictions(predictions: Store, splits: pd.DataFrame) -> tuple[pd.DataF
 
 def _add_sets(rows: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
     """Predicted images with class, person and sets, in the order of the predictions."""
-    columns = ["file", "class", "group", "person", "split", "fold"]
-    columns += ["official_test", "deduplicated_test", "patient_test"]
+    columns = ["file", "class", "group", "person", "split", "fold", *IN_TEST]
     # A left join keeps the order of the predictions, which is that of the logits.
     table = rows.merge(splits[columns], "left", on="file", validate="one_to_one")
     return table.astype({"label": int})
@@ -218,8 +218,9 @@ def _choose_rows(table: pd.DataFrame, logits: np.ndarray, test_set: str) -> pd.D
 def _share_regions(saliency: np.ndarray, images: np.ndarray, tumours: np.ndarray, uniform: np.ndarray) -> pd.DataFrame:
     rows = []
     for own, image, tumour in zip(saliency, images[:, 0], tumours, strict=True):
-        regions = share_regions(own, image, uniform)
-        rows.append(regions | compare_with_tumour(own, image, tumour, uniform))
+        regions = find_regions(image)
+        shares = share_regions(own, regions, uniform)
+        rows.append(shares | compare_with_tumour(own, regions, tumour, uniform))
     return pd.DataFrame(rows)
 
 

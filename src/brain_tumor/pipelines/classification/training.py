@@ -19,7 +19,7 @@ from brain_tumor.data.images.split import (
 )
 from brain_tumor.metrics import classification as metrics
 from brain_tumor.networks.trained import TrainedNetwork
-from brain_tumor.training.checkpoints import Checkpoints, describe_code, describe_training
+from brain_tumor.training.checkpoints import Checkpoints, describe_training
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
 
 if TYPE_CHECKING:
@@ -53,12 +53,11 @@ def train_network(
     plan = _Plan(images, experiment.network, sizes, experiment.adapt(recipe), engine, checkpoints)
     folds = range(count_folds(splits))
     members = [_train_fold(plan, sets_of_fold(splits, fold), splits, f"{fold + 1} of {len(folds)}") for fold in folds]
-    kept = [member.fitted.kept for member in members]
     description = about | {
         "experiment": checkpoints.experiment,
         "recipe": plan.recipe.model_dump(),
         "seed": engine.seed,
-        "kept": kept[0] if len(folds) == 1 else kept,
+        "kept": [member.fitted.kept for member in members],
         "images": np.mean([member.counts for member in members], axis=0).round().astype(int).tolist(),
         "persons": int(splits.loc[splits["split"] != "", "person"].nunique()),
         "images_trained_on": _digest_training_images(splits),
@@ -97,16 +96,15 @@ def _train_fold(plan: _Plan, sets: pd.Series, splits: pd.DataFrame, fold: str) -
     validation = find_rows(images, splits, sets == VALIDATION)
     name = plan.checkpoints.experiment + (f", fold {fold}" if count_folds(splits) > 1 else "")
     logger.info("%s: %d images to train on, %d to validate on", name, len(train), len(validation))
-    made_from = describe_training(plan.network, plan.sizes, plan.recipe, plan.engine)
-    made_from |= describe_code(plan.network, TASK)
+    made_from = describe_training(TASK, plan.network, plan.sizes, plan.recipe, plan.engine)
     made_from |= {"data": fingerprint(images.description), "fold": fold}
     rows = {"training images": train, "validation images": validation}
     made_from |= {what: fingerprint(chosen.tolist()) for what, chosen in rows.items()}
-    mark = fingerprint(made_from)
     (label,) = images.read(train, "label")
     counts = np.bincount(label, minlength=len(images.description["classes"])).tolist()
-    fitted = _fit(plan, train, validation, counts, plan.checkpoints.open(mark, made_from))
-    return _Member(validation, counts, mark, fitted)
+    own = plan.checkpoints.open(made_from)
+    fitted = _fit(plan, train, validation, counts, own)
+    return _Member(validation, counts, own.fingerprint, fitted)
 
 
 def _join_logs(members: list[_Member]) -> pd.DataFrame:

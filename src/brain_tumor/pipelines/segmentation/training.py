@@ -14,7 +14,7 @@ from brain_tumor.data.common.sets import TEST, VALIDATION
 from brain_tumor.data.common.store import Store, StoreContent, fingerprint
 from brain_tumor.data.scans.brain_crop import find_brain_crop
 from brain_tumor.networks.trained import TrainedNetwork, read_network
-from brain_tumor.training.checkpoints import Checkpoints, describe_code, describe_training
+from brain_tumor.training.checkpoints import Checkpoints, describe_training
 from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ def train_network(
     window = find_brain_crop(slices)
     _log_window(checkpoints.experiment, window, about["slice_size"])
     start = initial_weights if initial else None
-    made_from = describe_training(experiment.network, sizes, recipe, engine)
-    made_from |= describe_code(experiment.network, TASK)
+    made_from = describe_training(TASK, experiment.network, sizes, recipe, engine)
     # The window too: another one shows the network other pixels.
     made_from |= {"window": str(window), "initial weights": _digest_file(start), "data": fingerprint(about)}
     plan = _Plan(slices, experiment.network, sizes, initial, recipe, engine)
@@ -130,9 +129,9 @@ def _train_member(
     rows = {"training slices": fold.train, "validation slices": fold.validation}
     made_from = made_from | {what: fingerprint(chosen.tolist()) for what, chosen in rows.items()}
     made_from |= {"fold": f"{number + 1} of {len(held_out)}"}
-    mark = fingerprint(made_from)
-    fitted = _fit(plan, fold, checkpoints.open(mark, made_from))
-    return _Member(fold, mark, fitted)
+    own = checkpoints.open(made_from)
+    fitted = _fit(plan, fold, own)
+    return _Member(fold, own.fingerprint, fitted)
 
 
 def _log_window(experiment: str, window: BoundingBox, slice_size: int) -> None:

@@ -18,7 +18,7 @@ from brain_tumor.reporting.classification.tables import (
     score_sets,
     write_answer,
 )
-from brain_tumor.reporting.formatting import write_sizes
+from brain_tumor.reporting.formatting import write_epochs, write_sizes
 from brain_tumor.reporting.markdown import CARD, render_card, write_list
 from brain_tumor.reporting.page import Section
 from brain_tumor.reporting.settings_table import TRAINING, describe_settings, merge_settings
@@ -83,7 +83,7 @@ def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Sect
             name_network(network.experiment),
             network.parameters,
             write_sizes(network.sizes),
-            _epochs_kept(network),
+            write_epochs(network.description["kept"]),
         )
         for network in networks
     ]
@@ -96,12 +96,6 @@ def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Sect
     return Section(
         "What it is", text, [("Networks", pd.DataFrame(rows, columns=["network", "parameters", "sizes", "epoch kept"]))]
     )
-
-
-def _epochs_kept(network: TrainedNetwork) -> str:
-    kept = network.description["kept"]
-    folds = kept if isinstance(kept, list) else [kept]
-    return ", ".join(f"{fold['epoch']:.0f}" for fold in folds)
 
 
 def _figures(comparison: pd.DataFrame) -> Section:

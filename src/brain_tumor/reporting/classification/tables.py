@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from brain_tumor.data.common.sets import TRAIN, VALIDATION
-from brain_tumor.data.images.split import DEDUPLICATED, OFFICIAL, PATIENT
+from brain_tumor.data.images.split import DEDUPLICATED, OFFICIAL, PATIENT, TEST_SETS, name_fold
 from brain_tumor.figures.palette import name_network
 from brain_tumor.reporting.formatting import tell_interval, with_intervals, write_intervals
 
@@ -50,8 +50,7 @@ EXPLAINED = 240
 
 def list_test_sets(comparison: pd.DataFrame) -> list[str]:
     """The test sets, the one with the fewest leaks first; that one alone if all hold the same images."""
-    order = (PATIENT, DEDUPLICATED, OFFICIAL)
-    there = sorted(comparison["test_set"].unique(), key=order.index)
+    there = sorted(comparison["test_set"].unique(), key=TEST_SETS.index)
     return there if sets_differ(comparison) else there[:1]
 
 
@@ -147,8 +146,8 @@ def score_calibration(comparison: pd.DataFrame) -> pd.DataFrame:
 def count_sets(splits: pd.DataFrame) -> pd.DataFrame:
     """Images of each class in each set, or in each fold."""
     if splits["fold"].max() >= 0:
-        numbered = "fold " + (splits["fold"] + 1).astype(str)
-        splits = splits.assign(split=numbered.where(splits["fold"] >= 0, ""))
+        counts = splits.groupby(["fold", "class"]).size().unstack(fill_value=0)
+        return counts.rename(index=name_fold).rename_axis("split").reset_index()
     counts = splits.groupby(["split", "class"]).size().unstack(fill_value=0)
     return counts.rename(index={"": "not used"}).reset_index()
 

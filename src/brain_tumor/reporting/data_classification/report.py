@@ -7,6 +7,7 @@ import pandas as pd
 
 from brain_tumor.data.images.class_folders import ImageSet
 from brain_tumor.data.images.duplicates import DuplicateSettings
+from brain_tumor.data.images.patients import CONTRADICTS
 from brain_tumor.data.images.split import ImageSplitSettings
 from brain_tumor.reporting.data_classification.tables import (
     FITS,
@@ -189,16 +190,17 @@ def _neighbours(
 
 def _patients(index: pd.DataFrame, data_set: ImageSet) -> Section:
     used = index[index["excluded"] == ""]
-    testing = used[(used["folder"] == data_set.testing) & (used["patient"] != "")]
-    training = set(used.loc[used["folder"] == data_set.training, "patient"]) - {""}
-    leaked = testing["patient"].isin(training).sum()
-    if not (used["patient"] != "").any():
+    known = used[used["patient"] != ""]
+    if not len(known):
         return Section("Patients", "No table of patients: sets are drawn by group of duplicates.")
+    testing = known[known["folder"] == data_set.testing]
+    training = known.loc[known["folder"] == data_set.training, "patient"]
+    leaked = testing["patient"].isin(training).sum()
     text = (
-        f"The patient is known of {(used['patient'] != '').sum():,} of {len(used):,} images. Of {len(testing):,} test "
-        f"images whose patient is known, {leaked:,} show a patient of whom an image is in {data_set.training}."
+        f"The patient is known of {len(known):,} of {len(used):,} images. Of {len(testing):,} test images whose "
+        f"patient is known, {leaked:,} show a patient of whom an image is in {data_set.training}."
     )
-    contradicted = index[(index["excluded"] + index["note"]).str.contains("by the table of patients")]
+    contradicted = index[(index["excluded"] + index["note"]).str.contains(CONTRADICTS)]
     tables = [("Patients of each class", count_patients(index, data_set))]
     if len(contradicted):
         what = contradicted["excluded"].where(contradicted["excluded"] != "", contradicted["note"])

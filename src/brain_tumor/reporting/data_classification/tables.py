@@ -4,7 +4,7 @@ import pandas as pd
 
 from brain_tumor.data.common.sets import TRAIN, VALIDATION
 from brain_tumor.data.images.class_folders import ImageSet
-from brain_tumor.data.images.split import PATIENT, ImageSplitSettings
+from brain_tumor.data.images.split import PATIENT, ImageSplitSettings, name_fold
 
 UNSEEN = (
     "Slices of one patient are not duplicates, and no comparison of images can tell them from slices of two patients "
@@ -62,7 +62,7 @@ def _count_folds(splits: pd.DataFrame, data_set: ImageSet) -> pd.DataFrame:
     counts["patients"] = used[used["patient"] != ""].groupby("fold")["person"].nunique()
     counts["groups without patient"] = used[used["patient"] == ""].groupby("fold")["person"].nunique()
     counts = counts.fillna(0).astype(int)
-    return counts.set_axis([f"fold {fold + 1}" for fold in counts.index]).rename_axis("set").reset_index()
+    return counts.rename(index=name_fold).rename_axis("set").reset_index()
 
 
 def count_patients(index: pd.DataFrame, data_set: ImageSet) -> pd.DataFrame:

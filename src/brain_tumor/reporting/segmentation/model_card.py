@@ -13,7 +13,7 @@ from brain_tumor.metrics.surfaces import TOLERANCE
 from brain_tumor.networks import describe
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.data_segmentation.tables import count_used
-from brain_tumor.reporting.formatting import write_sizes
+from brain_tumor.reporting.formatting import write_epochs, write_sizes
 from brain_tumor.reporting.markdown import CARD, render_card, write_list
 from brain_tumor.reporting.page import Section
 from brain_tumor.reporting.segmentation.tables import of_test, protocol, score_targets, write_answer
@@ -79,7 +79,7 @@ def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Sect
             network.parameters,
             len(network.members),
             write_sizes(network.sizes),
-            _list_epochs(network),
+            write_epochs(network.description["kept"]),
         )
         for network in networks
     ]
@@ -96,11 +96,6 @@ def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Sect
         text,
         [("Networks", pd.DataFrame(rows, columns=["network", "parameters", "members", "sizes", "epoch kept"]))],
     )
-
-
-def _list_epochs(network: TrainedNetwork) -> str:
-    """Of each member, the epoch whose weights it has."""
-    return ", ".join(f"{kept['epoch']:.0f}" for kept in network.description["kept"])
 
 
 def _training_data(

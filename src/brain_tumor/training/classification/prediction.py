@@ -9,6 +9,7 @@ from torch import Tensor
 
 from brain_tumor.data.common.parallel import show_progress
 from brain_tumor.data.common.store import Store
+from brain_tumor.networks.ensemble import average_logits
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.training.classification.task import to_input
 from brain_tumor.training.device import Device
@@ -36,10 +37,7 @@ def predict_logits(
             with torch.inference_mode(), device.autocast():
                 logits = module(image).float()
                 if averages_mirrored(network):
-                    mirrored = module(image.flip(-1)).float()
-                    mean = (logits.softmax(1) + mirrored.softmax(1)) / 2
-                    # Clamped: the logarithm of an underflow would be infinite.
-                    logits = mean.clamp(min=1e-30).log()
+                    logits = average_logits([logits, module(image.flip(-1))])
             yield logits.cpu().numpy()
             progress.update(len(image))
 
