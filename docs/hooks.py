@@ -5,12 +5,12 @@ The reports of the last run, and the notebooks executed on its results, are adde
 """
 
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import click
 import yaml
@@ -18,6 +18,10 @@ import yaml
 from brain_tumor.cli import run, submit
 from brain_tumor.data.common.renamed import PARAMETERS
 from brain_tumor.pipeline_registry import register_pipelines
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
 
 ROOT = Path(__file__).parents[1]
 REPORTS = ROOT / "data/08_reporting"
@@ -43,28 +47,44 @@ def find_examples() -> dict[str, Path]:
 
 def list_examples(_: None) -> str:
     """Links to the reports and executed notebooks, or how to get them."""
-    # As HTML: links of Markdown are checked against the sources, and these files are made by the build.
     links = [
-        f'- {name.capitalize()}: <a href="../examples/{name}_report.html">report</a>, '
-        f'<a href="../examples/{name}.html">notebook</a>'
+        f"- {name.capitalize()}: [report](../examples/{name}_report.html), [notebook](../examples/{name}.md)"
         for name in find_examples()
     ]
     return "\n".join(links) or "This site was built before any run: `make demo`, then `make docs`, adds the examples."
 
 
-def on_post_build(config: Mapping[str, Any]) -> None:
-    """Copy the reports into the site, and execute the notebooks into it.
+def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
+    """Add the reports, and the executed notebooks as pages."""
+    from mkdocs.structure.files import File, InclusionLevel
+
+    for name, report in find_examples().items():
+        content: dict[str, str | bytes] = {f"{name}_report.html": report.read_text(encoding="utf-8")}
+        content |= execute_notebook(name, report.stat().st_mtime)
+        for path, part in content.items():
+            # They are linked from one page, and have no place among the others.
+            level = InclusionLevel.NOT_IN_NAV
+            files.append(File.generated(config, f"examples/{path}", content=part, inclusion=level))
+    return files
+
+
+@cache
+def execute_notebook(name: str, made: float) -> dict[str, str | bytes]:  # noqa: ARG001
+    """A page in Markdown, and the pictures on it.
+
+    Args:
+        made: when its results were made; while pages are written, a notebook is executed once for them.
 
     Raises:
-        subprocess.CalledProcessError: if a cell of a notebook fails.
+        subprocess.CalledProcessError: if a cell of the notebook fails.
     """
-    folder = Path(config["site_dir"], "examples")
-    for name, report in find_examples().items():
-        folder.mkdir(exist_ok=True)
-        shutil.copy(report, folder / f"{name}_report.html")
-        command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "html", "--log-level", "ERROR"]
-        command += ["--embed-images", "--output-dir", str(folder), str(ROOT / f"notebooks/{name}.ipynb")]
-        subprocess.run(command, check=True)
+    # Not as HTML, whose templates load scripts from elsewhere.
+    command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "markdown", "--log-level", "ERROR"]
+    with TemporaryDirectory() as folder:
+        notebook = str(ROOT / f"notebooks/{name}.ipynb")
+        subprocess.run([*command, "--output-dir", folder, notebook], check=True)
+        written = [path for path in Path(folder).rglob("*") if path.is_file()]
+        return {str(path.relative_to(folder)): path.read_bytes() for path in written}
 
 
 def list_entries(path: str) -> str:

@@ -33,7 +33,7 @@ def create_experiment(network: str) -> Pipeline:
         Node(train_network, trained, ["network", "training_log"], name="train_network", tags="training"),
         Node(predict_images, predicted, "predictions", name="predict_images"),
         Node(score_images, ["network", "predictions", "splits"], "scores", name="score_images"),
-        Node(compare_policies, trained_again, "policies", name="compare_policies", tags="training"),
+        Node(compare_policies, trained_again, "policies", name="compare_policies"),
         Node(explain_images, explained, ["explanations", "saliency"], name="explain_images"),
         Node(draw_results, drawn, "figures", name="draw_results"),
     ]
