@@ -441,7 +441,7 @@ def test_a_source_that_is_not_used_is_reported(finished, project, caplog):
         segmentation_source="/nowhere",
         data_segmentation={"preparation": {"slice_size": 64}},
     )
-    assert "this run prepares no data, so segmentation_source and data_segmentation is not used" in caplog.text
+    assert "this run prepares no data, so it doesn't use segmentation_source and data_segmentation" in caplog.text
 
 
 def test_wrong_value_is_refused_before_anything_runs(project, sample):

@@ -15,6 +15,7 @@ from brain_tumor.data.survival.cohort import SHAPE
 from brain_tumor.data.survival.shape_features import FEATURES
 from brain_tumor.figures.palette import name_network
 from brain_tumor.networks import networks_of
+from brain_tumor.pipelines.survival.nodes import SCORES, compare_concordances
 from brain_tumor.project.tracking import Tracking
 from brain_tumor.reporting.survival.model_card import MODELS as CARD_MODELS
 from brain_tumor.reporting.survival.report import compose_report
@@ -144,6 +145,45 @@ def test_predicted_masks_give_features_and_how_they_change(finished):
     assert "masks of ClassicUNet (SIMULATED)" in report
     assert "too few for survival models, which need 30" in report
     assert report.count("data:image/png;base64,") == 1
+    # A single test patient makes no pair.
+    assert table(finished, "08_reporting/survival/classic_unet/concordances.csv").empty
+    assert "What the masks change in the concordance" not in report
+
+
+@pytest.fixture
+def both_masks(finished):
+    """What `compare_concordances` takes: ten patients of the expert masks stand for those of a network."""
+    patients = table(finished, "05_model_input/survival/expert/patients.csv", keep_default_na=False, na_values=[""])
+    patients = patients.fillna({"excluded": "", "note": ""})
+    used = patients[patients["excluded"] == ""].head(10)
+    return used, used.assign(TC_ml=used["TC_ml"] + 1), patients
+
+
+def test_models_are_fitted_to_patients_without_a_predicted_mask(both_masks, finished, brats):
+    used, features, patients = both_masks
+    found = compare_concordances(used, features, patients, brats, ProtocolSettings(bootstrap=100, min_deaths=25))
+    assert found["masks"].tolist() == ["", "reference", "predicted", "predicted - reference"]
+    assert set(found["fitted_to"]) == {(patients["excluded"] == "").sum() - 10}
+    assert set(found["patients"]) == {10}
+    changes = table(finished, "08_reporting/survival/classic_unet/changes.csv")
+    results = Results(patients, pd.DataFrame(columns=SCORES), pd.DataFrame(), pd.DataFrame(), changes, found)
+    assert "predicted - reference" in compose_report(results, ProtocolSettings(), {}, EXPECTED)
+
+
+def test_models_of_simulated_patients_are_not_given_real_ones(both_masks, brats, caplog):
+    used, features, patients = both_masks
+    protocol = ProtocolSettings(bootstrap=100, min_deaths=25)
+    found = compare_concordances(used.assign(simulated=False), features, patients, brats, protocol)
+    assert found.empty
+    assert "the masks of survival_source are simulated and those of the network are not" in caplog.text
+
+
+def test_an_unmeasured_expert_mask_leaves_its_patient_out(both_masks, brats):
+    used, features, patients = both_masks
+    protocol = ProtocolSettings(bootstrap=100, min_deaths=25)
+    broken = features.assign(excluded=np.where(features["patient"] == used["patient"].iloc[0], "empty", ""))
+    found = compare_concordances(used, broken, patients, brats, protocol)
+    assert set(found["patients"]) == {9}
 
 
 def test_volume_of_expert_slices_is_that_of_the_index(finished):
@@ -298,7 +338,7 @@ def test_why_there_is_no_model(project, masks, change, said):
 def test_the_answer_follows_its_rule(gain, low, high, fold_low, p, said):
     row = {"cohort": "all patients", "patients": 40, "deaths": 38, "low": 0.5, "high": 0.7}
     metrics = ("concordance", "spearman", "accuracy", "mean_squared_error", "median_squared_error")
-    pairs = (("linear", "age"), ("Cox", "age + shape"))
+    pairs = (("Cox", "age"), ("Cox", "age + shape"))
     scores = pd.DataFrame(
         [row | {"model": m, "features": f, "metric": metric, "value": 0.6} for m, f in pairs for metric in metrics]
     )
@@ -399,7 +439,9 @@ def test_registered_pipelines():
 
     pipelines = register_pipelines()
     assert {node.namespace for node in pipelines["survival"].nodes} == {"survival.expert"}
+    # Models are fitted to the features of expert masks.
     assert {node.namespace for node in pipelines["survival_predicted"].nodes} == {
-        f"survival.{network}" for network in networks_of("segmentation")
+        "survival.expert",
+        *(f"survival.{network}" for network in networks_of("segmentation")),
     }
     assert set(pipelines["survival"].nodes) | set(pipelines["survival_predicted"].nodes) < set(pipelines["all"].nodes)

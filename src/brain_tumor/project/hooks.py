@@ -79,7 +79,7 @@ class Parameters:
             late = [name for name in given if name in (f"{task}_source", f"data_{task}")]
             # Training alone takes prepared data, whatever the settings of their preparation.
             if late and task in at_work and f"data_{task}" not in at_work:
-                words = "this run prepares no data, so %s is not used: it takes what is prepared in data/"
+                words = "this run prepares no data, so it doesn't use %s: it takes what is prepared in data/"
                 logger.warning(words, " and ".join(late))
                 unused -= {*late}
         if unused:

@@ -4,6 +4,9 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from brain_tumor.figures.palette import name_network
+from brain_tumor.networks import describe
+from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.formatting import is_numeric, mark_title, write_cell
 from brain_tumor.reporting.page import Section
 
@@ -51,6 +54,16 @@ def write_table(data: pd.DataFrame) -> str:
 def write_list(items: Iterable[str]) -> str:
     """A Markdown list."""
     return "\n".join(f"- {item}" for item in items)
+
+
+def write_networks(networks: Iterable[TrainedNetwork]) -> str:
+    """Each experiment with what its network is, as a list."""
+    entries = []
+    for network in networks:
+        name = name_network(network.experiment)
+        # A description begins with the name of the network, which most experiments have too.
+        entries.append(f"**{name}**: {describe(network.name).removeprefix(f'{name}: ')}")
+    return write_list(entries)
 
 
 def _cell(value: object) -> str:

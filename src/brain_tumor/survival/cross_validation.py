@@ -19,8 +19,8 @@ EXPLAINED = ("Cox", "all")
 
 COMPARED = (
     ("median", "intercept-only"),
+    ("linear", "age"),
     BASELINE,
-    ("Cox", "age"),
     ("linear", "shape"),
     ("Cox", "shape"),
     ("linear", "age + shape"),

@@ -113,6 +113,36 @@ def compare_masks(features: pd.DataFrame, expert_features: pd.DataFrame, predict
     return changes.assign(network=predictions.description["network"])
 
 
+def compare_concordances(
+    patients: pd.DataFrame,
+    expert_features: pd.DataFrame,
+    expert_patients: pd.DataFrame,
+    data_set: DataSet,
+    protocol: ProtocolSettings,
+) -> pd.DataFrame:
+    """Concordance with the features of expert and of predicted masks, of models fitted to other patients' expert masks.
+
+    Args:
+        patients: with the features of the predicted masks.
+        expert_features: of the same patients.
+        expert_patients: of the pipeline `survival`. Whoever is among `patients` too is left out.
+    """
+    from brain_tumor.survival import two_masks
+
+    measured = expert_features.loc[expert_features["excluded"] == "", "patient"]
+    used = patients[(patients["excluded"] == "") & patients["patient"].isin(measured)]
+    persons = set(used["patient"].map(data_set.find_person))
+    others = expert_patients[expert_patients["excluded"] == ""]
+    others = others[~others["patient"].map(data_set.find_person).isin(persons)]
+    if others["simulated"].any() != used["simulated"].any():
+        logger.warning(
+            "the masks of survival_source are %s and those of the network are not: their survival isn't compared",
+            "simulated" if others["simulated"].any() else "real",
+        )
+        used = used.iloc[:0]
+    return two_masks.compare_masks(others, two_masks.with_features(used, expert_features), used, protocol)
+
+
 def join_patients(features: pd.DataFrame, tables: Path, data_set: DataSet, protocol: ProtocolSettings) -> pd.DataFrame:
     """A row for each patient with a mask or a survival time: facts, features, and in `excluded` a reason.
 
@@ -254,16 +284,18 @@ def write_report(
     protocol: ProtocolSettings,
     changes: pd.DataFrame | None = None,
     change_figures: dict[str, bytes] | None = None,
+    concordances: pd.DataFrame | None = None,
 ) -> str:
     """The report as one HTML page.
 
     Args:
         changes: agreement of the features with those of expert masks, where the masks are a network's.
+        concordances: with the features of either mask, likewise.
     """
     from brain_tumor.reporting.survival.figures import list_expected
 
     expected = list_expected(_cohorts(patients, protocol), estimates)
-    results = Results(patients, scores, gains, importances, changes)
+    results = Results(patients, scores, gains, importances, changes, concordances)
     return compose_report(results, protocol, {**figures, **(change_figures or {})}, expected)
 
 

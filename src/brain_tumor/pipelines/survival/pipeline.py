@@ -7,6 +7,7 @@ from kedro.pipeline import Node, Pipeline
 
 from brain_tumor.networks import networks_of
 from brain_tumor.pipelines.survival.nodes import (
+    compare_concordances,
     compare_masks,
     cross_validate,
     draw_changes,
@@ -46,8 +47,9 @@ def create_pipeline() -> Pipeline:
 
 
 def create_predicted_pipeline() -> Pipeline:
-    """Models on the features of each network's predicted masks, and how these change the features."""
-    return sum((_create_predicted(network) for network in networks_of("segmentation")), Pipeline([]))
+    """Models on the features of each network's predicted masks, and how these change features and concordance."""
+    expert = create_pipeline().to_outputs(f"{EXPERT}.patients")
+    return sum((_create_predicted(network) for network in networks_of("segmentation")), expert)
 
 
 def _create_predicted(network: str) -> Pipeline:
@@ -63,13 +65,16 @@ def _create_predicted(network: str) -> Pipeline:
             Node(draw_changes, ["features", "expert_features"], "change_figures", name="draw_changes"),
         ]
     )
+    either = ["patients", "expert_features", "expert_patients", "params:data_set", "params:protocol"]
+    compared = Pipeline([Node(compare_concordances, either, "concordances", name="compare_concordances")])
     inputs = {
+        "expert_patients": f"{EXPERT}.patients",
         "predictions": f"segmentation.{network}.predictions",
         "slices": "segmentation.slices",
         "tables": f"{TASK}.predicted_tables",
     }
     return Pipeline(
-        measured + _create_models(join_predicted_patients, ["changes", "change_figures"]),
+        measured + compared + _create_models(join_predicted_patients, ["changes", "change_figures", "concordances"]),
         namespace=f"{TASK}.{network}",
         inputs=inputs,
         parameters=PARAMETERS,

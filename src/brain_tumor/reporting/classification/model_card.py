@@ -7,7 +7,6 @@ import pandas as pd
 
 from brain_tumor.data.common.provenance import Origin, find_origin
 from brain_tumor.figures.palette import name_network
-from brain_tumor.networks import describe
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.classification.tables import (
     count_sets,
@@ -19,7 +18,7 @@ from brain_tumor.reporting.classification.tables import (
     write_answer,
 )
 from brain_tumor.reporting.formatting import write_epochs, write_sizes
-from brain_tumor.reporting.markdown import CARD, render_card, write_list
+from brain_tumor.reporting.markdown import CARD, render_card, write_list, write_networks
 from brain_tumor.reporting.page import Section
 from brain_tumor.reporting.settings_table import TRAINING, describe_settings, merge_settings
 
@@ -92,7 +91,7 @@ def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Sect
         "of a single image of "
         f"{about['image_size']} x {about['image_size']} pixels.\n\n"
     )
-    text += write_list(f"**{name_network(network.experiment)}**: {describe(network.name)}" for network in networks)
+    text += write_networks(networks)
     return Section(
         "What it is", text, [("Networks", pd.DataFrame(rows, columns=["network", "parameters", "sizes", "epoch kept"]))]
     )

@@ -10,11 +10,10 @@ from brain_tumor.data.common.sets import TEST
 from brain_tumor.data.scans.brain_crop import crop_shape
 from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics.surfaces import TOLERANCE
-from brain_tumor.networks import describe
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.data_segmentation.tables import count_used
 from brain_tumor.reporting.formatting import write_epochs, write_sizes
-from brain_tumor.reporting.markdown import CARD, render_card, write_list
+from brain_tumor.reporting.markdown import CARD, render_card, write_list, write_networks
 from brain_tumor.reporting.page import Section
 from brain_tumor.reporting.segmentation.tables import of_test, protocol, score_targets, write_answer
 from brain_tumor.reporting.settings_table import TRAINING, describe_settings, merge_settings
@@ -90,7 +89,7 @@ def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Sect
         f"{', '.join(about['modalities'])}. Each sees one slice at a time: of its "
         f"{about['slice_size']} x {about['slice_size']} pixels the {height} x {width} that hold every brain.\n\n"
     )
-    text += write_list(f"**{name_network(network.experiment)}**: {describe(network.name)}" for network in networks)
+    text += write_networks(networks)
     return Section(
         "What it is",
         text,

@@ -24,7 +24,7 @@ from brain_tumor.survival.settings import BASELINE, HEADLINE, HORIZON
 
 LABELS = {"concordance": "concordance", "spearman": "SpearmanR"}
 WITH_CURVES = {
-    "Cox, age": ("Cox", "age"),
+    "Cox, age": BASELINE,
     "Cox, age + shape": HEADLINE,
     "log-normal AFT, age + shape": ("log-normal AFT", "age + shape"),
 }

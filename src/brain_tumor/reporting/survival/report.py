@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from brain_tumor.metrics.survival import CLASS_LIMITS
+from brain_tumor.reporting.formatting import write_intervals
 from brain_tumor.reporting.interactive_plot import Plot, draw_scatter
 from brain_tumor.reporting.page import Fold, Picture, Section, Words, render_report
 from brain_tumor.reporting.settings_table import FITTING, describe_settings
@@ -123,7 +124,7 @@ def compose_report(
 
 
 def _evidence(protocol: ProtocolSettings, pictures: Pictures) -> Section:
-    text = "Linear regression on age alone against a Cox model on age and shape of the tumour."
+    text = "A Cox model on age alone against one on age and shape of the tumour."
     measured = (
         "There are two intervals. One is the expanded percentile bootstrap over patients (Hesterberg 2015), in pairs, "
         "of estimates by models that were not fitted to them. The other is the corrected resampled t-test over the "
@@ -224,6 +225,15 @@ def _changes(results: Results, pictures: Pictures) -> Section:
         "limits of agreement (from 5 patients on) lie the differences of 95 of 100 single patients."
     )
     tables = [("Change of each feature", table)]
+    if results.concordances is not None and len(results.concordances):
+        others = results.concordances["fitted_to"].max()
+        text += (
+            f" Concordance is that of models fitted to the reference masks of {others} other patients, given the "
+            "features of either mask."
+        )
+        words = write_intervals(results.concordances, "concordance")
+        shown = results.concordances[["features", "masks", "patients", "deaths"]].assign(concordance=words)
+        tables.insert(0, ("What the masks change in the concordance, with 95 % intervals over patients", shown))
     return Section("Predicted against reference masks", text, tables, _pick(pictures, "changes"))
 
 

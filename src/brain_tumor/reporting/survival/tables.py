@@ -34,13 +34,14 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Results:
-    """What a run found. `changes`: of features, where the masks are a network's."""
+    """What a run found. `changes` of features, and `concordances` with either mask, where the masks are a network's."""
 
     patients: pd.DataFrame
     scores: pd.DataFrame
     gains: pd.DataFrame
     importances: pd.DataFrame
     changes: pd.DataFrame | None = None
+    concordances: pd.DataFrame | None = None
 
     @property
     def simulated(self) -> bool:
