@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo test test-anywhere lint types docs docs-serve viz viz-build package release clean
+.PHONY: help demo demo-real test test-anywhere lint types docs docs-serve viz viz-build package release clean
 help:                     ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
@@ -17,6 +17,9 @@ $(VENV)/installed: requirements.lock pyproject.toml
 
 demo: $(VENV)/installed   ## train and evaluate on the embedded sample; the last line says where the report is
 	OMP_NUM_THREADS=1 $(BIN)/kedro run --pipelines segmentation --runner ParallelRunner
+
+demo-real: $(VENV)/installed  ## the same on outlined tumours in real slices of 20 patients (figshare 1512427, CC BY 4.0)
+	OMP_NUM_THREADS=1 $(BIN)/kedro run --env figshare --pipelines segmentation --runner ParallelRunner
 
 test: lint types          ## lint, type check, import contracts and tests: what CI runs
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadscope

@@ -9,6 +9,7 @@ from brain_tumor.datasets.report import ReportDataset
 from brain_tumor.datasets.source import (
     FolderDataset,
     KaggleDataset,
+    OutlinedSlicesDataset,
     SimulatedDataset,
     SimulatedImagesDataset,
     SimulatedMasksDataset,
@@ -24,6 +25,7 @@ __all__ = [
     "KaggleDataset",
     "MasksDataset",
     "NetworkDataset",
+    "OutlinedSlicesDataset",
     "ReportDataset",
     "SimulatedDataset",
     "SimulatedImagesDataset",

@@ -13,11 +13,16 @@ from brain_tumor.data.common.archive import MANIFEST, check_manifest
 from brain_tumor.data.common.atomic import replacing
 from brain_tumor.data.common.files import SIMULATED_MARK
 from brain_tumor.data.common.kaggle import download
+from brain_tumor.data.common.parallel import WorkerSettings
+from brain_tumor.data.images.outlined_slices import write_outlined_slices
 from brain_tumor.data.simulation.images import simulate_images
 from brain_tumor.data.simulation.scans import simulate_data_set, simulate_masks
 from brain_tumor.datasets.preview import show_files
 
 logger = logging.getLogger(__name__)
+
+MADE_FROM = "made_from.txt"
+"""In a folder of slices: the images that they were made from."""
 
 
 class FolderDataset(AbstractDataset[Any, Path]):
@@ -131,6 +136,44 @@ class _Simulated(FolderDataset):
 
     def _describe(self) -> dict[str, Any]:
         return super()._describe() | ({} if self._own else self._settings)
+
+
+class OutlinedSlicesDataset(FolderDataset):
+    """Slices with masks, written from classification images with outlines when first loaded.
+
+    Args:
+        filepath: the folder to write into; a folder inside for each source.
+        images: folder that holds `Training` and `Testing` of the Brain Tumor MRI Dataset.
+        instead: a folder of the user, used instead of the slices.
+    """
+
+    def __init__(
+        self, *, filepath: str, images: str, instead: str | None = None, metadata: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(filepath=instead or filepath, metadata=metadata)
+        self._own, self._images = instead is not None, Path(images).expanduser()
+
+    def load(self) -> Path:
+        """The folder, written first if it isn't there or was made from other images."""
+        if self._own:
+            return self._folder
+        source = f"{self._images.absolute()}\n"
+        mark = self._folder / MADE_FROM
+        if mark.is_file() and mark.read_text(encoding="utf-8") == source:
+            return self._folder
+        if not mark.is_file() and self._folder.is_dir() and any(self._folder.iterdir()):
+            raise DatasetError(
+                f"{self._folder} holds files that were not written here (it has no {MADE_FROM}); move them, or give "
+                "them with `--params segmentation_source=PATH`"
+            )
+        logger.info("writing slices with outlined tumours into %s", self._folder)
+        with replacing(self._folder) as draft:
+            write_outlined_slices(self._images, draft, WorkerSettings())
+            (draft / MADE_FROM).write_text(source, encoding="utf-8")
+        return self._folder
+
+    def _describe(self) -> dict[str, Any]:
+        return super()._describe() | ({} if self._own else {"images": str(self._images)})
 
 
 class SimulatedDataset(_Simulated):

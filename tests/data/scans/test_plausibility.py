@@ -25,6 +25,15 @@ def check(image, labels=None):
     return found
 
 
+def test_a_skull_is_noted_where_none_is_expected(scan):
+    image = scan[0] + 300
+    image[:, 0, 0] = 0
+    for stripped, noted in ((True, True), (False, False)):
+        found = PatientCheck(NAMES, skull_stripped=stripped)
+        found.add(image[..., 0], image[0, ..., 0] > 0)
+        assert ("if the skull is still there" in found.find_note()) == noted
+
+
 def test_a_plain_scan_has_nothing_against_it(scan):
     found = check(*scan)
     assert found.find_problem() == found.find_note() == ""

@@ -1,8 +1,10 @@
 """Hand-drawn outlines of tumours, published for the images of the Brain Tumor MRI Dataset that are slices of figshare.
 
-`published/README.md` describes them. They measure whether a classifier's saliency lies on the tumour; no network is
-trained on them.
+`published/README.md` describes them. They measure whether a classifier's saliency lies on the tumour, and are
+masks for segmentation (`outlined_slices`).
 """
+
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -30,15 +32,25 @@ def find_outlines(index: pd.DataFrame) -> dict[str, Outline]:
     if path is None:
         return {}
     table = pd.read_csv(path, dtype={"file": str})
-    outlines = pd.read_csv(path.with_name(f"{path.stem}_outlines.csv.gz")).set_index("figshare_image")["outline"]
+    outlines = read_outlines(path)
     file_of = pd.Series(index["file"].to_numpy(), locate(index))
     found = {}
     for row in table[table["file"].isin(file_of.index)].itertuples():
-        corners = np.array(outlines[row.figshare_image].split(), float).reshape(-1, 2) / PICTURE
+        corners = read_outline(outlines[row.figshare_image])
         if row.mirrored:
             corners[:, 0] = 1 - corners[:, 0]
         found[file_of[row.file]] = corners
     return found
+
+
+def read_outlines(table: Path) -> pd.Series:
+    """The outlines that belong to a published table, as text, by the number of figshare's slice."""
+    return pd.read_csv(table.with_name(f"{table.stem}_outlines.csv.gz")).set_index("figshare_image")["outline"]
+
+
+def read_outline(text: str) -> Outline:
+    """The corners, from `x y x y ...` in pixels of the published picture."""
+    return np.array(text.split(), float).reshape(-1, 2) / PICTURE
 
 
 def draw_tumour(

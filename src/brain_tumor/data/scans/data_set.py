@@ -68,6 +68,7 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
         naming: labels that differ by how files are named; the first that matches counts. Other patients have the labels
             in `tissues`.
         spacing: millimetres of an HDF5 slice, (row, column, slice); NIfTI files carry their own.
+        skull_stripped: whether the skull was removed; a scan that still shows one is then noted.
     """
 
     name: str
@@ -80,6 +81,7 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
     person: str = ""
     naming: tuple[Naming, ...] = ()
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    skull_stripped: bool = True
 
     @model_validator(mode="after")
     def _names_must_agree(self) -> "DataSet":

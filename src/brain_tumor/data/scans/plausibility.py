@@ -50,8 +50,9 @@ class PatientCheck:
         modalities: names, in the order of the channels.
     """
 
-    def __init__(self, modalities: Sequence[str]) -> None:
+    def __init__(self, modalities: Sequence[str], *, skull_stripped: bool = True) -> None:
         self.modalities = list(modalities)
+        self.skull_stripped = skull_stripped
         count = len(self.modalities)
         self.two_valued = np.ones(count, bool)
         self.few_valued = np.ones(count, bool)
@@ -181,7 +182,7 @@ class PatientCheck:
     def find_note(self) -> str:
         """What is unusual, of a patient that can be used; empty if nothing is."""
         notes = []
-        if self.filled > MOST_BRAIN:
+        if self.filled > MOST_BRAIN and self.skull_stripped:
             notes.append(
                 f"{self.filled:.0%} of the scan differ from its background: if the skull is still there, "
                 "remove it first; the background must be one value"

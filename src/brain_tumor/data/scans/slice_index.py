@@ -30,7 +30,7 @@ def inspect_scan(scan: Scan, data_set: DataSet, source: Path) -> pd.DataFrame:
     """Rows of the index for one patient: every slice is read once."""
     # NIfTI slices share the files of their volumes, HDF5 slices have one each.
     whole = "" if scan.layout == "hdf5" else _hash(*scan.files)
-    check = PatientCheck(data_set.modality_names)
+    check = PatientCheck(data_set.modality_names, skull_stripped=data_set.skull_stripped)
     rows = []
     for slice_ in read_slices(scan, data_set):
         file_hash = whole or _hash(slice_.file)

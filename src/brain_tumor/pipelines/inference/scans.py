@@ -144,7 +144,7 @@ def _check_slices(
     labels: UInt8[np.ndarray, "h w d"] | None,
     data_set: DataSet,
 ) -> PatientCheck:
-    check = PatientCheck(data_set.modality_names)
+    check = PatientCheck(data_set.modality_names, skull_stripped=data_set.skull_stripped)
     for number in range(image.shape[-1]):
         slice_ = image[..., number]
         own_labels = None if labels is None else labels[..., number]
