@@ -56,7 +56,7 @@ def kedro_run(project, monkeypatch):
         (["--runner", "Parallel"], "did you mean 'ParallelRunner'"),
         (
             ["--env", "ful"],
-            "there is no environment 'ful'; did you mean 'full'? environments are base, figshare, full, local, mlflow, test",
+            "there is no environment 'ful'; did you mean 'full'? environments are base, figshare, full, local, mlflow",
         ),
         (["--params", "segmentation.recipe.lr=0.1"], "did you mean 'segmentation.recipe.learning_rate'"),
         (["--params", "training.device=tpu"], "training.device must be 'auto', "),

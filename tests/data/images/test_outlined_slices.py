@@ -83,7 +83,7 @@ def test_a_damaged_image_is_left_out_and_named(tmp_path, caplog):
 
 def test_other_images_have_no_outline(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"x")
-    with pytest.raises(ValueError, match="none of the 1 files .* is in the table of patients; give the folder of the"):
+    with pytest.raises(ValueError, match=r"none of the 1 files .* is in the table of patients; give the folder of the"):
         write_outlined_slices(tmp_path, tmp_path / "slices", HERE)
 
 
