@@ -156,6 +156,9 @@ def both_masks(finished):
     patients = table(finished, "05_model_input/survival/expert/patients.csv", keep_default_na=False, na_values=[""])
     patients = patients.fillna({"excluded": "", "note": ""})
     used = patients[patients["excluded"] == ""].head(5)
+    # The tiny sample has too few deaths to fit Cox to; everybody else is there twice.
+    again = patients[~patients["patient"].isin(used["patient"])]
+    patients = pd.concat([patients, again.assign(patient=again["patient"] + "_again")], ignore_index=True)
     return used, used.assign(TC_ml=used["TC_ml"] + 1), patients
 
 
