@@ -415,11 +415,11 @@ def test_figures_that_stand_on_several_pages_are_those_of_one_file():
         assert hooks.insert_figures(text) == text, f"{page.name}: run `python docs/hooks.py`"
     figures = yaml.safe_load((ROOT / "docs/figures.yml").read_text(encoding="utf-8"))
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    elsewhere = {"native_wt", "native_tc", "native_et", "native_hd95", "volumes_hd95", "cnn_seeds", "cnn_nearly_all"}
+    elsewhere = {"volumes_hd95", "hgg_hd95", "lgg_hd95", "cnn_seeds", "cnn_nearly_all"}
     assert [name for name, figure in figures.items() if name not in elsewhere and figure not in readme] == []
     scores = pd.DataFrame(read_network(ROOT / "weights/residual_attention_unet.safetensors").description["scores"])
     scores = scores[scores["metric"] == "dice"].set_index(["of", "target"])
-    for name, of in (("volumes", "whole volumes"), ("slices", "single slices with tumour")):
+    for name, of in (("volumes", "whole volumes"), ("hgg", "whole volumes, HGG"), ("lgg", "whole volumes, LGG")):
         for target in ("WT", "TC", "ET"):
             row = scores.loc[(of, target)]
             assert figures[f"{name}_{target.lower()}"] == f"{row['mean']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
