@@ -51,7 +51,7 @@ EXEMPT = {
     "git clone URL brain-tumor-mri": "the reader knows the address",
     "cd brain-tumor-mri": "the folder is the one just cloned",
     "source .venv/bin/activate": "`make demo` makes the environment",
-    "git show 55059db:weights/residual_attention_unet.safetensors > initial.safetensors": (
+    "git show 55059db:weights/residual_attention_unet.safetensors '>' initial.safetensors": (
         "an archive of the project has no history"
     ),
     "python docs/hooks.py": "it writes pages; what it writes is compared below",
