@@ -14,7 +14,7 @@ from brain_tumor.data.common.atomic import replacing
 from brain_tumor.data.common.files import SIMULATED_MARK
 from brain_tumor.data.common.kaggle import download
 from brain_tumor.data.common.parallel import WorkerSettings
-from brain_tumor.data.images.outlined_slices import write_outlined_slices
+from brain_tumor.data.outlined_slices import SAMPLE, write_outlined_slices
 from brain_tumor.data.simulation.images import simulate_images
 from brain_tumor.data.simulation.scans import simulate_data_set, simulate_masks
 from brain_tumor.datasets.preview import show_files
@@ -93,8 +93,46 @@ class KaggleDataset(FolderDataset):
         return super()._describe() | ({} if self._own else {"slug": self._slug})
 
 
-class _Simulated(FolderDataset):
-    """A sample that is simulated when first loaded, and again when its settings change.
+class _MadeDataset(FolderDataset):
+    """A folder that is made when first loaded, and again when it would be made from something else.
+
+    Args:
+        filepath: the folder to make.
+        instead: a folder of the user, used instead.
+        mark: name of the file in the folder that says what it was made from.
+        made_from: a line of that file.
+    """
+
+    def __init__(
+        self, *, filepath: str, instead: str | None, mark: str, made_from: str, metadata: dict[str, Any] | None
+    ) -> None:
+        super().__init__(filepath=instead or filepath, metadata=metadata)
+        self._own, self._mark, self._made_from = instead is not None, mark, made_from
+
+    def load(self) -> Path:
+        """The folder, made first if it isn't there or was made from something else."""
+        mark = self._folder / self._mark
+        if self._own or (mark.is_file() and self._made_from in mark.read_text(encoding="utf-8").splitlines()):
+            return self._folder
+        # A folder without the mark may be the user's own, and isn't overwritten.
+        if not mark.is_file() and self._folder.is_dir() and any(self._folder.iterdir()):
+            raise DatasetError(f"{self._folder} holds files that were not {self._explain_foreign()}")
+        with replacing(self._folder) as draft:
+            self._make(draft)
+            with (draft / self._mark).open("a", encoding="utf-8") as file:
+                file.write(f"{self._made_from}\n")
+        return self._folder
+
+    def _make(self, draft: Path) -> None:
+        raise NotImplementedError
+
+    def _explain_foreign(self) -> str:
+        """End of the sentence that a folder holds files which were not made here, with the remedy."""
+        raise NotImplementedError
+
+
+class _Simulated(_MadeDataset):
+    """A sample that is simulated.
 
     Args:
         instead: a folder of the user, used instead of the sample.
@@ -108,69 +146,58 @@ class _Simulated(FolderDataset):
         instead: str | None,
         metadata: dict[str, Any] | None,
     ) -> None:
-        super().__init__(filepath=instead or filepath, metadata=metadata)
-        self._own, self._simulate, self._settings = instead is not None, simulate, settings
+        made_from = f"Settings: {settings}"
+        super().__init__(
+            filepath=filepath, instead=instead, mark=SIMULATED_MARK, made_from=made_from, metadata=metadata
+        )
+        self._simulate, self._settings = simulate, settings
 
-    def load(self) -> Path:
-        """The folder, simulated first if it isn't there or has other settings."""
-        mark = self._folder / SIMULATED_MARK
-        settings = f"Settings: {self._settings}\n"
-        if self._own or (mark.is_file() and settings in mark.read_text(encoding="utf-8")):
-            return self._folder
-        # A folder without the mark may be the user's own, and isn't overwritten.
-        if not mark.is_file() and self._folder.is_dir() and any(self._folder.iterdir()):
-            raise DatasetError(
-                f"{self._folder} holds files that were not simulated here (it has no {SIMULATED_MARK}), so "
-                "nothing is simulated into it; "
-                "scans and images of your own are given with `--params segmentation_source=PATH`, "
-                "`classification_source=PATH` or `survival_source=PATH`"
-            )
+    def _make(self, draft: Path) -> None:
         shown = ", ".join(f"{name} {value}" for name, value in self._settings.items())
         logger.info("simulating into %s: %s", self._folder, shown)
-        with replacing(self._folder) as draft:
-            # All cores, even beside other nodes: what is simulated is the first thing that they wait for.
-            self._simulate(draft, workers=cpu_count(), **self._settings)
-            with (draft / SIMULATED_MARK).open("a", encoding="utf-8") as file:
-                file.write(settings)
-        return self._folder
+        # All cores, even beside other nodes: what is simulated is the first thing that they wait for.
+        self._simulate(draft, workers=cpu_count(), **self._settings)
+
+    def _explain_foreign(self) -> str:
+        return (
+            f"simulated here (it has no {SIMULATED_MARK}), so nothing is simulated into it; "
+            "scans and images of your own are given with `--params segmentation_source=PATH`, "
+            "`classification_source=PATH` or `survival_source=PATH`"
+        )
 
     def _describe(self) -> dict[str, Any]:
         return super()._describe() | ({} if self._own else self._settings)
 
 
-class OutlinedSlicesDataset(FolderDataset):
-    """Slices with masks, written from classification images with outlines when first loaded.
+class OutlinedSlicesDataset(_MadeDataset):
+    """Slices with masks, written from classification images with outlines.
 
     Args:
-        filepath: the folder to write into; a folder inside for each source.
-        images: folder that holds `Training` and `Testing` of the Brain Tumor MRI Dataset.
+        filepath: the folder to write into.
+        images: folder that holds `Training` and `Testing` of the Brain Tumor MRI Dataset; None: the images of 20
+            patients that ship with the project.
         instead: a folder of the user, used instead of the slices.
     """
 
     def __init__(
-        self, *, filepath: str, images: str, instead: str | None = None, metadata: dict[str, Any] | None = None
+        self,
+        *,
+        filepath: str,
+        images: str | None = None,
+        instead: str | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(filepath=instead or filepath, metadata=metadata)
-        self._own, self._images = instead is not None, Path(images).expanduser()
+        self._images = Path(images).expanduser().absolute() if images else SAMPLE
+        super().__init__(
+            filepath=filepath, instead=instead, mark=MADE_FROM, made_from=str(self._images), metadata=metadata
+        )
 
-    def load(self) -> Path:
-        """The folder, written first if it isn't there or was made from other images."""
-        if self._own:
-            return self._folder
-        source = f"{self._images.absolute()}\n"
-        mark = self._folder / MADE_FROM
-        if mark.is_file() and mark.read_text(encoding="utf-8") == source:
-            return self._folder
-        if not mark.is_file() and self._folder.is_dir() and any(self._folder.iterdir()):
-            raise DatasetError(
-                f"{self._folder} holds files that were not written here (it has no {MADE_FROM}); move them, or give "
-                "them with `--params segmentation_source=PATH`"
-            )
+    def _make(self, draft: Path) -> None:
         logger.info("writing slices with outlined tumours into %s", self._folder)
-        with replacing(self._folder) as draft:
-            write_outlined_slices(self._images, draft, WorkerSettings())
-            (draft / MADE_FROM).write_text(source, encoding="utf-8")
-        return self._folder
+        write_outlined_slices(self._images, draft, WorkerSettings())
+
+    def _explain_foreign(self) -> str:
+        return f"written here (it has no {MADE_FROM}); move them, or give them with `--params segmentation_source=PATH`"
 
     def _describe(self) -> dict[str, Any]:
         return super()._describe() | ({} if self._own else {"images": str(self._images)})

@@ -149,11 +149,23 @@ def _fit(
     pair: tuple[str, str],
 ) -> SurvivalModel:
     """The model fitted to the patients outside the test fold."""
-    name, features = pair
-    model = MODELS[name]()
     train = ~test
-    own = table.loc[train, FEATURE_SETS[features]]
-    return model.fit(own, cohort.days[train], cohort.observed[train])
+    return fit(pair, table[train], cohort.days[train], cohort.observed[train])
+
+
+def fit(
+    pair: tuple[str, str],
+    table: pd.DataFrame,
+    days: Float[np.ndarray, " n"],
+    observed: Bool[np.ndarray, " n"],
+) -> SurvivalModel:
+    """A model and its feature set, fitted to all of these patients.
+
+    Args:
+        table: of `brain_tumor.data.survival.cohort.design`.
+    """
+    name, features = pair
+    return MODELS[name]().fit(table[FEATURE_SETS[features]], days, observed)
 
 
 def _measure_importance(

@@ -81,7 +81,7 @@ def score_cohort(
         row = {"cohort": cohort.name, "model": model, "features": features}
         for metric in SCORES:
             value = {"metric": metric, "value": sample[metric][0]}
-            interval = _interval(sample[metric], patients)
+            interval = bootstrap_interval(sample[metric], patients)
             scores.append(row | value | interval | size)
         # The null model ranks nobody.
         if (model, features) == BASELINE or model == "median":
@@ -89,7 +89,7 @@ def score_cohort(
         for metric in RANK_SCORES:
             gain = sample[metric] - samples[BASELINE][metric]
             value = {"metric": metric, "gain": gain[0]}
-            gained = row | value | _interval(gain, patients)
+            gained = row | value | bootstrap_interval(gain, patients)
             # Tests are for the primary analysis alone; its model was chosen before any result was seen.
             if (model, features) == HEADLINE:
                 gained |= _fold_gain(cohort, estimates, metric)
@@ -98,8 +98,8 @@ def score_cohort(
     return pd.DataFrame(scores), pd.DataFrame(gains)
 
 
-def _interval(sample: pd.Series, patients: int) -> dict[str, float]:
-    # The first value is the score itself.
+def bootstrap_interval(sample: pd.Series, patients: int) -> dict[str, float]:
+    """`low` and `high` of a score, from the score itself followed by its values in bootstrap samples."""
     low, high = percentiles(sample.to_numpy()[1:], patients)
     return {"low": low, "high": high}
 

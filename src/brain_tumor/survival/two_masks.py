@@ -2,11 +2,13 @@
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float
 
 from brain_tumor.data.survival.cohort import FEATURE_SETS, SHAPE, design
-from brain_tumor.metrics.intervals import percentiles
 from brain_tumor.metrics.survival import SurvivalPredictions, score
-from brain_tumor.survival.models import MODELS, SurvivalModel
+from brain_tumor.survival.cross_validation import fit
+from brain_tumor.survival.evaluation import bootstrap_interval
+from brain_tumor.survival.models import SurvivalModel
 from brain_tumor.survival.settings import BASELINE, HEADLINE, ProtocolSettings
 
 COLUMNS = ["features", "masks", "patients", "deaths", "fitted_to", "concordance", "low", "high"]
@@ -42,12 +44,11 @@ def compare_masks(
     # One seed, and the same patients: the samples are paired.
     samples[HEADLINE[1], DIFFERENCE] = samples[HEADLINE[1], PREDICTED] - samples[HEADLINE[1], EXPERT]
     size = {"patients": len(predicted), "deaths": deaths, "fitted_to": len(fitted_to)}
-    rows = []
-    for (features, masks), values in samples.items():
-        # The first value is the score itself. A sample of few patients may hold no pair to compare.
-        drawn = values[1:][np.isfinite(values[1:])]
-        low, high = percentiles(drawn, len(predicted))
-        rows.append({"features": features, "masks": masks, **size, "concordance": values[0], "low": low, "high": high})
+    rows = [
+        {"features": features, "masks": masks, **size, "concordance": sample[0]}
+        | bootstrap_interval(sample, size["patients"])
+        for (features, masks), sample in samples.items()
+    ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -58,13 +59,14 @@ def with_features(patients: pd.DataFrame, features: pd.DataFrame) -> pd.DataFram
 
 
 def _fit(pair: tuple[str, str], patients: pd.DataFrame) -> SurvivalModel:
-    name, features = pair
-    table = design(patients)[FEATURE_SETS[features]]
-    return MODELS[name]().fit(table, patients["days"].to_numpy(float), patients["observed"].to_numpy(bool))
+    return fit(pair, design(patients), *_outcomes(patients))
 
 
-def _score(model: SurvivalModel, features: str, patients: pd.DataFrame, protocol: ProtocolSettings) -> np.ndarray:
+def _score(model: SurvivalModel, features: str, patients: pd.DataFrame, protocol: ProtocolSettings) -> pd.Series:
     table = design(patients)[FEATURE_SETS[features]]
-    days, observed = patients["days"].to_numpy(float), patients["observed"].to_numpy(bool)
-    predictions = SurvivalPredictions(days, observed, model.days(table)[None], model.risk(table)[None])
-    return score(predictions, protocol.bootstrap, protocol.seed)["concordance"].to_numpy()
+    predictions = SurvivalPredictions(*_outcomes(patients), model.days(table)[None], model.risk(table)[None])
+    return score(predictions, protocol.bootstrap, protocol.seed)["concordance"]
+
+
+def _outcomes(patients: pd.DataFrame) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    return patients["days"].to_numpy(float), patients["observed"].to_numpy(bool)

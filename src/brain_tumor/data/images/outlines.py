@@ -1,7 +1,7 @@
 """Hand-drawn outlines of tumours, published for the images of the Brain Tumor MRI Dataset that are slices of figshare.
 
 `published/README.md` describes them. They measure whether a classifier's saliency lies on the tumour, and are
-masks for segmentation (`outlined_slices`).
+masks for segmentation (`brain_tumor.data.outlined_slices`).
 """
 
 from pathlib import Path

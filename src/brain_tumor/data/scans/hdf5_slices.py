@@ -6,7 +6,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from jaxtyping import Num, UInt8
+from jaxtyping import Num, Shaped, UInt8
 
 from brain_tumor.data.common.file_kinds import KINDS, identify, is_gzip
 from brain_tumor.data.scans.data_set import DataSet
@@ -229,9 +229,14 @@ def write_slice(
     # A constant plane has deviation 0 and stays 0.
     planes = (planes - mean) / np.where(deviation > 0, deviation, 1)
     masks = [labels == label for label in range(1, tissues + 1)]
-    mask = np.stack(masks, axis=-1)
+    write_arrays(file, planes, np.stack(masks, axis=-1))
+
+
+def write_arrays(file: Path, planes: Num[np.ndarray, "m h w"], mask: Shaped[np.ndarray, "h w k"]) -> None:
+    """One slice in the published layout, intensities as they are."""
+    height, width, tissues = mask.shape
     # Chunks as published: a quarter of each side, one modality, two tissues.
-    rows, columns = (max(1, side // 4) for side in labels.shape)
+    rows, columns = max(1, height // 4), max(1, width // 4)
     with h5py.File(file, "w") as content:
         # Level 1 instead of the published 9: the same bytes once read, ten times as fast to write.
         content.create_dataset(

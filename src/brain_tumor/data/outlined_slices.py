@@ -1,7 +1,7 @@
 """Slices for segmentation from classification images whose tumours are outlined: figshare 1512427 (Cheng, CC BY 4.0).
 
-`published/README.md` describes table and outlines. Each slice of figshare is written once: an image that is its mirror
-image is mirrored back.
+`images/published/README.md` describes table, outlines and sample. Each slice of figshare is written once: an image that
+is its mirror image is mirrored back.
 """
 
 import logging
@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import h5py
 import numpy as np
 import pandas as pd
+import scipy  # its parts are imported when used
 from jaxtyping import UInt8
-from scipy.ndimage import binary_fill_holes, label
 
 from brain_tumor.data.common.bounding_box import BoundingBox
 from brain_tumor.data.common.files import list_files
@@ -22,6 +21,7 @@ from brain_tumor.data.images.borders import ImagePreparation
 from brain_tumor.data.images.class_folders import read_image
 from brain_tumor.data.images.outlines import Outline, draw_tumour, read_outline, read_outlines
 from brain_tumor.data.images.patients import PUBLISHED
+from brain_tumor.data.scans.hdf5_slices import write_arrays
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,9 @@ BACKGROUND = 12
 """Grey levels up to which a pixel is background. JPEG leaves noise where no signal was."""
 
 TABLE = PUBLISHED / "brain_tumor_mri_dataset.csv"
+
+SAMPLE = PUBLISHED / "sample"
+"""Images of 20 patients that ship with the project."""
 
 
 def write_outlined_slices(source: Path, folder: Path, workers: WorkerSettings) -> None:
@@ -96,19 +99,16 @@ def _write(path: Path, outline: Outline, mirrored: bool, target: Path) -> str:
     # Outlines are those of figshare's slice.
     if mirrored:
         image = image[:, ::-1]
-    with h5py.File(target, "w") as file:
-        options = {"compression": "gzip", "compression_opts": 1}
-        file.create_dataset("image", data=image.T[..., None].astype(np.float32), **options)
-        file.create_dataset("mask", data=np.ascontiguousarray(mask.T[..., None]), **options)
+    write_arrays(target, image.T[None].astype(np.float32), mask.T[..., None])
     return ""
 
 
 def keep_head(image: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
     """The image with 0 outside of the largest bright part and what it encloses, and at least 1 inside."""
     smooth = cv2.GaussianBlur(image, (5, 5), 0)
-    parts, count = label(smooth > BACKGROUND)
+    parts, count = scipy.ndimage.label(smooth > BACKGROUND)
     if not count:
         return np.zeros_like(image)
     largest = np.bincount(parts.ravel())[1:].argmax() + 1
-    head = binary_fill_holes(parts == largest)
+    head = scipy.ndimage.binary_fill_holes(parts == largest)
     return np.where(head, np.maximum(image, 1), 0).astype(np.uint8)

@@ -8,11 +8,9 @@ from kedro.io import DatasetError
 from support import real
 
 from brain_tumor.data.common.parallel import WorkerSettings
-from brain_tumor.data.images.outlined_slices import SIDE, TABLE, keep_head, write_outlined_slices
-from brain_tumor.data.images.patients import PUBLISHED
+from brain_tumor.data.outlined_slices import SAMPLE, SIDE, TABLE, keep_head, write_outlined_slices
 from brain_tumor.datasets import OutlinedSlicesDataset
 
-SAMPLE = PUBLISHED / "sample"
 HERE = WorkerSettings(workers=1)
 
 
