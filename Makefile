@@ -10,6 +10,7 @@ help:                     ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 $(VENV)/installed: requirements.lock pyproject.toml
+	@echo "installing $$(grep -c == requirements.lock) packages into $(VENV), one to five minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --requirement requirements.lock
 	$(BIN)/pip install --quiet --no-deps --editable .

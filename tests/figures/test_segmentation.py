@@ -114,6 +114,7 @@ def test_networks_and_targets_have_one_colour_each():
     assert name_network("vgg16") == "VGG-16"
     assert name_network("my_unet") == "my_unet"
     assert len(set(colour_networks(["classic_unet", "mine", "yours"]).values())) == 3
+    assert not {colour for _, colour in NETWORKS.values()} & set(TARGETS)
     assert colour_targets(["NCR", "ED", "ET"]).items() <= colour_targets(["NCR", "ED", "ET", "WT", "TC"]).items()
     assert len(set(TARGETS)) == len(TARGETS)
 

@@ -10,14 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from brain_tumor.figures.palette import BLUE, colour_targets
+from brain_tumor.figures.palette import INK, colour_targets
 from brain_tumor.figures.segmentation import frame_brains, grey, measure_arms, paint, place_legend_above, show
 from brain_tumor.figures.segmentation_data import Animation
 
 LOSS = "dice_loss_"
 """Before the name of a target, in the summary of attention."""
 
-AREAS = {"auc_tumour": BLUE, "auc_brain": "0.6"}
+AREAS = {"auc_tumour": INK, "auc_brain": "0.6"}
 """Metrics that say what a map tells apart, and their colours."""
 
 

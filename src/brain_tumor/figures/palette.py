@@ -1,15 +1,16 @@
 """One colour for each network, tissue and region, and one name for each network, in every figure and report.
 
-The colours are those of Okabe and Ito, which people with any common colour blindness can tell apart. Networks and
-tissues take theirs from different ends of the palette, so that no network looks like a tissue.
+Most colours are those of Okabe and Ito, which people with any common colour blindness can tell apart. No network of the
+project looks like a tissue or a region; networks that a user adds share the colours that are left.
 """
 
 from collections.abc import Iterable
 
 BLUE, VERMILLION, PURPLE, INK = "#0072B2", "#D55E00", "#CC79A7", "#333333"
 SKY, GREEN, ORANGE, YELLOW = "#56B4E9", "#009E73", "#E69F00", "#F0E442"
+GREY, BROWN, VIOLET = "#7F7F7F", "#8C6D31", "#6A51A3"
 
-TARGETS = (SKY, GREEN, ORANGE, PURPLE, VERMILLION, BLUE, INK)
+TARGETS = (SKY, GREEN, ORANGE, GREY, BROWN, VIOLET, YELLOW)
 """Of the targets in the order declared, tissues before regions: for BraTS NCR, ED, ET, WT, TC."""
 
 ERRORS = {"missed (false negative)": VERMILLION, "false positive": YELLOW, "another tissue": PURPLE}
@@ -30,7 +31,7 @@ NETWORKS = {
 }
 """Name in the configuration > name in figures and reports, and colour."""
 
-OTHERS = (SKY, GREEN, ORANGE, "#8C6D31", "#6A51A3", "#7F7F7F")
+OTHERS = (VIOLET, BROWN, GREY, SKY, GREEN, ORANGE)
 """Of networks and experiments that a user adds, in the order in which they come."""
 
 
