@@ -158,13 +158,14 @@ def both_masks(finished):
     used = patients[patients["excluded"] == ""].head(5)
     # The tiny sample has too few deaths to fit Cox to; everybody else is there twice.
     again = patients[~patients["patient"].isin(used["patient"])]
-    patients = pd.concat([patients, again.assign(patient=again["patient"] + "_again")], ignore_index=True)
+    again = again.assign(patient=again["patient"] + "_again", person=again["person"] + "_again")
+    patients = pd.concat([patients, again], ignore_index=True)
     return used, used.assign(TC_ml=used["TC_ml"] + 1), patients
 
 
-def test_models_are_fitted_to_patients_without_a_predicted_mask(both_masks, finished, brats):
+def test_models_are_fitted_to_patients_without_a_predicted_mask(both_masks, finished):
     used, features, patients = both_masks
-    found = compare_concordances(used, features, patients, brats, ProtocolSettings(bootstrap=100, min_deaths=29))
+    found = compare_concordances(used, features, patients, ProtocolSettings(bootstrap=100, min_deaths=29))
     assert found["masks"].tolist() == ["", "reference", "predicted", "predicted - reference"]
     assert set(found["fitted_to"]) == {(patients["excluded"] == "").sum() - 5}
     assert set(found["patients"]) == {5}
@@ -173,19 +174,21 @@ def test_models_are_fitted_to_patients_without_a_predicted_mask(both_masks, fini
     assert "predicted - reference" in compose_report(results, ProtocolSettings(), {}, EXPECTED)
 
 
-def test_models_of_simulated_patients_are_not_given_real_ones(both_masks, brats, caplog):
+def test_models_of_simulated_patients_are_not_given_real_ones(both_masks, caplog):
     used, features, patients = both_masks
     protocol = ProtocolSettings(bootstrap=100, min_deaths=29)
-    found = compare_concordances(used.assign(simulated=False), features, patients, brats, protocol)
+    found = compare_concordances(used.assign(simulated=False), features, patients, protocol)
     assert found.empty
     assert "the masks of survival_source are simulated and those of the network are not" in caplog.text
 
 
-def test_an_unmeasured_expert_mask_leaves_its_patient_out(both_masks, brats):
+def test_an_unmeasured_expert_mask_leaves_its_patient_out(both_masks):
     used, features, patients = both_masks
     protocol = ProtocolSettings(bootstrap=100, min_deaths=29)
+    # Under the name of another year, the patient is still the same person.
+    patients["patient"] = "Brats18_" + patients["patient"]
     broken = features.assign(excluded=np.where(features["patient"] == used["patient"].iloc[0], "empty", ""))
-    found = compare_concordances(used, broken, patients, brats, protocol)
+    found = compare_concordances(used, broken, patients, protocol)
     assert set(found["patients"]) == {4}
 
 

@@ -130,6 +130,7 @@ class SurvivalPatients(TumourFeatures):
     """Rows of patients with what is known of them.
 
     Attributes:
+        person: the same for all names and visits of one person.
         age: years; empty if not known.
         days: until death, or until the patient was last known to be alive; empty if not known.
         observed: whether death was seen.
@@ -137,6 +138,7 @@ class SurvivalPatients(TumourFeatures):
         note: what to know of a patient who is.
     """
 
+    person: Series[str]
     grade: Series[str]
     age: Series[float] = pa.Field(nullable=True, gt=0)
     resection: Series[str]

@@ -118,8 +118,9 @@ def test_one_person_under_two_names_is_one_patient(tmp_path, brats):
         dict.fromkeys(["fine", "other"], "HGG"),
     )
     features = pd.concat([measured("fine", "old_fine", "old_other"), measured("other", excluded="the mask is empty")])
-    excluded = join_patients(features, rows, brats).set_index("patient")["excluded"].to_dict()
-    assert excluded == {
+    table = join_patients(features, rows, brats).set_index("patient")
+    assert table["person"].to_dict() == {"fine": "fine", "old_fine": "fine", "old_other": "other", "other": "other"}
+    assert table["excluded"].to_dict() == {
         "fine": "",
         "old_fine": "the same person as fine, who is used; keep one mask",
         "old_other": "",

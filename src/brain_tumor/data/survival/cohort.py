@@ -78,6 +78,8 @@ def _number(text: str) -> float:
 def join_patients(features: pd.DataFrame, rows: pd.DataFrame, data_set: DataSet) -> pd.DataFrame:
     """Facts and features of each patient with a mask or a survival; `excluded` has a reason, `note` a caution.
 
+    `person` is the same for all names and visits of one person.
+
     A person with several visits or names counts once: the first usable one, preferably one whose survival is listed.
 
     Args:
@@ -104,9 +106,10 @@ def join_patients(features: pd.DataFrame, rows: pd.DataFrame, data_set: DataSet)
     for patient, own in owns.items():
         used = first.get(persons[patient], patient)
         same = _explain_same_person(patient, used)
-        entries.append(_facts(patient, known.get(own), same))
-    unmeasured = sorted(has_survival - set(owns))
-    entries += [_facts(own, known[own], "no mask of this patient") for own in unmeasured]
+        entries.append(_facts(patient, known.get(own), same) | {"person": persons[patient]})
+    for own in sorted(has_survival - set(owns)):
+        facts = _facts(own, known[own], "no mask of this patient")
+        entries.append(facts | {"person": data_set.find_person(own)})
     measurements = features.rename(columns={"excluded": "problem"})
     table = pd.DataFrame(entries).merge(measurements, "left", on="patient")
     # A reason of the mask goes before one of the clinical facts.

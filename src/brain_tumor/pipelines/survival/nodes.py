@@ -117,7 +117,6 @@ def compare_concordances(
     patients: pd.DataFrame,
     expert_features: pd.DataFrame,
     expert_patients: pd.DataFrame,
-    data_set: DataSet,
     protocol: ProtocolSettings,
 ) -> pd.DataFrame:
     """Concordance with the features of expert and of predicted masks, of models fitted to other patients' expert masks.
@@ -131,9 +130,8 @@ def compare_concordances(
 
     measured = expert_features.loc[expert_features["excluded"] == "", "patient"]
     used = patients[(patients["excluded"] == "") & patients["patient"].isin(measured)]
-    persons = set(used["patient"].map(data_set.find_person))
     others = expert_patients[expert_patients["excluded"] == ""]
-    others = others[~others["patient"].map(data_set.find_person).isin(persons)]
+    others = others[~others["person"].isin(used["person"])]
     if others["simulated"].any() != used["simulated"].any():
         logger.warning(
             "the masks of survival_source are %s and those of the network are not: their survival isn't compared",

@@ -65,7 +65,7 @@ def _create_predicted(network: str) -> Pipeline:
             Node(draw_changes, ["features", "expert_features"], "change_figures", name="draw_changes"),
         ]
     )
-    either = ["patients", "expert_features", "expert_patients", "params:data_set", "params:protocol"]
+    either = ["patients", "expert_features", "expert_patients", "params:protocol"]
     compared = Pipeline([Node(compare_concordances, either, "concordances", name="compare_concordances")])
     inputs = {
         "expert_patients": f"{EXPERT}.patients",
