@@ -48,7 +48,7 @@ def test_paint_colours_labels_and_nothing_else(rng):
 
 def test_figures_can_be_drawn_with_nothing_found(rng):
     image = rng.normal(size=(4, 16, 16)).astype(np.float32)
-    probability, nothing = rng.integers(0, 127, (3, 16, 16)).astype(np.uint8), np.zeros((16, 16), np.uint8)
+    probability, nothing = rng.integers(0, 127, (16, 16)).astype(np.uint8), np.zeros((16, 16), np.uint8)
     example = Example("a patient", image, nothing + 1, probability, nothing)
     empty = Example("nothing", np.zeros_like(image), nothing, probability, nothing)
     assert png(draw_examples([example, empty], ["FLAIR", "T1", "T1ce", "T2"], ["NCR", "ED", "ET"], "title"))

@@ -7,6 +7,7 @@ from monai.metrics import compute_dice, get_confusion_matrix
 from brain_tumor.metrics.segmentation import (
     COUNTS,
     MEAN,
+    add_tissues,
     compare_patients,
     count_slices,
     score,
@@ -16,6 +17,7 @@ from brain_tumor.metrics.segmentation import (
     summarise_slices,
     to_labels,
 )
+from brain_tumor.training.segmentation import task
 
 NAN = float("nan")
 TARGETS = {"NCR": (1,), "ED": (2,), "ET": (3,), "WT": (1, 2, 3), "TC": (1, 3)}
@@ -137,8 +139,10 @@ def test_comparison_is_paired():
 
 
 def test_labels_from_probabilities():
-    probability = np.array([[[[255, 127, 130]], [[200, 127, 131]], [[0, 0, 255]]]], np.uint8)
-    assert to_labels(probability).tolist() == [[[1, 0, 3]]]
+    probability = np.array([[[[255, 63, 64, 130]], [[200, 64, 0, 131]], [[0, 0, 64, 255]]]], np.uint8)
+    assert to_labels(probability).tolist() == [[[1, 0, 1, 3]]]
+    assert add_tissues(probability).tolist() == [[[255, 127, 128, 255]]]
+    assert np.array_equal(to_labels(probability), task.to_labels(torch.from_numpy(probability / 255)))
 
 
 def test_a_rate_that_is_not_defined_is_left_out_of_the_mean():

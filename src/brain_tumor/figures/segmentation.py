@@ -32,12 +32,18 @@ Box = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class Example:
-    """One prepared slice of a patient; reference mask and prediction are labels, probabilities in steps of 1/255."""
+    """One prepared slice of a patient.
+
+    Attributes:
+        truth: labels of the reference mask.
+        probability: of any tumour, in steps of 1/255.
+        predicted: labels of the prediction.
+    """
 
     title: str
     image: Float[np.ndarray, "m s s"]
     truth: UInt8[np.ndarray, "s s"]
-    probability: UInt8[np.ndarray, "k s s"]
+    probability: UInt8[np.ndarray, "s s"]
     predicted: UInt8[np.ndarray, "s s"]
 
 
@@ -168,13 +174,11 @@ def _picture_example(example: Example, channels: Sequence[int], box: Box) -> lis
     scan = example.image[0][box]
     truth = example.truth[box]
     predicted = example.predicted[box]
-    # Any tumour is at least as probable as the most probable tissue.
-    probability = example.probability.max(0)[box]
     modalities = [grey(example.image[channel])[box] for channel in channels]
     return [
         *modalities,
         paint(scan, truth),
-        _colour_probability(probability),
+        _colour_probability(example.probability[box]),
         paint(scan, predicted),
         _colour_errors(scan, truth, predicted),
     ]

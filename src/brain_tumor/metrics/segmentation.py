@@ -241,12 +241,18 @@ def compare_patients(one: pd.DataFrame, other: pd.DataFrame, metric: str = "dice
 
 
 def to_labels(probability: UInt8[np.ndarray, "n k h w"]) -> UInt8[np.ndarray, "n h w"]:
-    """The most probable tissue (from 1) where any has at least 0.5, else 0.
+    """The most probable tissue (from 1) where the tissues together have at least 0.5, else 0.
 
     Args:
         probability: in steps of 1/255.
     """
     # 128 is the first step from 0.5 up.
-    shown = probability.max(1) >= 128
+    shown = add_tissues(probability) >= 128
     tissue = probability.argmax(1) + 1
     return np.where(shown, tissue, 0).astype(np.uint8)
+
+
+def add_tissues(probability: UInt8[np.ndarray, "n k h w"]) -> UInt8[np.ndarray, "n h w"]:
+    """Probability of any tumour, at most 1, in steps of 1/255. Tissues exclude each other, so theirs add up."""
+    total = probability.sum(1, dtype=np.uint16)
+    return np.minimum(total, 255).astype(np.uint8)

@@ -328,4 +328,4 @@ def _example(patient: str, title: str, predictions: Store, slices: Store) -> Any
     caption = f"{title}\nslice {table['slice'].iloc[k]}"
     # Matplotlib has no fp16, in which slices are stored.
     shown = image[k].astype(np.float32)
-    return Example(caption, shown, truth[k], probability[k], predicted[k])
+    return Example(caption, shown, truth[k], metrics.add_tissues(probability)[k], predicted[k])
