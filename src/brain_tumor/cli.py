@@ -1,5 +1,6 @@
 """Commands of the project besides Kedro's own, and Kedro's with errors in one or two lines."""
 
+import re
 from collections.abc import Iterator
 from copy import copy
 from pathlib import Path
@@ -111,6 +112,63 @@ def cli() -> None:
 
 
 cli.add_command(run)
+
+
+def _run_pipeline(project: ProjectMetadata, name: str, env: str | None, params: dict[str, Any]) -> None:
+    """Run a pipeline of the project with run parameters."""
+    from kedro.framework.session import KedroSession
+
+    with KedroSession.create(project.project_path, env=env, runtime_params=params) as session:
+        # Kedro declares fewer arguments than it takes.
+        session.run(pipeline_names=[name])  # type: ignore[call-arg]
+
+
+def split_predictions(_context: click.Context, _option: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
+    """Name > folder of each `--prediction NAME=FOLDER`; without a name, the folder's own.
+
+    Raises:
+        click.BadParameter: if a name is no name, or is given twice.
+    """
+    folders: dict[str, str] = {}
+    for given in value:
+        name, equals, folder = given.partition("=")
+        # A folder may have an equals sign in its name.
+        if not equals or "/" in name or Path(given).is_dir():
+            name, folder = re.sub(r"[^\w-]+", "_", Path(given).resolve().name), given
+        if not re.fullmatch(r"[\w-]+", name):
+            raise click.BadParameter(f"a name has letters, digits, - and _, got '{name}'; give NAME=FOLDER")
+        if name in folders:
+            raise click.BadParameter(f"'{name}' is there twice; give each a name of its own, as NAME=FOLDER")
+        if not folder.strip():
+            raise click.BadParameter(f"{name} has no folder; give NAME=FOLDER")
+        folders[name] = folder
+    return folders
+
+
+@cli.command(cls=PlainCommand)
+@click.option("--reference", required=True, metavar="FOLDER", help="Folder of reference masks.")
+@click.option(
+    "--prediction",
+    "predictions",
+    required=True,
+    multiple=True,
+    metavar="[NAME=]FOLDER",
+    callback=split_predictions,
+    help="Folder of predicted masks. Several are compared in pairs, on the patients whom all of them have.",
+)
+@click.option("--env", "-e", help="Kedro's configuration environment, such as full.")
+@click.option("--params", default="", callback=split_params, help="Parameters to change, as in kedro run.")
+@click.pass_obj
+def score(
+    project: ProjectMetadata,
+    reference: str,
+    predictions: dict[str, str],
+    env: str | None,
+    params: dict[str, Any],
+) -> None:
+    """Score masks that any network predicted against reference masks: tables, intervals, pictures, a report."""
+    given = {"score_reference": reference, "score_predictions": predictions}
+    _run_pipeline(project, "score", env, params | given)
 
 
 @cli.command(cls=PlainCommand)

@@ -9,6 +9,7 @@ from brain_tumor.pipelines import (
     data_classification,
     data_segmentation,
     inference,
+    score,
     segmentation,
     survival,
 )
@@ -22,7 +23,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     modelling.
 
     `survival_predicted` takes the masks that the networks of `segmentation` predicted; `inference_segmentation` and
-    `inference_classification` take new scans and images, and a trained network.
+    `inference_classification` take new scans and images, and a trained network; `score` takes masks of any network.
 
     Without a name it is `segmentation` that runs, and that kedro-viz opens with; `all` has the three tasks.
     """
@@ -43,4 +44,5 @@ def register_pipelines() -> dict[str, Pipeline]:
         "survival_predicted": predicted,
         "inference_segmentation": inference.create_segmentation(),
         "inference_classification": inference.create_classification(),
+        "score": score.create_pipeline(),
     }

@@ -1,6 +1,6 @@
 import pandas as pd
 
-from brain_tumor.reporting.segmentation.report import _list_scores
+from brain_tumor.reporting.segmentation.report import list_scores
 
 
 def comparison(**scores):
@@ -16,7 +16,7 @@ def comparison(**scores):
 
 
 def test_a_column_of_ones_is_a_sentence_but_distances_above_1_mm_are_shown():
-    section = _list_scores(comparison(dice=0.9, accuracy=1.0, hd95_mm=1.9))
+    section = list_scores(comparison(dice=0.9, accuracy=1.0, hd95_mm=1.9))
     assert section.text.endswith("Not shown, because 1.000 in every row: accuracy.")
     for _, table in section.tables:
         assert "HD95, mm" in table

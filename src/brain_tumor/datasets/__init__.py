@@ -8,6 +8,7 @@ from brain_tumor.datasets.network import NetworkDataset
 from brain_tumor.datasets.report import ReportDataset
 from brain_tumor.datasets.source import (
     FolderDataset,
+    FoldersDataset,
     KaggleDataset,
     OutlinedSlicesDataset,
     SimulatedDataset,
@@ -21,6 +22,7 @@ __all__ = [
     "CheckpointsDataset",
     "FiguresDataset",
     "FolderDataset",
+    "FoldersDataset",
     "InspectionsDataset",
     "KaggleDataset",
     "MasksDataset",

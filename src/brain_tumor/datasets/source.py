@@ -56,6 +56,32 @@ class FolderDataset(AbstractDataset[Any, Path]):
         return self._folder.exists()
 
 
+class FoldersDataset(AbstractDataset[Any, dict[str, Path]]):
+    """Several folders of raw files by name; loading it gives their paths.
+
+    Args:
+        folders: name > folder.
+    """
+
+    def __init__(self, *, folders: dict[str, str] | None, metadata: dict[str, Any] | None = None) -> None:
+        self._folders = {name: Path(str(folder)).expanduser() for name, folder in (folders or {}).items()}
+        self.metadata = metadata
+
+    def load(self) -> dict[str, Path]:
+        """Name > folder."""
+        return dict(self._folders)
+
+    def save(self, data: Any) -> None:
+        """Not supported: raw files are read only."""
+        raise DatasetError("these folders hold raw files; nothing is saved there")
+
+    def _describe(self) -> dict[str, Any]:
+        return {"folders": {name: str(folder) for name, folder in self._folders.items()}}
+
+    def _exists(self) -> bool:
+        return all(folder.exists() for folder in self._folders.values())
+
+
 class KaggleDataset(FolderDataset):
     """A data set published on Kaggle, downloaded when first loaded, then checked against its manifest.
 

@@ -70,7 +70,7 @@ def draw_curves(log: pd.DataFrame, kept: Sequence[float], title: str) -> Figure:
         scores.axvline(epoch, color="0.6", linestyle=":", label=f"kept: {epoch:.0f}")
     scores.set(xlabel="epoch", ylabel="Dice, pooled over validation slices", ylim=(0, 1))
     place_legend_above(scores)
-    return _finish(figure, title)
+    return finish(figure, title)
 
 
 def draw_losses(axes: Axes, log: pd.DataFrame) -> None:
@@ -144,7 +144,7 @@ def draw_scores(scores: pd.DataFrame, title: str) -> Figure:
         ylabel="Dice of a patient's volume",
     )
     axes.grid(axis="y", alpha=0.3)
-    return _finish(figure, title)
+    return finish(figure, title)
 
 
 def draw_examples(
@@ -157,7 +157,7 @@ def draw_examples(
     shown = choose_modalities(modalities)
     columns = [*shown, "reference mask", "probability of tumour", "prediction", "errors"]
     boxes = frame_brains([example.image for example in examples])
-    figure, grid = _lay_grid(boxes, len(columns))
+    figure, grid = lay_grid(boxes, len(columns))
     for row, example, box in zip(grid, examples, boxes, strict=True):
         pictures = _picture_example(example, list(shown.values()), box)
         for axes, picture in zip(row, pictures, strict=True):
@@ -165,8 +165,8 @@ def draw_examples(
         row[0].set_ylabel(example.title, fontsize="small")
     probability = columns.index("probability of tumour")
     _draw_scale(figure, grid[-1, probability])
-    _name(figure, grid, columns, colour_targets(tissues) | ERRORS)
-    return _finish(figure, title)
+    name_columns(figure, grid, columns, colour_targets(tissues) | ERRORS)
+    return finish(figure, title)
 
 
 def _picture_example(example: Example, channels: Sequence[int], box: Box) -> list[np.ndarray]:
@@ -180,7 +180,7 @@ def _picture_example(example: Example, channels: Sequence[int], box: Box) -> lis
         paint(scan, truth),
         _colour_probability(example.probability[box]),
         paint(scan, predicted),
-        _colour_errors(scan, truth, predicted),
+        colour_errors(scan, truth, predicted),
     ]
 
 
@@ -211,7 +211,7 @@ def draw_predictions(
     if compared:
         columns.append("reference mask")
     boxes = frame_brains([image for image, _, _ in scans.values()])
-    figure, grid = _lay_grid(boxes, len(columns))
+    figure, grid = lay_grid(boxes, len(columns))
     for row, box, (name, (image, *masks)) in zip(grid, boxes, scans.items(), strict=True):
         scan = image[0][box]
         planes = [grey(image[channel])[box] for channel in shown.values()]
@@ -222,8 +222,8 @@ def draw_predictions(
         if compared and masks[-1] is None:
             row[-1].axis("off")
         row[0].set_ylabel(name, fontsize="small")
-    _name(figure, grid, columns, colour_targets(tissues))
-    return _finish(figure, title)
+    name_columns(figure, grid, columns, colour_targets(tissues))
+    return finish(figure, title)
 
 
 def choose_modalities(modalities: Sequence[str]) -> dict[str, int]:
@@ -278,7 +278,7 @@ def _widen(span: tuple[int, int], side: int, length: int) -> slice:
     return slice(start, end)
 
 
-def _lay_grid(boxes: Sequence[Box], columns: int) -> tuple[Figure, np.ndarray]:
+def lay_grid(boxes: Sequence[Box], columns: int) -> tuple[Figure, np.ndarray]:
     """A row of axes for each box, about as high as the box is when it is shown upright."""
     # Rows run to the left, so that they are the width of an upright brain.
     width = max(rows.stop - rows.start for rows, _ in boxes)
@@ -291,7 +291,7 @@ def _lay_grid(boxes: Sequence[Box], columns: int) -> tuple[Figure, np.ndarray]:
     return figure, grid
 
 
-def _name(
+def name_columns(
     figure: Figure,
     grid: np.ndarray,
     columns: Sequence[str],
@@ -309,7 +309,7 @@ def _colour_probability(probability: UInt8[np.ndarray, "h w"]) -> Float[np.ndarr
     return colormaps["inferno"](probability)[..., :3]
 
 
-def _colour_errors(
+def colour_errors(
     scan: Float[np.ndarray, "h w"],
     truth: UInt8[np.ndarray, "h w"],
     predicted: UInt8[np.ndarray, "h w"],
@@ -382,7 +382,8 @@ def mark_sides(axes: Axes) -> None:
     axes.text(0.98, 0.5, "L", ha="right", **style)
 
 
-def _finish(figure: Figure, title: str) -> Figure:
+def finish(figure: Figure, title: str) -> Figure:
+    """The figure with its title."""
     figure.suptitle(title, fontsize="medium")
     return figure
 

@@ -8,6 +8,7 @@
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -238,6 +239,25 @@ def compare_patients(one: pd.DataFrame, other: pd.DataFrame, metric: str = "dice
             }
         )
     return pd.DataFrame(rows, columns=["target", "metric", "difference", "low", "high", "win_rate", "patients"])
+
+
+def compare_pairs(patient_scores: Mapping[str, pd.DataFrame], metric: str = "dice") -> pd.DataFrame:
+    """Paired differences of every network to every other, as `compare_patients` gives them.
+
+    Args:
+        patient_scores: network > rows `patient`, `target`, `metric`, `value`.
+
+    Returns: rows `network`, `baseline`, and those of `compare_patients`.
+    """
+    columns = ["network", "baseline", "target", "metric", "difference", "low", "high", "win_rate", "patients"]
+    differences = []
+    # Both directions, so that a table against any network is a selection of rows.
+    for name, baseline in permutations(patient_scores, 2):
+        table = compare_patients(patient_scores[name], patient_scores[baseline], metric)
+        differences.append(table.assign(network=name, baseline=baseline))
+    if not differences:
+        return pd.DataFrame(columns=columns)
+    return pd.concat(differences, ignore_index=True)[columns]
 
 
 def to_labels(probability: UInt8[np.ndarray, "n k h w"]) -> UInt8[np.ndarray, "n h w"]:

@@ -60,16 +60,17 @@ def score_surfaces(
     for name, labels in targets.items():
         true = np.isin(truth, labels)
         pred = np.isin(predicted, labels)
-        hd95, dice = _score_surface(true, pred, spacing)
+        hd95, dice = score_surface(true, pred, spacing)
         rows += [(name, "hd95_mm", hd95), (name, "surface_dice", dice)]
     return pd.DataFrame(rows, columns=["target", "metric", "value"])
 
 
-def _score_surface(
+def score_surface(
     truth: Bool[np.ndarray, "d h w"],
     predicted: Bool[np.ndarray, "d h w"],
     spacing: tuple[float, float, float],
 ) -> tuple[float, float]:
+    """HD95 in millimetres and surface Dice at TOLERANCE of two masks, by the rule of `score_surfaces`."""
     if not truth.any() and not predicted.any():
         return 0.0, 1.0
     if not truth.any() or not predicted.any():
@@ -79,7 +80,7 @@ def _score_surface(
     from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 
     # Cropped to both masks: distances need no more of the volume, and take time with its size.
-    box = _crop_to(truth | predicted)
+    box = crop_to(truth | predicted)
     target = torch.from_numpy(truth[box])[None, None]
     pred = torch.from_numpy(predicted[box])[None, None]
     # MONAI calls its background class the first channel; here the only channel is the target.
@@ -92,13 +93,13 @@ def _score_surface(
     return float(hd95), float(dice)
 
 
-def _crop_to(mask: Bool[np.ndarray, "d h w"]) -> tuple[slice, ...]:
-    """Bounding box of a mask with a margin of one voxel, as slices of its axes."""
+def crop_to(mask: Bool[np.ndarray, "d h w"], margin: int = 1) -> tuple[slice, ...]:
+    """Bounding box of a mask with a margin in voxels, as slices of its axes."""
     box = []
     for other_axes in ((1, 2), (0, 2), (0, 1)):
         occupied = np.flatnonzero(mask.any(other_axes))
-        start = max(0, occupied[0] - 1)
+        start = max(0, occupied[0] - margin)
         # A slice may end after the array does.
-        end = occupied[-1] + 2
+        end = occupied[-1] + 1 + margin
         box.append(slice(start, end))
     return tuple(box)

@@ -62,7 +62,7 @@ def require_paths(paths: Mapping[str, str], pipeline: Pipeline, catalog: Catalog
     """
     inputs = pipeline.inputs()
     entries = [name for name in inputs if name in catalog and not name.startswith("params:")]
-    read = {_path(catalog, name) for name in entries}
+    read = {path for name in entries for path in _paths(catalog, name)}
     # A node takes a path as a parameter, or reads a catalog entry that lies there.
     used = [name for name, path in paths.items() if path in read or f"params:{name}" in inputs]
     for name in used:
@@ -92,6 +92,14 @@ def _path(catalog: CatalogProtocol, name: str) -> str | None:
     dataset = catalog.get(name)
     path = dataset._describe().get("filepath") if dataset is not None else None
     return str(path) if path else None
+
+
+def _paths(catalog: CatalogProtocol, name: str) -> list[str]:
+    """Paths of an entry: one, or those of several folders."""
+    dataset = catalog.get(name)
+    described = dataset._describe() if dataset is not None else {}
+    paths = [described.get("filepath"), *described.get("folders", {}).values()]
+    return [str(path) for path in paths if path]
 
 
 def _show(catalog: CatalogProtocol, name: str) -> str:

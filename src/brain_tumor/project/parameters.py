@@ -63,7 +63,8 @@ def list_known(base: Mapping[str, Any], settings: Mapping[str, Any]) -> Known:
 def _names(block: Mapping[str, Any]) -> Known:
     names: Known = {}
     for key, value in block.items():
-        names[str(key)] = _names(value) if isinstance(value, Mapping) else None
+        # An empty block takes names of the user's own.
+        names[str(key)] = (_names(value) or {ANY: None}) if isinstance(value, Mapping) else None
     return names
 
 

@@ -1,7 +1,7 @@
 """Parameters that are paths mean the same wherever they are given."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ PATHS = {
     "inference_source": "a folder of scans or images",
     "inference_network": "a .safetensors file",
     "segmentation.initial_weights": "a .safetensors file",
+    "score_reference": "a folder of masks",
+    "score_predictions": "a folder of masks",
 }
-"""Parameters that are paths, and what each is."""
+"""Parameters that are paths, or blocks of paths by name, and what each is."""
 
 
 def resolve_paths(parameters: Mapping[str, Any]) -> dict[str, str]:
@@ -27,8 +29,7 @@ def resolve_paths(parameters: Mapping[str, Any]) -> dict[str, str]:
         ValueError: if one is empty or can't be a path.
     """
     resolved = {}
-    for name, what in PATHS.items():
-        value = look_up(parameters, name)
+    for name, what, value in _list_paths(parameters):
         if value is None or value is MISSING:
             continue
         # a folder named 2023 comes as a number
@@ -45,6 +46,16 @@ def resolve_paths(parameters: Mapping[str, Any]) -> dict[str, str]:
     return resolved
 
 
+def _list_paths(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Name, what it is, and value of each path; of a block, of each path in it."""
+    for name, what in PATHS.items():
+        value = look_up(parameters, name)
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{inner}", what, path) for inner, path in value.items())
+        else:
+            yield name, what, value
+
+
 def require_there(name: str, path: str) -> None:
     """Refuse a path that leads nowhere.
 
@@ -52,4 +63,9 @@ def require_there(name: str, path: str) -> None:
         FileNotFoundError: naming parameter and path.
     """
     if not Path(path).exists():
-        raise FileNotFoundError(f"{name} is {path}, which isn't there; give {PATHS[name]}")
+        raise FileNotFoundError(f"{name} is {path}, which isn't there; give {_name_kind(name)}")
+
+
+def _name_kind(name: str) -> str:
+    """What a path is; those of a block are all of one kind."""
+    return PATHS.get(name) or PATHS[name.rpartition(".")[0]]

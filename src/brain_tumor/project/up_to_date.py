@@ -37,8 +37,8 @@ RUN = "BRAIN_TUMOR_RUN"
 
 FOLDER = Path("data/.provenance")
 
-ALWAYS = ("inference_segmentation", "inference_classification")
-"""Namespaces whose nodes always run: new scans and images are asked for by who runs them."""
+ALWAYS = ("inference_segmentation", "inference_classification", "score")
+"""Namespaces whose nodes always run: new scans, images and masks are asked for by who runs them."""
 
 WHOLE = 32 * 2**20
 """Bytes: files up to this size are compared by what they hold, larger ones and those in folders by size and times."""

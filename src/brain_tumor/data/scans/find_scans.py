@@ -16,8 +16,8 @@ from brain_tumor.data.common.files import list_files
 from brain_tumor.data.common.words import list_names
 from brain_tumor.data.scans import hdf5_slices
 from brain_tumor.data.scans import nifti as nifti_volumes
-from brain_tumor.data.scans.data_set import DataSet
-from brain_tumor.data.scans.patient_files import PatientFiles, explain_unknown
+from brain_tumor.data.scans.data_set import MASK, DataSet
+from brain_tumor.data.scans.patient_files import PatientFiles, explain_unknown, group_files
 from brain_tumor.data.scans.scan import WHOLE_PATIENT, Scan, Slice, Unreadable, Volume
 
 T = TypeVar("T")
@@ -123,21 +123,35 @@ def _warn_unknown(unknown: str) -> None:
         logger.warning("passed over: %s", unknown)
 
 
-def find_masks(folder: Path, data_set: DataSet) -> list[PatientFiles]:
+def find_masks(
+    folder: Path,
+    data_set: DataSet,
+    *,
+    parameter: str = "survival_source",
+    masks_only: bool = False,
+) -> list[PatientFiles]:
     """The NIfTI patients below a folder who have a mask, in the order of their names.
+
+    Args:
+        parameter: the run parameter that gave the folder, for messages.
+        masks_only: where no file has the suffix of a mask, or of a modality, every NIfTI file is the mask of the
+            patient that it is named after, as nnU-Net writes them.
 
     Raises:
         FileNotFoundError: if the folder isn't there or holds no mask.
     """
-    remedy = "give the folder of the masks with `--params survival_source=PATH`"
+    remedy = f"give the folder of the masks with `--params {parameter}=PATH`"
     files = _list_source(folder, remedy)
     masks = nifti_volumes.find_masks(files, data_set)
+    unknown = explain_unknown(files, data_set)
+    if masks_only and not group_files(files, data_set):
+        masks, unknown = nifti_volumes.find_masks(files, data_set, MASK), ""
     if not masks:
         suffixes = ", ".join(f"*_{ending}.nii.gz" for ending in data_set.mask)
         remedy = _add_conversion(remedy, files)
         raise FileNotFoundError(f"{folder} holds {_summarise(files)}, but no masks named {suffixes}; {remedy}")
     _log_notes({found.patient: "; ".join(found.notes) for found in masks if found.notes})
-    _warn_unknown(explain_unknown(files, data_set))
+    _warn_unknown(unknown)
     return sorted(masks, key=lambda found: (found.patient, str(found.mask)))
 
 

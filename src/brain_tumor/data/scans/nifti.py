@@ -90,9 +90,13 @@ def _missing(kind: str, data_set: DataSet) -> str:
     return f"no {kind} volume (a file ending in {' or '.join(endings)}.nii.gz); add it"
 
 
-def find_masks(files: list[Path], data_set: DataSet) -> list[PatientFiles]:
-    """The patients who have a mask among the files: an expert's, or else one that this project predicted."""
-    patients = group_files(files, data_set, is_predicted)
+def find_masks(files: list[Path], data_set: DataSet, unnamed: str = "") -> list[PatientFiles]:
+    """The patients who have a mask among the files: an expert's, or else one that this project predicted.
+
+    Args:
+        unnamed: MASK if files of no declared suffix are masks too, as `P1.nii.gz`.
+    """
+    patients = group_files(files, data_set, is_predicted, unnamed)
     for found in patients:
         if found.predicted and not found.mask:
             found.volumes[MASK] = found.predicted
@@ -124,6 +128,22 @@ def read_mask(file: Path, tissues: tuple[Tissue, ...]) -> tuple[UInt8[np.ndarray
     """
     voxels, affine = read_volume(file)
     return _labels(voxels, file, tissues), affine
+
+
+def read_masks(
+    files: tuple[Path, ...],
+    tissues: tuple[tuple[Tissue, ...], ...],
+) -> tuple[list[UInt8[np.ndarray, "h w d"]], Float[np.ndarray, "4 4"]]:
+    """Labels of several masks of one patient, as `read_mask` gives them, and the affine of the first.
+
+    Args:
+        tissues: those of each mask.
+
+    Raises:
+        ValueError: as `read_mask`, or if one lies elsewhere than the first.
+    """
+    volumes, affine = _read_volumes(files)
+    return [_labels(*mask) for mask in zip(volumes, files, tissues, strict=True)], affine
 
 
 def read(

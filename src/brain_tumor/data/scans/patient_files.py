@@ -82,6 +82,7 @@ def group_files(
     files: Iterable[Path],
     data_set: DataSet,
     is_predicted: Callable[[Path], bool] = lambda _: False,
+    unnamed: str = "",
 ) -> list[PatientFiles]:
     """The patients whose volumes are among the files, in the order of the files.
 
@@ -91,11 +92,12 @@ def group_files(
 
     Args:
         is_predicted: whether a mask is a prediction of this project; such a mask is kept apart.
+        unnamed: modality, or MASK, of files of no declared suffix; they are left out where it is empty.
     """
     # By folder and patient, and there by modality or mask.
     candidates: dict[tuple[Path, str], dict[str, list[Path]]] = {}
     predicted: dict[str, Path] = {}
-    for file, (kind, patient) in _parse_all(files, data_set).items():
+    for file, (kind, patient) in _parse_all(files, data_set, unnamed).items():
         if kind == MASK and is_predicted(file):
             predicted.setdefault(patient, file)
         else:
@@ -146,8 +148,8 @@ def _turn_name(file: Path, data_set: DataSet) -> str:
     return ""
 
 
-def _parse_all(files: Iterable[Path], data_set: DataSet) -> dict[Path, tuple[str, str]]:
-    """File > modality or mask, and patient; files that are none are excluded."""
+def _parse_all(files: Iterable[Path], data_set: DataSet, unnamed: str = "") -> dict[Path, tuple[str, str]]:
+    """File > modality or mask, and patient; files that are none are excluded, or `unnamed` and the whole name."""
     parsed, bare = {}, {}
     # The longest first, so that a suffix goes before one that it ends in.
     kind_of_suffix = data_set.kind_of_suffix
@@ -155,6 +157,10 @@ def _parse_all(files: Iterable[Path], data_set: DataSet) -> dict[Path, tuple[str
     folders = data_set.kind_of_folder
     for file in files:
         kind, patient = _parse(file, suffixes, folders)
+        if unnamed and not kind:
+            # Empty where the file is no NIfTI file.
+            patient = _cut_suffix(file)
+            kind = unnamed if patient else ""
         if kind and patient:
             parsed[file] = kind, patient
         elif kind:

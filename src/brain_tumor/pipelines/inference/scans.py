@@ -21,11 +21,9 @@ from brain_tumor.data.scans.nifti import name_mask, read_mask
 from brain_tumor.data.scans.plausibility import PatientCheck
 from brain_tumor.data.scans.preparation import find_brain, standardise
 from brain_tumor.data.scans.scan import Scan
-from brain_tumor.data.scans.slice_spacing import FEWEST_SLICES
 from brain_tumor.data.survival.tumour_masks import Mask
 from brain_tumor.figures.palette import name_network
-from brain_tumor.metrics.segmentation import count_slices, score_patients
-from brain_tumor.metrics.surfaces import score_surfaces
+from brain_tumor.metrics.volumes import score_volume
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.experiments import Figures
 from brain_tumor.reporting.formatting import mark_title
@@ -256,14 +254,8 @@ def score_scans(
         truth = read_labels(scan, data_set)
         if truth is None:
             raise ValueError(f"the mask of {scan.patient} is gone since the scans were read; run again")
-        # Metrics have slices along the first axis, as stores have.
-        truth, found = np.moveaxis(truth, -1, 0), np.moveaxis(found, -1, 0)
-        counts = count_slices(truth, found, data_set.targets)
-        parts.append(score_patients(counts.assign(patient=scan.patient)))
-        if len(truth) >= FEWEST_SLICES:
-            row_mm, column_mm, slice_mm = voxel_sizes(affine).tolist()
-            surfaces = score_surfaces(truth, found, (slice_mm, row_mm, column_mm), data_set.targets)
-            parts.append(surfaces.assign(patient=scan.patient))
+        row_mm, column_mm, slice_mm = voxel_sizes(affine).tolist()
+        parts.append(score_volume(scan.patient, truth, found, (row_mm, column_mm, slice_mm), data_set.targets))
     scores = pd.concat(parts, ignore_index=True)
     trained = pd.DataFrame({"network": network.name, "weights": network.digest}, index=scores.index)
     return trained.join(scores)

@@ -1,7 +1,6 @@
 """Nodes that compare the segmentation networks and write the report."""
 
 from collections.abc import Collection, Mapping
-from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -9,7 +8,7 @@ import pandas as pd
 from brain_tumor.data.common.provenance import Origin
 from brain_tumor.data.common.sets import TEST
 from brain_tumor.data.common.store import Store
-from brain_tumor.metrics.segmentation import choose_headline, compare_patients
+from brain_tumor.metrics.segmentation import choose_headline, compare_pairs
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.experiments import Figures, gather
 from brain_tumor.reporting.segmentation.model_card import compose_model_card
@@ -61,15 +60,7 @@ def _compare_pairs(patient_scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
                 f"{names[0]} and {name} were tested on different patients; score both again with `kedro "
                 "run --pipelines segmentation`"
             )
-    # Both directions, so that a table against any network is a selection of rows.
-    differences = []
-    for name, baseline in permutations(names, 2):
-        table = compare_patients(scores[name], scores[baseline])
-        differences.append(table.assign(network=name, baseline=baseline))
-    columns = ["network", "baseline", "target", "metric", "difference", "low", "high", "win_rate", "patients"]
-    if not differences:
-        return pd.DataFrame(columns=columns)
-    return pd.concat(differences, ignore_index=True)[columns]
+    return compare_pairs(scores)
 
 
 def _join(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

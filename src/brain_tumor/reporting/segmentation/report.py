@@ -150,11 +150,11 @@ def compose_report(
     comparison, differences, costs, index, splits = tables
     best = rank(comparison, about)["network"].iloc[0]
     measured = protocol(about, list(networks.values()))
-    sections = [_compare(comparison, differences, measured, best, scores), _list_distances(comparison, scores)]
+    sections = [compare(comparison, differences, measured, best, scores), list_distances(comparison, scores)]
     sections += [_describe_network(name, scores[name], drawn[name], shown=name == best) for name in scores]
     for name, (summary, maps) in attention.items():
         sections.append(_describe_attention(name, summary, maps, networks[name]))
-    sections += [_describe_costs(costs, figures), _list_scores(comparison)]
+    sections += [_describe_costs(costs, figures), list_scores(comparison)]
     # Scores of real patients say nothing beside those of phantoms.
     if set(about["tissues"]) == REFERENCE_TISSUES and not about["simulated"]:
         sections.append(_compare_reference(comparison))
@@ -164,18 +164,23 @@ def compose_report(
     # Predictions of the best network are on top, beside the answer that is about it.
     on_top = {name: png for name, png in drawn[best].items() if name == PREDICTIONS}
     pictures = [_picture(best, name, png) for name, png in on_top.items()]
-    table = _map_scores(comparison)
+    table = map_scores(comparison, ["parameters"])
     return render_report(title, answer, table, sections, simulated=about["simulated"], pictures=pictures)
 
 
-def _map_scores(comparison: pd.DataFrame) -> HeatMap:
-    """Mean Dice of every network and target. The number of patients, the same everywhere, is in the caption."""
+def map_scores(comparison: pd.DataFrame, more: Sequence[str] = (), whose: str = "test patient") -> HeatMap:
+    """Mean Dice of every network and target. The number of patients, the same everywhere, is in the caption.
+
+    Args:
+        more: other columns that are shown.
+        whose: what a patient is called, in the singular; so in other sections.
+    """
     dice = of_test(comparison).query("metric == 'dice'")
     counts = dice["patients"].unique().tolist()
-    index = ["network", "parameters"]
+    index = ["network", *more]
     patients = ""
     if len(counts) == 1:
-        patients = f" of {counts[0]} test patient{'s' * (counts[0] > 1)}"
+        patients = f" of {counts[0]} {whose}{'s' * (counts[0] > 1)}"
     else:
         index.append("patients")
     table = score_targets(comparison, index=index)
@@ -196,13 +201,16 @@ def _picture(name: str, figure: str, content: bytes) -> Picture:
     )
 
 
-def _compare(
+def compare(
     comparison: pd.DataFrame,
     differences: pd.DataFrame,
     measured: str,
     best: str,
     scores: Mapping[str, pd.DataFrame],
+    heading: str = "Networks compared",
+    whose: str = "test patient",
 ) -> Section:
+    """Means and patients of every network as plots, and the paired differences from the best one."""
     dice = comparison.query("protocol == 'volume' and metric == 'dice'")
     others = differences[differences["baseline"] == best]
     crossed = dice[dice["set"] != TEST]
@@ -221,11 +229,11 @@ def _compare(
         table = spread_targets(crossed, "mean", ["network", "patients"])
         folds.append(Fold("Cross-validation", tables=[(caption, table)]))
     folds.append(Fold("How measured", measured))
-    plots = [_plot_means(dice[dice["set"] == TEST]), _plot_patients(scores)]
-    return Section("Networks compared", plots=plots, folds=folds)
+    plots = [_plot_means(dice[dice["set"] == TEST], whose), _plot_patients(scores, whose)]
+    return Section(heading, plots=plots, folds=folds)
 
 
-def _plot_means(dice: pd.DataFrame) -> Plot:
+def _plot_means(dice: pd.DataFrame, whose: str = "test patient") -> Plot:
     # Names as shown: pointing at a dot lights up the dots of its name in other plots too.
     names = dice["network"].map(name_network)
     said = [
@@ -239,40 +247,48 @@ def _plot_means(dice: pd.DataFrame) -> Plot:
         name=names,
         says=said,
     )
-    caption = "Mean Dice of test patients for each network and target, with its 95 % interval over patients."
+    caption = f"Mean Dice of {whose}s for each network and target, with its 95 % interval over patients."
     return draw_strip(dots, "mean Dice", caption, colours=colour_networks(names))
 
 
-def _plot_patients(scores: Mapping[str, pd.DataFrame]) -> Plot:
-    """Dice of each test patient, for one network or for several."""
+def _plot_patients(scores: Mapping[str, pd.DataFrame], whose: str = "test patient") -> Plot:
+    """Dice of each patient, for one network or for several."""
     named = [table.assign(series=name_network(name)) for name, table in scores.items()]
     tables = pd.concat(named, ignore_index=True)
     dice = tables[(tables["metric"] == "dice") & (tables["set"] == TEST)]
     said = [f"{row.patient}, {row.series}, {row.target}: Dice {row.value:.3f}" for row in dice.itertuples()]
     caption = (
-        "Dice of each test patient's volume for each target. Point at a dot to see which patient it is; all dots of "
+        f"Dice of each {whose}'s volume for each target. Point at a dot to see which patient it is; all dots of "
         "the patient light up."
     )
     dots = dice.assign(column=dice["target"], name=dice["patient"], says=said)
     return draw_strip(dots, "Dice", caption, colours=colour_networks(dots["series"]))
 
 
-def _list_distances(comparison: pd.DataFrame, scores: Mapping[str, pd.DataFrame]) -> Section:
+def list_distances(
+    comparison: pd.DataFrame,
+    scores: Mapping[str, pd.DataFrame],
+    whose: str = "test patient",
+) -> Section:
+    """Median and mean HD95 of every network and target."""
     text = (
         "HD95 is the 95th percentile of the distance between the surfaces of reference mask and prediction. One empty "
         f"mask has the penalty of {MAX_HD95_MM} mm, which can make the mean: the median comes first. Distances need a "
         "volume; they are missing where a patient's slices don't lie at equal distances."
     )
-    table = ("Median HD95 of test patients in millimetres", summarise_distances(comparison, scores))
+    table = (f"Median HD95 of {whose}s in millimetres", summarise_distances(comparison, scores))
     return Section("Surface distance", text, [table])
 
 
-def _list_scores(comparison: pd.DataFrame) -> Section:
+def list_scores(comparison: pd.DataFrame, whose: str = "test patient") -> Section:
+    """Every metric of every network and target, in two protocols, as far as they were measured."""
     tables, certain = [], set()
     for caption, rows in (
-        ("Protocol “volume”: mean over test patients", of_test(comparison)),
+        (f"Protocol “volume”: mean over {whose}s", of_test(comparison)),
         ("Protocol “slice”: mean over test slices that show tumour", of_test(comparison, SLICE)),
     ):
+        if rows.empty:
+            continue
         # Not `pivot`, which always sorts.
         table = rows.pivot_table(index=["network", "target"], columns="metric", values="mean", sort=False)
         # A column that is 1.000 in every row is a sentence and no column. Distances in mm may all be above 1.

@@ -12,12 +12,14 @@ from brain_tumor.metrics.surfaces import MAX_HD95_MM, TOLERANCE
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.formatting import tell_interval, with_intervals
 
-RULES = (
+SCORING = (
     "Empty masks count as in BraTS 2020: if reference mask and prediction are both empty, Dice is 1; if one is, Dice "
     f"is 0 and HD95 {MAX_HD95_MM} mm. Surface Dice has a tolerance of {TOLERANCE:g} mm. Intervals are 95 % expanded "
-    "percentile bootstrap intervals over patients (Hesterberg 2015). Where the settings say so, predictions are "
-    "averaged over an image and its mirror image (test-time augmentation), small components are removed, and a tissue "
-    "below its minimum volume is given another label."
+    "percentile bootstrap intervals over patients (Hesterberg 2015)."
+)
+RULES = (
+    f"{SCORING} Where the settings say so, predictions are averaged over an image and its mirror image (test-time "
+    "augmentation), small components are removed, and a tissue below its minimum volume is given another label."
 )
 PROTOCOL = (
     "Protocol “volume”: pixels are counted over all slices of a patient; scores are means and medians over patients. "
@@ -37,6 +39,9 @@ METRICS = {
     "recall": "recall",
     "hd95_mm": "HD95, mm",
     "surface_dice": "surface Dice",
+    "lesion_dice": "lesion-wise Dice",
+    "lesion_hd95_mm": "lesion-wise HD95, mm",
+    "lesion_surface_dice": "lesion-wise surface Dice",
     "auc_tumour": "AUC tumour",
     "auc_brain": "AUC brain",
     "spread": "spread",

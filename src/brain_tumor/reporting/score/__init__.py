@@ -1,0 +1,1 @@
+"""The report on masks that somebody else predicted."""
