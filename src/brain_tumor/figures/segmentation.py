@@ -26,6 +26,9 @@ STEEP = 4
 DICE = "validation_dice_"
 """Before the name of a target, in the training log."""
 
+LEGEND_ENTRY = 1.4
+"""Inches that a colour and its name take."""
+
 Box = tuple[slice, slice]
 """Rows and columns of a slice."""
 
@@ -301,7 +304,9 @@ def name_columns(
     for axes, name in zip(grid[0], columns, strict=True):
         axes.set_title(name, fontsize="medium")
     handles = [Patch(facecolor=colour, edgecolor="0.4", label=label) for label, colour in colours.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    # As many in a line as fit a narrow figure.
+    fitting = int(figure.get_figwidth() // LEGEND_ENTRY)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), fitting), frameon=False)
 
 
 def _colour_probability(probability: UInt8[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:

@@ -63,8 +63,10 @@ def score_masks(
                 "excluded": problem,
             }
         )
-        scores.append(own_scores.assign(network=pair.prediction))
-        lesions.append(own_lesions.assign(network=pair.prediction))
+        own_scores.insert(0, "network", pair.prediction)
+        own_lesions.insert(0, "network", pair.prediction)
+        scores.append(own_scores)
+        lesions.append(own_lesions)
     index = pd.DataFrame(rows)
     scored = index[index["excluded"] == ""].groupby("patient")["network"].nunique()
     everywhere = set(scored.index[scored == len(predictions)])

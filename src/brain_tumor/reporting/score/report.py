@@ -29,7 +29,8 @@ PROTOCOL = (
     "best of several predictions is named by these scores, which flatters it a little."
 )
 PICTURED = Words(
-    "The slice with most tumour of the best, the median and the worst patient: reference mask, prediction, errors. R "
+    "The slice with most tumour of the best, the median and the worst patient: scan (where one lies beside "
+    "each reference mask), reference mask, prediction, errors. R "
     "and L are the patient's right and left.",
     "a row of brain slices for each of up to three patients: reference mask, prediction and errors in colour",
 )
@@ -72,10 +73,10 @@ def compose_report(
         describe_settings(settings, PACKAGES),
     ]
     answer = " ".join([_write_answer(comparison, targets, index), *(f"Warning: {warning}." for warning in warnings)])
-    pictures = [Picture(figures[best], PICTURED, name_network(best), photo=True, wide=True)]
+    pictures = [Picture(figures[best], PICTURED, name_network(best), photo=True)]
     table = map_scores(comparison, whose=PATIENT)
     return render_report(
-        "Masks against reference masks", answer, table, sections, simulated=simulated, pictures=pictures
+        "Predicted masks against reference masks", answer, table, sections, simulated=simulated, pictures=pictures
     )
 
 
@@ -127,9 +128,7 @@ def _describe_lesions(
 def _show_masks(figures: Mapping[str, bytes], best: str) -> list[Section]:
     """The pictures of all predictions but the best, which stands on top."""
     others = {name: content for name, content in figures.items() if name != best}
-    pictures = [
-        Picture(content, PICTURED, name_network(name), photo=True, wide=True) for name, content in others.items()
-    ]
+    pictures = [Picture(content, PICTURED, name_network(name), photo=True) for name, content in others.items()]
     return [Section("Other predictions", pictures=pictures)] if pictures else []
 
 
