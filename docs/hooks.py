@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 import yaml
 
-from brain_tumor.cli import run, submit
+from brain_tumor.cli import nnunet, run, score, submit
 from brain_tumor.data.common.renamed import PARAMETERS
 from brain_tumor.pipeline_registry import register_pipelines
 
@@ -27,6 +27,14 @@ ROOT = Path(__file__).parents[1]
 REPORTS = ROOT / "data/08_reporting"
 EXAMPLES = {"segmentation": "segmentation", "classification": "classification", "survival": "survival/expert"}
 """Notebook > folder of the report on the same results."""
+
+HELP: dict[str, tuple[str, click.Command]] = {
+    "run": ("run", run),
+    "submit": ("submit", submit),
+    "score": ("score", score),
+    "nnunet": ("export nnunet", nnunet),
+}
+"""Name in a page > words of the command after `kedro`, and the command."""
 
 FIGURE = re.compile(r"<!--(\w+)-->.*?<!--/-->")
 """A figure that stands on several pages, between its name and an end mark."""
@@ -109,8 +117,8 @@ def list_pipelines(_: None) -> str:
 
 def show_help(name: str) -> str:
     """What a command says of itself."""
-    command = {"run": run, "submit": submit}[name]
-    with click.Context(command, info_name=f"kedro {name}", terminal_width=84) as context:
+    words, command = HELP[name]
+    with click.Context(command, info_name=f"kedro {words}", terminal_width=84) as context:
         return f"```text\n{command.get_help(context)}\n```"
 
 

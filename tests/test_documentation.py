@@ -32,8 +32,8 @@ from packaging.requirements import Requirement
 from support import ROOT, copy_project, save_patient
 
 from brain_tumor import networks
+from brain_tumor.cli import export, score, submit
 from brain_tumor.cli import run as kedro_run
-from brain_tumor.cli import submit
 from brain_tumor.networks.trained import read_network
 from brain_tumor.project.cluster import split_pipeline
 from brain_tumor.reporting.settings_table import flatten
@@ -188,9 +188,19 @@ def invoke(command, words: list[str], **options) -> None:
         raise result.exception if isinstance(result.exception, Exception) else AssertionError(result.output)
 
 
+OTHERS = {"score": score, "export": export}
+"""Commands of the project that run a pipeline of their own."""
+
+
 def check_kedro(words: list[str]) -> None:
     if words[0] == "run":
         invoke(kedro_run, words[1:])
+        return
+    if words[0] in OTHERS:
+        command, given = OTHERS[words[0]], words[1:]
+        # The name of a command alone is no call of it.
+        if given not in ([], ["nnunet"]):
+            invoke(command, given, obj=bootstrap_project(Path.cwd()))
         return
     assert words[0] == "submit", f"kedro has no command '{words[0]}' that this test knows"
     if words[1:] == ["--help"]:

@@ -171,6 +171,24 @@ def score(
     _run_pipeline(project, "score", env, params | given)
 
 
+@cli.group(cls=click.Group)
+def export() -> None:
+    """Write the project's patients and folds for other programs."""
+
+
+@export.command(cls=PlainCommand)
+@click.argument("folder")
+@click.option("--env", "-e", help="Kedro's configuration environment, such as full.")
+@click.option("--params", default="", callback=split_params, help="Parameters to change, as in kedro run.")
+@click.pass_obj
+def nnunet(project: ProjectMetadata, folder: str, env: str | None, params: dict[str, Any]) -> None:
+    """Write the patients of segmentation into a new FOLDER as nnU-Net v2 takes them, with the project's folds.
+
+    Name the folder as nnU-Net wants it, such as nnUNet_raw/Dataset501_BraTS.
+    """
+    _run_pipeline(project, "export_nnunet", env, params | {"nnunet_folder": folder})
+
+
 @cli.command(cls=PlainCommand)
 @click.option("--pipeline", default="segmentation", show_default=True, help="What to run.")
 @click.option("--env", "-e", help="Kedro's configuration environment, such as full.")

@@ -8,6 +8,7 @@ from brain_tumor.pipelines import (
     classification,
     data_classification,
     data_segmentation,
+    export,
     inference,
     score,
     segmentation,
@@ -24,6 +25,7 @@ def register_pipelines() -> dict[str, Pipeline]:
 
     `survival_predicted` takes the masks that the networks of `segmentation` predicted; `inference_segmentation` and
     `inference_classification` take new scans and images, and a trained network; `score` takes masks of any network.
+    `export_nnunet` writes the patients and folds of `segmentation` as nnU-Net takes them.
 
     Without a name it is `segmentation` that runs, and that kedro-viz opens with; `all` has the three tasks.
     """
@@ -33,6 +35,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         )  # Kedro wonders at entries named after another namespace
         scans, images = data_segmentation.create_pipeline(), data_classification.create_pipeline()
         masks, classes = scans + segmentation.create_pipeline(), images + classification.create_pipeline()
+        exported = export.create_nnunet()
         expert, predicted = survival.create_pipeline(), survival.create_predicted_pipeline()
     return {
         "__default__": masks,
@@ -45,4 +48,5 @@ def register_pipelines() -> dict[str, Pipeline]:
         "inference_segmentation": inference.create_segmentation(),
         "inference_classification": inference.create_classification(),
         "score": score.create_pipeline(),
+        "export_nnunet": exported,
     }

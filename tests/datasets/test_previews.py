@@ -16,6 +16,7 @@ from brain_tumor.datasets import (
     CheckpointsDataset,
     FiguresDataset,
     FolderDataset,
+    FoldersDataset,
     InspectionsDataset,
     NetworkDataset,
     ReportDataset,
@@ -134,6 +135,12 @@ def test_a_folder_is_a_table_of_its_files_by_kind(tmp_path):
         [".txt", "1", "0.5"],
         ["README", "1", "0.5"],
     ]
+    several = FoldersDataset(folders={"x": str(tmp_path / "a"), "y": str(tmp_path / "a/b")}).preview()
+    assert several["columns"] == ["folder", "files", "number", "MB"]
+    assert several["data"] == [["x", ".nii.gz", "2", "1.0"], ["y", ".nii.gz", "1", "0.5"]]
+    for folders in (None, {"x": str(tmp_path / "nothing")}):
+        with pytest.raises(DatasetError):
+            FoldersDataset(folders=folders).preview()
 
 
 def test_a_report_keeps_its_words_where_kedro_viz_reads_markdown(tmp_path):

@@ -74,19 +74,13 @@ def scored(folders, tmp_path_factory):
 
 
 def read(project, name):
-    return pd.read_csv(project / RESULTS / f"{name}.csv", keep_default_na=False, na_values=["nan"])
+    return pd.read_csv(project / RESULTS / f"{name}.csv")
 
 
 def test_everybody_is_scored_or_left_out_with_a_reason(scored):
-    index = read(scored, "index").set_index(["network", "patient"])
+    index = read(scored, "index").fillna("").set_index(["network", "patient"])
     excluded = index.loc[index["excluded"] != "", "excluded"]
-    assert set(excluded.index) == {
-        ("first", "c"),
-        ("first", "stranger"),
-        ("moved", "e"),
-        ("moved", "f"),
-        ("moved", "stranger"),
-    } - {("first", "stranger")}
+    assert set(excluded.index) == {("first", "c"), ("moved", "e"), ("moved", "f"), ("moved", "stranger")}
     assert excluded["first", "c"] == "no predicted mask of that name"
     assert excluded["moved", "stranger"] == "no reference mask of that name"
     assert excluded["moved", "e"].startswith("e.nii.gz holds labels [7], declared for files of such names are NCR 1")
@@ -95,7 +89,7 @@ def test_everybody_is_scored_or_left_out_with_a_reason(scored):
 
 
 def test_scores_are_worked_by_hand(scored):
-    scores = read(scored, "patient_scores").set_index(["network", "patient", "target", "metric"])["value"].astype(float)
+    scores = read(scored, "patient_scores").set_index(["network", "patient", "target", "metric"])["value"]
     # Of 12 rows 11 overlap, or 9: all other axes agree.
     assert scores["first", "a", "WT", "dice"] == pytest.approx(11 / 12)
     assert scores["moved", "b", "WT", "dice"] == pytest.approx(9 / 12)
@@ -113,13 +107,13 @@ def test_scores_are_worked_by_hand(scored):
 def test_means_and_paired_differences_are_of_the_same_patients(scored):
     comparison = read(scored, "comparison").set_index(["network", "protocol", "target", "metric"])
     assert set(comparison["patients"].loc[:, :, "WT", "dice"]) == {3}
-    assert float(comparison.loc[("first", "volume", "WT", "dice"), "mean"]) == pytest.approx((11 / 12 * 2 + 1) / 3)
-    assert float(comparison.loc[("moved", "lesion", "WT", "lesion_dice"), "mean"]) == pytest.approx(9 / 12 * 2 / 3)
+    assert comparison.loc[("first", "volume", "WT", "dice"), "mean"] == pytest.approx((11 / 12 * 2 + 1) / 3)
+    assert comparison.loc[("moved", "lesion", "WT", "lesion_dice"), "mean"] == pytest.approx(9 / 12 * 2 / 3)
     differences = read(scored, "differences").set_index(["network", "baseline", "target", "metric"])
     row = differences.loc[("first", "moved", "WT", "dice")]
-    assert float(row["difference"]) == pytest.approx((2 / 12 * 2 + 1) / 3)
-    assert float(row["low"]) <= float(row["difference"]) <= float(row["high"])
-    assert float(differences.loc[("first", "moved", "WT", "lesion_dice"), "difference"]) > 0
+    assert row["difference"] == pytest.approx((2 / 12 * 2 + 1) / 3)
+    assert row["low"] <= row["difference"] <= row["high"]
+    assert differences.loc[("first", "moved", "WT", "lesion_dice"), "difference"] > 0
     lesions = read(scored, "lesions")
     invented = lesions[(lesions["outcome"] == "false positive") & (lesions["target"] == "WT")]
     assert invented[["network", "patient"]].to_numpy().tolist() == [["moved", "d"]]

@@ -5,6 +5,7 @@ from brain_tumor.datasets.figures import FiguresDataset
 from brain_tumor.datasets.inspections import InspectionsDataset
 from brain_tumor.datasets.masks import MasksDataset
 from brain_tumor.datasets.network import NetworkDataset
+from brain_tumor.datasets.nnunet import NnunetDataset
 from brain_tumor.datasets.report import ReportDataset
 from brain_tumor.datasets.source import (
     FolderDataset,
@@ -27,6 +28,7 @@ __all__ = [
     "KaggleDataset",
     "MasksDataset",
     "NetworkDataset",
+    "NnunetDataset",
     "OutlinedSlicesDataset",
     "ReportDataset",
     "SimulatedDataset",

@@ -75,6 +75,17 @@ class FoldersDataset(AbstractDataset[Any, dict[str, Path]]):
         """Not supported: raw files are read only."""
         raise DatasetError("these folders hold raw files; nothing is saved there")
 
+    def preview(self) -> TablePreview:
+        """Number and size of the files of each kind, folder by folder."""
+        if not self._folders:
+            raise DatasetError("no folder is given")
+        columns, rows = ["folder"], []
+        for name, folder in self._folders.items():
+            shown = show_files(folder)
+            columns = ["folder", *shown["columns"]]
+            rows += [[name, *row] for row in shown["data"]]
+        return TablePreview({"columns": columns, "index": list(range(len(rows))), "data": rows})
+
     def _describe(self) -> dict[str, Any]:
         return {"folders": {name: str(folder) for name, folder in self._folders.items()}}
 

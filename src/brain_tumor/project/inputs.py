@@ -52,7 +52,7 @@ def require_inputs(
 
 
 def require_paths(paths: Mapping[str, str], pipeline: Pipeline, catalog: CatalogProtocol) -> list[str]:
-    """Refuse a path that a run reads and that leads nowhere; gives the names of those that it doesn't read.
+    """Refuse a path that a run reads and that leads nowhere; gives the names of those that it doesn't use.
 
     Args:
         paths: parameter > path.
@@ -67,7 +67,9 @@ def require_paths(paths: Mapping[str, str], pipeline: Pipeline, catalog: Catalog
     used = [name for name, path in paths.items() if path in read or f"params:{name}" in inputs]
     for name in used:
         require_there(name, paths[name])
-    return [name for name in paths if name not in used]
+    outputs = [name for name in pipeline.outputs() if name in catalog]
+    written = {path for name in outputs for path in _paths(catalog, name)}
+    return [name for name, path in paths.items() if name not in used and path not in written]
 
 
 def _command(missing: list[str], registered: Mapping[str, Pipeline], env: str | None) -> str:

@@ -16,6 +16,7 @@ PATHS = {
     "inference_source": "a folder of scans or images",
     "inference_network": "a .safetensors file",
     "segmentation.initial_weights": "a .safetensors file",
+    "nnunet_folder": "a new folder",
     "score_reference": "a folder of masks",
     "score_predictions": "a folder of masks",
 }

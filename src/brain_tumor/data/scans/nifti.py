@@ -391,6 +391,8 @@ def write_mask(
     labels: UInt8[np.ndarray, "h w d"],
     like: Path,
     tissues: tuple[Tissue, ...],
+    *,
+    predicted: bool = True,
 ) -> None:
     """Labels as a NIfTI mask on the grid of a volume, with its qform, sform, their codes and its units.
 
@@ -400,12 +402,13 @@ def write_mask(
         labels: as `read_slices` gives them, stacked: L, P, S.
         like: a volume of the same patient.
         tissues: in the order of their labels in a store; their first labels are written.
+        predicted: the header is marked as that of a prediction.
     """
     original = _load(like)
     header = original.header.copy()
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)
-    header.set_intent(INTENT, name=PREDICTED)
+    header.set_intent(INTENT, name=PREDICTED if predicted else "")
     # The range of display is that of the scan's intensities; 0 and 0 leave it to the viewer.
     header["cal_min"] = header["cal_max"] = 0
     # Free text and extensions may name a person.

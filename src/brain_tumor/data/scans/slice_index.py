@@ -12,7 +12,7 @@ import pandas as pd
 from brain_tumor.data.common.files import list_files
 from brain_tumor.data.common.tables import read_table
 from brain_tumor.data.scans.data_set import DataSet
-from brain_tumor.data.scans.find_scans import read_note, read_slices
+from brain_tumor.data.scans.find_scans import find_scans, read_note, read_slices
 from brain_tumor.data.scans.plausibility import PatientCheck
 from brain_tumor.data.scans.preparation import find_brain
 from brain_tumor.data.scans.scan import Scan, Slice, Unreadable
@@ -81,6 +81,26 @@ def list_places(scan: Scan, source: Path) -> frozenset[str]:
     folders = {file.parent for file in scan.files}
     places = folders.union(scan.files)
     return frozenset(str(place.relative_to(source)) for place in places)
+
+
+def find_indexed(index: pd.DataFrame, source: Path, data_set: DataSet) -> dict[str, Scan]:
+    """Patient > their scan, of the patients with slices in use.
+
+    Raises:
+        ValueError: if the scan of one is gone.
+    """
+    used = index[index["excluded"] == ""]
+    files = used.groupby("patient")["file"].agg(frozenset).to_dict()
+    scans = {}
+    for scan in find_scans(source, data_set, quiet=True):
+        usable = not scan.problem or scan.spare
+        # Of several scans of a patient, the one whose files are in the index.
+        if usable and list_places(scan, source) & files.get(scan.patient, frozenset()):
+            scans[scan.patient] = scan.in_use
+    gone = sorted(set(files) - set(scans))
+    if gone:
+        raise ValueError(f"{', '.join(gone)} were in {source} when it was indexed, and aren't now; run again")
+    return scans
 
 
 def count_missing(index: pd.DataFrame, source: Path) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.find_scans import describe_scans, find_scans, read_slices
 from brain_tumor.data.scans.preparation import PREPARATION, PreparationSettings, prepare_slice
 from brain_tumor.data.scans.scan import Scan, Slice, Unreadable
-from brain_tumor.data.scans.slice_index import INSPECTION, count_missing, inspect_scan, list_places
+from brain_tumor.data.scans.slice_index import INSPECTION, count_missing, find_indexed, inspect_scan
 from brain_tumor.data.scans.slice_spacing import find_step
 from brain_tumor.pipelines.experiments import Figures
 from brain_tumor.reporting.data_segmentation.data_sheet import compose_data_sheet
@@ -141,19 +141,9 @@ def _prepare(
     size: int,
     workers: WorkerSettings,
 ) -> Iterator[Chunk]:
-    by_patient = used.groupby("patient")
-    numbers = by_patient["slice"].agg(frozenset).to_dict()
-    files = by_patient["file"].agg(frozenset).to_dict()
-    scans = {}
-    for scan in find_scans(source, data_set, quiet=True):
-        usable = not scan.problem or scan.spare
-        # Of several scans of a patient, the one whose files are in the index.
-        if usable and list_places(scan, source) & files.get(scan.patient, frozenset()):
-            scans[scan.patient] = scan.in_use
-    gone = sorted(set(numbers) - set(scans))
-    if gone:
-        raise ValueError(f"{', '.join(gone)} were in {source} when it was indexed, and aren't now; run again")
-    tasks = [(scan, numbers[patient], data_set, size) for patient, scan in scans.items() if patient in numbers]
+    numbers = used.groupby("patient")["slice"].agg(frozenset).to_dict()
+    scans = find_indexed(used, source, data_set)
+    tasks = [(scan, numbers[patient], data_set, size) for patient, scan in scans.items()]
     yield from parallel_map(prepare_patient, tasks, workers, "preparing")
 
 
