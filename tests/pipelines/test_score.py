@@ -202,6 +202,16 @@ def test_labels_are_those_of_the_names_in_each_folder(tmp_path, brats):
     assert masks.spacing == (1.0, 1.0, 2.0)
 
 
+def test_labels_in_another_order_are_noted(tmp_path, brats):
+    """nnU-Net's own conversion of BraTS has ED 1 and NCR 2."""
+    save(tmp_path / "reference" / "p_seg.nii.gz", draw())
+    for name, labels in (("right", (1, 2, 3)), ("other", (2, 1, 3))):
+        save(tmp_path / name / "p.nii.gz", draw(1, labels))
+        (pair,) = pair_masks(tmp_path / "reference", {name: tmp_path / name}, brats)
+        note = read_pair(pair, brats).explain_swap(brats.tissue_names)
+        assert note == ("NCR and ED overlap better if their labels change places" if name == "other" else "")
+
+
 def test_two_masks_of_one_patient_are_no_pair(tmp_path, brats):
     save(tmp_path / "reference" / "p_seg.nii.gz", draw())
     for fold in ("fold_0", "fold_1"):

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,22 @@ class MaskLabels:
         """Millimetres, (row, column, slice)."""
         row, column, depth = voxel_sizes(self.affine).tolist()
         return row, column, depth
+
+    def explain_swap(self, tissues: list[str]) -> str:
+        """Which two tissues overlap better if their labels change places; empty if none do.
+
+        Programs number tissues differently; a wrong number shows in no header.
+        """
+        numbers = range(1, len(tissues) + 1)
+        overlap = {}
+        for true, predicted in product(numbers, repeat=2):
+            both = (self.reference == true) & (self.predicted == predicted)
+            overlap[true, predicted] = int(both.sum())
+        for one, other in combinations(numbers, 2):
+            swapped = overlap[one, other] + overlap[other, one]
+            if swapped > overlap[one, one] + overlap[other, other]:
+                return f"{tissues[one - 1]} and {tissues[other - 1]} overlap better if their labels change places"
+        return ""
 
 
 def pair_masks(reference: Path, predictions: dict[str, Path], data_set: DataSet) -> list[MaskPair]:

@@ -26,8 +26,8 @@ COMPARED = ("dice", "surface_dice", LESION_DICE)
 
 SCORES = ["patient", "target", "metric", "value"]
 
-Scored = tuple[str, pd.DataFrame, pd.DataFrame]
-"""Why a pair can't be scored ("" if it can), its scores, its lesions."""
+Scored = tuple[dict[str, str], pd.DataFrame, pd.DataFrame]
+"""Why a pair can't be scored, and what is odd about it ("" if nothing is); its scores, its lesions."""
 
 
 def score_masks(
@@ -39,8 +39,8 @@ def score_masks(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Index of masks, scores of each patient, and scores of each lesion.
 
-    Index: rows `network` (the name of the prediction), `patient`, `reference_mask`, `predicted_mask`, `excluded` (why
-    there is no score), `in_means` (of the patients whom every prediction has).
+    Index: rows `network` (the name of the prediction), `patient`, `reference_mask`, `predicted_mask`, `note`,
+    `excluded` (why there is no score), `in_means` (of the patients whom every prediction has).
 
     Raises:
         FileNotFoundError: if a folder isn't there or holds no masks.
@@ -51,7 +51,7 @@ def score_masks(
     pairs = pair_masks(reference, _require_some(predictions), data_set)
     tasks = [(pair, data_set, lesion_settings) for pair in pairs]
     rows, scores, lesions = [], [], []
-    for pair, (problem, own_scores, own_lesions) in zip(
+    for pair, (words, own_scores, own_lesions) in zip(
         pairs, parallel_map(_score_pair, tasks, workers, "scoring", "mask"), strict=True
     ):
         rows.append(
@@ -60,7 +60,7 @@ def score_masks(
                 "patient": pair.patient,
                 "reference_mask": str(pair.reference_file or ""),
                 "predicted_mask": str(pair.predicted_file or ""),
-                "excluded": problem,
+                **words,
             }
         )
         own_scores.insert(0, "network", pair.prediction)
@@ -98,15 +98,16 @@ def explain_same(reference: Path, predictions: dict[str, Path]) -> list[str]:
 def _score_pair(pair: MaskPair, data_set: DataSet, settings: LesionSettings) -> Scored:
     nothing = pd.DataFrame(columns=SCORES), pd.DataFrame(columns=COLUMNS)
     if pair.problem:
-        return pair.problem, *nothing
+        return {"note": "", "excluded": pair.problem}, *nothing
     try:
         masks = read_pair(pair, data_set)
     except ValueError as error:
-        return str(error), *nothing
+        return {"note": "", "excluded": str(error)}, *nothing
     volumes = (masks.reference, masks.predicted, masks.spacing, data_set.targets)
     lesions = score_lesions(pair.patient, *volumes, settings)
     means = average_lesions(lesions, pair.patient, list(data_set.targets))
-    return "", pd.concat([score_volume(pair.patient, *volumes), means], ignore_index=True), lesions
+    words = {"note": masks.explain_swap(data_set.tissue_names), "excluded": ""}
+    return words, pd.concat([score_volume(pair.patient, *volumes), means], ignore_index=True), lesions
 
 
 def _log_index(index: pd.DataFrame) -> None:
@@ -121,6 +122,8 @@ def _log_index(index: pd.DataFrame) -> None:
     for name, own in index.groupby("network", sort=False):
         usable = (own["excluded"] == "").sum()
         logger.info("%s: %d patients are scored, %d are not", name, usable, len(own) - usable)
+        for note, count in own.loc[own["note"] != "", "note"].value_counts().items():
+            logger.warning("%s: of %d patients %s; check what its labels mean", name, count, note)
     if not index["in_means"].any():
         first = excluded.iloc[0]
         raise ValueError(

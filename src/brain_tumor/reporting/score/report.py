@@ -59,7 +59,7 @@ def compose_report(
     # Shared tables are of a set of patients.
     comparison = comparison.assign(set=TEST)
     scores = {name: table.assign(set=TEST) for name, table in scores.items()}
-    index = with_text(index, "reference_mask", "predicted_mask", "excluded")
+    index = with_text(index, "reference_mask", "predicted_mask", "note", "excluded")
     targets = comparison["target"].unique().tolist()
     best = rank(comparison, {"targets": targets})["network"].iloc[0]
     dice = differences[differences["metric"] == "dice"]
@@ -153,6 +153,9 @@ def _list_patients(index: pd.DataFrame) -> Section:
     excluded = index[index["excluded"] != ""]
     if len(excluded):
         tables.append(("Left out, and why", excluded[["network", "patient", "excluded"]]))
+    noted = index[index["note"] != ""]
+    if len(noted):
+        tables.append(("Labels that may mean something else", noted[["network", "patient", "note"]]))
     elsewhere = index[(index["excluded"] == "") & ~index["in_means"]]
     if len(elsewhere):
         caption = "Scored, but not in the means: another prediction lacks a usable mask"
