@@ -381,6 +381,11 @@ def _read_unit(image: nib.Nifti1Image) -> str:
         return UNKNOWN_CODE
 
 
+def pack_volume(file: Path, target: Path) -> None:
+    """The same volume as a compressed file; `target` ends in `.nii.gz`."""
+    nib.save(_load(file), target)
+
+
 def name_mask(patient: str, data_set: DataSet) -> str:
     """What a patient's mask is called: the first of the suffixes declared."""
     return f"{patient}_{data_set.mask[0]}.nii.gz"

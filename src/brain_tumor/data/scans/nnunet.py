@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import pandas as pd
 
 from brain_tumor.data.common.sets import TEST
 from brain_tumor.data.scans.data_set import DataSet, Tissue
 from brain_tumor.data.scans.find_scans import read_labels
-from brain_tumor.data.scans.nifti import write_mask
+from brain_tumor.data.scans.nifti import pack_volume, write_mask
 from brain_tumor.data.scans.scan import Scan
 
 ENDING = ".nii.gz"
@@ -119,7 +118,7 @@ def link(source: Path, target: Path) -> None:
     with source.open("rb") as stream:
         packed = stream.read(2) == b"\x1f\x8b"
     if not packed:
-        nib.save(nib.load(source), target)
+        pack_volume(source, target)
         return
     # Of a link, the file that it leads to.
     original = source.resolve()

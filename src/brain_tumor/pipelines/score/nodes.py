@@ -51,31 +51,37 @@ def score_masks(
     pairs = pair_masks(reference, _require_some(predictions), data_set)
     tasks = [(pair, data_set, lesion_settings) for pair in pairs]
     rows, scores, lesions = [], [], []
-    for pair, (words, own_scores, own_lesions) in zip(
-        pairs, parallel_map(_score_pair, tasks, workers, "scoring", "mask"), strict=True
-    ):
-        rows.append(
-            {
-                "network": pair.prediction,
-                "patient": pair.patient,
-                "reference_mask": str(pair.reference_file or ""),
-                "predicted_mask": str(pair.predicted_file or ""),
-                **words,
-            }
-        )
-        own_scores.insert(0, "network", pair.prediction)
-        own_lesions.insert(0, "network", pair.prediction)
+    for pair, scored in zip(pairs, parallel_map(_score_pair, tasks, workers, "scoring", "mask"), strict=True):
+        words, own_scores, own_lesions = scored
+        rows.append(_describe(pair) | words)
+        for table in (own_scores, own_lesions):
+            table.insert(0, "network", pair.prediction)
         scores.append(own_scores)
         lesions.append(own_lesions)
     index = pd.DataFrame(rows)
-    scored = index[index["excluded"] == ""].groupby("patient")["network"].nunique()
-    everywhere = set(scored.index[scored == len(predictions)])
+    used = index[index["excluded"] == ""]
+    counts = used.groupby("patient")["network"].nunique()
+    everywhere = counts.index[counts == len(predictions)]
     index["in_means"] = index["patient"].isin(everywhere)
     _log_index(index)
+    return index, _join(scores), _join(lesions)
+
+
+def _describe(pair: MaskPair) -> dict[str, str]:
+    """The beginning of a row of the index."""
+    return {
+        "network": pair.prediction,
+        "patient": pair.patient,
+        "reference_mask": str(pair.reference_file or ""),
+        "predicted_mask": str(pair.predicted_file or ""),
+    }
+
+
+def _join(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """One table, with the columns of all where none has a row."""
     # pandas warns of empty tables among those that it joins.
-    joined = pd.concat([table for table in scores if len(table)], ignore_index=True)
-    joined_lesions = pd.concat([table for table in lesions if len(table)] or lesions[:1], ignore_index=True)
-    return index, joined, joined_lesions
+    filled = [table for table in tables if len(table)] or tables[:1]
+    return pd.concat(filled, ignore_index=True)
 
 
 def _require_some(predictions: dict[str, Path]) -> dict[str, Path]:
