@@ -73,12 +73,12 @@ def scored(folders, tmp_path_factory):
     return project
 
 
-def read(project, name):
-    return pd.read_csv(project / RESULTS / f"{name}.csv")
+def read(project, name, **options):
+    return pd.read_csv(project / RESULTS / f"{name}.csv", **options)
 
 
 def test_everybody_is_scored_or_left_out_with_a_reason(scored):
-    index = read(scored, "index").fillna("").set_index(["network", "patient"])
+    index = read(scored, "index", keep_default_na=False).set_index(["network", "patient"])
     excluded = index.loc[index["excluded"] != "", "excluded"]
     assert set(excluded.index) == {("first", "c"), ("moved", "e"), ("moved", "f"), ("moved", "stranger")}
     assert excluded["first", "c"] == "no predicted mask of that name"
