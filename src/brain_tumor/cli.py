@@ -11,6 +11,7 @@ from kedro.framework.cli.cli import project_commands
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import _split_params
 from kedro.framework.startup import ProjectMetadata
+from kedro.utils import find_kedro_project
 
 from brain_tumor.project.config_files import use_project_logging
 from brain_tumor.project.errors import SWITCH, plain_errors
@@ -91,11 +92,15 @@ def _run_options() -> Iterator[click.Parameter]:
 def _run(**given: Any) -> Any:
     from kedro.framework.project import pipelines
 
+    from brain_tumor.project.experiments import choose_experiments, read_experiments
+
     if given["pipeline"] and given["pipelines"]:
         remedy = "name all of them in --pipelines, separated by commas"
         raise click.ClickException(f"--pipeline and --pipelines can't both be given; {remedy}")
     if not given["pipeline"] and not given["pipelines"] and names_a_part(given):
         given["pipelines"] = [ALL]
+    conf = given.get("conf_source") or str((find_kedro_project(Path.cwd()) or Path.cwd()) / "conf")
+    choose_experiments(read_experiments(conf, given["env"], given["params"]))
     require_names(given, pipelines)
     if given["runner"] == "ParallelRunner":
         given["runner"] = "brain_tumor.project.runner.ParallelRunner"

@@ -14,6 +14,7 @@ from brain_tumor.pipelines import (
     segmentation,
     survival,
 )
+from brain_tumor.project.experiments import current_experiments
 from brain_tumor.project.selection import ALL
 
 
@@ -28,15 +29,20 @@ def register_pipelines() -> dict[str, Pipeline]:
     `export_nnunet` writes the patients and folds of `segmentation` as nnU-Net takes them.
 
     Without a name it is `segmentation` that runs, and that kedro-viz opens with; `all` has the three tasks.
+
+    Each block of the parameters that names a network is an experiment.
     """
+    experiments = current_experiments()
+    unets, classifiers = experiments["segmentation"], experiments["classification"]
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", "One or more dataset names contain"
         )  # Kedro wonders at entries named after another namespace
         scans, images = data_segmentation.create_pipeline(), data_classification.create_pipeline()
-        masks, classes = scans + segmentation.create_pipeline(), images + classification.create_pipeline()
+        masks = scans + segmentation.create_pipeline(unets)
+        classes = images + classification.create_pipeline(classifiers)
         exported = export.create_nnunet()
-        expert, predicted = survival.create_pipeline(), survival.create_predicted_pipeline()
+        expert, predicted = survival.create_pipeline(), survival.create_predicted_pipeline(unets)
     return {
         "__default__": masks,
         ALL: masks + classes + expert + predicted,

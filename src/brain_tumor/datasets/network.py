@@ -1,5 +1,6 @@
 """Trained networks as safetensors files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,19 @@ class NetworkDataset(AbstractDataset[TrainedNetwork, TrainedNetwork]):
 
     Args:
         filepath: the safetensors file.
+        trusted: packages whose code a network may be built with.
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, *, filepath: str, trusted: Sequence[str] = (), metadata: dict[str, Any] | None = None
+    ) -> None:
         self._path = Path(filepath)
+        self._trusted = [trusted] if isinstance(trusted, str) else [*trusted]
         self.metadata = metadata
 
     def load(self) -> TrainedNetwork:
         """Read header and weights (on the CPU)."""
-        return read_network(self._path)
+        return read_network(self._path, self._trusted)
 
     def save(self, data: TrainedNetwork) -> None:
         """Write the file; the old one is replaced in one step."""

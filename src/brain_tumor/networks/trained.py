@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from brain_tumor.data.common.renamed import NETWORK_FILE, rename_entries
 from brain_tumor.data.common.store import Store
 from brain_tumor.networks import build
+from brain_tumor.networks.library import require_trusted
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -27,7 +29,7 @@ class TrainedNetwork:
     """Weights of a network, or of an ensemble of networks trained on different folds.
 
     Attributes:
-        name: one of NETWORKS.
+        name: one of NETWORKS, or a library's: the path of a class, or `timm:NAME`.
         sizes: keyword arguments of `build`.
         description: plain values: data set, modalities, tissues, preparation, recipe, scores, whether simulated. Of
             segmentation networks also the number of training patients and slices of each member, the patients' names,
@@ -102,6 +104,9 @@ class TrainedNetwork:
     @property
     def parameters(self) -> int:
         """Number of trainable parameters of one member."""
+        # Networks of libraries have buffers of any name; training counted their parameters.
+        if "parameters" in self.description:
+            return self.description["parameters"]
         # Counted in the weights: building a large network to count them takes a second.
         count = 0
         for name, value in self.members[0].items():
@@ -136,12 +141,15 @@ def write_network(path: Path, network: TrainedNetwork) -> None:
     path.write_bytes(save(weights, metadata))
 
 
-def read_network(path: Path) -> TrainedNetwork:
+def read_network(path: Path, trusted: Sequence[str] = ()) -> TrainedNetwork:
     """The network of a file that `write_network` wrote, its weights on the CPU.
+
+    Args:
+        trusted: packages whose code may run when the network is built, besides those of `networks/library.py`.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is another one.
+        ValueError: if the file is another one, or the network's code is from outside and its package isn't trusted.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -164,8 +172,10 @@ def read_network(path: Path) -> TrainedNetwork:
                 members.setdefault(int(number), {})[name] = file.get_tensor(key)
         # By number, because the file sorts "10" before "2".
         ordered = tuple(members[number] for number in sorted(members))
-        return TrainedNetwork(**header, members=ordered)
+        network = TrainedNetwork(**header, members=ordered)
     except (SafetensorError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} isn't a network that this project wrote ({error}); give the path of one of its .safetensors files"
         ) from error
+    require_trusted(network.name, trusted, f"the network of {path}")
+    return network

@@ -70,8 +70,8 @@ def submit_jobs(
         from submitit.core.utils import FailedJobError
     except ImportError as error:
         raise click.ClickException("kedro submit needs submitit: pip install 'brain-tumor-mri[cluster]'") from error
-    before, experiments, after = split_pipeline(pipeline, networks)
     _require_settings(project, env, params)
+    before, experiments, after = split_pipeline(pipeline, networks)
     if executor == "slurm" and not shutil.which("srun"):
         remedy = "--executor local runs the jobs here, one after another"
         raise click.ClickException(f"this machine has no SLURM (there is no srun); {remedy}")

@@ -13,7 +13,10 @@ from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol, DataCatalog, DatasetError
 from kedro.pipeline import Node, Pipeline
 
+from brain_tumor.networks import require_network
+from brain_tumor.networks.library import require_trusted
 from brain_tumor.project.config_files import require_settings, use_project_logging
+from brain_tumor.project.experiments import choose_experiments, find_experiments
 from brain_tumor.project.inputs import require_inputs, require_paths
 from brain_tumor.project.parameters import list_known, list_settings, put, require_known, require_whole_lists
 from brain_tumor.project.paths import resolve_paths
@@ -22,6 +25,9 @@ from brain_tumor.project.up_to_date import UpToDate
 from brain_tumor.project.values import check_values
 
 logger = logging.getLogger(__name__)
+
+TRUSTED = "trusted_packages"
+"""Parameter: packages of the user's own whose networks may be built."""
 
 
 class Parameters:
@@ -43,13 +49,15 @@ class Parameters:
         use_project_logging(Path(context.project_path))
         require_environment(loader)
         require_settings(loader)
+        written = _read(loader)
+        given = loader.runtime_params or {}
+        self.experiments = find_experiments(written, given)
+        choose_experiments(self.experiments)
         settings = list_settings(pipelines)
         base = _read(loader, loader.base_env)
-        given = loader.runtime_params or {}
         env = loader.env or loader.default_run_env
         with suppress(MissingConfigException):  # an environment may have no parameters
             require_whole_lists(_read(loader, env), base, f"in conf/{env}/parameters*.yml")
-        written = _read(loader)
         known = list_known(base, settings)
         for name in written:
             if "." in name:
@@ -61,6 +69,8 @@ class Parameters:
         merged = loader["parameters"]
         self.paths = resolve_paths(merged)
         single = {name: value for name, value in merged.items() if isinstance(value, str | int)}
+        self.trusted = merged.get(TRUSTED) or []
+        single[TRUSTED] = self.trusted
         given_values = {name: value for name, value in given.items() if value is not None}
         loader.runtime_params = single | given_values
         for name, path in self.paths.items():
@@ -71,6 +81,7 @@ class Parameters:
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Refuse a run whose inputs aren't there. Report sources and settings that it is given and doesn't use."""
         given = run_params["runtime_params"] or {}
+        self._require_networks(pipeline)
         # Paths of the parameters files may be for other pipelines; only those of the command line are reported.
         unread = require_paths(self.paths, pipeline, catalog)
         unused = {name for name in unread if name in given}
@@ -85,6 +96,17 @@ class Parameters:
         if unused:
             logger.warning("this run doesn't use %s", " and ".join(sorted(unused)))
         require_inputs(pipeline, catalog, pipelines, run_params["env"], with_params=bool(given))
+
+
+    def _require_networks(self, pipeline: Pipeline) -> None:
+        """Refuse a run that trains a network which there isn't, before data are prepared for it."""
+        trained = {node.namespace for node in pipeline.nodes if "training" in node.tags}
+        for task, networks in self.experiments.items():
+            for experiment, network in networks.items():
+                name = f"{task}.{experiment}"
+                if name in trained:
+                    require_trusted(network, self.trusted, f"{name}.network")
+                    require_network(network)
 
 
 def _read(loader: OmegaConfigLoader, env: str | None = None) -> dict[str, Any]:

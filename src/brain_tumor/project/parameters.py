@@ -16,6 +16,9 @@ Known = dict[str, "Known | None"]
 ANY = "*"
 """In a block that takes names of the user's own: what each of them holds."""
 
+FREE: Known = {}
+"""A block that may hold anything, such as the arguments of a library's network."""
+
 MISSING = object()
 """In place of a value that isn't given."""
 
@@ -74,7 +77,7 @@ def _fields(kind: Any) -> Known | None:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is dict:
         _, value = arguments
-        return {ANY: _fields(value)}
+        return {ANY: FREE if value is Any else _fields(value)}
     # A list of blocks, whose names are numbers.
     inner = _fields(arguments[0]) if origin is tuple else None
     return {ANY: inner} if inner else None
@@ -137,6 +140,8 @@ def find(path: str, known: Known) -> Known | None:
     for name in path.split("."):
         if place is None:
             raise KeyError(path)
+        if place is FREE:
+            return FREE
         # In a block that takes no names of the user's own, ANY is the key that is missing.
         place = place[name if name in place else ANY]
     return place

@@ -20,6 +20,7 @@ from brain_tumor.code_digest import digest_each
 from brain_tumor.data.common.store import fingerprint
 from brain_tumor.data.common.words import list_names
 from brain_tumor.networks import NETWORKS
+from brain_tumor.networks.library import find_version, is_library, is_outside, package_of
 from brain_tumor.training.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
@@ -148,7 +149,7 @@ def describe_code(network: str, task: str) -> dict[str, str]:
     Comments, docstrings and the other networks don't count. Other code never resumes a checkpoint.
     """
     package = "brain_tumor"
-    own = f"{package}.networks.{network}"
+    own = f"{package}.networks.{'adapted' if is_library(network) else network}"
     # Imported, so that a network outside the package is found.
     import_module(own)
     # A network may be built on another one.
@@ -159,4 +160,14 @@ def describe_code(network: str, task: str) -> dict[str, str]:
     digests = digest_each([own, f"{package}.training.fit", f"{package}.training.{task}.task"], apart)
     counted = (f"{package}.networks.", f"{package}.training")
     code = {name: digest for name, digest in digests.items() if name.startswith(counted)}
-    return code | {"torch": version("torch")}
+    return code | {"torch": version("torch")} | (_describe_library(network) if is_library(network) else {})
+
+
+def _describe_library(network: str) -> dict[str, str]:
+    """The version of a library; of the user's own package the code itself, which changes without one."""
+    package = package_of(network)
+    if not is_outside(network):
+        return {package: str(find_version(package))}
+    module = network.rpartition(".")[0]
+    import_module(module)
+    return digest_each([module])

@@ -1,7 +1,7 @@
 """Settings of training, checked before a run starts. Imports no torch."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -159,23 +159,39 @@ class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
 
-def _to_integer(size: float) -> int | float:
+def _to_integer(size: Any) -> Any:
     # The command line gives 16 as 16.0, which torch refuses as a number of channels.
-    return int(size) if size == int(size) else size
+    if isinstance(size, float) and size.is_integer():
+        return int(size)
+    if isinstance(size, list | tuple):
+        return [_to_integer(value) for value in size]
+    if isinstance(size, dict):
+        return {name: _to_integer(value) for name, value in size.items()}
+    return size
 
 
-Size = Annotated[int | float, AfterValidator(_to_integer)]
+Size = Annotated[Any, AfterValidator(_to_integer)]
 
 
 class ExperimentSettings(BaseModel, frozen=True, extra="forbid"):
     """Network of an experiment, and what it overrides in the task's recipe.
 
     Attributes:
+        network: one of the project's, or a library's: the path of a class, or `timm:NAME`.
         sizes: keyword arguments of `build`.
+        pretrained: weights to start from: a file of a library's weights, or true for those that the library has.
+        first_convolution: how weights of three channels become those of another number: "sum" gives each channel the
+            mean of their sum, "repeat" repeats them in turn; both scaled to the same response.
+        pretrained_rate: learning rate of the pretrained layers, as a fraction of that of the others.
+        frozen_epochs: first epochs in which the pretrained layers keep their weights.
     """
 
     network: str
     sizes: dict[str, Size] = {}
+    pretrained: bool | str = False
+    first_convolution: Literal["sum", "repeat"] = "sum"
+    pretrained_rate: float = Field(1.0, gt=0, le=1)
+    frozen_epochs: int = Field(0, ge=0)
     # None takes the recipe's.
     epochs: int | None = Field(None, ge=1)
     learning_rate: float | None = Field(None, gt=0)
@@ -184,7 +200,7 @@ class ExperimentSettings(BaseModel, frozen=True, extra="forbid"):
 
     def adapt(self, recipe: AnyRecipe) -> AnyRecipe:
         """The task's recipe with this experiment's overrides."""
-        overrides = self.model_dump(exclude={"network", "sizes"}, exclude_none=True)
+        overrides = self.model_dump(include={*type(recipe).model_fields}, exclude_none=True)
         # Validated again: the result must be as sound as a recipe of the parameters files.
         return type(recipe).model_validate(recipe.model_dump() | overrides)
 

@@ -1,6 +1,10 @@
 """Base class of the Lightning modules: input layout, gradient clipping, optimiser and learning rate."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from lightning import LightningModule
@@ -12,6 +16,21 @@ from brain_tumor.training.device import layout_on
 from brain_tumor.training.settings import Recipe
 
 
+@dataclass(frozen=True)
+class FineTuning:
+    """How pretrained layers are trained.
+
+    Attributes:
+        names: of the network's parameters that are pretrained; other names don't count.
+        rate: their learning rate, as a fraction of that of the others.
+        frozen_epochs: first epochs in which it is 0.
+    """
+
+    names: frozenset[str]
+    rate: float = 1.0
+    frozen_epochs: int = 0
+
+
 class Task(LightningModule):
     """A network with the optimiser of a recipe.
 
@@ -20,7 +39,10 @@ class Task(LightningModule):
 
     Attributes:
         snapshots: tensors of each epoch for figures, kept in checkpoints.
+        fine_tuning: of a network with pretrained layers.
     """
+
+    fine_tuning: FineTuning | None = None
 
     def __init__(self, network: nn.Module, recipe: Recipe, seed: int) -> None:
         super().__init__()
@@ -44,7 +66,7 @@ class Task(LightningModule):
         recipe = self.recipe
         optimiser_class = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimiser]
         optimiser = optimiser_class(
-            self.parameters(),
+            self._group_parameters(),
             recipe.learning_rate,
             weight_decay=recipe.weight_decay,
             fused=True,
@@ -56,8 +78,30 @@ class Task(LightningModule):
             "exponential": lambda step: 0.9 ** (step // epoch),
             "halving": lambda step: 0.5 ** (step // epoch // 10),
         }[recipe.schedule]
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+        factors = [factor]
+        if self.fine_tuning:
+            factors.append(partial(start_late, factor=factor, frozen=epoch * self.fine_tuning.frozen_epochs))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factors)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+    def _group_parameters(self) -> list[dict[str, Any]]:
+        """The parameters, those of pretrained layers in a group of their own with its learning rate."""
+        if not self.fine_tuning:
+            return [{"params": list(self.parameters())}]
+        pretrained, others = [], []
+        for name, parameter in self.named_parameters():
+            chosen = pretrained if name.removeprefix("network.") in self.fine_tuning.names else others
+            chosen.append(parameter)
+        rate = self.recipe.learning_rate * self.fine_tuning.rate
+        # The log shows the rate of the first group.
+        return [{"params": others}, {"params": pretrained, "lr": rate}]
+
+
+def start_late(step: int, factor: Callable[[int], float], frozen: int) -> float:
+    """Factor of a learning rate that is 0 in the first steps; weight decay is scaled by it too."""
+    # Not by switching gradients off: the layers that several processes average are chosen once, at the start.
+    return factor(step) if step >= frozen else 0.0
 
 
 def warm_cosine(step: int, steps: int) -> float:

@@ -1,8 +1,9 @@
 """Classification: one experiment for each network, then their comparison and the report."""
 
+from collections.abc import Iterable, Mapping
+
 from kedro.pipeline import Node, Pipeline
 
-from brain_tumor.networks import networks_of
 from brain_tumor.pipelines.classification.comparison import (
     compare_networks,
     draw_results,
@@ -53,13 +54,16 @@ def create_experiment(network: str) -> Pipeline:
     )
 
 
-def create_pipeline() -> Pipeline:
-    """Every network of the task, then their comparison."""
-    networks = networks_of(TASK)
-    return sum((create_experiment(network) for network in networks), _compare(networks))
+def create_pipeline(experiments: Mapping[str, str]) -> Pipeline:
+    """Every experiment of the task, then their comparison.
+
+    Args:
+        experiments: name > network.
+    """
+    return sum((create_experiment(experiment) for experiment in experiments), _compare(experiments))
 
 
-def _compare(networks: list[str]) -> Pipeline:
+def _compare(networks: Iterable[str]) -> Pipeline:
     data = {name: name for name in ("images", "splits")}
     compared = name_entries(networks, ("scores", "predictions"))
     shown = name_entries(networks, ("saliency", "policies", "figures"))

@@ -24,6 +24,7 @@ from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, 
 
 if TYPE_CHECKING:
     from brain_tumor.training.fit import Fitted
+    from brain_tumor.training.start import Start
 
 logger = logging.getLogger(__name__)
 
@@ -46,11 +47,10 @@ def train_network(
         The trained network, with a member for each fold, and the training log.
     """
     about = images.description
-    sizes = {"in_channels": 1, "out_channels": len(about["classes"]), "image_size": about["image_size"]}
-    sizes |= experiment.sizes
-    _require_match(sizes, about)
+    start = _prepare_start(experiment, about)
+    _require_match(start.sizes, about)
     _require_test(splits)
-    plan = _Plan(images, experiment.network, sizes, experiment.adapt(recipe), engine, checkpoints)
+    plan = _Plan(images, start, experiment.adapt(recipe), engine, checkpoints)
     folds = range(count_folds(splits))
     members = [_train_fold(plan, sets_of_fold(splits, fold), splits, f"{fold + 1} of {len(folds)}") for fold in folds]
     description = about | {
@@ -62,8 +62,9 @@ def train_network(
         "persons": int(splits.loc[splits["split"] != "", "person"].nunique()),
         "images_trained_on": _digest_training_images(splits),
         "checkpoints": [member.mark for member in members],
+        **members[0].about,
     }
-    network = TrainedNetwork(plan.network, sizes, description, tuple(member.fitted.weights for member in members))
+    network = TrainedNetwork(experiment.network, start.sizes, description, tuple(member.fitted.weights for member in members))
     temperature = _fit_temperature(network, images, [member.validation for member in members], engine)
     return replace(network, description=description | {"temperature": temperature}), _join_logs(members)
 
@@ -73,8 +74,7 @@ class _Plan:
     """What all folds of a training have in common."""
 
     images: Store
-    network: str
-    sizes: dict[str, Any]
+    start: "Start"
     recipe: ClassificationRecipe
     engine: EngineSettings
     checkpoints: Checkpoints
@@ -82,12 +82,17 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _Member:
-    """The network of one fold: rows that validate, training images of each class, fingerprint, weights and log."""
+    """The network of one fold.
+
+    Rows that validate, training images of each class, fingerprint, weights and log, and what its start adds to the
+    description.
+    """
 
     validation: np.ndarray
     counts: list[int]
     mark: str
     fitted: "Fitted"
+    about: dict[str, Any]
 
 
 def _train_fold(plan: _Plan, sets: pd.Series, splits: pd.DataFrame, fold: str) -> _Member:
@@ -96,15 +101,16 @@ def _train_fold(plan: _Plan, sets: pd.Series, splits: pd.DataFrame, fold: str) -
     validation = find_rows(images, splits, sets == VALIDATION)
     name = plan.checkpoints.experiment + (f", fold {fold}" if count_folds(splits) > 1 else "")
     logger.info("%s: %d images to train on, %d to validate on", name, len(train), len(validation))
-    made_from = describe_training(TASK, plan.network, plan.sizes, plan.recipe, plan.engine)
+    made_from = describe_training(TASK, plan.start.experiment.network, plan.start.sizes, plan.recipe, plan.engine)
+    made_from |= plan.start.made_from()
     made_from |= {"data": fingerprint(images.description), "fold": fold}
     rows = {"training images": train, "validation images": validation}
     made_from |= {what: fingerprint(chosen.tolist()) for what, chosen in rows.items()}
     (label,) = images.read(train, "label")
     counts = np.bincount(label, minlength=len(images.description["classes"])).tolist()
     own = plan.checkpoints.open(made_from)
-    fitted = _fit(plan, train, validation, counts, own)
-    return _Member(validation, counts, own.fingerprint, fitted)
+    fitted, about = _fit(plan, train, validation, counts, own)
+    return _Member(validation, counts, own.fingerprint, fitted, about)
 
 
 def _join_logs(members: list[_Member]) -> pd.DataFrame:
@@ -117,25 +123,34 @@ def _join_logs(members: list[_Member]) -> pd.DataFrame:
 
 def _fit(
     plan: _Plan, train: np.ndarray, validation: np.ndarray, counts: list[int], checkpoints: Checkpoints
-) -> "Fitted":
+) -> "tuple[Fitted, dict[str, Any]]":
     import lightning
 
-    from brain_tumor.networks import build
     from brain_tumor.training.batches import Rows
     from brain_tumor.training.classification.saliency import require_explainable
     from brain_tumor.training.classification.task import MONITOR, NAMES, ClassificationTask
     from brain_tumor.training.fit import Job, fit
 
     engine = plan.engine
-    # Before `build`, whose random weights are part of what the seed decides.
+    # Before the network is built, whose random weights are part of what the seed decides.
     lightning.seed_everything(engine.seed, verbose=False)
-    network = build(plan.network, **plan.sizes)
-    task = ClassificationTask(network, plan.sizes["in_channels"], counts, plan.recipe, engine.seed)
+    network, fine_tuning, about = plan.start.build()
+    sizes = plan.start.sizes
+    task = ClassificationTask(network, sizes["in_channels"], counts, plan.recipe, engine.seed)
+    task.fine_tuning = fine_tuning
     # Before hours of training, not after.
-    require_explainable(task.network)
+    require_explainable(task.network, (sizes["in_channels"], sizes["image_size"], sizes["image_size"]))
     train_rows = Rows(plan.images, train, NAMES)
     validation_rows = Rows(plan.images, validation, NAMES)
-    return fit(Job(task, train_rows, validation_rows, MONITOR, plan.recipe, engine, checkpoints))
+    return fit(Job(task, train_rows, validation_rows, MONITOR, plan.recipe, engine, checkpoints)), about
+
+
+def _prepare_start(experiment: ExperimentSettings, about: dict[str, Any]) -> "Start":
+    from brain_tumor.training.classification.task import MEAN, STANDARD_DEVIATION
+    from brain_tumor.training.start import prepare_start
+
+    needed = {"in_channels": 1, "out_channels": len(about["classes"]), "image_size": about["image_size"]}
+    return prepare_start(experiment, needed, maps=False, grey=(MEAN, STANDARD_DEVIATION))
 
 
 def _fit_temperature(

@@ -1,8 +1,9 @@
 """Segmentation: one experiment for each network, then their comparison and the report."""
 
+from collections.abc import Mapping
+
 from kedro.pipeline import Node, Pipeline
 
-from brain_tumor.networks import networks_of
 from brain_tumor.pipelines.experiments import name_entries
 from brain_tumor.pipelines.segmentation.attention import draw_attention, examine_attention, summarise_attention
 from brain_tumor.pipelines.segmentation.comparison import compare_networks, write_model_card, write_report
@@ -24,13 +25,13 @@ PARAMETERS = {name: f"{TASK}.{name}" for name in ("recipe", "prediction", "folds
 PARAMETERS["training"] = "training"
 
 
-def create_experiment(network: str) -> Pipeline:
-    """Train one network and evaluate it on the test patients."""
+def create_experiment(experiment: str, network: str) -> Pipeline:
+    """Train a network and evaluate it on the test patients."""
     nodes = [_train(), *_evaluate()]
     if network in WITH_ATTENTION:
         nodes += _examine_attention()
-    parameters = PARAMETERS | {"experiment": f"{TASK}.{network}"}
-    return Pipeline(nodes, namespace=f"{TASK}.{network}", inputs=INPUTS, parameters=parameters, tags=network)
+    parameters = PARAMETERS | {"experiment": f"{TASK}.{experiment}"}
+    return Pipeline(nodes, namespace=f"{TASK}.{experiment}", inputs=INPUTS, parameters=parameters, tags=experiment)
 
 
 def _train() -> Node:
@@ -64,18 +65,22 @@ def _examine_attention() -> list[Node]:
     ]
 
 
-def create_pipeline() -> Pipeline:
-    """Every network of the task, then their comparison."""
-    networks = networks_of(TASK)
-    return sum((create_experiment(network) for network in networks), _compare(networks))
+def create_pipeline(experiments: Mapping[str, str]) -> Pipeline:
+    """Every experiment of the task, then their comparison.
+
+    Args:
+        experiments: name > network.
+    """
+    return sum((create_experiment(*experiment) for experiment in experiments.items()), _compare(experiments))
 
 
-def _compare(networks: list[str]) -> Pipeline:
+def _compare(networks: Mapping[str, str]) -> Pipeline:
     data = ["index", "splits", "slices"]
     tables = ["comparison", "differences", "costs"]
     results = name_entries(networks, ("summary", "patient_scores", "cost", "network"))
     shown = name_entries(networks, ("patient_scores", "figures", "network"))
-    shown |= name_entries(WITH_ATTENTION, ("attention_summary", "attention_figures"))
+    examined = [name for name, network in networks.items() if network in WITH_ATTENTION]
+    shown |= name_entries(examined, ("attention_summary", "attention_figures"))
     # Nodes take entries by name, because the number of experiments varies.
     report = {name: name for name in (*tables, *data)}
     report |= {"task": "params:task", "engine": "params:training", "figures": "comparison_figures"}

@@ -18,16 +18,15 @@ from brain_tumor.training.checkpoints import Checkpoints, describe_training
 from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from brain_tumor.training.fit import Fitted
+    from brain_tumor.training.start import Start
 
 logger = logging.getLogger(__name__)
 
 TASK = "segmentation"
 
 WITH_ATTENTION = ("attention_unet", "residual_attention_unet")
-"""Experiments whose attention maps are examined."""
+"""Networks whose attention maps are examined."""
 
 
 def train_network(
@@ -49,18 +48,19 @@ def train_network(
     """
     _require_one_machine(folds, engine)
     about = slices.description
-    needed = {"in_channels": len(about["modalities"]), "out_channels": len(about["tissues"])}
-    sizes = needed | experiment.sizes
+    start = _prepare_start(experiment, about)
+    sizes = start.sizes
     _require_match(sizes, about)
     initial = _read_initial(initial_weights, experiment.network, sizes)
     recipe = experiment.adapt(recipe)
     window = find_brain_crop(slices)
     _log_window(checkpoints.experiment, window, about["slice_size"])
-    start = initial_weights if initial else None
+    initial_file = initial_weights if initial else None
     made_from = describe_training(TASK, experiment.network, sizes, recipe, engine)
     # The window too: another one shows the network other pixels.
-    made_from |= {"window": str(window), "initial weights": _digest_file(start), "data": fingerprint(about)}
-    plan = _Plan(slices, experiment.network, sizes, initial, recipe, engine)
+    made_from |= {"window": str(window), "initial weights": _digest_file(initial_file), "data": fingerprint(about)}
+    made_from |= start.made_from()
+    plan = _Plan(slices, start, initial, recipe, engine)
 
     held_out = _validation_patients(splits, folds)
     members = [_train_member(plan, splits, held_out, number, made_from, checkpoints) for number in range(len(held_out))]
@@ -79,8 +79,7 @@ class _Plan:
     """What all folds of a training have in common."""
 
     slices: Store
-    network: str
-    sizes: dict[str, Any]
+    start: "Start"
     initial: TrainedNetwork | None
     recipe: SegmentationRecipe
     engine: EngineSettings
@@ -97,11 +96,16 @@ class _Fold:
 
 @dataclass(frozen=True)
 class _Member:
-    """One trained network of the ensemble, with the fingerprint of its settings and data."""
+    """One trained network of the ensemble, with the fingerprint of its settings and data.
+
+    Attributes:
+        about: what its start adds to the description.
+    """
 
     fold: _Fold
     mark: str
     fitted: "Fitted"
+    about: dict[str, Any]
 
 
 def _require_one_machine(folds: int, engine: EngineSettings) -> None:
@@ -130,8 +134,8 @@ def _train_member(
     made_from = made_from | {what: fingerprint(chosen.tolist()) for what, chosen in rows.items()}
     made_from |= {"fold": f"{number + 1} of {len(held_out)}"}
     own = checkpoints.open(made_from)
-    fitted = _fit(plan, fold, own)
-    return _Member(fold, own.fingerprint, fitted)
+    fitted, about = _fit(plan, fold, own)
+    return _Member(fold, own.fingerprint, fitted, about)
 
 
 def _log_window(experiment: str, window: BoundingBox, slice_size: int) -> None:
@@ -155,20 +159,18 @@ def _divide(rows: pd.DataFrame, splits: pd.DataFrame, validation_patients: list[
     return _Fold(train, validation, rows["patient"].iloc[train].nunique())
 
 
-def _fit(plan: _Plan, fold: _Fold, checkpoints: Checkpoints) -> "Fitted":
+def _fit(plan: _Plan, fold: _Fold, checkpoints: Checkpoints) -> "tuple[Fitted, dict[str, Any]]":
     import lightning
 
-    from brain_tumor.networks import build
     from brain_tumor.training.batches import Rows
     from brain_tumor.training.fit import Job, fit
     from brain_tumor.training.segmentation.task import MONITOR, SegmentationTask, training_rows
 
     slices, recipe, engine = plan.slices, plan.recipe, plan.engine
     about = slices.description
-    # Before `build`, whose random weights are part of what the seed decides.
+    # Before the network is built, whose random weights are part of what the seed decides.
     lightning.seed_everything(engine.seed, verbose=False)
-    network = build(plan.network, **plan.sizes)
-    _require_attention(network, plan.network, checkpoints.folder.parents[1].name)
+    network, fine_tuning, added = plan.start.build()
     if plan.initial:
         network.load_state_dict(plan.initial.members[0])
     validation = Rows(slices, fold.validation)
@@ -177,9 +179,17 @@ def _fit(plan: _Plan, fold: _Fold, checkpoints: Checkpoints) -> "Fitted":
     batch = validation.read(np.array([row]))
     example = batch["image"][0].float()
     task = SegmentationTask(network, about["targets"], len(about["tissues"]), recipe, engine.seed, example)
+    task.fine_tuning = fine_tuning
     train = training_rows(slices, fold.train, recipe)
     job = Job(task, train, validation, MONITOR, recipe, engine, checkpoints)
-    return fit(job)
+    return fit(job), added
+
+
+def _prepare_start(experiment: ExperimentSettings, about: dict[str, Any]) -> "Start":
+    from brain_tumor.training.start import prepare_start
+
+    needed = {"in_channels": len(about["modalities"]), "out_channels": len(about["tissues"])}
+    return prepare_start(experiment, needed | {"image_size": about["slice_size"]}, maps=True)
 
 
 def _describe(
@@ -206,6 +216,7 @@ def _describe(
         "initialised_from": initial,
         "validation_patients": held_out,
         "patients": sorted({*learning, *known}),
+        **members[0].about,
     }
 
 
@@ -214,16 +225,6 @@ def _join_logs(members: list[_Member]) -> pd.DataFrame:
         return members[0].fitted.log
     logs = [member.fitted.log.assign(fold=number) for number, member in enumerate(members)]
     return pd.concat(logs, ignore_index=True)
-
-
-def _require_attention(network: "nn.Module", name: str, experiment: str) -> None:
-    from brain_tumor.networks.attention import attention_modules
-
-    if experiment in WITH_ATTENTION and not attention_modules(network):
-        raise ValueError(
-            f"the attention of segmentation.{experiment} is examined, but {name} has none; set "
-            f"segmentation.{experiment}.network to another"
-        )
 
 
 def _require_match(sizes: dict[str, Any], about: dict[str, Any]) -> None:

@@ -1,11 +1,10 @@
 """Survival: masks > features > models > report, for expert masks and for those of each network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pandas as pd
 from kedro.pipeline import Node, Pipeline
 
-from brain_tumor.networks import networks_of
 from brain_tumor.pipelines.survival.nodes import (
     compare_concordances,
     compare_masks,
@@ -46,10 +45,14 @@ def create_pipeline() -> Pipeline:
     )
 
 
-def create_predicted_pipeline() -> Pipeline:
-    """Models on the features of each network's predicted masks, and how these change features and concordance."""
+def create_predicted_pipeline(experiments: Iterable[str]) -> Pipeline:
+    """Models on the features of each network's predicted masks, and how these change features and concordance.
+
+    Args:
+        experiments: of segmentation.
+    """
     expert = create_pipeline().to_outputs(f"{EXPERT}.patients")
-    return sum((_create_predicted(network) for network in networks_of("segmentation")), expert)
+    return sum((_create_predicted(network) for network in experiments), expert)
 
 
 def _create_predicted(network: str) -> Pipeline:

@@ -1,5 +1,6 @@
 """Saliency maps: HiResCAM of a convolutional network, attention rollout of a ViT."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch.nn.functional import interpolate, pad
 
 from brain_tumor.data.common.parallel import show_progress
 from brain_tumor.data.common.store import Store
+from brain_tumor.networks.adapted import AdaptedNetwork
+from brain_tumor.networks.library import first_line
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.networks.vit import ViT
 from brain_tumor.training.classification.prediction import BATCH, averages_mirrored, read_inputs
@@ -55,7 +58,7 @@ def uniform_saliency(network: TrainedNetwork) -> Float32[np.ndarray, "s s"]:
     x = torch.zeros(1, network.sizes["in_channels"], side, side)
     saliency = torch.ones(1, 1, side, side)
     # Not 1 everywhere: the maps of some convolutional networks don't reach the edge of the image.
-    if not isinstance(module, ViT):
+    if not isinstance(module, ViT | AdaptedNetwork):
         layers = _until_last_map(module)
         with torch.inference_mode():
             features = nn.Sequential(*layers)(x)
@@ -80,6 +83,8 @@ def _compute_saliency(
 ) -> Float[Tensor, "b 1 h w"]:
     if isinstance(network, ViT):
         return attention_rollout(network, x)
+    if isinstance(network, AdaptedNetwork):
+        return adapted_hirescam(network, x, classes)
     return hirescam(network, x, classes)
 
 
@@ -94,25 +99,44 @@ def hirescam(
     """
     # Not Grad-CAM, whose gradient is averaged over all pixels: before a flattening layer it shows saliency at pixels
     # that the network doesn't use.
+    layers = _until_last_map(network)
+    return upsample_to_input(_hirescam_at(network, layers[-1], x, classes), layers, x.shape[-1])
+
+
+def adapted_hirescam(
+    network: AdaptedNetwork,
+    x: Float[Tensor, "b c h w"],
+    classes: Int[np.ndarray, " b"],
+) -> Float[Tensor, "b 1 h w"]:
+    """HiResCAM of a library's network, at the module that is declared or else at its last map, spread over the image."""
+    layer = network.network.get_submodule(network.find_cam_layer(x[:1]))
+    left, right, top, bottom = network.padding(*x.shape[-2:])
+    height, width = x.shape[-2] + top + bottom, x.shape[-1] + left + right
+    saliency = _hirescam_at(network, layer, x, classes)
+    full = interpolate(saliency, size=(height, width), mode="bilinear", align_corners=False)
+    return full[..., top : height - bottom, left : width - right]
+
+
+def _hirescam_at(
+    network: nn.Module, layer: nn.Module, x: Float[Tensor, "b c h w"], classes: Int[np.ndarray, " b"]
+) -> Float[Tensor, "b 1 n m"]:
     for module in network.modules():
         # An activation in place would overwrite the captured features.
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]
-    layers = _until_last_map(network)
     features: list[Tensor] = []
 
     def keep(layer: nn.Module, inputs: Any, output: Tensor) -> None:  # what a hook is given  # noqa: ARG001
         features.append(output)
 
-    handle = layers[-1].register_forward_hook(keep)
+    handle = layer.register_forward_hook(keep)
     logits = network(x)
     handle.remove()
     index = torch.tensor(classes, dtype=torch.long, device=x.device)
     # The gradient of a sum over images is that of each image, because evaluation doesn't mix a batch.
     score = logits.gather(1, index[:, None]).sum()
     (gradient,) = torch.autograd.grad(score, features)
-    saliency = (gradient * features[0]).sum(1, keepdim=True).relu()
-    return upsample_to_input(saliency.detach(), layers, x.shape[-1])
+    return (gradient * features[0]).sum(1, keepdim=True).relu().detach()
 
 
 def _until_last_map(network: nn.Module) -> list[nn.Module]:
@@ -122,13 +146,19 @@ def _until_last_map(network: nn.Module) -> list[nn.Module]:
     return layers[: poolings[-1]]
 
 
-def require_explainable(network: nn.Module) -> None:
+def require_explainable(network: nn.Module, shape: tuple[int, int, int]) -> None:
     """Refuse a network whose saliency can't be computed.
 
+    Args:
+        shape: of an image: channels, height, width.
+
     Raises:
-        ValueError: if it is no ViT and has no `features` with a pooling in it.
+        ValueError: if it is no ViT and has no `features` with a pooling in it; if a library's network has no map.
     """
     if isinstance(network, ViT):
+        return
+    if isinstance(network, AdaptedNetwork):
+        _try_saliency(network, shape)
         return
     features = getattr(network, "features", None)
     # A pooling that comes first has no features before it.
@@ -141,6 +171,15 @@ def require_explainable(network: nn.Module) -> None:
         "of convolutions and poolings, with an "
         "nn.MaxPool2d after the last map that tells places apart"
     )
+
+
+def _try_saliency(network: AdaptedNetwork, shape: tuple[int, int, int]) -> None:
+    copied = copy.deepcopy(network).eval()
+    try:
+        adapted_hirescam(copied, torch.zeros(1, *shape), np.zeros(1, int))
+    except (RuntimeError, IndexError, AttributeError) as error:
+        words = "has no map that can be explained at its last layers; name another module: cam_layer in its `sizes`"
+        raise ValueError(f"{network.path} {words} ({first_line(error)})") from error
 
 
 def upsample_to_input(

@@ -1,0 +1,119 @@
+"""The network that a training starts from: sizes of a library's network, and pretrained weights."""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from brain_tumor.networks import build
+from brain_tumor.networks.adapted import find_padding
+from brain_tumor.networks.library import describe_code, is_library, rename_sizes
+from brain_tumor.networks.pretrained import fetch_weights, find_normalisation, load_weights, normalises, read_weights
+from brain_tumor.training.settings import ExperimentSettings
+from brain_tumor.training.task import FineTuning
+
+logger = logging.getLogger(__name__)
+
+EACH = 255.0
+"""Grey levels of a value of 1."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """How the network of an experiment is made.
+
+    Attributes:
+        sizes: of `build`.
+        pretrained: the experiment's.
+    """
+
+    experiment: ExperimentSettings
+    sizes: dict[str, Any]
+
+    def made_from(self) -> dict[str, str]:
+        """What of it decides the trained weights, by name; nothing without pretrained weights."""
+        settings = self.experiment
+        if not settings.pretrained:
+            return {}
+        named = {name: getattr(settings, name) for name in ("first_convolution", "pretrained_rate", "frozen_epochs")}
+        return {name: str(value) for name, value in named.items()} | {"pretrained": _digest(settings.pretrained)}
+
+    def build(self) -> tuple[nn.Module, FineTuning | None, dict[str, Any]]:
+        """The network, how its pretrained layers are trained, and entries of its file's description."""
+        settings = self.experiment
+        network = build(settings.network, **self.sizes)
+        about: dict[str, Any] = {}
+        if is_library(settings.network):
+            about["code"] = describe_code(settings.network)
+            about["parameters"] = sum(parameter.numel() for parameter in network.parameters())
+        if not settings.pretrained:
+            return network, None, about
+        if settings.pretrained is True:
+            weights, source = fetch_weights(settings.network, self.sizes)
+        else:
+            source = Path(settings.pretrained).name
+            weights = read_weights(Path(settings.pretrained))
+        loaded = load_weights(network, weights, settings.first_convolution, source)
+        words = "%s: %d of %d pretrained tensors of %s fit"
+        logger.info(words, settings.network, loaded.fitted, loaded.total, source)
+        about["pretrained"] = {
+            "source": source,
+            "digest": _digest(settings.pretrained),
+            "fitted": loaded.fitted,
+            "total": loaded.total,
+            "first_convolution": settings.first_convolution if loaded.first_convolution else "",
+        }
+        return network, FineTuning(frozenset(loaded.names), settings.pretrained_rate, settings.frozen_epochs), about
+
+
+def prepare_start(
+    experiment: ExperimentSettings,
+    needed: Mapping[str, Any],
+    *,
+    maps: bool,
+    grey: tuple[float, float] | None = None,
+) -> Start:
+    """Sizes of an experiment's network, tried where it is a library's.
+
+    Args:
+        needed: what the store says: channels, and for images their size.
+        maps: whether the network gives a map of logits.
+        grey: mean and standard deviation of the grey levels that the input is normalised by; None for slices, which are
+            standardised already.
+
+    Raises:
+        ValueError: if a library's network can't be trained with these sizes, with what is wrong.
+    """
+    name = experiment.network
+    sizes = dict(needed) | rename_sizes(name, experiment.sizes)
+    if not is_library(name):
+        sizes = {size: value for size, value in sizes.items() if size != "image_size" or not maps}
+        return Start(experiment, sizes)
+    if grey and experiment.pretrained and "input_mean" not in sizes and normalises(name, experiment.pretrained):
+        sizes |= _normalisation(name, sizes["in_channels"], *grey)
+    return Start(experiment, find_padding(name, sizes, maps=maps))
+
+
+def _normalisation(name: str, channels: int, grey_mean: float, grey_std: float) -> dict[str, list[float]]:
+    """What the weights expect, in units of the normalised grey levels that the network is given."""
+    means, stds = find_normalisation(name)
+    # Of one grey channel the mean of the three colours.
+    if len(means) != channels:
+        means, stds = ((sum(values) / len(values),) * channels for values in (means, stds))
+    return {
+        "input_mean": [(EACH * mean - grey_mean) / grey_std for mean in means],
+        "input_std": [EACH * std / grey_std for std in stds],
+    }
+
+
+def _digest(pretrained: bool | str) -> str:
+    """Digest of the content of a file, so that a moved file is the same; that a library's own are used, without one."""
+    if isinstance(pretrained, str):
+        path = Path(pretrained)
+        # A file that is missing is refused when it is read.
+        return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest() if path.is_file() else ""
+    return "the library's"
