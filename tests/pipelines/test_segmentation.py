@@ -673,10 +673,7 @@ def test_maps_of_slices_that_have_been_replaced_are_refused(finished, project):
 
 
 def test_two_experiments_on_one_network_are_compared(finished, project):
-    """Their names tell them apart in tables, reports and cards.
-
-    Attention that isn't there is refused before training.
-    """
+    """Their names tell them apart in tables, reports and cards."""
     shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
     nodes = [node.name for node in register_pipelines()["segmentation"].nodes]
     compared = [name for name in nodes if name.startswith("segmentation.") and name.count(".") == 1]
@@ -697,14 +694,6 @@ def test_two_experiments_on_one_network_are_compared(finished, project):
         "ImprovedUNet"
     ] == "in_channels 4, out_channels 3, n_filters 6"
     assert ">ImprovedUNet</h2>" in (folder / "report.html").read_text()
-    with pytest.raises(
-        ValueError, match=r"the attention of segmentation\.attention_unet is examined, but classic_unet has none"
-    ):
-        run(
-            project,
-            node_names=["segmentation.attention_unet.train_network"],
-            segmentation={"attention_unet": {"network": "classic_unet"}},
-        )
 
 
 @pytest.fixture

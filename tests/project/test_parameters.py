@@ -100,7 +100,11 @@ def test_files_need_no_placeholders(base, known):
     assert all(value is not None for block in experiments for value in block.values())
     assert find("segmentation.classic_unet", known) == {
         "network": None,
-        "sizes": {"*": None},
+        "sizes": {"*": {}},
+        "pretrained": None,
+        "first_convolution": None,
+        "pretrained_rate": None,
+        "frozen_epochs": None,
         "epochs": None,
         "learning_rate": None,
         "batch_size": None,

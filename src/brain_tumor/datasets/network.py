@@ -20,9 +20,7 @@ class NetworkDataset(AbstractDataset[TrainedNetwork, TrainedNetwork]):
         trusted: packages whose code a network may be built with.
     """
 
-    def __init__(
-        self, *, filepath: str, trusted: Sequence[str] = (), metadata: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, *, filepath: str, trusted: Sequence[str] = (), metadata: dict[str, Any] | None = None) -> None:
         self._path = Path(filepath)
         self._trusted = [trusted] if isinstance(trusted, str) else [*trusted]
         self.metadata = metadata

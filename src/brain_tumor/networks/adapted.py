@@ -105,7 +105,9 @@ class AdaptedNetwork(nn.Module):
         for handle in handles:
             handle.remove()
         if not maps:
-            raise ValueError(f"no module of {self.path} gives a map that can be explained; name one: cam_layer in `sizes`")
+            raise ValueError(
+                f"no module of {self.path} gives a map that can be explained; name one: cam_layer in `sizes`"
+            )
         return maps[-1]
 
 
@@ -141,8 +143,10 @@ def find_padding(path: str, sizes: dict[str, Any], *, maps: bool) -> dict[str, A
     for pad_to in tried:
         network.pad_to = pad_to
         # Odd multiples, for which no smaller padding would do.
-        shape = (3 * pad_to, 5 * pad_to) if maps else (sizes["image_size"],) * 2
-        if maps and network.side:
+        shape: tuple[int, int] = (3 * pad_to, 5 * pad_to)
+        if not maps:
+            shape = (sizes["image_size"], sizes["image_size"])
+        elif network.side:
             shape = (network.side - 16, network.side)
         problem = problem_of(network, sizes["in_channels"], shape, maps=maps)
         if not problem:

@@ -168,9 +168,7 @@ def make(name: str, sizes: Mapping[str, Any], arguments: Mapping[str, Any]) -> "
         raise ValueError(f"{name} can't be built with {given}: {first_line(error)}; change its `sizes`") from error
 
 
-def _fill(
-    name: str, sizes: Mapping[str, Any], arguments: Mapping[str, Any]
-) -> tuple[dict[str, Any], set[str]]:
+def _fill(name: str, sizes: Mapping[str, Any], arguments: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
     """Arguments with placeholders filled in, and the sizes that these stand for."""
     filled, declared = {}, set()
     for key, value in arguments.items():
@@ -193,7 +191,8 @@ def _find_maker(name: str) -> tuple[Any, dict[str, Parameter]]:
         top = import_module(package)
     except Exception as error:
         # An ImportError, or the RuntimeError of a torchvision that was built for another torch.
-        raise ImportError(f"{package} can't be imported: {first_line(error)}; install builds that match torch") from error
+        words = f"{package} can't be imported: {first_line(error)}; install a build that matches torch"
+        raise ImportError(words) from error
     if name.startswith(TIMM):
         return _find_timm(name.removeprefix(TIMM), top)
     from torch import nn
@@ -205,13 +204,14 @@ def _find_maker(name: str) -> tuple[Any, dict[str, Parameter]]:
         raise ValueError(f"there is no module {module_name}; correct `network: {name}`") from error
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        classes = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)]
+        named = vars(module).items()
+        classes = [key for key, value in named if isinstance(value, type) and issubclass(value, nn.Module)]
         raise ValueError(f"there is no network {class_name} in {module_name}{_did_you_mean(class_name, classes)}")
     return found, dict(signature(found).parameters)
 
 
 def _find_timm(model: str, timm: Any) -> tuple[Any, dict[str, Parameter]]:
-    """timm's maker of a model. It takes the number of channels and classes of all, the size of some."""
+    """Timm's maker of a model. It takes the number of channels and classes of all, the size of some."""
     architecture = model.split(".")[0]
     if architecture not in timm.list_models():
         raise ValueError(f"timm has no model {architecture}{_did_you_mean(architecture, timm.list_models())}")
@@ -229,10 +229,11 @@ def _find_timm(model: str, timm: Any) -> tuple[Any, dict[str, Parameter]]:
 
 def _require_arguments(name: str, own: Mapping[str, Parameter], given: Mapping[str, Any]) -> None:
     """Refuse arguments that are missing or unknown, naming them."""
-    named = {key: each for key, each in own.items() if each.kind not in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)}
+    any_number = (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
+    named = {key: each for key, each in own.items() if each.kind not in any_number}
     missing = [key for key, each in named.items() if each.default is Parameter.empty and key not in given]
     if missing:
-        raise ValueError(f"{name} needs {', '.join(missing)}; give {'them' if len(missing) > 1 else 'it'} in its `sizes`")
+        raise ValueError(f"{name} needs {', '.join(missing)}, which nobody gave; add to its `sizes`")
     takes_any = len(named) < len(own)
     for key in given:
         # Of a network that takes any argument, a name that is a letter off is taken for a misspelt one.

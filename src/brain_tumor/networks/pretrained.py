@@ -120,7 +120,7 @@ def _fetch_timm(path: str) -> tuple[dict[str, Tensor], str]:
     about = timm.get_pretrained_cfg(name)
     if about is None or not about.has_weights:
         raise ValueError(f"timm has no weights of {name}; give a file: `pretrained: PATH`")
-    address = about.url or ""
+    address = str(about.url or "the hub of timm")
     if about.hf_hub_id:
         address = f"https://huggingface.co/{about.hf_hub_id}/resolve/main/model.safetensors"
     with _explain_fetching(path, address):
@@ -149,8 +149,8 @@ def _explain_fetching(what: str, address: str) -> Iterator[None]:
     # Any error: hubs fail in their own ways.
     except Exception as error:
         raise OSError(
-            f"the pretrained weights of {what} can't be fetched ({first_line(error)}); fetch {address} on a machine with "
-            "a network, and give the file: `pretrained: PATH`"
+            f"the pretrained weights of {what} can't be fetched ({first_line(error)}); fetch {address} on a machine "
+            "with a network, and give the file: `pretrained: PATH`"
         ) from error
 
 
@@ -165,7 +165,9 @@ def find_normalisation(path: str) -> tuple[tuple[float, ...], tuple[float, ...]]
     return IMAGENET
 
 
-def load_weights(network: nn.Module, weights: Mapping[str, Tensor], how: Literal["sum", "repeat"], source: str) -> Loaded:
+def load_weights(
+    network: nn.Module, weights: Mapping[str, Tensor], how: Literal["sum", "repeat"], source: str
+) -> Loaded:
     """Set the layers of a network that weights have; the output layer stays random where its shape differs.
 
     Args:

@@ -59,9 +59,7 @@ def find_experiments(written: Mapping[str, Any], given: Mapping[str, Any] | None
     return found
 
 
-def read_experiments(
-    conf: str, env: str | None = None, given: Mapping[str, Any] | None = None
-) -> Experiments | None:
+def read_experiments(conf: str, env: str | None = None, given: Mapping[str, Any] | None = None) -> Experiments | None:
     """Experiments of a folder of configuration; None where it can't be read, which a run explains when it reads it."""
     loader = OmegaConfigLoader(conf, env, base_env="base", default_run_env="local", merge_strategy=MERGE)
     try:

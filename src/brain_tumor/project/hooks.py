@@ -68,7 +68,7 @@ class Parameters:
         require_whole_lists(given, written, "in --params")
         merged = loader["parameters"]
         self.paths = resolve_paths(merged)
-        single = {name: value for name, value in merged.items() if isinstance(value, str | int)}
+        single: dict[str, Any] = {name: value for name, value in merged.items() if isinstance(value, str | int)}
         self.trusted = merged.get(TRUSTED) or []
         single[TRUSTED] = self.trusted
         given_values = {name: value for name, value in given.items() if value is not None}
@@ -96,7 +96,6 @@ class Parameters:
         if unused:
             logger.warning("this run doesn't use %s", " and ".join(sorted(unused)))
         require_inputs(pipeline, catalog, pipelines, run_params["env"], with_params=bool(given))
-
 
     def _require_networks(self, pipeline: Pipeline) -> None:
         """Refuse a run that trains a network which there isn't, before data are prepared for it."""

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from kedro.pipeline import Node, Pipeline
 from pydantic import BaseModel
 
 from brain_tumor.code_digest import digest_code
+from brain_tumor.networks.library import find_version, is_library, is_outside, package_of
 
 logger = logging.getLogger(__name__)
 
@@ -293,7 +295,7 @@ class Entries:
         paths = [Path(leaf).expanduser() for leaf in _leaves(value) if isinstance(leaf, str)]
         # By os.path: a text too long for a name is no error there.
         files = [_file_state(path) for path in paths if os.path.isfile(path)]  # noqa: PTH113
-        return _digest(_plain(value), files, *_where(value))
+        return _digest(_plain(value), files, *_where(value), *_library(value))
 
     def _find_files(self, name: str) -> str:
         path = self._path(name)
@@ -373,6 +375,23 @@ def _where(value: Any) -> list[str]:
     if value.nodes > 1:
         raise NotComparableError
     return [describe_machine()]
+
+
+def _library(value: Any) -> list[str]:
+    """What else depends on code elsewhere: the version of a library's network, the files of the user's own package."""
+    from brain_tumor.training.settings import ExperimentSettings
+
+    if not isinstance(value, ExperimentSettings) or not is_library(value.network):
+        return []
+    package = package_of(value.network)
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise NotComparableError
+    if not is_outside(value.network):
+        return [str(find_version(package))]
+    own = Path(spec.origin)
+    files = sorted(own.parent.rglob("*.py")) if own.name == "__init__.py" else [own]
+    return [_file_state(file) for file in files]
 
 
 @cache

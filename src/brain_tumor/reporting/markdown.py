@@ -1,6 +1,7 @@
 """Model cards (after Mitchell et al. 2019) and data sheets (after Gebru et al. 2021) as Markdown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -62,8 +63,26 @@ def write_networks(networks: Iterable[TrainedNetwork]) -> str:
     for network in networks:
         name = name_network(network.experiment)
         # A description begins with the name of the network, which most experiments have too.
-        entries.append(f"**{name}**: {describe(network.name).removeprefix(f'{name}: ')}")
+        words = [
+            f"**{name}**: {describe(network.name).removeprefix(f'{name}: ')}",
+            *_describe_start(network.description),
+        ]
+        entries.append(" ".join(words))
     return write_list(entries)
+
+
+def _describe_start(about: Mapping[str, Any]) -> Iterator[str]:
+    """Where code from outside and pretrained weights are from; nothing for most networks."""
+    code, pretrained = about.get("code", {}), about.get("pretrained")
+    if code.get("outside"):
+        yield f"Its code is from outside this project: {code['package']}, {code['version'] or 'without a version'}."
+    if pretrained:
+        how = pretrained["first_convolution"]
+        adapted = f"; the first convolution was adapted to the number of channels ({how})" if how else ""
+        yield (
+            f"It starts from the pretrained weights {pretrained['source']}: {pretrained['fitted']} of "
+            f"{pretrained['total']} tensors fit{adapted}. What they were trained on isn't recorded."
+        )
 
 
 def _cell(value: object) -> str:

@@ -84,12 +84,12 @@ class Task(LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factors)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-
     def _group_parameters(self) -> list[dict[str, Any]]:
         """The parameters, those of pretrained layers in a group of their own with its learning rate."""
         if not self.fine_tuning:
             return [{"params": list(self.parameters())}]
-        pretrained, others = [], []
+        pretrained: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
         for name, parameter in self.named_parameters():
             chosen = pretrained if name.removeprefix("network.") in self.fine_tuning.names else others
             chosen.append(parameter)

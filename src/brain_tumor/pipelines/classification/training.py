@@ -64,7 +64,9 @@ def train_network(
         "checkpoints": [member.mark for member in members],
         **members[0].about,
     }
-    network = TrainedNetwork(experiment.network, start.sizes, description, tuple(member.fitted.weights for member in members))
+    network = TrainedNetwork(
+        experiment.network, start.sizes, description, tuple(member.fitted.weights for member in members)
+    )
     temperature = _fit_temperature(network, images, [member.validation for member in members], engine)
     return replace(network, description=description | {"temperature": temperature}), _join_logs(members)
 

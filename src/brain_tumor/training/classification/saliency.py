@@ -108,7 +108,7 @@ def adapted_hirescam(
     x: Float[Tensor, "b c h w"],
     classes: Int[np.ndarray, " b"],
 ) -> Float[Tensor, "b 1 h w"]:
-    """HiResCAM of a library's network, at the module that is declared or else at its last map, spread over the image."""
+    """HiResCAM of a library's network, at the declared module or else at its last map, spread over the image."""
     layer = network.network.get_submodule(network.find_cam_layer(x[:1]))
     left, right, top, bottom = network.padding(*x.shape[-2:])
     height, width = x.shape[-2] + top + bottom, x.shape[-1] + left + right

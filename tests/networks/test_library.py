@@ -1,0 +1,103 @@
+import pytest
+import torch
+
+from brain_tumor.networks import build, describe
+from brain_tumor.networks.adapted import AdaptedNetwork, find_padding
+from brain_tumor.networks.library import is_outside, rename_sizes, require_installed, require_trusted
+
+SIZES = {"in_channels": 4, "out_channels": 3, "image_size": 64}
+DYNUNET = "monai.networks.nets.DynUNet"
+DEEP = {"kernel_size": [3] * 6, "strides": [1, 2, 2, 2, 2, 2], "upsample_kernel_size": [2] * 5, "filters": [4] * 6}
+
+
+def test_sizes_by_other_names_are_renamed_and_one_by_two_names_is_refused():
+    assert rename_sizes("timm:a", {"in_chans": 3, "drop_rate": 0.1}) == {"in_channels": 3, "drop_rate": 0.1}
+    assert rename_sizes("classic_unet", {"n_filters": 8}) == {"n_filters": 8}
+    with pytest.raises(ValueError, match="give in_channels twice"):
+        rename_sizes("timm:a", {"in_chans": 3, "in_channels": 1})
+    with pytest.raises(ValueError, match="can't have encoder_weights; use the setting `pretrained`"):
+        rename_sizes("segmentation_models_pytorch.Unet", {"encoder_weights": "imagenet"})
+
+
+def test_sides_are_padded_to_what_the_network_takes():
+    sizes = find_padding(DYNUNET, SIZES | DEEP, maps=True)
+    assert sizes["pad_to"] == 32  # five halvings
+    network = build(DYNUNET, **sizes).eval()
+    assert network(torch.zeros(1, 4, 48, 80)).shape == (1, 3, 48, 80)
+
+
+def test_padding_does_not_move_the_output():
+    network = AdaptedNetwork("torch.nn.Conv2d", pad_to=8, kernel_size=1, **SIZES)
+    x = torch.rand(2, 4, 13, 18)
+    torch.testing.assert_close(network(x), network.network(x))
+
+
+def test_random_numbers_of_training_are_as_without_a_try():
+    torch.manual_seed(3)
+    find_padding(DYNUNET, SIZES | DEEP, maps=True)
+    tried = torch.rand(3)
+    torch.manual_seed(3)
+    assert torch.equal(tried, torch.rand(3))
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "message"),
+    [
+        (DYNUNET, {}, "needs kernel_size, strides, upsample_kernel_size, which nobody gave"),
+        (DYNUNET, DEEP | {"filter": [4]}, "has no argument filter; did you mean 'filters'"),
+        (DYNUNET, DEEP | {"deep_supervision": True}, "in training it gives logits .* switch deep supervision off"),
+        (DYNUNET, DEEP | {"strides": [2, 2, 2, 2, 2, 2]}, "its output is smaller than its input"),
+        (DYNUNET, DEEP | {"filters": [4, 4]}, "can't be built with .*filters"),
+        (
+            "monai.networks.nets.DynaUNet",
+            {},
+            "there is no network DynaUNet in monai.networks.nets; did you mean 'DynUN",
+        ),
+        ("monai.network.nets.DynUNet", {}, "there is no module monai.network.nets"),
+        ("monai.networks.nets.DynUNet", DEEP | {"x": "{channels}"}, "what can be filled in is {in_channels}"),
+        ("torch.nn.PReLU", {}, "has no argument called in_channels or in_chans"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_training(name, sizes, message):
+    with pytest.raises(ValueError, match=message):
+        find_padding(name, SIZES | sizes, maps=True)
+
+
+def test_an_argument_of_any_name_is_declared():
+    network = build("torch.nn.PReLU", num_parameters="{in_channels}", init={"out_channels": None}, **SIZES)
+    assert network.network.weight.tolist() == [3.0] * 4
+
+
+def test_the_map_that_saliency_is_made_from_is_found_or_declared():
+    sizes = {"in_channels": 1, "out_channels": 4, "init_features": 4, "growth_rate": 2, "block_config": [1, 1]}
+    network = build("monai.networks.nets.DenseNet121", **sizes)
+    x = torch.zeros(1, 1, 64, 64)
+    assert network.find_cam_layer(x) == "class_layers.relu"
+    declared = build("monai.networks.nets.DenseNet121", cam_layer="features.conv0", **sizes)
+    assert declared.find_cam_layer(x) == "features.conv0"
+    wrong = build("monai.networks.nets.DenseNet121", cam_layer="features.conv9", **sizes)
+    with pytest.raises(ValueError, match="no module features.conv9"):
+        wrong.find_cam_layer(x)
+
+
+def test_timm_by_name():
+    pytest.importorskip("timm", exc_type=ImportError)
+    with pytest.raises(ValueError, match="timm has no model efficientnet_lit0; did you mean 'efficientnet_lite0'"):
+        build("timm:efficientnet_lit0", **SIZES)
+    assert build("timm:vit_tiny_patch16_224", **SIZES)(torch.zeros(1, 4, 64, 64)).shape == (1, 3)
+    assert describe("timm:convnext_atto").startswith("timm:convnext_atto, of timm 1.")
+
+
+def test_packages_that_are_not_known_are_trusted_by_name():
+    assert not is_outside("classic_unet")
+    assert not is_outside("timm:convnext_atto")
+    assert is_outside("my.Net")
+    assert not is_outside("my.Net", ["my"])
+    with pytest.raises(ValueError, match=r"here is my\.Net.*trusted_packages: \[my\]"):
+        require_trusted("my.Net", ["other"], "here")
+
+
+def test_a_missing_library_names_the_command(monkeypatch):
+    monkeypatch.setattr("brain_tumor.networks.library.find_spec", lambda package: None)
+    with pytest.raises(ImportError, match=r"pip install 'brain-tumor-mri\[smp\]'"):
+        require_installed("segmentation_models_pytorch.Unet")
