@@ -47,6 +47,7 @@ PAGES = [
 ]
 PAGES += [*sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "benchmarks").glob("*.py"))]
 ADDED = "docs/how_to/add_a_network.md"
+LIBRARY = "docs/how_to/networks_of_a_library.md"
 EXEMPT = {
     "git clone URL brain-tumor-mri": "the reader knows the address",
     "cd brain-tumor-mri": "the folder is the one just cloned",
@@ -128,12 +129,13 @@ def read_block(text: str) -> Any:
 
 
 ALL = sorted(
-    {command for page in PAGES if str(page.relative_to(ROOT)) != ADDED for command in commands(page)} - EXEMPT.keys()
+    {command for page in PAGES if str(page.relative_to(ROOT)) not in (ADDED, LIBRARY) for command in commands(page)}
+    - EXEMPT.keys()
 )
 SETTINGS = [
     (page.name, block)
     for page in PAGES
-    if str(page.relative_to(ROOT)) != ADDED
+    if str(page.relative_to(ROOT)) not in (ADDED, LIBRARY)
     for kind, language, text in tokens(page)
     if kind == "block" and language in ("", "yaml") and isinstance(block := read_block(text), dict)
 ]
@@ -381,9 +383,9 @@ def test_added_network_is_trained(project, sample, monkeypatch, tmp_path):
     assert {
         n: sum(p.numel() for p in networks.build("added_unet", n_filters=n).parameters()) for n in expected
     } == expected
+    monkeypatch.chdir(project)
     bootstrap_project(project)
     assert "segmentation.added_unet.train_network" in [node.name for node in pipelines["segmentation"].nodes]
-    monkeypatch.chdir(project)
     alone, _, contract = commands(page)
     assert contract == "pytest tests/networks"
     given = f"segmentation_source={sample},segmentation.added_unet.sizes.n_filters=4"
@@ -393,6 +395,27 @@ def test_added_network_is_trained(project, sample, monkeypatch, tmp_path):
     run_small(alone, "--params", given)
     assert read_network(project / "data/06_models/segmentation/added_unet/network.safetensors").name == "added_unet"
     parameters.write_text(before, encoding="utf-8")
+
+
+def test_networks_of_a_library_are_experiments_by_yaml_alone(project, monkeypatch, check):
+    """The page's blocks, each as the file that the page names; what is trained is in test_library_networks."""
+    monkeypatch.setattr("brain_tumor.project.hooks.require_network", lambda name: None)  # libraries are extras
+    page = ROOT / LIBRARY
+    blocks = [text for _, language, text in tokens(page) if language == "yaml"]
+    local = project / "conf/local/parameters.yml"
+    try:
+        for block in reversed(blocks):
+            local.write_text(block, encoding="utf-8")
+            check("kedro run --pipelines all")
+            given = yaml.safe_load(block)
+            for task in ("segmentation", "classification"):
+                for name, experiment in given.get(task, {}).items():
+                    namespaces = {node.namespace for node in pipelines[task].nodes}
+                    assert (f"{task}.{name}" in namespaces) == (experiment is not None)
+        for command in commands(page):
+            check(command)
+    finally:
+        local.unlink()
 
 
 def python_of(page: Path) -> list[str]:

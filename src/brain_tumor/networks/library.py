@@ -201,7 +201,9 @@ def _find_maker(name: str) -> tuple[Any, dict[str, Parameter]]:
     try:
         module = import_module(module_name)
     except ModuleNotFoundError as error:
-        raise ValueError(f"there is no module {module_name}; correct `network: {name}`") from error
+        if error.name and module_name.startswith(error.name):
+            raise ValueError(f"there is no module {module_name}; correct `network: {name}`") from error
+        raise ImportError(f"{name} needs the package {error.name}, which isn't installed; install it") from error
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         named = vars(module).items()

@@ -69,7 +69,9 @@ class Parameters:
         merged = loader["parameters"]
         self.paths = resolve_paths(merged)
         single: dict[str, Any] = {name: value for name, value in merged.items() if isinstance(value, str | int)}
-        self.trusted = merged.get(TRUSTED) or []
+        trusted = merged.get(TRUSTED) or []
+        # The command line gives a name alone.
+        self.trusted = [trusted] if isinstance(trusted, str) else [*trusted]
         single[TRUSTED] = self.trusted
         given_values = {name: value for name, value in given.items() if value is not None}
         loader.runtime_params = single | given_values

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from inspect import signature
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from kedro.pipeline import Pipeline
 from pydantic import BaseModel
@@ -77,6 +77,8 @@ def _fields(kind: Any) -> Known | None:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is dict:
         _, value = arguments
+        # Annotated with what checks the values.
+        value = get_args(value)[0] if get_origin(value) is Annotated else value
         return {ANY: FREE if value is Any else _fields(value)}
     # A list of blocks, whose names are numbers.
     inner = _fields(arguments[0]) if origin is tuple else None

@@ -63,11 +63,8 @@ def write_networks(networks: Iterable[TrainedNetwork]) -> str:
     for network in networks:
         name = name_network(network.experiment)
         # A description begins with the name of the network, which most experiments have too.
-        words = [
-            f"**{name}**: {describe(network.name).removeprefix(f'{name}: ')}",
-            *_describe_start(network.description),
-        ]
-        entries.append(" ".join(words))
+        what = describe(network.name).removeprefix(f"{name}: ")
+        entries.append(" ".join([f"**{name}**: {what}", *_describe_start(network.description)]))
     return write_list(entries)
 
 
