@@ -128,14 +128,11 @@ def read_block(text: str) -> Any:
         return None
 
 
-ALL = sorted(
-    {command for page in PAGES if str(page.relative_to(ROOT)) not in (ADDED, LIBRARY) for command in commands(page)}
-    - EXEMPT.keys()
-)
+CHECKED = [page for page in PAGES if str(page.relative_to(ROOT)) not in (ADDED, LIBRARY)]
+ALL = sorted({command for page in CHECKED for command in commands(page)} - EXEMPT.keys())
 SETTINGS = [
     (page.name, block)
-    for page in PAGES
-    if str(page.relative_to(ROOT)) not in (ADDED, LIBRARY)
+    for page in CHECKED
     for kind, language, text in tokens(page)
     if kind == "block" and language in ("", "yaml") and isinstance(block := read_block(text), dict)
 ]
