@@ -3,6 +3,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from squares import CPU, digest, job, save_squares
 import brain_tumor
 from brain_tumor import code_digest
 from brain_tumor.data.common.words import list_names
+from brain_tumor.networks import NETWORKS
 from brain_tumor.training.checkpoints import Checkpoints, describe_code
 from brain_tumor.training.fit import fit
 from brain_tumor.training.settings import Augmentation, SegmentationRecipe
@@ -152,6 +154,43 @@ def test_code_of_others_does_not_count(package, file, text):
 def test_code_that_decides_the_weights_counts(package, file, network, task):
     module = "brain_tumor." + file.removesuffix(".py").replace("/", ".")
     assert changed(package, file, "x = 1\n", network, task) == [module]
+
+
+@pytest.mark.parametrize(("text", "trained_anew"), [("# a comment\n", []), ("FACTOR = 2\n", ["vit"])])
+def test_a_change_of_a_network_s_file_trains_that_network_alone_and_a_comment_none(package, text, trained_anew):
+    before = {name: describe_code(name, task) for name, (task, _) in NETWORKS.items()}
+    with (package / "networks/vit.py").open("a", encoding="utf-8") as content:
+        content.write(text)
+    forget()
+    assert [name for name, (task, _) in NETWORKS.items() if describe_code(name, task) != before[name]] == trained_anew
+
+
+DYNUNET = "monai.networks.nets.DynUNet"
+
+
+@pytest.mark.parametrize(
+    ("file", "network", "counts"),
+    [
+        ("networks/library.py", "classic_unet", False),
+        ("networks/library.py", DYNUNET, True),
+        ("networks/adapted.py", DYNUNET, True),
+        ("networks/classic_unet.py", DYNUNET, False),
+    ],
+)
+def test_what_libraries_need_counts_for_their_networks_alone(package, file, network, counts):
+    module = "brain_tumor." + file.removesuffix(".py").replace("/", ".")
+    assert changed(package, file, "x = 1\n", network) == ([module] if counts else [])
+
+
+def test_the_version_of_a_library_and_the_code_of_an_own_package_count(monkeypatch, tmp_path):
+    assert describe_code(DYNUNET, "segmentation")["monai"] == version("monai")
+    (tmp_path / "my_net.py").write_text("class Net: ...\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = describe_code("my_net.Net", "segmentation")["my_net"]
+    (tmp_path / "my_net.py").write_text("class Net:\n    size = 3\n", encoding="utf-8")
+    forget()
+    assert describe_code("my_net.Net", "segmentation")["my_net"] != before
+    sys.modules.pop("my_net")
 
 
 def test_another_torch_counts(monkeypatch):

@@ -155,8 +155,8 @@ def describe_code(network: str, task: str) -> dict[str, str]:
     # A network may be built on another one.
     its_own = digest_each([own])
     others = {f"{package}.networks.{name}" for name in NETWORKS} - set(its_own)
-    # The package itself has the version, and that of networks the table of all of them.
-    apart = others | {package, f"{package}.networks"}
+    # The package itself has the version, that of networks the table of all of them; paths of libraries are theirs.
+    apart = others | ({package, f"{package}.networks", f"{package}.networks.library"} - set(its_own))
     digests = digest_each([own, f"{package}.training.fit", f"{package}.training.{task}.task"], apart)
     counted = (f"{package}.networks.", f"{package}.training")
     code = {name: digest for name, digest in digests.items() if name.startswith(counted)}

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from brain_tumor.networks import build
+from brain_tumor.code_digest import digest_each
+from brain_tumor.networks import build, pretrained
 from brain_tumor.networks.adapted import find_padding
 from brain_tumor.networks.library import describe_code, is_library, rename_sizes
 from brain_tumor.networks.pretrained import fetch_weights, find_normalisation, load_weights, normalises, read_weights
@@ -40,7 +41,9 @@ class Start:
         if not settings.pretrained:
             return {}
         named = {name: getattr(settings, name) for name in ("first_convolution", "pretrained_rate", "frozen_epochs")}
-        return {name: str(value) for name, value in named.items()} | {"pretrained": _digest(settings.pretrained)}
+        code = digest_each([pretrained.__name__])[pretrained.__name__]
+        made_from = {name: str(value) for name, value in named.items()}
+        return made_from | {"pretrained": _digest(settings.pretrained), pretrained.__name__: code}
 
     def build(self) -> tuple[nn.Module, FineTuning | None, dict[str, Any]]:
         """The network, how its pretrained layers are trained, and entries of its file's description."""
