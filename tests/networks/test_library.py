@@ -4,6 +4,7 @@ import torch
 from brain_tumor.networks import build, describe
 from brain_tumor.networks.adapted import AdaptedNetwork, find_padding
 from brain_tumor.networks.library import is_outside, rename_sizes, require_installed, require_trusted
+from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
 
 SIZES = {"in_channels": 4, "out_channels": 3, "image_size": 64}
 DYNUNET = "monai.networks.nets.DynUNet"
@@ -24,6 +25,18 @@ def test_sides_are_padded_to_what_the_network_takes():
     assert sizes["pad_to"] == 32  # five halvings
     network = build(DYNUNET, **sizes).eval()
     assert network(torch.zeros(1, 4, 48, 80)).shape == (1, 3, 48, 80)
+
+
+def test_a_layer_with_two_names_is_kept_once_and_loaded_into_both(tmp_path):
+    sizes = find_padding(DYNUNET, SIZES | DEEP, maps=True)
+    network = build(DYNUNET, **sizes)
+    state = network.state_dict()
+    assert len({value.data_ptr() for value in state.values()}) == len(state)
+    assert len(state) < len(network.network.state_dict())
+    write_network(tmp_path / "n.safetensors", TrainedNetwork(DYNUNET, sizes, {}, (state,)))
+    x = torch.rand(1, 4, 32, 32)
+    again = read_network(tmp_path / "n.safetensors").module()
+    torch.testing.assert_close(again(x), network.eval()(x))
 
 
 def test_padding_does_not_move_the_output():

@@ -48,6 +48,9 @@ class AdaptedNetwork(nn.Module):
         sizes = {"in_channels": in_channels, "out_channels": out_channels, "image_size": image_size}
         self.network, is_told_size = make(path, sizes, arguments)
         self.side = image_size if is_told_size else None
+        # Some libraries have a layer under two names; files hold its weights once.
+        self.register_state_dict_post_hook(_drop_aliases)
+        self.register_load_state_dict_pre_hook(_add_aliases)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k ..."]:
         """Logits: of classes, or of tissues at the size of the input."""
@@ -111,6 +114,26 @@ class AdaptedNetwork(nn.Module):
         return maps[-1]
 
 
+def _find_aliases(module: nn.Module) -> dict[str, str]:
+    """Other names of parameters and buffers that have several > the first name."""
+    named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    first: dict[int, str] = {}
+    for name, value in named:
+        first.setdefault(id(value), name)
+    return {name: first[id(value)] for name, value in named if first[id(value)] != name}
+
+
+def _drop_aliases(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:  # noqa: ARG001
+    for name in _find_aliases(module):
+        state.pop(prefix + name, None)
+
+
+def _add_aliases(module: nn.Module, state: dict[str, Any], prefix: str, *others: Any) -> None:  # noqa: ARG001
+    for name, original in _find_aliases(module).items():
+        if prefix + original in state:
+            state[prefix + name] = state[prefix + original]
+
+
 def first_output(output: Any) -> Tensor:
     """The output, or the first of several.
 
@@ -139,7 +162,7 @@ def find_padding(path: str, sizes: dict[str, Any], *, maps: bool) -> dict[str, A
         tried = (sizes["pad_to"],)
     with _sandbox():
         network = AdaptedNetwork(path, **sizes)
-    problems = []
+    problem = ""
     for pad_to in tried:
         network.pad_to = pad_to
         # Odd multiples, for which no smaller padding would do.
@@ -151,8 +174,7 @@ def find_padding(path: str, sizes: dict[str, Any], *, maps: bool) -> dict[str, A
         problem = problem_of(network, sizes["in_channels"], shape, maps=maps)
         if not problem:
             return sizes | {"pad_to": pad_to}
-        problems.append(problem)
-    raise ValueError(f"{path} can't be trained here: {problems[0]}")
+    raise ValueError(f"{path} can't be trained here: {problem}")
 
 
 def problem_of(network: AdaptedNetwork, channels: int, shape: Sequence[int], *, maps: bool) -> str:

@@ -245,7 +245,8 @@ def _require_arguments(name: str, own: Mapping[str, Parameter], given: Mapping[s
 
 
 def _did_you_mean(name: str, known: Sequence[str]) -> str:
-    by_lower = {each.lower(): each for each in known}
+    # Of names that differ in case the first: the others are aliases.
+    by_lower = {each.lower(): each for each in reversed(known)}
     close = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
     return f"; did you mean '{by_lower[close[0]]}'?" if close else f"; there are {', '.join(sorted(known)[:8])}, ..."
 

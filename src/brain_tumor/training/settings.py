@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
 
 from brain_tumor.data.scans.components import remove_small_components, replace_small_volume
+from brain_tumor.networks.library import is_library
 
 
 class EngineSettings(BaseModel, frozen=True, extra="forbid"):
@@ -197,6 +198,15 @@ class ExperimentSettings(BaseModel, frozen=True, extra="forbid"):
     learning_rate: float | None = Field(None, gt=0)
     batch_size: int | None = Field(None, ge=1)
     ema_decay: float | None = Field(None, ge=0, lt=1)
+
+    @field_validator("sizes")
+    @classmethod
+    def _require_numbers(cls, sizes: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """Sizes of the project's own networks are numbers; a library's may be anything."""
+        for name, value in sizes.items():
+            if not is_library(info.data.get("network", "")) and not isinstance(value, int | float):
+                raise ValueError(f"{name} must be a number, got {value!r}")
+        return sizes
 
     def adapt(self, recipe: AnyRecipe) -> AnyRecipe:
         """The task's recipe with this experiment's overrides."""
