@@ -34,7 +34,7 @@ def test_a_layer_with_two_names_is_kept_once_and_loaded_into_both(tmp_path):
     assert len({value.data_ptr() for value in state.values()}) == len(state)
     assert len(state) < len(network.network.state_dict())
     write_network(tmp_path / "n.safetensors", TrainedNetwork(DYNUNET, sizes, {}, (state,)))
-    x = torch.rand(1, 4, 32, 32)
+    x = torch.rand(1, 4, 64, 64)
     again = read_network(tmp_path / "n.safetensors").module()
     torch.testing.assert_close(again(x), network.eval()(x))
 

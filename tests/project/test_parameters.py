@@ -125,7 +125,7 @@ def test_files_need_no_placeholders(base, known):
         (
             "classification.vit.sizes.patch",
             "large",
-            "classification.vit.sizes: patch must be a number, got 'large'",
+            "classification.vit: sizes.patch must be a number, got 'large'",
         ),
         (
             "segmentation.prediction.min_volume.NCR.ml",

@@ -157,9 +157,9 @@ def find_padding(path: str, sizes: dict[str, Any], *, maps: bool) -> dict[str, A
     Raises:
         ValueError: if there is none, with what is wrong.
     """
-    tried = MULTIPLES if maps else (1, *MULTIPLES)
+    tried: Sequence[int] = MULTIPLES if maps else (1, *MULTIPLES)
     if "pad_to" in sizes:
-        tried = (sizes["pad_to"],)
+        tried = [sizes["pad_to"]]
     with _sandbox():
         network = AdaptedNetwork(path, **sizes)
     problem = ""

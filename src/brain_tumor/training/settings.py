@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
-from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from brain_tumor.data.scans.components import remove_small_components, replace_small_volume
 from brain_tumor.networks.library import is_library
@@ -199,14 +199,13 @@ class ExperimentSettings(BaseModel, frozen=True, extra="forbid"):
     batch_size: int | None = Field(None, ge=1)
     ema_decay: float | None = Field(None, ge=0, lt=1)
 
-    @field_validator("sizes")
-    @classmethod
-    def _require_numbers(cls, sizes: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    @model_validator(mode="after")
+    def _require_numbers(self) -> "ExperimentSettings":
         """Sizes of the project's own networks are numbers; a library's may be anything."""
-        for name, value in sizes.items():
-            if not is_library(info.data.get("network", "")) and not isinstance(value, int | float):
-                raise ValueError(f"{name} must be a number, got {value!r}")
-        return sizes
+        for name, value in self.sizes.items():
+            if not is_library(self.network) and not isinstance(value, int | float):
+                raise ValueError(f"sizes.{name} must be a number, got {value!r}")
+        return self
 
     def adapt(self, recipe: AnyRecipe) -> AnyRecipe:
         """The task's recipe with this experiment's overrides."""
