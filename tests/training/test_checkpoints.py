@@ -172,6 +172,9 @@ DYNUNET = "monai.networks.nets.DynUNet"
     ("file", "network", "counts"),
     [
         ("networks/library.py", "classic_unet", False),
+        ("networks/adapted.py", "classic_unet", False),
+        ("training/start.py", "classic_unet", False),
+        ("networks/unet.py", DYNUNET, False),
         ("networks/library.py", DYNUNET, True),
         ("networks/adapted.py", DYNUNET, True),
         ("networks/classic_unet.py", DYNUNET, False),

@@ -6,10 +6,10 @@ Looking at a path imports nothing; building a network imports its package.
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from inspect import Parameter, signature
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _find_maker(name: str) -> tuple[Any, dict[str, Parameter]]:
     """What makes a network, and its arguments by name."""
     package = package_of(name)
     try:
-        top = import_module(package)
+        top = resolve_name(f"{package}:")
     except Exception as error:
         # An ImportError, or the RuntimeError of a torchvision that was built for another torch.
         words = f"{package} can't be imported: {first_line(error)}; install a build that matches torch"
@@ -199,7 +199,7 @@ def _find_maker(name: str) -> tuple[Any, dict[str, Parameter]]:
 
     module_name, _, class_name = name.rpartition(".")
     try:
-        module = import_module(module_name)
+        module = resolve_name(f"{module_name}:")
     except ModuleNotFoundError as error:
         if error.name and module_name.startswith(error.name):
             raise ValueError(f"there is no module {module_name}; correct `network: {name}`") from error

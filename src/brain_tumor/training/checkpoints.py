@@ -9,9 +9,9 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from pydantic import BaseModel
@@ -150,8 +150,9 @@ def describe_code(network: str, task: str) -> dict[str, str]:
     """
     package = "brain_tumor"
     own = f"{package}.networks.{'adapted' if is_library(network) else network}"
-    # Imported, so that a network outside the package is found.
-    import_module(own)
+    # Imported, so that a network outside the package is found. Not by `import_module`, which to the digest means that
+    # any module may be imported.
+    resolve_name(f"{own}:")
     # A network may be built on another one.
     its_own = digest_each([own])
     others = {f"{package}.networks.{name}" for name in NETWORKS} - set(its_own)
@@ -169,5 +170,5 @@ def _describe_library(network: str) -> dict[str, str]:
     if not is_outside(network):
         return {package: str(find_version(package))}
     module = network.rpartition(".")[0]
-    import_module(module)
+    resolve_name(f"{module}:")
     return digest_each([module])
