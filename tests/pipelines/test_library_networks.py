@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 import torch
 from kedro.framework.project import pipelines
+from safetensors.torch import save_file
 from support import run
 
 from brain_tumor.data.common.store import Store
+from brain_tumor.networks import build
 from brain_tumor.networks.trained import read_network
 
 UNETS = """
@@ -62,6 +64,10 @@ DENSENET = """
   densenet:
     network: monai.networks.nets.DenseNet121
     sizes: {init_features: 4, growth_rate: 2, block_config: [1, 1]}
+    pretrained: PRETRAINED
+    first_convolution: repeat
+    pretrained_rate: 0.5
+    frozen_epochs: 1
 """
 TIMM = """
   lite0:
@@ -106,7 +112,10 @@ def test_a_library_s_unet_is_trained_scored_compared_and_carded(project, sample,
 )
 def test_a_library_s_classifier_is_trained_explained_and_carded(project, images, library, block, names):
     pytest.importorskip(library, exc_type=ImportError)
-    write(project, CLASSIFIERS + block)
+    weights = project / "pretrained.safetensors"
+    colour = {"in_channels": 3, "out_channels": 9, "init_features": 4, "growth_rate": 2, "block_config": [1, 1]}
+    save_file(build("monai.networks.nets.DenseNet121", **colour).network.state_dict(), weights)
+    write(project, CLASSIFIERS + block.replace("PRETRAINED", str(weights)))
     run(project, "classification", classification_source=str(images))
     data = project / "data"
     compared = pd.read_csv(data / "08_reporting/classification/comparison.csv")
@@ -120,6 +129,9 @@ def test_a_library_s_classifier_is_trained_explained_and_carded(project, images,
         assert maps.any()
     card = (data / "08_reporting/classification/model_card.md").read_text(encoding="utf-8")
     assert all(f"**{name}**" in card for name in names)
+    words = "starts from the pretrained weights pretrained.safetensors: "
+    assert (words in card) == ("densenet" in names)
+    assert ("the first convolution was adapted to the number of channels (repeat)" in card) == ("densenet" in names)
 
 
 @pytest.fixture
@@ -159,6 +171,9 @@ def test_a_misspelt_network_or_a_missing_library_stops_the_run_at_once(project, 
         run(project, segmentation_source=str(sample))
     with pytest.raises(ImportError, match="monnai, which isn't installed"):
         run(project, segmentation_source=str(sample), trusted_packages="monnai")
+    write(project, UNETS + DYNUNET + "    pretrained: nowhere.safetensors\n")
+    with pytest.raises(FileNotFoundError, match=r"segmentation\.dynunet\.pretrained is nowhere\.safetensors"):
+        run(project, segmentation_source=str(sample))
     assert not (project / "data/03_primary").exists()
 
 

@@ -18,7 +18,7 @@ from brain_tumor.networks.library import require_trusted
 from brain_tumor.project.config_files import require_settings, use_project_logging
 from brain_tumor.project.experiments import choose_experiments, find_experiments
 from brain_tumor.project.inputs import require_inputs, require_paths
-from brain_tumor.project.parameters import list_known, list_settings, put, require_known, require_whole_lists
+from brain_tumor.project.parameters import list_known, list_settings, look_up, put, require_known, require_whole_lists
 from brain_tumor.project.paths import resolve_paths
 from brain_tumor.project.suggestions import explain_unknown
 from brain_tumor.project.up_to_date import UpToDate
@@ -69,6 +69,7 @@ class Parameters:
         merged = loader["parameters"]
         self.paths = resolve_paths(merged)
         single: dict[str, Any] = {name: value for name, value in merged.items() if isinstance(value, str | int)}
+        self.parameters = merged
         trusted = merged.get(TRUSTED) or []
         # The command line gives a name alone.
         self.trusted = [trusted] if isinstance(trusted, str) else [*trusted]
@@ -108,6 +109,13 @@ class Parameters:
                 if name in trained:
                     require_trusted(network, self.trusted, f"{name}.network")
                     require_network(network)
+                    _require_weights(name, look_up(self.parameters, f"{name}.pretrained"))
+
+
+def _require_weights(name: str, pretrained: object) -> None:
+    if isinstance(pretrained, str) and not Path(pretrained).expanduser().is_file():
+        remedy = "give a file of weights, or true for those of the library"
+        raise FileNotFoundError(f"{name}.pretrained is {pretrained}, which isn't there; {remedy}")
 
 
 def _read(loader: OmegaConfigLoader, env: str | None = None) -> dict[str, Any]:

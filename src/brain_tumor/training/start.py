@@ -59,7 +59,7 @@ class Start:
             weights, source = fetch_weights(settings.network, self.sizes)
         else:
             source = Path(settings.pretrained).name
-            weights = read_weights(Path(settings.pretrained))
+            weights = read_weights(Path(settings.pretrained).expanduser())
         loaded = load_weights(network, weights, settings.first_convolution, source)
         words = "%s: %d of %d pretrained tensors of %s fit"
         logger.info(words, settings.network, loaded.fitted, loaded.total, source)
@@ -116,7 +116,7 @@ def _normalisation(name: str, channels: int, grey_mean: float, grey_std: float) 
 def _digest(pretrained: bool | str) -> str:
     """Digest of the content of a file, so that a moved file is the same; that a library's own are used, without one."""
     if isinstance(pretrained, str):
-        path = Path(pretrained)
+        path = Path(pretrained).expanduser()
         # A file that is missing is refused when it is read.
         return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest() if path.is_file() else ""
     return "the library's"
