@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from brain_tumor.data.scans.components import remove_small_components, replace_small_volume
-from brain_tumor.networks.library import is_library
+from brain_tumor.networks import NETWORKS
 
 
 class EngineSettings(BaseModel, frozen=True, extra="forbid"):
@@ -203,7 +203,7 @@ class ExperimentSettings(BaseModel, frozen=True, extra="forbid"):
     def _require_numbers(self) -> "ExperimentSettings":
         """Sizes of the project's own networks are numbers; a library's may be anything."""
         for name, value in self.sizes.items():
-            if not is_library(self.network) and not isinstance(value, int | float):
+            if self.network in NETWORKS and not isinstance(value, int | float):
                 raise ValueError(f"sizes.{name} must be a number, got {value!r}")
         return self
 
