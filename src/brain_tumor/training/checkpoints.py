@@ -157,7 +157,9 @@ def describe_code(network: str, task: str) -> dict[str, str]:
     its_own = digest_each([own])
     others = {f"{package}.networks.{name}" for name in NETWORKS} - set(its_own)
     # The package itself has the version, that of networks the table of all of them; paths of libraries are theirs.
-    apart = others | ({package, f"{package}.networks", f"{package}.networks.library"} - set(its_own))
+    apart = others | {package, f"{package}.networks"}
+    if not is_library(network):
+        apart.add(f"{package}.networks.library")
     digests = digest_each([own, f"{package}.training.fit", f"{package}.training.{task}.task"], apart)
     counted = (f"{package}.networks.", f"{package}.training")
     code = {name: digest for name, digest in digests.items() if name.startswith(counted)}
