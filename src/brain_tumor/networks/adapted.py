@@ -44,6 +44,7 @@ class AdaptedNetwork(nn.Module):
         super().__init__()
         self.path, self.pad_to, self.cam_layer = path, pad_to, cam_layer
         self.out_channels = out_channels
+        self.input_shape = (in_channels, image_size or 0, image_size or 0)
         self.normalisation = (input_mean, input_std) if input_mean and input_std else None
         sizes = {"in_channels": in_channels, "out_channels": out_channels, "image_size": image_size}
         self.network, is_told_size = make(path, sizes, arguments)

@@ -137,11 +137,10 @@ def _fit(
     # Before the network is built, whose random weights are part of what the seed decides.
     lightning.seed_everything(engine.seed, verbose=False)
     network, fine_tuning, about = plan.start.build()
-    sizes = plan.start.sizes
-    task = ClassificationTask(network, sizes["in_channels"], counts, plan.recipe, engine.seed)
+    task = ClassificationTask(network, plan.start.sizes["in_channels"], counts, plan.recipe, engine.seed)
     task.fine_tuning = fine_tuning
     # Before hours of training, not after.
-    require_explainable(task.network, (sizes["in_channels"], sizes["image_size"], sizes["image_size"]))
+    require_explainable(task.network)
     train_rows = Rows(plan.images, train, NAMES)
     validation_rows = Rows(plan.images, validation, NAMES)
     return fit(Job(task, train_rows, validation_rows, MONITOR, plan.recipe, engine, checkpoints)), about

@@ -146,11 +146,8 @@ def _until_last_map(network: nn.Module) -> list[nn.Module]:
     return layers[: poolings[-1]]
 
 
-def require_explainable(network: nn.Module, shape: tuple[int, int, int]) -> None:
+def require_explainable(network: nn.Module) -> None:
     """Refuse a network whose saliency can't be computed.
-
-    Args:
-        shape: of an image: channels, height, width.
 
     Raises:
         ValueError: if it is no ViT and has no `features` with a pooling in it; if a library's network has no map.
@@ -158,7 +155,7 @@ def require_explainable(network: nn.Module, shape: tuple[int, int, int]) -> None
     if isinstance(network, ViT):
         return
     if isinstance(network, AdaptedNetwork):
-        _try_saliency(network, shape)
+        _try_saliency(network)
         return
     features = getattr(network, "features", None)
     # A pooling that comes first has no features before it.
@@ -173,10 +170,10 @@ def require_explainable(network: nn.Module, shape: tuple[int, int, int]) -> None
     )
 
 
-def _try_saliency(network: AdaptedNetwork, shape: tuple[int, int, int]) -> None:
+def _try_saliency(network: AdaptedNetwork) -> None:
     copied = copy.deepcopy(network).eval()
     try:
-        adapted_hirescam(copied, torch.zeros(1, *shape), np.zeros(1, int))
+        adapted_hirescam(copied, torch.zeros(1, *network.input_shape), np.zeros(1, int))
     except (RuntimeError, IndexError, AttributeError) as error:
         words = "has no map that can be explained at its last layers; name another module: cam_layer in its `sizes`"
         raise ValueError(f"{network.path} {words} ({first_line(error)})") from error
