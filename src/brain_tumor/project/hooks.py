@@ -49,15 +49,15 @@ class Parameters:
         use_project_logging(Path(context.project_path))
         require_environment(loader)
         require_settings(loader)
-        written = _read(loader)
-        given = loader.runtime_params or {}
-        self.experiments = find_experiments(written, given)
-        choose_experiments(self.experiments)
-        settings = list_settings(pipelines)
         base = _read(loader, loader.base_env)
+        given = loader.runtime_params or {}
         env = loader.env or loader.default_run_env
         with suppress(MissingConfigException):  # an environment may have no parameters
             require_whole_lists(_read(loader, env), base, f"in conf/{env}/parameters*.yml")
+        written = _read(loader)
+        self.experiments = find_experiments(written, given)
+        choose_experiments(self.experiments)
+        settings = list_settings(pipelines)
         known = list_known(base, settings)
         for name in written:
             if "." in name:
