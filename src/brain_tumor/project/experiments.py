@@ -11,6 +11,7 @@ from kedro.framework.project import PACKAGE_NAME, pipelines
 from kedro.utils import find_kedro_project
 
 from brain_tumor.networks import networks_of
+from brain_tumor.project.parameters import look_up
 
 Experiments = dict[str, dict[str, str]]
 """Task > name of each experiment > its network."""
@@ -45,15 +46,17 @@ def find_experiments(written: Mapping[str, Any], given: Mapping[str, Any] | None
     """
     found: Experiments = {}
     for task in TASKS:
-        blocks = {name: block for name, block in (written.get(task) or {}).items() if isinstance(block, Mapping)}
+        inside = written.get(task)
+        named = inside if isinstance(inside, Mapping) else {}
+        blocks = {str(name): block for name, block in named.items() if isinstance(block, Mapping)}
         found[task] = {name: str(block["network"]) for name, block in blocks.items() if block.get("network")}
         for name in found[task]:
             if not NAME.fullmatch(name) or name in RESERVED:
                 rule = "is no name of an experiment: it must be letters, digits and _, and not 'expert'"
                 raise ValueError(f"{task}.{name} {rule}; rename the block")
-            changed = ((given or {}).get(task) or {}).get(name)
-            if isinstance(changed, Mapping) and changed.get("network"):
-                found[task][name] = str(changed["network"])
+            changed = look_up(given or {}, f"{task}.{name}.network")
+            if isinstance(changed, str):
+                found[task][name] = changed
         if not found[task]:
             raise ValueError(f"{task} has no experiment; give it a block with `network: NAME` in the parameters")
     return found
