@@ -43,7 +43,6 @@ def register_pipelines() -> dict[str, Pipeline]:
         classes = images + classification.create_pipeline(classifiers)
         exported = export.create_nnunet()
         expert, predicted = survival.create_pipeline(), survival.create_predicted_pipeline(unets)
-        expert, predicted = survival.create_pipeline(), survival.create_predicted_pipeline(unets)
     return {
         "__default__": masks,
         ALL: masks + classes + expert + predicted,
