@@ -1,7 +1,7 @@
 """Commands of the project besides Kedro's own, and Kedro's with errors in one or two lines."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -192,6 +192,70 @@ def nnunet(project: ProjectMetadata, folder: str, env: str | None, params: dict[
     Name the folder as nnU-Net wants it, such as nnUNet_raw/Dataset501_BraTS.
     """
     _run_pipeline(project, "export_nnunet", env, params | {"nnunet_folder": folder})
+
+
+def _inference_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Those that `kedro segment` and `kedro classify` share."""
+    options = [
+        click.argument("path"),
+        click.option("--network", help="A .safetensors file of this project.  [default: that of the catalog]"),
+        click.option("--output", help="Folder for all results.  [default: folders in data/]"),
+        click.option("--open", "shown", is_flag=True, help="Open the report in a browser."),
+        click.option("--env", "-e", help="Kedro's configuration environment."),
+        click.option("--params", default="", callback=split_params, help="Parameters to change, as in kedro run."),
+    ]
+    # A decorator that is applied last comes first in the help.
+    for option in reversed(options):
+        command = option(command)
+    return click.pass_obj(command)
+
+
+@cli.command(cls=PlainCommand)
+@_inference_options
+def segment(project: ProjectMetadata, path: str, shown: bool, **given: Any) -> None:
+    r"""Predict the tumours in new scans: masks, volumes, a report, and viewers.
+
+    PATH is a folder of NIfTI scans, at any depth: FLAIR, T1, T1ce and T2 of each patient.
+
+    \b
+    Examples:
+      kedro segment scans --open
+      kedro segment scans --output results
+      kedro segment scans --network data/06_models/segmentation/attention_unet/network.safetensors
+      kedro segment scans --params viewer.patients=100,training.device=cpu
+    """
+    from brain_tumor.project.inference import run_inference, tell_segmented
+
+    paths = run_inference(project.project_path, "segmentation", path, **given)
+    _end(tell_segmented(paths), paths["report"], shown=shown)
+
+
+@cli.command(cls=PlainCommand)
+@_inference_options
+def classify(project: ProjectMetadata, path: str, shown: bool, **given: Any) -> None:
+    r"""Classify new images: a table of classes, and a report.
+
+    PATH is a folder of images, at any depth, or one image.
+
+    \b
+    Examples:
+      kedro classify images --open
+      kedro classify scan.jpg --output results
+      kedro classify images --network weights/alexnet.safetensors
+    """
+    from brain_tumor.project.inference import run_inference, tell_classified
+
+    paths = run_inference(project.project_path, "classification", path, **given)
+    _end(tell_classified(paths), paths["report"], shown=shown)
+
+
+def _end(line: str, report: Path, *, shown: bool) -> None:
+    """Open the report if that was asked for; the last line says where the results are."""
+    import webbrowser
+
+    if shown and not webbrowser.open(report.as_uri()):
+        click.echo(f"there is no browser here; open {report} in one", err=True)
+    click.echo(line)
 
 
 @cli.command(cls=PlainCommand)

@@ -18,6 +18,7 @@ from brain_tumor.datasets.source import (
 )
 from brain_tumor.datasets.store import StoreDataset
 from brain_tumor.datasets.table import TableDataset
+from brain_tumor.datasets.viewers import ViewersDataset
 
 __all__ = [
     "CheckpointsDataset",
@@ -36,4 +37,5 @@ __all__ = [
     "SimulatedMasksDataset",
     "StoreDataset",
     "TableDataset",
+    "ViewersDataset",
 ]

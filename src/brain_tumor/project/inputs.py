@@ -6,7 +6,7 @@ from pathlib import Path
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
-from brain_tumor.project.paths import require_there
+from brain_tumor.project.paths import WRITTEN, require_folder, require_there
 from brain_tumor.project.selection import ALL
 
 SHOWN = 3
@@ -52,13 +52,14 @@ def require_inputs(
 
 
 def require_paths(paths: Mapping[str, str], pipeline: Pipeline, catalog: CatalogProtocol) -> list[str]:
-    """Refuse a path that a run reads and that leads nowhere; gives the names of those that it doesn't use.
+    """Refuse a path that leads nowhere, or no folder to write to; gives the names of those that the run doesn't use.
 
     Args:
         paths: parameter > path.
 
     Raises:
         FileNotFoundError: naming parameter and path.
+        NotADirectoryError: the same.
     """
     inputs = pipeline.inputs()
     entries = [name for name in inputs if name in catalog and not name.startswith("params:")]
@@ -67,8 +68,12 @@ def require_paths(paths: Mapping[str, str], pipeline: Pipeline, catalog: Catalog
     used = [name for name, path in paths.items() if path in read or f"params:{name}" in inputs]
     for name in used:
         require_there(name, paths[name])
-    outputs = [name for name in pipeline.outputs() if name in catalog]
+    outputs = [name for name in pipeline.all_outputs() if name in catalog]
     written = {path for name in outputs for path in _paths(catalog, name)}
+    for name in WRITTEN:
+        if name in paths and any(Path(path).is_relative_to(paths[name]) for path in written):
+            require_folder(name, paths[name])
+            used.append(name)
     return [name for name, path in paths.items() if name not in used and path not in written]
 
 

@@ -15,12 +15,16 @@ PATHS = {
     "survival_tables": "a folder with survival_info.csv",
     "inference_source": "a folder of scans or images",
     "inference_network": "a .safetensors file",
+    "inference_output": "a folder to write to",
     "segmentation.initial_weights": "a .safetensors file",
     "nnunet_folder": "a new folder",
     "score_reference": "a folder of masks",
     "score_predictions": "a folder of masks",
 }
 """Parameters that are paths, or blocks of paths by name, and what each is."""
+
+WRITTEN = ("inference_output",)
+"""Those of folders that are written to, and need not be there."""
 
 
 def resolve_paths(parameters: Mapping[str, Any]) -> dict[str, str]:
@@ -70,3 +74,14 @@ def require_there(name: str, path: str) -> None:
 def _name_kind(name: str) -> str:
     """What a path is; those of a block are all of one kind."""
     return PATHS.get(name) or PATHS[name.rpartition(".")[0]]
+
+
+def require_folder(name: str, path: str) -> None:
+    """Refuse a path that no folder can have.
+
+    Raises:
+        NotADirectoryError: naming parameter and path.
+    """
+    existing = next(part for part in (Path(path), *Path(path).parents) if part.exists())
+    if not existing.is_dir():
+        raise NotADirectoryError(f"{name} is {path}, but {existing} is a file; give {_name_kind(name)}")

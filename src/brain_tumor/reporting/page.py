@@ -75,6 +75,13 @@ Table = tuple[str, pd.DataFrame]
 """A caption and the rows."""
 
 
+class Link(NamedTuple):
+    """A page beside this one."""
+
+    words: str
+    address: str
+
+
 @dataclass(frozen=True)
 class HeatMap:
     """A table whose numbers are shaded between the lowest and the highest, as far as they are told which way is better.
@@ -113,7 +120,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, a few sentences, tables with their captions, plots, pictures; then what is folded.
+    """A heading, a few sentences, links, tables with their captions, plots, pictures; then what is folded.
 
     Attributes:
         folded: each of the tables is folded too, under its caption.
@@ -126,6 +133,7 @@ class Section:
     plots: Sequence[Plot] = field(default=())
     folds: Sequence[Fold] = ()
     folded: bool = False
+    links: Sequence[Link] = ()
 
     @property
     def anchor(self) -> str:

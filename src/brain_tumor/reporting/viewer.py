@@ -3,7 +3,7 @@
 import base64
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Num, UInt8
 from markupsafe import Markup
 from nibabel.affines import voxel_sizes
+from pydantic import BaseModel, Field
 
 from brain_tumor.data.scans.display import DisplayVolumes, prepare_display
 from brain_tumor.figures.palette import colour_targets
@@ -24,6 +25,16 @@ NETWORK, REFERENCE = "Network", "Reference mask"
 
 PLANES = ("Sagittal", "Coronal", "Axial")
 """Names of slices along each axis: L, P, S."""
+
+
+class ViewerSettings(BaseModel, frozen=True, extra="forbid"):
+    """Who gets a viewer: a page of 2 to 12 MB.
+
+    Attributes:
+        patients: how many of new scans, the first ones; with 0 nobody gets one, test patients neither.
+    """
+
+    patients: int = Field(20, ge=0)
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,7 @@ class ViewedPatient:
     predicted: UInt8[np.ndarray, "h w d"]
     reference: UInt8[np.ndarray, "h w d"] | None
     affine: Float[np.ndarray, "4 4"]
-    targets: Mapping[str, list[int]]
+    targets: Mapping[str, Sequence[int]]
     tissues: int
     dice: Mapping[str, float]
     first_slice: int = 0

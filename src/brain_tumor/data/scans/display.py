@@ -73,8 +73,7 @@ def prepare_display(
     brain = brain[part]
     own_affine = affine @ nib.affines.from_matvec(np.diag(step), start)
     scans = {
-        name: _write(_to_bytes(volume[part], brain), own_affine)
-        for name, volume in zip(modalities, image, strict=True)
+        name: _write(_to_bytes(volume[part], brain), own_affine) for name, volume in zip(modalities, image, strict=True)
     }
     return DisplayVolumes(
         scans,

@@ -17,6 +17,7 @@ from brain_tumor.pipelines.inference.scans import (
     segment_scans,
     write_scans_report,
 )
+from brain_tumor.pipelines.inference.viewers import draw_viewers
 
 
 def create_classification() -> Pipeline:
@@ -54,12 +55,19 @@ def create_segmentation() -> Pipeline:
             Node(score_scans, ["network", "masks", "index", "source", "params:data_set"], "scores", name="score_scans"),
             Node(draw_scans, ["network", "masks", "index", "source", "params:data_set"], "figures", name="draw_scans"),
             Node(
+                draw_viewers,
+                ["network", "masks", "index", "scores", "source", "params:data_set", "params:viewer"],
+                "viewers",
+                name="draw_viewers",
+            ),
+            Node(
                 write_scans_report,
                 [
                     "network",
                     "volumes",
                     "scores",
                     "figures",
+                    "viewers",
                     "params:prediction",
                     "params:training",
                     "source",
@@ -74,6 +82,7 @@ def create_segmentation() -> Pipeline:
         parameters={
             "workers": "preparation",
             "training": "training",
+            "viewer": "viewer",
             "data_set": "data_segmentation.data_set",
             "prediction": "segmentation.prediction",
         },

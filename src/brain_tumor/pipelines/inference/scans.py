@@ -169,11 +169,12 @@ def segment_scans(
     engine: EngineSettings,
 ) -> Iterator[Mask]:
     """A mask for each patient in use, on the grid of the scan."""
-    scans = _in_use(index, source, data_set)
+    scans = find_in_use(index, source, data_set)
     return _segment(network, scans, data_set, prediction, engine)
 
 
-def _in_use(index: pd.DataFrame, source: Path, data_set: DataSet) -> list[Scan]:
+def find_in_use(index: pd.DataFrame, source: Path, data_set: DataSet) -> list[Scan]:
+    """Scans of the patients that are not excluded."""
     rows = index.loc[index["excluded"] == "", ["patient", "folder"]]
     # With the folder, which tells two scans of one patient apart.
     used = set(rows.itertuples(index=False, name=None))
@@ -214,11 +215,11 @@ def _segment(
 
 def measure_volumes(masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet) -> pd.DataFrame:
     """A row for each patient: the index's, and the volume of each tissue and region in millilitres."""
-    scans = {scan.patient: scan for scan in _in_use(index, source, data_set)}
+    scans = {scan.patient: scan for scan in find_in_use(index, source, data_set)}
     rows = []
     for row in index.to_dict("records"):
         if row["excluded"] == "":
-            labels, affine = _read_predicted(masks, scans[row["patient"]], data_set)
+            labels, affine = read_predicted(masks, scans[row["patient"]], data_set)
             voxel_ml = float(np.prod(voxel_sizes(affine))) / 1000
             for name, own in data_set.targets.items():
                 voxels = int(np.isin(labels, own).sum())
@@ -227,7 +228,7 @@ def measure_volumes(masks: Path, index: pd.DataFrame, source: Path, data_set: Da
     return pd.DataFrame(rows)
 
 
-def _read_predicted(masks: Path, scan: Scan, data_set: DataSet) -> tuple[np.ndarray, np.ndarray]:
+def read_predicted(masks: Path, scan: Scan, data_set: DataSet) -> tuple[np.ndarray, np.ndarray]:
     """Labels of the mask that was predicted of a scan, in the convention that it was written in, and the affine."""
     return read_mask(masks / name_mask(scan.patient, data_set), scan.tissues)
 
@@ -247,10 +248,10 @@ def score_scans(
     """
     # The columns are there without any reference mask too.
     parts = [pd.DataFrame(columns=["patient", "target", "metric", "value"])]
-    with_reference = _with_reference(index)
-    compared = [scan for scan in _in_use(index, source, data_set) if scan.patient in with_reference]
+    known = with_reference(index)
+    compared = [scan for scan in find_in_use(index, source, data_set) if scan.patient in known]
     for scan in track(compared, "comparing with reference masks"):
-        found, affine = _read_predicted(masks, scan, data_set)
+        found, affine = read_predicted(masks, scan, data_set)
         truth = read_labels(scan, data_set)
         if truth is None:
             raise ValueError(f"the mask of {scan.patient} is gone since the scans were read; run again")
@@ -261,7 +262,7 @@ def score_scans(
     return trained.join(scores)
 
 
-def _with_reference(index: pd.DataFrame) -> set[str]:
+def with_reference(index: pd.DataFrame) -> set[str]:
     """Patients with a reference mask that can be compared with."""
     return set(index.loc[index["expert_mask"] != "", "patient"])
 
@@ -280,11 +281,11 @@ def draw_scans(
     from brain_tumor.figures.segmentation import draw_predictions
 
     shown, films = {}, {}
-    compared = _with_reference(index)
+    compared = with_reference(index)
     simulated = bool(index["simulated"].any())
-    for scan in _in_use(index, source, data_set)[:SHOWN]:
+    for scan in find_in_use(index, source, data_set)[:SHOWN]:
         image = read_image(scan, data_set).image
-        labels, _ = _read_predicted(masks, scan, data_set)
+        labels, _ = read_predicted(masks, scan, data_set)
         reference = read_labels(scan, data_set) if scan.patient in compared else None
         drawn = {"prediction": labels}
         if reference is not None:
@@ -323,15 +324,20 @@ def write_scans_report(
     volumes: pd.DataFrame,
     scores: pd.DataFrame,
     figures: dict[str, bytes],
+    viewers: dict[str, str],
     prediction: PredictionSettings,
     engine: EngineSettings,
     source: Path,
     masks: Path,
     data_set: DataSet,
 ) -> str:
-    """The report as one HTML page."""
+    """The report as one HTML page.
+
+    Args:
+        viewers: patient > address of the page that shows all slices.
+    """
     settings = {"prediction": prediction, "training": engine}
-    scans = _in_use(with_text(volumes, "excluded"), source, data_set)
+    scans = find_in_use(with_text(volumes, "excluded"), source, data_set)
     # A NIfTI file is a whole scan, an HDF5 file one slice of it.
     paths = [scan.files[0] if scan.layout == "nifti" else scan.files[0].parent for scan in scans]
     table = pd.DataFrame(
@@ -341,4 +347,4 @@ def write_scans_report(
             "mask": [str(masks / name_mask(scan.patient, data_set)) for scan in scans],
         }
     )
-    return compose_scans_report(network, volumes, scores, figures, settings, table)
+    return compose_scans_report(network, volumes, scores, figures, settings, table, viewers)

@@ -107,18 +107,19 @@ def write_report(
     Args:
         task: the task's block of the parameters: recipe, prediction, and each experiment.
         figures: of the comparison.
-        results: `<experiment>.patient_scores`, `.figures` and `.network` of each experiment, `.attention_summary` and
-            `.attention_figures` of some.
+        results: `<experiment>.patient_scores`, `.figures`, `.network` and `.viewers` of each experiment,
+            `.attention_summary` and `.attention_figures` of some.
     """
     scores = gather(results, "patient_scores")
     drawn = gather(results, "figures")
     networks = gather(results, "network")
     pictures = gather(results, "attention_figures")
     summaries = gather(results, "attention_summary")
+    viewers = gather(results, "viewers")
     attention = {name: (summary, pictures[name]) for name, summary in summaries.items()}
     tables = [comparison, differences, costs, index, splits]
     settings = task | {"training": engine}
-    return compose_report(tables, slices.description, settings, figures, scores, drawn, attention, networks)
+    return compose_report(tables, slices.description, settings, figures, scores, drawn, attention, networks, viewers)
 
 
 def write_model_card(

@@ -291,7 +291,7 @@ def draw_results(
     mark = ", SIMULATED" if about["simulated"] else ""
     title = f"{name_network(network.experiment)}{mark}"
     scores = patient_scores[patient_scores["set"] == TEST]
-    ranking = _ranking(scores)
+    ranking = rank_patients(scores)
     chosen = choose_patients(ranking.to_dict())
     examples = []
     for patient, place in chosen.items():
@@ -306,7 +306,7 @@ def draw_results(
     }
 
 
-def _ranking(scores: pd.DataFrame) -> pd.Series:
+def rank_patients(scores: pd.DataFrame) -> pd.Series:
     """Each patient's Dice of the headline target."""
     dice = scores[scores["metric"] == "dice"]
     by_target = dice.pivot(index="patient", columns="target", values="value")

@@ -16,13 +16,14 @@ from brain_tumor.pipelines.segmentation.evaluation import (
     summarise_scores,
 )
 from brain_tumor.pipelines.segmentation.training import WITH_ATTENTION, train_network
+from brain_tumor.pipelines.segmentation.viewers import draw_viewers
 
 TASK = "segmentation"
 INPUTS = {name: f"{TASK}.{name}" for name in ("slices", "splits")}
 """Entries that all experiments share, by their names inside one."""
 
 PARAMETERS = {name: f"{TASK}.{name}" for name in ("recipe", "prediction", "folds", "initial_weights")}
-PARAMETERS["training"] = "training"
+PARAMETERS |= {name: name for name in ("training", "viewer")}
 
 
 def create_experiment(experiment: str, network: str) -> Pipeline:
@@ -44,6 +45,7 @@ def _evaluate() -> list[Node]:
     predicted_from = ["network", "slices", "splits", "params:prediction", "params:training"]
     summarised = ["patient_scores", "pixel_counts", "slices", "network"]
     drawn = ["network", "predictions", "slices", "patient_scores", "training_log"]
+    viewed = ["network", "predictions", "slices", "patient_scores", "params:viewer"]
     return [
         Node(predict_patients, predicted_from, "predictions", name="predict_patients"),
         Node(count_pixels, ["predictions", "slices"], "pixel_counts", name="count_pixels"),
@@ -51,6 +53,7 @@ def _evaluate() -> list[Node]:
         Node(summarise_scores, summarised, "summary", name="summarise_scores"),
         Node(measure_cost, ["network", "slices", "training_log", "params:training"], "cost", name="measure_cost"),
         Node(draw_results, drawn, "figures", name="draw_results"),
+        Node(draw_viewers, viewed, "viewers", name="draw_viewers"),
     ]
 
 
@@ -78,7 +81,7 @@ def _compare(networks: Mapping[str, str]) -> Pipeline:
     data = ["index", "splits", "slices"]
     tables = ["comparison", "differences", "costs"]
     results = name_entries(networks, ("summary", "patient_scores", "cost", "network"))
-    shown = name_entries(networks, ("patient_scores", "figures", "network"))
+    shown = name_entries(networks, ("patient_scores", "figures", "network", "viewers"))
     examined = [name for name, network in networks.items() if network in WITH_ATTENTION]
     shown |= name_entries(examined, ("attention_summary", "attention_figures"))
     # Nodes take entries by name, because the number of experiments varies.

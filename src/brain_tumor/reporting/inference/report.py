@@ -11,7 +11,7 @@ from brain_tumor.metrics.segmentation import choose_headline, summarise_patients
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.formatting import with_intervals, write_intervals
 from brain_tumor.reporting.interactive_plot import Plot, draw_strip
-from brain_tumor.reporting.page import Fold, Picture, Section, Words, render_report
+from brain_tumor.reporting.page import Fold, Link, Picture, Section, Words, render_report
 from brain_tumor.reporting.segmentation.tables import RULES, name_metric
 from brain_tumor.reporting.settings_table import TRAINING, describe_settings
 
@@ -45,12 +45,12 @@ FILMED = Words(
     "brain slices: two modalities, then the predicted tissues in colour, and those of the reference mask",
 )
 MASKS = (
-    "One NIfTI file for each patient, on the grid of the scan, in `data/07_model_output/inference/masks`. To check a "
-    "mask, open scan and mask together in ITK-SNAP or NiiVue; the table of files has both paths. Every scan gets a "
-    "mask, also that of another disease. The network was trained on skull-stripped scans at 1 mm that were registered "
-    "to one atlas, as those of BraTS are; prepare yours in the same way. Check the masks before you use a volume. Not "
-    "for diagnosis or for any decision about a patient."
+    "One NIfTI file for each patient, on the grid of the scan; the table of files has the paths of both, to be opened "
+    "together in ITK-SNAP or 3D Slicer. Every scan gets a mask, also that of another disease. The network was trained "
+    "on skull-stripped scans at 1 mm that were registered to one atlas, as those of BraTS are; prepare yours in the "
+    "same way. Check the masks before you use a volume. Not for diagnosis or for any decision about a patient."
 )
+VIEWERS = " Viewers, with every modality, all slices in three planes, and a picture in 3-D{which}:"
 LIMITS = (
     "Any image gets one of the classes, that of a knee too, and a confidence that was fitted to images like the "
     "training images. Scans from another hospital are not like them. Not for diagnosis or for any decision about a "
@@ -176,6 +176,7 @@ def compose_scans_report(
     figures: Mapping[str, bytes],
     settings: Mapping[str, Any],
     files: pd.DataFrame | None = None,
+    viewers: Mapping[str, str] | None = None,
 ) -> str:
     """The page: predictions, the volumes of each patient, scores against reference masks, what is known of the network.
 
@@ -185,6 +186,7 @@ def compose_scans_report(
         figures: name > PNG or GIF.
         settings: block > setting > value.
         files: rows `patient`, `scan`, `mask`, the paths of both.
+        viewers: patient > address of the page that shows all slices.
     """
     volumes = with_text(volumes, "voxels", "spacing_mm", "labels", "note", "expert_mask", "not_compared", "excluded")
     used = volumes[volumes["excluded"] == ""]
@@ -201,7 +203,7 @@ def compose_scans_report(
     # A mask that could not be compared with has its place there too.
     compared = (used[["expert_mask", "not_compared"]] != "").any(axis=None)
     sections = [
-        _show_masks(network, used, figures, files),
+        _show_masks(network, used, figures, files, viewers or {}),
         *([_compare(network, scores, used)] if compared else []),
         *([Section("Left out", "", left_out)] if len(excluded) else []),
         _describe(network),
@@ -224,8 +226,9 @@ def _show_masks(
     used: pd.DataFrame,
     figures: Mapping[str, bytes],
     files: pd.DataFrame | None,
+    viewers: Mapping[str, str],
 ) -> Section:
-    """Films of the patients, then the paths of scans and masks and what is known of the scans."""
+    """Links to the viewers, films of the patients, then the paths of scans and masks and what is known of the scans."""
     films = []
     for key, content in figures.items():
         if key.startswith(FILM):
@@ -234,7 +237,12 @@ def _show_masks(
     scans = used[["patient", "voxels", "spacing_mm", "brain_slices", "labels"]].rename(columns=SCANS)
     folds = [Fold("Grid and labels of each scan", tables=[("", scans)])]
     tables = [] if files is None else [("Files to open together", files)]
-    return Section("Masks", MASKS, tables, films, folds=folds)
+    text = MASKS
+    if viewers:
+        few = f", of the first {len(viewers)} of {len(used)} patients (`viewer.patients`)"
+        text += VIEWERS.format(which=few if len(viewers) < len(used) else "")
+    links = [Link(patient, address) for patient, address in viewers.items()]
+    return Section("Masks", text, tables, films, folds=folds, links=links)
 
 
 def _describe(network: TrainedNetwork) -> Section:

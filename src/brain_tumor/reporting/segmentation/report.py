@@ -7,13 +7,13 @@ import pandas as pd
 
 from brain_tumor.data.common.sets import TEST
 from brain_tumor.figures.palette import colour_networks, name_network
-from brain_tumor.metrics.segmentation import MEAN, REFERENCE, SLICE
+from brain_tumor.metrics.segmentation import MEAN, REFERENCE, SLICE, choose_headline
 from brain_tumor.metrics.surfaces import MAX_HD95_MM, TOLERANCE
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.data_segmentation.tables import count_excluded, count_used
 from brain_tumor.reporting.formatting import with_intervals, write_interval
 from brain_tumor.reporting.interactive_plot import Plot, draw_strip
-from brain_tumor.reporting.page import Fold, HeatMap, Picture, Section, Words, render_report
+from brain_tumor.reporting.page import Fold, HeatMap, Link, Picture, Section, Words, render_report
 from brain_tumor.reporting.segmentation.tables import (
     name_metric,
     of_test,
@@ -109,6 +109,11 @@ WORDS = {
 PHOTOS = {PREDICTIONS, "1_maps", "3_epochs"}
 """Figures made of scans."""
 
+VIEWERS = (
+    "Viewers of the best, the median and the worst test patient, with every modality, all slices in three planes, "
+    "reference mask and prediction side by side, and a picture in 3-D:"
+)
+
 REPLACED = ("2_scores",)
 """Figures of a network that are plots in the report."""
 
@@ -135,6 +140,7 @@ def compose_report(
     drawn: Mapping[str, Mapping[str, bytes]],
     attention: Mapping[str, tuple[pd.DataFrame, Mapping[str, bytes]]],
     networks: Mapping[str, TrainedNetwork],
+    viewers: Mapping[str, Mapping[str, str]],
 ) -> str:
     """The page of one run: the answer, predictions, the comparison, each network, attention, the data, settings.
 
@@ -146,12 +152,15 @@ def compose_report(
         drawn: experiment > name > PNG.
         attention: experiment > the summary of its maps, and name > PNG or GIF; of those whose network attends.
         networks: experiment > its network, for what it says of how it was trained.
+        viewers: experiment > test patient > address of the page that shows all slices.
     """
     comparison, differences, costs, index, splits = tables
     best = rank(comparison, about)["network"].iloc[0]
     measured = protocol(about, list(networks.values()))
     sections = [compare(comparison, differences, measured, best, scores), list_distances(comparison, scores)]
-    sections += [_describe_network(name, scores[name], drawn[name], shown=name == best) for name in scores]
+    sections += [
+        _describe_network(name, scores[name], drawn[name], viewers.get(name, {}), shown=name == best) for name in scores
+    ]
     for name, (summary, maps) in attention.items():
         sections.append(_describe_attention(name, summary, maps, networks[name]))
     sections += [_describe_costs(costs, figures), list_scores(comparison)]
@@ -340,10 +349,11 @@ def _describe_network(
     name: str,
     scores: pd.DataFrame,
     figures: Mapping[str, bytes],
+    viewers: Mapping[str, str],
     *,
     shown: bool,
 ) -> Section:
-    """Of one network its predictions (if they aren't shown already), its curves and its test patients."""
+    """Of one network viewers, its predictions (if they aren't shown already), its curves and its test patients."""
     dice = scores[(scores["metric"] == "dice") & (scores["set"] == TEST)]
     table = dice.pivot(index="patient", columns="target", values="value")
     # A pivot sorts its columns by name.
@@ -355,11 +365,18 @@ def _describe_network(
     order = sorted(left, key=lambda figure: figure != PREDICTIONS)
     pictures = [_picture(name, figure, left[figure]) for figure in order]
     folds = [Fold("Dice of each test patient", tables=[("Dice of each patient's volume", table.reset_index())])]
+    target = choose_headline(scores["target"])
+    links = [
+        Link(f"{patient}: {target} Dice {table.loc[patient, target]:.3f}", address)
+        for patient, address in viewers.items()
+    ]
     return Section(
         name_network(name),
+        VIEWERS if links else "",
         pictures=pictures,
         plots=[_plot_patients({name: scores})],
         folds=folds,
+        links=links,
     )
 
 

@@ -1,0 +1,88 @@
+"""A trained network applied to new scans or images: what `kedro segment` and `kedro classify` run."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.session import KedroSession
+
+TASKS = ("segmentation", "classification")
+
+
+def run_inference(
+    project: Path,
+    task: str,
+    source: str | os.PathLike,
+    network: str | os.PathLike | None = None,
+    output: str | os.PathLike | None = None,
+    env: str | None = None,
+    params: Mapping[str, Any] | None = None,
+) -> dict[str, Path]:
+    """Run the pipeline `inference_<task>`; gives entry > file or folder, such as `report`.
+
+    Args:
+        project: the project's folder.
+        task: one of TASKS.
+        source: a folder of scans or images, at any depth, or one image.
+        network: a .safetensors file; None: that of the catalog.
+        output: a folder for all results; None: those of the catalog.
+        params: as of `--params`, nested.
+    """
+    given = {"inference_source": source, "inference_network": network, "inference_output": output}
+    paths = {name: os.fspath(path) for name, path in given.items() if path is not None}
+    pipeline = f"inference_{task}"
+    with KedroSession.create(project, env=env, runtime_params={**(params or {}), **paths}) as session:
+        # Kedro declares less than it has.
+        session.run(pipeline_names=[pipeline])  # type: ignore[call-arg]
+        catalog = session.load_context().catalog  # type: ignore[attr-defined]
+    entries = [name for name in catalog if name.startswith(f"{pipeline}.")]
+    # Kedro has no public way to a dataset's file.
+    return {name.partition(".")[2]: Path(catalog[name]._describe()["filepath"]) for name in entries}
+
+
+def list_viewers(paths: Mapping[str, Path]) -> dict[str, Path]:
+    """Patient > page of those that the last run wrote.
+
+    Args:
+        paths: of `run_inference`.
+    """
+    from brain_tumor.datasets import ViewersDataset
+
+    return ViewersDataset(filepath=str(paths["viewers"]), address="").files()
+
+
+def tell_segmented(paths: Mapping[str, Path]) -> str:
+    """How many patients were segmented, and where the results are, in a line.
+
+    Args:
+        paths: of `run_inference`.
+    """
+    done, excluded = _count(paths["volumes"])
+    words = f"{done:,} patient{'s' * (done != 1)} segmented{_tell_excluded(excluded)}"
+    return f"{words}. Masks: {_show(paths['masks'])}. Report: {_show(paths['report'])}"
+
+
+def tell_classified(paths: Mapping[str, Path]) -> str:
+    """The same of images."""
+    done, excluded = _count(paths["classes"])
+    words = f"{done:,} image{'s' * (done != 1)} classified{_tell_excluded(excluded)}"
+    return f"{words}. Classes: {_show(paths['classes'])}. Report: {_show(paths['report'])}"
+
+
+def _count(table: Path) -> tuple[int, int]:
+    """Rows in use, and excluded ones."""
+    import pandas as pd
+
+    is_excluded = pd.read_csv(table, usecols=["excluded"])["excluded"].notna()
+    return int((~is_excluded).sum()), int(is_excluded.sum())
+
+
+def _tell_excluded(number: int) -> str:
+    return f", {number:,} excluded (the report has the reasons)" if number else ""
+
+
+def _show(path: Path) -> str:
+    """From the working directory, where it is below."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
