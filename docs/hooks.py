@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 import yaml
 
-from brain_tumor.cli import nnunet, run, score, submit
+from brain_tumor.cli import classify, nnunet, run, score, segment, submit
 from brain_tumor.data.common.renamed import PARAMETERS
 from brain_tumor.pipeline_registry import register_pipelines
 
@@ -33,6 +33,8 @@ HELP: dict[str, tuple[str, click.Command]] = {
     "submit": ("submit", submit),
     "score": ("score", score),
     "nnunet": ("export nnunet", nnunet),
+    "segment": ("segment", segment),
+    "classify": ("classify", classify),
 }
 """Name in a page > words of the command after `kedro`, and the command."""
 
@@ -99,7 +101,9 @@ def list_entries(path: str) -> str:
     """A row for each entry of a catalog file."""
     rows = ["| entry | format | file or folder |", "|---|---|---|"]
     for name, entry in yaml.safe_load((ROOT / path).read_text()).items():
-        rows.append(f"| `{name}` | `{entry['type'].removeprefix('brain_tumor.datasets.')}` | `{entry['filepath']}` |")
+        # Of a place that a parameter may change, what it is without the parameter.
+        place = re.sub(r"\$\{runtime_params:\w+, (.*?)\}", r"\1", entry["filepath"])
+        rows.append(f"| `{name}` | `{entry['type'].removeprefix('brain_tumor.datasets.')}` | `{place}` |")
     return "\n".join(rows)
 
 

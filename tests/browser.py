@@ -16,7 +16,10 @@ from websockets.sync.client import ClientConnection, connect
 OPTIONS = (
     "--headless",
     "--no-sandbox",
-    "--disable-gpu",
+    # WebGL 2 without a graphics card
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -58,6 +61,10 @@ class Page:
         while not self.evaluate(f"Boolean({expression})"):
             assert time.monotonic() < end, f"waited in vain for {expression}; errors: {self.errors('')}"
             time.sleep(0.1)
+
+    def screenshot(self, clip: dict[str, Any]) -> str:
+        """A part of the page as PNG in base64."""
+        return self._send("Page.captureScreenshot", format="png", clip=clip)["data"]
 
     def errors(self, site: str) -> list[str]:
         """Errors in the console, but for files that the page asked of other sites."""

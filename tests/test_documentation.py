@@ -32,7 +32,7 @@ from packaging.requirements import Requirement
 from support import ROOT, copy_project, save_patient
 
 from brain_tumor import networks
-from brain_tumor.cli import export, score, submit
+from brain_tumor.cli import classify, export, score, segment, submit
 from brain_tumor.cli import run as kedro_run
 from brain_tumor.networks.trained import read_network
 from brain_tumor.project.cluster import split_pipeline
@@ -195,6 +195,11 @@ def check_kedro(words: list[str]) -> None:
     if words[0] == "run":
         invoke(kedro_run, words[1:])
         return
+    if words[0] in ("segment", "classify"):
+        # The name of a command alone is no call of it.
+        if words[1:]:
+            check_inference(*words)
+        return
     if words[0] in OTHERS:
         command, given = OTHERS[words[0]], words[1:]
         # The name of a command alone is no call of it.
@@ -209,6 +214,14 @@ def check_kedro(words: list[str]) -> None:
     split_pipeline(given["pipeline"], given["networks"].split(",") if given["networks"] else None)
     with KedroSession.create(Path.cwd(), env=given["env"], runtime_params=given["params"]) as session:
         session.run(pipeline_names=[given["pipeline"]])
+
+
+def check_inference(task: str, *words: str) -> None:
+    """The command, but for its last line, which counts what has been done."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("tell_segmented", "tell_classified"):
+            patch.setattr(f"brain_tumor.project.inference.{name}", lambda _: "")
+        invoke({"segment": segment, "classify": classify}[task], list(words), obj=bootstrap_project(Path.cwd()))
 
 
 def check_make(words: list[str]) -> None:
@@ -315,6 +328,8 @@ def test_exempt_and_run_commands_are_still_there():
         ("kedro submit --networks unet", click.ClickException, "there is no network 'unet' in segmentation"),
         ("kedro submit --params segmentation.recipe.epoch=5", ValueError, "did you mean 'segmentation.recipe.epochs'"),
         ("kedro submit --hour 8", click.NoSuchOption, "--hour"),
+        ("kedro segment PATH --networks FILE", AssertionError, "No such option '--networks'"),
+        ("kedro classify PATH --params viewer.patient=3", AssertionError, "did you mean 'viewer.patients'"),
         ("kedro vis", AssertionError, "kedro has no command 'vis'"),
         ("make demos", AssertionError, "demos"),
         ("pip install -e '.[mlfow]'", AssertionError, "mlfow"),
