@@ -70,6 +70,9 @@ def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
 
     for name, report in find_examples().items():
         content: dict[str, str | bytes] = {f"{name}_report.html": report.read_text(encoding="utf-8")}
+        # The report links to them.
+        for page in report.parent.glob("*/viewers/*.html"):
+            content[page.relative_to(report.parent).as_posix()] = page.read_bytes()
         content |= execute_notebook(name, report.stat().st_mtime)
         for path, part in content.items():
             # They are linked from one page, and have no place among the others.

@@ -159,5 +159,5 @@ def test_python_finds_the_project_or_says_that_there_is_none(ready, images, tmp_
     result = classify_in_python(image, project=ready, output="out")
     assert len(result.classes) == 1
     assert result.report == tmp_path / "out/classification_report.html"
-    with pytest.raises(FileNotFoundError, match="inference_source is .*nowhere, which isn't there"):
+    with pytest.raises(FileNotFoundError, match=r"inference_source is .*nowhere, which isn't there"):
         segment_in_python("nowhere", project=ready)

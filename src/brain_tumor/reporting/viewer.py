@@ -28,7 +28,7 @@ PLANES = ("Sagittal", "Coronal", "Axial")
 
 
 class ViewerSettings(BaseModel, frozen=True, extra="forbid"):
-    """Who gets a viewer: a page of 2 to 12 MB.
+    """Who gets a viewer: a page of about 8 MB.
 
     Attributes:
         patients: how many of new scans, the first ones; with 0 nobody gets one, test patients neither.
