@@ -217,8 +217,9 @@ def check_kedro(words: list[str]) -> None:
 
 
 def check_inference(task: str, *words: str) -> None:
-    """The command, but for its last line, which counts what has been done."""
+    """The command, but for its last line, which counts what has been done, and for the browser."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("webbrowser.open", lambda _: True)
         for name in ("tell_segmented", "tell_classified"):
             patch.setattr(f"brain_tumor.project.inference.{name}", lambda _: "")
         invoke({"segment": segment, "classify": classify}[task], list(words), obj=bootstrap_project(Path.cwd()))
