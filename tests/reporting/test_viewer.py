@@ -172,9 +172,12 @@ def test_every_modality_and_view_is_drawn_without_an_error(opened):
     assert opened.errors("") == []
 
 
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("width", [1440, 1024, 390])
 def test_nothing_is_wider_than_the_window(opened, width):
     opened.resize(width)
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    wide = "[...document.querySelectorAll('aside *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1)"
+    inside = (
+        "document.querySelector('aside').getBoundingClientRect().left + document.querySelector('aside').clientWidth"
+    )
+    wide = f"[...document.querySelectorAll('aside *')].filter((e) => e.getBoundingClientRect().right > {inside} + 1)"
     assert opened.evaluate(f"{wide}.map((e) => e.outerHTML.slice(0, 80))") == []

@@ -289,7 +289,7 @@ async function open() {
   panes.forEach((pane) => { pane.figure.querySelector("figcaption").textContent = about.masks[pane.mask]; });
   const several = about.masks.length > 1;
   state.shown = several && !NARROW.matches ? BOTH : 0;
-  const masks = about.masks.map((name, k) => [name, k]);
+  const masks = about.masks.map((name, k) => [name.replace(" mask", ""), k]);
   choose("modality", about.modalities.map((name, k) => [name, k]), 0, (value) => { state.modality = value; });
   choose("view", VIEWS, state.view, (value) => { state.view = value; showSliders(); });
   if (several) choose("mask", [["Side by side", BOTH], ...masks], state.shown, (value) => { state.shown = value; });
