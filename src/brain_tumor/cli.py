@@ -213,7 +213,7 @@ def _inference_options(command: Callable[..., None]) -> Callable[..., None]:
 @cli.command(cls=PlainCommand)
 @_inference_options
 def segment(project: ProjectMetadata, path: str, shown: bool, **given: Any) -> None:
-    r"""Predict the tumours in new scans: masks, volumes, a report, and viewers.
+    """Predict the tumours in new scans: masks, volumes, a report, and viewers.
 
     PATH is a folder of NIfTI scans, at any depth: FLAIR, T1, T1ce and T2 of each patient.
 
@@ -223,7 +223,7 @@ def segment(project: ProjectMetadata, path: str, shown: bool, **given: Any) -> N
       kedro segment scans --output results
       kedro segment scans --network data/06_models/segmentation/attention_unet/network.safetensors
       kedro segment scans --params viewer.patients=100,training.device=cpu
-    """
+    """  # noqa: D301, click needs the character
     from brain_tumor.project.inference import run_inference, tell_segmented
 
     paths = run_inference(project.project_path, "segmentation", path, **given)
@@ -233,7 +233,7 @@ def segment(project: ProjectMetadata, path: str, shown: bool, **given: Any) -> N
 @cli.command(cls=PlainCommand)
 @_inference_options
 def classify(project: ProjectMetadata, path: str, shown: bool, **given: Any) -> None:
-    r"""Classify new images: a table of classes, and a report.
+    """Classify new images: a table of classes, and a report.
 
     PATH is a folder of images, at any depth, or one image.
 
@@ -242,7 +242,7 @@ def classify(project: ProjectMetadata, path: str, shown: bool, **given: Any) -> 
       kedro classify images --open
       kedro classify scan.jpg --output results
       kedro classify images --network weights/alexnet.safetensors
-    """
+    """  # noqa: D301
     from brain_tumor.project.inference import run_inference, tell_classified
 
     paths = run_inference(project.project_path, "classification", path, **given)
