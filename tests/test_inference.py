@@ -147,7 +147,7 @@ def test_the_three_lines_of_the_page_run(ready, monkeypatch):
     result = used["result"]
     assert result.report == ready / "data/08_reporting/inference/segmentation_report.html"
     assert set(result.viewers) == {"one", "two"}
-    assert result.view("two").data.startswith("<iframe srcdoc=")
+    assert "<iframe srcdoc=" in result.view("two").data
     with pytest.raises(ValueError, match="lacking has no viewer; those who have one: one, two"):
         result.view("lacking")
     labels = np.asarray(nib.load(result.masks / "one_seg.nii.gz").dataobj)

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from IPython.display import HTML
 
 VIEWER = (
-    '<iframe srcdoc="{page}" style="width: 100%; height: {height}px; border: 0" title="Viewer of {patient}"></iframe>'
+    '<div><iframe srcdoc="{page}" style="width: 100%; height: {height}px; border: 0" title="Viewer of {patient}">'
+    "</iframe></div>"
 )
+"""In a box of its own: IPython warns of an `<iframe>` alone, which its class for files on a server can't replace."""
 
 
 @dataclass(frozen=True)
