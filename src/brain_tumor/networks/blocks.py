@@ -36,7 +36,8 @@ def inverted_bottleneck(in_channels: int, middle: int, out_channels: int) -> nn.
 def upsample(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 2*h 2*w"]:
     """Bilinear upsampling to twice the size, corners aligned."""
     x = interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
-    if x.requires_grad and x.device.type != "mps":
+    # Compiled code lays out its gradients itself, and hooks would break it into parts.
+    if x.requires_grad and x.device.type != "mps" and not torch.compiler.is_compiling():
         x.register_hook(_close_gaps)
     return x
 

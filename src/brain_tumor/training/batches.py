@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from brain_tumor.data.common.bounding_box import BoundingBox
 from brain_tumor.data.common.store import Store
 from brain_tumor.data.scans.brain_crop import find_brain_crop
+from brain_tumor.training.device import send
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class InMemoryRows(Dataset[Batch]):
         self.arrays["row"] = torch.from_numpy(rows.rows).to(device)
 
     def __getitem__(self, chosen: np.ndarray) -> Batch:
-        index = torch.from_numpy(chosen).to(self.arrays["row"].device)
+        index = send(torch.from_numpy(chosen), self.arrays["row"].device)
         return {name: array[index] for name, array in self.arrays.items()}
 
 

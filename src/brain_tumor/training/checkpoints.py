@@ -132,6 +132,9 @@ def describe_training(
     precision, processes = what_is_computed(engine)
     named: dict[str, Any] = {"network": network, "seed": engine.seed, "precision": precision, "processes": processes}
     named |= {"sizes": sizes, "recipe": recipe.model_dump()}
+    if engine.compile:
+        # Compiled kernels round otherwise.
+        named["compiled"] = True
     return {name: str(value) for name, value in _flatten(named)} | describe_code(network, task)
 
 

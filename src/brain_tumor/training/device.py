@@ -1,14 +1,20 @@
 """Choice of the device and of the precision; no other module asks what hardware there is."""
 
+import logging
+import shutil
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils._triton import has_triton
 
 from brain_tumor.networks.cpu import computes_bf16, has_bf16_units, keep_freed_memory
 from brain_tumor.training.settings import EngineSettings
+
+logger = logging.getLogger(__name__)
 
 Accelerator = Literal["cuda", "mps", "cpu"]
 
@@ -38,6 +44,13 @@ class Device:
         """A batch of images on the device, in fp32 and the layout of `layout_on`."""
         return image.to(self.accelerator, torch.float32, memory_format=layout_on(self.accelerator))
 
+    def with_memory(self) -> str:
+        """Name of the device and the size of its memory, for errors."""
+        if self.accelerator != "cuda":
+            return f"this machine's {'Apple GPU' if self.accelerator == 'mps' else 'CPU'}"
+        properties = torch.cuda.get_device_properties()
+        return f"{properties.name} ({properties.total_memory / 1e9:.0f} GB)"
+
     def __str__(self) -> str:
         threads = torch.get_num_threads()
         plural = "s" if threads > 1 else ""
@@ -58,10 +71,12 @@ def choose_device(settings: EngineSettings) -> Device:
     """Device and precision of the settings, with `auto` resolved.
 
     Raises:
-        ValueError: if there is no such device, or fewer than `devices`, or if it computes no bf16 and `precision` is
-            bf16.
+        ValueError: if there is no such device, or fewer than `devices`; if it computes no bf16 and `precision` is bf16;
+            if it can't run what `compile` asks for.
     """
     accelerator = _choose_accelerator(settings)
+    if settings.compile:
+        _require_compiler(accelerator, settings.devices * settings.nodes)
     if accelerator == "cpu":
         # Before the first large tensor is allocated.
         keep_freed_memory()
@@ -73,6 +88,22 @@ def choose_device(settings: EngineSettings) -> Device:
     return Device(accelerator, "bf16-mixed" if bf16 else "32-true")
 
 
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on the device; to CUDA through pinned memory, so that the host doesn't wait."""
+    if device.type == "cuda":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device or the host has no more memory."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # torch's allocator of the host and CUDA's libraries have no class of their own.
+    words = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
 def what_is_computed(settings: EngineSettings) -> tuple[str, int]:
     """What results depend on: the precision, and the number of processes with BatchNorm statistics of their own."""
     device = choose_device(settings)
@@ -82,12 +113,13 @@ def what_is_computed(settings: EngineSettings) -> tuple[str, int]:
 
 
 def _choose_accelerator(settings: EngineSettings) -> Accelerator:
-    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    has_cuda, reason = _find_cuda()
+    has_mps = torch.backends.mps.is_available()
     several = settings.devices * settings.nodes > 1
     if settings.device == "cuda" and not has_cuda:
         raise ValueError(
-            "training.device is 'cuda', but torch finds no CUDA device; set it to 'auto' or 'cpu', or "
-            "install a CUDA build of torch"
+            f"training.device is 'cuda', but torch finds no CUDA device{reason}; set it to 'auto' or 'cpu', or "
+            "install a CUDA build of torch that the driver takes"
         )
     if settings.device == "mps" and not has_mps:
         raise ValueError("training.device is 'mps', but torch finds no Apple GPU; set it to 'auto' or 'cpu'")
@@ -107,9 +139,40 @@ def _choose_accelerator(settings: EngineSettings) -> Accelerator:
     return "cpu"
 
 
+def _find_cuda() -> tuple[bool, str]:
+    """Whether torch finds a CUDA device, and if a driver refuses, what torch says of it in brackets."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = torch.cuda.is_available()
+    # Of several sentences over several lines the first one has the reason, such as a driver that is too old.
+    reasons = [str(warning.message).split(". ")[0].split("\n")[0] for warning in caught]
+    if found or not reasons:
+        return found, ""
+    logger.warning("CUDA isn't used: %s", reasons[0])
+    return found, f" ({reasons[0]})"
+
+
+def _require_compiler(accelerator: Accelerator, processes: int) -> None:
+    """Refuse what `torch.compile` can't be used for here."""
+    if accelerator == "mps":
+        missing = "on 'mps' networks aren't compiled"
+    elif processes > 1:
+        missing = f"{processes} processes train together, and only the steps of one are compiled"
+    elif accelerator == "cuda" and torch.cuda.get_device_capability() < (7, 0):
+        missing = f"{torch.cuda.get_device_name()} is older than Triton's kernels, which begin with Volta"
+    elif accelerator == "cuda" and not has_triton():
+        missing = "Triton, which writes its kernels, isn't installed (pip install triton)"
+    elif accelerator == "cpu" and not shutil.which("g++") and not shutil.which("clang++"):
+        missing = "there is no C++ compiler here (g++ or clang++)"
+    else:
+        return
+    raise ValueError(f"training.compile is true, but {missing}; set it to false")
+
+
 def _require_bf16(accelerator: Accelerator) -> None:
     """Refuse a device that networks can't be trained on in bf16."""
-    if accelerator == "cuda" and not torch.cuda.is_bf16_supported():
+    # Emulated, it is slower than fp32, and its convolutions fail on some cards.
+    if accelerator == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         missing = f"{torch.cuda.get_device_name()} doesn't compute it"
     elif accelerator == "mps":
         missing = "on 'mps' networks are trained in fp32"

@@ -3,10 +3,11 @@
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from itertools import chain
 from math import isfinite
 from pathlib import Path
 from statistics import fmean
@@ -19,17 +20,21 @@ import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, WeightAveraging
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from brain_tumor.data.common.parallel import format_time, progress_enabled
 from brain_tumor.training.batches import BatchSampler, Rows, count_workers, load
 from brain_tumor.training.checkpoints import Checkpoints
-from brain_tumor.training.device import Device, choose_device
+from brain_tumor.training.device import Device, choose_device, is_out_of_memory
 from brain_tumor.training.processes import launch
 from brain_tumor.training.settings import EngineSettings, Recipe
 from brain_tumor.training.task import Task
 
 logger = logging.getLogger(__name__)
+
+READ_EVERY = 50
+"""Batches between two looks at their losses on a GPU: each look makes the host wait for the device."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +84,8 @@ def fit(job: Job) -> Fitted:
     repeated.
 
     Raises:
-        ValueError: if a loss is not finite, with the batch; the last good checkpoint stays. If a batch has fewer images
-            than there are processes.
+        ValueError: if a loss is not finite, with the batch, or if memory runs out; the last good checkpoint stays. If a
+            batch has fewer images than there are processes.
     """
     processes = job.engine.devices * job.engine.nodes
     if job.recipe.batch_size < processes:
@@ -156,9 +161,29 @@ def train(job: Job, resume: tuple[Path, int] | None, rank: int) -> None:
 
     Args:
         resume: path of a checkpoint, and the number of epochs in it.
+    Raises: ValueError: if memory runs out.
     """
+    device = choose_device(job.engine)
+    try:
+        _train(job, device, resume, rank)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ValueError(_explain_memory(job, device)) from error
+
+
+def _explain_memory(job: Job, device: Device) -> str:
+    resident = (job.train.size + job.validation.size) / 1e9
+    return (
+        f"{job.name}: memory ran out on {device.with_memory()} with batch_size {job.recipe.batch_size} and "
+        f"training.resident_gb {job.engine.resident_gb:g} (the slices take {resident:.1f} GB);\n"
+        "set the recipe's batch_size lower, or training.resident_gb to 0 to stream the slices. "
+        "The last good checkpoint is kept"
+    )
+
+
+def _train(job: Job, device: Device, resume: tuple[Path, int] | None, rank: int) -> None:
     engine, recipe, task = job.engine, job.recipe, job.task
-    device = choose_device(engine)
     ranks = engine.devices * engine.nodes
     train_order = BatchSampler(job.train, recipe.batch_size, engine.seed, recipe.epoch_steps, rank, ranks)
     # At least one slice for each process.
@@ -182,6 +207,8 @@ def train(job: Job, resume: tuple[Path, int] | None, rank: int) -> None:
         warnings.filterwarnings("ignore", "It is recommended to use `self.log")
         trainer = _trainer(job, device, rank)
         device.place(task, rank % engine.devices)
+        if engine.compile:
+            task.compile_network()
         # `weights_only`: a checkpoint can't run code when it is loaded.
         trainer.fit(task, train_loader, validation_loader, ckpt_path=checkpoint, weights_only=True)
 
@@ -191,12 +218,12 @@ def _trainer(job: Job, device: Device, rank: int) -> lightning.Trainer:
     many = engine.devices * engine.nodes > 1
     callbacks: list[Callback] = [
         SeedEachBatch(engine.seed),
-        FiniteLoss(job.train),
+        FiniteLoss(job.train, 1 if device.accelerator == "cpu" else READ_EVERY),
         CheckpointAndLog(job),
     ]
     if recipe.ema_decay:
         # First, so that checkpoints hold the averaged weights.
-        callbacks.insert(0, WeightAveraging(multi_avg_fn=MovingAverage(recipe.ema_decay)))
+        callbacks.insert(0, AverageWeights(recipe.ema_decay))
     return lightning.Trainer(
         accelerator=device.accelerator,
         devices=engine.devices,
@@ -242,29 +269,51 @@ def tracker(job: Job) -> MLFlowLogger | None:
     return made
 
 
-@dataclass(frozen=True)
-class MovingAverage:
-    """Exponential moving average of the weights, with a decay that rises from 0.1 to `keep` in the first steps."""
+class AverageWeights(WeightAveraging):
+    """Exponential moving average of the weights; validation and checkpoints use it."""
 
-    keep: float
+    def __init__(self, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
 
-    def __call__(
-        self,
-        averages: Sequence[Tensor],
-        currents: Sequence[Tensor],
-        count: Tensor | int,
-    ) -> None:
-        """Update the averages in place with the weights of one more step."""
+    def setup(self, trainer: lightning.Trainer, task: lightning.LightningModule, stage: str) -> None:
+        """Copy the network, on its device."""
+        # In place of Lightning's own average, which reads its counter from the device in every step.
+        self._average_model = MovingAverage(task, self.decay)
+
+
+class MovingAverage(AveragedModel):
+    """A copy of a network with averaged weights; the decay rises from 0.1 to `decay` in the first steps."""
+
+    n_averaged: Tensor
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        # Without a device the counter of updates is on the host.
+        super().__init__(network, use_buffers=True)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Update the averages with the weights of one more step."""
+        steps = int(self.n_averaged)
+        self.n_averaged += 1
         # The first weights are random, and a plain decay would keep them for many steps.
-        steps = int(count)
         rising = (1 + steps) / (10 + steps)
-        weight = 1 - min(self.keep, rising)
-        for average, current in zip(averages, currents, strict=True):
+        weight = 1 - min(self.decay, rising) if steps else 1.0
+        averaged, current = [], []
+        for average, value in zip(_tensors(self.module), _tensors(model), strict=True):
             if average.is_floating_point():
-                average.lerp_(current, weight)
+                averaged.append(average)
+                current.append(value)
             else:
                 # Counters of BatchNorm.
-                average.copy_(current)
+                average.copy_(value)
+        # All at once: on a GPU in a few kernels.
+        torch._foreach_lerp_(averaged, current, weight)
+
+
+def _tensors(module: nn.Module) -> Iterable[Tensor]:
+    return chain(module.parameters(), module.buffers())
 
 
 class SeedEachBatch(Callback):
@@ -288,13 +337,15 @@ class SeedEachBatch(Callback):
 
 
 class FiniteLoss(Callback):
-    """Stop at a loss that is not finite, before it reaches a checkpoint."""
+    """Stop at a loss that is not finite, before it reaches a checkpoint.
 
-    # Checked one batch late: reading a loss at once would make the GPU wait.
+    Args:
+        every: batches between two looks at their losses; the last look is before validation.
+    """
 
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
-        self.last: tuple[Tensor, Tensor] | None = None
+    def __init__(self, rows: Rows, every: int) -> None:
+        self.rows, self.every = rows, every
+        self.unread: list[tuple[Tensor, Tensor]] = []
 
     def on_train_batch_end(
         self,
@@ -304,31 +355,41 @@ class FiniteLoss(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Check the loss of the batch before."""
-        self._check(trainer)
-        self.last = outputs["loss"].detach(), batch["row"]
+        """Keep the loss on the device; look at it with those of other batches."""
+        self.unread.append((outputs["loss"].detach(), batch["row"]))
+        if len(self.unread) == self.every:
+            self._read(trainer)
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
-        """Check the loss of the last batch of the epoch."""
-        self._check(trainer)
-        self.last = None
+    def on_validation_start(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
+        """Look at the losses of the last batches of the epoch."""
+        self._read(trainer)
 
-    def _check(self, trainer: lightning.Trainer) -> None:
-        if self.last is None:
-            return
-        loss, rows = self.last
-        if loss.isfinite():
-            return
+    def _read(self, trainer: lightning.Trainer) -> None:
+        losses = [loss for loss, _ in self.unread]
+        batches = [rows for _, rows in self.unread]
+        self.unread.clear()
+        values = torch.stack(losses).tolist() if losses else []
+        for loss, rows in zip(values, batches, strict=True):
+            # Of several the first one: it ruined the weights for all after it.
+            if not isfinite(loss):
+                raise ValueError(self._explain(loss, rows, trainer.current_epoch + 1))
+
+    def _explain(self, loss: float, rows: Tensor, epoch: int) -> str:
         table = self.rows.store.rows.iloc[rows.cpu().numpy()]
         names = table["file"].tolist()
         if "slice" in table:
             names = [f"{row.file} (slice {row.slice})" for row in table.itertuples()]
-        place = f"in epoch {trainer.current_epoch + 1} on the batch of {', '.join(names)}"
-        raise ValueError(
-            f"the loss is {loss.item()} {place}; "
+        return (
+            f"the loss is {loss} in epoch {epoch} on the batch of {', '.join(names)}; "
             "if these files are sound, lower the recipe's learning_rate or set its gradient_clip to 1. The "
             "last good checkpoint is kept"
         )
+
+
+def has_finite_weights(module: nn.Module) -> bool:
+    """Whether all weights and buffers are finite, read from the device at once."""
+    checks = [value.isfinite().all() for value in _tensors(module) if value.is_floating_point()]
+    return bool(torch.stack(checks).all())
 
 
 class CheckpointAndLog(Checkpoint):
@@ -346,12 +407,7 @@ class CheckpointAndLog(Checkpoint):
     def on_train_epoch_end(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
         """Log the epoch, validation included, save a checkpoint, and stop when training is finished."""
         scores = {name: value.item() for name, value in trainer.callback_metrics.items()}
-        if not isfinite(scores["validation_loss"]):
-            raise ValueError(
-                f"the validation loss is {scores['validation_loss']} in epoch {len(self.rows) + 1}, after "
-                "updates that looked sound: "
-                "lower the recipe's learning_rate or set its gradient_clip to 1. The last good checkpoint is kept"
-            )
+        self._require_finite(scores["validation_loss"], task)
         row = {"epoch": len(self.rows) + 1} | scores
         row["learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
         row["seconds"] = perf_counter() - self.start
@@ -361,6 +417,20 @@ class CheckpointAndLog(Checkpoint):
         if trainer.is_global_zero:
             left = "" if trainer.should_stop else f", at most about {format_time(self._seconds_left())} left"
             self._report(row, left)
+
+    def _require_finite(self, validation_loss: float, task: lightning.LightningModule) -> None:
+        """Refuse an epoch whose last update ruined the weights: its losses were taken before it."""
+        # Weights too, because validation uses their average and no heads of deep supervision.
+        if not isfinite(validation_loss):
+            ruined = f"the validation loss is {validation_loss}"
+        elif not has_finite_weights(task):
+            ruined = "weights are not finite"
+        else:
+            return
+        raise ValueError(
+            f"{ruined} in epoch {len(self.rows) + 1}, after updates that looked sound: "
+            "lower the recipe's learning_rate or set its gradient_clip to 1. The last good checkpoint is kept"
+        )
 
     def _report(self, row: dict[str, float], left: str) -> None:
         name, epochs = self.job.name, self.job.recipe.epochs

@@ -22,6 +22,8 @@ class EngineSettings(BaseModel, frozen=True, extra="forbid"):
         seed: of the initial weights, the order of the data and the augmentation.
         resident_gb: size (10^9 bytes) up to which slices are kept in the device's memory; above, they are streamed.
         loader_workers: processes that read a streamed store, for all `devices` no more than cores.
+        compile: compile the network's training steps with `torch.compile`, on CUDA into CUDA graphs. In one process,
+            without `attention_weight` and `deep_supervision`.
         devices: training processes on this machine (data parallel).
         nodes: machines that train together; each runs the same command.
         rendezvous: `host:port` of one of the machines, for several `nodes`.
@@ -33,6 +35,7 @@ class EngineSettings(BaseModel, frozen=True, extra="forbid"):
     seed: int = 0
     resident_gb: float = Field(4, ge=0)
     loader_workers: int = Field(2, ge=0)
+    compile: bool = False
     devices: int = Field(1, ge=1)
     nodes: int = Field(1, ge=1)
     rendezvous: str | None = None

@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from brain_tumor.training.device import send
 from brain_tumor.training.settings import ImageAugmentation
 
 
@@ -35,22 +36,24 @@ def augment(
 
     Args:
         grey: levels from 0 to 255.
-        params: from `sample_augmentation`.
+        params: from `sample_augmentation`, on the host.
     """
-    params = {name: value.to(grey.device) for name, value in params.items()}
+    # Decided on the host, where the parameters are: a choice that is read from a GPU would make the host wait.
+    device = grey.device
     apply = {}
     # A uniform value from -1 to 1 is below 2p - 1 with probability p.
     for name in ("horizontal_flip", "vertical_flip", "affine", "intensity"):
         apply[name] = params[name] < 2 * getattr(settings, name) - 1
-    mirrored = _per_image(apply["horizontal_flip"])
+    mirrored = _per_image(send(apply["horizontal_flip"], device))
     grey = torch.where(mirrored, grey.flip(-1), grey)
-    upside_down = _per_image(apply["vertical_flip"])
+    upside_down = _per_image(send(apply["vertical_flip"], device))
     grey = torch.where(upside_down, grey.flip(-2), grey)
     # Only the chosen images: resampling costs as much as all the rest.
-    chosen = apply["affine"].nonzero().squeeze(1)
+    chosen = torch.from_numpy(np.flatnonzero(apply["affine"].numpy()))
     if len(chosen):
         of_chosen = {name: value[chosen] for name, value in params.items()}
-        matrix = _matrix(of_chosen, settings)
+        matrix = send(_matrix(of_chosen, settings), device)
+        chosen = send(chosen, device)
         grid = affine_grid(matrix, [len(chosen), *grey.shape[1:]], align_corners=False)
         moved = grid_sample(grey[chosen], grid, align_corners=False)
         grey = grey.index_copy(0, chosen, moved)
@@ -70,13 +73,13 @@ def _change_intensity(
     params: dict[str, Float[Tensor, " b"]],
     settings: ImageAugmentation,
 ) -> Float[Tensor, "b 1 h w"]:
-    scale = _per_image(1 + params["contrast"] * settings.contrast)
-    factor = _per_image(1 + params["brightness"] * settings.brightness)
+    scale = _per_image(send(1 + params["contrast"] * settings.contrast, grey.device))
+    factor = _per_image(send(1 + params["brightness"] * settings.brightness, grey.device))
     mean = grey.mean((1, 2, 3), keepdim=True)
     # Contrast is scaled around the mean; the background, 0, gets no mean back and stays dark.
     contrasted = (grey - mean) * scale + mean * (grey > 0)
     changed = contrasted * factor
-    return torch.where(_per_image(apply), changed, grey).clamp(0, 255)
+    return torch.where(_per_image(send(apply, grey.device)), changed, grey).clamp(0, 255)
 
 
 def mixup(
@@ -92,7 +95,7 @@ def mixup(
     if not settings.mixup:
         return image, target
     # From -1 to 1 to a coefficient from 0 to `mixup`.
-    coefficient = settings.mixup * (params.to(image.device)[:, None] + 1) / 2
+    coefficient = settings.mixup * (send(params, image.device)[:, None] + 1) / 2
     # The partner is half a batch away, also when the batch is divided over processes.
     half = len(image) // 2
     mixed_image = image.lerp(image.roll(half, 0), coefficient[:, :, None, None])

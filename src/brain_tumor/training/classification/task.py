@@ -12,7 +12,7 @@ from brain_tumor.training.classification.augmentation import augment, mixup, sam
 from brain_tumor.training.device import layout_on
 from brain_tumor.training.segmentation.losses import all_reduce_sum
 from brain_tumor.training.settings import ClassificationRecipe
-from brain_tumor.training.task import Task
+from brain_tumor.training.task import Task, count_cells
 
 MONITOR = "validation_likelihood"
 """Score of checkpoint selection: geometric mean of the probabilities of the validation images' true classes.
@@ -81,7 +81,7 @@ class ClassificationTask(Task):
             image = augment(batch["image"], local, self.augmentation)
         target = self.target(batch["label"])
         image, target = mixup(image, target, local["mixup"], self.augmentation)
-        logits = self.network(to_input(image, self.channels)).float()
+        logits = self.predict_in_training(to_input(image, self.channels)).float()
         entropy = cross_entropy(logits, target, reduction="sum")
         # Divided by the sum over all processes: with class weights their parts differ.
         loss = all_reduce_sum(entropy) / all_reduce_sum(target.sum())
@@ -107,7 +107,7 @@ class ClassificationTask(Task):
         logits = self.network(to_input(batch["image"], self.channels)).float()
         self.entropy += cross_entropy(logits, label, reduction="sum")
         cell = label * self.num_classes + logits.argmax(1)
-        self.confusion += torch.bincount(cell, minlength=self.num_classes**2)
+        self.confusion += count_cells(cell, self.num_classes**2)
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores over all validation images."""

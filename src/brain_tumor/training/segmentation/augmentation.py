@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, UInt8
 from kornia.geometry.transform import get_affine_matrix2d, warp_affine
 from torch import Tensor
 
+from brain_tumor.training.device import send
 from brain_tumor.training.settings import Augmentation
 
 
@@ -47,24 +48,26 @@ def augment(
     """Random flips, affine maps and intensities; labels are moved with the image.
 
     Args:
-        params: from `sample_augmentation`.
+        params: from `sample_augmentation`, on the host.
     """
-    params = {name: value.to(image.device) for name, value in params.items()}
+    # Decided on the host, where the parameters are: a choice that is read from a GPU would make the host wait.
+    device = image.device
     apply = {}
     # A uniform value from -1 to 1 is below 2p - 1 with probability p.
     for name in ("horizontal_flip", "affine", "intensity"):
         apply[name] = params[name] < 2 * getattr(settings, name) - 1
     if settings.horizontal_flip:
         # Rows run from right to left in every scan (L, P, S), so the second axis from the end is the one to mirror.
-        flip = apply["horizontal_flip"]
+        flip = send(apply["horizontal_flip"], device)
         image = torch.where(flip[:, None, None, None], image.flip(-2), image)
         labels = torch.where(flip[:, None, None], labels.flip(-2), labels)
     if settings.affine:
         # Only the chosen slices: resampling costs as much as all the rest.
-        chosen = apply["affine"].nonzero().squeeze(1)
+        chosen = torch.from_numpy(np.flatnonzero(apply["affine"].numpy()))
         angle = params["rotation"][chosen] * settings.rotation
         scale = 1 + params["scaling"][chosen] * settings.scaling
-        matrix = _matrix(angle, scale, image.shape[-2:])
+        matrix = send(_matrix(angle, scale, image.shape[-2:]), device)
+        chosen = send(chosen, device)
         moved_image = _warp(image[chosen], matrix, "bilinear")
         image = image.index_copy(0, chosen, moved_image)
         # By the nearest pixel: labels between two tissues would be a third one.
@@ -86,8 +89,8 @@ def _change_intensity(
     scale = 1 + on * params["contrast"] * settings.contrast
     offset = on * params["brightness"] * settings.brightness
     # Of each modality, broadcast over its pixels.
-    scale = scale[:, :, None, None]
-    offset = offset[:, :, None, None]
+    scale = send(scale, image.device)[:, :, None, None]
+    offset = send(offset, image.device)[:, :, None, None]
     changed = image * scale + offset
     # 0 is outside the brain, and stays 0.
     return torch.where(image == 0, 0, changed)
@@ -101,7 +104,7 @@ def _matrix(
     """Rotation (degrees) and scaling around the centre of the slice, in pixels."""
     height, width = shape
     # kornia takes (x, y).
-    middle = torch.tensor([(width - 1) / 2, (height - 1) / 2], device=angle.device)
+    middle = torch.tensor([(width - 1) / 2, (height - 1) / 2])
     centre = middle.expand(len(angle), 2)
     scales = scale[:, None].expand(-1, 2)
     no_shift = torch.zeros_like(centre)

@@ -15,7 +15,7 @@ from brain_tumor.training.batches import Batch, Rows
 from brain_tumor.training.segmentation.augmentation import augment, sample_augmentation
 from brain_tumor.training.segmentation.losses import DiceBCELoss, all_reduce_sum, attention_loss
 from brain_tumor.training.settings import SegmentationRecipe
-from brain_tumor.training.task import Task
+from brain_tumor.training.task import Task, count_cells
 
 MONITOR = "validation_dice"
 """Score of checkpoint selection: Dice pooled over all validation slices, averaged over the targets."""
@@ -74,12 +74,26 @@ class SegmentationTask(Task):
         heads = [nn.Conv2d(channels, tissues, 1) for channels in aux_maps.values()]
         self.aux_heads = nn.ModuleList(heads)
 
+    def compile_network(self) -> None:
+        """Compile the network for training steps.
+
+        Raises:
+            ValueError: if the loss needs maps from inside the network, which a compiled one doesn't hand out.
+        """
+        needed = "attention_weight" if self.gates else "deep_supervision" if self.aux_modules else ""
+        if needed:
+            raise ValueError(
+                f"training.compile is true, but the recipe's {needed} needs maps from inside the network, which a "
+                f"compiled one doesn't give; set training.compile to false or {needed} to 0"
+            )
+        super().compile_network()
+
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one augmented batch."""
         image, labels = self._augment(batch, index)
         truth = to_channels(labels, self.tissues)
         with capture_outputs(self.gates) as maps, capture_outputs(self.aux_modules) as aux_maps:
-            loss = self.loss(self.network(image), truth)
+            loss = self.loss(self.predict_in_training(image), truth)
         if maps:
             tumour = (labels > 0)[:, None].float()
             loss = loss + self.attention_weight * attention_loss(maps, tumour)
@@ -125,7 +139,7 @@ class SegmentationTask(Task):
         self.sums += self.loss.sums(logits, truth)
         num_labels = self.tissues + 1
         cell = labels.long() * num_labels + to_labels(logits.sigmoid())
-        self.confusion += torch.bincount(cell.flatten(), minlength=num_labels**2)
+        self.confusion += count_cells(cell, num_labels**2)
 
     def on_validation_epoch_end(self) -> None:
         """Log the loss and the Dice of each target, pooled over all validation slices."""
