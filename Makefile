@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export DO_NOT_TRACK := 1
 
-.PHONY: help demo demo-real test test-anywhere lint types docs docs-serve viz viz-build package release clean
+.PHONY: help demo demo-real test test-anywhere lint types docs docs-serve viz viz-build package wheels release clean
 help:                     ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
@@ -54,6 +54,12 @@ viz-build: $(VENV)/installed    ## the same as a static site in build/
 
 package: $(VENV)/installed      ## a wheel with settings, notebooks and weights, and the settings by themselves, in dist/
 	$(BIN)/kedro package
+
+PYTHON_VERSION ?= 3.11
+PLATFORM       ?= manylinux_2_28_x86_64
+WHEELS         ?= wheels
+wheels: $(VENV)/installed ## the wheels of the lock, for machines without a package index: PYTHON_VERSION=3.12 PLATFORM=manylinux_2_28_aarch64
+	$(BIN)/python .ci/wheels.py $(PYTHON_VERSION) $(PLATFORM) $(WHEELS)
 
 release:                  ## tag VERSION=0.2.0, once every file that names it agrees (CONTRIBUTING.md)
 	grep --quiet '^__version__ = "$(VERSION)"$$' src/brain_tumor/__init__.py

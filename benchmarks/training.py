@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from plain import seven_metrics
 from segmentation_data import BRATS, read_plainly, write_slices
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
@@ -143,24 +144,6 @@ class PlainSlices(Dataset):
             return torch.from_numpy(image), torch.from_numpy(mask).float()
         image, labels = self.store.read(np.array([k]), "image", "labels")
         return torch.from_numpy(image[0]).float(), to_channels(torch.from_numpy(labels), 3)[0]
-
-
-def seven_metrics(logits: torch.Tensor, truth: torch.Tensor) -> list[torch.Tensor]:
-    """Dice, IoU, accuracy, false positive and negative rate, precision, recall of each channel."""
-    found, there = logits.detach().sigmoid() > 0.5, truth > 0.5
-    hit, false, missed, empty = (
-        (a & b).sum((0, 2, 3)).float() for a, b in ((found, there), (found, ~there), (~found, there), (~found, ~there))
-    )
-    ratio = lambda a, b: a / (b + 1e-9)  # noqa: E731
-    return [
-        ratio(2 * hit, 2 * hit + false + missed),
-        ratio(hit, hit + false + missed),
-        ratio(hit + empty, hit + false + missed + empty),
-        ratio(false, false + empty),
-        ratio(missed, missed + hit),
-        ratio(hit, hit + false),
-        ratio(hit, hit + missed),
-    ]
 
 
 def train_plainly(turn: Connection, name: str, folder: Path, store: Store | None, rounds: int) -> None:

@@ -1,9 +1,11 @@
+import warnings
+
 import pytest
 import torch
 from squares import job, save_squares
 
 from brain_tumor.training import device
-from brain_tumor.training.device import choose_device, layout_on
+from brain_tumor.training.device import choose_device, is_out_of_memory, layout_on
 from brain_tumor.training.fit import fit
 from brain_tumor.training.settings import Augmentation, EngineSettings, SegmentationRecipe
 
@@ -17,6 +19,8 @@ def machine(monkeypatch):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda))
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: bf16)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a Tesla P4")
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (6, 1))
+        monkeypatch.setattr(device.shutil, "which", lambda _: None)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
         monkeypatch.setattr(device, "computes_bf16", lambda: bf16)
         monkeypatch.setattr(device, "has_bf16_units", lambda: bf16)
@@ -64,6 +68,10 @@ def test_auto_takes_the_fastest_device_in_the_precision_it_has(machine, here, se
             "is 'bf16', but a Tesla P4 doesn't compute it; set it to 'auto' or 'fp32'",
         ),
         ({"mps": True, "bf16": True}, {"precision": "bf16"}, "is 'bf16', but on 'mps' networks are trained in fp32"),
+        ({"mps": True}, {"compile": True}, "training.compile is true, but on 'mps' networks aren't compiled"),
+        ({}, {"compile": True, "devices": 2}, "training.compile is true, but 2 processes train together"),
+        ({"cuda": True}, {"compile": True}, "training.compile is true, but a Tesla P4 is older than Triton's kernels"),
+        ({}, {"compile": True}, r"there is no C\+\+ compiler here .*; set it to false"),
     ],
 )
 def test_what_is_not_here_is_refused(machine, here, settings, message):
@@ -77,6 +85,60 @@ def test_bf16_is_refused_before_training_where_the_processor_has_none(machine, t
     with pytest.raises(ValueError, match=r"training\.precision is 'bf16'"):
         fit(job(save_squares(tmp_path), tmp_path / "made", SegmentationRecipe(), EngineSettings(precision="bf16")))
     assert not (tmp_path / "made").exists()
+
+
+OLD_DRIVER = (
+    "CUDA initialization: The NVIDIA driver on your system is too old (found version 11040). Please update your GPU "
+    "driver by downloading and installing a new version from the URL: http://www.nvidia.com/Download/index.aspx"
+)
+
+
+@pytest.fixture
+def old_driver(machine, monkeypatch):
+    """What torch does with a driver that is older than its build."""
+    machine()
+
+    def warn_and_find_none():
+        warnings.warn(OLD_DRIVER, stacklevel=1)
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", warn_and_find_none)
+
+
+def test_a_driver_too_old_is_one_line(old_driver, caplog):
+    assert choose_device(EngineSettings()).accelerator == "cpu"
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "CUDA isn't used: CUDA initialization: The NVIDIA driver on your system is too old (found version 11040)"
+    )
+
+
+def test_a_driver_too_old_is_the_reason_where_cuda_is_asked_for(old_driver):
+    with pytest.raises(ValueError, match=r"finds no CUDA device \(CUDA initialization: The NVIDIA driver .* too old"):
+        choose_device(EngineSettings(device="cuda"))
+
+
+def test_emulated_bf16_is_refused(machine, monkeypatch):
+    machine(cuda=True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    with pytest.raises(ValueError, match="is 'bf16', but a Tesla P4 doesn't compute it"):
+        choose_device(EngineSettings(precision="bf16"))
+    assert choose_device(EngineSettings()).precision == "32-true"
+
+
+@pytest.mark.parametrize(
+    ("error", "memory"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (MemoryError(), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("not enough memory"), False),
+    ],
+)
+def test_errors_of_memory(error, memory):
+    assert is_out_of_memory(error) == memory
 
 
 def test_images_lie_as_the_device_wants_them():

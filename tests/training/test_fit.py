@@ -1,17 +1,21 @@
+import re
 from dataclasses import replace
+from unittest.mock import MagicMock
 
+import lightning
 import numpy as np
 import pytest
 import torch
 from processor import needs_training_in_bf16
 from squares import CPU, digest, job, save_squares
 from torch.nn.functional import adaptive_max_pool2d
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from brain_tumor.networks import build, networks_of
 from brain_tumor.networks.attention import capture_attention, capture_outputs
 from brain_tumor.training.batches import InMemoryRows
 from brain_tumor.training.checkpoints import Checkpoints
-from brain_tumor.training.fit import MovingAverage, fit, read_fitted
+from brain_tumor.training.fit import FiniteLoss, MovingAverage, fit, has_finite_weights, read_fitted
 from brain_tumor.training.segmentation import task as tasks
 from brain_tumor.training.segmentation.task import MONITOR, SegmentationTask, to_channels, to_labels
 from brain_tumor.training.settings import Augmentation, SegmentationRecipe
@@ -199,12 +203,29 @@ def test_golden_loss_of_thirty_steps(store, tmp_path):
 
 
 def test_average_forgets_the_first_weights():
-    average, batches, keep = torch.tensor(0.0), torch.tensor(0), MovingAverage(0.99)
-    for count in range(1, 40):
-        keep([average], [torch.tensor(1.0)], torch.tensor(count))
-        keep([batches], [torch.tensor(count)], torch.tensor(count))
-    assert average > 0.99
-    assert batches == 39
+    network = torch.nn.BatchNorm1d(2)
+    torch.nn.init.zeros_(network.weight)
+    average = MovingAverage(network, 0.99)
+    torch.nn.init.ones_(network.weight)
+    for _ in range(40):
+        average.update_parameters(network)
+        network.num_batches_tracked += 1
+    assert (average.module.weight > 0.99).all()
+    assert average.module.num_batches_tracked == 39
+    assert average.n_averaged == 40
+
+
+def test_average_is_that_of_its_formula():
+    rng = np.random.default_rng(0)
+    values = torch.from_numpy(rng.normal(size=6).astype(np.float32))
+    network = torch.nn.Linear(1, 1, bias=False)
+    average, expected = MovingAverage(network, 0.3), values[0].item()
+    for step, value in enumerate(values):
+        torch.nn.init.constant_(network.weight, value.item())
+        average.update_parameters(network)
+        keep = min(0.3, (1 + step) / (10 + step)) if step else 0
+        expected = keep * expected + (1 - keep) * value.item()
+        assert average.module.weight.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_an_epoch_whose_last_update_ruins_the_weights_is_not_kept(store, tmp_path):
@@ -236,3 +257,149 @@ def test_loss_that_is_not_finite_names_the_batch_and_keeps_the_checkpoint(store,
     path, state = Checkpoints(tmp_path).newest()
     assert path.name == "epoch_00002.ckpt"
     assert all(value.isfinite().all() for value in state["state_dict"].values())
+
+
+def test_of_losses_read_together_the_first_that_is_not_finite_is_named(store):
+    made = job(store, store.path.parent, SHORT)
+    check = FiniteLoss(made.train, every=3)
+    trainer = MagicMock(spec=lightning.Trainer, current_epoch=4)
+
+    def end_batch(loss: float, row: int) -> None:
+        check.on_train_batch_end(trainer, made.task, {"loss": torch.tensor(loss)}, {"row": torch.tensor([row])}, 0)
+
+    for row, loss in enumerate([0.5, 0.4, 0.3, 0.2, float("inf")]):
+        end_batch(loss, row)
+    with pytest.raises(ValueError, match=r"the loss is inf in epoch 5 on the batch of square_4\.h5 \(slice 4\);"):
+        end_batch(float("nan"), 5)
+    check = FiniteLoss(check.rows, every=3)
+    end_batch(float("nan"), 7)
+    with pytest.raises(ValueError, match=r"the loss is nan in epoch 5 on the batch of square_7\.h5"):
+        check.on_validation_start(trainer, made.task)
+
+
+def test_weights_that_validation_does_not_see_are_checked_too(store, tmp_path):
+    """A head of deep supervision that its last update ruins leaves all losses of the epoch finite."""
+    recipe = SegmentationRecipe(epochs=2, batch_size=12, epoch_steps=1, deep_supervision=1.0)
+    fit(job(store, tmp_path, recipe.model_copy(update={"epochs": 1})))
+    made = job(store, tmp_path, recipe)
+    end = made.task.on_validation_epoch_end
+
+    def ruin_then_end() -> None:
+        with torch.no_grad():
+            made.task.aux_heads[0].weight[0] = float("nan")
+        end()
+
+    made.task.on_validation_epoch_end = ruin_then_end
+    with pytest.raises(ValueError, match=r"weights are not finite in epoch 2, .*The last good checkpoint is kept"):
+        fit(made)
+    assert Checkpoints(tmp_path).newest()[0].name == "epoch_00001.ckpt"
+    assert not has_finite_weights(made.task)
+
+
+class Reads(TorchDispatchMode):
+    """Notes operators after which the host waits for what a GPU computed."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "bincount", "masked_select", "_unique2", "equal", "linalg_inv_ex")
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.on = [], False
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        if self.on and name in self.WAITING:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("network", ["classic_unet", "residual_attention_unet"])
+def test_a_step_reads_nothing_from_the_device(store, tmp_path, network, monkeypatch):
+    """But the losses, now and then. The counter of averages is on the host."""
+    made, reads = job(store, tmp_path, SHORT.model_copy(update={"epochs": 1}), network=network), Reads()
+    made.task.on_train_batch_start = lambda *_: setattr(reads, "on", True)
+    made.task.on_train_batch_end = lambda *_: setattr(reads, "on", False)
+    monkeypatch.setattr(FiniteLoss, "_read", lambda *_: None)
+    counter = MovingAverage.update_parameters
+
+    def update(average, network):
+        assert average.n_averaged.device.type == "cpu"
+        reads.on = False
+        counter(average, network)
+        reads.on = True
+
+    monkeypatch.setattr(MovingAverage, "update_parameters", update)
+    with reads:
+        fit(made)
+    assert reads.found == []
+
+
+def test_a_read_in_a_step_is_found():
+    with (reads := Reads()):
+        reads.on = True
+        torch.ones(2).nonzero()
+        torch.ones(1).item()
+    assert reads.found == ["nonzero", "_local_scalar_dense"]
+
+
+def out_of_cuda_memory(*_):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+
+def out_of_host_memory(*_):
+    raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried")
+
+
+@pytest.mark.parametrize("fail", [out_of_cuda_memory, out_of_host_memory])
+def test_memory_that_runs_out_ends_in_two_lines_and_keeps_the_checkpoint(store, tmp_path, fail):
+    folder = tmp_path / "classic_unet" / "checkpoints" / "noise"
+    recipe = SegmentationRecipe(epochs=2, batch_size=4, epoch_steps=1)
+    fit(job(store, folder, recipe.model_copy(update={"epochs": 1})))
+    made = job(store, folder, recipe)
+    made.task.network.forward = fail
+    words = (
+        "classic_unet: memory ran out on this machine's CPU with batch_size 4 and training.resident_gb 4 "
+        "(the slices take 0.0 GB);\nset the recipe's batch_size lower, or training.resident_gb to 0"
+    )
+    with pytest.raises(ValueError, match=re.escape(words)) as caught:
+        fit(made)
+    assert len(str(caught.value).splitlines()) == 2
+    assert Checkpoints(folder).newest()[0].name == "epoch_00001.ckpt"
+
+
+def test_another_runtime_error_is_left_as_it_is(store, tmp_path):
+    made = job(store, tmp_path, SHORT)
+
+    def fail(*_):
+        raise RuntimeError("a fault of the program")
+
+    made.task.network.forward = fail
+    with pytest.raises(RuntimeError, match="a fault of the program"):
+        fit(made)
+
+
+def compile_without_a_compiler(monkeypatch) -> list[dict]:
+    """Graphs are captured whole, but run as they are: no C++ is written."""
+    asked, compiler = [], torch.compile
+
+    def capture(function, **settings):
+        asked.append(settings)
+        return compiler(function, backend="eager", fullgraph=True, dynamic=settings["dynamic"])
+
+    monkeypatch.setattr(torch, "compile", capture)
+    return asked
+
+
+def test_a_compiled_network_trains_to_the_same_weights(store, tmp_path, monkeypatch):
+    asked = compile_without_a_compiler(monkeypatch)
+    recipe = SHORT.model_copy(update={"epochs": 1})
+    compiled = fit(job(store, tmp_path / "compiled", recipe, CPU.model_copy(update={"compile": True})))
+    assert asked == [{"mode": "default", "dynamic": False}]
+    assert digest(compiled) == digest(fit(job(store, tmp_path / "plain", recipe)))
+
+
+@pytest.mark.parametrize("name", ["attention_weight", "deep_supervision"])
+def test_maps_from_inside_a_compiled_network_are_refused(store, tmp_path, name):
+    recipe = SegmentationRecipe(**{name: 0.5})
+    made = job(store, tmp_path, recipe, CPU.model_copy(update={"compile": True}), network="attention_unet")
+    with pytest.raises(ValueError, match=f"the recipe's {name} needs maps .*set training.compile to false or {name}"):
+        fit(made)

@@ -203,6 +203,8 @@ def _train(job: Job, device: Device, resume: tuple[Path, int] | None, rank: int)
         # torch 2.13 warns of what Lightning 2.6 calls.
         warnings.filterwarnings("ignore", ".*treespec, LeafSpec.*")
         warnings.filterwarnings("ignore", "The number of training batches .* is smaller than the logging interval")
+        # torch's compiler, to torch.
+        warnings.filterwarnings("ignore", "`torch.jit.script_method` is deprecated")
         # Logged values are summed over processes already.
         warnings.filterwarnings("ignore", "It is recommended to use `self.log")
         trainer = _trainer(job, device, rank)

@@ -5,7 +5,7 @@ import torch
 from brain_tumor.data.common.store import Store, StoreContent, write_store
 from brain_tumor.training.segmentation.task import dice_of_confusion, to_channels, to_labels, training_rows
 from brain_tumor.training.settings import SegmentationRecipe
-from brain_tumor.training.task import warm_cosine
+from brain_tumor.training.task import count_cells, warm_cosine
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 400])
@@ -17,6 +17,17 @@ def test_learning_rate_rises_then_falls_to_zero(steps):
     assert peak == max(1, steps // 10) - 1
     assert factors[peak:] == sorted(factors[peak:], reverse=True)
     assert steps < 3 or factors[-1] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_cells_are_counted_the_same_on_a_gpu(device):
+    """On the host by `bincount`; the other way, that of GPUs, is traced without one and has the same shape."""
+    cell = torch.randint(0, 16, (2, 9, 9))
+    counts = count_cells(cell.to(device), 16)
+    assert counts.shape == (16,)
+    assert counts.dtype == torch.int64
+    as_on_gpus = (cell.flatten() == torch.arange(16)[:, None]).sum(1)
+    assert torch.equal(count_cells(cell, 16), as_on_gpus)
 
 
 def test_labels_and_channels_are_inverse():
