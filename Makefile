@@ -57,9 +57,9 @@ package: $(VENV)/installed      ## a wheel with settings, notebooks and weights,
 
 PYTHON_VERSION ?= 3.11
 PLATFORM       ?= manylinux_2_28_x86_64
-WHEELS         ?= wheels
-wheels: $(VENV)/installed ## the wheels of the lock, for machines without a package index: PYTHON_VERSION=3.12 PLATFORM=manylinux_2_28_aarch64
-	$(BIN)/python .ci/wheels.py $(PYTHON_VERSION) $(PLATFORM) $(WHEELS)
+TORCH          ?= cuda
+wheels:                   ## the wheels of the lock in wheels/, for machines without a package index (docs/how_to/offline.md)
+	$(PYTHON) .ci/wheels.py $(PYTHON_VERSION) $(PLATFORM) $(TORCH) wheels
 
 release:                  ## tag VERSION=0.2.0, once every file that names it agrees (CONTRIBUTING.md)
 	grep --quiet '^__version__ = "$(VERSION)"$$' src/brain_tumor/__init__.py

@@ -21,9 +21,9 @@ No network, no download: the data are noise unless a store is given. Parts, in t
 
 A part that time doesn't suffice for is named at the end. Each row is written as soon as it is measured.
 
-Packages that it imports itself: torch, numpy, joblib, and monai for BasicUNet, without which that column is left out.
-The package needs for what runs here: lightning, pytorch-lightning, lightning-utilities, torchmetrics, kornia, h5py,
-hdf5plugin, jaxtyping, pandas, pydantic, safetensors, tqdm, PyYAML, and what these need themselves.
+Packages that it imports, with those that they need themselves: torch, numpy, joblib, PyYAML, h5py, hdf5plugin, pandas,
+pydantic, jaxtyping, scipy, tqdm, lightning (lightning-utilities, torchmetrics, fsspec, packaging), kornia (kornia_rs).
+monai only for BasicUNet; without it that column is empty.
 """
 
 import argparse
