@@ -34,9 +34,9 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property, partial
 from importlib.util import find_spec
-from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -48,6 +48,7 @@ from gpu_checks import compare_trainings, compare_with_fp64, run_out_of_memory
 from gpu_speed import Ceilings, measure_augmentation, measure_ceilings, measure_prediction, measure_ways, shares
 from gpu_ways import Setting
 
+from brain_tumor.data.common.store import Store
 from brain_tumor.networks import networks_of
 from brain_tumor.training.device import choose_device
 from brain_tumor.training.settings import EngineSettings
@@ -178,9 +179,19 @@ class Benchmark:
         self.try_to("trainings", case.name, partial(compare_trainings, *given))
         self.try_to("out of memory", case.name, lambda: iter([(case.name, run_out_of_memory(*given))]))
 
+    def cases(self) -> list[Case]:
+        """What is trained; of a store that is given in the size of its slices."""
+        cases = list(small_cases() if self.small else full_cases())
+        if self.arguments.store is None:
+            return cases
+        side = Store(self.arguments.store).shapes["image"][-1]
+        largest = max(case.pixels for case in cases if case.filters)
+        segmentation = [replace(case, pixels=side) for case in cases if case.filters and case.pixels == largest]
+        return segmentation + [case for case in cases if not case.filters]
+
     def train(self) -> None:
         """Speed of all cases, until time is up."""
-        for case in small_cases() if self.small else full_cases():
+        for case in self.cases():
             self.try_to("training", case.name, partial(self.train_one, case))
 
     def train_one(self, case: Case) -> Rows:
@@ -199,7 +210,7 @@ class Benchmark:
         """What the augmentation of the full-size recipe costs."""
         conf = Path(__file__).parents[1] / "conf/full/parameters_segmentation.yml"
         settings = yaml.safe_load(conf.read_text(encoding="utf-8"))["segmentation"]["recipe"]["augmentation"]
-        case = next(small_cases() if self.small else full_cases())
+        case = self.cases()[0]
         setting = Setting(case, self.stores.of(case), self.engine, self.steps)
         measure = partial(measure_augmentation, setting, self.rounds, settings)
         self.try_to("augmentation", case.name, lambda: iter([(case.name, measure())]))
@@ -207,8 +218,7 @@ class Benchmark:
     def predict(self) -> None:
         """Seconds of a patient."""
         depth = 4 if self.small else 155
-        chosen = islice(small_cases() if self.small else full_cases(), len(networks_of("segmentation")))
-        for case in chosen:
+        for case in self.cases()[: len(networks_of("segmentation"))]:
             measure = partial(measure_prediction, case, self.device, depth, self.rounds)
             self.try_to("prediction", case.name, lambda case=case, measure=measure: iter([(case.name, measure())]))
 

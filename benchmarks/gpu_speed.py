@@ -161,6 +161,8 @@ def measure_ways(setting: Setting, rounds: int, *, compiled: bool, with_basic_un
     finally:
         for measured in ways.values():
             measured.way.close()
+        # Else networks of the same class would be recompiled up to a limit, and run as they are from there on.
+        torch.compiler.reset()
     return found
 
 

@@ -35,6 +35,8 @@ from brain_tumor.training.settings import EngineSettings
 
 PLAIN_WORKERS = 8
 LEARNING_RATE = 1e-4
+ROWS = 512
+"""Of a store that is given, so that all ways have them in memory."""
 
 
 class Stopwatch:
@@ -82,8 +84,8 @@ class Setting:
 
     @property
     def numbers(self) -> np.ndarray:
-        """Rows of the store that are trained on."""
-        return np.arange(len(self.store.rows))
+        """Rows of the store that are trained on, over and over."""
+        return np.arange(min(ROWS, self.store.shapes["image"][0]))
 
 
 class TurnsEnded(Exception):  # noqa: N818
