@@ -168,6 +168,14 @@ def test_learns_on_cuda_resident_and_streamed(tmp_path, precision):
 
 
 @needs_cuda
+def test_learns_on_cuda_compiled(tmp_path):
+    recipe = SegmentationRecipe(epochs=8, batch_size=4, epoch_steps=12, learning_rate=1e-2, ema_decay=0.9)
+    engine = EngineSettings(device="cuda", compile=True)
+    fitted = fit(job(save_squares(tmp_path), tmp_path / "compiled", recipe, engine))
+    assert fitted.kept["validation_dice_WT"] > 0.9
+
+
+@needs_cuda
 def test_too_many_cuda_devices_are_refused():
     with pytest.raises(ValueError, match="CUDA devices"):
         choose_device(EngineSettings(device="cuda", devices=torch.cuda.device_count() + 1))
