@@ -7,6 +7,7 @@ from kedro.pipeline import Pipeline
 from brain_tumor.pipelines import (
     classification,
     data_classification,
+    data_raw_scans,
     data_segmentation,
     export,
     inference,
@@ -28,6 +29,8 @@ def register_pipelines() -> dict[str, Pipeline]:
     `inference_classification` take new scans and images, and a trained network; `score` takes masks of any network.
     `export_nnunet` writes the patients and folds of `segmentation` as nnU-Net takes them.
 
+    `data_raw_scans` prepares scans as a hospital has them; `inference_raw` segments them too, and brings masks back.
+
     Without a name it is `segmentation` that runs, and that kedro-viz opens with; `all` has the three tasks.
 
     Each block of the parameters that names a network is an experiment.
@@ -43,6 +46,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         classes = images + classification.create_pipeline(classifiers)
         exported = export.create_nnunet()
         expert, predicted = survival.create_pipeline(), survival.create_predicted_pipeline(unets)
+        raw, way_back = data_raw_scans.create_pipeline(), data_raw_scans.create_way_back()
     return {
         "__default__": masks,
         ALL: masks + classes + expert + predicted,
@@ -55,4 +59,6 @@ def register_pipelines() -> dict[str, Pipeline]:
         "inference_classification": inference.create_classification(),
         "score": score.create_pipeline(),
         "export_nnunet": exported,
+        "data_raw_scans": raw,
+        "inference_raw": raw + inference.create_segmentation("data_raw_scans.prepared") + way_back,
     }

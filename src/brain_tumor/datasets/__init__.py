@@ -19,6 +19,7 @@ from brain_tumor.datasets.source import (
 from brain_tumor.datasets.store import StoreDataset
 from brain_tumor.datasets.table import TableDataset
 from brain_tumor.datasets.viewers import ViewersDataset
+from brain_tumor.datasets.volumes import VolumesDataset
 
 __all__ = [
     "CheckpointsDataset",
@@ -38,4 +39,5 @@ __all__ = [
     "StoreDataset",
     "TableDataset",
     "ViewersDataset",
+    "VolumesDataset",
 ]

@@ -40,8 +40,12 @@ def create_classification() -> Pipeline:
     )
 
 
-def create_segmentation() -> Pipeline:
-    """New scans > masks, tissue volumes, and scores against reference masks where there are any."""
+def create_segmentation(source: str | None = None) -> Pipeline:
+    """New scans > masks, tissue volumes, and scores against reference masks where there are any.
+
+    Args:
+        source: entry of a folder of scans; None: the folder that the user gives.
+    """
     return Pipeline(
         [
             Node(index_scans, ["source", "network", "params:data_set", "params:workers"], "index", name="index_scans"),
@@ -79,6 +83,7 @@ def create_segmentation() -> Pipeline:
             ),
         ],
         namespace="inference_segmentation",
+        inputs={"source": source} if source else None,
         parameters={
             "workers": "preparation",
             "training": "training",

@@ -1,0 +1,93 @@
+"""Where the brain is: extracted from a scan with skull, or seen on a scan without one.
+
+Source: Fisch et al. 2024, Computers in Biology and Medicine 179:108845, 10.1016/j.compbiomed.2024.108845 (deepbet).
+"""
+
+import warnings
+
+import nibabel as nib
+import numpy as np
+from jaxtyping import Bool, Num
+from scipy.ndimage import binary_fill_holes, label
+
+from brain_tumor.data.raw_scans.atlas import AFFINE, FARTHEST_MM, centre_of, is_on_grid, load_brain
+from brain_tumor.data.raw_scans.extra import require_extra
+from brain_tumor.data.raw_scans.grids import Matrix, enclose, measure_ml
+from brain_tumor.data.raw_scans.registration import Box
+from brain_tumor.data.scans.plausibility import MOST_BRAIN
+
+BRAIN_ML = (900.0, 1900.0)
+"""Brains of adults have this volume."""
+
+MOST_STRIPPED_ML = 2200.0
+"""A scan in which more than this differs from the background still shows the skull: a head has 3,000 and more."""
+
+PREPARED, STRIPPED, SKULL = "prepared", "stripped", "skull"
+"""What a scan needs: nothing; registration; brain extraction too."""
+
+
+def find_state(voxels: Num[np.ndarray, "h w d"], affine: Matrix) -> str:
+    """PREPARED, STRIPPED or SKULL, by the voxels that differ from the background.
+
+    Args:
+        voxels: turned to L, P, S.
+    """
+    shown = find_foreground(voxels)
+    if shown.mean() > MOST_BRAIN or measure_ml(shown, affine) > MOST_STRIPPED_ML:
+        return SKULL
+    if is_on_grid(voxels.shape, affine):
+        _, grid = enclose(voxels.shape, AFFINE, 1.0)
+        far = np.linalg.norm(centre_of(shown, AFFINE) - centre_of(load_brain(), grid))
+        if far <= FARTHEST_MM:
+            return PREPARED
+    return STRIPPED
+
+
+def find_foreground(voxels: Num[np.ndarray, "h w d"]) -> Bool[np.ndarray, "h w d"]:
+    """Where a volume differs from its background, which is the most frequent value of its outer planes."""
+    planes = [np.take(voxels, end, axis).ravel() for axis in range(3) for end in (0, -1)]
+    values, counts = np.unique(np.concatenate(planes), return_counts=True)
+    return voxels != values[counts.argmax()]
+
+
+def take_foreground(voxels: Num[np.ndarray, "h w d"]) -> Bool[np.ndarray, "h w d"]:
+    """The brain of a scan without skull: its foreground without holes, such as ventricles of 0."""
+    return binary_fill_holes(find_foreground(voxels))
+
+
+def extract_brain(head: Box) -> Bool[np.ndarray, "x y z"]:
+    """The brain in a volume with skull, by deepbet.
+
+    Raises:
+        ImportError: if deepbet isn't installed.
+        ValueError: if no brain is found.
+    """
+    deepbet = require_extra("deepbet")
+    image = nib.Nifti1Image(head.voxels, head.grid)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of the way in which the weights are stored
+            _, mask, _ = deepbet.BrainExtraction(no_gpu=True).run(image)
+        brain = np.asarray(mask.dataobj) > 0
+    except (AssertionError, ValueError, IndexError) as error:  # what deepbet ends in where it marks nothing
+        raise ValueError(_explain_none(0.0)) from error
+    brain = _largest(brain)
+    volume = measure_ml(brain, head.grid)
+    if volume < BRAIN_ML[0] / 3:
+        raise ValueError(_explain_none(volume))
+    return brain
+
+
+def _explain_none(volume: float) -> str:
+    return (
+        f"no brain is found ({volume:.0f} ml): another part of the body, a phantom, or a field of view that cuts it; "
+        "give a scan of the whole head"
+    )
+
+
+def _largest(mask: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
+    labels, count = label(mask)
+    if count < 2:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    return labels == 1 + sizes[1:].argmax()

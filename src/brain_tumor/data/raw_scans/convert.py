@@ -1,0 +1,107 @@
+"""Raw volumes as NIfTI files with nothing in their headers but the grid: of a DICOM series, or of a NIfTI file."""
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import nibabel as nib
+import numpy as np
+from jaxtyping import Num
+
+from brain_tumor.data.raw_scans.extra import require_extra
+from brain_tumor.data.raw_scans.grids import Matrix
+from brain_tumor.data.scans.nifti import read_volume
+
+LONGEST_S = 600
+"""Seconds that a conversion may take."""
+
+
+@dataclass(frozen=True)
+class VolumeFile:
+    """A volume to be written as a NIfTI file.
+
+    Attributes:
+        file: its name.
+    """
+
+    file: str
+    voxels: Num[np.ndarray, "h w d"]
+    affine: Matrix
+
+    def write(self, path: Path) -> None:
+        """Write the NIfTI file, with one place in both of its forms."""
+        image = nib.Nifti1Image(self.voxels, self.affine)
+        image.header.set_xyzt_units("mm")
+        image.set_qform(self.affine, "scanner")
+        image.set_sform(self.affine, "scanner")
+        nib.nifti1.save(image, path)
+
+
+@dataclass(frozen=True)
+class NoteFile:
+    """Why a patient has no file in the folder."""
+
+    file: str
+    text: str
+
+    def write(self, path: Path) -> None:
+        """Write the text."""
+        path.write_text(self.text, encoding="utf-8")
+
+
+EXCLUDED = ".excluded.txt"
+"""Ending of the file that has the reason why a patient isn't in a folder."""
+
+
+def read_excluded(folder: Path, patient: str) -> str:
+    """Why a patient isn't in a folder of volumes; empty if they are."""
+    file = folder / f"{patient}{EXCLUDED}"
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def convert_nifti(file: Path, name: str) -> VolumeFile:
+    """A NIfTI file with the same voxels in the same place, and a header without free text.
+
+    Raises:
+        ValueError: if it can't be read.
+    """
+    read_volume(file)  # its checks
+    image = nib.load(file)
+    voxels = np.asarray(image.dataobj)
+    return VolumeFile(name, voxels.reshape(voxels.shape[:3]), image.affine)
+
+
+def convert_dicom(files: Sequence[Path], name: str) -> VolumeFile:
+    """A DICOM series as a volume, by dcm2niix.
+
+    Raises:
+        ImportError: if dcm2niix isn't installed.
+        ValueError: if it gives no volume.
+    """
+    dcm2niix = require_extra("dcm2niix")
+    with TemporaryDirectory() as folder:
+        series, output = Path(folder, "series"), Path(folder, "output")
+        series.mkdir()
+        output.mkdir()
+        # By number: names of files may name a person, and dcm2niix prints them.
+        for number, file in enumerate(files):
+            (series / f"{number:06d}.dcm").symlink_to(file.absolute())
+        command = [dcm2niix.bin, "-z", "n", "-b", "n", "-m", "y", "-f", "volume", "-o", str(output), str(series)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False)  # noqa: S603
+        except subprocess.TimeoutExpired as error:
+            raise ValueError(f"dcm2niix takes more than {LONGEST_S} s for the series; convert it yourself") from error
+        written = sorted(output.glob("*.nii"))
+        if not written:
+            raise ValueError(
+                f"dcm2niix makes no volume of its {len(files)} files (status {done.returncode}): they are cut off or "
+                "compressed in a way that it doesn't read; export the series again, uncompressed"
+            )
+        # A series may be written in several versions, such as with its slices made even: the last has most voxels.
+        volumes = [(nib.load(file), file) for file in written]
+        largest = max(volumes, key=lambda pair: np.prod(pair[0].shape))[1]
+        read_volume(largest)
+        image = nib.load(largest)
+        return VolumeFile(name, np.array(image.dataobj), image.affine)

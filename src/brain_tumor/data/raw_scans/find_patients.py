@@ -1,0 +1,137 @@
+"""The patients of a folder of raw scans: DICOM series by their headers, and NIfTI volumes by their names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+
+from brain_tumor.data.common.files import list_files
+from brain_tumor.data.raw_scans.choose_series import choose, group_studies, tabulate
+from brain_tumor.data.raw_scans.convert import EXCLUDED, NoteFile, VolumeFile, convert_dicom, convert_nifti
+from brain_tumor.data.raw_scans.dicom import find_series
+from brain_tumor.data.scans.data_set import DataSet
+from brain_tumor.data.scans.find_scans import find_scans
+from brain_tumor.data.scans.patient_files import SUFFIXES
+
+PARAMETER = "raw_source"
+
+
+@dataclass
+class RawPatient:
+    """A patient as found.
+
+    Attributes:
+        files: modality > files of its series, or its NIfTI file.
+        rows: of the table of series.
+        problem: why the patient can't be prepared.
+        note: what is unusual.
+    """
+
+    patient: str
+    layout: str
+    files: dict[str, list[Path]] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    problem: str = ""
+    note: str = ""
+
+    def convert(self, data_set: DataSet) -> list[VolumeFile | NoteFile]:
+        """A file for each modality, or the reason why there is none."""
+        volumes: list[VolumeFile | NoteFile] = []
+        for modality, files in self.files.items():
+            name = name_volume(self.patient, modality, data_set)
+            try:
+                if self.layout == "dicom":
+                    volumes.append(convert_dicom(files, name))
+                else:
+                    volumes.append(convert_nifti(files[0], name))
+            except ValueError as error:
+                return [NoteFile(f"{self.patient}{EXCLUDED}", f"{modality}: {error}")]
+        return volumes
+
+
+def name_volume(patient: str, modality: str, data_set: DataSet) -> str:
+    """What a volume of a patient is called: by the first suffix declared."""
+    suffixes = {each.name: each.suffixes[0] for each in data_set.modalities}
+    return f"{patient}_{suffixes[modality]}.nii.gz"
+
+
+def find_patients(source: Path, data_set: DataSet, overruled: Mapping[str, Mapping[str, int]]) -> list[RawPatient]:
+    """The patients below a folder, in the order of their names.
+
+    Args:
+        overruled: patient > modality > number of the DICOM series to take.
+
+    Raises:
+        FileNotFoundError: if there is no scan.
+        ValueError: if a patient or modality of `overruled` isn't there.
+    """
+    files = list_files(source)
+    found: dict[str, RawPatient] = {}
+    for study in group_studies(find_series(files), source):
+        chosen = choose(study, data_set.modality_names, overruled.get(study.patient, {}))
+        taken = {choice.modality: choice.series.files for choice in chosen.choices if choice.taken}
+        rows = tabulate(chosen)
+        note = "; ".join(chosen.notes)
+        in_order = {name: taken[name] for name in data_set.modality_names if name in taken}
+        found[study.patient] = RawPatient(study.patient, "dicom", in_order, rows, chosen.problem, note)
+    _require_known(overruled, found, data_set)
+    has_nifti = any(file.name.lower().endswith(SUFFIXES) for file in files)
+    # Without any DICOM either, it has the words for what is there instead.
+    if has_nifti or not found:
+        for scan in find_scans(source, data_set, parameter=PARAMETER, need_mask=False):
+            patient = _from_nifti(scan.patient, scan.volumes, scan.problem, scan.note, source, data_set)
+            if scan.layout != "nifti":
+                patient.problem = "HDF5 slices are prepared already; segment them with `inference_segmentation`"
+            if scan.patient in found:
+                patient.problem = "a patient of that name is there as DICOM too, which goes before"
+                found[scan.patient].rows += [row | {"taken": False} for row in patient.rows]
+            else:
+                found[scan.patient] = patient
+    return [found[name] for name in sorted(found)]
+
+
+def _require_known(
+    overruled: Mapping[str, Mapping[str, int]], found: Mapping[str, RawPatient], data_set: DataSet
+) -> None:
+    for patient, series in overruled.items():
+        if patient not in found:
+            known = ", ".join(found) or "none"
+            raise ValueError(f"data_raw_scans.series names {patient}; DICOM patients are {known}")
+        unknown = [modality for modality in series if modality not in data_set.modality_names]
+        if unknown:
+            raise ValueError(
+                f"data_raw_scans.series names {unknown[0]} for {patient}; modalities are {data_set.modality_names}"
+            )
+
+
+def _from_nifti(
+    patient: str, files: tuple[Path, ...], problem: str, note: str, source: Path, data_set: DataSet
+) -> RawPatient:
+    # A patient without a problem has one file for each modality, in the order declared.
+    modalities = data_set.modality_names if not problem else [""] * len(files)
+    rows = []
+    for modality, file in zip(modalities, files, strict=False):
+        rows.append(
+            {
+                "patient": patient,
+                "folder": str(file.parent.relative_to(source)),
+                "series": "",
+                "description": file.name,
+                "modality": modality,
+                "taken": not problem,
+                "why": "its name" if modality else "",
+                "files": 1,
+                "spacing_mm": _read_spacing(file),
+            }
+        )
+    own = {modality: [file] for modality, file in zip(modalities, files, strict=False) if modality}
+    return RawPatient(patient, "nifti", own, rows, problem, note)
+
+
+def _read_spacing(file: Path) -> str:
+    try:
+        return " x ".join(f"{step:.3g}" for step in nib.load(file).header.get_zooms()[:3])
+    except Exception:  # reported where the volume is read
+        return ""

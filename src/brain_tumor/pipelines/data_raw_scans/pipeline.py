@@ -1,0 +1,67 @@
+"""Raw scans: folder > native volumes > registered, brain extracted > prepared scans; and masks back."""
+
+from kedro.pipeline import Node, Pipeline
+
+from brain_tumor.pipelines.data_raw_scans.checks import check_scans, draw_raw_scans, write_raw_report
+from brain_tumor.pipelines.data_raw_scans.nodes import (
+    extract_brains,
+    import_scans,
+    keep_heads,
+    register_modalities,
+    register_to_atlas,
+    resample_scans,
+    return_masks,
+)
+
+PARAMETERS = {"workers": "preparation", "data_set": "data_segmentation.data_set"}
+
+
+def create_pipeline() -> Pipeline:
+    """Raw scans in, prepared scans out, with a page to look at."""
+    about = ["params:data_set", "params:settings"]
+    placed = ["transforms", "atlas_transforms", "native", "brains"]
+    return _name(
+        [
+            Node(import_scans, ["source", *about], ["series", "native"], name="import_scans"),
+            Node(
+                register_modalities,
+                ["series", "native", *about, "params:workers"],
+                "transforms",
+                name="register_modalities",
+            ),
+            Node(extract_brains, ["transforms", "native", *about], "brains", name="extract_brains"),
+            Node(
+                register_to_atlas,
+                ["transforms", "native", "brains", *about, "params:workers"],
+                "atlas_transforms",
+                name="register_to_atlas",
+            ),
+            Node(resample_scans, [*placed, "params:data_set"], "prepared", name="resample_scans"),
+            Node(keep_heads, [*placed, *about], "heads", name="keep_heads"),
+            Node(check_scans, ["series", *placed, "params:data_set"], "quality", name="check_scans"),
+            Node(draw_raw_scans, ["quality", *placed, *about], "figures", name="draw_raw_scans"),
+            Node(
+                write_raw_report,
+                ["series", "transforms", "atlas_transforms", "quality", "figures", "params:settings"],
+                "report",
+                name="write_raw_report",
+            ),
+        ]
+    )
+
+
+def create_way_back() -> Pipeline:
+    """Masks of prepared scans onto the grid of the raw ones."""
+    node = Node(
+        return_masks,
+        ["masks", "transforms", "atlas_transforms", "native", "params:data_set", "params:settings"],
+        "native_masks",
+        name="return_masks",
+    )
+    return _name([node], inputs={"masks": "inference_segmentation.masks"})
+
+
+def _name(nodes: list[Node], inputs: dict[str, str] | None = None) -> Pipeline:
+    return Pipeline(
+        nodes, namespace="data_raw_scans", inputs=inputs, parameters=PARAMETERS | {"settings": "data_raw_scans"}
+    )
