@@ -13,14 +13,14 @@ from brain_tumor.pipelines.data_raw_scans.nodes import (
     return_masks,
 )
 
-PARAMETERS = {"workers": "preparation", "data_set": "data_segmentation.data_set"}
+PARAMETERS = {"data_set": "data_segmentation.data_set", "settings": "data_raw_scans"}
 
 
 def create_pipeline() -> Pipeline:
     """Raw scans in, prepared scans out, with a page to look at."""
     about = ["params:data_set", "params:settings"]
     placed = ["transforms", "atlas_transforms", "native", "brains"]
-    return _name(
+    return Pipeline(
         [
             Node(import_scans, ["source", *about], ["series", "native"], name="import_scans"),
             Node(
@@ -46,7 +46,9 @@ def create_pipeline() -> Pipeline:
                 "report",
                 name="write_raw_report",
             ),
-        ]
+        ],
+        namespace="data_raw_scans",
+        parameters=PARAMETERS | {"workers": "preparation"},
     )
 
 
@@ -58,10 +60,11 @@ def create_way_back() -> Pipeline:
         "native_masks",
         name="return_masks",
     )
-    return _name([node], inputs={"masks": "inference_segmentation.masks"})
-
-
-def _name(nodes: list[Node], inputs: dict[str, str] | None = None) -> Pipeline:
     return Pipeline(
-        nodes, namespace="data_raw_scans", inputs=inputs, parameters=PARAMETERS | {"settings": "data_raw_scans"}
+        [node],
+        # A box of its own: nodes of inference stand between it and those above.
+        namespace="inference_raw",
+        inputs={"masks": "inference_segmentation.masks"}
+        | {name: f"data_raw_scans.{name}" for name in ("transforms", "atlas_transforms", "native")},
+        parameters=PARAMETERS,
     )

@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+from support import real
+
+from brain_tumor.data.raw_scans.convert import convert_dicom
+from brain_tumor.data.raw_scans.dicom import find_series
+from brain_tumor.data.raw_scans.find_patients import find_patients
+from brain_tumor.pipelines.data_raw_scans.nodes import import_scans
+
+pydicom = pytest.importorskip("pydicom", reason="the extra raw is not installed (pydicom)")
+
+
+def write_series(folder, number=1, slices=24, description="AX T1", patient="Doe^Jane", **elements):
+    """A series of axial slices, 2 x 2 x 5 mm, whose voxels are 100 times the slice number plus the column."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+
+    folder.mkdir(parents=True, exist_ok=True)
+    series = elements.pop("SeriesInstanceUID", f"1.2.826.0.1.{number}")
+    for place in range(slices):
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = MRImageStorage, ExplicitVRLittleEndian
+        meta.MediaStorageSOPInstanceUID = f"{series}.{place + 1}"
+        image = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+        image.SOPClassUID, image.SOPInstanceUID = MRImageStorage, meta.MediaStorageSOPInstanceUID
+        image.PatientName, image.PatientID, image.PatientBirthDate = patient, "MRN4711", "19700101"
+        image.StudyInstanceUID, image.SeriesInstanceUID, image.SeriesNumber = "1.2.826.0.2", series, number
+        image.FrameOfReferenceUID = "1.2.826.0.3"
+        image.StudyDate, image.StudyTime, image.AcquisitionTime = "20200101", "120000", "120000"
+        image.Modality, image.Manufacturer, image.SeriesDescription = "MR", "SIEMENS", description
+        image.ImageType, image.InstanceNumber = ["ORIGINAL", "PRIMARY", "M"], place + 1
+        image.ImagePositionPatient = [-32.0, -32.0, 5.0 * place]
+        image.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        image.PixelSpacing, image.SliceThickness = [2.0, 2.0], 5.0
+        image.RepetitionTime, image.EchoTime = 500.0, 10.0
+        image.Rows = image.Columns = 32
+        image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+        image.BitsAllocated = image.BitsStored = 16
+        image.HighBit, image.PixelRepresentation = 15, 0
+        image.PixelData = (np.arange(32) + 100 * place + np.zeros((32, 1))).astype(np.uint16).tobytes()
+        for name, value in elements.items():
+            setattr(image, name, value)
+        image.save_as(folder / f"IM{place:03d}", enforce_file_format=True)
+    return sorted(folder.iterdir())
+
+
+def test_a_header_is_read_and_names_are_not_kept(tmp_path):
+    files = write_series(tmp_path / "a", description="AX T1 DOE", ContrastBolusAgent="Gd")
+    (found,) = find_series(files)
+    assert (found.number, found.repetition, found.echo, found.agent) == (1, 500.0, 10.0, True)
+    assert found.spacing == (2.0, 2.0, 5.0)
+    assert found.span == pytest.approx(120)
+    assert found.description == "AX T1 ***"
+    assert "Jane" not in repr(found).replace("jane", "")
+
+
+def test_a_localiser_has_several_orientations(tmp_path):
+    files = write_series(tmp_path / "a", slices=2) + write_series(
+        tmp_path / "b", slices=2, ImageOrientationPatient=[0, 1, 0, 0, 0, -1]
+    )
+    (found,) = find_series(files)
+    assert found.orientations == 2
+
+
+def test_files_that_are_no_dicom_images_are_passed_over(tmp_path, caplog):
+    files = write_series(tmp_path / "a", slices=2)
+    files[0].write_bytes(files[0].read_bytes()[:200])
+    (found,) = find_series(files)
+    assert len(found.files) == 1
+    assert "excluded: 1 DICOM files without a readable header" in caplog.text
+
+
+def test_times_of_an_enhanced_object_are_found(tmp_path):
+    from pydicom.dataset import Dataset
+    from pydicom.sequence import Sequence
+
+    echo, groups = Dataset(), Dataset()
+    echo.EffectiveEchoTime = 12.0
+    groups.MREchoSequence = Sequence([echo])
+    files = write_series(tmp_path, slices=1, EchoTime=None, SharedFunctionalGroupsSequence=Sequence([groups]))
+    assert find_series(files)[0].echo == 12.0
+
+
+def test_the_volume_has_the_voxels_of_the_slices_in_their_place(tmp_path):
+    pytest.importorskip("dcm2niix", reason="the extra raw is not installed (dcm2niix)")
+    files = write_series(tmp_path / "Doe_Jane")
+    volume = convert_dicom(files, "P1_t1.nii.gz")
+    assert volume.voxels.shape == (32, 32, 24)
+    # DICOM counts to the left and the back, NIfTI to the right and the front.
+    place = volume.affine @ [31, 31, 3, 1]
+    assert volume.voxels[0, 31, 3] in (300, 331)
+    assert place[2] == pytest.approx(15)
+    volume.write(tmp_path / "P1_t1.nii.gz")
+    import nibabel as nib
+
+    image = nib.load(tmp_path / "P1_t1.nii.gz")
+    assert bytes(image.header["descrip"]).strip(b"\0") == b""
+    assert len(image.header.extensions) == 0
+
+
+def test_a_series_that_is_cut_off_is_a_clear_error(tmp_path):
+    pytest.importorskip("dcm2niix", reason="the extra raw is not installed (dcm2niix)")
+    files = write_series(tmp_path / "a")
+    for file in files:
+        file.write_bytes(file.read_bytes()[:-1500])
+    with pytest.raises(ValueError, match="dcm2niix makes no volume of its 24 files"):
+        convert_dicom(files, "P1_t1.nii.gz")
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A study of four modalities, a localiser and a T1 too few; the folder bears the person's name."""
+    folder = tmp_path / "DOE_JANE"
+    write_series(folder / "1", 1, 3, "localizer")
+    write_series(folder / "2", 2, description="AX FLAIR", RepetitionTime=9000, EchoTime=120, InversionTime=2500)
+    write_series(folder / "3" / "deep", 3)
+    write_series(folder / "4", 4, description="AX T1 post", ContrastBolusAgent="Gd")
+    write_series(folder / "5", 5, description="AX T2", RepetitionTime=4000, EchoTime=100)
+    return tmp_path
+
+
+def test_a_study_gives_its_four_modalities(study, brats):
+    (patient,) = find_patients(study, brats, {})
+    assert list(patient.files) == ["FLAIR", "T1", "T1ce", "T2"]
+    assert patient.problem == ""
+    assert [row["series"] for row in patient.rows if row["taken"]] == ["2", "3", "4", "5"]
+
+
+def test_nothing_names_a_person(study, brats, caplog):
+    for library in ("SimpleITK", "deepbet", "dcm2niix"):
+        pytest.importorskip(library, reason=f"the extra raw is not installed ({library})")
+    from brain_tumor.data.raw_scans.settings import RawSettings
+
+    write_series(study / "DOE_JANE" / "6", 6, description="AX T1 post of Jane", ContrastBolusAgent="Gd")
+    table, volumes = import_scans(study, brats, RawSettings())
+    words = table.to_csv() + caplog.text + " ".join(volume.file for volume in volumes)
+    assert "several series are T1ce" in words
+    for name in ("doe", "jane", "4711", "1970"):
+        assert name not in words.lower()
+
+
+@pytest.mark.parametrize("vendor", ["ge", "siemens", "philips", "hitachi", "hyperfine"])
+def test_series_of_vendors_are_read_and_converted(vendor):
+    pytest.importorskip("dcm2niix", reason="the extra raw is not installed (dcm2niix)")
+    folder = real(f"dicom/{vendor}_anatomical_001")
+    (found,) = find_series(sorted(folder.iterdir()))
+    volume = convert_dicom(found.files, "P1_t1.nii.gz")
+    assert volume.voxels.ndim == 3
+    assert np.ptp(volume.voxels) > 0
+    assert found.repetition
+    assert found.echo
