@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from kedro.io import DatasetError
 
@@ -17,6 +17,7 @@ WRITTEN = ".volumes.json"
 """File with the names of the files that this dataset wrote in the folder; others aren't deleted."""
 
 
+@runtime_checkable
 class Writable(Protocol):
     """What has a name and can be written."""
 

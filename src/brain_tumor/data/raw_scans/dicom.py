@@ -4,7 +4,7 @@ import hashlib
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,9 @@ def _describe(uid: str, own: list[tuple[Path, Any]]) -> Series:
 def _list(value: Any) -> list[Any]:
     if value is None or value == "":
         return []
-    return list(value) if not isinstance(value, str) else [value]
+    # A name of pydicom can be gone through by its letters, which is not meant.
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    return list(value) if several else [value]
 
 
 def _names(header: Any) -> set[str]:
@@ -193,11 +195,10 @@ def _get(header: Any, element: str, sequence: str, inside: str) -> Any:
     """An element, or that of the functional groups that all frames share."""
     value = header.get(element)
     if value not in (None, ""):
-        return [value] if not hasattr(value, "__iter__") or isinstance(value, str) else value
+        return value
     groups = header.get("SharedFunctionalGroupsSequence")
     items = groups[0].get(sequence) if groups else None
-    value = items[0].get(inside) if items else None
-    return value if value is None or hasattr(value, "__iter__") else [value]
+    return items[0].get(inside) if items else None
 
 
 def _places(headers: list[Any]) -> np.ndarray:

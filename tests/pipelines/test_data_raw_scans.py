@@ -1,0 +1,130 @@
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from nibabel.affines import apply_affine
+from scipy.spatial.transform import Rotation
+from support import copy_project, run
+
+from brain_tumor.data.raw_scans import registration
+from brain_tumor.data.raw_scans.atlas import AFFINE, load_atlas
+from brain_tumor.data.raw_scans.checks import measure_overlap
+from brain_tumor.data.raw_scans.grids import resample
+from brain_tumor.data.scans.nifti import read_volume
+from brain_tumor.pipelines.data_raw_scans.nodes import list_placed
+
+for library in ("SimpleITK", "deepbet"):
+    pytest.importorskip(library, reason=f"the extra raw is not installed ({library})")
+
+NAMES = ("flair", "t1", "t1ce", "t2")
+
+
+def contrasts(atlas):
+    """Four modalities of one brain, 0 outside."""
+    brain = atlas > 0
+    tumour = np.linalg.norm(np.argwhere(brain) - [150, 110, 90], axis=1) < 14
+    marked = np.zeros(atlas.shape, bool)
+    marked[tuple(np.argwhere(brain)[tumour].T)] = True
+    t1 = atlas * 1000
+    flair = np.where(brain, 300 + 0.5 * t1, 0) + 900 * marked
+    return [flair, t1, t1 + 800 * marked, np.where(brain, 1200 - t1, 0) + 500 * marked]
+
+
+def save_moved(folder, patient, seed):
+    """A patient as scanned: each modality turned and shifted in its own way, in slices of 4 mm."""
+    folder.mkdir()
+    rng = np.random.default_rng(seed)
+    atlas = load_atlas()
+    centre = np.array([-118.5, 104, 76])
+    moved = {}
+    for name, voxels in zip(NAMES, contrasts(atlas.voxels), strict=True):
+        matrix = np.eye(4)
+        matrix[:3, :3] = Rotation.from_euler("xyz", rng.uniform(-8, 8, 3), degrees=True).as_matrix()
+        matrix[:3, 3] = centre - matrix[:3, :3] @ centre + rng.uniform(-10, 10, 3)
+        grid = np.diag([-2.0, -2, 4, 1])
+        shape = (120, 130, 46)
+        grid[:3, 3] = centre - grid[:3, :3] @ (np.array(shape) - 1) / 2
+        found = resample(voxels.astype(np.float32), atlas.grid, shape, grid, matrix)
+        image = nib.Nifti1Image(np.round(found).astype(np.int16), grid)
+        image.header["descrip"] = b"Jane Doe"
+        nib.save(image, folder / f"{patient}_{name}.nii.gz")
+        moved[name] = matrix
+    return moved
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A project after `data_raw_scans`, with how the first patient was moved; the second lacks a modality."""
+    project, source = copy_project(tmp_path_factory.mktemp("project")), tmp_path_factory.mktemp("source")
+    moved = save_moved(source / "P1", "P1", 0)
+    save_moved(source / "P2", "P2", 1)
+    (source / "P2" / "P2_t2.nii.gz").unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registration, "LEVELS", ((8.0, 60), (4.0, 60)))
+        patch.setattr(registration, "SAMPLES", 20_000)
+        patch.chdir(project)
+        run(project, "data_raw_scans", raw_source=str(source), preparation={"workers": 1})
+    return project / "data", moved
+
+
+def test_scans_lie_in_the_position_of_brats(finished):
+    data, _ = finished
+    for name in NAMES:
+        voxels, affine = read_volume(data / f"03_primary/raw_scans/P1_{name}.nii.gz")
+        np.testing.assert_array_equal(affine, AFFINE)
+        assert measure_overlap(voxels > 0) > 0.9
+        assert voxels[0].max() == 0
+
+
+def test_modalities_are_found_where_they_were_moved(finished):
+    data, moved = finished
+    table = pd.read_csv(data / "02_intermediate/raw_scans/transforms.csv", keep_default_na=False, na_values=[""])
+    table["excluded"] = table["excluded"].fillna("")
+    atlas = pd.read_csv(data / "02_intermediate/raw_scans/atlas_transforms.csv")
+    ((patient, matrices, _, state),) = list_placed(table, atlas)
+    assert (patient, state) == ("P1", "stripped")
+    corners = np.array([-118.5, 104, 76]) + 50 * (np.indices((2, 2, 2)).reshape(3, 8).T * 2 - 1)
+    for modality, name in (("FLAIR", "flair"), ("T1", "t1"), ("T2", "t2")):
+        expected = np.linalg.inv(moved[name]) @ moved["t1ce"]
+        apart = np.linalg.norm(apply_affine(matrices[modality], corners) - apply_affine(expected, corners), axis=1)
+        assert apart.mean() < 2.5
+
+
+def test_a_patient_who_lacks_a_modality_is_set_aside_with_the_reason(finished):
+    data, _ = finished
+    quality = pd.read_csv(data / "08_reporting/raw_scans/quality.csv", keep_default_na=False).set_index("patient")
+    assert "no T2 volume" in quality.loc["P2", "excluded"]
+    assert quality.loc["P1", "excluded"] == ""
+    assert 900 < float(quality.loc["P1", "brain_ml"]) < 1900
+
+
+def test_the_report_shows_each_patient(finished):
+    data, _ = finished
+    page = (data / "08_reporting/raw_scans/report.html").read_text(encoding="utf-8")
+    assert "1 patients are prepared" in page
+    assert page.count("data:image/webp") == 1
+    assert "no T2 volume" in page
+
+
+def test_headers_carry_no_free_text(finished):
+    data, _ = finished
+    for folder in ("02_intermediate/raw_scans/native", "03_primary/raw_scans"):
+        for file in (data / folder).glob("*.nii.gz"):
+            assert b"Doe" not in bytes(nib.load(file).header.binaryblock)
+
+
+def test_a_mask_comes_back_onto_the_raw_scan(finished, monkeypatch):
+    data, _ = finished
+    masks = data / "07_model_output/inference/masks"
+    masks.mkdir(parents=True)
+    prepared = nib.load(data / "03_primary/raw_scans/P1_t1ce.nii.gz")
+    bright = np.asarray(prepared.dataobj) > 1300
+    assert bright.any()
+    nib.save(nib.Nifti1Image(bright.astype(np.uint8) * 2, prepared.affine), masks / "P1_seg.nii.gz")
+    monkeypatch.chdir(data.parent)
+    run(data.parent, "inference_raw", ["inference_raw.return_masks"])
+    returned = nib.load(data / "07_model_output/inference/native_masks/P1_seg.nii.gz")
+    raw = nib.load(data / "02_intermediate/raw_scans/native/P1_t1ce.nii.gz")
+    np.testing.assert_array_equal(returned.affine, raw.affine)
+    found, expected = np.asarray(returned.dataobj) == 2, np.asarray(raw.dataobj) > 1300
+    assert 2 * np.count_nonzero(found & expected) / (found.sum() + expected.sum()) > 0.8
