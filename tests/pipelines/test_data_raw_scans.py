@@ -59,6 +59,7 @@ def finished(tmp_path_factory):
     moved = save_moved(source / "P1", "P1", 0)
     save_moved(source / "P2", "P2", 1)
     (source / "P2" / "P2_t2.nii.gz").unlink()
+    (source / "SIMULATED.txt").touch()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registration, "LEVELS", ((8.0, 60), (4.0, 60)))
         patch.setattr(registration, "SAMPLES", 20_000)
@@ -104,6 +105,8 @@ def test_the_report_shows_each_patient(finished):
     assert "1 patients are prepared" in page
     assert page.count("data:image/webp") == 1
     assert "no T2 volume" in page
+    assert "SIMULATED" in page
+    assert (data / "03_primary/raw_scans/SIMULATED.txt").is_file()
 
 
 def test_headers_carry_no_free_text(finished):

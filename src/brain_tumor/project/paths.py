@@ -17,7 +17,6 @@ PATHS = {
     "inference_network": "a .safetensors file",
     "inference_output": "a folder to write to",
     "raw_source": "a folder of DICOM files or NIfTI volumes",
-    "data_raw_scans.atlas": "a NIfTI file of an atlas",
     "segmentation.initial_weights": "a .safetensors file",
     "nnunet_folder": "a new folder",
     "score_reference": "a folder of masks",

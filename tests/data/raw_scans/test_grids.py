@@ -34,7 +34,7 @@ def test_all_48_orientations_of_a_grid_show_the_same_place(orientation):
     turned[orientation[:, 0].astype(int)] = SHAPE
     # From voxels of the turned grid to those of the volume.
     to_volume = inv_ornt_aff(orientation, SHAPE)
-    found = resample(voxels, np.eye(4), turned, to_volume, order=0)
+    found = resample(voxels, np.eye(4), turned.tolist(), to_volume, order=0)
     for index in product(*(range(side) for side in turned)):
         place = np.round(apply_affine(to_volume, index)).astype(int)
         assert found[index] == voxels[tuple(place)]

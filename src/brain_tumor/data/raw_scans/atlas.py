@@ -52,7 +52,7 @@ def load_atlas(file: str | None = None) -> Box:
         template = load_mni152_template(resolution=1)
         voxels = np.asarray(template.dataobj, dtype=np.float32)
         return Box(resample(voxels, template.affine, shape, grid, TO_ICBM), grid)
-    voxels, affine = read_volume(Path(file))
+    voxels, affine = read_volume(Path(file).expanduser())
     atlas = Box(resample(voxels, affine, shape, grid), grid)
     far = float(np.linalg.norm(centre_of(atlas.voxels > 0, grid) - centre_of(load_brain(), grid)))
     if not far <= FARTHEST_MM:

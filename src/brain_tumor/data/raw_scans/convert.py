@@ -104,4 +104,4 @@ def convert_dicom(files: Sequence[Path], name: str) -> VolumeFile:
         largest = max(volumes, key=lambda pair: np.prod(pair[0].shape))[1]
         read_volume(largest)
         image = nib.load(largest)
-        return VolumeFile(name, np.array(image.dataobj), image.affine)
+        return VolumeFile(name, np.asarray(image.dataobj).copy(), image.affine)

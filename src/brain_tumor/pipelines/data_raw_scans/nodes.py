@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from nibabel.affines import apply_affine
 
+from brain_tumor.data.common.files import SIMULATED_MARK, is_simulated
 from brain_tumor.data.common.parallel import WorkerSettings, parallel_map, track
 from brain_tumor.data.common.tables import with_text
 from brain_tumor.data.raw_scans.atlas import AFFINE, SHAPE
@@ -39,6 +40,9 @@ logger = logging.getLogger(__name__)
 BRAIN = "brain"
 """Ending of the files of brain masks."""
 
+MARK = NoteFile(SIMULATED_MARK, "Made from simulated scans.\n")
+"""What is made from simulated scans is marked as they are."""
+
 ATLAS = "atlas"
 """In place of a modality in the table of the registrations to the atlas."""
 
@@ -58,9 +62,11 @@ def import_scans(
         require_extra(library)
     _require_modalities(settings, data_set)
     patients = find_patients(source, data_set, settings.series)
+    simulated = is_simulated(source)
     rows = []
     for patient in patients:
-        rows += [row | {"note": patient.note, "excluded": patient.problem} for row in patient.rows]
+        about = {"note": patient.note, "excluded": patient.problem, "simulated": simulated}
+        rows += [row | about for row in patient.rows]
         if patient.problem:
             logger.warning("excluded: %s: %s", patient.patient, patient.problem)
         elif patient.note:
@@ -70,7 +76,7 @@ def import_scans(
         first = patients[0]
         remedy = "give the folder of the scans with `--params raw_source=PATH`"
         raise ValueError(f"no patient in {source} can be prepared; {first.patient}: {first.problem}; {remedy}")
-    return pd.DataFrame(rows), _convert(usable, data_set)
+    return pd.DataFrame(rows), _convert(usable, data_set, simulated=simulated)
 
 
 def _require_modalities(settings: RawSettings, data_set: DataSet) -> None:
@@ -80,7 +86,9 @@ def _require_modalities(settings: RawSettings, data_set: DataSet) -> None:
             raise ValueError(f"data_raw_scans.{key} must be one of {data_set.modality_names}, got {name}")
 
 
-def _convert(patients: list[RawPatient], data_set: DataSet) -> Iterator[VolumeFile | NoteFile]:
+def _convert(patients: list[RawPatient], data_set: DataSet, *, simulated: bool) -> Iterator[VolumeFile | NoteFile]:
+    if simulated:
+        yield MARK
     for patient in track(patients, "reading raw scans"):
         for item in patient.convert(data_set):
             if isinstance(item, NoteFile):
@@ -240,7 +248,7 @@ def _register_brain(patient: str, state: str, reference: Path, brain: Path, sett
 
 def resample_scans(
     transforms: pd.DataFrame, atlas_transforms: pd.DataFrame, native: Path, brains: Path, data_set: DataSet
-) -> Iterator[VolumeFile]:
+) -> Iterator[VolumeFile | NoteFile]:
     """Each modality in the position of BraTS at 1 mm, 0 outside the brain; a prepared scan as it is."""
     return _resample(transforms, atlas_transforms, native, brains, data_set, heads=False)
 
@@ -252,7 +260,7 @@ def keep_heads(
     brains: Path,
     data_set: DataSet,
     settings: RawSettings,
-) -> Iterator[VolumeFile]:
+) -> Iterator[VolumeFile | NoteFile]:
     """The same with the skull, and the brain there, if intermediate files are kept; else nothing."""
     if not settings.keep_intermediate:
         return iter(())
@@ -267,7 +275,9 @@ def _resample(
     data_set: DataSet,
     *,
     heads: bool,
-) -> Iterator[VolumeFile]:
+) -> Iterator[VolumeFile | NoteFile]:
+    if (native / SIMULATED_MARK).is_file():
+        yield MARK
     for patient, matrices, to_atlas, state in list_placed(transforms, atlas_transforms):
         brain = place_brain(brains / f"{patient}_{BRAIN}.nii.gz", to_atlas)
         if heads:

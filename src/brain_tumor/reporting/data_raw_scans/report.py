@@ -81,4 +81,5 @@ def compose_raw_report(
         f"{LOOK}"
     )
     table = ("Numbers of each patient", numbers)
-    return render_report("Raw scans", answer, table, sections, simulated=False, pictures=pictures)
+    simulated = bool(series["simulated"].any())
+    return render_report("Raw scans", answer, table, sections, simulated=simulated, pictures=pictures)
