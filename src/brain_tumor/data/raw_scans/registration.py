@@ -103,11 +103,11 @@ def register(fixed: Box, moving: Box, *, affine: bool = False) -> Registration:
     try:
         transform = _start(sitk, fixed, moving, coarse)
         for images in pyramid[1:]:
-            transform, _ = _optimise(sitk, transform, images)
+            transform = _optimise(sitk, transform, images)
         if affine:
             transform = _widen(sitk, transform)
             for images in pyramid:
-                transform, _ = _optimise(sitk, transform, images)
+                transform = _optimise(sitk, transform, images)
     except RuntimeError as error:  # ITK has no other kind
         raise ValueError(f"registration failed: {_last_line(error)}") from error
     matrix = _matrix(transform)
@@ -141,8 +141,7 @@ def _start(sitk: ModuleType, fixed: Box, moving: Box, images: tuple[Any, Any, An
         starts.append((_measure(sitk, start, images), start))
     starts.sort(key=lambda pair: -pair[0])
     tried = [_optimise(sitk, start, images) for _, start in starts[:STARTS]]
-    best, _ = max(tried, key=lambda pair: pair[1])
-    return best
+    return max(tried, key=lambda transform: _measure(sitk, transform, images))
 
 
 def _method(sitk: ModuleType, fraction: float = 1.0) -> Any:
@@ -157,8 +156,8 @@ def _method(sitk: ModuleType, fraction: float = 1.0) -> Any:
     return method
 
 
-def _optimise(sitk: ModuleType, start: Any, images: tuple[Any, Any, Any]) -> tuple[Any, float]:
-    """The transform from this start on, and its mutual information."""
+def _optimise(sitk: ModuleType, start: Any, images: tuple[Any, Any, Any]) -> Any:
+    """The transform with the most mutual information from this start on."""
     fixed, moving, steps = images
     spacing = max(fixed.GetSpacing())
     method = _method(sitk, SAMPLES / fixed.GetNumberOfPixels())
@@ -169,7 +168,7 @@ def _optimise(sitk: ModuleType, start: Any, images: tuple[Any, Any, Any]) -> tup
     transform = start.__class__(start)
     method.SetInitialTransform(transform, inPlace=True)
     method.Execute(fixed, moving)
-    return transform, _measure(sitk, transform, images)
+    return transform
 
 
 def _measure(sitk: ModuleType, transform: Any, images: tuple[Any, Any, Any]) -> float:
