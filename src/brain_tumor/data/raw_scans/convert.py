@@ -12,7 +12,7 @@ from jaxtyping import Num
 
 from brain_tumor.data.raw_scans.extra import require_extra
 from brain_tumor.data.raw_scans.grids import Matrix
-from brain_tumor.data.scans.nifti import read_volume
+from brain_tumor.data.scans.nifti import open_volume, read_volume
 
 LONGEST_S = 600
 """Seconds that a conversion may take."""
@@ -67,10 +67,9 @@ def convert_nifti(file: Path, name: str) -> VolumeFile:
     Raises:
         ValueError: if it can't be read.
     """
-    read_volume(file)  # its checks
-    image = nib.load(file)
-    voxels = np.asarray(image.dataobj)
-    return VolumeFile(name, voxels.reshape(voxels.shape[:3]), image.affine)
+    read_volume(file)  # which reads all voxels: a file that is cut off is found here
+    image = open_volume(file)
+    return VolumeFile(name, np.asarray(image.dataobj), image.affine)
 
 
 def convert_dicom(files: Sequence[Path], name: str) -> VolumeFile:
@@ -100,8 +99,7 @@ def convert_dicom(files: Sequence[Path], name: str) -> VolumeFile:
                 "compressed in a way that it doesn't read; export the series again, uncompressed"
             )
         # A series may be written in several versions, such as with its slices made even: the last has most voxels.
-        volumes = [(nib.load(file), file) for file in written]
-        largest = max(volumes, key=lambda pair: np.prod(pair[0].shape))[1]
+        largest = max(written, key=lambda file: file.stat().st_size)
         read_volume(largest)
-        image = nib.load(largest)
+        image = open_volume(largest)
         return VolumeFile(name, np.asarray(image.dataobj).copy(), image.affine)

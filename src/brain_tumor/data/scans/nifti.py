@@ -282,6 +282,15 @@ def read_volume(file: Path) -> tuple[Num[np.ndarray, "h w d"], Float[np.ndarray,
     return voxels, turned.affine
 
 
+def open_volume(file: Path) -> nib.Nifti1Image:
+    """A NIfTI file with its axes as they are, checked as `read_volume` checks it.
+
+    Raises:
+        ValueError: if it can't be read or isn't one volume of numbers in three axes.
+    """
+    return _load(file)
+
+
 def _load(file: Path) -> nib.Nifti1Image:
     """A file of NIfTI-1, or of NIfTI-2, which nibabel derives from it; voxels are read when they are asked for."""
     try:
