@@ -37,7 +37,8 @@ def measure_overlap(brain: Bool[np.ndarray, "h w d"]) -> float:
     # The atlas lies on the same voxels along right, anterior, superior.
     atlas = load_brain()[::-1, ::-1]
     both = np.count_nonzero(brain & atlas)
-    return 2 * both / max(1, np.count_nonzero(brain) + np.count_nonzero(atlas))
+    total = int(np.count_nonzero(brain)) + int(np.count_nonzero(atlas))
+    return 2 * int(both) / max(1, total)
 
 
 def measure_cut(brain: Bool[np.ndarray, "h w d"], shape: tuple[int, ...], affine: Matrix, transform: Matrix) -> float:

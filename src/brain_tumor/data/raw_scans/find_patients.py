@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
+from nibabel.affines import voxel_sizes
 
 from brain_tumor.data.common.files import list_files
 from brain_tumor.data.raw_scans.choose_series import choose, group_studies, tabulate
@@ -13,6 +13,7 @@ from brain_tumor.data.raw_scans.convert import EXCLUDED, NoteFile, VolumeFile, c
 from brain_tumor.data.raw_scans.dicom import find_series
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.find_scans import find_scans
+from brain_tumor.data.scans.nifti import open_volume
 from brain_tumor.data.scans.patient_files import SUFFIXES
 
 PARAMETER = "raw_source"
@@ -132,6 +133,6 @@ def _from_nifti(
 
 def _read_spacing(file: Path) -> str:
     try:
-        return " x ".join(f"{step:.3g}" for step in nib.load(file).header.get_zooms()[:3])
-    except Exception:  # reported where the volume is read
+        return " x ".join(f"{step:.3g}" for step in voxel_sizes(open_volume(file).affine))
+    except ValueError:  # reported where the volume is read
         return ""
