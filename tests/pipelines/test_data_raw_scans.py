@@ -79,7 +79,7 @@ def test_scans_lie_in_the_position_of_brats(finished):
 
 def test_modalities_are_found_where_they_were_moved(finished):
     data, moved = finished
-    table = pd.read_csv(data / "02_intermediate/raw_scans/transforms.csv", keep_default_na=False, na_values=[""])
+    table = pd.read_csv(data / "02_intermediate/raw_scans/transforms.csv", dtype={"excluded": object})
     table["excluded"] = table["excluded"].fillna("")
     atlas = pd.read_csv(data / "02_intermediate/raw_scans/atlas_transforms.csv")
     ((patient, matrices, _, state),) = list_placed(table, atlas)

@@ -98,6 +98,8 @@ def register(fixed: Box, moving: Box, *, affine: bool = False) -> Registration:
         ValueError: if the volumes have nothing in common.
     """
     sitk = require_extra("SimpleITK")
+    # Sums of several threads differ in their last digits from run to run; volumes are registered side by side anyway.
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     pyramid = [(_image(sitk, fixed, spacing), _image(sitk, moving, spacing), steps) for spacing, steps in LEVELS]
     coarse = pyramid[0]
     try:
@@ -148,8 +150,6 @@ def _method(sitk: ModuleType, fraction: float = 1.0) -> Any:
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(BINS)
     method.SetInterpolator(sitk.sitkLinear)
-    # Sums of several threads differ in their last digits from run to run.
-    method.SetNumberOfThreads(1)
     if fraction < 1:
         method.SetMetricSamplingStrategy(method.RANDOM)
         method.SetMetricSamplingPercentage(fraction, 1)
