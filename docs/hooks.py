@@ -105,7 +105,7 @@ def list_entries(path: str) -> str:
     rows = ["| entry | format | file or folder |", "|---|---|---|"]
     for name, entry in yaml.safe_load((ROOT / path).read_text()).items():
         # Of a place that a parameter may change, what it is without the parameter.
-        place = re.sub(r"\$\{runtime_params:\w+, (.*?)\}", r"\1", entry["filepath"])
+        place = re.sub(r"\$\{runtime_params:\w+, (.*?)\}", r"\1", entry.get("filepath", "given"))
         rows.append(f"| `{name}` | `{entry['type'].removeprefix('brain_tumor.datasets.')}` | `{place}` |")
     return "\n".join(rows)
 

@@ -52,9 +52,6 @@ EXEMPT = {
     "git clone URL brain-tumor-mri": "the reader knows the address",
     "cd brain-tumor-mri": "the folder is the one just cloned",
     "source .venv/bin/activate": "`make demo` makes the environment",
-    "git show 55059db:weights/residual_attention_unet.safetensors '>' initial.safetensors": (
-        "an archive of the project has no history"
-    ),
     "python docs/hooks.py": "it writes pages; what it writes is compared below",
     "kedro package": "Kedro's own; runs from archives of settings are tested in test_errors",
     "python -m brain_tumor --conf-source conf-brain_tumor.tar.gz": "the same",
