@@ -21,7 +21,8 @@ def keep_in_memory(project):
 def read_texts(project):
     """What reports, cards and sheets say, but for the speed that was measured."""
     files = sorted(file for kind in ("*.html", "*.md") for file in (project / "data/08_reporting").rglob(kind))
-    texts = {file.name: file.read_text() for file in files}
+    # Viewers show scans and masks, not tables.
+    texts = {file.name: file.read_text() for file in files if file.parent.name != "viewers"}
     return {
         name: re.sub(r">What a network costs</h2>.*?<h2", "", text, flags=re.DOTALL) for name, text in texts.items()
     }

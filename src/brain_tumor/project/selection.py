@@ -35,7 +35,8 @@ def require_names(given: Mapping[str, Any], registered: Mapping[str, Pipeline]) 
     pipeline = sum((registered[name] for name in chosen), Pipeline([]))
     names = {*given["node_names"], *given["from_nodes"], *given["to_nodes"]}
     elsewhere = {}
-    for name, other in registered.items():
+    # Of several pipelines that have the node, the smallest is what is meant.
+    for name, other in sorted(registered.items(), key=lambda pair: -len(pair[1].nodes)):
         for node in other.nodes:
             elsewhere[node.name] = name
     nodes = {node.name for node in pipeline.nodes}

@@ -7,8 +7,8 @@ import warnings
 
 import nibabel as nib
 import numpy as np
+import scipy  # its parts are imported when used
 from jaxtyping import Bool, Num
-from scipy.ndimage import binary_fill_holes, label
 
 from brain_tumor.data.raw_scans.atlas import AFFINE, FARTHEST_MM, centre_of, is_on_grid, load_brain
 from brain_tumor.data.raw_scans.extra import require_extra
@@ -52,7 +52,7 @@ def find_foreground(voxels: Num[np.ndarray, "h w d"]) -> Bool[np.ndarray, "h w d
 
 def take_foreground(voxels: Num[np.ndarray, "h w d"]) -> Bool[np.ndarray, "h w d"]:
     """The brain of a scan without skull: its foreground without holes, such as ventricles of 0."""
-    return binary_fill_holes(find_foreground(voxels))
+    return scipy.ndimage.binary_fill_holes(find_foreground(voxels))
 
 
 def extract_brain(head: Box) -> Bool[np.ndarray, "x y z"]:
@@ -86,7 +86,7 @@ def _explain_none(volume: float) -> str:
 
 
 def _largest(mask: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
-    labels, count = label(mask)
+    labels, count = scipy.ndimage.label(mask)
     if count < 2:
         return mask
     sizes = np.bincount(labels.ravel())

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
+import scipy  # its parts are imported when used
 from jaxtyping import Float, Num
 from nibabel.affines import apply_affine, voxel_sizes
-from scipy.ndimage import affine_transform, gaussian_filter1d
 
 Matrix = Float[np.ndarray, "4 4"]
 """From one space in millimetres (right, anterior, superior) to another, or from voxels to millimetres."""
@@ -36,7 +36,7 @@ def resample(
     smoothed = _smooth(voxels.astype(np.float32), index) if order else voxels.astype(np.float32)
     # A slab of a single slice has no neighbour to interpolate with.
     mode = "grid-constant" if order else "constant"
-    return affine_transform(
+    return scipy.ndimage.affine_transform(
         smoothed, index[:3, :3], index[:3, 3], tuple(shape), np.float32, order, mode, fill, prefilter=order > 1
     )
 
@@ -49,7 +49,7 @@ def _smooth(voxels: np.ndarray, index: Matrix) -> np.ndarray:
         if step > 1.5:
             # Full width at half maximum of the step, as of a voxel of that size.
             sigma = np.sqrt(step**2 - 1) / 2.355
-            voxels = gaussian_filter1d(voxels, sigma, axis)
+            voxels = scipy.ndimage.gaussian_filter1d(voxels, sigma, axis)
     return voxels
 
 
