@@ -119,6 +119,11 @@ def cli() -> None:
 cli.add_command(run)
 
 
+with_environment = click.option("--env", "-e", help="Kedro's configuration environment, such as full.")
+with_params = click.option("--params", default="", callback=split_params, help="Parameters to change, as in kedro run.")
+"""Options that commands of the project share with `kedro run`."""
+
+
 def _run_pipeline(project: ProjectMetadata, name: str, env: str | None, params: dict[str, Any]) -> None:
     """Run a pipeline of the project with run parameters."""
     from kedro.framework.session import KedroSession
@@ -161,8 +166,8 @@ def split_predictions(_context: click.Context, _option: click.Parameter, value: 
     callback=split_predictions,
     help="Folder of predicted masks. Several are compared in pairs, on the patients whom all of them have.",
 )
-@click.option("--env", "-e", help="Kedro's configuration environment, such as full.")
-@click.option("--params", default="", callback=split_params, help="Parameters to change, as in kedro run.")
+@with_environment
+@with_params
 @click.pass_obj
 def score(
     project: ProjectMetadata,
@@ -183,8 +188,8 @@ def export() -> None:
 
 @export.command(cls=PlainCommand)
 @click.argument("folder")
-@click.option("--env", "-e", help="Kedro's configuration environment, such as full.")
-@click.option("--params", default="", callback=split_params, help="Parameters to change, as in kedro run.")
+@with_environment
+@with_params
 @click.pass_obj
 def nnunet(project: ProjectMetadata, folder: str, env: str | None, params: dict[str, Any]) -> None:
     """Write the patients of segmentation into a new FOLDER as nnU-Net v2 takes them, with the project's folds.
@@ -201,8 +206,8 @@ def _inference_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--network", help="A .safetensors file of this project.  [default: that of the catalog]"),
         click.option("--output", help="Folder for all results.  [default: folders in data/]"),
         click.option("--open", "shown", is_flag=True, help="Open the report in a browser."),
-        click.option("--env", "-e", help="Kedro's configuration environment."),
-        click.option("--params", default="", callback=split_params, help="Parameters to change, as in kedro run."),
+        with_environment,
+        with_params,
     ]
     # A decorator that is applied last comes first in the help.
     for option in reversed(options):
@@ -260,8 +265,8 @@ def _end(line: str, report: Path, *, shown: bool) -> None:
 
 @cli.command(cls=PlainCommand)
 @click.option("--pipeline", default="segmentation", show_default=True, help="What to run.")
-@click.option("--env", "-e", help="Kedro's configuration environment, such as full.")
-@click.option("--params", default="", callback=split_params, help="Parameters to change, as in kedro run.")
+@with_environment
+@with_params
 @click.option("--networks", help="Only these, separated by commas.")
 @click.option(
     "--executor",

@@ -1,7 +1,6 @@
 """Figures as PNG files and animations as GIF files in one folder."""
 
 import io
-import json
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from PIL import Image
 
 from brain_tumor.data.common.atomic import replacing
 from brain_tumor.datasets.preview import show_image
+from brain_tumor.datasets.written import WrittenFiles
 from brain_tumor.figures.segmentation_data import Animation
 
 SUFFIXES = (".png", ".gif")
@@ -37,6 +37,7 @@ class FiguresDataset(AbstractDataset[dict[str, Figure | Animation], dict[str, by
         metadata: dict[str, Any] | None = None,
     ) -> None:
         self._folder = Path(filepath)
+        self._written = WrittenFiles(self._folder, WRITTEN)
         self._dots = dots
         self.metadata = metadata
 
@@ -50,26 +51,11 @@ class FiguresDataset(AbstractDataset[dict[str, Figure | Animation], dict[str, by
         for name, figure in data.items():
             suffix = ".gif" if isinstance(figure, Animation) else ".png"
             files[f"{name}{suffix}"] = figure
-        before = self._written() or set()
-        # First, so that after an interruption none of them is taken for somebody else's.
-        self._note(before | set(files))
-        for name, figure in files.items():
-            with replacing(self._folder / name) as draft:
-                draft.write_bytes(self._render(figure))
-        for name in before - set(files):
-            (self._folder / name).unlink(missing_ok=True)
-        self._note(set(files))
+        self._written.renew(files.items(), self._write)
 
-    def _note(self, names: set[str]) -> None:
-        with replacing(self._folder / WRITTEN) as draft:
-            draft.write_text(json.dumps(sorted(names)), encoding="utf-8")
-
-    def _written(self) -> set[str] | None:
-        """Names of the files that this dataset wrote; None if they aren't recorded, as by earlier versions."""
-        try:
-            return set(json.loads((self._folder / WRITTEN).read_text(encoding="utf-8")))
-        except (OSError, ValueError):
-            return None
+    def _write(self, path: Path, figure: Figure | Animation) -> None:
+        with replacing(path) as draft:
+            draft.write_bytes(self._render(figure))
 
     def preview(self, width: int = 800) -> ImagePreview:
         """All figures on one sheet, each `width` pixels wide; of an animation its last frame.
@@ -82,7 +68,7 @@ class FiguresDataset(AbstractDataset[dict[str, Figure | Animation], dict[str, by
         return show_image(_lay_out([_open(file) for file in self._files()], width))
 
     def _files(self) -> list[Path]:
-        written = self._written()
+        written = self._written.recorded()
         # Hidden files are drafts of a run that was killed.
         shown = [file for file in self._folder.glob("*") if not file.name.startswith(".")]
         files = [file for file in shown if file.suffix in SUFFIXES]

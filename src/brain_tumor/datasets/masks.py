@@ -5,26 +5,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from kedro.io import DatasetError
-
 from brain_tumor.data.survival.tumour_masks import Mask
-from brain_tumor.datasets.source import FolderDataset
+from brain_tumor.datasets.written import WrittenFolderDataset
 
 logger = logging.getLogger(__name__)
 
 
-class MasksDataset(FolderDataset):
+class MasksDataset(WrittenFolderDataset):
     """A NIfTI file for each patient; loading gives the folder. Other files in it are left alone.
 
     Args:
         filepath: the folder.
     """
-
-    def load(self) -> Path:
-        """The folder of the masks."""
-        if not self._exists():
-            raise DatasetError(f"{self._folder} isn't there; run the pipeline that writes it first")
-        return self._folder
 
     def save(self, data: Iterator[Mask]) -> None:
         """Write the masks one by one."""

@@ -1,30 +1,25 @@
 """Patients in the layout of nnU-Net."""
 
 import logging
-from pathlib import Path
 
 from kedro.io import DatasetError
 
 from brain_tumor.data.common.atomic import replacing
 from brain_tumor.data.common.parallel import show_progress
 from brain_tumor.data.scans.nnunet import NnunetData
-from brain_tumor.datasets.source import FolderDataset
+from brain_tumor.datasets.written import WrittenFolderDataset
 
 logger = logging.getLogger(__name__)
 
 
-class NnunetDataset(FolderDataset):
+class NnunetDataset(WrittenFolderDataset):
     """A folder as nnU-Net v2 takes it; loading gives the folder. One that holds files isn't overwritten.
 
     Args:
         filepath: the folder.
     """
 
-    def load(self) -> Path:
-        """The folder."""
-        if not self._exists():
-            raise DatasetError(f"{self._folder} isn't there; write it with `kedro export nnunet FOLDER`")
-        return self._folder
+    remedy = "write it with `kedro export nnunet FOLDER`"
 
     def save(self, data: NnunetData) -> None:
         """Write the patients; the folder is whole, or not there."""

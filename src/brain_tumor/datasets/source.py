@@ -1,6 +1,7 @@
 """Sources of raw files: a folder of the user, Kaggle, or a simulated sample."""
 
 import logging
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -160,12 +161,13 @@ class _MadeDataset(FolderDataset):
                 file.write(f"{self._made_from}\n")
         return self._folder
 
+    @abstractmethod
     def _make(self, draft: Path) -> None:
-        raise NotImplementedError
+        """Write the content."""
 
+    @abstractmethod
     def _explain_foreign(self) -> str:
         """End of the sentence that a folder holds files which were not made here, with the remedy."""
-        raise NotImplementedError
 
 
 class _Simulated(_MadeDataset):

@@ -37,6 +37,9 @@ from brain_tumor.data.survival.tumour_masks import Mask
 
 logger = logging.getLogger(__name__)
 
+Placed = tuple[str, dict[str, Matrix], Matrix, str]
+"""A patient who lies on the atlas: name, matrix of each modality, matrix to the atlas, state."""
+
 BRAIN = "brain"
 """Ending of the files of brain masks."""
 
@@ -250,7 +253,7 @@ def resample_scans(
     transforms: pd.DataFrame, atlas_transforms: pd.DataFrame, native: Path, brains: Path, data_set: DataSet
 ) -> Iterator[VolumeFile | NoteFile]:
     """Each modality in the position of BraTS at 1 mm, 0 outside the brain; a prepared scan as it is."""
-    return _resample(transforms, atlas_transforms, native, brains, data_set, heads=False)
+    return _resample(list_placed(transforms, atlas_transforms), native, brains, data_set, heads=False)
 
 
 def keep_heads(
@@ -264,12 +267,11 @@ def keep_heads(
     """The same with the skull, and the brain there, if intermediate files are kept; else nothing."""
     if not settings.keep_intermediate:
         return iter(())
-    return _resample(transforms, atlas_transforms, native, brains, data_set, heads=True)
+    return _resample(list_placed(transforms, atlas_transforms), native, brains, data_set, heads=True)
 
 
 def _resample(
-    transforms: pd.DataFrame,
-    atlas_transforms: pd.DataFrame,
+    placed: list[Placed],
     native: Path,
     brains: Path,
     data_set: DataSet,
@@ -278,7 +280,7 @@ def _resample(
 ) -> Iterator[VolumeFile | NoteFile]:
     if (native / SIMULATED_MARK).is_file():
         yield MARK
-    for patient, matrices, to_atlas, state in list_placed(transforms, atlas_transforms):
+    for patient, matrices, to_atlas, state in placed:
         brain = place_brain(brains / f"{patient}_{BRAIN}.nii.gz", to_atlas)
         if heads:
             yield VolumeFile(f"{patient}_{BRAIN}.nii.gz", brain.astype(np.uint8), AFFINE)
@@ -292,10 +294,8 @@ def _resample(
             yield VolumeFile(name_volume(patient, modality, data_set), voxels, AFFINE)
 
 
-def list_placed(
-    transforms: pd.DataFrame, atlas_transforms: pd.DataFrame
-) -> list[tuple[str, dict[str, Matrix], Matrix, str]]:
-    """Patients who lie on the atlas: name, matrix of each modality, matrix to the atlas, state."""
+def list_placed(transforms: pd.DataFrame, atlas_transforms: pd.DataFrame) -> list[Placed]:
+    """Patients who lie on the atlas."""
     transforms = with_text(transforms, "excluded", "matrix", "state")
     atlas = with_text(atlas_transforms, "excluded", "matrix", "state")
     placed = []
@@ -314,18 +314,17 @@ def return_masks(
     settings: RawSettings,
 ) -> Iterator[Mask]:
     """The mask of each patient on the grid of the raw volume of `mask_on`, voxel for voxel."""
-    return _return(masks, transforms, atlas_transforms, native, data_set, settings)
+    return _return(masks, list_placed(transforms, atlas_transforms), native, data_set, settings)
 
 
 def _return(
     masks: Path,
-    transforms: pd.DataFrame,
-    atlas_transforms: pd.DataFrame,
+    placed: list[Placed],
     native: Path,
     data_set: DataSet,
     settings: RawSettings,
 ) -> Iterator[Mask]:
-    for patient, matrices, to_atlas, _ in list_placed(transforms, atlas_transforms):
+    for patient, matrices, to_atlas, _ in placed:
         name = name_mask(patient, data_set)
         # The network may have refused a scan; the report of inference has the reason.
         if not (masks / name).is_file():
