@@ -28,8 +28,8 @@ class Start:
     """How the network of an experiment is made.
 
     Attributes:
+        experiment: network, and its pretrained weights.
         sizes: of `build`.
-        pretrained: the experiment's.
     """
 
     experiment: ExperimentSettings
