@@ -53,6 +53,7 @@ class Augmentation(BaseModel, frozen=True, extra="forbid"):
         intensity: probability of a change of intensity, of each modality by itself.
         contrast: largest change of scale, as a fraction.
         brightness: largest offset, in standard deviations of the brain.
+        modality_dropout: probability that one modality, each as likely, is 0 everywhere.
     """
 
     horizontal_flip: float = Field(0.5, ge=0, le=1)
@@ -62,6 +63,7 @@ class Augmentation(BaseModel, frozen=True, extra="forbid"):
     intensity: float = Field(0.0, ge=0, le=1)
     contrast: float = Field(0.2, ge=0, lt=1)
     brightness: float = Field(0.2, ge=0)
+    modality_dropout: float = Field(0.0, ge=0, le=1)
 
 
 class Recipe(BaseModel, frozen=True, extra="forbid"):

@@ -81,3 +81,14 @@ def test_same_place_same_chances_other_place_other_chances():
     assert all(torch.equal(same[name], again[name]) for name in same)
     for other in (params((0, 2, 3)), params((1, 0, 3)), params((1, 2, 0))):
         assert not torch.equal(same["horizontal_flip"], other["horizontal_flip"])
+
+
+def test_modality_dropout_loses_one_modality_of_some_slices(batch):
+    image, labels = augment(*batch, params(), NONE.model_copy(update={"modality_dropout": 0.5}))
+    lost = (image == 0).all((2, 3))
+    assert 10 < lost.any(1).sum() < 30
+    assert lost.sum(1).max() == 1
+    # Each modality in turn, and the others untouched.
+    assert lost.any(0).all()
+    assert torch.equal(image[~lost], batch[0][~lost])
+    assert torch.equal(labels, batch[1])

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from kornia.geometry.transform import get_affine_matrix2d, warp_affine
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from brain_tumor.training.device import send
 from brain_tumor.training.settings import Augmentation
@@ -30,6 +31,8 @@ def sample_augmentation(size: int, modalities: int, *key: int) -> dict[str, Tens
         "intensity": (),
         "contrast": (modalities,),
         "brightness": (modalities,),
+        "modality_dropout": (),
+        "modality": (),
     }
     params = {}
     # All are drawn, whatever the settings, so that one that is switched on leaves the others as they were.
@@ -45,7 +48,7 @@ def augment(
     params: dict[str, Tensor],
     settings: Augmentation,
 ) -> tuple[Float[Tensor, "b m h w"], UInt8[Tensor, "b h w"]]:
-    """Random flips, affine maps and intensities; labels are moved with the image.
+    """Random flips, affine maps, intensities and missing modalities; labels are moved with the image.
 
     Args:
         params: from `sample_augmentation`, on the host.
@@ -54,7 +57,7 @@ def augment(
     device = image.device
     apply = {}
     # A uniform value from -1 to 1 is below 2p - 1 with probability p.
-    for name in ("horizontal_flip", "affine", "intensity"):
+    for name in ("horizontal_flip", "affine", "intensity", "modality_dropout"):
         apply[name] = params[name] < 2 * getattr(settings, name) - 1
     if settings.horizontal_flip:
         # Rows run from right to left in every scan (L, P, S), so the second axis from the end is the one to mirror.
@@ -76,7 +79,20 @@ def augment(
         labels = labels.index_copy(0, chosen, moved_labels.to(torch.uint8))
     if settings.intensity:
         image = _change_intensity(image, apply["intensity"], params, settings)
+    if settings.modality_dropout:
+        image = image * send(_kept_modalities(apply["modality_dropout"], params["modality"], image.shape[1]), device)
     return image, labels
+
+
+def _kept_modalities(
+    apply: Bool[Tensor, " b"],
+    position: Float[Tensor, " b"],
+    modalities: int,
+) -> Float[Tensor, "b m 1 1"]:
+    """1, and 0 for the modality at the position from -1 to 1 in the slices that lose one."""
+    dropped = ((position + 1) / 2 * modalities).long().clamp(max=modalities - 1)
+    lost = one_hot(dropped, modalities) * apply[:, None]
+    return (1 - lost)[:, :, None, None].float()
 
 
 def _change_intensity(
