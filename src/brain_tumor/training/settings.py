@@ -134,11 +134,13 @@ class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
         tta_flip: average the probabilities of a slice and its left-right mirror image; twice the time.
         min_component_ml: smallest volume of a connected component of tumour; smaller ones but the largest are removed,
             where slices make a volume. 0 removes none.
+        kept_with_ml: volume of a tissue that makes a small component stay.
         min_volume: of each tissue, in a whole volume; for data sets that have both tissues.
     """
 
     tta_flip: bool = True
     min_component_ml: float = Field(1.0, ge=0)
+    kept_with_ml: dict[str, Annotated[float, Field(gt=0)]] = {}
     min_volume: dict[str, MinimumVolume] = {}
 
     def postprocess(
@@ -153,8 +155,9 @@ class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
             tissues: names of the labels from 1 up.
         """
         # Components first, so that what they leave decides whether a tissue has its minimum volume.
-        labels = remove_small_components(labels, voxel_ml, self.min_component_ml)
         number = {name: k for k, name in enumerate(tissues, 1)}
+        kept_with = {number[tissue]: ml for tissue, ml in self.kept_with_ml.items() if tissue in tissues}
+        labels = remove_small_components(labels, voxel_ml, self.min_component_ml, kept_with)
         for tissue, minimum in self.min_volume.items():
             if tissue in tissues and minimum.replace_with in tissues:
                 fallback = number[minimum.replace_with]

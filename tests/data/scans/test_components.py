@@ -53,3 +53,18 @@ def test_a_volume_is_tidied_by_the_names_of_its_tissues():
     assert not tidied[3:].any()
     other = settings.postprocess(labels, 0.1, ["core", "ED", "ET"])  # a data set without NCR
     assert (other[0, 0, :3] == 3).all()
+
+
+@pytest.mark.parametrize(("least", "left"), [(1.0, 10), (1.01, 8)])
+def test_a_small_piece_with_enough_of_a_tissue_stays(least, left):
+    labels = make()  # the piece of 2 voxels has 1 ml of label 1, that of 1 voxel 0.5 ml
+    assert np.count_nonzero(remove_small_components(labels, 0.5, 3, {1: least})) == left
+
+
+def test_tissues_that_keep_a_piece_are_named():
+    labels = np.zeros((9, 4, 4), np.uint8)
+    labels[0, 0, :3], labels[2:4], labels[6, 0, :3] = 3, 2, 1
+    settings = PredictionSettings(min_component_ml=1, kept_with_ml={"ET": 0.3})
+    tidied = settings.postprocess(labels, 0.1, ["NCR", "ED", "ET"])
+    assert (tidied[0, 0, :3] == 3).all()
+    assert not tidied[6].any()

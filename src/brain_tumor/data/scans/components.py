@@ -1,5 +1,7 @@
 """Connected components of a mask, 26-connected: voxels that share a corner belong together."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import scipy  # its parts are imported when used
 from jaxtyping import Bool, Float, Int, UInt8
@@ -21,12 +23,14 @@ def remove_small_components(
     labels: UInt8[np.ndarray, "a b c"],
     voxel_ml: float,
     min_component_ml: float,
+    kept_with_ml: Mapping[int, float] | None = None,
 ) -> UInt8[np.ndarray, "a b c"]:
     """Labels without the components of tumour below a volume; the largest component always stays.
 
     Args:
         labels: 0 is background; a component may hold several labels.
         voxel_ml: millilitres of a voxel.
+        kept_with_ml: of some labels the volume that makes a small component stay.
     """
     if not labels.any():
         return labels
@@ -34,6 +38,9 @@ def remove_small_components(
     # No threshold is above the largest component, so that it always stays.
     threshold = min(min_component_ml, volumes.max())
     kept = volumes >= threshold
+    for label, least in (kept_with_ml or {}).items():
+        own = np.bincount(labelled[labels == label], minlength=len(volumes)) * voxel_ml
+        kept |= own >= least
     # Background has volume 0, which a threshold of 0 would keep.
     kept[0] = False
     remaining = np.where(kept[labelled], labels, 0)
