@@ -29,7 +29,7 @@ def test_file_describes_itself_and_stands_in_a_card(path):
     assert network.description["simulated"] is False
     assert f"`{path.name}`" in (ROOT / "weights/README.md").read_text(encoding="utf-8")
     assert f"| {path.name} |" in (
-        ROOT / f"weights/{'classification' if path in CLASSIFIERS else 'segmentation'}.md"
+        ROOT / f"weights/{'classification' if path in CLASSIFIERS else path.stem}.md"
     ).read_text(encoding="utf-8")
 
 
@@ -108,7 +108,7 @@ def test_real_images_are_classified_about_as_well_as_the_file_says(path, project
 
 @pytest.mark.parametrize("path", SEGMENTERS, ids=lambda path: path.stem)
 def test_card_has_the_scores_of_a_network_for_masks(path):
-    network, card = read_network(path), (ROOT / "weights/segmentation.md").read_text(encoding="utf-8")
+    network, card = read_network(path), (ROOT / f"weights/{path.stem}.md").read_text(encoding="utf-8")
     scores = pd.DataFrame(network.description["scores"]).set_index(["of", "metric", "target"])
     patients = network.description["dice"]
     # Nobody is scored whom the initial weights were trained on.

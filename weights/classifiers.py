@@ -52,8 +52,8 @@ def measure(data: Path, name: str) -> dict[str, Any]:
     return {"scores": rows, "saliency_inside": inside, "saliency_inside_uniform": uniform}
 
 
-def write_card(networks: Sequence[TrainedNetwork]) -> str:
-    """The model card of all of them."""
+def write_cards(networks: Sequence[TrainedNetwork]) -> dict[str, str]:
+    """Name and text of the model card, one of all of them."""
     scores = pd.concat(
         [pd.DataFrame(network.description["scores"]).assign(network=network.name) for network in networks]
     )
@@ -121,9 +121,10 @@ def write_card(networks: Sequence[TrainedNetwork]) -> str:
         Section("How they were made", MADE),
         Section("Citations", write_list(["Nickparvar, Brain Tumor MRI Dataset, Kaggle, 10.34740/kaggle/dsv/2645886"])),
     ]
-    return render_card(
+    card = render_card(
         f"Weights: classification of {about['data_set']}", summary, sections, simulated=about["simulated"]
     )
+    return {"classification.md": card}
 
 
 def _inside_head(network: TrainedNetwork) -> str:

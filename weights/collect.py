@@ -1,13 +1,13 @@
-"""Copy networks of a run into this folder, with their scores in the header, and write their card.
+"""Copy networks of a run into this folder, with their scores in the header, and write their cards.
 
 Classifiers:
 
     kedro run --pipelines classification --env full --params classification_source=FOLDER
     python weights/collect.py classification cnn alexnet
 
-A segmentation network, cross-validated by the commands in `segmentation.md`:
+Segmentation networks, cross-validated by the commands in their cards:
 
-    python weights/collect.py segmentation residual_attention_unet
+    python weights/collect.py segmentation classic_unet residual_attention_unet
 """
 
 import argparse
@@ -33,13 +33,13 @@ def read_measured(data: Path, task: str, name: str) -> TrainedNetwork:
 
 
 def keep(network: TrainedNetwork) -> None:
-    """Write a network into this folder.
+    """Write a network into this folder, in fp16.
 
     Raises:
         ValueError: if it is too large to ship.
     """
     with replacing(HERE / f"{network.name}.safetensors") as draft:
-        write_network(draft, network)
+        write_network(draft, network, half=True)
         if draft.stat().st_size > LARGEST:
             raise ValueError(f"{network.name} takes more than {LARGEST / 1e6:.0f} MB; leave it out")
 
@@ -51,8 +51,9 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, default=Path("data"), help="the data folder of the run")
     arguments = parser.parse_args()
     networks = [read_measured(arguments.data, arguments.task, name) for name in arguments.networks]
-    card = TASKS[arguments.task].write_card(networks)  # before the files: a network that the card refuses isn't copied
+    cards = TASKS[arguments.task].write_cards(networks)  # before the files: a network that a card refuses isn't copied
     for network in networks:
         keep(network)
-    (HERE / f"{arguments.task}.md").write_text(card)
-    print(f"{', '.join(arguments.networks)} kept; their card: {HERE / arguments.task}.md")
+    for name, card in cards.items():
+        (HERE / name).write_text(card)
+    print(f"{', '.join(arguments.networks)} kept; {', '.join(str(HERE / name) for name in cards)}")

@@ -43,13 +43,13 @@ DATA = (
     "data_segmentation.split.test=0.01,data_segmentation.split.folds=3,data_segmentation.split.seed=3"
 )
 SETTINGS = (
-    "segmentation.folds=3,segmentation.{name}.sizes.n_filters=16,segmentation.{name}.learning_rate=0.003,"
-    "segmentation.recipe.batch_size=16,segmentation.recipe.epochs=16,segmentation.recipe.checkpoint=last,"
+    "segmentation.folds=3,segmentation.{name}.sizes.n_filters=16,segmentation.{name}.learning_rate={learning_rate:g},"
+    "segmentation.recipe.batch_size=16,segmentation.{name}.epochs={epochs},segmentation.recipe.checkpoint=last,"
     "segmentation.recipe.empty_slice_rate=0.25"
 )
 MADE = f"""\
-Trained from random weights, 16 epochs a fold. FOLDER holds HDF5 slices and NIfTI volumes of different patients, side by
-side.
+Trained from random weights, {{epochs}} epochs a fold. FOLDER holds HDF5 slices and NIfTI volumes of different patients,
+side by side.
 
     kedro run --env full --to-outputs segmentation.slices,segmentation.splits \\
         --params segmentation_source=FOLDER,{DATA}
@@ -103,11 +103,12 @@ def measure(data: Path, name: str) -> dict[str, Any]:
     }
 
 
-def write_card(networks: Sequence[TrainedNetwork]) -> str:
-    """The model card."""
-    if len(networks) > 1:
-        raise ValueError(f"the card is of one network, got {', '.join(network.name for network in networks)}")
-    (network,) = networks
+def write_cards(networks: Sequence[TrainedNetwork]) -> dict[str, str]:
+    """Name and text of the model card of each network."""
+    return {f"{network.name}.md": _write_card(network) for network in networks}
+
+
+def _write_card(network: TrainedNetwork) -> str:
     about, name, members = network.description, network.name, len(network.members)
     scores = pd.DataFrame(about["scores"]).sort_values("of", key=lambda of: of != WHOLE, kind="stable")
     tables = [
@@ -137,10 +138,19 @@ def write_card(networks: Sequence[TrainedNetwork]) -> str:
         Section("Figures", PROTOCOL.format(side=about["slice_size"]), tables),
         Section("Known limits", write_list(_limits(network, scores))),
         Section("How to use it", USAGE.format(name=name)),
-        Section("How it was made", MADE.format(name=name)),
+        Section("How it was made", MADE.format(name=name, **_made_with(about["recipe"]))),
         Section("Citations", write_list(SOURCES)),
     ]
-    return render_card(f"Weights: segmentation of {about['data_set']}", summary, sections, simulated=about["simulated"])
+    return render_card(
+        f"Weights: {name_network(name)}, segmentation of {about['data_set']}",
+        summary,
+        sections,
+        simulated=about["simulated"],
+    )
+
+
+def _made_with(recipe: dict[str, Any]) -> dict[str, Any]:
+    return {name: recipe[name] for name in ("epochs", "learning_rate")}
 
 
 def _file(network: TrainedNetwork) -> pd.DataFrame:

@@ -37,6 +37,29 @@ def test_file_holds_every_member(tmp_path):
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_half_precision_halves_the_file_and_changes_weights_by_rounding_only(tmp_path):
+    weights = build("improved_unet", **SIZES).state_dict()
+    network = TrainedNetwork("improved_unet", SIZES, {}, (weights,))
+    for half in (False, True):
+        write_network(tmp_path / f"{half}.safetensors", network, half=half)
+    assert (tmp_path / "True.safetensors").stat().st_size < 0.6 * (tmp_path / "False.safetensors").stat().st_size
+    (found,) = read_network(tmp_path / "True.safetensors").members
+    assert {name: value.dtype for name, value in found.items()} == {
+        name: value.dtype for name, value in weights.items()
+    }
+    for name, value in weights.items():
+        # fp16 has 11 significant bits, and steps of 2^-24 near 0.
+        torch.testing.assert_close(found[name], value, rtol=2**-11, atol=2**-24)
+
+
+def test_weights_beyond_half_precision_are_refused(tmp_path):
+    weights = build("classic_unet", **SIZES).state_dict()
+    name = next(iter(weights))
+    weights[name] = weights[name] + 70_000
+    with pytest.raises(ValueError, match=f"0.{name} has values beyond fp16's range; write it in fp32"):
+        write_network(tmp_path / "n.safetensors", TrainedNetwork("classic_unet", SIZES, {}, (weights,)), half=True)
+
+
 def test_what_is_no_network_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no network at .*nothing\.safetensors; train one"):
         read_network(tmp_path / "nothing.safetensors")

@@ -128,17 +128,35 @@ def require_made_by(made: Store, network: TrainedNetwork) -> None:
         )
 
 
-def write_network(path: Path, network: TrainedNetwork) -> None:
-    """Write one safetensors file, with name, sizes and description as JSON in its header."""
+def write_network(path: Path, network: TrainedNetwork, *, half: bool = False) -> None:
+    """Write one safetensors file, with name, sizes and description as JSON in its header.
+
+    Args:
+        half: in fp16, half the size; `docs/experiments/shipped_weights.md` has what it changes.
+
+    Raises:
+        ValueError: if a weight is beyond fp16's range.
+    """
     from safetensors.torch import save
 
     header = {"name": network.name, "sizes": network.sizes, "description": network.description}
     weights: Weights = {}
     for number, member in enumerate(network.members):
         weights |= {f"{number}.{name}": value for name, value in member.items()}
+    if half:
+        weights = {name: _halve(name, value) for name, value in weights.items()}
     metadata = {key: json.dumps(value) for key, value in header.items()}
     # Not safetensors' `save_file`, whose files only their owner can read.
     path.write_bytes(save(weights, metadata))
+
+
+def _halve(name: str, value: "Tensor") -> "Tensor":
+    if not value.is_floating_point():
+        return value
+    halved = value.half()
+    if not halved.isfinite().all():
+        raise ValueError(f"{name} has values beyond fp16's range; write it in fp32")
+    return halved
 
 
 def read_network(path: Path, trusted: Sequence[str] = ()) -> TrainedNetwork:
@@ -169,7 +187,9 @@ def read_network(path: Path, trusted: Sequence[str] = ()) -> TrainedNetwork:
             # Keys are `{member}.{name}`.
             for key in file.keys():  # noqa: SIM118
                 number, name = key.split(".", 1)
-                members.setdefault(int(number), {})[name] = file.get_tensor(key)
+                value = file.get_tensor(key)
+                # Files in fp16 too are computed with in fp32, or in what autocast takes.
+                members.setdefault(int(number), {})[name] = value.float() if value.is_floating_point() else value
         # By number, because the file sorts "10" before "2".
         ordered = tuple(members[number] for number in sorted(members))
         network = TrainedNetwork(**header, members=ordered)
