@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -6,7 +7,14 @@ from processor import needs_bf16, needs_training_in_bf16
 from torch import nn
 
 from brain_tumor.networks import cpu
-from brain_tumor.networks.cpu import DepthwiseConv2d, GroupNorm, Mish, PointwiseMLP, apply_gate
+from brain_tumor.networks.cpu import (
+    DepthwiseConv2d,
+    GroupNorm,
+    Mish,
+    PointwiseMLP,
+    apply_gate,
+    compute_depthwise_in_fp32,
+)
 
 
 @needs_bf16
@@ -144,3 +152,24 @@ def test_without_a_private_operator_layers_are_torchs(monkeypatch):
     monkeypatch.setattr(cpu, "_fuses_relu", lambda: False)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(fast(x), nn.Sequential(*fast)(x))
+
+
+@needs_bf16
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_layers_of_a_library_compute_in_fp32(stride):
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(6, 6, 5, stride, padding=2, groups=6, bias=False), nn.Conv2d(6, 4, 1))
+    network = copy.deepcopy(plain)
+    compute_depthwise_in_fp32(network)
+    assert network.state_dict().keys() == plain.state_dict().keys()
+    # A convolution of all channels stays as it is.
+    assert type(network[1]) is nn.Conv2d
+    x = torch.randn(2, 6, 16, 16)
+    assert torch.equal(network(x), plain(x))
+    with torch.autocast("cpu", torch.bfloat16):
+        depthwise = network[0](x)
+        network(x).float().sum().backward()
+    # fp32, rounded to bf16 at its end.
+    assert torch.equal(depthwise, plain[0](x).bfloat16())
+    plain(x).sum().backward()
+    torch.testing.assert_close(network[0].weight.grad, plain[0].weight.grad, rtol=0.02, atol=0.02 * 16)

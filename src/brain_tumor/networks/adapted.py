@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from brain_tumor.networks.cpu import compute_depthwise_in_fp32
 from brain_tumor.networks.library import first_line, make
 
 MULTIPLES = (16, 32, 64, 128)
@@ -48,6 +49,7 @@ class AdaptedNetwork(nn.Module):
         self.normalisation = (input_mean, input_std) if input_mean and input_std else None
         sizes = {"in_channels": in_channels, "out_channels": out_channels, "image_size": image_size}
         self.network, is_told_size = make(path, sizes, arguments)
+        compute_depthwise_in_fp32(self.network)
         self.side = image_size if is_told_size else None
         # Some libraries have a layer under two names; files hold its weights once.
         self.register_state_dict_post_hook(_drop_aliases)
