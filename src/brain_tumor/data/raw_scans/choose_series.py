@@ -88,7 +88,7 @@ def _name(own: list[Series], source: Path) -> str:
     parts = own[0].files[0].parent.relative_to(source).parts
     name = parts[0] if parts else source.name
     names = frozenset().union(*(each.names for each in own))
-    if hide_names(name, names) == name:
+    if HIDDEN not in hide_names(name, names):
         return re.sub(r"[^\w.-]+", "_", name)
     import hashlib
 
@@ -99,7 +99,7 @@ def _name(own: list[Series], source: Path) -> str:
 def _folder(own: list[Series], source: Path) -> str:
     names = frozenset().union(*(each.names for each in own))
     parts = own[0].files[0].parent.relative_to(source).parts
-    return "/".join(HIDDEN if hide_names(part, names) != part else part for part in parts)
+    return "/".join(HIDDEN if HIDDEN in hide_names(part, names) else part for part in parts)
 
 
 def judge(series: Series) -> tuple[str, str]:
