@@ -9,6 +9,7 @@ from nibabel.affines import apply_affine
 from scipy.spatial.transform import Rotation
 from support import real
 
+from brain_tumor.data.common.pseudonyms import PrivacySettings
 from brain_tumor.data.raw_scans import extra
 from brain_tumor.data.raw_scans.convert import convert_dicom
 from brain_tumor.data.raw_scans.dicom_seg import Algorithm, make_dicom_seg
@@ -177,7 +178,7 @@ def returned(tmp_path, brats):
 
 def test_the_node_writes_the_mask_on_the_series_of_mask_on(tmp_path, brats, returned):
     mask, inputs = returned
-    (made,) = write_dicom_seg(*inputs, RawSettings())
+    (made,) = write_dicom_seg(*inputs, RawSettings(), PrivacySettings())
     assert made.file == "P1.dcm"
     made.write(tmp_path / made.file)
     seg = highdicom.seg.segread(tmp_path / made.file)
@@ -187,7 +188,7 @@ def test_the_node_writes_the_mask_on_the_series_of_mask_on(tmp_path, brats, retu
 
 
 def test_the_setting_switches_it_off(returned):
-    assert list(write_dicom_seg(*returned[1], RawSettings(dicom_seg=False))) == []
+    assert list(write_dicom_seg(*returned[1], RawSettings(dicom_seg=False), PrivacySettings())) == []
 
 
 def test_without_highdicom_a_line_says_how_to_install_it(returned, caplog, monkeypatch):
@@ -195,7 +196,7 @@ def test_without_highdicom_a_line_says_how_to_install_it(returned, caplog, monke
         raise ImportError(name)
 
     monkeypatch.setattr(extra, "import_module", refuse)
-    assert list(write_dicom_seg(*returned[1], RawSettings())) == []
+    assert list(write_dicom_seg(*returned[1], RawSettings(), PrivacySettings())) == []
     (record,) = caplog.records
     assert "pip install 'brain-tumor-mri[dicom]'" in record.message
     assert "\n" not in record.message
@@ -203,7 +204,7 @@ def test_without_highdicom_a_line_says_how_to_install_it(returned, caplog, monke
 
 def test_masks_of_nifti_scans_give_no_object(returned):
     _, (masks, table, *others) = returned
-    assert list(write_dicom_seg(masks, table.assign(series=""), *others, RawSettings())) == []
+    assert list(write_dicom_seg(masks, table.assign(series=""), *others, RawSettings(), PrivacySettings())) == []
 
 
 def test_warnings_of_pydicom_quote_no_person(tmp_path, brats):

@@ -9,6 +9,7 @@ import pandas as pd
 from brain_tumor import __version__
 from brain_tumor.data.common.files import SIMULATED_MARK
 from brain_tumor.data.common.parallel import track
+from brain_tumor.data.common.pseudonyms import PrivacySettings
 from brain_tumor.data.common.tables import with_text
 from brain_tumor.data.raw_scans.dicom_seg import EXTRA, SUFFIX, Algorithm, SegFile, make_dicom_seg
 from brain_tumor.data.raw_scans.extra import require_extra
@@ -30,8 +31,11 @@ def write_dicom_seg(
     network: TrainedNetwork,
     data_set: DataSet,
     settings: RawSettings,
+    privacy: PrivacySettings,
 ) -> Iterator[SegFile]:
     """The mask of each patient whose scan came as DICOM, on the instances of the series of `mask_on`.
+
+    Filed under the person whom the source names, or under the pseudonym.
 
     Args:
         masks: on the grid of that series.
@@ -52,7 +56,7 @@ def write_dicom_seg(
         return iter(())
     algorithm = Algorithm(f"{name_network(network.experiment)}", __version__, network.digest)
     simulated = (native / SIMULATED_MARK).is_file() or bool(network.description.get("simulated"))
-    return _write(files, source, algorithm, data_set, settings, simulated=simulated)
+    return _write(files, source, algorithm, data_set, settings, simulated=simulated, privacy=privacy)
 
 
 def _write(
@@ -63,6 +67,7 @@ def _write(
     settings: RawSettings,
     *,
     simulated: bool,
+    privacy: PrivacySettings,
 ) -> Iterator[SegFile]:
     # Read again: where the files lie isn't kept, since their names may be those of persons.
     found = find_dicom(source, data_set, settings.series)
@@ -77,7 +82,14 @@ def _write(
             continue
         try:
             yield make_dicom_seg(
-                f"{patient}{SUFFIX}", instances, labels, affine, colours, algorithm, simulated=simulated
+                f"{patient}{SUFFIX}",
+                instances,
+                labels,
+                affine,
+                colours,
+                algorithm,
+                simulated=simulated,
+                pseudonym=patient if privacy.pseudonymise else "",
             )
         except ValueError as error:
             logger.warning("%s: no DICOM-SEG: %s", patient, error)

@@ -66,7 +66,7 @@ def create_way_back() -> Pipeline:
             ),
             Node(
                 write_dicom_seg,
-                ["native_masks", "series", "native", "source", "network", *about],
+                ["native_masks", "series", "native", "source", "network", *about, "params:privacy"],
                 "dicom_seg",
                 name="write_dicom_seg",
             ),
@@ -75,5 +75,5 @@ def create_way_back() -> Pipeline:
         namespace="inference_raw",
         inputs={name: f"inference_segmentation.{name}" for name in ("masks", "network")}
         | {name: f"data_raw_scans.{name}" for name in ("source", "series", "transforms", "atlas_transforms", "native")},
-        parameters=PARAMETERS,
+        parameters=PARAMETERS | {"privacy": "privacy"},
     )
