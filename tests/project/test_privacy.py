@@ -1,11 +1,17 @@
 import logging
+import subprocess
+import tarfile
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from dicom_files import write_series
 from support import ROOT, run, save_patient
+
+from brain_tumor.data.common.pseudonyms import Pseudonyms
+from brain_tumor.project.privacy import KEY
 
 DATA = ["index_slices", "prepare_slices", "describe_patients", "split_patients", "write_data_report"]
 NODES = [f"data_segmentation.{name}" for name in (*DATA, "draw_data", "write_data_sheet")]
@@ -20,6 +26,10 @@ def save_people(folder, names, rng):
         mask[10:18, 10:18, 2:6] = rng.choice([1, 2, enhancing], (8, 8, 4))
         save_patient(folder / name, name, volumes.astype(np.int16), mask)
     return folder
+
+
+def read_key(project):
+    return yaml.safe_load((project / "conf/local/privacy_key.yml").read_text(encoding="utf-8"))
 
 
 def assert_nothing_names(folder, *words):
@@ -54,8 +64,8 @@ def test_data_of_segmentation_name_nobody_and_visits_stay_together(project, tmp_
     assert len(splits) == 8
     assert splits["person"].nunique() == 4
     assert (splits.groupby("person")["split"].nunique() == 1).all()
-    key = pd.read_csv(project / "conf/local/privacy/key.csv", dtype=str).set_index("name")["pseudonym"]
-    assert set(key[visits]) == set(splits["patient"])
+    key = read_key(project)
+    assert {key[visit] for visit in visits} == set(splits["patient"])
     words = [record.getMessage() for record in logged.records]
     assert not [line for line in words if "Zaphod" in line]
 
@@ -70,7 +80,7 @@ def test_new_scans_name_nobody_and_a_patient_keeps_the_pseudonym(project, tmp_pa
     run(project, "inference_segmentation", **given)
     assert_nothing_names(project / "data", "Zaphod", "Marvin")
     volumes = pd.read_csv(project / "data/07_model_output/inference/volumes.csv", dtype=str)
-    key = pd.read_csv(project / "conf/local/privacy/key.csv", dtype=str).set_index("name")["pseudonym"]
+    key = read_key(project)
     assert set(volumes["patient"]) == {key["Zaphod_B"], key["Marvin_A"]}
     assert (project / f"data/07_model_output/inference/masks/{key['Zaphod_B']}_seg.nii.gz").is_file()
     words = [record.getMessage() for record in logged.records]
@@ -92,7 +102,7 @@ def test_raw_scans_name_nobody(project, tmp_path, logged, monkeypatch):
     write_series(folder / "4", 4, description="AX T2", RepetitionTime=4000, EchoTime=100)
     run(project, "data_raw_scans", ["data_raw_scans.import_scans"], raw_source=str(folder.parent), privacy=PRIVATE)
     assert_nothing_names(project / "data", "Zaphod", "Jane", "MRN4711")
-    key = pd.read_csv(project / "conf/local/privacy/key.csv", dtype=str).set_index("name")["pseudonym"]
+    key = read_key(project)
     series = pd.read_csv(project / "data/02_intermediate/raw_scans/series.csv", dtype=str)
     assert set(series["patient"]) == {key["Zaphod_B"]}
 
@@ -109,7 +119,19 @@ def test_who_turns_it_on_gets_everything_anew(project, tmp_path, rng, monkeypatc
 def test_the_simulated_sample_needs_no_pseudonyms(project, monkeypatch):
     monkeypatch.chdir(project)
     run(project, "segmentation", NODES[:1], privacy=PRIVATE)
-    assert not (project / "conf/local/privacy").exists()
+    assert not list((project / "conf/local").glob("privacy*"))
+
+
+def test_an_archive_of_the_settings_has_no_key(project):
+    names = Pseudonyms(project / KEY)
+    names.replace("Zaphod")
+    names.save()
+    # As `kedro package` packs them.
+    subprocess.run(["tar", "--exclude=local/*.yml", "-czf", "conf.tar.gz", "conf"], cwd=project, check=True)
+    with tarfile.open(project / "conf.tar.gz") as archive:
+        packed = archive.getnames()
+    assert "conf/base/parameters.yml" in packed
+    assert not [name for name in packed if "privacy" in name]
 
 
 def test_what_would_keep_names_is_refused(project, tmp_path):

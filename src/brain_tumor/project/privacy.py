@@ -17,8 +17,8 @@ from brain_tumor.datasets.written import WrittenFolderDataset
 COVERED = ("inference_segmentation.source", "data_raw_scans.source", "segmentation.source")
 """Entries that are read under pseudonyms."""
 
-KEY = Path("conf/local/privacy")
-"""Of salt and key, apart from everything that runs write; git ignores what is in conf/local."""
+KEY = Path("conf/local")
+"""Of salt and key, apart from everything that runs write; git ignores what is in it."""
 
 LINKS = Path("data/.pseudonymous")
 

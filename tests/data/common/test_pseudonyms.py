@@ -1,8 +1,8 @@
-import csv
 import re
 import stat
 
 import pytest
+import yaml
 
 from brain_tumor.data.common.pseudonyms import KEY, PSEUDONYM, SALT, Pseudonyms
 
@@ -39,13 +39,12 @@ def test_an_accent_written_in_two_ways_is_one_name(tmp_path):
 
 
 def test_the_key_says_who_is_who_and_only_its_owner_reads_it(tmp_path):
-    for name in ("Jane", "Äthel, A.", "Jane"):
+    for name in ("Jane", 'Äthel: "A."', "Jane", "007"):
         names = Pseudonyms(tmp_path / "privacy")
         names.replace(name)
         names.save()
-    with (tmp_path / "privacy" / KEY).open(encoding="utf-8", newline="") as file:
-        rows = {row["name"]: row["pseudonym"] for row in csv.DictReader(file)}
-    assert rows == {name: names.replace(name) for name in ("Jane", "Äthel, A.")}
+    rows = yaml.safe_load((tmp_path / "privacy" / KEY).read_text(encoding="utf-8"))
+    assert rows == {name: names.replace(name) for name in ("Jane", 'Äthel: "A."', "007")}
     for file in (KEY, SALT):
         assert stat.S_IMODE((tmp_path / "privacy" / file).stat().st_mode) == 0o600
 
@@ -55,5 +54,5 @@ def test_a_lost_salt_is_an_error_not_new_pseudonyms(tmp_path):
     names.replace("Jane")
     names.save()
     (tmp_path / SALT).unlink()
-    with pytest.raises(ValueError, match=r"bring it back, or remove key\.csv too"):
+    with pytest.raises(ValueError, match=r"bring it back, or remove privacy_key\.yml too"):
         Pseudonyms(tmp_path)

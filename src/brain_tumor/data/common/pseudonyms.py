@@ -1,6 +1,6 @@
 """Pseudonyms in place of patients' names: salted hashes, the same in every run of a project."""
 
-import csv
+import json
 import logging
 import os
 import re
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 
+import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel
 
 from brain_tumor.data.common.atomic import replacing
@@ -19,8 +20,11 @@ logger = logging.getLogger(__name__)
 PSEUDONYM = re.compile(r"(anon_[0-9a-f]{12})(?:_v[0-9a-f]{6})?")
 """The group is the person; what follows is one visit of several."""
 
-SALT, KEY = "salt", "key.csv"
-"""Files of a project: what no hash can be made again without, and who is who."""
+SALT, KEY = "privacy_salt.yml", "privacy_key.yml"
+"""Files of a project: what no hash can be made again without, and who is who.
+
+In conf/local, `kedro package` leaves out what ends in `.yml`, and nothing else.
+"""
 
 
 class PrivacySettings(BaseModel, frozen=True, extra="forbid"):
@@ -86,17 +90,15 @@ class Pseudonyms:
             return
         with replacing(self._folder / KEY) as draft:
             draft.touch(mode=0o600)
-            with draft.open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file).writerows([("name", "pseudonym"), *sorted((known | added).items())])
+            with draft.open("w", encoding="utf-8") as file:
+                for name, pseudonym in sorted((known | added).items()):
+                    file.write(f"{json.dumps(name, ensure_ascii=False)}: {pseudonym}\n")
         logger.info("%d new pseudonyms; who is who: %s", len(added), self._folder / KEY)
         self._known = known | added
 
     def _read_key(self) -> dict[str, str]:
         file = self._folder / KEY
-        if not file.is_file():
-            return {}
-        with file.open(encoding="utf-8", newline="") as lines:
-            return {row["name"]: row["pseudonym"] for row in csv.DictReader(lines)}
+        return yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file.is_file() else {}
 
     def _read_salt(self) -> bytes:
         file = self._folder / SALT
@@ -106,10 +108,10 @@ class Pseudonyms:
                     f"{file} is gone, without which nobody gets the pseudonym in {KEY} again; bring it back, or "
                     f"remove {KEY} too, for new pseudonyms"
                 )
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._folder.mkdir(parents=True, exist_ok=True)
             draft = self._folder / f".{SALT}.{os.getpid()}"
             draft.touch(mode=0o600)
-            draft.write_text(secrets.token_hex(32), encoding="utf-8")
+            draft.write_text(f'salt: "{secrets.token_hex(32)}"\n', encoding="utf-8")
             try:
                 # Of two processes that begin together, the salt of the first counts.
                 os.link(draft, file)
@@ -117,4 +119,4 @@ class Pseudonyms:
                 pass
             finally:
                 draft.unlink()
-        return bytes.fromhex(file.read_text(encoding="utf-8").strip())
+        return bytes.fromhex(yaml.safe_load(file.read_text(encoding="utf-8"))["salt"])
