@@ -17,6 +17,9 @@ from brain_tumor.datasets.written import WrittenFolderDataset
 COVERED = ("inference_segmentation.source", "data_raw_scans.source", "segmentation.source")
 """Entries that are read under pseudonyms."""
 
+NAMELESS = ("classification.patients",)
+"""Entries that hold no scans. Where images are the user's own, `classification.source` is refused."""
+
 KEY = Path("conf/local")
 """Of salt and key, apart from everything that runs write; git ignores what is in it."""
 
@@ -56,11 +59,19 @@ class Privacy:
         """
         if not self.settings.pseudonymise:
             return
+        sources = {name: catalog.get(name) for name in sorted(pipeline.inputs()) if name in catalog}
+        folders = {name: each for name, each in sources.items() if isinstance(each, FolderDataset | FoldersDataset)}
+        # Tables lie in the folders of scans, those of the sample too.
+        made = [str(each._describe().get("filepath")) for each in folders.values() if not _is_own(each)]
         named = []
-        for name in sorted(pipeline.inputs()):
-            source = catalog.get(name) if name in catalog else None
-            is_source = isinstance(source, FolderDataset | FoldersDataset)
-            if is_source and not isinstance(source, PseudonymousDataset | WrittenFolderDataset) and _is_own(source):
+        for name, each in folders.items():
+            is_kept = isinstance(each, PseudonymousDataset | WrittenFolderDataset)
+            if (
+                not is_kept
+                and _is_own(each)
+                and name not in NAMELESS
+                and str(each._describe().get("filepath")) not in made
+            ):
                 named.append(name)
         if named:
             raise ValueError(
