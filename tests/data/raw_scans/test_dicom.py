@@ -1,47 +1,17 @@
+import re
+
 import numpy as np
 import pytest
+from dicom_files import write_series
 from support import real
 
 from brain_tumor.data.raw_scans.convert import convert_dicom
 from brain_tumor.data.raw_scans.dicom import find_series
 from brain_tumor.data.raw_scans.find_patients import find_patients
-from brain_tumor.pipelines.data_raw_scans.nodes import import_scans
+from brain_tumor.data.raw_scans.settings import RawSettings
+from brain_tumor.pipelines.data_raw_scans import nodes
 
 pydicom = pytest.importorskip("pydicom", reason="the extra raw is not installed (pydicom)")
-
-
-def write_series(folder, number=1, slices=24, description="AX T1", patient="Doe^Jane", **elements):
-    """A series of axial slices, 2 x 2 x 5 mm, whose voxels are 100 times the slice number plus the column."""
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
-
-    folder.mkdir(parents=True, exist_ok=True)
-    series = elements.pop("SeriesInstanceUID", f"1.2.826.0.1.{number}")
-    for place in range(slices):
-        meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = MRImageStorage, ExplicitVRLittleEndian
-        meta.MediaStorageSOPInstanceUID = f"{series}.{place + 1}"
-        image = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
-        image.SOPClassUID, image.SOPInstanceUID = MRImageStorage, meta.MediaStorageSOPInstanceUID
-        image.PatientName, image.PatientID, image.PatientBirthDate = patient, "MRN4711", "19700101"
-        image.StudyInstanceUID, image.SeriesInstanceUID, image.SeriesNumber = "1.2.826.0.2", series, number
-        image.FrameOfReferenceUID = "1.2.826.0.3"
-        image.StudyDate, image.StudyTime, image.AcquisitionTime = "20200101", "120000", "120000"
-        image.Modality, image.Manufacturer, image.SeriesDescription = "MR", "SIEMENS", description
-        image.ImageType, image.InstanceNumber = ["ORIGINAL", "PRIMARY", "M"], place + 1
-        image.ImagePositionPatient = [-32.0, -32.0, 5.0 * place]
-        image.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-        image.PixelSpacing, image.SliceThickness = [2.0, 2.0], 5.0
-        image.RepetitionTime, image.EchoTime = 500.0, 10.0
-        image.Rows = image.Columns = 32
-        image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
-        image.BitsAllocated = image.BitsStored = 16
-        image.HighBit, image.PixelRepresentation = 15, 0
-        image.PixelData = (np.arange(32) + 100 * place + np.zeros((32, 1))).astype(np.uint16).tobytes()
-        for name, value in elements.items():
-            setattr(image, name, value)
-        image.save_as(folder / f"IM{place:03d}", enforce_file_format=True)
-    return sorted(folder.iterdir())
 
 
 def test_a_header_is_read_and_names_are_not_kept(tmp_path):
@@ -126,17 +96,42 @@ def test_a_study_gives_its_four_modalities(study, brats):
     assert [row["series"] for row in patient.rows if row["taken"]] == ["2", "3", "4", "5"]
 
 
-def test_nothing_names_a_person(study, brats, caplog):
-    for library in ("SimpleITK", "deepbet", "dcm2niix"):
-        pytest.importorskip(library, reason=f"the extra raw is not installed ({library})")
-    from brain_tumor.data.raw_scans.settings import RawSettings
-
+def test_nothing_names_a_person(study, brats, caplog, monkeypatch):
+    pytest.importorskip("dcm2niix", reason="the extra raw is not installed (dcm2niix)")
+    # What registers and extracts brains isn't called here.
+    monkeypatch.setattr(nodes, "require_extra", lambda name: name)
     write_series(study / "DOE_JANE" / "6", 6, description="AX T1 post of Jane", ContrastBolusAgent="Gd")
-    table, volumes = import_scans(study, brats, RawSettings())
+    table, volumes = nodes.import_scans(study, brats, RawSettings())
     words = table.to_csv() + caplog.text + " ".join(volume.file for volume in volumes)
     assert "several series are T1ce" in words
     for name in ("doe", "jane", "4711", "1970"):
         assert name not in words.lower()
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("Li^Bo", "Bo_Li"),
+        ("Müller^Jörg", "joerg"),
+        ("Müller^Jörg", "scan of Muller"),
+        ("Müller^Jörg", "Mu\u0308ller"),
+        ("Doe^Jane", "p1970-01-01"),
+        ("Doe^Jane", "01.01.70"),
+        ("Doe^Jane", "St. Mary, Neuro-Radiology"),
+        ("Doe^Jane", "of_dr_house"),
+    ],
+)
+def test_folders_that_name_a_person_or_who_saw_them_name_nobody(tmp_path, brats, name, folder):
+    about = {"InstitutionName": "St Mary Neuro Radiology", "ReferringPhysicianName": "House^G"}
+    write_series(tmp_path / folder, PatientName=name, SpecificCharacterSet="ISO_IR 192", **about)
+    (patient,) = find_patients(tmp_path, brats, {})
+    assert re.fullmatch("patient_[0-9a-f]{8}", patient.patient)
+    assert {row["folder"] for row in patient.rows} == {"***"}
+
+
+def test_words_of_an_institution_stay_in_descriptions(tmp_path):
+    files = write_series(tmp_path, description="AX T1 brain", InstitutionName="Brain Institute")
+    assert find_series(files)[0].description == "AX T1 brain"
 
 
 @pytest.mark.parametrize("vendor", ["ge", "siemens", "philips", "hitachi", "hyperfine"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from brain_tumor.data.common.pseudonyms import is_pseudonym
 from brain_tumor.data.raw_scans.dicom import HIDDEN, Series, hide_names
 
 SHORTEST_SPAN = 80.0
@@ -88,7 +89,7 @@ def _name(own: list[Series], source: Path) -> str:
     parts = own[0].files[0].parent.relative_to(source).parts
     name = parts[0] if parts else source.name
     names = frozenset().union(*(each.names for each in own))
-    if hide_names(name, names) == name:
+    if not _names_somebody(name, names):
         return re.sub(r"[^\w.-]+", "_", name)
     import hashlib
 
@@ -99,7 +100,12 @@ def _name(own: list[Series], source: Path) -> str:
 def _folder(own: list[Series], source: Path) -> str:
     names = frozenset().union(*(each.names for each in own))
     parts = own[0].files[0].parent.relative_to(source).parts
-    return "/".join(HIDDEN if hide_names(part, names) != part else part for part in parts)
+    return "/".join(HIDDEN if _names_somebody(part, names) else part for part in parts)
+
+
+def _names_somebody(folder: str, names: frozenset[str]) -> bool:
+    # A pseudonym has letters at random, which may make a short name.
+    return not is_pseudonym(folder) and HIDDEN in hide_names(folder, names)
 
 
 def judge(series: Series) -> tuple[str, str]:

@@ -3,8 +3,11 @@
 import hashlib
 import logging
 import re
+import unicodedata
+import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,19 @@ from brain_tumor.data.raw_scans.extra import require_extra
 
 logger = logging.getLogger(__name__)
 
-NAMING = ("PatientName", "PatientID", "OtherPatientIDs", "OtherPatientNames", "PatientBirthDate", "AccessionNumber")
-"""Elements that name a person."""
+NAMING = (
+    *("PatientName", "PatientID", "OtherPatientIDs", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName"),
+    *("PatientBirthDate", "PatientAddress", "PatientTelephoneNumbers", "AccessionNumber", "StudyID"),
+    *("ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName", "PhysiciansOfRecord"),
+    *("NameOfPhysiciansReadingStudy", "RequestingPhysician", "ResponsiblePerson"),
+    *("InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName", "StationName"),
+)
+"""Elements that name a person, or who has seen them and where."""
+
+PLACES = ("InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName", "StationName", "StudyID")
+"""Those of them that are looked for whole: their parts are words such as `brain`, or short numbers."""
+
+BIRTH = "PatientBirthDate"
 
 READ = (
     *NAMING,
@@ -76,6 +90,14 @@ class Series:
     names: frozenset[str] = frozenset()
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without pydicom's warnings: they quote the values of odd elements, a person's name or number among them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def find_series(files: Iterable[Path]) -> list[Series]:
     """The series among the files, in the order of study and number; a file that can't be read is excluded.
 
@@ -87,16 +109,18 @@ def find_series(files: Iterable[Path]) -> list[Series]:
         return []
     headers: dict[str, list[tuple[Path, Any]]] = defaultdict(list)
     unreadable = 0
-    for file in dicom_files:
-        header = _read(file)
-        if header is None:
-            unreadable += 1
-        else:
-            headers[str(header.SeriesInstanceUID)].append((file, header))
+    # Elements are decoded when they are looked at, not when the file is read.
+    with quiet():
+        for file in dicom_files:
+            header = _read(file)
+            if header is None:
+                unreadable += 1
+            else:
+                headers[str(header.SeriesInstanceUID)].append((file, header))
+        series = [_describe(uid, own) for uid, own in headers.items()]
     if unreadable:
         # The name of such a file may be that of a person, which no header is there to compare with.
         logger.warning("excluded: %d DICOM files without a readable header of an image; export them again", unreadable)
-    series = [_describe(uid, own) for uid, own in headers.items()]
     return sorted(series, key=lambda each: (each.study, each.number, each.uid))
 
 
@@ -156,9 +180,30 @@ def _names(header: Any) -> set[str]:
     for element in NAMING:
         for value in _list(header.get(element)):
             whole = str(value).strip().lower()
+            if element == BIRTH:
+                found |= _dates(whole)
             parts = re.split(r"[\^=, ]+", whole)
-            found |= {each for each in (whole, *parts) if len(each) >= SHORTEST_NAME}
-    return found
+            # A short name, such as Li^Bo, is found as a whole, in either order.
+            found |= {whole, " ".join(reversed(parts))} | (set() if element in PLACES else set(parts))
+    spelled = found | {_plain(name) for name in found} | {_plain(name.translate(GERMAN)) for name in found}
+    return {name for name in spelled if len(re.sub(r"[\W_]", "", name)) >= SHORTEST_NAME}
+
+
+GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
+"""As names of files and folders often have them."""
+
+
+def _plain(text: str) -> str:
+    """Letters without accents."""
+    return "".join(each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each))
+
+
+def _dates(date: str) -> set[str]:
+    """A date of DICOM, such as 19700131, in the ways in which it is written."""
+    if not re.fullmatch(r"\d{8}", date):
+        return set()
+    year, month, day = date[:4], date[4:6], date[6:]
+    return {f"{year} {month} {day}", f"{day} {month} {year}", f"{month} {day} {year}", f"{day} {month} {year[2:]}"}
 
 
 def _digest_person(header: Any) -> str:
@@ -168,6 +213,8 @@ def _digest_person(header: Any) -> str:
 
 def hide_names(text: str, names: Iterable[str]) -> str:
     """A text without what names a person, whatever stands between the parts of a name."""
+    # macOS writes an accent as a character of its own.
+    text = unicodedata.normalize("NFC", text)
     for name in sorted(names, key=len, reverse=True):
         pattern = r"[\W_]*".join(map(re.escape, re.findall(r"[^\W_]+", name)))
         if pattern:

@@ -69,14 +69,7 @@ def find_patients(source: Path, data_set: DataSet, overruled: Mapping[str, Mappi
         ValueError: if a patient or modality of `overruled` isn't there.
     """
     files = list_files(source)
-    found: dict[str, RawPatient] = {}
-    for study in group_studies(find_series(files), source):
-        chosen = choose(study, data_set.modality_names, overruled.get(study.patient, {}))
-        taken = {choice.modality: choice.series.files for choice in chosen.choices if choice.taken}
-        rows = tabulate(chosen)
-        note = "; ".join(chosen.notes)
-        in_order = {name: taken[name] for name in data_set.modality_names if name in taken}
-        found[study.patient] = RawPatient(study.patient, "dicom", in_order, rows, chosen.problem, note)
+    found = _find_dicom(files, source, data_set, overruled)
     _require_known(overruled, found, data_set)
     has_nifti = any(file.name.lower().endswith(SUFFIXES) for file in files)
     # Without any DICOM either, it has the words for what is there instead.
@@ -91,6 +84,32 @@ def find_patients(source: Path, data_set: DataSet, overruled: Mapping[str, Mappi
             else:
                 found[scan.patient] = patient
     return [found[name] for name in sorted(found)]
+
+
+def find_dicom(
+    source: Path, data_set: DataSet, overruled: Mapping[str, Mapping[str, int]]
+) -> dict[str, dict[str, list[Path]]]:
+    """Patient > modality > files of the DICOM series that is taken; patients of NIfTI volumes aren't among them.
+
+    Args:
+        overruled: as for `find_patients`.
+    """
+    found = _find_dicom(list_files(source), source, data_set, overruled)
+    return {name: patient.files for name, patient in found.items()}
+
+
+def _find_dicom(
+    files: list[Path], source: Path, data_set: DataSet, overruled: Mapping[str, Mapping[str, int]]
+) -> dict[str, RawPatient]:
+    found = {}
+    for study in group_studies(find_series(files), source):
+        chosen = choose(study, data_set.modality_names, overruled.get(study.patient, {}))
+        taken = {choice.modality: choice.series.files for choice in chosen.choices if choice.taken}
+        rows = tabulate(chosen)
+        note = "; ".join(chosen.notes)
+        in_order = {name: taken[name] for name in data_set.modality_names if name in taken}
+        found[study.patient] = RawPatient(study.patient, "dicom", in_order, rows, chosen.problem, note)
+    return found
 
 
 def _require_known(

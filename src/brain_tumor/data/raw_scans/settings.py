@@ -15,6 +15,7 @@ class RawSettings(BaseModel, frozen=True, extra="forbid"):
         atlas_transform: "rigid" keeps the size of the head, as BraTS does; "affine" fits it to the atlas.
         mask_on: modality on whose grid the mask is written.
         mask_interpolation: of the way back: "probability" interpolates each tissue, and the likeliest is taken.
+        dicom_seg: the mask of a patient whose scan came as DICOM is written as a DICOM-SEG object too.
         keep_intermediate: modalities in the position of BraTS with the skull are written too.
         series: patient > modality > number of the DICOM series that is taken, whatever its header reads.
     """
@@ -25,5 +26,6 @@ class RawSettings(BaseModel, frozen=True, extra="forbid"):
     atlas_transform: Literal["rigid", "affine"] = "rigid"
     mask_on: str = "T1ce"
     mask_interpolation: Literal["nearest", "probability"] = "probability"
+    dicom_seg: bool = True
     keep_intermediate: bool = False
     series: dict[str, dict[str, int]] = Field(default_factory=dict)

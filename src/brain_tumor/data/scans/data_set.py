@@ -6,6 +6,8 @@ from functools import cached_property
 
 from pydantic import BaseModel, Field, model_validator
 
+from brain_tumor.data.common.pseudonyms import PSEUDONYM
+
 MASK = "mask"
 
 MOST_LABEL = 255
@@ -177,7 +179,7 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
 
     def find_person(self, patient: str) -> str:
         """The person whose visit this is; the patient where the name has no visit."""
-        match = re.fullmatch(self.person, patient)
+        match = PSEUDONYM.fullmatch(patient) or re.fullmatch(self.person, patient)
         return match[1] if match else patient
 
     @property

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from brain_tumor.data.common.pseudonyms import is_pseudonym
 from brain_tumor.data.scans.data_set import MASK, DataSet, Tissue
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -65,12 +66,17 @@ class PatientFiles:
         files = list(self.volumes.values())
         if self.predicted:
             files.append(self.predicted)
-        names = {self.patient}
+        names, patient = {self.patient}, self.patient
+        if is_pseudonym(patient):
+            # A pseudonym tells nothing of who named the files; those that its links lead to do.
+            files = [file.readlink() if file.is_symlink() else file for file in files]
+            for patient in name_patients(files, data_set).values():
+                names.add(patient)
         for file in files:
             names.add(file.name)
             # The folder stands for the patient where the patient's name ends in its name.
             home = _home(file, folders).name
-            if self.patient.endswith(home):
+            if patient.endswith(home):
                 names.add(home)
             folder = file.parent.name
             if folder.lower() in folders:
@@ -115,6 +121,11 @@ def group_files(
     return found + alone
 
 
+def name_patients(files: Iterable[Path], data_set: DataSet) -> dict[Path, str]:
+    """File > patient, of the files that are volumes or masks by their names."""
+    return {file: patient for file, (_, patient) in _parse_all(files, data_set).items()}
+
+
 def explain_unknown(files: Iterable[Path], data_set: DataSet) -> str:
     """Which NIfTI files are passed over for their names, and how they are to be named; empty if none is."""
     files = [file for file in files if file.name.lower().endswith(SUFFIXES)]
@@ -136,7 +147,7 @@ def explain_unknown(files: Iterable[Path], data_set: DataSet) -> str:
 
 def _turn_name(file: Path, data_set: DataSet) -> str:
     """What `flair_P1.nii.gz` is to be renamed to; empty if the name doesn't start with a declared suffix."""
-    stem = _cut_suffix(file)
+    stem = cut_suffix(file)
     extension = file.name[len(stem) :]
     # The longest first: `t1_ce_P1` starts with `t1_` too.
     for ending in sorted(data_set.kind_of_suffix, key=len, reverse=True):
@@ -159,7 +170,7 @@ def _parse_all(files: Iterable[Path], data_set: DataSet, unnamed: str = "") -> d
         kind, patient = _parse(file, suffixes, folders)
         if unnamed and not kind:
             # Empty where the file is no NIfTI file.
-            patient = _cut_suffix(file)
+            patient = cut_suffix(file)
             kind = unnamed if patient else ""
         if kind and patient:
             parsed[file] = kind, patient
@@ -187,7 +198,7 @@ def _parse(file: Path, suffixes: Mapping[str, str], folders: Mapping[str, str]) 
 
     ("T1ce", "BraTS20_Training_001") from "BraTS20_Training_001_t1ce.nii.gz"; ("T1ce", "") from "t1ce.nii.gz".
     """
-    stem = _cut_suffix(file)
+    stem = cut_suffix(file)
     if not stem:
         return "", ""
     name = stem.lower()
@@ -201,8 +212,8 @@ def _parse(file: Path, suffixes: Mapping[str, str], folders: Mapping[str, str]) 
     return (kind, stem) if kind else ("", "")
 
 
-def _cut_suffix(file: Path) -> str:
-    """The name without `.nii` or `.nii.gz`; empty if it has neither."""
+def cut_suffix(file: Path) -> str:
+    """The name of a file without `.nii` or `.nii.gz`; empty if it has neither."""
     for suffix in SUFFIXES:
         if file.name.lower().endswith(suffix):
             return file.name[: -len(suffix)]

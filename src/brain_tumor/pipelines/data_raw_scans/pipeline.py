@@ -3,6 +3,7 @@
 from kedro.pipeline import Node, Pipeline
 
 from brain_tumor.pipelines.data_raw_scans.checks import check_scans, draw_raw_scans, write_raw_report
+from brain_tumor.pipelines.data_raw_scans.dicom_seg import write_dicom_seg
 from brain_tumor.pipelines.data_raw_scans.nodes import (
     extract_brains,
     import_scans,
@@ -53,18 +54,26 @@ def create_pipeline() -> Pipeline:
 
 
 def create_way_back() -> Pipeline:
-    """Masks of prepared scans onto the grid of the raw ones."""
-    node = Node(
-        return_masks,
-        ["masks", "transforms", "atlas_transforms", "native", "params:data_set", "params:settings"],
-        "native_masks",
-        name="return_masks",
-    )
+    """Masks of prepared scans onto the grid of the raw ones, and as DICOM-SEG objects where those came as DICOM."""
+    about = ["params:data_set", "params:settings"]
     return Pipeline(
-        [node],
+        [
+            Node(
+                return_masks,
+                ["masks", "transforms", "atlas_transforms", "native", *about],
+                "native_masks",
+                name="return_masks",
+            ),
+            Node(
+                write_dicom_seg,
+                ["native_masks", "series", "native", "source", "network", *about, "params:privacy"],
+                "dicom_seg",
+                name="write_dicom_seg",
+            ),
+        ],
         # A box of its own: nodes of inference stand between it and those above.
         namespace="inference_raw",
-        inputs={"masks": "inference_segmentation.masks"}
-        | {name: f"data_raw_scans.{name}" for name in ("transforms", "atlas_transforms", "native")},
-        parameters=PARAMETERS,
+        inputs={name: f"inference_segmentation.{name}" for name in ("masks", "network")}
+        | {name: f"data_raw_scans.{name}" for name in ("source", "series", "transforms", "atlas_transforms", "native")},
+        parameters=PARAMETERS | {"privacy": "privacy"},
     )

@@ -1,0 +1,116 @@
+"""A folder of scans once more, with pseudonyms in place of names: links to the files, and tables.
+
+What reads scans reads these, and never sees a name, so that none gets into a table, a message or the name of a file.
+"""
+
+import logging
+import os
+import re
+from pathlib import Path
+
+from brain_tumor.data.common.files import SIMULATED_MARK, is_simulated, list_files
+from brain_tumor.data.common.pseudonyms import Pseudonyms
+from brain_tumor.data.common.tables import read_table
+from brain_tumor.data.scans.data_set import DataSet
+from brain_tumor.data.scans.patient_files import CONTENT_FOLDERS, cut_suffix, name_patients
+
+logger = logging.getLogger(__name__)
+
+TABLES = ("name_mapping.csv", "survival_info.csv")
+"""Published tables of patients, in lower case."""
+
+COLUMNS = r"\w+_subject_ID|Brats20ID"
+"""Pattern of their columns that hold names of patients."""
+
+NO_NAME = ("", "NA")
+"""In these columns: the patient has none."""
+
+LISTING = "meta_data.csv"
+"""A published table of slices, whose files have numbers."""
+
+
+def make_pseudonymous(folder: Path, target: Path, names: Pseudonyms, data_set: DataSet) -> Path:
+    """Links to all files of a folder, below a folder without a name; gives that folder.
+
+    HDF5 slices keep their numbers. Folders that say what lies in them (`images`, `t1ce`) keep their names.
+
+    Args:
+        target: where such folders are; what lies in this one's and isn't in `folder` any more is removed.
+    """
+    if not folder.is_dir():
+        return folder
+    root = target / names.digest(str(folder.absolute())) / names.replace(folder.absolute().name)
+    files = list_files(folder)
+    patients = name_patients(files, data_set)
+    numbered = {
+        data_set.slice_patient.format(volume=int(match["volume"]))
+        for file in files
+        if (match := data_set.slice_pattern.match(file.name))
+    }
+    kept = {*CONTENT_FOLDERS, *data_set.kind_of_folder}
+    written = set()
+    for file in files:
+        above = file.parent.relative_to(folder).parts
+        place = root.joinpath(*(part if part.lower() in kept else names.replace(part) for part in above))
+        if file.name.lower() in TABLES:
+            new = place / file.name.lower()
+            _write_table(file, new, names, numbered)
+        else:
+            new = place / _rename(file, patients.get(file, ""), names, data_set)
+            _link(file, new)
+        written.add(new)
+    if is_simulated(folder):
+        root.mkdir(parents=True, exist_ok=True)
+        (root / SIMULATED_MARK).touch()
+        written.add(root / SIMULATED_MARK)
+    for file in set(list_files(root)) - written:
+        file.unlink(missing_ok=True)
+    names.save()
+    return root
+
+
+def _rename(file: Path, patient: str, names: Pseudonyms, data_set: DataSet) -> str:
+    if file.name in (SIMULATED_MARK, LISTING) or data_set.slice_pattern.match(file.name):
+        return file.name
+    stem = cut_suffix(file)
+    ending = file.name[len(stem) :]
+    if patient:
+        # P1/t1ce.nii.gz is named by its modality alone; else the name begins with the patient's.
+        rest = f"_{stem}" if stem.lower() in data_set.kind_of_suffix else stem[len(patient) :]
+        return f"{names.replace(patient)}{rest}{ending}"
+    if stem:
+        return f"{names.replace(stem)}{ending}"
+    # DICOM files have names of any kind; a number after a dot may be that of a person.
+    kind = file.suffix if re.fullmatch(r"\.[A-Za-z]{1,5}", file.suffix) else ""
+    return f"file_{names.digest(file.name)}{kind}"
+
+
+def _link(file: Path, new: Path) -> None:
+    original = file.absolute()
+    if new.is_symlink() and new.readlink() == original:
+        return
+    new.parent.mkdir(parents=True, exist_ok=True)
+    draft = new.with_name(f".{new.name}.{os.getpid()}")
+    draft.symlink_to(original)
+    draft.replace(new)
+
+
+def _write_table(file: Path, new: Path, names: Pseudonyms, numbered: set[str]) -> None:
+    """A table with pseudonyms in its columns of names; rows of patients who keep their numbers stay as they are."""
+    try:
+        table = read_table(file)
+    except ValueError as error:
+        logger.warning("passed over: %s", error)
+        return
+    columns = [column for column in table if re.fullmatch(COLUMNS, column)]
+    known = table[columns].isin(numbered).any(axis=1)
+    for column in columns:
+        replaced = [name if name.strip() in NO_NAME else names.replace(name.strip()) for name in table[column]]
+        table[column] = table[column].where(known, replaced)
+    text = table.to_csv(index=False)
+    # A file that is as it was keeps its time, by which runs tell what has changed.
+    if not new.is_file() or new.read_text(encoding="utf-8") != text:
+        new.parent.mkdir(parents=True, exist_ok=True)
+        draft = new.with_name(f".{new.name}.{os.getpid()}")
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(new)
