@@ -27,6 +27,7 @@ def register_pipelines() -> dict[str, Pipeline]:
 
     `survival_predicted` takes the masks that the networks of `segmentation` predicted; `inference_segmentation` and
     `inference_classification` take new scans and images, and a trained network; `score` takes masks of any network.
+    `stress_test` corrupts the slices of their test patients.
     `export_nnunet` writes the patients and folds of `segmentation` as nnU-Net takes them.
 
     `data_raw_scans` prepares scans as a hospital has them; `inference_raw` segments them too, and brings masks back.
@@ -58,6 +59,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "inference_segmentation": inference.create_segmentation(),
         "inference_classification": inference.create_classification(),
         "score": score.create_pipeline(),
+        "stress_test": segmentation.create_stress_test(unets),
         "export_nnunet": exported,
         "data_raw_scans": raw,
         "inference_raw": raw + inference.create_segmentation("data_raw_scans.prepared") + way_back,

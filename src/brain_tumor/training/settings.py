@@ -165,6 +165,22 @@ class PredictionSettings(BaseModel, frozen=True, extra="forbid"):
         return labels
 
 
+class StressSettings(BaseModel, frozen=True, extra="forbid"):
+    """How test slices are corrupted. A modality is missing altogether, whatever the severities.
+
+    Attributes:
+        corruptions: those of `training/segmentation/corruption.py`.
+        severities: each above 0, at most 1.
+        missing_modalities: whether each modality in turn is missing too.
+        seed: of noise, fields and movements.
+    """
+
+    corruptions: tuple[Literal["noise", "bias field", "ringing", "ghosting", "motion", "thick slices"], ...]
+    severities: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(min_length=1)
+    missing_modalities: bool = True
+    seed: int = Field(0, ge=0)
+
+
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
 

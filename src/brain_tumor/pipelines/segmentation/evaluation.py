@@ -116,7 +116,7 @@ def _predict(
             predicted = metrics.to_labels(probability)
             yield {
                 "probability": probability,
-                "predicted": _postprocess(predicted, own, prediction, tissues),
+                "predicted": postprocess(predicted, own, prediction, tissues),
                 "row": numbers,
                 "slice": own["slice"].to_numpy(),
                 "patient": np.array([patient] * len(own), dtype=object),
@@ -134,7 +134,7 @@ def _list_predicted(network: TrainedNetwork, splits: pd.DataFrame) -> list[tuple
     return parts
 
 
-def _postprocess(
+def postprocess(
     predicted: np.ndarray,
     rows: pd.DataFrame,
     prediction: PredictionSettings,

@@ -1,6 +1,6 @@
 """Segmentation: one experiment for each network, then their comparison and the report."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from kedro.pipeline import Node, Pipeline
 
@@ -15,10 +15,12 @@ from brain_tumor.pipelines.segmentation.evaluation import (
     score_patients,
     summarise_scores,
 )
+from brain_tumor.pipelines.segmentation.stress import compare_stress, stress_network, write_stress_report
 from brain_tumor.pipelines.segmentation.training import WITH_ATTENTION, train_network
 from brain_tumor.pipelines.segmentation.viewers import draw_viewers
 
 TASK = "segmentation"
+STRESS = "stress_test"
 INPUTS = {name: f"{TASK}.{name}" for name in ("slices", "splits")}
 """Entries that all experiments share, by their names inside one."""
 
@@ -103,3 +105,26 @@ def _compare(networks: Mapping[str, str]) -> Pipeline:
         inputs={inner: f"{TASK}.{entry}" for entry, inner in (results | shown).items()},
         parameters={"task": TASK, "training": "training", "origin": "data_segmentation.origin"},
     )
+
+
+def create_stress_test(experiments: Iterable[str]) -> Pipeline:
+    """Every trained network on corrupted slices of the test patients, and the report."""
+    shared = {"stress": STRESS, "training": "training", "prediction": f"{TASK}.prediction"}
+    each = ["network", *INPUTS, "params:prediction", "params:training", "params:stress"]
+    parts = []
+    for experiment in experiments:
+        node = Node(stress_network, each, "stress", name="stress_network", tags=experiment)
+        inputs = INPUTS | {"network": f"{TASK}.{experiment}.network"}
+        parts.append(Pipeline([node], namespace=f"{STRESS}.{experiment}", inputs=inputs, parameters=shared))
+    results = name_entries(experiments, ["stress"])
+    reported = ["table", "figures", "slices", "params:stress", "params:training"]
+    compared = Pipeline(
+        [
+            Node(compare_stress, {"slices": "slices"} | results, ["table", "figures"], name="compare_stress"),
+            Node(write_stress_report, reported, "report", name="write_stress_report"),
+        ],
+        namespace=STRESS,
+        inputs={"slices": INPUTS["slices"]} | {inner: f"{STRESS}.{entry}" for entry, inner in results.items()},
+        parameters={"stress": STRESS, "training": "training"},
+    )
+    return sum(parts, compared)

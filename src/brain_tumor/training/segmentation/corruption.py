@@ -1,0 +1,141 @@
+"""Prepared slices of a patient as a worse scan would give them: noise, bias field, ringing, motion, thick slices."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+LEVEL = 4.0
+"""Mean of the brain before standardisation, in its standard deviations: intensities of a scanner are above 0."""
+
+NOISE, FIELD, RINGING = 0.5, 0.4, 0.8
+"""At severity 1: deviation of the noise, in those of the brain; coefficients of the field; part of k-space lost."""
+
+SHIFT_MM, MOVES = 8.0, 4
+"""At severity 1: largest shift of the head along the rows, and how often it moves while k-space is filled."""
+
+GHOST = 0.8
+"""At severity 1: part of every second line of k-space that is lost."""
+
+THICKNESS_MM = 5.0
+"""Of a slice at severity 1."""
+
+THICK = "thick slices"
+
+WITHOUT = "without "
+"""Before the name of a modality that is missing."""
+
+Volume = Float[np.ndarray, "n m h w"]
+
+
+def corrupt(
+    image: Volume,
+    kind: str,
+    severity: float,
+    numbers: Int[np.ndarray, " n"],
+    spacing: tuple[float, float, float],
+    modalities: Sequence[str],
+    seed: int,
+) -> Volume:
+    """Slices of a patient, corrupted and standardised again over the brain of each slice.
+
+    Args:
+        image: prepared slices in order: mean 0 and deviation 1 over the brain, 0 outside.
+        kind: one of KINDS, or `without MODALITY`.
+        severity: above 0, at most 1.
+        numbers: of the slices, as in the scan.
+        spacing: millimetres, (slice, row, column).
+        modalities: names, in the order of the channels.
+        seed: of what is random.
+    """
+    if kind.startswith(WITHOUT):
+        changed = image.copy()
+        changed[:, list(modalities).index(kind.removeprefix(WITHOUT))] = 0
+        return changed
+    brain = (image != 0).any(1, keepdims=True)
+    raw = np.where(brain, image + LEVEL, 0).astype(np.float32)
+    if kind == THICK:
+        changed = _average_slices(raw, numbers, spacing[0], severity)
+    else:
+        changed = raw.copy()
+        for number, channel in np.ndindex(raw.shape[:2]):
+            # Noise alone is another one in each slice; coils and heads are the same.
+            rng = np.random.default_rng([seed, channel, number if kind == "noise" else 0])
+            changed[number, channel] = IN_PLANE[kind](raw[number, channel], severity, rng, spacing[1])
+    return _standardise(changed, brain & (raw != 0).any(1, keepdims=True))
+
+
+def _standardise(image: Volume, brain: Bool[np.ndarray, "n 1 h w"]) -> Volume:
+    where = np.broadcast_to(brain, image.shape)
+    axes = (2, 3)
+    # A slice without brain has no mean.
+    counts = np.maximum(where.sum(axes, keepdims=True), 1)
+    centred = np.where(where, image - image.sum(axes, where=where, keepdims=True) / counts, 0)
+    deviation = np.sqrt((centred**2).sum(axes, keepdims=True) / counts)
+    return np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 1e-6).astype(np.float32)
+
+
+Plane = Float[np.ndarray, "h w"]
+
+
+def _add_noise(plane: Plane, severity: float, rng: np.random.Generator, _: float) -> Plane:
+    from monai.transforms import RandRicianNoise
+
+    noise = RandRicianNoise(prob=1, std=NOISE * severity, sample_std=False)
+    return np.asarray(noise.set_random_state(int(rng.integers(2**31)))(plane[None]))[0]
+
+
+def _add_field(plane: Plane, severity: float, rng: np.random.Generator, _: float) -> Plane:
+    from monai.transforms import RandBiasField
+
+    field = RandBiasField(prob=1, coeff_range=(-FIELD * severity, FIELD * severity))
+    return np.asarray(field.set_random_state(int(rng.integers(2**31)))(plane[None]))[0]
+
+
+def _ring(plane: Plane, severity: float, *_: object) -> Plane:
+    from monai.transforms import GibbsNoise
+
+    return np.asarray(GibbsNoise(alpha=RINGING * severity)(plane[None]))[0]
+
+
+def _ghost(plane: Plane, severity: float, *_: object) -> Plane:
+    """Every second line of k-space is weaker, which puts a copy of the head half a field of view away."""
+    lines = np.fft.fft2(plane)
+    # Not the line of frequency 0, which holds the mean.
+    lines[1::2] *= 1 - GHOST * severity
+    return np.abs(np.fft.ifft2(lines)).astype(np.float32)
+
+
+def _move(plane: Plane, severity: float, rng: np.random.Generator, row_mm: float) -> Plane:
+    """The head lies elsewhere in each part of k-space, which is filled line by line; the middle one is where it was."""
+    parts = np.array_split(np.arange(len(plane)), MOVES + 1)
+    shifts = rng.uniform(-1, 1, MOVES + 1) * SHIFT_MM * severity / row_mm
+    shifts[MOVES // 2] = 0
+    # Line by line from the lowest to the highest frequency.
+    lines = np.fft.fftshift(np.fft.fft2(plane), axes=0)
+    frequency = np.fft.fftshift(np.fft.fftfreq(len(plane)))
+    for part, shift in zip(parts, shifts, strict=True):
+        lines[part] *= np.exp(-2j * np.pi * frequency[part] * shift)[:, None]
+    return np.abs(np.fft.ifft2(np.fft.ifftshift(lines, axes=0))).astype(np.float32)
+
+
+def _average_slices(raw: Volume, numbers: Int[np.ndarray, " n"], slice_mm: float, severity: float) -> Volume:
+    """Each slice is the mean of those that a thicker one would hold."""
+    thickness = slice_mm + severity * max(0.0, THICKNESS_MM - slice_mm)
+    group = np.floor((numbers - numbers.min()) * slice_mm / thickness + 1e-9).astype(int)
+    changed = raw.copy()
+    for number in np.unique(group):
+        changed[group == number] = raw[group == number].mean(0)
+    return changed
+
+
+IN_PLANE: dict[str, Callable[..., Plane]] = {
+    "noise": _add_noise,
+    "bias field": _add_field,
+    "ringing": _ring,
+    "ghosting": _ghost,
+    "motion": _move,
+}
+"""Corruption > what it does to a slice of one modality."""
+
+KINDS = (*IN_PLANE, THICK)
