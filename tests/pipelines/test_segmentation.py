@@ -843,3 +843,23 @@ def test_registered_pipelines():
         "data_segmentation",
         "segmentation",
     }
+
+
+def test_stress_test_compares_each_corruption_with_the_slices_as_they_are(finished):
+    run(finished, "stress_test", stress_test={"corruptions": ["noise", "thick slices"], "severities": [1.0]})
+    reports = finished / "data/08_reporting"
+    table = pd.read_csv(reports / "stress_test/stress_test.csv")
+    assert set(table["network"]) == set(networks_of("segmentation"))
+    kinds = ["none", "noise", "thick slices", *(f"without {name}" for name in ("FLAIR", "T1", "T1ce", "T2"))]
+    assert list(table["corruption"].unique()) == kinds
+    for network, rows in table.groupby("network"):
+        scores = pd.read_csv(reports / f"segmentation/{network}/patient_scores.csv").query("metric == 'dice'")
+        clean = rows[rows["corruption"] == "none"].set_index("target")["dice"]
+        # Without a corruption they are the scores of the test patients.
+        assert clean.to_dict() == pytest.approx(scores.groupby("target")["value"].mean().to_dict(), abs=1e-3)
+    unchanged = table["corruption"] == "none"
+    assert (table.loc[unchanged, "change"] == 0).all()
+    assert (table.loc[~unchanged, "change"] != 0).any()
+    page = (reports / "stress_test/report.html").read_text(encoding="utf-8")
+    assert "SIMULATED" in page
+    assert "noise at severity 1" in page
