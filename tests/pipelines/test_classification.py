@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import accuracy_score
+from scipy.special import softmax
+from sklearn.metrics import accuracy_score, roc_auc_score
 from support import copy_project, require_pictures, rows_of, run
 
 from brain_tumor.data.common.store import Store
@@ -105,6 +106,51 @@ def test_scores_are_those_of_the_predictions_on_disk(either, name):
         chosen = splits.loc[rows["file"], f"{test_set}_test"].to_numpy()
         expected = accuracy_score(rows["label"][chosen], logits.argmax(1)[chosen])
         assert scores.query("test_set == @test_set and metric == 'accuracy'")["value"].item() == pytest.approx(expected)
+
+
+@both
+def test_order_by_confidence_is_that_of_the_predictions_on_disk(either):
+    """The confidence that new images are given, at the temperature."""
+    data = either / "data"
+    reporting = data / "08_reporting/classification"
+    order = pd.read_csv(reporting / "uncertainty.csv")
+    assert set(order["test_set"]) in ({"patient"}, {"deduplicated"})
+    splits = read_splits(either).set_index("file")
+    for name in NETWORKS:
+        own = order[order["network"] == name].set_index("metric")
+        predictions = Store(data / f"07_model_output/classification/{name}/predictions.h5")
+        temperature = read_network(data / f"06_models/classification/{name}/network.safetensors").description[
+            "temperature"
+        ]
+        rows = predictions.rows
+        chosen = splits.loc[rows["file"], f"{own['test_set'].iloc[0]}_test"].to_numpy()
+        (logits,) = predictions.read(np.arange(len(rows)), "logits")
+        right = (logits.argmax(1) == rows["label"])[chosen]
+        confidence = softmax(logits.astype(float) / temperature, axis=1).max(1)[chosen]
+        assert own.loc["auroc", "value"] == pytest.approx(roc_auc_score(right, confidence))
+        assert own.loc["aurc_random", "value"] == pytest.approx(1 - right.mean())
+        least = np.argsort(confidence)[: -(-len(right) // 5)]
+        assert own.loc["errors_in_fifth", "value"] == pytest.approx((~right)[least].sum() / (~right).sum())
+    report = (reporting / "report.html").read_text()
+    assert f"test images that CNN is least sure of hold {own_share(order, 'cnn')} of its mistakes" in report
+
+
+def own_share(order, network):
+    value = order.query("network == @network and metric == 'errors_in_fifth'")["value"].item()
+    return f"{value:.0%}"
+
+
+def test_leaderboard_is_the_first_table_of_the_report(finished):
+    folder = finished / "data/08_reporting/classification"
+    costs = pd.read_csv(folder / "costs.csv").set_index("network")
+    assert (costs[["gflops_an_image", "images_a_second", "training_seconds"]] > 0).all().all()
+    # Each weight of a convolution multiplies and adds once a pixel.
+    assert costs.loc["vgg16", "gflops_an_image"] > costs.loc["cnn", "gflops_an_image"] > 0
+    table = (folder / "report.html").read_text().split("</table>")[0]
+    heads = re.findall(r'<th scope="col"[^>]*><button type="button">(.*?)</button>', table)
+    assert heads[:5] == ["network", "accuracy", "p against the best", "source", "pretrained"]
+    assert heads[5:] == ["parameters", "GFLOPs", "ms per image", "training, s"]
+    assert table.count("<tr><td") == len(NETWORKS)
 
 
 def test_each_image_is_predicted_by_the_network_that_was_not_trained_on_its_patient(finished):
@@ -378,7 +424,7 @@ def test_predictions_of_other_test_images_are_refused(finished, project):
 def test_second_run_runs_nothing(finished, images, caplog):
     with caplog.at_level(logging.INFO):
         run(finished, "classification", classification_source=str(images))
-    assert "35 of 35 nodes are up to date" in caplog.text
+    assert "39 of 39 nodes are up to date" in caplog.text
     assert not [message for message in caplog.messages if message.startswith("> ")]
 
 

@@ -12,6 +12,9 @@ from jaxtyping import Bool, Float, UInt8
 from brain_tumor.metrics.classification import area_under_curve
 from brain_tumor.metrics.intervals import Weights, draw_units, percentiles
 
+CONFIDENCE = "confidence"
+"""Name of the soft Dice confidence among the metrics of a patient."""
+
 RESAMPLES = 1000
 
 PART = 5
@@ -75,6 +78,29 @@ def order_patients(confidence: Float[np.ndarray, " n"], dice: Float[np.ndarray, 
     ranked = {"spearman": _correlate_ranks(np.ones((1, len(dice))), confidence, dice)[0]}
     resampled = {"spearman": _correlate_ranks(weight, confidence, dice)}
     return _score_order(confidence, 1 - dice, weight, ranked, resampled, len(dice))
+
+
+def order_scores(patient_scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `order_patients` for each set and target, and the number of patients.
+
+    Args:
+        patient_scores: rows `set`, `patient`, `target`, `metric`, `value`; with CONFIDENCE.
+
+    Returns: rows `set`, `target`, `metric`, `value`, `low`, `high`, `patients`.
+    """
+    parts = []
+    for (set_name, target), pair in pair_scores(patient_scores).groupby(["set", "target"], sort=False):
+        table = order_patients(pair[CONFIDENCE].to_numpy(), pair["dice"].to_numpy())
+        parts.append(table.assign(set=set_name, target=target, patients=len(pair)))
+    columns = ["set", "target", "metric", "value", "low", "high", "patients"]
+    return pd.concat(parts, ignore_index=True)[columns]
+
+
+def pair_scores(patient_scores: pd.DataFrame) -> pd.DataFrame:
+    """Rows `set`, `patient`, `target`, CONFIDENCE and `dice`, the targets in the order in which they come."""
+    chosen = patient_scores[patient_scores["metric"].isin([CONFIDENCE, "dice"])]
+    pairs = chosen.pivot_table(index=["set", "target", "patient"], columns="metric", values="value", sort=False)
+    return pairs.reset_index()
 
 
 def order_images(

@@ -1,6 +1,7 @@
 """Nodes that predict, score and explain test images. torch takes seconds to import: nodes import it when they run."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ from brain_tumor.pipelines.classification.training import find_rows, require_uns
 from brain_tumor.reporting.classification.tables import EXPLAINED
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
+
+COST_IMAGES = 64
+"""Images from which the speed of prediction is measured."""
 
 
 def predict_images(
@@ -124,6 +128,35 @@ def _score_test_sets(table: pd.DataFrame, logits: np.ndarray, about: dict[str, A
         counts = {"images": int(chosen.sum()), "persons": len(set(person))}
         parts.append(table_of_set.assign(test_set=test_set, **counts))
     return pd.concat(parts, ignore_index=True)
+
+
+def measure_cost(
+    network: TrainedNetwork, images: Store, training_log: pd.DataFrame, engine: EngineSettings
+) -> pd.DataFrame:
+    """One row of costs: parameters, GFLOPs of an image (exact), images a second on this device, training seconds.
+
+    Of one network without test-time augmentation; training seconds of all folds together.
+    """
+    from brain_tumor.training.classification.prediction import predict_logits
+    from brain_tumor.training.cost import count_gflops, measure_seconds
+    from brain_tumor.training.device import choose_device
+
+    device = choose_device(engine)
+    # A description without a recipe has no test-time augmentation.
+    member = replace(network.of_fold(0), description={})
+    side = images.description["image_size"]
+    gflops = count_gflops(member.module(), 1, network.sizes["in_channels"], side, side)
+    rows = np.arange(min(COST_IMAGES, len(images.rows)))
+    seconds = measure_seconds(lambda: predict_logits(member, images, rows, device))
+    row = {
+        "network": network.experiment,
+        "parameters": network.parameters,
+        "gflops_an_image": gflops,
+        "images_a_second": len(rows) / seconds,
+        "training_seconds": training_log["seconds"].sum(),
+        "device": str(device),
+    }
+    return pd.DataFrame([row])
 
 
 def compare_policies(
