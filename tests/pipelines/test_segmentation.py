@@ -143,7 +143,7 @@ def test_confidence_is_that_of_the_probabilities_on_disk(finished):
     of_one = order.query("network == 'classic_unet' and target == 'WT'").set_index("metric")["value"]
     assert of_one["aurc"] == pytest.approx(1 - dice)
     assert np.isnan(of_one["spearman"]), "one patient has no order"
-    assert "ClassicUNet: too few test patients" in (folder / "report.html").read_text()
+    assert "1 test patients are too few" in (folder / "report.html").read_text()
 
 
 def test_leaderboard_is_the_first_table_of_the_report(finished):

@@ -2,7 +2,8 @@ import pandas as pd
 import pytest
 
 from brain_tumor.networks.trained import TrainedNetwork
-from brain_tumor.reporting.leaderboard import find_source, lead, tell_start
+from brain_tumor.reporting.leaderboard import find_source, lead
+from brain_tumor.reporting.start import tell_start
 
 
 def trained(name="cnn", **description):

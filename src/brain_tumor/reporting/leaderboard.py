@@ -8,6 +8,7 @@ from brain_tumor.figures.palette import name_network
 from brain_tumor.networks.library import is_library, package_of
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.page import HeatMap
+from brain_tumor.reporting.start import tell_start
 
 SOURCES = {"monai": "MONAI", "segmentation_models_pytorch": "smp"}
 """Packages > what a leaderboard calls them; others keep their name."""
@@ -51,14 +52,3 @@ def find_source(name: str) -> str:
         return "this project"
     package = package_of(name)
     return SOURCES.get(package, package)
-
-
-def tell_start(network: TrainedNetwork) -> str:
-    """Whether a network started from pretrained weights: of its library, of a file, or of this project."""
-    about = network.description
-    if about.get("initialised_from"):
-        return "yes (this project)"
-    if not about.get("pretrained"):
-        return "no"
-    # What a library downloads has an address.
-    return "yes (library)" if "://" in about["pretrained"]["source"] else "yes (file)"

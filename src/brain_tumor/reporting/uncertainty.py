@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from brain_tumor.figures.palette import name_network
+from brain_tumor.metrics.uncertainty import PART, count_least_sure
 from brain_tumor.reporting.formatting import with_intervals
 from brain_tumor.reporting.page import Words
 
@@ -42,6 +44,23 @@ def spread_order(uncertainty: pd.DataFrame, index: Sequence[str]) -> pd.DataFram
     share = uncertainty[uncertainty["metric"] == "errors_in_fifth"]
     table["errors_in_fifth"] = [write_share(value) for value in share["value"]]
     return table.rename(columns=METRICS)
+
+
+def tell_least_sure(uncertainty: pd.DataFrame, count: int, of: str, errors: str) -> str:
+    """Which part of the errors the least sure fifth holds, with each network.
+
+    Args:
+        uncertainty: rows `network`, `metric`, `value`.
+        count: number of patients or images, the same for all networks.
+        of: what they are.
+        errors: what the errors are.
+    """
+    if count < PART:
+        return f"{count} {of} are too few to say what the least sure fifth of them holds."
+    held = uncertainty[uncertainty["metric"] == "errors_in_fifth"]
+    parts = [f"{name_network(row.network)} {write_share(row.value)}" for row in held.itertuples()]
+    least = count_least_sure(count)
+    return f"Of {count:,} {of}, the {least:,} that a network is least sure of hold of {errors}: {', '.join(parts)}."
 
 
 def write_share(value: float) -> str:

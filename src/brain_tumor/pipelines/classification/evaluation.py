@@ -170,6 +170,7 @@ def compare_policies(
     data_set: ImageSet,
     split: ImageSplitSettings,
     policies: list[Policy],
+    initial_weights: str | None = None,
 ) -> pd.DataFrame:
     """Scores of the same network under other policies, to measure what their leaks are worth; each is trained anew.
 
@@ -181,7 +182,7 @@ def compare_policies(
     parts = []
     for policy in policies:
         splits = split_images(index, duplicates, data_set, split.model_copy(update={"policy": policy}))
-        network, _ = train_network(images, splits, checkpoints, experiment, recipe, engine)
+        network, _ = train_network(images, splits, checkpoints, experiment, recipe, engine, initial_weights)
         content = predict_images(network, images, splits, engine)
         chunks = list(content.chunks)
         logits = np.concatenate([chunk["logits"] for chunk in chunks])

@@ -30,6 +30,9 @@ def create_experiment(network: str) -> Pipeline:
     explained = ["network", "predictions", "images", "splits", "params:training"]
     data = ["params:data_set", "params:split", "params:compare_policies"]
     trained_again = ["images", "index", "duplicates", "policy_checkpoints", *trained[3:], *data]
+    # Last, as in the functions.
+    trained.append("params:initial_weights")
+    trained_again.append("params:initial_weights")
     drawn = ["network", "predictions", "explanations", "saliency", "images", "splits", "training_log"]
     nodes = [
         Node(train_network, trained, ["network", "training_log"], name="train_network", tags="training"),
@@ -48,6 +51,7 @@ def create_experiment(network: str) -> Pipeline:
             "experiment": f"{TASK}.{network}",
             "recipe": f"{TASK}.recipe",
             "compare_policies": f"{TASK}.compare_policies",
+            "initial_weights": f"{TASK}.initial_weights",
             "training": "training",
             "data_set": "data_classification.data_set",
             "split": "data_classification.split",

@@ -8,7 +8,6 @@ import pandas as pd
 
 from brain_tumor.figures.palette import BLUE, VERMILLION, colour_networks, name_network
 from brain_tumor.metrics.saliency import mean_on_tumour, mean_shares
-from brain_tumor.metrics.uncertainty import count_least_sure
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.classification.tables import (
     EXPLAINED,
@@ -28,7 +27,7 @@ from brain_tumor.reporting.interactive_plot import Plot, draw_strip
 from brain_tumor.reporting.leaderboard import lead
 from brain_tumor.reporting.page import Fold, HeatMap, Picture, Section, Words, render_report
 from brain_tumor.reporting.settings_table import TRAINING, describe_settings
-from brain_tumor.reporting.uncertainty import CURVES, HEADING, ORDER, spread_order, write_share
+from brain_tumor.reporting.uncertainty import CURVES, HEADING, ORDER, spread_order, tell_least_sure
 
 WORDS = {
     "1_curves": Words(
@@ -154,7 +153,7 @@ def compose_report(
     folds = [
         Fold("Differences between networks", tables=[("McNemar's exact test, p-values also after Holm", differences)]),
         Fold("Calibration", tables=[(CALIBRATION, score_calibration(comparison))]),
-        Fold("How measured", describe_protocol(comparison)),
+        Fold("How measured", describe_protocol(comparison, networks.values())),
     ]
     of_sets = [scores[test_set] for test_set in test_sets]
     same = comparison["test_set"].nunique() > 1 and not sets_differ(comparison)
@@ -212,17 +211,12 @@ def _find_p_value(differences: pd.DataFrame, network: str, best: str) -> float:
 
 def _describe_uncertainty(uncertainty: pd.DataFrame, compared: Mapping[str, bytes]) -> Section:
     """Whether the confidence of each network tells right from wrong, and how many mistakes the least sure hold."""
-    held = uncertainty[uncertainty["metric"] == "errors_in_fifth"]
-    said = [
-        f"The {count_least_sure(row.images):,} of {row.images:,} test images that {name_network(row.network)} is least "
-        f"sure of hold {write_share(row.value)} of its mistakes."
-        for row in held.itertuples()
-    ]
+    text = tell_least_sure(uncertainty, int(uncertainty["images"].max()), "test images", "its mistakes")
     table = spread_order(uncertainty, ["network", "images"])
     table = table.assign(network=table["network"].map(name_network))
     order = (f"Order of the {uncertainty['test_set'].iloc[0]} test set by confidence", table)
     pictures = [Picture(compared["2_risk_coverage"], CURVES)]
-    return Section(HEADING, " ".join(said), [order], pictures, folds=[Fold("How measured", f"{CONFIDENCE} {ORDER}")])
+    return Section(HEADING, text, [order], pictures, folds=[Fold("How measured", f"{CONFIDENCE} {ORDER}")])
 
 
 def _leaks(comparison: pd.DataFrame, policies: pd.DataFrame) -> list[Section]:

@@ -9,7 +9,6 @@ from brain_tumor.data.common.sets import TEST
 from brain_tumor.figures.palette import colour_networks, name_network
 from brain_tumor.metrics.segmentation import MEAN, REFERENCE, SLICE, choose_headline
 from brain_tumor.metrics.surfaces import MAX_HD95_MM, TOLERANCE
-from brain_tumor.metrics.uncertainty import count_least_sure
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.data_segmentation.tables import count_excluded, count_used
 from brain_tumor.reporting.formatting import with_intervals, write_interval, write_intervals
@@ -27,7 +26,7 @@ from brain_tumor.reporting.segmentation.tables import (
     write_answer,
 )
 from brain_tumor.reporting.settings_table import TRAINING, describe_settings
-from brain_tumor.reporting.uncertainty import CURVES, HEADING, ORDER, spread_order
+from brain_tumor.reporting.uncertainty import CURVES, HEADING, ORDER, spread_order, tell_least_sure
 
 OURS = "this run, pooled likewise"
 CERTAIN = 0.9995
@@ -119,9 +118,6 @@ VIEWERS = (
 
 REPLACED = ("2_scores",)
 """Figures of a network that are plots in the report."""
-
-FEWEST = 5
-"""Test patients from which a fifth of them is one or more."""
 
 CONFIDENCE_TEXT = (
     "The confidence of a mask is the Dice that the network's probabilities lead to expect (soft Dice confidence, "
@@ -222,7 +218,7 @@ def _describe_uncertainty(uncertainty: pd.DataFrame, figures: Mapping[str, bytes
     target = choose_headline(about["targets"])
     tested = uncertainty[uncertainty["set"] == TEST]
     own = tested[tested["target"] == target]
-    text = " ".join(_tell_least_sure(row, target) for row in own[own["metric"] == "errors_in_fifth"].itertuples())
+    text = tell_least_sure(own, int(own["patients"].max()), "test patients", f"the Dice that it loses in {target}")
     shown = _name_networks(spread_order(own, ["network", "patients"]))
     index = ["network", "target", "patients"]
     every = [
@@ -232,18 +228,6 @@ def _describe_uncertainty(uncertainty: pd.DataFrame, figures: Mapping[str, bytes
     folds = [Fold("Every target", tables=every), Fold("How measured", f"{CONFIDENCE_TEXT} {ORDER}")]
     pictures = [Picture(figures["4_risk_coverage"], CURVES)]
     return Section(HEADING, text, [(f"Order of test patients by confidence in {target}", shown)], pictures, folds=folds)
-
-
-def _tell_least_sure(row: Any, target: str) -> str:
-    least = count_least_sure(row.patients)
-    name = name_network(row.network)
-    # Of few patients a fifth says nothing, and without errors there is nothing to hold.
-    if row.patients < FEWEST or pd.isna(row.value):
-        return f"{name}: too few test patients or errors to say what the least sure hold."
-    return (
-        f"The {least} of {row.patients} test patients that {name} is least sure of hold{'s' * (least == 1)} "
-        f"{row.value:.0%} of the Dice that it loses in {target}."
-    )
 
 
 def _name_networks(table: pd.DataFrame) -> pd.DataFrame:
