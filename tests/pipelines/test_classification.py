@@ -344,7 +344,8 @@ def train(project, folder, network="cnn", recipe=STILL, splits=None, sizes=None,
     experiment = ExperimentSettings(network=network, sizes=own)
     engine = EngineSettings(device="cpu", precision="fp32")
     splits = read_splits(project) if splits is None else splits
-    return train_network(images, splits, Checkpoints(folder), experiment, recipe, engine, **options)[0]
+    checkpoints = Checkpoints(folder / network / "checkpoints")
+    return train_network(images, splits, checkpoints, experiment, recipe, engine, **options)[0]
 
 
 def test_training_starts_from_given_weights(by_folder, tmp_path, caplog):
