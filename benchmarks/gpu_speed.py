@@ -289,7 +289,7 @@ def measure_prediction(case: Case, device: Device, depth: int, rounds: int) -> d
     seconds = []
     for _ in range(rounds + 1):
         watch.start()
-        labels = segment_volume(network, volume, case.pixels, window, device, tta_flip=True)
+        labels, _ = segment_volume(network, volume, case.pixels, window, device, tta_flip=True)
         seconds.append(watch.stop())
     assert labels.shape == volume.shape[1:]
     median = statistics.median(seconds[1:])

@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import accuracy_score
+from scipy.special import softmax
+from sklearn.metrics import accuracy_score, roc_auc_score
 from support import copy_project, require_pictures, rows_of, run
 
 from brain_tumor.data.common.store import Store
@@ -24,6 +25,7 @@ from brain_tumor.pipelines.classification.evaluation import choose_explained
 from brain_tumor.pipelines.classification.training import require_unseen, train_network
 from brain_tumor.reporting.classification.report import _elsewhere
 from brain_tumor.reporting.classification.tables import SCORES
+from brain_tumor.reporting.start import say_start
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.classification.prediction import predict_logits
 from brain_tumor.training.device import choose_device
@@ -105,6 +107,48 @@ def test_scores_are_those_of_the_predictions_on_disk(either, name):
         chosen = splits.loc[rows["file"], f"{test_set}_test"].to_numpy()
         expected = accuracy_score(rows["label"][chosen], logits.argmax(1)[chosen])
         assert scores.query("test_set == @test_set and metric == 'accuracy'")["value"].item() == pytest.approx(expected)
+
+
+@both
+def test_order_by_confidence_is_that_of_the_predictions_on_disk(either):
+    """The confidence that new images are given, at the temperature."""
+    data = either / "data"
+    reporting = data / "08_reporting/classification"
+    order = pd.read_csv(reporting / "uncertainty.csv")
+    assert set(order["test_set"]) in ({"patient"}, {"deduplicated"})
+    splits = read_splits(either).set_index("file")
+    for name in NETWORKS:
+        own = order[order["network"] == name].set_index("metric")
+        predictions = Store(data / f"07_model_output/classification/{name}/predictions.h5")
+        temperature = read_network(data / f"06_models/classification/{name}/network.safetensors").description[
+            "temperature"
+        ]
+        rows = predictions.rows
+        chosen = splits.loc[rows["file"], f"{own['test_set'].iloc[0]}_test"].to_numpy()
+        (logits,) = predictions.read(np.arange(len(rows)), "logits")
+        right = (logits.argmax(1) == rows["label"])[chosen]
+        confidence = softmax(logits.astype(float) / temperature, axis=1).max(1)[chosen]
+        assert own.loc["auroc", "value"] == pytest.approx(roc_auc_score(right, confidence))
+        assert own.loc["aurc_random", "value"] == pytest.approx(1 - right.mean())
+        least = np.argsort(confidence)[: -(-len(right) // 5)]
+        assert own.loc["errors_in_fifth", "value"] == pytest.approx((~right)[least].sum() / (~right).sum())
+    share = order.query("network == 'cnn' and metric == 'errors_in_fifth'")["value"].item()
+    assert f"that a network is least sure of hold of its mistakes: CNN {share:.0%}, " in (
+        (reporting / "report.html").read_text()
+    )
+
+
+def test_leaderboard_is_the_first_table_of_the_report(finished):
+    folder = finished / "data/08_reporting/classification"
+    costs = pd.read_csv(folder / "costs.csv").set_index("network")
+    assert (costs[["gflops_an_image", "images_a_second", "training_seconds"]] > 0).all().all()
+    # Each weight of a convolution multiplies and adds once a pixel.
+    assert costs.loc["vgg16", "gflops_an_image"] > costs.loc["cnn", "gflops_an_image"] > 0
+    table = (folder / "report.html").read_text().split("</table>")[0]
+    heads = re.findall(r'<th scope="col"[^>]*><button type="button">(.*?)</button>', table)
+    assert heads[:5] == ["network", "accuracy", "p against the best", "source", "pretrained"]
+    assert heads[5:] == ["parameters", "GFLOPs", "ms per image", "training, s"]
+    assert table.count("<tr><td") == len(NETWORKS)
 
 
 def test_each_image_is_predicted_by_the_network_that_was_not_trained_on_its_patient(finished):
@@ -289,6 +333,70 @@ def test_settings_that_do_not_match_the_store_are_refused(finished, tmp_path):
             train_network(images, splits, Checkpoints(tmp_path), experiment, ClassificationRecipe(), EngineSettings())
 
 
+STILL = ClassificationRecipe(epochs=1, epoch_steps=1, learning_rate=1e-12)
+"""Leaves weights as they are."""
+
+
+def train(project, folder, network="cnn", recipe=STILL, splits=None, sizes=None, **options):
+    images = Store(project / "data/03_primary/classification/images.h5")
+    given = read_network(project / f"data/06_models/classification/{network}/network.safetensors")
+    own = {"n_filters": given.sizes["n_filters"]} | (sizes or {})
+    experiment = ExperimentSettings(network=network, sizes=own)
+    engine = EngineSettings(device="cpu", precision="fp32")
+    splits = read_splits(project) if splits is None else splits
+    checkpoints = Checkpoints(folder / network / "checkpoints")
+    return train_network(images, splits, checkpoints, experiment, recipe, engine, **options)[0]
+
+
+def test_training_starts_from_given_weights(by_folder, tmp_path, caplog):
+    given = by_folder / "data/06_models/classification/cnn/network.safetensors"
+    before = read_network(given)
+    network = train(by_folder, tmp_path, initial_weights=str(given))
+    parameters = [name for name in network.members[0] if "running" not in name and "num_batches" not in name]
+    assert all((network.members[0][name] - before.members[0][name]).abs().max() < 1e-6 for name in parameters)
+    about = {"data_set": before.description["data_set"], "simulated": True, "scored": []}
+    assert network.description["initialised_from"] == about
+    assert before.description["initialised_from"] is None
+    splits = read_splits(by_folder)
+    learned = splits.loc[splits["split"].isin(["train", "validation"]), "person"]
+    assert network.description["patients"] == before.description["patients"] == sorted(set(learned))
+    with pytest.raises(ValueError, match=r"has sizes \{.*'n_filters': 6\}, but cnn is built with .*'n_filters': 8"):
+        train(by_folder, tmp_path, initial_weights=str(given), sizes={"n_filters": 8})
+    other = by_folder / "data/06_models/classification/alexnet/network.safetensors"
+    train(by_folder, tmp_path, initial_weights=str(other))
+    assert "holds a alexnet; cnn starts from random weights" in caplog.text
+
+
+def test_weights_of_other_classes_are_refused(by_folder, tmp_path):
+    given = read_network(by_folder / "data/06_models/classification/cnn/network.safetensors")
+    turned = replace(given, description=given.description | {"classes": given.description["classes"][::-1]})
+    write_network(tmp_path / "turned.safetensors", turned)
+    words = r"tells apart \['pituitary', .*\], but the images have the classes \['glioma', .*name the folders"
+    with pytest.raises(ValueError, match=words):
+        train(by_folder, tmp_path, initial_weights=str(tmp_path / "turned.safetensors"))
+
+
+def test_weights_that_know_patients_to_be_scored_are_reported(by_folder, tmp_path, caplog):
+    """The sets are drawn anew, and a patient whom the initial weights were trained on is tested."""
+    given = by_folder / "data/06_models/classification/cnn/network.safetensors"
+    splits = read_splits(by_folder)
+    learned = splits.index[splits["split"] == "train"][0]
+    known = splits.loc[learned, "person"]
+    splits.loc[splits["person"] == known, "split"] = "test"
+    network = train(by_folder, tmp_path, splits=splits, initial_weights=str(given))
+    assert network.description["initialised_from"]["scored"] == [known]
+    assert known in network.description["patients"], "those of before are known too"
+    tested = splits.loc[splits["split"] == "test", "person"].nunique()
+    assert f"the weights to start from know 1 of the {tested} patients to be scored ({known})" in caplog.text
+    assert f"CNN started from weights that were trained on patients scored here ({known})" in say_start(network)
+    silent = read_network(given)
+    about = {name: value for name, value in silent.description.items() if name != "patients"}
+    write_network(tmp_path / "silent.safetensors", replace(silent, description=about))
+    network = train(by_folder, tmp_path, initial_weights=str(tmp_path / "silent.safetensors"))
+    assert network.description["initialised_from"]["scored"] is None
+    assert "whose file doesn't list their training patients: its scores may flatter" in say_start(network)
+
+
 def test_test_images_that_all_have_a_copy_are_refused_before_training(by_folder, tmp_path):
     images = Store(by_folder / "data/03_primary/classification/images.h5")
     splits = read_splits(by_folder).assign(deduplicated_test=False)
@@ -378,7 +486,7 @@ def test_predictions_of_other_test_images_are_refused(finished, project):
 def test_second_run_runs_nothing(finished, images, caplog):
     with caplog.at_level(logging.INFO):
         run(finished, "classification", classification_source=str(images))
-    assert "35 of 35 nodes are up to date" in caplog.text
+    assert "39 of 39 nodes are up to date" in caplog.text
     assert not [message for message in caplog.messages if message.startswith("> ")]
 
 

@@ -23,9 +23,8 @@ def read_texts(project):
     files = sorted(file for kind in ("*.html", "*.md") for file in (project / "data/08_reporting").rglob(kind))
     # Viewers show scans and masks, not tables.
     texts = {file.name: file.read_text() for file in files if file.parent.name != "viewers"}
-    return {
-        name: re.sub(r">What a network costs</h2>.*?<h2", "", text, flags=re.DOTALL) for name, text in texts.items()
-    }
+    costs = r">What a network costs</h2>.*?<h2|<caption><span>Leaderboard.*?</table>"
+    return {name: re.sub(costs, "", text, flags=re.DOTALL) for name, text in texts.items()}
 
 
 @pytest.mark.parametrize(

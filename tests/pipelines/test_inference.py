@@ -323,6 +323,20 @@ def test_volumes_are_those_of_the_masks(segmented):
     assert (table.loc[["plain", "turned", "b"], "WT_ml"] == table.loc["plain", "WT_ml"]).all()
 
 
+def test_confidence_is_in_table_mask_and_report(segmented):
+    folder, _ = segmented
+    table = pd.read_csv(folder / "data/07_model_output/inference/volumes.csv").set_index("folder")
+    confidence = table["confidence"]
+    assert confidence[["plain", "turned", "b"]].between(0.5, 1).all()
+    assert confidence["turned"] == pytest.approx(confidence["plain"], abs=2e-3)
+    assert confidence[["lacking", "damaged", "a", "c"]].isna().all()
+    mask = nib.load(folder / "data/07_model_output/inference/masks/plain_seg.nii.gz")
+    assert bytes(mask.header["descrip"]).strip(b"\0") == f"confidence {confidence['plain']:.4f}".encode()
+    report = (folder / "data/08_reporting/inference/segmentation_report.html").read_text()
+    least = table.loc[confidence.idxmin()]
+    assert f"It is least sure of the mask of {least['patient']} (confidence {least['confidence']:.3f})." in report
+
+
 def read_scores(folder):
     return pd.read_csv(folder / "data/07_model_output/inference/scores.csv").pivot(
         index=["patient", "target"], columns="metric", values="value"

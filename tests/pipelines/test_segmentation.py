@@ -67,7 +67,12 @@ def test_whole_run_writes_every_layer(finished):
     assert list(comparison["network"].unique()) == networks_of("segmentation")
     assert set(comparison["protocol"]) == {"volume", "slice", "reference"}
     assert set(comparison.query("protocol == 'volume'")["target"]) == {"NCR", "ED", "ET", "WT", "TC"}
-    assert set(comparison.query("protocol == 'volume'")["metric"]) == {*METRICS, "hd95_mm", "surface_dice"}
+    assert set(comparison.query("protocol == 'volume'")["metric"]) == {
+        *METRICS,
+        "hd95_mm",
+        "surface_dice",
+        "confidence",
+    }
     assert comparison.query("metric == 'hd95_mm'")["mean"].notna().all()  # the sample's slices make volumes
     # Pairs of networks, targets.
     assert len(pd.read_csv(data / "08_reporting/segmentation/differences.csv")) == 4 * 3 * 5
@@ -119,6 +124,48 @@ def test_scores_are_those_of_the_predictions_on_disk(finished):
         assert scores.query("patient == @patient and target == 'WT' and metric == 'dice'")[
             "value"
         ].item() == pytest.approx(dice)
+
+
+def test_confidence_is_that_of_the_probabilities_on_disk(finished):
+    """Of the whole tumour, worked out again: the probabilities of the tissues add up, to 1 at most."""
+    predictions = Store(finished / "data/07_model_output/segmentation/classic_unet/predictions.h5")
+    folder = finished / "data/08_reporting/segmentation"
+    scores = pd.read_csv(folder / "classic_unet/patient_scores.csv")
+    probability, masks = predictions.read(np.arange(len(predictions.rows)), "probability", "predicted")
+    tumour = np.minimum(probability.sum(1, dtype=float) / 255, 1)
+    expected = 2 * tumour[masks > 0].sum() / (tumour.sum() + (masks > 0).sum())
+    own = scores.query("target == 'WT' and metric == 'confidence'")
+    assert own["value"].tolist() == pytest.approx([expected])
+    order = pd.read_csv(folder / "uncertainty.csv")
+    assert list(order.columns) == ["set", "target", "metric", "value", "low", "high", "patients", "network"]
+    assert len(order) == 4 * 5 * 5  # networks, targets, metrics
+    dice = scores.query("target == 'WT' and metric == 'dice'")["value"].item()
+    of_one = order.query("network == 'classic_unet' and target == 'WT'").set_index("metric")["value"]
+    assert of_one["aurc"] == pytest.approx(1 - dice)
+    assert np.isnan(of_one["spearman"]), "one patient has no order"
+    assert "1 test patients are too few" in (folder / "report.html").read_text()
+
+
+def test_leaderboard_is_the_first_table_of_the_report(finished):
+    folder = finished / "data/08_reporting/segmentation"
+    table = (folder / "report.html").read_text().split("</table>")[0]
+    heads = re.findall(r'<th scope="col"[^>]*><button type="button">(.*?)</button>', table)
+    assert heads == [
+        "network",
+        "Dice of WT",
+        "difference from the best",
+        "source",
+        "pretrained",
+        "parameters",
+        "GFLOPs",
+        "ms per slice",
+        "training, s",
+    ]
+    comparison = pd.read_csv(folder / "comparison.csv").query("protocol == 'volume' and metric == 'dice'")
+    ranked = comparison[comparison["target"] == "WT"].sort_values("mean", ascending=False)["network"]
+    shown = re.findall(r"<tr><td[^>]*>(.*?)</td>", table)
+    assert [name.replace("<wbr>", "") for name in shown] == [name_network(name) for name in ranked]
+    assert table.count(">this project</td>") == 4
 
 
 def test_small_pieces_are_dropped_from_what_is_found(finished, project):
@@ -182,14 +229,14 @@ def test_network_file_says_what_it_needs(finished):
 def test_report_needs_nothing_else_and_says_simulated(finished):
     report = (finished / "data/08_reporting/segmentation/report.html").read_text()
     assert "SIMULATED" in report.split("</title>")[0]
-    assert report.count("data:image/png;base64,") == 2 + 4 + 2  # of costs, of training, of what maps mean
+    assert report.count("data:image/png;base64,") == 1 + 2 + 4 + 2  # of risk, costs, training, what maps mean
     assert report.count("data:image/webp;base64,") == 4 + 2 * 2  # predictions, attention maps and their epochs
     assert report.count('type="range"') == 2
     assert "image/gif" not in report
     assert 'src="http' not in report
     # Each network has one test patient, and a page to look at its mask.
     assert report.count("href=") == report.count('href="#') + 4
-    assert report.count('alt="') == 2 + 4 * 2 + 2 * 3
+    assert report.count('alt="') == 1 + 2 + 4 * 2 + 2 * 3
     assert report.count('<svg class="plot"') == 2 + 4
     assert 'data-name="BraTS20_Training_' in report
     assert "1 simulated test patient" in report
@@ -731,7 +778,7 @@ def test_a_network_without_filters_is_compared_too(finished, tiny):
     assert labels == ["ImprovedUNet", "AttentionUNet", "ResidualAttentionUNet"]
     alone = {name: entry for name, entry in (networks | tables).items() if name.startswith("classic_unet.")}
     *_, figures = compare_networks(slices, **alone)
-    assert list(figures) == ["1_targets", "2_costs"]
+    assert list(figures) == ["1_targets", "2_costs", "4_risk_coverage"]
 
 
 def test_answers_of_weights_that_have_been_replaced_are_refused(finished, project):

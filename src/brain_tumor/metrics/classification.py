@@ -9,15 +9,12 @@ import pandas as pd
 import scipy  # its parts are imported when used
 from jaxtyping import Bool, Float, Int
 
-from brain_tumor.metrics.intervals import percentiles
+from brain_tumor.metrics.intervals import Weights, draw_units, percentiles
 
 BINS = 15
 """Bins of equal width in which confidence is compared with accuracy."""
 
 RESAMPLES = 1000
-
-Weights = Float[np.ndarray, "r n"]
-"""Multiplicity of each of n images in each of r bootstrap samples."""
 
 
 def to_probability(
@@ -74,7 +71,7 @@ def score(
         warnings.simplefilter("ignore", RuntimeWarning)
         # Weights of one give the score itself.
         once = np.ones((1, len(label)))
-        drawn = _draw(person, seed)
+        drawn = draw_units(person, RESAMPLES, seed)
         values = _measure(once, probability, label, classes)
         resampled = _measure(drawn, probability, label, classes)
         values["accuracy_patients"] = _score_persons(once, probability, label, person)
@@ -139,16 +136,6 @@ def _score_tumours(
     }
 
 
-def _draw(person: np.ndarray, seed: int) -> Weights:
-    """Bootstrap weights of the images, from persons drawn with replacement."""
-    codes, names = pd.factorize(person)
-    count = len(names)
-    # Multinomial counts are how often each person is drawn with replacement.
-    equal = np.full(count, 1 / count)
-    drawn = np.random.default_rng(seed).multinomial(count, equal, RESAMPLES)
-    return drawn[:, codes].astype(np.float64)
-
-
 def _measure(
     weight: Weights,
     probability: Float[np.ndarray, "n k"],
@@ -193,22 +180,26 @@ def _area(
     label: Int[np.ndarray, " n"],
 ) -> Float[np.ndarray, " r"]:
     """Macro-averaged one-vs-rest area under the ROC curve."""
-    # As the Mann-Whitney statistic: how often an image of the class has the higher probability, ties counting half.
-    areas = []
-    for number, column in enumerate(probability.T):
-        order = np.argsort(column, kind="stable")
-        # Where each distinct probability begins; -1 is below all, so that the first begins too.
-        steps = np.diff(column[order], prepend=-1)
-        starts = np.flatnonzero(steps)
-        member = label[order] == number
-        ordered = weight[:, order]
-        positive = np.add.reduceat(ordered * member, starts, axis=1)
-        negative = np.add.reduceat(ordered * ~member, starts, axis=1)
-        below = np.cumsum(negative, axis=1) - negative / 2
-        won = (positive * below).sum(1)
-        pairs = positive.sum(1) * negative.sum(1)
-        areas.append(won / pairs)
+    areas = [area_under_curve(weight, column, label == number) for number, column in enumerate(probability.T)]
     return np.nanmean(areas, axis=0)
+
+
+def area_under_curve(
+    weight: Weights, value: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]
+) -> Float[np.ndarray, " r"]:
+    """Area under the ROC curve for each row of weights; NaN where all are positive, or none is."""
+    # As the Mann-Whitney statistic: how often a positive image has the higher value, ties counting half.
+    order = np.argsort(value, kind="stable")
+    # Where each distinct value begins; nothing is below minus infinity, so that the first begins too.
+    starts = np.flatnonzero(np.diff(value[order], prepend=-np.inf))
+    member = positive[order]
+    ordered = weight[:, order]
+    of_positive = np.add.reduceat(ordered * member, starts, axis=1)
+    of_others = np.add.reduceat(ordered * ~member, starts, axis=1)
+    below = np.cumsum(of_others, axis=1) - of_others / 2
+    won = (of_positive * below).sum(1)
+    pairs = of_positive.sum(1) * of_others.sum(1)
+    return np.divide(won, pairs, out=np.full_like(won, np.nan), where=pairs > 0)
 
 
 def _bins(confidence: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:

@@ -7,10 +7,28 @@ Source: Hesterberg 2015, arXiv:1411.5279.
 """
 
 import numpy as np
+import pandas as pd
 import scipy  # its parts are imported when used
 from jaxtyping import Float
 
 RESAMPLES = 5000
+
+Weights = Float[np.ndarray, "r n"]
+"""Multiplicity of each of n patients or images in each of r bootstrap samples."""
+
+
+def draw_units(unit: np.ndarray, resamples: int, seed: int = 0) -> Weights:
+    """Bootstrap weights of patients or images, from units drawn with replacement.
+
+    Args:
+        unit: of each: itself, or the person that an image is of.
+    """
+    codes, names = pd.factorize(unit)
+    count = len(names)
+    # Multinomial counts are how often each unit is drawn with replacement.
+    equal = np.full(count, 1 / count)
+    drawn = np.random.default_rng(seed).multinomial(count, equal, resamples)
+    return drawn[:, codes].astype(np.float64)
 
 
 def percentiles(resampled: Float[np.ndarray, " r"], count: int) -> tuple[float, float]:

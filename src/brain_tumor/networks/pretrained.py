@@ -84,7 +84,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
             if "sizes" in (file.metadata() or {}):
-                remedy = "give it as segmentation.initial_weights"
+                remedy = "give it as segmentation.initial_weights or classification.initial_weights"
                 raise ValueError(f"{path} is a trained network of this project; {remedy}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:

@@ -32,8 +32,9 @@ class TrainedNetwork:
         name: one of NETWORKS, or a library's: the path of a class, or `timm:NAME`.
         sizes: keyword arguments of `build`.
         description: plain values: data set, modalities, tissues, preparation, recipe, scores, whether simulated. Of
-            segmentation networks also the number of training patients and slices of each member, the patients' names,
-            and the description of the initial checkpoint.
+            segmentation networks also the number of training patients and slices of each member. The names of the
+            patients that it was trained on (of classifiers, where a patient isn't known, of groups of duplicates), and
+            the description of the initial checkpoint.
         members: a state dict for each member of the ensemble; one for a single network.
     """
 
@@ -97,7 +98,7 @@ class TrainedNetwork:
         if "patients" in about:
             return frozenset(about["patients"])
         # Earlier files name validation patients only. In a cross-validation every patient is one of them, once.
-        if len(self.members) > 1:
+        if len(self.members) > 1 and "validation_patients" in about:
             return frozenset().union(*about["validation_patients"])
         return None
 

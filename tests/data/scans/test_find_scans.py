@@ -17,9 +17,10 @@ from brain_tumor.data.scans.find_scans import (
     read_note,
     read_slices,
 )
-from brain_tumor.data.scans.nifti import read_mask, read_volume, write_mask
+from brain_tumor.data.scans.nifti import read_confidence, read_mask, read_volume, write_mask
 from brain_tumor.data.scans.scan import Unreadable
 from brain_tumor.data.scans.slice_index import count_missing, inspect_scan
+from brain_tumor.data.survival.tumour_masks import Mask
 
 
 def test_finds_hdf5_slices_by_patient(sample, brats):
@@ -315,6 +316,20 @@ def test_a_mask_keeps_the_geometry_of_its_scan_in_every_readers_words(brats, rng
             np.testing.assert_array_equal(mask.header[entry], read.header[entry], entry)
         assert b"Jane Doe" not in (gzip.decompress((tmp_path / "mask.nii.gz").read_bytes()))
         assert np.array_equal(read_mask(tmp_path / "mask.nii.gz", brats.tissues)[0], labels)
+
+
+def test_a_mask_says_how_sure_the_network_was(brats, tmp_path):
+    scan, labels = nib.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4)), np.zeros((4, 4, 4), np.uint8)
+    for said, confidence in ((b"confidence of Jane Doe", np.nan), (b"", np.nan), (b"confidence 0.5000", 0.5)):
+        scan.header["descrip"] = said
+        nib.save(scan, tmp_path / "scan.nii.gz")
+        assert read_confidence(tmp_path / "scan.nii.gz") == pytest.approx(confidence, nan_ok=True)
+        write_mask(tmp_path / "mask.nii.gz", labels, tmp_path / "scan.nii.gz", brats.tissues)
+        assert np.isnan(read_confidence(tmp_path / "mask.nii.gz")), "what the scan says is not taken over"
+        for like in (tmp_path / "scan.nii.gz", None):
+            mask = Mask("p1", "mask.nii.gz", labels, brats.tissues, np.eye(4), like, confidence=0.91239)
+            mask.write(tmp_path / "mask.nii.gz")
+            assert read_confidence(tmp_path / "mask.nii.gz") == 0.9124
 
 
 @pytest.mark.parametrize(

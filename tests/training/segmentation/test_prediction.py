@@ -4,6 +4,7 @@ import torch
 from squares import save_squares
 
 from brain_tumor.data.common.bounding_box import BoundingBox
+from brain_tumor.metrics.segmentation import to_labels
 from brain_tumor.networks import build
 from brain_tumor.networks.attention import capture_attention
 from brain_tumor.training.device import choose_device
@@ -101,9 +102,11 @@ def test_a_volume_is_segmented_within_the_window_around_its_brain(window, shown)
     image = np.zeros((4, 128, 64, 3), np.float32)
     image[:, 70:120, 20:44] = np.random.default_rng(0).normal(300, 40, (4, 50, 24, 3))
     network = Pointwise()
-    found = segment_volume(network, image, 64, window, DEVICE, tta_flip=False)
+    found, probability = segment_volume(network, image, 64, window, DEVICE, tta_flip=False)
     assert network.shown == shown
-    assert np.array_equal(found, segment_volume(network, image, 64, (64, 64), DEVICE, tta_flip=False))
+    assert np.array_equal(found, segment_volume(network, image, 64, (64, 64), DEVICE, tta_flip=False)[0])
+    # 127.5 of 255 is rounded to either side.
+    assert (to_labels(probability.transpose(3, 0, 1, 2)).transpose(1, 2, 0) != found).mean() < 1e-3
     inside = found[70:120, 20:44]
     assert 0.3 < (inside == 2).mean() < 0.7
     assert (found > 0).sum() - (inside > 0).sum() < 0.1 * (inside > 0).sum()

@@ -4,6 +4,7 @@ One file for each modality and one mask. `brain_tumor.data.scans.patient_files` 
 """
 
 import gzip
+import re
 from collections.abc import Collection, Iterable, Iterator
 from itertools import product
 from pathlib import Path
@@ -26,6 +27,9 @@ GEOMETRY_TOLERANCE = 0.5
 
 INTENT, PREDICTED = "label", "tumour"
 """Intent of the masks that this project predicts, and its name in their headers: no expert's mask is taken for one."""
+
+CONFIDENCE = "confidence "
+"""Before the number in the description (`descrip`) of a mask that this project predicts."""
 
 UNKNOWN_CODE = "a code that NIfTI doesn't know"
 
@@ -128,6 +132,15 @@ def read_mask(file: Path, tissues: tuple[Tissue, ...]) -> tuple[UInt8[np.ndarray
     """
     voxels, affine = read_volume(file)
     return _labels(voxels, file, tissues), affine
+
+
+def read_confidence(file: Path) -> float:
+    """How sure the network was of a mask that this project predicted; NaN where the mask doesn't say."""
+    # Free text of other programs may be anything.
+    header = _load(file).header
+    text = bytes(header["descrip"]).strip(b"\0").decode("ascii", "replace") if "descrip" in header else ""
+    number = text.removeprefix(CONFIDENCE)
+    return float(number) if re.fullmatch(r"[01]\.\d+", number) and number != text else float("nan")
 
 
 def read_masks(
@@ -407,6 +420,7 @@ def write_mask(
     tissues: tuple[Tissue, ...],
     *,
     predicted: bool = True,
+    confidence: float | None = None,
 ) -> None:
     """Labels as a NIfTI mask on the grid of a volume, with its qform, sform, their codes and its units.
 
@@ -417,6 +431,7 @@ def write_mask(
         like: a volume of the same patient.
         tissues: in the order of their labels in a store; their first labels are written.
         predicted: the header is marked as that of a prediction.
+        confidence: of the prediction, written into the header's description.
     """
     original = _load(like)
     header = original.header.copy()
@@ -429,6 +444,8 @@ def write_mask(
     for text in ("descrip", "aux_file", "db_name"):
         if text in header:
             header[text] = b""
+    if "descrip" in header:
+        header["descrip"] = _describe_confidence(confidence)
     header.extensions.clear()
     values = _values(tissues)[labels]
     back = ornt_transform(axcodes2ornt(ORIENTATION), io_orientation(original.affine))
@@ -443,14 +460,20 @@ def write_new_mask(
     labels: UInt8[np.ndarray, "h w d"],
     affine: Float[np.ndarray, "4 4"],
     tissues: tuple[Tissue, ...],
+    confidence: float | None = None,
 ) -> None:
     """The same where there is no NIfTI volume of the patient: axes stay L, P, S."""
     image = nib.Nifti1Image(_values(tissues)[labels], affine)
     image.header.set_xyzt_units("mm")
     image.header.set_intent(INTENT, name=PREDICTED)
+    image.header["descrip"] = _describe_confidence(confidence)
     image.set_qform(affine, "scanner")
     image.set_sform(affine, "scanner")
     nib.nifti1.save(image, file)
+
+
+def _describe_confidence(confidence: float | None) -> bytes:
+    return b"" if confidence is None else f"{CONFIDENCE}{confidence:.4f}".encode("ascii")
 
 
 def _values(tissues: tuple[Tissue, ...]) -> UInt8[np.ndarray, " n"]:

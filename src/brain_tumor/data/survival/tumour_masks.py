@@ -54,6 +54,7 @@ class Mask:
         tissues: in the order of the labels; their first labels are written.
         affine: from indices of `labels` to millimetres.
         like: NIfTI volume of the patient, whose orientation and header the mask gets; None without one.
+        confidence: how sure the network is, written into the header.
     """
 
     patient: str
@@ -62,13 +63,14 @@ class Mask:
     tissues: tuple[Tissue, ...]
     affine: Float[np.ndarray, "4 4"]
     like: Path | None = None
+    confidence: float | None = None
 
     def write(self, path: Path) -> None:
         """Write the NIfTI file."""
         if self.like:
-            write_mask(path, self.labels, self.like, self.tissues)
+            write_mask(path, self.labels, self.like, self.tissues, confidence=self.confidence)
         else:
-            write_new_mask(path, self.labels, self.affine, self.tissues)
+            write_new_mask(path, self.labels, self.affine, self.tissues, self.confidence)
 
 
 def measure_file(found: PatientFiles, data_set: DataSet, source: Path) -> pd.DataFrame:

@@ -11,12 +11,16 @@ from brain_tumor.data.images.split import list_test_sets
 from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics import classification as metrics
 from brain_tumor.metrics.saliency import REGIONS, mean_shares
+from brain_tumor.metrics.uncertainty import order_images, trace_risk
 from brain_tumor.networks.trained import TrainedNetwork, require_made_by
 from brain_tumor.pipelines.classification.evaluation import load_predictions
 from brain_tumor.pipelines.experiments import Figures, gather
 from brain_tumor.reporting.classification.model_card import compose_model_card
 from brain_tumor.reporting.classification.report import compose_report
 from brain_tumor.training.settings import EngineSettings
+
+UNCERTAINTY = ["network", "test_set", "metric", "value", "low", "high", "images", "persons"]
+"""Columns of the table that says whether confidence orders errors."""
 
 SHOWN = 4
 """Correctly classified images of each class in a figure."""
@@ -105,17 +109,23 @@ def _read_shown(rows: pd.DataFrame, explanations: Store, images: Store) -> list[
     return shown
 
 
-def compare_networks(images: Store, splits: pd.DataFrame, **results: Any) -> tuple[pd.DataFrame, pd.DataFrame, Figures]:
-    """Scores of all experiments, McNemar's test of each pair of experiments over persons, and a figure.
+def compare_networks(
+    images: Store, splits: pd.DataFrame, **results: Any
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, Figures]:
+    """Scores of all experiments, McNemar's test of each pair over persons, costs, whether confidence orders errors.
+
+    And figures.
 
     Args:
-        results: `<experiment>.scores` and `<experiment>.predictions` of each experiment.
+        results: `<experiment>.scores`, `<experiment>.predictions` and `<experiment>.cost` of each experiment.
     """
     from brain_tumor.figures import classification as figures
+    from brain_tumor.figures.uncertainty import draw_risk_coverage
 
     scores = [table.assign(network=name) for name, table in gather(results, "scores").items()]
     comparison = pd.concat(scores, ignore_index=True)
-    correct = {}
+    costs = pd.concat(gather(results, "cost").values(), ignore_index=True)
+    correct, orders, curves = {}, [], {}
     test_set = list_test_sets(splits)[0]
     for name, store in gather(results, "predictions").items():
         require_made_from(store, images)
@@ -123,37 +133,59 @@ def compare_networks(images: Store, splits: pd.DataFrame, **results: Any) -> tup
         # In the order of the files, so that networks are compared on the same persons.
         rows = table[table[f"{test_set}_test"]].sort_values("file")
         probability = metrics.to_probability(logits[rows.index])
-        correct[name], _ = metrics.vote(probability, rows["label"].to_numpy(), rows["person"].to_numpy())
+        label, person = rows["label"].to_numpy(), rows["person"].to_numpy()
+        correct[name], _ = metrics.vote(probability, label, person)
+        # The confidence that new images are given: at the temperature, which changes the order of images.
+        confidence = metrics.to_probability(logits[rows.index], _find_temperature(comparison, name)).max(1)
+        right = probability.argmax(1) == label
+        counts = {"network": name, "test_set": test_set, "images": len(rows), "persons": len(set(person))}
+        orders.append(order_images(confidence, right, person).assign(**counts))
+        curves[name] = trace_risk(confidence, (~right).astype(float))
     tested = len(next(iter(correct.values())))
     differences = metrics.compare(correct).assign(test_set=test_set, persons=tested)
     about = images.description
     mark = ", SIMULATED" if about["simulated"] else ""
-    title = f"{about['data_set']}{mark}: test images, 95 % intervals"
-    return comparison, differences, {"1_comparison": figures.draw_comparison(comparison, title)}
+    title = f"{about['data_set']}{mark}"
+    drawn = {
+        "1_comparison": figures.draw_comparison(comparison, f"{title}: test images, 95 % intervals"),
+        "2_risk_coverage": draw_risk_coverage(curves, "error rate", "test images", f"{title}: risk and coverage"),
+    }
+    return comparison, differences, costs, pd.concat(orders, ignore_index=True)[UNCERTAINTY], drawn
+
+
+def _find_temperature(comparison: pd.DataFrame, network: str) -> float:
+    rows = comparison[(comparison["network"] == network) & (comparison["metric"] == "temperature")]
+    return float(rows["value"].iloc[0])
 
 
 def write_report(
     comparison: pd.DataFrame,
     differences: pd.DataFrame,
+    costs: pd.DataFrame,
+    uncertainty: pd.DataFrame,
     images: Store,
     splits: pd.DataFrame,
     duplicates: pd.DataFrame,
     task: dict[str, Any],
     engine: EngineSettings,
+    figures: dict[str, bytes],
     **results: Any,
 ) -> str:
     """The report as one HTML page.
 
     Args:
         task: the task's block of the parameters: recipe, and each experiment.
-        results: `<experiment>.saliency`, `<experiment>.policies` and `<experiment>.figures` of each experiment.
+        figures: of the comparison.
+        results: `<experiment>.saliency`, `.policies`, `.figures` and `.network` of each experiment.
     """
     saliency = gather(results, "saliency")
     drawn = gather(results, "figures")
     policies = pd.concat(gather(results, "policies").values(), ignore_index=True)
     settings = task | {"training": engine}
     about = images.description
-    return compose_report(comparison, differences, about, splits, duplicates, saliency, policies, drawn, settings)
+    tables = [comparison, differences, costs, uncertainty, splits, duplicates]
+    networks = gather(results, "network")
+    return compose_report(tables, about, saliency, policies, figures, drawn, networks, settings)
 
 
 def write_model_card(

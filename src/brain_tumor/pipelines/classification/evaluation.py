@@ -1,6 +1,7 @@
 """Nodes that predict, score and explain test images. torch takes seconds to import: nodes import it when they run."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ from brain_tumor.pipelines.classification.training import find_rows, require_uns
 from brain_tumor.reporting.classification.tables import EXPLAINED
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
+
+COST_IMAGES = 64
+"""Images from which the speed of prediction is measured."""
 
 
 def predict_images(
@@ -126,6 +130,35 @@ def _score_test_sets(table: pd.DataFrame, logits: np.ndarray, about: dict[str, A
     return pd.concat(parts, ignore_index=True)
 
 
+def measure_cost(
+    network: TrainedNetwork, images: Store, training_log: pd.DataFrame, engine: EngineSettings
+) -> pd.DataFrame:
+    """One row of costs: parameters, GFLOPs of an image (exact), images a second on this device, training seconds.
+
+    Of one network without test-time augmentation; training seconds of all folds together.
+    """
+    from brain_tumor.training.classification.prediction import predict_logits
+    from brain_tumor.training.cost import count_gflops, measure_seconds
+    from brain_tumor.training.device import choose_device
+
+    device = choose_device(engine)
+    # A description without a recipe has no test-time augmentation.
+    member = replace(network.of_fold(0), description={})
+    side = images.description["image_size"]
+    gflops = count_gflops(member.module(), 1, network.sizes["in_channels"], side, side)
+    rows = np.arange(min(COST_IMAGES, len(images.rows)))
+    seconds = measure_seconds(lambda: predict_logits(member, images, rows, device))
+    row = {
+        "network": network.experiment,
+        "parameters": network.parameters,
+        "gflops_an_image": gflops,
+        "images_a_second": len(rows) / seconds,
+        "training_seconds": training_log["seconds"].sum(),
+        "device": str(device),
+    }
+    return pd.DataFrame([row])
+
+
 def compare_policies(
     images: Store,
     index: pd.DataFrame,
@@ -137,6 +170,7 @@ def compare_policies(
     data_set: ImageSet,
     split: ImageSplitSettings,
     policies: list[Policy],
+    initial_weights: str | None = None,
 ) -> pd.DataFrame:
     """Scores of the same network under other policies, to measure what their leaks are worth; each is trained anew.
 
@@ -148,7 +182,7 @@ def compare_policies(
     parts = []
     for policy in policies:
         splits = split_images(index, duplicates, data_set, split.model_copy(update={"policy": policy}))
-        network, _ = train_network(images, splits, checkpoints, experiment, recipe, engine)
+        network, _ = train_network(images, splits, checkpoints, experiment, recipe, engine, initial_weights)
         content = predict_images(network, images, splits, engine)
         chunks = list(content.chunks)
         logits = np.concatenate([chunk["logits"] for chunk in chunks])

@@ -13,6 +13,7 @@ from brain_tumor.pipelines.classification.comparison import (
 from brain_tumor.pipelines.classification.evaluation import (
     compare_policies,
     explain_images,
+    measure_cost,
     predict_images,
     score_images,
 )
@@ -29,11 +30,15 @@ def create_experiment(network: str) -> Pipeline:
     explained = ["network", "predictions", "images", "splits", "params:training"]
     data = ["params:data_set", "params:split", "params:compare_policies"]
     trained_again = ["images", "index", "duplicates", "policy_checkpoints", *trained[3:], *data]
+    # Last, as in the functions.
+    trained.append("params:initial_weights")
+    trained_again.append("params:initial_weights")
     drawn = ["network", "predictions", "explanations", "saliency", "images", "splits", "training_log"]
     nodes = [
         Node(train_network, trained, ["network", "training_log"], name="train_network", tags="training"),
         Node(predict_images, predicted, "predictions", name="predict_images"),
         Node(score_images, ["network", "predictions", "splits"], "scores", name="score_images"),
+        Node(measure_cost, ["network", "images", "training_log", "params:training"], "cost", name="measure_cost"),
         Node(compare_policies, trained_again, "policies", name="compare_policies"),
         Node(explain_images, explained, ["explanations", "saliency"], name="explain_images"),
         Node(draw_results, drawn, "figures", name="draw_results"),
@@ -46,6 +51,7 @@ def create_experiment(network: str) -> Pipeline:
             "experiment": f"{TASK}.{network}",
             "recipe": f"{TASK}.recipe",
             "compare_policies": f"{TASK}.compare_policies",
+            "initial_weights": f"{TASK}.initial_weights",
             "training": "training",
             "data_set": "data_classification.data_set",
             "split": "data_classification.split",
@@ -65,14 +71,14 @@ def create_pipeline(experiments: Mapping[str, str]) -> Pipeline:
 
 def _compare(networks: Iterable[str]) -> Pipeline:
     data = {name: name for name in ("images", "splits")}
-    compared = name_entries(networks, ("scores", "predictions"))
-    shown = name_entries(networks, ("saliency", "policies", "figures"))
+    compared = name_entries(networks, ("scores", "predictions", "cost"))
+    shown = name_entries(networks, ("saliency", "policies", "figures", "network"))
     carded = name_entries(networks, ("network",))
     # Nodes take entries by name, because the number of experiments varies.
-    report = data | {name: name for name in ("comparison", "differences", "duplicates")}
-    report |= {"task": "params:task", "engine": "params:training"}
+    report = data | {name: name for name in ("comparison", "differences", "costs", "uncertainty", "duplicates")}
+    report |= {"task": "params:task", "engine": "params:training", "figures": "comparison_figures"}
     card = data | {"comparison": "comparison", "origin": "params:origin", "engine": "params:training"}
-    tables = ["comparison", "differences", "comparison_figures"]
+    tables = ["comparison", "differences", "costs", "uncertainty", "comparison_figures"]
     nodes = [
         Node(compare_networks, data | compared, tables, name="compare_networks"),
         Node(write_report, report | shown, "report", name="write_report"),

@@ -2,12 +2,13 @@
 
 import logging
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from brain_tumor.data.common.sets import TRAIN, VALIDATION
+from brain_tumor.data.common.sets import TEST, TRAIN, VALIDATION
 from brain_tumor.data.common.store import Store, fingerprint
 from brain_tumor.data.images.split import (
     DEDUPLICATED,
@@ -18,8 +19,9 @@ from brain_tumor.data.images.split import (
     sets_of_fold,
 )
 from brain_tumor.metrics import classification as metrics
-from brain_tumor.networks.trained import TrainedNetwork
+from brain_tumor.networks.trained import TrainedNetwork, read_network
 from brain_tumor.training.checkpoints import Checkpoints, describe_training
+from brain_tumor.training.initial import describe_initial, digest_file, read_initial
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
 
 if TYPE_CHECKING:
@@ -38,10 +40,14 @@ def train_network(
     experiment: ExperimentSettings,
     recipe: ClassificationRecipe,
     engine: EngineSettings,
+    initial_weights: str | None = None,
 ) -> tuple[TrainedNetwork, pd.DataFrame]:
     """Train a network, or one for each fold, and fit its temperature to the validation images.
 
     Training resumes from a checkpoint of the same settings and data.
+
+    Args:
+        initial_weights: a file of this project to start from: the same network, sizes and classes.
 
     Returns:
         The trained network, with a member for each fold, and the training log.
@@ -50,9 +56,14 @@ def train_network(
     start = _prepare_start(experiment, about)
     _require_match(start.sizes, about)
     _require_test(splits)
-    plan = _Plan(images, start, experiment.adapt(recipe), engine, checkpoints)
+    initial = _read_initial(initial_weights, start, about["classes"])
+    plan = _Plan(images, start, initial, digest_file(initial_weights), experiment.adapt(recipe), engine, checkpoints)
     folds = range(count_folds(splits))
     members = [_train_fold(plan, sets_of_fold(splits, fold), splits, f"{fold + 1} of {len(folds)}") for fold in folds]
+    tested = splits["split"] == TEST
+    before, known = describe_initial(initial, splits.loc[tested, "person"], simulated=about["simulated"])
+    # With folds every tested image is trained on in others.
+    learned = splits["split"] != "" if count_folds(splits) > 1 else splits["split"].isin([TRAIN, VALIDATION])
     description = about | {
         "experiment": checkpoints.experiment,
         "recipe": plan.recipe.model_dump(),
@@ -60,6 +71,8 @@ def train_network(
         "kept": [member.fitted.kept for member in members],
         "images": np.mean([member.counts for member in members], axis=0).round().astype(int).tolist(),
         "persons": int(splits.loc[splits["split"] != "", "person"].nunique()),
+        "patients": sorted({*splits.loc[learned, "person"], *known}),
+        "initialised_from": before,
         "images_trained_on": _digest_training_images(splits),
         "checkpoints": [member.mark for member in members],
         **members[0].about,
@@ -73,10 +86,16 @@ def train_network(
 
 @dataclass(frozen=True)
 class _Plan:
-    """What all folds of a training have in common."""
+    """What all folds of a training have in common.
+
+    Attributes:
+        initial: the network whose weights are started from, and the digest of its file.
+    """
 
     images: Store
     start: "Start"
+    initial: TrainedNetwork | None
+    initial_digest: str
     recipe: ClassificationRecipe
     engine: EngineSettings
     checkpoints: Checkpoints
@@ -105,6 +124,8 @@ def _train_fold(plan: _Plan, sets: pd.Series, splits: pd.DataFrame, fold: str) -
     logger.info("%s: %d images to train on, %d to validate on", name, len(train), len(validation))
     made_from = describe_training(TASK, plan.start.experiment.network, plan.start.sizes, plan.recipe, plan.engine)
     made_from |= plan.start.made_from()
+    if plan.initial:
+        made_from |= {"initial weights": plan.initial_digest}
     made_from |= {"data": fingerprint(images.description), "fold": fold}
     rows = {"training images": train, "validation images": validation}
     made_from |= {what: fingerprint(chosen.tolist()) for what, chosen in rows.items()}
@@ -137,6 +158,8 @@ def _fit(
     # Before the network is built, whose random weights are part of what the seed decides.
     lightning.seed_everything(engine.seed, verbose=False)
     network, fine_tuning, about = plan.start.build()
+    if plan.initial:
+        network.load_state_dict(plan.initial.members[0])
     task = ClassificationTask(network, plan.start.sizes["in_channels"], counts, plan.recipe, engine.seed)
     task.fine_tuning = fine_tuning
     # Before hours of training, not after.
@@ -144,6 +167,25 @@ def _fit(
     train_rows = Rows(plan.images, train, NAMES)
     validation_rows = Rows(plan.images, validation, NAMES)
     return fit(Job(task, train_rows, validation_rows, MONITOR, plan.recipe, engine, checkpoints)), about
+
+
+def _read_initial(path: str | None, start: "Start", classes: list[str]) -> TrainedNetwork | None:
+    """The initial checkpoint, as `read_initial` gives it.
+
+    Raises:
+        ValueError: if it doesn't tell the same classes apart, or has other sizes.
+    """
+    name = start.experiment.network
+    if path:
+        found = read_network(Path(path).expanduser())
+        before = found.description.get("classes")
+        # Before the sizes, which differ too where the number of classes does.
+        if found.name == name and before != classes:
+            raise ValueError(
+                f"the network in {path} tells apart {before}, but the images have the classes {classes}; name the "
+                "folders of the images alike, or leave classification.initial_weights out"
+            )
+    return read_initial(path, name, start.sizes)
 
 
 def _prepare_start(experiment: ExperimentSettings, about: dict[str, Any]) -> "Start":

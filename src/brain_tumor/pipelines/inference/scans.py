@@ -17,12 +17,14 @@ from brain_tumor.data.common.tables import with_text
 from brain_tumor.data.scans.brain_crop import crop_shape
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.find_scans import describe_scans, find_scans, read_image, read_labels
-from brain_tumor.data.scans.nifti import name_mask, read_mask
+from brain_tumor.data.scans.nifti import name_mask, read_confidence, read_mask
 from brain_tumor.data.scans.plausibility import PatientCheck
 from brain_tumor.data.scans.preparation import find_brain, standardise
 from brain_tumor.data.scans.scan import Scan
 from brain_tumor.data.survival.tumour_masks import Mask
 from brain_tumor.figures.palette import name_network
+from brain_tumor.metrics.segmentation import choose_headline
+from brain_tumor.metrics.uncertainty import soft_dice_confidence
 from brain_tumor.metrics.volumes import score_volume
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.experiments import Figures
@@ -201,29 +203,39 @@ def _segment(
     device = choose_device(engine)
     size = network.description["slice_size"]
     window = crop_shape(network.description)
+    headline = choose_headline(data_set.targets)
+    whole = {headline: data_set.targets[headline]}
     # One patient in memory at a time: a volume of four modalities has hundreds of megabytes.
     for scan in track(scans, f"segmenting with {network.name}"):
         volume = read_image(scan, data_set)
-        found = segment_volume(module, volume.image, size, window, device, tta_flip=prediction.tta_flip)
+        found, probability = segment_volume(module, volume.image, size, window, device, tta_flip=prediction.tta_flip)
         voxel_ml = prod(volume.spacing) / 1000
         labels = prediction.postprocess(found, voxel_ml, data_set.tissue_names)
         file = name_mask(scan.patient, data_set)
         # HDF5 slices have no header that the mask could take over.
         like = scan.volumes[0] if scan.layout == "nifti" else None
-        yield Mask(scan.patient, file, labels, scan.tissues, volume.affine, like)
+        # Of the mask as it is written; of one target, by which networks are ranked too.
+        confidence = soft_dice_confidence(probability, labels, whole)
+        yield Mask(scan.patient, file, labels, scan.tissues, volume.affine, like, *confidence.values())
 
 
 def measure_volumes(masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet) -> pd.DataFrame:
-    """A row for each patient: the index's, and the volume of each tissue and region in millilitres."""
+    """A row for each patient: the index's, the volume of each tissue and region in millilitres, and the confidence.
+
+    The confidence is the soft Dice confidence of the headline target (WT of BraTS), which orders the masks by how sure
+    the network is.
+    """
     scans = {scan.patient: scan for scan in find_in_use(index, source, data_set)}
     rows = []
     for row in index.to_dict("records"):
         if row["excluded"] == "":
-            labels, affine = read_predicted(masks, scans[row["patient"]], data_set)
+            scan = scans[row["patient"]]
+            labels, affine = read_predicted(masks, scan, data_set)
             voxel_ml = float(np.prod(voxel_sizes(affine))) / 1000
             for name, own in data_set.targets.items():
                 voxels = int(np.isin(labels, own).sum())
                 row[f"{name}_ml"] = round(voxels * voxel_ml, 3)
+            row["confidence"] = read_confidence(masks / name_mask(scan.patient, data_set))
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -9,6 +9,7 @@ from brain_tumor.data.common.provenance import Origin
 from brain_tumor.data.common.sets import TEST
 from brain_tumor.data.common.store import Store
 from brain_tumor.metrics.segmentation import choose_headline, compare_pairs
+from brain_tumor.metrics.uncertainty import CONFIDENCE, order_scores, pair_scores, trace_risk
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.experiments import Figures, gather
 from brain_tumor.reporting.segmentation.model_card import compose_model_card
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def compare_networks(slices: Store, **results: Any) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, Figures]:
-    """Tables of all experiments' scores, paired differences and costs, and their figures.
+def compare_networks(
+    slices: Store, **results: Any
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, Figures]:
+    """Tables of all experiments' scores, paired differences, costs and how well confidence orders errors; figures.
 
     Args:
         results: `<experiment>.summary`, `.patient_scores`, `.cost` and `.network` of each experiment.
@@ -29,19 +32,34 @@ def compare_networks(slices: Store, **results: Any) -> tuple[pd.DataFrame, pd.Da
 
     comparison = _join(gather(results, "summary"))
     costs = _join(gather(results, "cost"))
-    differences = _compare_pairs(gather(results, "patient_scores"))
+    scores = gather(results, "patient_scores")
+    differences = _compare_pairs(scores)
+    uncertainty = _join({name: order_scores(table) for name, table in scores.items()})
     about = slices.description
     title = "SIMULATED" if about["simulated"] else about["data_set"]
+    headline = choose_headline(about["targets"])
     figures = {
         "1_targets": draw_targets(comparison, title),
-        "2_costs": draw_costs(comparison, costs, choose_headline(about["targets"]), title),
+        "2_costs": draw_costs(comparison, costs, headline, title),
     }
     networks = {network.name for network in gather(results, "network").values()}
     counts = _count_parameters(networks)
     # Networks of the user's own may have no `n_filters`.
     if not counts.empty:
         figures["3_parameters"] = draw_parameters(counts)
-    return comparison, differences, costs, figures
+    figures["4_risk_coverage"] = _draw_risk(scores, headline, title)
+    return comparison, differences, costs, uncertainty, figures
+
+
+def _draw_risk(patient_scores: Mapping[str, pd.DataFrame], target: str, title: str) -> Any:
+    from brain_tumor.figures.uncertainty import draw_risk_coverage
+
+    curves = {}
+    for name, scores in patient_scores.items():
+        pairs = pair_scores(scores)
+        own = pairs[(pairs["set"] == TEST) & (pairs["target"] == target)]
+        curves[name] = trace_risk(own[CONFIDENCE].to_numpy(), 1 - own["dice"].to_numpy())
+    return draw_risk_coverage(curves, f"1 - mean Dice of {target}", "test patients", f"{title}: risk and coverage")
 
 
 def _compare_pairs(patient_scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -94,6 +112,7 @@ def write_report(
     comparison: pd.DataFrame,
     differences: pd.DataFrame,
     costs: pd.DataFrame,
+    uncertainty: pd.DataFrame,
     index: pd.DataFrame,
     splits: pd.DataFrame,
     slices: Store,
@@ -117,7 +136,7 @@ def write_report(
     summaries = gather(results, "attention_summary")
     viewers = gather(results, "viewers")
     attention = {name: (summary, pictures[name]) for name, summary in summaries.items()}
-    tables = [comparison, differences, costs, index, splits]
+    tables = [comparison, differences, costs, uncertainty, index, splits]
     settings = task | {"training": engine}
     return compose_report(tables, slices.description, settings, figures, scores, drawn, attention, networks, viewers)
 

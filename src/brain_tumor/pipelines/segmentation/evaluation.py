@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator
 from itertools import product
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from brain_tumor.data.scans.brain_crop import find_brain_crop
 from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics import segmentation as metrics
 from brain_tumor.metrics.surfaces import score_surfaces, to_volume
+from brain_tumor.metrics.uncertainty import CONFIDENCE, soft_dice_confidence
 from brain_tumor.networks.trained import TrainedNetwork, require_made_by
 from brain_tumor.pipelines.experiments import Figures
 from brain_tumor.training.settings import EngineSettings, PredictionSettings
@@ -168,7 +168,7 @@ def count_pixels(predictions: Store, slices: Store) -> pd.DataFrame:
 
 
 def score_patients(pixel_counts: pd.DataFrame, predictions: Store, slices: Store) -> pd.DataFrame:
-    """Scores of each patient's volume, and surface distances where the patient's slices make a volume.
+    """Scores of each patient's volume, its confidence, and surface distances where the slices make a volume.
 
     Returns: rows `set`, `patient`, `target`, `metric`, `value`.
     """
@@ -177,7 +177,8 @@ def score_patients(pixel_counts: pd.DataFrame, predictions: Store, slices: Store
         parts.append(metrics.score_patients(counts).assign(set=set_name))
     for set_name, patient, table, truth, predicted in _patients(predictions, slices, "scoring"):
         surfaces = _score_surfaces(table, truth, predicted, slices)
-        parts.append(surfaces.assign(set=set_name, patient=patient))
+        confidence = _score_confidence(table, predicted, predictions, slices)
+        parts += [scores.assign(set=set_name, patient=patient) for scores in (surfaces, confidence)]
     return pd.concat(parts, ignore_index=True)[["set", "patient", "target", "metric", "value"]]
 
 
@@ -193,6 +194,12 @@ def _patients(
         (truth,) = slices.read(table["row"].to_numpy(), "labels")
         (predicted,) = predictions.read(table.index.to_numpy(), "predicted")
         yield set_name, patient, table, truth, predicted
+
+
+def _score_confidence(table: pd.DataFrame, predicted: np.ndarray, predictions: Store, slices: Store) -> pd.DataFrame:
+    (probability,) = predictions.read(table.index.to_numpy(), "probability")
+    confidence = soft_dice_confidence(np.moveaxis(probability, 1, 0), predicted, slices.description["targets"])
+    return pd.DataFrame({"target": list(confidence), "metric": CONFIDENCE, "value": list(confidence.values())})
 
 
 def _score_surfaces(table: pd.DataFrame, truth: np.ndarray, predicted: np.ndarray, slices: Store) -> pd.DataFrame:
@@ -244,31 +251,20 @@ def measure_cost(
     engine: EngineSettings,
 ) -> pd.DataFrame:
     """One row of costs: parameters, GFLOPs of a slice (exact), slices a second on this device, training seconds."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
+    from brain_tumor.training.cost import count_gflops, measure_seconds
     from brain_tumor.training.device import choose_device
     from brain_tumor.training.segmentation.prediction import predict_probabilities
 
     device = choose_device(engine)
     module = network.member(0)
-    slice_ = torch.zeros(1, network.sizes["in_channels"], *find_brain_crop(slices).shape)
-    # With gradients: without them torch takes an attention kernel that the counter doesn't know.
-    with FlopCounterMode(display=False) as counter:
-        module(slice_)
+    gflops = count_gflops(module, 1, network.sizes["in_channels"], *find_brain_crop(slices).shape)
     rows = np.arange(min(COST_SLICES, len(slices.rows)))
-    seconds = []
-    # The fastest of three: the first one also compiles kernels and fills caches.
-    for _ in range(3):
-        start = perf_counter()
-        for _ in predict_probabilities(module, slices, rows, device, tta_flip=False):
-            pass
-        seconds.append(perf_counter() - start)
+    seconds = measure_seconds(lambda: predict_probabilities(module, slices, rows, device, tta_flip=False))
     row = {
         "network": network.experiment,
         "parameters": network.parameters,
-        "gflops_a_slice": counter.get_total_flops() / 1e9,
-        "slices_a_second": len(rows) / min(seconds),
+        "gflops_a_slice": gflops,
+        "slices_a_second": len(rows) / seconds,
         "training_seconds": training_log["seconds"].sum(),
         "device": str(device),
     }

@@ -81,7 +81,7 @@ def create_pipeline(experiments: Mapping[str, str]) -> Pipeline:
 
 def _compare(networks: Mapping[str, str]) -> Pipeline:
     data = ["index", "splits", "slices"]
-    tables = ["comparison", "differences", "costs"]
+    tables = ["comparison", "differences", "costs", "uncertainty"]
     results = name_entries(networks, ("summary", "patient_scores", "cost", "network"))
     shown = name_entries(networks, ("patient_scores", "figures", "network", "viewers"))
     examined = [name for name, network in networks.items() if network in WITH_ATTENTION]

@@ -1,9 +1,7 @@
 """Nodes that train segmentation networks. torch takes seconds to import, so nodes import it when they run."""
 
-import hashlib
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +11,9 @@ from brain_tumor.data.common.bounding_box import BoundingBox
 from brain_tumor.data.common.sets import TEST, VALIDATION
 from brain_tumor.data.common.store import Store, StoreContent, fingerprint
 from brain_tumor.data.scans.brain_crop import find_brain_crop
-from brain_tumor.networks.trained import TrainedNetwork, read_network
+from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.training.checkpoints import Checkpoints, describe_training
+from brain_tumor.training.initial import describe_initial, digest_file, read_initial
 from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
 
 if TYPE_CHECKING:
@@ -51,14 +50,14 @@ def train_network(
     start = _prepare_start(experiment, about)
     sizes = start.sizes
     _require_match(sizes, about)
-    initial = _read_initial(initial_weights, experiment.network, sizes)
+    initial = read_initial(initial_weights, experiment.network, sizes)
     recipe = experiment.adapt(recipe)
     window = find_brain_crop(slices)
     _log_window(checkpoints.experiment, window, about["slice_size"])
     initial_file = initial_weights if initial else None
     made_from = describe_training(TASK, experiment.network, sizes, recipe, engine)
     # The window too: another one shows the network other pixels.
-    made_from |= {"window": str(window), "initial weights": _digest_file(initial_file), "data": fingerprint(about)}
+    made_from |= {"window": str(window), "initial weights": digest_file(initial_file), "data": fingerprint(about)}
     made_from |= start.made_from()
     plan = _Plan(slices, start, initial, recipe, engine)
 
@@ -143,11 +142,6 @@ def _log_window(experiment: str, window: BoundingBox, slice_size: int) -> None:
     logger.info(words, experiment, *window.shape, slice_size, slice_size)
 
 
-def _digest_file(path: str | None) -> str:
-    """Digest of the content, so that a moved file is the same, and a replaced one another; empty without a file."""
-    return hashlib.blake2b(Path(path).read_bytes()).hexdigest() if path else ""
-
-
 def _divide(rows: pd.DataFrame, splits: pd.DataFrame, validation_patients: list[str]) -> _Fold:
     """The rows of one fold: all patients that are neither for validation nor for testing are trained on."""
     held_out = rows["patient"].isin(validation_patients)
@@ -202,7 +196,11 @@ def _describe(
 ) -> dict[str, Any]:
     """The description in the network's file: data, recipe, and whom it was trained on."""
     about = plan.slices.description
-    initial, known = _describe_initial(plan.initial, about, splits, held_out)
+    scored = set(splits.loc[splits["split"] == TEST, "patient"])
+    # In a cross-validation the validation patients are scored too.
+    if len(held_out) > 1:
+        scored = scored.union(*held_out)
+    initial, known = describe_initial(plan.initial, scored, simulated=about["simulated"])
     learning = splits.loc[splits["split"] != TEST, "patient"]
     counts = [{"patients": member.fold.patients, "slices": len(member.fold.train)} for member in members]
     return about | {
@@ -235,54 +233,6 @@ def _require_match(sizes: dict[str, Any], about: dict[str, Any]) -> None:
                 f"the store has {len(names)} {entry} ({', '.join(names)}), but {size} is "
                 f"{sizes[size]}; leave {size} out of sizes"
             )
-
-
-def _read_initial(path: str | None, name: str, sizes: dict[str, Any]) -> TrainedNetwork | None:
-    """The initial checkpoint; None without a path, or if the file holds another network."""
-    if not path:
-        return None
-    initial = read_network(Path(path))
-    if initial.name != name:
-        # One path serves all experiments of the task, and only one of them can start from it.
-        logger.warning("%s holds a %s; %s starts from random weights", path, initial.name, name)
-        return None
-    if initial.sizes != sizes:
-        raise ValueError(
-            f"the network in {path} has sizes {initial.sizes}, but {name} is built with {sizes}; set `sizes` "
-            "to those of the file"
-        )
-    return initial
-
-
-def _describe_initial(
-    initial: TrainedNetwork | None,
-    about: dict[str, Any],
-    splits: pd.DataFrame,
-    held_out: list[list[str]],
-) -> tuple[dict[str, Any] | None, frozenset[str]]:
-    """Description of the initial checkpoint, and the patients that it was trained on.
-
-    Entry `scored` names those of them that are going to be scored (leakage); None if its patients aren't recorded.
-    """
-    if not initial:
-        return None, frozenset()
-    # Phantoms are named like patients of BraTS, but are nobody's images.
-    same_kind = initial.description["simulated"] == about["simulated"]
-    known = initial.patients if same_kind else frozenset()
-    scored = set(splits.loc[splits["split"] == TEST, "patient"])
-    # In a cross-validation the validation patients are scored too.
-    if len(held_out) > 1:
-        scored = scored.union(*held_out)
-    leaked = None if known is None else sorted(known & scored)
-    if leaked:
-        words = "the weights to start from know %d of the %d patients to be scored (%s): scores will flatter"
-        logger.warning(words, len(leaked), len(scored), ", ".join(leaked))
-    description = {
-        "data_set": initial.description["data_set"],
-        "simulated": initial.description["simulated"],
-        "scored": leaked,
-    }
-    return description, known or frozenset()
 
 
 def _validation_patients(splits: pd.DataFrame, folds: int) -> list[list[str]]:

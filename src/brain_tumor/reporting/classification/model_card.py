@@ -66,7 +66,7 @@ def compose_model_card(
             f"{found.text} `data_sheet.md` says more of the data.",
             [("Images of each class in each set", count_sets(splits))],
         ),
-        _figures(comparison),
+        _figures(comparison, networks),
         Section("Known limits", write_list([*_limits(comparison), *found.problems])),
         Section("How to use the weights", _usage(about, networks[0])),
         _settings(networks, settings),
@@ -97,7 +97,7 @@ def _model(networks: Sequence[TrainedNetwork], about: Mapping[str, Any]) -> Sect
     )
 
 
-def _figures(comparison: pd.DataFrame) -> Section:
+def _figures(comparison: pd.DataFrame, networks: Sequence[TrainedNetwork]) -> Section:
     scores, test_sets = score_sets(comparison), list_test_sets(comparison)
     tables = [scores[test_set] for test_set in test_sets]
     tables += [
@@ -120,7 +120,9 @@ def _figures(comparison: pd.DataFrame) -> Section:
         "A class without test images has no recall, one that is never predicted no precision; one that is neither "
         "has no F1 and is excluded from macro-F1."
     )
-    return Section("Figures", f"{describe_protocol(comparison)} {text} `comparison.csv` has every score.", tables)
+    return Section(
+        "Figures", f"{describe_protocol(comparison, networks)} {text} `comparison.csv` has every score.", tables
+    )
 
 
 def _limits(comparison: pd.DataFrame) -> list[str]:

@@ -1,6 +1,6 @@
 """What the classification report says."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import pandas as pd
 
 from brain_tumor.figures.palette import BLUE, VERMILLION, colour_networks, name_network
 from brain_tumor.metrics.saliency import mean_on_tumour, mean_shares
+from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.classification.tables import (
     EXPLAINED,
     SAME,
@@ -21,10 +22,12 @@ from brain_tumor.reporting.classification.tables import (
     sets_differ,
     write_answer,
 )
-from brain_tumor.reporting.formatting import with_intervals, write_interval
+from brain_tumor.reporting.formatting import with_intervals, write_interval, write_intervals
 from brain_tumor.reporting.interactive_plot import Plot, draw_strip
+from brain_tumor.reporting.leaderboard import lead
 from brain_tumor.reporting.page import Fold, HeatMap, Picture, Section, Words, render_report
 from brain_tumor.reporting.settings_table import TRAINING, describe_settings
+from brain_tumor.reporting.uncertainty import CURVES, HEADING, ORDER, spread_order, tell_least_sure
 
 WORDS = {
     "1_curves": Words(
@@ -107,6 +110,11 @@ COLOURS = dict(zip(HIT.values(), (BLUE, VERMILLION), strict=True))
 PHOTOS = {"5_saliency", "7_mistakes"}
 """Figures made of images."""
 
+CONFIDENCE = (
+    "Confidence is the probability of the predicted class at the temperature that fits validation, from the same "
+    "prediction as the class: the mean over an image and its mirror image with `tta_flip`. AUROC is how often, of an "
+    "image that is right and one that is wrong, the right one has the higher confidence."
+)
 SALIENCY = (
     "Share of the saliency inside the head, in its rim (skull and scalp, 7 % of the image's side deep), and outside, "
     "beside the share of a uniform map: maps of the CNN and AlexNet don't reach the edge of the image, so most of a "
@@ -117,38 +125,42 @@ SALIENCY = (
 
 
 def compose_report(
-    comparison: pd.DataFrame,
-    differences: pd.DataFrame,
+    tables: Sequence[pd.DataFrame],
     about: Mapping[str, Any],
-    splits: pd.DataFrame,
-    duplicates: pd.DataFrame,
     saliency: Mapping[str, pd.DataFrame],
     policies: pd.DataFrame,
+    compared: Mapping[str, bytes],
     figures: Mapping[str, Mapping[str, bytes]],
+    networks: Mapping[str, TrainedNetwork],
     settings: Mapping[str, Any],
 ) -> str:
     """The page of one run: the answer, the comparison, saliency, each network, the data, settings and versions.
 
     Args:
+        tables: comparison, differences, costs, uncertainty, splits, duplicates.
         about: the description of the prepared store.
         policies: scores of the same networks under other policies; rows `network`, `policy`, `test_set`, `metric`,
             `value`, `low`, `high`, `images`, `persons`.
         saliency: network > rows `file`, `class`, `predicted`, `confidence`, `weight`, and shares of the saliency.
+        compared: of the comparison, name > PNG.
         figures: network > name > PNG.
+        networks: experiment > its network.
         settings: block > setting > value.
     """
+    comparison, differences, costs, uncertainty, splits, duplicates = tables
     scores, test_sets = score_sets(comparison), list_test_sets(comparison)
     best = find_best(comparison)
     folds = [
         Fold("Differences between networks", tables=[("McNemar's exact test, p-values also after Holm", differences)]),
         Fold("Calibration", tables=[(CALIBRATION, score_calibration(comparison))]),
-        Fold("How measured", describe_protocol(comparison)),
+        Fold("How measured", describe_protocol(comparison, networks.values())),
     ]
-    tables = [scores[test_set] for test_set in test_sets[1:]]
+    of_sets = [scores[test_set] for test_set in test_sets]
     same = comparison["test_set"].nunique() > 1 and not sets_differ(comparison)
     by_region = (f"Means over images of the test set {test_sets[0]}", _regions(saliency))
     sections = [
-        Section("Networks compared", SAME if same else "", tables, plots=[_compared(comparison)], folds=folds),
+        Section("Networks compared", SAME if same else "", of_sets, plots=[_compared(comparison)], folds=folds),
+        _describe_uncertainty(uncertainty, compared),
         *_leaks(comparison, policies),
         Section(
             "Saliency", _elsewhere(saliency), folds=[Fold("Saliency by region, in numbers", SALIENCY, [by_region])]
@@ -160,13 +172,51 @@ def compose_report(
     ]
     title = f"Classification of {about['data_set']}"
     answer = write_answer(comparison, about, splits)
-    # The test set with the fewest leaks is on top.
-    caption, table = scores[test_sets[0]]
-    shaded = [name for name in table if name not in ("network", "parameters")]
-    heat = HeatMap(f"{caption}; more colour is higher", table[["network", *shaded, "parameters"]], shaded)
+    heat = _lead(comparison, differences, costs, networks)
     on_top = {name: png for name, png in figures.get(best, {}).items() if name == "5_saliency"}
     pictures = [_picture(best, name, png) for name, png in on_top.items()]
     return render_report(title, answer, heat, sections, simulated=about["simulated"], pictures=pictures)
+
+
+def _lead(
+    comparison: pd.DataFrame,
+    differences: pd.DataFrame,
+    costs: pd.DataFrame,
+    networks: Mapping[str, TrainedNetwork],
+) -> HeatMap:
+    """The leaderboard, by accuracy on the test set with the fewest leaks."""
+    test_set = list_test_sets(comparison)[0]
+    accuracy = comparison[(comparison["metric"] == "accuracy") & (comparison["test_set"] == test_set)]
+    ranked = accuracy.sort_values("value", ascending=False, kind="stable")
+    scores = pd.DataFrame({"network": ranked["network"], "accuracy": write_intervals(ranked)})
+    caption = (
+        f"Leaderboard: accuracy on the {test_set} test set, {ranked['images'].iloc[0]:,} images, 95 % interval over "
+        "patients"
+    )
+    if len(ranked) > 1:
+        best = find_best(comparison)
+        scores["p against the best"] = [_find_p_value(differences, name, best) for name in ranked["network"]]
+        caption += "; p is of McNemar's exact test over patients, after Holm"
+    rates = costs.rename(columns={"gflops_an_image": "gflops", "images_a_second": "a_second"})
+    return lead(f"{caption}.", scores, networks, rates, "image")
+
+
+def _find_p_value(differences: pd.DataFrame, network: str, best: str) -> float:
+    """Of the pair in either order; NaN of the best itself."""
+    pairs = differences[(differences["network"] == network) & (differences["other"] == best)]
+    turned = differences[(differences["network"] == best) & (differences["other"] == network)]
+    found = pd.concat([pairs, turned])["p_holm"]
+    return float(found.iloc[0]) if len(found) else float("nan")
+
+
+def _describe_uncertainty(uncertainty: pd.DataFrame, compared: Mapping[str, bytes]) -> Section:
+    """Whether the confidence of each network tells right from wrong, and how many mistakes the least sure hold."""
+    text = tell_least_sure(uncertainty, int(uncertainty["images"].max()), "test images", "its mistakes")
+    table = spread_order(uncertainty, ["network", "images"])
+    table = table.assign(network=table["network"].map(name_network))
+    order = (f"Order of the {uncertainty['test_set'].iloc[0]} test set by confidence", table)
+    pictures = [Picture(compared["2_risk_coverage"], CURVES)]
+    return Section(HEADING, text, [order], pictures, folds=[Fold("How measured", f"{CONFIDENCE} {ORDER}")])
 
 
 def _leaks(comparison: pd.DataFrame, policies: pd.DataFrame) -> list[Section]:

@@ -1,6 +1,6 @@
 """What the report and the model card both show of the networks' scores and of the sets."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -8,7 +8,9 @@ import pandas as pd
 from brain_tumor.data.common.sets import TRAIN, VALIDATION
 from brain_tumor.data.images.split import DEDUPLICATED, OFFICIAL, PATIENT, TEST_SETS, name_fold
 from brain_tumor.figures.palette import name_network
+from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.formatting import tell_interval, with_intervals, write_intervals
+from brain_tumor.reporting.start import say_start
 
 BY_FOLDER = (
     "The official test set is the testing folder as published, duplicates of training images included. The "
@@ -54,10 +56,10 @@ def list_test_sets(comparison: pd.DataFrame) -> list[str]:
     return there if sets_differ(comparison) else there[:1]
 
 
-def describe_protocol(comparison: pd.DataFrame) -> str:
-    """How test sets and scores are made."""
+def describe_protocol(comparison: pd.DataFrame, networks: Iterable[TrainedNetwork]) -> str:
+    """How test sets and scores are made, and what networks were trained on before."""
     sets = BY_PATIENT if PATIENT in set(comparison["test_set"]) else BY_FOLDER
-    return f"{sets} {PROTOCOL}"
+    return " ".join([sets, PROTOCOL, *filter(None, map(say_start, networks))])
 
 
 def find_best(comparison: pd.DataFrame) -> str:

@@ -50,6 +50,11 @@ MASKS = (
     "on skull-stripped scans at 1 mm that were registered to one atlas, as those of BraTS are; prepare yours in the "
     "same way. Check the masks before you use a volume. Not for diagnosis or for any decision about a patient."
 )
+SURE = (
+    " Confidence is the Dice that the network's own probabilities lead to expect, of the whole tumour where there is "
+    "such a target. Networks are too sure, so it doesn't say how good a mask is: it says which to check first, the "
+    "lowest."
+)
 VIEWERS = " Viewers, with every modality, all slices in three planes, and a picture in 3-D{which}:"
 LIMITS = (
     "Any image gets one of the classes, that of a knee too, and a confidence that was fitted to images like the "
@@ -181,7 +186,7 @@ def compose_scans_report(
     """The page: predictions, the volumes of each patient, scores against reference masks, what is known of the network.
 
     Args:
-        volumes: a row for each patient, `excluded` "" for those in use.
+        volumes: a row for each patient, `excluded` "" for those in use; with the `confidence` in its mask.
         scores: against reference masks: rows `patient`, `target`, `metric`, `value`.
         figures: name > PNG or GIF.
         settings: block > setting > value.
@@ -193,6 +198,8 @@ def compose_scans_report(
     excluded = volumes[volumes["excluded"] != ""]
     millilitres = [name for name in volumes if name.endswith("_ml")]
     columns = ["patient", *millilitres]
+    # Tables of earlier versions have none.
+    columns += [name for name in ("confidence",) if name in used]
     # A column of notes without a note is left out.
     if (used["note"] != "").any():
         columns.append("note")
@@ -212,12 +219,13 @@ def compose_scans_report(
     name = name_network(network.name)
     marked = int((used[millilitres].sum(axis=1) > 0).sum())
     answer = f"{name} predicts a tumour in {marked:,} of {len(used):,} patients; {len(excluded):,} are excluded."
+    answer += _least_sure(used)
     answer += _agree(scores)
     answer += _seen(network, used["patient"], simulated=simulated)
     answer += _learned(network)
     # Films of the patients stand further below.
     pictures = [Picture(png, WORDS[key], name, photo=True, wide=True) for key, png in figures.items() if key in WORDS]
-    volume = ("Predicted volume of each tissue and region, in millilitres", table)
+    volume = ("Predicted volume of each tissue and region, in millilitres, and how sure the network is", table)
     return render_report("Masks of new scans", answer, volume, sections, simulated=simulated, pictures=pictures)
 
 
@@ -237,7 +245,7 @@ def _show_masks(
     scans = used[["patient", "voxels", "spacing_mm", "brain_slices", "labels"]].rename(columns=SCANS)
     folds = [Fold("Grid and labels of each scan", tables=[("", scans)])]
     tables = [] if files is None else [("Files to open together", files)]
-    text = MASKS
+    text = MASKS + SURE if "confidence" in used else MASKS
     if viewers:
         few = f", of the first {len(viewers)} of {len(used)} patients (`viewer.patients`)"
         text += VIEWERS.format(which=few if len(viewers) < len(used) else "")
@@ -267,6 +275,15 @@ def _describe(network: TrainedNetwork) -> Section:
     if "metric" in known:
         known = known.assign(metric=known["metric"].map(name_metric))
     return Section("The network", text, [(caption, known)])
+
+
+def _least_sure(used: pd.DataFrame) -> str:
+    """The mask to check first."""
+    # Of a single mask there is no order.
+    if "confidence" not in used or used["confidence"].count() < 2:
+        return ""
+    least = used.loc[used["confidence"].idxmin()]
+    return f" It is least sure of the mask of {least['patient']} (confidence {least['confidence']:.3f})."
 
 
 def _agree(scores: pd.DataFrame) -> str:

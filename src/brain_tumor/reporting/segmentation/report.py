@@ -11,9 +11,10 @@ from brain_tumor.metrics.segmentation import MEAN, REFERENCE, SLICE, choose_head
 from brain_tumor.metrics.surfaces import MAX_HD95_MM, TOLERANCE
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.data_segmentation.tables import count_excluded, count_used
-from brain_tumor.reporting.formatting import with_intervals, write_interval
+from brain_tumor.reporting.formatting import with_intervals, write_interval, write_intervals
 from brain_tumor.reporting.interactive_plot import Plot, draw_strip
-from brain_tumor.reporting.page import Fold, HeatMap, Link, Picture, Section, Words, render_report
+from brain_tumor.reporting.leaderboard import lead
+from brain_tumor.reporting.page import Fold, HeatMap, Link, Picture, Section, Table, Words, render_report
 from brain_tumor.reporting.segmentation.tables import (
     name_metric,
     of_test,
@@ -25,6 +26,7 @@ from brain_tumor.reporting.segmentation.tables import (
     write_answer,
 )
 from brain_tumor.reporting.settings_table import TRAINING, describe_settings
+from brain_tumor.reporting.uncertainty import CURVES, HEADING, ORDER, spread_order, tell_least_sure
 
 OURS = "this run, pooled likewise"
 CERTAIN = 0.9995
@@ -117,6 +119,12 @@ VIEWERS = (
 REPLACED = ("2_scores",)
 """Figures of a network that are plots in the report."""
 
+CONFIDENCE_TEXT = (
+    "The confidence of a mask is the Dice that the network's probabilities lead to expect (soft Dice confidence, "
+    "Borges et al. 2024), from the same prediction as the mask: the mean over an image and its mirror image, and over "
+    "the networks of an ensemble. It was chosen among six scores on 36 real patients in cross-validation. Networks are "
+    "too sure: confidence orders patients, but its mean is above their Dice."
+)
 ATTENTION = (
     "A map that shows the tumour has a larger area under the curve than the input modalities. A uniform map has a "
     "spread of 0 and an area of 0.5. Dice falls when a map that the network needs is replaced by its mean in each "
@@ -145,7 +153,7 @@ def compose_report(
     """The page of one run: the answer, predictions, the comparison, each network, attention, the data, settings.
 
     Args:
-        tables: comparison, differences, costs, index, splits.
+        tables: comparison, differences, costs, uncertainty, index, splits.
         about: the description of the prepared store.
         figures: of the comparison, name > PNG.
         scores: experiment > rows `set`, `patient`, `target`, `metric`, `value`.
@@ -154,10 +162,15 @@ def compose_report(
         networks: experiment > its network, for what it says of how it was trained.
         viewers: experiment > test patient > address of the page that shows all slices.
     """
-    comparison, differences, costs, index, splits = tables
+    comparison, differences, costs, uncertainty, index, splits = tables
     best = rank(comparison, about)["network"].iloc[0]
     measured = protocol(about, list(networks.values()))
-    sections = [compare(comparison, differences, measured, best, scores), list_distances(comparison, scores)]
+    dice = score_targets(comparison, index=["network", "patients"])
+    sections = [
+        compare(comparison, differences, measured, best, scores, tables=[("Mean Dice of each target", dice)]),
+        _describe_uncertainty(uncertainty, figures, about),
+        list_distances(comparison, scores),
+    ]
     sections += [
         _describe_network(name, scores[name], drawn[name], viewers.get(name, {}), shown=name == best) for name in scores
     ]
@@ -173,20 +186,63 @@ def compose_report(
     # Predictions of the best network are on top, beside the answer that is about it.
     on_top = {name: png for name, png in drawn[best].items() if name == PREDICTIONS}
     pictures = [_picture(best, name, png) for name, png in on_top.items()]
-    table = map_scores(comparison, ["parameters"])
+    table = _lead(comparison, differences, costs, networks, about)
     return render_report(title, answer, table, sections, simulated=about["simulated"], pictures=pictures)
 
 
-def map_scores(comparison: pd.DataFrame, more: Sequence[str] = (), whose: str = "test patient") -> HeatMap:
+def _lead(
+    comparison: pd.DataFrame,
+    differences: pd.DataFrame,
+    costs: pd.DataFrame,
+    networks: Mapping[str, TrainedNetwork],
+    about: Mapping[str, Any],
+) -> HeatMap:
+    """The leaderboard, by the Dice of one target."""
+    ranked = rank(comparison, about)
+    target, best = ranked["target"].iloc[0], ranked["network"].iloc[0]
+    scores = pd.DataFrame({"network": ranked["network"], f"Dice of {target}": write_intervals(ranked, "mean")})
+    patients = int(ranked["patients"].iloc[0])
+    caption = f"Leaderboard: mean Dice of {target} over {patients} test patient{'s' * (patients > 1)}"
+    if len(ranked) > 1:
+        to_best = differences[(differences["baseline"] == best) & (differences["target"] == target)]
+        to_best = to_best.set_index("network").reindex(ranked["network"])
+        words = [write_interval(row.difference, row.low, row.high, "+.3f") for row in to_best.itertuples()]
+        scores["difference from the best"] = words
+        caption += ", and its paired difference from the best, which isn't proven where its interval includes 0"
+    rates = costs.rename(columns={"gflops_a_slice": "gflops", "slices_a_second": "a_second"})
+    return lead(f"{caption}. Intervals are 95 % over patients.", scores, networks, rates, "slice")
+
+
+def _describe_uncertainty(uncertainty: pd.DataFrame, figures: Mapping[str, bytes], about: Mapping[str, Any]) -> Section:
+    """Whether the confidence of each network orders the patients by Dice, and how many errors the least sure hold."""
+    target = choose_headline(about["targets"])
+    tested = uncertainty[uncertainty["set"] == TEST]
+    own = tested[tested["target"] == target]
+    text = tell_least_sure(own, int(own["patients"].max()), "test patients", f"the Dice that it loses in {target}")
+    shown = _name_networks(spread_order(own, ["network", "patients"]))
+    index = ["network", "target", "patients"]
+    every = [
+        (f"{name} patients", _name_networks(spread_order(part, index)))
+        for name, part in uncertainty.groupby("set", sort=False)
+    ]
+    folds = [Fold("Every target", tables=every), Fold("How measured", f"{CONFIDENCE_TEXT} {ORDER}")]
+    pictures = [Picture(figures["4_risk_coverage"], CURVES)]
+    return Section(HEADING, text, [(f"Order of test patients by confidence in {target}", shown)], pictures, folds=folds)
+
+
+def _name_networks(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(network=table["network"].map(name_network))
+
+
+def map_scores(comparison: pd.DataFrame, whose: str = "test patient") -> HeatMap:
     """Mean Dice of every network and target. The number of patients, the same everywhere, is in the caption.
 
     Args:
-        more: other columns that are shown.
         whose: what a patient is called, in the singular; so in other sections.
     """
     dice = of_test(comparison).query("metric == 'dice'")
     counts = dice["patients"].unique().tolist()
-    index = ["network", *more]
+    index = ["network"]
     patients = ""
     if len(counts) == 1:
         patients = f" of {counts[0]} {whose}{'s' * (counts[0] > 1)}"
@@ -218,8 +274,9 @@ def compare(
     scores: Mapping[str, pd.DataFrame],
     heading: str = "Networks compared",
     whose: str = "test patient",
+    tables: Sequence[Table] = (),
 ) -> Section:
-    """Means and patients of every network as plots, and the paired differences from the best one."""
+    """Tables that are given, means and patients of every network as plots, the paired differences from the best one."""
     dice = comparison.query("protocol == 'volume' and metric == 'dice'")
     others = differences[differences["baseline"] == best]
     crossed = dice[dice["set"] != TEST]
@@ -239,7 +296,7 @@ def compare(
         folds.append(Fold("Cross-validation", tables=[(caption, table)]))
     folds.append(Fold("How measured", measured))
     plots = [_plot_means(dice[dice["set"] == TEST], whose), _plot_patients(scores, whose)]
-    return Section(heading, plots=plots, folds=folds)
+    return Section(heading, tables=tables, plots=plots, folds=folds)
 
 
 def _plot_means(dice: pd.DataFrame, whose: str = "test patient") -> Plot:

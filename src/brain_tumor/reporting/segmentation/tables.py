@@ -11,6 +11,7 @@ from brain_tumor.metrics.segmentation import VOLUME, choose_headline
 from brain_tumor.metrics.surfaces import MAX_HD95_MM, TOLERANCE
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.formatting import tell_interval, with_intervals
+from brain_tumor.reporting.start import say_start
 
 SCORING = (
     "Empty masks count as in BraTS 2020: if reference mask and prediction are both empty, Dice is 1; if one is, Dice "
@@ -59,22 +60,9 @@ def protocol(about: Mapping[str, Any], networks: Sequence[TrainedNetwork]) -> st
     return " ".join(
         [
             f"{PROTOCOL} ({about['slice_size']} x {about['slice_size']} pixels).",
-            *filter(None, map(_say_start, networks)),
+            *filter(None, map(say_start, networks)),
         ]
     )
-
-
-def _say_start(network: TrainedNetwork) -> str:
-    """What the weights that a network started from mean for its scores."""
-    before, name = network.description.get("initialised_from"), name_network(network.experiment)
-    if not before:
-        return ""
-    if before.get("scored") is None:
-        return f"{name} started from weights whose file doesn't list their training patients: its scores may flatter."
-    if before["scored"]:
-        known = ", ".join(before["scored"])
-        return f"{name} started from weights that were trained on patients scored here ({known}): its scores flatter."
-    return f"{name} started from weights that were trained on none of these patients, by their names."
 
 
 def of_test(comparison: pd.DataFrame, protocol: str = VOLUME) -> pd.DataFrame:

@@ -95,8 +95,8 @@ def segment_volume(
     *,
     tta_flip: bool,
     batch_size: int = 32,
-) -> UInt8[np.ndarray, "h w d"]:
-    """Labels of every voxel of a raw volume, on its own grid.
+) -> tuple[UInt8[np.ndarray, "h w d"], UInt8[np.ndarray, "k h w d"]]:
+    """Labels of every voxel of a raw volume, and the probability of each tissue in steps of 1/255, on its own grid.
 
     Args:
         size: side of the training slices.
@@ -115,6 +115,7 @@ def segment_volume(
     # One crop for all slices, so that they make batches.
     around_brain = _to_prepared(brain, (top, left), size / side)
     crop = around_brain.pad_to_multiple(size, window)
+    parts = []
     for start in range(0, len(numbers), batch_size):
         batch = numbers[start : start + batch_size]
         prepared = np.stack([_prepare(image[..., number], size) for number in batch])
@@ -127,7 +128,12 @@ def segment_volume(
         original = full[:, :, top : top + height, left : left + width]
         predicted = to_labels(original)
         labels[..., batch] = predicted.permute(1, 2, 0).cpu().numpy()
-    return labels
+        steps = (original * 255).round().to(torch.uint8)
+        parts.append(steps.permute(1, 2, 3, 0).cpu().numpy())
+    # 0 in slices without brain.
+    steps_of_all = np.zeros((len(parts[0]), height, width, depth), np.uint8)
+    steps_of_all[..., numbers] = np.concatenate(parts, axis=-1)
+    return labels, steps_of_all
 
 
 def _prepare(image: Num[np.ndarray, "m h w"], size: int) -> Float16[np.ndarray, "m s s"]:
