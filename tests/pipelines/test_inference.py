@@ -211,6 +211,7 @@ def save_segmenter(path, brats):
         "tissues": brats.tissue_names,
         "slice_size": 32,
         "window": [16, 32],
+        "pixel_mm": [2.5, 1.25],  # 40 pixels of 2 x 1 mm in 32
         "simulated": True,
     }
     write_network(path, TrainedNetwork("classic_unet", SEGMENTING, about, (network.state_dict(),)))

@@ -14,13 +14,13 @@ from nibabel.affines import voxel_sizes
 from brain_tumor.data.common.files import is_simulated
 from brain_tumor.data.common.parallel import WorkerSettings, parallel_map, track
 from brain_tumor.data.common.tables import with_text
-from brain_tumor.data.scans.brain_crop import crop_shape
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.find_scans import describe_scans, find_scans, read_image, read_labels
 from brain_tumor.data.scans.nifti import name_mask, read_mask
 from brain_tumor.data.scans.plausibility import PatientCheck
 from brain_tumor.data.scans.preparation import find_brain, standardise
 from brain_tumor.data.scans.scan import Scan
+from brain_tumor.data.scans.slice_geometry import SliceGeometry
 from brain_tumor.data.survival.tumour_masks import Mask
 from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics.volumes import score_volume
@@ -199,12 +199,11 @@ def _segment(
 
     module = network.module()
     device = choose_device(engine)
-    size = network.description["slice_size"]
-    window = crop_shape(network.description)
+    geometry = SliceGeometry.of(network.description)
     # One patient in memory at a time: a volume of four modalities has hundreds of megabytes.
     for scan in track(scans, f"segmenting with {network.name}"):
         volume = read_image(scan, data_set)
-        found = segment_volume(module, volume.image, size, window, device, tta_flip=prediction.tta_flip)
+        found = segment_volume(module, volume.image, volume.spacing, geometry, device, tta_flip=prediction.tta_flip)
         voxel_ml = prod(volume.spacing) / 1000
         labels = prediction.postprocess(found, voxel_ml, data_set.tissue_names)
         file = name_mask(scan.patient, data_set)
