@@ -324,6 +324,23 @@ def test_volumes_are_those_of_the_masks(segmented):
     assert (table.loc[["plain", "turned", "b"], "WT_ml"] == table.loc["plain", "WT_ml"]).all()
 
 
+def test_warnings_are_in_the_table_the_log_and_the_report(segmented, brats, caplog):
+    folder, new = segmented
+    words = "a brain has 900 to 1,900: a part of it is missing, or this is no brain"
+    table = pd.read_csv(folder / "data/07_model_output/inference/volumes.csv").set_index("folder")
+    assert words in table.loc["plain", "warnings"]
+    assert pd.isna(table.loc["lacking", "warnings"])
+    report = (folder / "data/08_reporting/inference/segmentation_report.html").read_text()
+    assert "5 of the scans look wrong: see the warnings before you use their masks." in report
+    assert report.count(words) == 5
+    network = read_network(folder / "network.safetensors")
+    with caplog.at_level(logging.WARNING):
+        index_scans(new, network, brats, WorkerSettings(workers=1))
+    logged = [line for line in caplog.messages if line.startswith("plain: ")]
+    assert len(logged) == 1
+    assert words in logged[0]
+
+
 def read_scores(folder):
     return pd.read_csv(folder / "data/07_model_output/inference/scores.csv").pivot(
         index=["patient", "target"], columns="metric", values="value"

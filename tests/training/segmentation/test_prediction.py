@@ -125,7 +125,7 @@ class Seen(torch.nn.Module):
 
 
 def smooth(step, side, shift=(0.0, 0.0)):
-    """Waves in an ellipse of 60 x 44 mm, sampled at pixels of `step` mm in a field of view of `side` mm: (4, h, w, 1)."""
+    """Waves in an ellipse of 60 x 44 mm, at pixels of `step` mm in a field of view of `side` mm: (4, h, w, 1)."""
     rows, columns = (
         (np.arange(round(length / width)) + 0.5) * width - length / 2 - off
         for length, width, off in zip(side, step, shift, strict=True)
@@ -137,7 +137,13 @@ def smooth(step, side, shift=(0.0, 0.0)):
 
 @pytest.mark.parametrize(
     ("step", "side"),
-    [((0.5, 0.5), (128, 128)), ((1, 0.5), (128, 96)), ((1, 1), (64, 48)), ((0.8, 0.8), (200, 256)), ((1, 1), (160, 128))],
+    [
+        ((0.5, 0.5), (128, 128)),
+        ((1, 0.5), (128, 96)),
+        ((1, 1), (64, 48)),
+        ((0.8, 0.8), (200, 256)),
+        ((1, 1), (160, 128)),
+    ],
 )
 def test_a_brain_has_the_same_pixels_whatever_the_spacing_and_the_field_of_view(step, side):
     network = Seen()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Num, UInt8
+from jaxtyping import Bool, Num, UInt8
 from nibabel.affines import voxel_sizes
 
 from brain_tumor.data.common.files import is_simulated
@@ -20,6 +20,7 @@ from brain_tumor.data.scans.nifti import name_mask, read_mask
 from brain_tumor.data.scans.plausibility import PatientCheck
 from brain_tumor.data.scans.preparation import find_brain, standardise
 from brain_tumor.data.scans.scan import Scan
+from brain_tumor.data.scans.scan_warnings import BETWEEN, find_warnings
 from brain_tumor.data.scans.slice_geometry import SliceGeometry
 from brain_tumor.data.survival.tumour_masks import Mask
 from brain_tumor.figures.palette import name_network
@@ -52,7 +53,7 @@ def index_scans(
     data_set: DataSet,
     workers: WorkerSettings,
 ) -> pd.DataFrame:
-    """Index of patients: voxels, spacing, slices with brain, reference mask, or why a patient is excluded.
+    """Index of patients: voxels, spacing, slices with brain, warnings, reference mask, or why a patient is excluded.
 
     Raises:
         FileNotFoundError: if there are no scans in the folder.
@@ -74,7 +75,7 @@ def index_scans(
     for scan, row in described:
         # The scan's own note was logged when scans were found.
         new_note = row["note"].removeprefix(scan.note).removeprefix("; ")
-        for remark in (new_note, row["not_compared"]):
+        for remark in (new_note, row["not_compared"], *row["warnings"].split(BETWEEN)):
             if remark and not row["excluded"]:
                 logger.warning("%s: %s", scan.patient, remark)
     if len(excluded) == len(index):
@@ -105,6 +106,7 @@ def _describe(scan: Scan, source: Path, data_set: DataSet) -> dict:
         "brain_slices": 0,
         "labels": "",
         "note": "",
+        "warnings": "",
         "expert_mask": "",
         "not_compared": "",
         "excluded": scan.problem,
@@ -116,7 +118,8 @@ def _describe(scan: Scan, source: Path, data_set: DataSet) -> dict:
     except ValueError as error:
         return row | {"excluded": str(error)}
     labels, not_compared = _read_reference(scan, data_set)
-    check = _check_slices(volume.image, labels, data_set)
+    brain = np.stack([find_brain(plane) for plane in np.moveaxis(volume.image, -1, 0)], axis=-1)
+    check = _check_slices(volume.image, brain, labels, data_set)
     row["voxels"] = " x ".join(map(str, volume.image.shape[1:]))
     row["spacing_mm"] = " x ".join(f"{step:.3g}" for step in volume.spacing)
     row["brain_slices"] = check.slices
@@ -126,6 +129,16 @@ def _describe(scan: Scan, source: Path, data_set: DataSet) -> dict:
     # A tissue may have several labels, of which the first is written.
     row["labels"] = ", ".join(f"{tissue.name} {tissue.labels[0]}" for tissue in scan.tissues)
     row["note"] = "; ".join(note for note in (scan.note, volume.note, check.find_note()) if note)
+    warnings = find_warnings(
+        volume.image,
+        brain,
+        volume.spacing,
+        data_set.modality_names,
+        skull_stripped=data_set.skull_stripped,
+        # Published HDF5 slices are often some of a scan.
+        whole=scan.layout == "nifti",
+    )
+    row["warnings"] = BETWEEN.join(warnings)
     if labels is not None:
         not_compared = not_compared or check.find_mask_problem()
     if not_compared:
@@ -139,14 +152,14 @@ def _describe(scan: Scan, source: Path, data_set: DataSet) -> dict:
 
 def _check_slices(
     image: Num[np.ndarray, "m h w d"],
+    brain: Bool[np.ndarray, "h w d"],
     labels: UInt8[np.ndarray, "h w d"] | None,
     data_set: DataSet,
 ) -> PatientCheck:
     check = PatientCheck(data_set.modality_names, skull_stripped=data_set.skull_stripped)
     for number in range(image.shape[-1]):
-        slice_ = image[..., number]
         own_labels = None if labels is None else labels[..., number]
-        check.add(slice_, find_brain(slice_), own_labels)
+        check.add(image[..., number], brain[..., number], own_labels)
     return check
 
 
