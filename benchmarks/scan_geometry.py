@@ -1,11 +1,13 @@
 """How well masks of resampled, tilted and cropped scans agree with the mask of the same scan untouched.
 
-    python benchmarks/scan_geometry.py FOLDER --out RESULTS.csv     # a folder of prepared patients at 1 mm
-    python benchmarks/scan_geometry.py FOLDER --patients P1 P2 --out SMALL.csv
+    # a folder of prepared patients at 1 mm, or some of them
+    python benchmarks/scan_geometry.py FOLDER --out RESULTS.csv
+    python benchmarks/scan_geometry.py FOLDER --patients P1 P2 --out RESULTS.csv
     python benchmarks/scan_geometry.py --show RESULTS.csv
 
 Each scan is changed in memory, segmented, and its mask brought back to the grid of the scan by the nearest voxel.
-Changes within slices are tried on every eighth slice, which saves time: the networks see single slices.
+Changes within slices are tried on every 24th slice (`--every`): the networks see single slices. `--volumes` adds
+changes across slices, on all of them: ten times the time.
 `filled` prepares slices as until 0.1.0: the larger side of the scan fills the network's square, whatever its
 millimetres. `there and back` is the mask of the untouched scan itself, on the grid of the changed scan and back: what
 no network can exceed. A scan that is in RESULTS.csv already is not segmented again.
@@ -36,8 +38,8 @@ BASE = ROOT / "conf/base"
 DATA_SET = DataSet.model_validate(
     yaml.safe_load((BASE / "parameters_data_segmentation.yml").read_text())["data_segmentation"]["data_set"]
 )
-EVERY = 8
-"""Of so many slices one is tried, where slices stay as they are."""
+THICK = 5
+"""Slices that are averaged to a thick one."""
 
 REGIONS = ("WT", "TC", "ET")
 
@@ -135,7 +137,7 @@ def change_slices(image: np.ndarray) -> Iterator[tuple[str, Grid]]:
 def change_volume(image: np.ndarray) -> Iterator[tuple[str, Grid]]:
     """What is tried across slices, and the grid of each scan."""
     shape = image.shape[1:]
-    yield "slices of 5 mm", spaced(shape, (1, 1, 5))
+    yield f"slices of {THICK} mm", spaced(shape, (1, 1, THICK))
     yield "tilted by 15 degrees", turned(shape, "y", 15)
 
 
@@ -143,7 +145,9 @@ FILLED = ("1 x 2 mm", "field of view 320 mm", "cropped to the brain", "cropped t
 """Whose pixels were others until 0.1.0."""
 
 
-def measure(folder: Path, chosen: list[str] | None, out: Path, network_file: Path) -> None:
+def measure(
+    folder: Path, chosen: list[str] | None, out: Path, network_file: Path, every: int, *, volumes: bool
+) -> None:
     """Rows `patient`, `scan`, `preparation`, `target`, `dice`, `expert_dice`; written after each patient."""
     network = read_network(network_file)
     device = choose_device(EngineSettings())
@@ -163,13 +167,14 @@ def measure(folder: Path, chosen: list[str] | None, out: Path, network_file: Pat
         volume = read_image(scan, DATA_SET)
         expert = read_labels(scan, DATA_SET)
         rows = []
-        for every, changes in ((EVERY, change_slices), (1, change_volume)):
-            image = volume.image[..., ::every]
-            own_expert = None if expert is None else expert[..., ::every]
+        parts = [(every, change_slices)] + ([(1, change_volume)] if volumes else [])
+        for step, changes in parts:
+            image = volume.image[..., step // 2 :: step]
+            own_expert = None if expert is None else expert[..., step // 2 :: step]
             row_mm, column_mm, slice_mm = volume.spacing
-            spacing = (row_mm, column_mm, slice_mm * every)
+            spacing = (row_mm, column_mm, slice_mm * step)
             untouched = segment(image, spacing, geometry)
-            name = "untouched" if every == 1 else "untouched, every eighth slice"
+            name = "untouched" if step == 1 else f"untouched, every {step}th slice"
             rows += score(scan.patient, name, "", untouched, untouched, own_expert)
             for name, grid in changes(image):
                 moved, own_spacing = grid.take(image), grid.measure_spacing(spacing)
@@ -232,8 +237,10 @@ if __name__ == "__main__":
     parser.add_argument("--patients", nargs="+")
     parser.add_argument("--network", type=Path, default=ROOT / "weights/residual_attention_unet.safetensors")
     parser.add_argument("--out", type=Path, default=Path("scan_geometry.csv"))
+    parser.add_argument("--every", type=int, default=24)
+    parser.add_argument("--volumes", action="store_true")
     parser.add_argument("--show", type=Path)
     options = parser.parse_args()
     if options.folder:
-        measure(options.folder, options.patients, options.out, options.network)
+        measure(options.folder, options.patients, options.out, options.network, options.every, volumes=options.volumes)
     show(options.show or options.out)

@@ -1,11 +1,12 @@
 """How often the warnings about scans are right: on scans as they are, and on scans that are made wrong on purpose.
 
-    python benchmarks/scan_warnings.py FOLDER [FOLDER ...] --raw RAW --out RESULTS.csv
+    python benchmarks/scan_warnings.py FOLDER FOLDER --raw RAW --out RESULTS.csv
+    python benchmarks/scan_warnings.py --slices SLICES --out SLICES.csv
     python benchmarks/scan_warnings.py --show RESULTS.csv
 
-Folders hold prepared patients at 1 mm, RAW patients as scanned, whose modalities are brought to the grid of T1ce.
-Scans that are right are judged as the pipeline judges them, wrong ones on every second voxel of each axis, by the rules
-that are about what is wrong.
+Folders hold prepared patients at 1 mm, RAW patients as scanned, whose modalities are brought to the grid of T1ce, SLICES
+published HDF5 slices, each of which the rules on contrasts take for a volume. Scans that are right are judged as the
+pipeline judges them, wrong ones on every second voxel of each axis, by the rules that are about what is wrong.
 """
 
 import argparse
@@ -20,10 +21,11 @@ from nibabel.affines import voxel_sizes
 from scipy.ndimage import affine_transform, binary_dilation, gaussian_filter
 
 from brain_tumor.data.scans.data_set import DataSet
-from brain_tumor.data.scans.find_scans import find_scans, read_image
+from brain_tumor.data.scans.find_scans import find_scans, read_image, read_slices
 from brain_tumor.data.scans.nifti import read_volume
 from brain_tumor.data.scans.plausibility import MOST_BRAIN
 from brain_tumor.data.scans.preparation import find_brain
+from brain_tumor.data.scans.scan import Slice
 from brain_tumor.data.scans.scan_warnings import (
     BETWEEN,
     correlate_ranks,
@@ -38,6 +40,9 @@ DATA_SET = DataSet.model_validate(
     yaml.safe_load((ROOT / "conf/base/parameters_data_segmentation.yml").read_text())["data_segmentation"]["data_set"]
 )
 NAMES = DATA_SET.modality_names
+FEWEST_PIXELS = 8000
+"""Of the brain in a slice that is taken for a volume."""
+
 CUTS_MM = (4, 10, 20, 30)
 SHELLS_MM = (4, 8, 12)
 NOISE = (0.05, 0.2)
@@ -60,12 +65,7 @@ def judge_wrong(image: np.ndarray, spacing: Spacing) -> Iterator[tuple[str, list
     """
     brain = (image != 0).any(0)
     values = image[:, brain]
-    ranks = correlate_ranks(values)
-    for order in permutations(range(4)):
-        moved = [k for k in range(4) if order[k] != k]
-        if moved:
-            names = " and ".join(NAMES[k] for k in moved) if len(moved) == 2 else f"{len(moved)} modalities"
-            yield f"{names} swapped", judge_contrasts(values[list(order)], ranks[np.ix_(order, order)], NAMES)
+    yield from judge_orders(values)
     for kept, lost in ((1, 2), (3, 0)):
         for noise in NOISE:
             copied = _copy(image, brain, kept, lost, noise)
@@ -80,6 +80,20 @@ def judge_wrong(image: np.ndarray, spacing: Spacing) -> Iterator[tuple[str, list
         scaled = factor * row, factor * column, factor * depth
         yield f"spacing x {factor:g}", judge_brain(brain, scaled)
     yield "a block of 100 mm out of the brain", judge_brain(_take_block(brain, spacing), spacing)
+
+
+def judge_orders(values: np.ndarray) -> Iterator[tuple[str, list[str]]]:
+    """Every wrong order of the modalities, and what is said of it.
+
+    Args:
+        values: intensities over the brain, (modality, voxel).
+    """
+    ranks = correlate_ranks(values)
+    for order in permutations(range(4)):
+        moved = [k for k in range(4) if order[k] != k]
+        if moved:
+            names = " and ".join(NAMES[k] for k in moved) if len(moved) == 2 else f"{len(moved)} modalities"
+            yield f"{names} swapped", judge_contrasts(values[list(order)], ranks[np.ix_(order, order)], NAMES)
 
 
 def _judge_copy(values: np.ndarray) -> list[str]:
@@ -170,6 +184,19 @@ def measure(folders: list[Path], raw: Path | None, out: Path) -> None:
     write(rows, out)
 
 
+def measure_slices(folder: Path, out: Path) -> None:
+    """The same of single slices: right, and with modalities in each other's place."""
+    rows = []
+    for scan in find_scans(folder, DATA_SET, quiet=True):
+        for plane in read_slices(scan, DATA_SET):
+            brain = find_brain(plane.image) if isinstance(plane, Slice) else np.zeros(1, bool)
+            if np.count_nonzero(brain) >= FEWEST_PIXELS:
+                values = plane.image[:, brain]
+                rows.append((scan.patient, "right", judge_contrasts(values, correlate_ranks(values), NAMES)))
+                rows += [(scan.patient, name, said) for name, said in judge_orders(values)]
+    write(rows, out)
+
+
 def write(rows: list[tuple[str, str, list[str]]], out: Path) -> None:
     """The table as a CSV file."""
     table = pd.DataFrame(rows, columns=["patient", "scan", "said"])
@@ -184,10 +211,8 @@ def show(file: Path) -> None:
         warned = rows[rows["said"] != ""]
         example = warned["said"].iloc[0].split(BETWEEN)[0] if len(warned) else ""
         print(f"| {name} | {len(warned)} | {len(rows)} | {example} |")
-    swaps = table[table["scan"].str.contains(" and .* place", regex=True)]
-    named = [
-        row.scan.removesuffix(" in each other's place") + " look swapped" in row.said for row in swaps.itertuples()
-    ]
+    swaps = table[table["scan"].str.contains(" and .* swapped", regex=True)]
+    named = [row.scan.replace(" swapped", " look swapped") in row.said for row in swaps.itertuples()]
     print(f"\nSwaps of two modalities that are named rightly: {sum(named)} of {len(named)}")
 
 
@@ -195,9 +220,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="*")
     parser.add_argument("--raw", type=Path)
+    parser.add_argument("--slices", type=Path)
     parser.add_argument("--out", type=Path, default=Path("scan_warnings.csv"))
     parser.add_argument("--show", type=Path)
     options = parser.parse_args()
     if options.folders or options.raw:
         measure(options.folders, options.raw, options.out)
+    if options.slices:
+        measure_slices(options.slices, options.out)
     show(options.show or options.out)

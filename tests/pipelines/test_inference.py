@@ -405,7 +405,7 @@ def test_report_on_scans(segmented):
     folder, _ = segmented
     report = (folder / "data/08_reporting/inference/segmentation_report.html").read_text()
     assert "of 5 patients; 4 are excluded" in report
-    assert "at 32 x 32 pixels, with a field of view of 16 x 32 that held every brain." in report
+    assert "at 32 x 32 pixels of 2.5 x 1.25 mm, with a field of view of 16 x 32 that held every brain." in report
     assert "SIMULATED" not in report.split("</title>")[0]
     assert "trained on SIMULATED patients" in report.split("</table>")[0]
     assert [report.count(f"data:image/{kind};base64,") for kind in ("png", "webp")] == [0, 1 + 5]

@@ -48,7 +48,7 @@ FILMED = Words(
 MASKS = (
     "One NIfTI file for each patient, on the grid of the scan; the table of files has the paths of both, to be opened "
     "together in ITK-SNAP or 3D Slicer. Every scan gets a mask, also that of another disease. The network was trained "
-    "on skull-stripped scans at 1 mm that were registered to one atlas, as those of BraTS are; prepare yours in the "
+    "on skull-stripped scans that were registered to one atlas, as those of BraTS are; prepare yours in the "
     "same way. Check the masks before you use a volume. Not for diagnosis or for any decision about a patient."
 )
 WARNINGS = (
@@ -271,6 +271,9 @@ def _describe(network: TrainedNetwork) -> Section:
     for each in about.get("trained_on", []):
         text += f", {each['slices']:,} slices of {each['patients']:,} patients"
     text += f", at {about['slice_size']} x {about['slice_size']} pixels"
+    if "pixel_mm" in about:
+        row_mm, column_mm = about["pixel_mm"]
+        text += f" of {row_mm:.3g} x {column_mm:.3g} mm"
     if "window" in about:
         height, width = about["window"]
         text += f", with a field of view of {height} x {width} that held every brain"
