@@ -4,9 +4,9 @@
     python benchmarks/scan_warnings.py --slices SLICES --out SLICES.csv
     python benchmarks/scan_warnings.py --show RESULTS.csv
 
-Folders hold prepared patients at 1 mm, RAW patients as scanned, whose modalities are brought to the grid of T1ce, SLICES
-published HDF5 slices, each of which the rules on contrasts take for a volume. Scans that are right are judged as the
-pipeline judges them, wrong ones on every second voxel of each axis, by the rules that are about what is wrong.
+Folders hold prepared patients at 1 mm, RAW patients as scanned, whose modalities are brought to the grid of T1ce,
+SLICES published HDF5 slices, each of which the rules on contrasts take for a volume. Scans that are right are judged as
+the pipeline judges them, wrong ones on every second voxel of each axis, by the rules that are about what is wrong.
 """
 
 import argparse
