@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from brain_tumor.data.scans.slice_geometry import SliceGeometry
 from brain_tumor.training.device import Device
 from brain_tumor.training.segmentation.prediction import segment_volume
 
@@ -285,11 +286,11 @@ def measure_prediction(case: Case, device: Device, depth: int, rounds: int) -> d
     volume = rng.normal(100, 20, (MODALITIES, case.pixels, case.pixels, depth)).astype(np.float32)
     volume *= brain[..., None]
     network, watch = case.build().eval(), Stopwatch(device.of(0))
-    window = (case.pixels, case.pixels)
+    geometry = SliceGeometry(case.pixels, (1.0, 1.0), window=(case.pixels, case.pixels))
     seconds = []
     for _ in range(rounds + 1):
         watch.start()
-        labels, _ = segment_volume(network, volume, case.pixels, window, device, tta_flip=True)
+        labels, _ = segment_volume(network, volume, (1.0, 1.0, 1.0), geometry, device, tta_flip=True)
         seconds.append(watch.stop())
     assert labels.shape == volume.shape[1:]
     median = statistics.median(seconds[1:])

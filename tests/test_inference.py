@@ -30,7 +30,7 @@ def ready(tmp_path_factory, brats):
     (folder / "weights").mkdir()
     torch.manual_seed(0)
     about = {"data_set": brats.name, "modalities": brats.modality_names, "tissues": brats.tissue_names}
-    about |= {"slice_size": 32, "window": [16, 32], "simulated": False}
+    about |= {"slice_size": 32, "window": [16, 32], "pixel_mm": [1.25, 1.25], "simulated": False}
     network = TrainedNetwork("classic_unet", SIZES, about, (build("classic_unet", **SIZES).state_dict(),))
     write_network(folder / "weights/residual_attention_unet.safetensors", network)
     about = {"data_set": "Here", "classes": ["a", "b", "c", "d"], "image_size": 96, "fit": "pad", "simulated": False}

@@ -211,6 +211,7 @@ def save_segmenter(path, brats):
         "tissues": brats.tissue_names,
         "slice_size": 32,
         "window": [16, 32],
+        "pixel_mm": [2.5, 1.25],  # 40 pixels of 2 x 1 mm in 32
         "simulated": True,
     }
     write_network(path, TrainedNetwork("classic_unet", SEGMENTING, about, (network.state_dict(),)))
@@ -337,6 +338,23 @@ def test_confidence_is_in_table_mask_and_report(segmented):
     assert f"It is least sure of the mask of {least['patient']} (confidence {least['confidence']:.3f})." in report
 
 
+def test_warnings_are_in_the_table_the_log_and_the_report(segmented, brats, caplog):
+    folder, new = segmented
+    words = "a brain has 900 to 1,900: a part of it is missing, or this is no brain"
+    table = pd.read_csv(folder / "data/07_model_output/inference/volumes.csv").set_index("folder")
+    assert words in table.loc["plain", "warnings"]
+    assert pd.isna(table.loc["lacking", "warnings"])
+    report = (folder / "data/08_reporting/inference/segmentation_report.html").read_text()
+    assert "5 of the scans look wrong: see the warnings before you use their masks." in report
+    assert report.count(words) == 5
+    network = read_network(folder / "network.safetensors")
+    with caplog.at_level(logging.WARNING):
+        index_scans(new, network, brats, WorkerSettings(workers=1))
+    logged = [line for line in caplog.messages if line.startswith("plain: ")]
+    assert len(logged) == 1
+    assert words in logged[0]
+
+
 def read_scores(folder):
     return pd.read_csv(folder / "data/07_model_output/inference/scores.csv").pivot(
         index=["patient", "target"], columns="metric", values="value"
@@ -401,7 +419,7 @@ def test_report_on_scans(segmented):
     folder, _ = segmented
     report = (folder / "data/08_reporting/inference/segmentation_report.html").read_text()
     assert "of 5 patients; 4 are excluded" in report
-    assert "at 32 x 32 pixels, with a field of view of 16 x 32 that held every brain." in report
+    assert "at 32 x 32 pixels of 2.5 x 1.25 mm, with a field of view of 16 x 32 that held every brain." in report
     assert "SIMULATED" not in report.split("</title>")[0]
     assert "trained on SIMULATED patients" in report.split("</table>")[0]
     assert [report.count(f"data:image/{kind};base64,") for kind in ("png", "webp")] == [0, 1 + 5]

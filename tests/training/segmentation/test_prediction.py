@@ -4,6 +4,8 @@ import torch
 from squares import save_squares
 
 from brain_tumor.data.common.bounding_box import BoundingBox
+from brain_tumor.data.scans.preparation import prepare_slice
+from brain_tumor.data.scans.slice_geometry import SliceGeometry
 from brain_tumor.metrics.segmentation import to_labels
 from brain_tumor.networks import build
 from brain_tumor.networks.attention import capture_attention
@@ -93,6 +95,11 @@ class Pointwise(torch.nn.Module):
         return torch.stack([torch.full_like(x[:, 0], -9), 20 * x[:, 0] - 2, torch.full_like(x[:, 0], -9)], 1)
 
 
+def segment(network, image, spacing, pixel_mm, window=(64, 64)):
+    geometry = SliceGeometry(64, pixel_mm, window)
+    return segment_volume(network, image, (*spacing, 3.0), geometry, DEVICE, tta_flip=False)
+
+
 @pytest.mark.parametrize(("window", "shown"), [((16, 16), (32, 16)), ((16, 48), (32, 48)), ((64, 64), (64, 64))])
 def test_a_volume_is_segmented_within_the_window_around_its_brain(window, shown):
     """What a network that looks at single pixels finds doesn't depend on the window.
@@ -102,11 +109,74 @@ def test_a_volume_is_segmented_within_the_window_around_its_brain(window, shown)
     image = np.zeros((4, 128, 64, 3), np.float32)
     image[:, 70:120, 20:44] = np.random.default_rng(0).normal(300, 40, (4, 50, 24, 3))
     network = Pointwise()
-    found, probability = segment_volume(network, image, 64, window, DEVICE, tta_flip=False)
+    (found, _), (other, probability) = (segment(network, image, (1, 1), (2, 2), seen) for seen in ((64, 64), window))
     assert network.shown == shown
-    assert np.array_equal(found, segment_volume(network, image, 64, (64, 64), DEVICE, tta_flip=False)[0])
+    assert np.array_equal(found, other)
     # 127.5 of 255 is rounded to either side.
     assert (to_labels(probability.transpose(3, 0, 1, 2)).transpose(1, 2, 0) != found).mean() < 1e-3
     inside = found[70:120, 20:44]
     assert 0.3 < (inside == 2).mean() < 0.7
     assert (found > 0).sum() - (inside > 0).sum() < 0.1 * (inside > 0).sum()
+
+
+class Seen(torch.nn.Module):
+    """Finds nothing; remembers the images that it was shown."""
+
+    def forward(self, x):
+        self.image = x.clone()
+        return torch.full((len(x), 3, *x.shape[-2:]), -9.0)
+
+
+def smooth(step, side, shift=(0.0, 0.0)):
+    """Waves in an ellipse of 60 x 44 mm, at pixels of `step` mm in a field of view of `side` mm: (4, h, w, 1)."""
+    rows, columns = (
+        (np.arange(round(length / width)) + 0.5) * width - length / 2 - off
+        for length, width, off in zip(side, step, shift, strict=True)
+    )
+    row, column = np.meshgrid(rows, columns, indexing="ij")
+    waves = [np.sin(row / (7 + k)) + np.cos(column / (9 - k)) + 5 for k in range(4)]
+    return (np.stack(waves) * ((row / 30) ** 2 + (column / 22) ** 2 < 1))[..., None].astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("step", "side"),
+    [
+        ((0.5, 0.5), (128, 128)),
+        ((1, 0.5), (128, 96)),
+        ((1, 1), (64, 48)),
+        ((0.8, 0.8), (200, 256)),
+        ((1, 1), (160, 128)),
+    ],
+)
+def test_a_brain_has_the_same_pixels_whatever_the_spacing_and_the_field_of_view(step, side):
+    network = Seen()
+    segment(network, smooth((1, 1), (128, 128)), (1, 1), (2, 2))
+    expected = network.image
+    segment(network, smooth(step, side), step, (2, 2))
+    found = network.image
+    top, left = ((found.shape[k] - 64) // 2 for k in (2, 3))
+    found = found[:, :, top : top + 64, left : left + 64]
+    inside = torch.nn.functional.max_pool2d((expected == 0).float(), 5, 1, 2) == 0
+    assert inside.sum() > 4 * 300
+    assert (found - expected)[inside].abs().max() < 0.1
+    ends = [(image != 0).any(1).nonzero().aminmax(dim=0) for image in (found, expected)]
+    assert all((one - other).abs().max() <= 1 for one, other in zip(*ends, strict=True))
+
+
+def test_slices_of_the_training_spacing_are_those_of_training():
+    image = smooth((1, 1), (128, 96))
+    network = Seen()
+    segment(network, image, (1, 1), (2, 2))
+    expected, _ = prepare_slice(image[..., 0], np.zeros(image.shape[1:3], np.uint8), 64)
+    assert np.abs(network.image[0].numpy() - expected.astype(np.float32)).max() < 2e-3
+
+
+@pytest.mark.parametrize("step", [(0.5, 0.5), (2, 2), (1, 3), (3, 1)])
+def test_labels_come_back_to_the_grid_of_the_scan(step):
+    image = smooth(step, (120, 96), shift=(9, -12))
+    found, _ = segment(Pointwise(), image, step, (2, 2))
+    assert found.shape == image.shape[1:]
+    brain = image[0] != 0
+    high = (image[0] - image[0][brain].mean()) / image[0][brain].std() > 0.1
+    dice = 2 * ((found == 2) & high).sum() / ((found == 2).sum() + high.sum())
+    assert dice > 0.9

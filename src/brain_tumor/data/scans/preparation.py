@@ -1,6 +1,7 @@
 """A slice made ready for a network: standardised over its brain, padded to a square, resized."""
 
 from functools import lru_cache
+from math import ceil
 
 import numpy as np
 from jaxtyping import Bool, Float, Float16, Num, UInt8
@@ -10,6 +11,9 @@ from brain_tumor.data.common.bounding_box import BoundingBox
 
 PREPARATION = 7
 """Raised when the same slice would be prepared in another way: stores of older preparations are then written again."""
+
+ROUNDING = 0.01
+"""Parts of a pixel by which a field of view may differ from another by rounding."""
 
 
 class PreparationSettings(BaseModel, frozen=True, extra="forbid"):
@@ -32,7 +36,7 @@ def prepare_slice(
     labels = _to_square(labels)
     side = labels.shape[0]
     if side != size:
-        weights = _bilinear_weights(side, size)
+        weights = resize_weights(side, size, side / size)
         image = weights @ image @ weights.T
         # Positions are centres of pixels, as in the weights: both shrink around the same place.
         centres = (np.arange(size) + 0.5) * side / size
@@ -42,23 +46,27 @@ def prepare_slice(
 
 
 @lru_cache
-def _bilinear_weights(side: int, size: int) -> Float[np.ndarray, "t s"]:
-    """What each of `size` new pixels takes of `side` old ones.
+def resize_weights(side: int, size: int, scale: float) -> Float[np.ndarray, "t s"]:
+    """What each of `size` new pixels takes of `side` old ones; both lie around the same centre.
 
-    A triangle as wide as two of the larger pixels, as in Pillow.
+    A triangle as wide as two of the larger pixels, as in Pillow. What lies beyond the old pixels is 0.
 
-    Two products with this matrix resize all modalities at once, in half of Pillow's time.
+    Two products with such matrices resize all modalities at once, in half of Pillow's time.
+
+    Args:
+        scale: old pixels to a new one.
     """
-    scale = side / size
-    old = np.arange(side) + 0.5
-    new = (np.arange(size) + 0.5) * scale
+    # New pixels may reach beyond the old ones, into the background.
+    beyond = max(0, ceil((size * scale - side) / 2 - ROUNDING))
+    old = np.arange(-beyond, side + beyond) + 0.5
+    new = side / 2 + (np.arange(size) + 0.5 - size / 2) * scale
     # In units of the larger pixel, so that shrinking averages all old pixels under a new one.
     apart = np.abs(old - new[:, None])
     distance = apart / max(scale, 1)
     weights = np.maximum(1 - distance, 0)
     # At the borders a part of the triangle lies outside; the sum makes up for it.
     shares = weights / weights.sum(1, keepdims=True)
-    return shares.astype(np.float32)
+    return shares[:, beyond : beyond + side].astype(np.float32)
 
 
 def find_brain(image: Num[np.ndarray, "m h w"]) -> Bool[np.ndarray, "h w"]:

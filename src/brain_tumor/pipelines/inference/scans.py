@@ -8,19 +8,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Num, UInt8
+from jaxtyping import Bool, Num, UInt8
 from nibabel.affines import voxel_sizes
 
 from brain_tumor.data.common.files import is_simulated
 from brain_tumor.data.common.parallel import WorkerSettings, parallel_map, track
 from brain_tumor.data.common.tables import with_text
-from brain_tumor.data.scans.brain_crop import crop_shape
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.find_scans import describe_scans, find_scans, read_image, read_labels
 from brain_tumor.data.scans.nifti import name_mask, read_confidence, read_mask
 from brain_tumor.data.scans.plausibility import PatientCheck
 from brain_tumor.data.scans.preparation import find_brain, standardise
 from brain_tumor.data.scans.scan import Scan
+from brain_tumor.data.scans.scan_warnings import BETWEEN, find_warnings
+from brain_tumor.data.scans.slice_geometry import SliceGeometry
 from brain_tumor.data.survival.tumour_masks import Mask
 from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics.segmentation import choose_headline
@@ -54,7 +55,7 @@ def index_scans(
     data_set: DataSet,
     workers: WorkerSettings,
 ) -> pd.DataFrame:
-    """Index of patients: voxels, spacing, slices with brain, reference mask, or why a patient is excluded.
+    """Index of patients: voxels, spacing, slices with brain, warnings, reference mask, or why a patient is excluded.
 
     Raises:
         FileNotFoundError: if there are no scans in the folder.
@@ -76,7 +77,7 @@ def index_scans(
     for scan, row in described:
         # The scan's own note was logged when scans were found.
         new_note = row["note"].removeprefix(scan.note).removeprefix("; ")
-        for remark in (new_note, row["not_compared"]):
+        for remark in (new_note, row["not_compared"], *row["warnings"].split(BETWEEN)):
             if remark and not row["excluded"]:
                 logger.warning("%s: %s", scan.patient, remark)
     if len(excluded) == len(index):
@@ -107,6 +108,7 @@ def _describe(scan: Scan, source: Path, data_set: DataSet) -> dict:
         "brain_slices": 0,
         "labels": "",
         "note": "",
+        "warnings": "",
         "expert_mask": "",
         "not_compared": "",
         "excluded": scan.problem,
@@ -118,7 +120,8 @@ def _describe(scan: Scan, source: Path, data_set: DataSet) -> dict:
     except ValueError as error:
         return row | {"excluded": str(error)}
     labels, not_compared = _read_reference(scan, data_set)
-    check = _check_slices(volume.image, labels, data_set)
+    brain = np.stack([find_brain(plane) for plane in np.moveaxis(volume.image, -1, 0)], axis=-1)
+    check = _check_slices(volume.image, brain, labels, data_set)
     row["voxels"] = " x ".join(map(str, volume.image.shape[1:]))
     row["spacing_mm"] = " x ".join(f"{step:.3g}" for step in volume.spacing)
     row["brain_slices"] = check.slices
@@ -128,6 +131,16 @@ def _describe(scan: Scan, source: Path, data_set: DataSet) -> dict:
     # A tissue may have several labels, of which the first is written.
     row["labels"] = ", ".join(f"{tissue.name} {tissue.labels[0]}" for tissue in scan.tissues)
     row["note"] = "; ".join(note for note in (scan.note, volume.note, check.find_note()) if note)
+    warnings = find_warnings(
+        volume.image,
+        brain,
+        volume.spacing,
+        data_set.modality_names,
+        skull_stripped=data_set.skull_stripped,
+        # Published HDF5 slices are often some of a scan.
+        whole=scan.layout == "nifti",
+    )
+    row["warnings"] = BETWEEN.join(warnings)
     if labels is not None:
         not_compared = not_compared or check.find_mask_problem()
     if not_compared:
@@ -141,14 +154,14 @@ def _describe(scan: Scan, source: Path, data_set: DataSet) -> dict:
 
 def _check_slices(
     image: Num[np.ndarray, "m h w d"],
+    brain: Bool[np.ndarray, "h w d"],
     labels: UInt8[np.ndarray, "h w d"] | None,
     data_set: DataSet,
 ) -> PatientCheck:
     check = PatientCheck(data_set.modality_names, skull_stripped=data_set.skull_stripped)
     for number in range(image.shape[-1]):
-        slice_ = image[..., number]
         own_labels = None if labels is None else labels[..., number]
-        check.add(slice_, find_brain(slice_), own_labels)
+        check.add(image[..., number], brain[..., number], own_labels)
     return check
 
 
@@ -201,14 +214,15 @@ def _segment(
 
     module = network.module()
     device = choose_device(engine)
-    size = network.description["slice_size"]
-    window = crop_shape(network.description)
+    geometry = SliceGeometry.of(network.description)
     headline = choose_headline(data_set.targets)
     whole = {headline: data_set.targets[headline]}
     # One patient in memory at a time: a volume of four modalities has hundreds of megabytes.
     for scan in track(scans, f"segmenting with {network.name}"):
         volume = read_image(scan, data_set)
-        found, probability = segment_volume(module, volume.image, size, window, device, tta_flip=prediction.tta_flip)
+        found, probability = segment_volume(
+            module, volume.image, volume.spacing, geometry, device, tta_flip=prediction.tta_flip
+        )
         voxel_ml = prod(volume.spacing) / 1000
         labels = prediction.postprocess(found, voxel_ml, data_set.tissue_names)
         file = name_mask(scan.patient, data_set)

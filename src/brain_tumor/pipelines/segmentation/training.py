@@ -206,6 +206,7 @@ def _describe(
     return about | {
         "experiment": experiment,
         "window": window.shape,
+        "pixel_mm": _find_pixel(plan.slices.rows),
         "recipe": plan.recipe.model_dump(),
         "seed": plan.engine.seed,
         "kept": [member.fitted.kept for member in members],
@@ -216,6 +217,12 @@ def _describe(
         "patients": sorted({*learning, *known}),
         **members[0].about,
     }
+
+
+def _find_pixel(rows: pd.DataFrame) -> list[float]:
+    """Millimetres of a pixel of the prepared slices, (row, column); the median where patients differ."""
+    median = rows[["row_mm", "column_mm"]].astype(float).median()
+    return median.round(6).tolist()
 
 
 def _join_logs(members: list[_Member]) -> pd.DataFrame:

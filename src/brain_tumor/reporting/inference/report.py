@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from brain_tumor.data.common.tables import with_text
+from brain_tumor.data.scans.scan_warnings import BETWEEN
 from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics.segmentation import choose_headline, summarise_patients
 from brain_tumor.networks.trained import TrainedNetwork
@@ -47,13 +48,17 @@ FILMED = Words(
 MASKS = (
     "One NIfTI file for each patient, on the grid of the scan; the table of files has the paths of both, to be opened "
     "together in ITK-SNAP or 3D Slicer. Every scan gets a mask, also that of another disease. The network was trained "
-    "on skull-stripped scans at 1 mm that were registered to one atlas, as those of BraTS are; prepare yours in the "
+    "on skull-stripped scans that were registered to one atlas, as those of BraTS are; prepare yours in the "
     "same way. Check the masks before you use a volume. Not for diagnosis or for any decision about a patient."
 )
 SURE = (
     " Confidence is the Dice that the network's own probabilities lead to expect, of the whole tumour where there is "
     "such a target. Networks are too sure, so it doesn't say how good a mask is: it says which to check first, the "
     "lowest."
+)
+WARNINGS = (
+    "Simple statistics of each volume, with thresholds chosen on scans of BraTS. A right scan may break one, and a "
+    "wrong scan may pass: look at the scans too."
 )
 VIEWERS = " Viewers, with every modality, all slices in three planes, and a picture in 3-D{which}:"
 LIMITS = (
@@ -193,7 +198,8 @@ def compose_scans_report(
         files: rows `patient`, `scan`, `mask`, the paths of both.
         viewers: patient > address of the page that shows all slices.
     """
-    volumes = with_text(volumes, "voxels", "spacing_mm", "labels", "note", "expert_mask", "not_compared", "excluded")
+    texts = ("voxels", "spacing_mm", "labels", "note", "warnings", "expert_mask", "not_compared", "excluded")
+    volumes = with_text(volumes, *texts)
     used = volumes[volumes["excluded"] == ""]
     excluded = volumes[volumes["excluded"] != ""]
     millilitres = [name for name in volumes if name.endswith("_ml")]
@@ -209,7 +215,9 @@ def compose_scans_report(
     left_out = [("Patients that could not be segmented", excluded[["patient", "folder", "excluded"]])]
     # A mask that could not be compared with has its place there too.
     compared = (used[["expert_mask", "not_compared"]] != "").any(axis=None)
+    doubtful = used[used["warnings"] != ""]
     sections = [
+        *([_warn(doubtful)] if len(doubtful) else []),
         _show_masks(network, used, figures, files, viewers or {}),
         *([_compare(network, scores, used)] if compared else []),
         *([Section("Left out", "", left_out)] if len(excluded) else []),
@@ -220,6 +228,8 @@ def compose_scans_report(
     marked = int((used[millilitres].sum(axis=1) > 0).sum())
     answer = f"{name} predicts a tumour in {marked:,} of {len(used):,} patients; {len(excluded):,} are excluded."
     answer += _least_sure(used)
+    if len(doubtful):
+        answer += f" {len(doubtful):,} of the scans look wrong: see the warnings before you use their masks."
     answer += _agree(scores)
     answer += _seen(network, used["patient"], simulated=simulated)
     answer += _learned(network)
@@ -227,6 +237,13 @@ def compose_scans_report(
     pictures = [Picture(png, WORDS[key], name, photo=True, wide=True) for key, png in figures.items() if key in WORDS]
     volume = ("Predicted volume of each tissue and region, in millilitres, and how sure the network is", table)
     return render_report("Masks of new scans", answer, volume, sections, simulated=simulated, pictures=pictures)
+
+
+def _warn(doubtful: pd.DataFrame) -> Section:
+    """A row for each warning."""
+    table = doubtful[["patient", "warnings"]].rename(columns={"warnings": "warning"})
+    rows = table.assign(warning=table["warning"].str.split(BETWEEN, regex=False)).explode("warning")
+    return Section("Warnings", WARNINGS, [("What looks wrong about the scans, and what to do", rows)])
 
 
 def _show_masks(
@@ -262,6 +279,9 @@ def _describe(network: TrainedNetwork) -> Section:
     for each in about.get("trained_on", []):
         text += f", {each['slices']:,} slices of {each['patients']:,} patients"
     text += f", at {about['slice_size']} x {about['slice_size']} pixels"
+    if "pixel_mm" in about:
+        row_mm, column_mm = about["pixel_mm"]
+        text += f" of {row_mm:.3g} x {column_mm:.3g} mm"
     if "window" in about:
         height, width = about["window"]
         text += f", with a field of view of {height} x {width} that held every brain"

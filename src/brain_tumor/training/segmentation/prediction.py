@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float16, Num, UInt8
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import interpolate
 
 from brain_tumor.data.common.bounding_box import BoundingBox
 from brain_tumor.data.common.store import Store
-from brain_tumor.data.scans.preparation import find_brain, prepare_slice
+from brain_tumor.data.scans.preparation import find_brain, standardise
+from brain_tumor.data.scans.slice_geometry import SliceGeometry
 from brain_tumor.networks.attention import capture_attention
 from brain_tumor.training.batches import Rows
 from brain_tumor.training.device import Device
@@ -89,8 +90,8 @@ def _predict(
 def segment_volume(
     network: nn.Module,
     image: Num[np.ndarray, "m h w d"],
-    size: int,
-    window: tuple[int, int],
+    spacing: tuple[float, float, float],
+    geometry: SliceGeometry,
     device: Device,
     *,
     tta_flip: bool,
@@ -98,34 +99,36 @@ def segment_volume(
 ) -> tuple[UInt8[np.ndarray, "h w d"], UInt8[np.ndarray, "k h w d"]]:
     """Labels of every voxel of a raw volume, and the probability of each tissue in steps of 1/255, on its own grid.
 
+    The network sees pixels of the millimetres that it was trained on, whatever the scan's; slices stay as thick as
+    they are.
+
     Args:
-        size: side of the training slices.
-        window: height and width of the training crop; larger here if the brain needs it.
+        spacing: millimetres, (row, column, slice).
+        geometry: of the training slices; the crop is larger here than its window if the brain needs it.
     """
     network = device.place(network)
     height, width, depth = image.shape[1:]
-    side = max(height, width)
-    # Preparation pads slices to a square and resizes it.
-    top = (side - height) // 2
-    left = (side - width) // 2
+    resampling = geometry.resampling((height, width), spacing)
+    rows, columns = resampling.weights_there()
     labels = np.zeros((height, width, depth), np.uint8)
     brains = [find_brain(image[..., number]) for number in range(depth)]
     numbers = np.flatnonzero([brain.any() for brain in brains])
     brain = BoundingBox.from_mask(np.any(brains, axis=0))
     # One crop for all slices, so that they make batches.
-    around_brain = _to_prepared(brain, (top, left), size / side)
-    crop = around_brain.pad_to_multiple(size, window)
+    crop = resampling.enclose(brain).pad_to_multiple(resampling.side, geometry.window)
+    rows, columns = rows[crop.top : crop.bottom], columns[crop.left : crop.right]
+    back_rows, back_columns = (torch.from_numpy(weights) for weights in resampling.weights_back())
+    # What lies outside the crop has probability 0.
+    back_rows = back_rows[:, crop.top : crop.bottom].to(device.accelerator)
+    back_columns = back_columns[:, crop.left : crop.right].to(device.accelerator)
     parts = []
     for start in range(0, len(numbers), batch_size):
         batch = numbers[start : start + batch_size]
-        prepared = np.stack([_prepare(image[..., number], size) for number in batch])
-        cropped = np.ascontiguousarray(crop.crop(prepared))
+        # In fp16, as the training slices are stored.
+        cropped = np.stack([rows @ standardise(image[..., number]) @ columns.T for number in batch]).astype(np.float16)
         probability = _predict(network, torch.from_numpy(cropped), device, tta_flip)
-        around = (crop.left, size - crop.right, crop.top, size - crop.bottom)
-        square = pad(probability, around)
         # Probabilities are resized, not labels, whose borders would be jagged.
-        full = interpolate(square, size=(side, side), mode="bilinear", align_corners=False)
-        original = full[:, :, top : top + height, left : left + width]
+        original = back_rows @ probability @ back_columns.T
         predicted = to_labels(original)
         labels[..., batch] = predicted.permute(1, 2, 0).cpu().numpy()
         steps = (original * 255).round().to(torch.uint8)
@@ -134,34 +137,6 @@ def segment_volume(
     steps_of_all = np.zeros((len(parts[0]), height, width, depth), np.uint8)
     steps_of_all[..., numbers] = np.concatenate(parts, axis=-1)
     return labels, steps_of_all
-
-
-def _prepare(image: Num[np.ndarray, "m h w"], size: int) -> Float16[np.ndarray, "m s s"]:
-    """A slice without a mask as the network was trained on slices."""
-    no_mask = np.zeros(image.shape[1:], np.uint8)
-    prepared, _ = prepare_slice(image, no_mask, size)
-    return prepared
-
-
-def _to_prepared(box: BoundingBox, padding: tuple[int, int], scale: float) -> BoundingBox:
-    """A bounding box of a raw slice in the prepared slice, with a margin of one pixel.
-
-    Args:
-        padding: rows above and columns left of the raw slice in its square.
-        scale: of the prepared slice to the square.
-    """
-    # (top, bottom) and (left, right), each moved by its own padding.
-    sides = np.array(box).reshape(2, 2)
-    ends = (sides + np.array(padding)[:, None]) * scale
-    # The margin is what resizing blurs the brain into.
-    low = np.floor(ends[:, 0]).astype(int) - 1
-    high = np.ceil(ends[:, 1]).astype(int) + 1
-    return BoundingBox(
-        top=int(low[0]),
-        bottom=int(high[0]),
-        left=int(low[1]),
-        right=int(high[1]),
-    )
 
 
 def predict_attention(
