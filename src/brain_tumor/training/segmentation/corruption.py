@@ -82,14 +82,16 @@ def _add_noise(plane: Plane, severity: float, rng: np.random.Generator, _: float
     from monai.transforms import RandRicianNoise
 
     noise = RandRicianNoise(prob=1, std=NOISE * severity, sample_std=False)
-    return np.asarray(noise.set_random_state(int(rng.integers(2**31)))(plane[None]))[0]
+    noise.set_random_state(int(rng.integers(2**31)))
+    return np.asarray(noise(plane[None]))[0]
 
 
 def _add_field(plane: Plane, severity: float, rng: np.random.Generator, _: float) -> Plane:
     from monai.transforms import RandBiasField
 
     field = RandBiasField(prob=1, coeff_range=(-FIELD * severity, FIELD * severity))
-    return np.asarray(field.set_random_state(int(rng.integers(2**31)))(plane[None]))[0]
+    field.set_random_state(int(rng.integers(2**31)))
+    return np.asarray(field(plane[None]))[0]
 
 
 def _ring(plane: Plane, severity: float, *_: object) -> Plane:
