@@ -367,7 +367,7 @@ def test_four_patients_then_start_from_their_network(project, rng, monkeypatch):
     assert Path("data/08_reporting/segmentation/data_report.html").is_file()
     run_small(train)
     assert Path("data/08_reporting/segmentation/classic_unet/figures/3_patients.png").is_file()
-    again, go_on, keep, start, _classification = commands(page)
+    again, go_on, keep, start, *_classification = commands(page)
     assert again == prepare
     shutil.copy(*shlex.split(keep)[1:])
     shutil.copytree(ROOT / "weights", project / "weights")
