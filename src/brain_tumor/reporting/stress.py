@@ -52,7 +52,7 @@ def compose_report(
     worst = own[own["network"] == best["network"]].sort_values("change").iloc[0]
     answer = (
         f"{best['network']} has a mean Dice of {best['dice']:.3f} for {headline} on {best['patients']} test patients; "
-        f"of the corruptions, {_name(worst)} costs most: {worst['change']:+.3f} "
+        f"the worst corruption is “{_name(worst)}”: {worst['change']:+.3f} "
         f"({tell_interval(worst['low'], worst['high'], '+.3f')})."
     )
     shown = own.assign(corruption=own.apply(_name, axis=1))
