@@ -3,6 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
+from brain_tumor.data.scans.data_set import WITHOUT
 from brain_tumor.figures.palette import colour_networks, name_network
 
 COLUMNS = 3
@@ -16,7 +17,7 @@ def draw_stress(table: pd.DataFrame, title: str) -> Figure:
     """
     colours = colour_networks(table["network"])
     whole = table[table["severity"] == 0].set_index("network")["dice"]
-    missing = table[table["corruption"].str.startswith("without ")]
+    missing = table[table["corruption"].str.startswith(WITHOUT)]
     graded = table[(table["severity"] > 0) & ~table.index.isin(missing.index)]
     kinds = graded["corruption"].unique().tolist()
     panels = len(kinds) + bool(len(missing))
@@ -37,7 +38,7 @@ def draw_stress(table: pd.DataFrame, title: str) -> Figure:
             axis.bar([k + width * place for k in range(len(names))], own[names], width, color=colour)
             axis.axhline(whole[name], color=colour, linestyle=":", linewidth=1)
         ticks = [k + width * (len(colours) - 1) / 2 for k in range(len(names))]
-        axis.set_xticks(ticks, [name.removeprefix("without ") for name in names])
+        axis.set_xticks(ticks, [name.removeprefix(WITHOUT) for name in names])
         axis.set(title="without a modality", xlabel="dotted: with all")
     for axis in axes:
         axis.set_ylim(0, 1)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from brain_tumor.data.scans.data_set import WITHOUT
 from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics.segmentation import choose_headline
 from brain_tumor.reporting.formatting import tell_interval, with_intervals
@@ -76,4 +77,4 @@ def compose_report(
 
 def _name(row: pd.Series) -> str:
     name = row["corruption"]
-    return name if name.startswith("without ") else f"{name} at severity {row['severity']:g}"
+    return name if name.startswith(WITHOUT) else f"{name} at severity {row['severity']:g}"

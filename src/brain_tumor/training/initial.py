@@ -14,11 +14,16 @@ NAMED = 10
 """Patients that a warning names."""
 
 
-def read_initial(path: str | None, name: str, sizes: dict[str, Any]) -> TrainedNetwork | None:
+def read_initial(
+    path: str | None, name: str, sizes: dict[str, Any], classes: list[str] | None = None
+) -> TrainedNetwork | None:
     """The initial checkpoint; None without a path, or if the file holds another network.
 
+    Args:
+        classes: of the images, for a classifier.
+
     Raises:
-        ValueError: if its sizes are others, with both.
+        ValueError: if it tells other classes apart, or its sizes are others, with both.
     """
     if not path:
         return None
@@ -27,6 +32,13 @@ def read_initial(path: str | None, name: str, sizes: dict[str, Any]) -> TrainedN
         # One path serves all experiments of the task, and only one of them can start from it.
         logger.warning("%s holds a %s; %s starts from random weights", path, initial.name, name)
         return None
+    before = initial.description.get("classes")
+    # Before the sizes, which differ too where the number of classes does.
+    if classes is not None and before != classes:
+        raise ValueError(
+            f"the network in {path} tells apart {before}, but the images have the classes {classes}; name the "
+            "folders of the images alike, or leave classification.initial_weights out"
+        )
     if initial.sizes != sizes:
         raise ValueError(
             f"the network in {path} has sizes {initial.sizes}, but {name} is built with {sizes}; set `sizes` "

@@ -10,6 +10,9 @@ from brain_tumor.data.common.pseudonyms import PSEUDONYM
 
 MASK = "mask"
 
+WITHOUT = "without "
+"""Before the name of a modality: what a scan is that lacks it."""
+
 MOST_LABEL = 255
 """The largest value in a mask that is written."""
 

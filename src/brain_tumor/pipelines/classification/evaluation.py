@@ -138,7 +138,7 @@ def measure_cost(
     Of one network without test-time augmentation; training seconds of all folds together.
     """
     from brain_tumor.training.classification.prediction import predict_logits
-    from brain_tumor.training.cost import count_gflops, measure_seconds
+    from brain_tumor.training.cost import count_gflops, measure_seconds, tabulate_cost
     from brain_tumor.training.device import choose_device
 
     device = choose_device(engine)
@@ -148,15 +148,8 @@ def measure_cost(
     gflops = count_gflops(member.module(), 1, network.sizes["in_channels"], side, side)
     rows = np.arange(min(COST_IMAGES, len(images.rows)))
     seconds = measure_seconds(lambda: predict_logits(member, images, rows, device))
-    row = {
-        "network": network.experiment,
-        "parameters": network.parameters,
-        "gflops_an_image": gflops,
-        "images_a_second": len(rows) / seconds,
-        "training_seconds": training_log["seconds"].sum(),
-        "device": str(device),
-    }
-    return pd.DataFrame([row])
+    speed = {"images_a_second": len(rows) / seconds}
+    return tabulate_cost(network, training_log, device, gflops={"gflops_an_image": gflops}, speed=speed)
 
 
 def compare_policies(

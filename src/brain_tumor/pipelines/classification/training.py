@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from brain_tumor.data.images.split import (
     sets_of_fold,
 )
 from brain_tumor.metrics import classification as metrics
-from brain_tumor.networks.trained import TrainedNetwork, read_network
+from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.training.checkpoints import Checkpoints, describe_training
 from brain_tumor.training.initial import describe_initial, digest_file, read_initial
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
@@ -56,7 +55,7 @@ def train_network(
     start = _prepare_start(experiment, about)
     _require_match(start.sizes, about)
     _require_test(splits)
-    initial = _read_initial(initial_weights, start, about["classes"])
+    initial = read_initial(initial_weights, experiment.network, start.sizes, about["classes"])
     plan = _Plan(images, start, initial, digest_file(initial_weights), experiment.adapt(recipe), engine, checkpoints)
     folds = range(count_folds(splits))
     members = [_train_fold(plan, sets_of_fold(splits, fold), splits, f"{fold + 1} of {len(folds)}") for fold in folds]
@@ -167,25 +166,6 @@ def _fit(
     train_rows = Rows(plan.images, train, NAMES)
     validation_rows = Rows(plan.images, validation, NAMES)
     return fit(Job(task, train_rows, validation_rows, MONITOR, plan.recipe, engine, checkpoints)), about
-
-
-def _read_initial(path: str | None, start: "Start", classes: list[str]) -> TrainedNetwork | None:
-    """The initial checkpoint, as `read_initial` gives it.
-
-    Raises:
-        ValueError: if it doesn't tell the same classes apart, or has other sizes.
-    """
-    name = start.experiment.network
-    if path:
-        found = read_network(Path(path).expanduser())
-        before = found.description.get("classes")
-        # Before the sizes, which differ too where the number of classes does.
-        if found.name == name and before != classes:
-            raise ValueError(
-                f"the network in {path} tells apart {before}, but the images have the classes {classes}; name the "
-                "folders of the images alike, or leave classification.initial_weights out"
-            )
-    return read_initial(path, name, start.sizes)
 
 
 def _prepare_start(experiment: ExperimentSettings, about: dict[str, Any]) -> "Start":

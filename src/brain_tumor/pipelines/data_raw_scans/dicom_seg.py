@@ -54,7 +54,7 @@ def write_dicom_seg(
         # The masks are there as NIfTI: hours of work aren't thrown away for want of a library.
         logger.warning("no DICOM-SEG is written: %s; or set `data_raw_scans.dicom_seg` to false", error)
         return iter(())
-    algorithm = Algorithm(f"{name_network(network.experiment)}", __version__, network.digest)
+    algorithm = Algorithm(name_network(network.experiment), __version__, network.digest)
     simulated = (native / SIMULATED_MARK).is_file() or bool(network.description.get("simulated"))
     return _write(files, source, algorithm, data_set, settings, simulated=simulated, privacy=privacy)
 

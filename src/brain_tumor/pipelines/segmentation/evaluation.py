@@ -251,7 +251,7 @@ def measure_cost(
     engine: EngineSettings,
 ) -> pd.DataFrame:
     """One row of costs: parameters, GFLOPs of a slice (exact), slices a second on this device, training seconds."""
-    from brain_tumor.training.cost import count_gflops, measure_seconds
+    from brain_tumor.training.cost import count_gflops, measure_seconds, tabulate_cost
     from brain_tumor.training.device import choose_device
     from brain_tumor.training.segmentation.prediction import predict_probabilities
 
@@ -260,15 +260,8 @@ def measure_cost(
     gflops = count_gflops(module, 1, network.sizes["in_channels"], *find_brain_crop(slices).shape)
     rows = np.arange(min(COST_SLICES, len(slices.rows)))
     seconds = measure_seconds(lambda: predict_probabilities(module, slices, rows, device, tta_flip=False))
-    row = {
-        "network": network.experiment,
-        "parameters": network.parameters,
-        "gflops_a_slice": gflops,
-        "slices_a_second": len(rows) / seconds,
-        "training_seconds": training_log["seconds"].sum(),
-        "device": str(device),
-    }
-    return pd.DataFrame([row])
+    speed = {"slices_a_second": len(rows) / seconds}
+    return tabulate_cost(network, training_log, device, gflops={"gflops_a_slice": gflops}, speed=speed)
 
 
 def draw_results(

@@ -9,15 +9,13 @@ import pandas as pd
 from brain_tumor.data.common.parallel import track
 from brain_tumor.data.common.sets import TEST
 from brain_tumor.data.common.store import Store
+from brain_tumor.data.scans.data_set import WITHOUT
 from brain_tumor.metrics import segmentation as metrics
-from brain_tumor.metrics.intervals import interval
+from brain_tumor.metrics.stress import NONE, summarise_stress
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.experiments import Figures, gather
 from brain_tumor.pipelines.segmentation.evaluation import postprocess, require_unseen
 from brain_tumor.training.settings import EngineSettings, PredictionSettings, StressSettings
-
-NONE = "none"
-"""The corruption of slices as they are."""
 
 
 def stress_network(
@@ -34,7 +32,7 @@ def stress_network(
     """
     from brain_tumor.training.batches import Rows
     from brain_tumor.training.device import choose_device
-    from brain_tumor.training.segmentation.corruption import WITHOUT, corrupt
+    from brain_tumor.training.segmentation.corruption import corrupt
     from brain_tumor.training.segmentation.prediction import predict_images
 
     require_unseen(network, slices, splits)
@@ -65,27 +63,14 @@ def stress_network(
 
 
 def compare_stress(slices: Store, **results: Any) -> tuple[pd.DataFrame, Figures]:
-    """Mean Dice under each corruption, its change, and the figure.
+    """The table of `summarise_stress`, and the figure.
 
     Args:
         results: `<experiment>.stress` of each experiment.
-
-    Returns: rows `network`, `corruption`, `severity`, `target`, `dice`, `change` with the interval `low` to `high` over
-        patients, `patients`; and the figure.
     """
     from brain_tumor.figures.stress import draw_stress
 
-    parts = []
-    for name, scores in gather(results, "stress").items():
-        keys = ["patient", "target"]
-        clean = scores[scores["corruption"] == NONE].set_index(keys)["dice"]
-        change = scores["dice"].to_numpy() - clean.loc[pd.MultiIndex.from_frame(scores[keys])].to_numpy()
-        for group, own in scores.assign(change=change).groupby(["corruption", "severity", "target"], sort=False):
-            low, high = interval(own["change"].to_numpy())
-            row = dict(zip(("corruption", "severity", "target"), group, strict=True))
-            means = {"dice": own["dice"].mean(), "change": own["change"].mean(), "low": low, "high": high}
-            parts.append({"network": name} | row | means | {"patients": len(own)})
-    table = pd.DataFrame(parts)
+    table = summarise_stress(gather(results, "stress"))
     about = slices.description
     title = "SIMULATED" if about["simulated"] else about["data_set"]
     headline = metrics.choose_headline(about["targets"])

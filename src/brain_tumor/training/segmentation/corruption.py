@@ -3,7 +3,10 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
+
+from brain_tumor.data.scans.data_set import WITHOUT
+from brain_tumor.data.scans.preparation import standardise
 
 LEVEL = 4.0
 """Mean of the brain before standardisation, in its standard deviations: intensities of a scanner are above 0."""
@@ -21,9 +24,6 @@ THICKNESS_MM = 5.0
 """Of a slice at severity 1."""
 
 THICK = "thick slices"
-
-WITHOUT = "without "
-"""Before the name of a modality that is missing."""
 
 Volume = Float[np.ndarray, "n m h w"]
 
@@ -62,17 +62,8 @@ def corrupt(
             # Noise alone is another one in each slice; coils and heads are the same.
             rng = np.random.default_rng([seed, channel, number if kind == "noise" else 0])
             changed[number, channel] = IN_PLANE[kind](raw[number, channel], severity, rng, spacing[1])
-    return _standardise(changed, brain & (raw != 0).any(1, keepdims=True))
-
-
-def _standardise(image: Volume, brain: Bool[np.ndarray, "n 1 h w"]) -> Volume:
-    where = np.broadcast_to(brain, image.shape)
-    axes = (2, 3)
-    # A slice without brain has no mean.
-    counts = np.maximum(where.sum(axes, keepdims=True), 1)
-    centred = np.where(where, image - image.sum(axes, where=where, keepdims=True) / counts, 0)
-    deviation = np.sqrt((centred**2).sum(axes, keepdims=True) / counts)
-    return np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 1e-6).astype(np.float32)
+    # What a corruption puts outside the brain is no part of it.
+    return np.stack([standardise(slice_) for slice_ in np.where(brain, changed, 0)])
 
 
 Plane = Float[np.ndarray, "h w"]
