@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,20 +76,20 @@ def score_surface(
         return MAX_HD95_MM, 0.0
     # Imported here: MONAI takes seconds, and empty masks don't need it.
     import torch
-    from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+    from monai.metrics.utils import get_edge_surface_distance
 
     # Cropped to both masks: distances need no more of the volume, and take time with its size.
     box = crop_to(truth | predicted)
-    target = torch.from_numpy(truth[box])[None, None]
-    pred = torch.from_numpy(predicted[box])[None, None]
-    # MONAI calls its background class the first channel; here the only channel is the target.
-    options: dict[str, Any] = {"include_background": True, "spacing": spacing}
+    masks = torch.from_numpy(predicted[box]), torch.from_numpy(truth[box])
     with warnings.catch_warnings():
         # MONAI warns of its own call.
         warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
-        hd95 = compute_hausdorff_distance(pred, target, percentile=95, **options)
-        dice = compute_surface_dice(pred, target, [TOLERANCE], **options)
-    return float(hd95), float(dice)
+        # The distances of which MONAI's HD95 and surface Dice are made, found once for both.
+        _, distances, _ = get_edge_surface_distance(*masks, spacing=spacing, symmetric=True)
+    there, back = (each.numpy().astype(float) for each in distances)
+    hd95 = max(np.percentile(there, 95), np.percentile(back, 95))
+    near = (there <= TOLERANCE).sum() + (back <= TOLERANCE).sum()
+    return float(hd95), float(near / (len(there) + len(back)))
 
 
 def crop_to(mask: Bool[np.ndarray, "d h w"], margin: int = 1) -> tuple[slice, ...]:
