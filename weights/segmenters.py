@@ -1,14 +1,16 @@
 """Segmentation networks that ship: scores for the header of their files, and their card."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
+from brain_tumor.data.scans.data_set import WITHOUT
 from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics.segmentation import choose_headline, summarise_patients
+from brain_tumor.metrics.stress import summarise_stress
 from brain_tumor.networks import describe
 from brain_tumor.networks.trained import TrainedNetwork, read_network
 from brain_tumor.pipelines.segmentation.evaluation import CROSS_VALIDATION
@@ -55,7 +57,11 @@ side by side.
         --params segmentation_source=FOLDER,{DATA}
     kedro run --namespaces=segmentation.{{name}} --env full --params {SETTINGS}
 
+    kedro run --pipelines stress_test --nodes=stress_test.{{name}}.stress_network --env full \\
+        --params segmentation.folds=3,stress_test.corruptions=[]
+
 Then `python weights/collect.py segmentation {{name}}`."""
+MISSING = "Mean Dice of the same whole volumes where a modality is 0 everywhere"
 SOURCES = yaml.safe_load((Path(__file__).parents[1] / "conf/base/parameters_data_segmentation.yml").read_text())[
     "data_segmentation"
 ]["origin"]["sources"]
@@ -66,7 +72,8 @@ def measure(data: Path, name: str) -> dict[str, Any]:
 
     Returns:
         `scores`: means over patients, of whole volumes, of those by grade, and of single slices; `dice`: that of each
-        whole volume; `whole_volumes`: patients that have one, scored or not.
+        whole volume; `whole_volumes`: patients that have one, scored or not; `missing_modalities`: mean Dice of whole
+        volumes without a modality, and its change, where the stress test has been run too.
     """
     weights, table = (
         data / f"06_models/segmentation/{name}/network.safetensors",
@@ -100,7 +107,21 @@ def measure(data: Path, name: str) -> dict[str, Any]:
         "scores": pd.concat(means)[["of", "target", "metric", "mean", "low", "high", "patients"]].to_dict("records"),
         "dice": patients[scores["target"].unique()].to_dict("index"),
         "whole_volumes": len(whole),
+        "missing_modalities": _measure_missing(data / f"08_reporting/stress_test/{name}.csv", weights, whole),
     }
+
+
+def _measure_missing(table: Path, weights: Path, whole: Collection[str]) -> list[dict[str, Any]]:
+    """Rows `modality`, `target`, `dice`, `change`."""
+    if not table.is_file():
+        return []
+    if table.stat().st_mtime < weights.stat().st_mtime:
+        raise ValueError(f"{table} is older than {weights}; run the stress test again")
+    scores = pd.read_csv(table, dtype={"patient": str})
+    stress = summarise_stress({"": scores[scores["patient"].isin(whole)]})
+    missing = stress[stress["corruption"].str.startswith(WITHOUT)]
+    modality = missing["corruption"].str.removeprefix(WITHOUT)
+    return missing.assign(modality=modality)[["modality", "target", "dice", "change"]].to_dict("records")
 
 
 def write_cards(networks: Sequence[TrainedNetwork]) -> dict[str, str]:
@@ -120,6 +141,10 @@ def _write_card(network: TrainedNetwork) -> str:
     ]
     dice = pd.DataFrame.from_dict(about["dice"], orient="index").rename_axis("patient").reset_index()
     tables.append(("Dice of each patient of whom there is a whole volume", dice[["patient", *about["targets"]]]))
+    missing = pd.DataFrame(about["missing_modalities"])
+    if len(missing):
+        wide = missing.pivot(index="modality", columns="target", values="dice")[list(about["targets"])]
+        tables.append((MISSING, wide.loc[missing["modality"].unique()].reset_index()))
     headline = choose_headline(about["targets"])
     best = scores[(scores["target"] == headline) & (scores["metric"] == "dice") & scores["of"].isin((WHOLE, SINGLE))]
     reached = " and ".join(f"{row.mean:.3f} in {row.of} of {row.patients} patients" for row in best.itertuples())

@@ -22,9 +22,9 @@ from brain_tumor.data.scans.preparation import prepare_slice
 from brain_tumor.metrics.surfaces import score_surfaces
 from brain_tumor.networks import build
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
+from brain_tumor.pipelines.inference.scan_index import index_scans
 from brain_tumor.pipelines.inference.scans import (
     draw_scans,
-    index_scans,
     measure_volumes,
     score_scans,
     segment_scans,
@@ -202,7 +202,7 @@ TURN = np.array([[2, 1], [0, -1], [1, 1]])
 SEGMENTING = {"in_channels": 4, "out_channels": 3, "n_filters": 2}
 
 
-def save_segmenter(path, brats):
+def save_segmenter(path, brats, **facts):
     torch.manual_seed(0)
     network = build("classic_unet", **SEGMENTING)
     about = {
@@ -214,7 +214,7 @@ def save_segmenter(path, brats):
         "pixel_mm": [2.5, 1.25],  # 40 pixels of 2 x 1 mm in 32
         "simulated": True,
     }
-    write_network(path, TrainedNetwork("classic_unet", SEGMENTING, about, (network.state_dict(),)))
+    write_network(path, TrainedNetwork("classic_unet", SEGMENTING, about | facts, (network.state_dict(),)))
 
 
 def draw_scan(shape):
@@ -345,11 +345,11 @@ def test_warnings_are_in_the_table_the_log_and_the_report(segmented, brats, capl
     assert words in table.loc["plain", "warnings"]
     assert pd.isna(table.loc["lacking", "warnings"])
     report = (folder / "data/08_reporting/inference/segmentation_report.html").read_text()
-    assert "5 of the scans look wrong: see the warnings before you use their masks." in report
+    assert "5 of the scans look wrong or incomplete: read the warnings first." in report
     assert report.count(words) == 5
     network = read_network(folder / "network.safetensors")
     with caplog.at_level(logging.WARNING):
-        index_scans(new, network, brats, WorkerSettings(workers=1))
+        index_scans(new, network, brats, WorkerSettings(workers=1), "exclude")
     logged = [line for line in caplog.messages if line.startswith("plain: ")]
     assert len(logged) == 1
     assert words in logged[0]
@@ -694,12 +694,12 @@ def save_scan(folder, pattern, names, image=None, mask=None):
     shutil.rmtree(folder / "draft")
 
 
-def infer(source, masks, brats):
+def infer(source, masks, brats, missing="exclude", **about):
     """Index, volumes and scores, without Kedro."""
-    save_segmenter(masks.parent / "network.safetensors", brats)
+    save_segmenter(masks.parent / "network.safetensors", brats, **about)
     network = read_network(masks.parent / "network.safetensors")
     masks.mkdir(exist_ok=True)
-    index = index_scans(source, network, brats, WorkerSettings(workers=1))
+    index = index_scans(source, network, brats, WorkerSettings(workers=1), missing)
     for mask in segment_scans(
         network, index, source, brats, PredictionSettings(), EngineSettings(device="cpu", precision="fp32")
     ):
@@ -770,3 +770,51 @@ def test_of_two_copies_of_a_scan_the_sound_one_is_segmented(tmp_path, brats):
     assert "P1_t1.nii.gz can't be read" in volumes.loc["a", "excluded"]
     assert volumes.loc["b", "excluded"] == ""
     assert volumes.loc["b", "WT_ml"] > 0
+
+
+COSTS = [
+    {"modality": "T1", "target": "WT", "dice": 0.8141, "change": -0.0052},
+    {"modality": "T1", "target": "TC", "dice": 0.7, "change": 0.004},
+    {"modality": "T2", "target": "WT", "dice": 0.5, "change": -0.3},
+]
+
+
+def test_a_patient_without_a_modality_is_excluded_or_gets_a_channel_of_0(tmp_path, brats):
+    names = ("flair", "t1", "t1ce", "t2")
+    save_scan(tmp_path / "new", "whole/P1_{}.nii.gz", names)
+    for patient, missing in (("P2", ["t1"]), ("P3", ["t1", "flair"])):
+        save_scan(tmp_path / "new", f"{patient}/{patient}_{{}}.nii.gz", names)
+        for name in missing:
+            (tmp_path / "new" / patient / f"{patient}_{name}.nii.gz").unlink()
+    volumes, _ = infer(tmp_path / "new", tmp_path / "masks", brats)
+    assert "no T1 volume (a file ending in _t1 or _t1n.nii.gz); add it, or segment" in volumes.loc["P2", "excluded"]
+    assert volumes.loc["whole", "missing"] == ""
+    volumes, _ = infer(tmp_path / "new", tmp_path / "masks", brats, "zero", missing_modalities=COSTS)
+    assert (volumes["excluded"] == "").all()
+    assert volumes["missing"].to_dict() == {"whole": "", "P2": "T1", "P3": "FLAIR, T1"}
+    cost = "T1 is missing, the network gets 0 instead: mean Dice without it, and its change: WT 0.81 (-0.01), TC 0.70"
+    assert cost in volumes.loc["P2", "warnings"]
+    assert "FLAIR and T1 are missing" in volumes.loc["P3", "warnings"]
+    assert "has not been measured of this network" in volumes.loc["P3", "warnings"]
+    assert "the network gets 0" not in volumes.loc["whole", "warnings"]
+    scans = find_scans(tmp_path / "new", brats, need_mask=False, need_all=False)
+    assert [scan.missing for scan in scans] == [(), ("T1",), ("FLAIR", "T1")]
+    image = read_image(scans[2], brats).image
+    assert not image[:2].any()
+    np.testing.assert_array_equal(image[2:], read_image(scans[0], brats).image[2:])
+    # The mask is what the network finds with that channel 0.
+    save_scan(
+        tmp_path / "zeros", "P2_{}.nii.gz", names, draw_scan((40, 36, 8)) * np.array([1, 0, 1, 1])[:, None, None, None]
+    )
+    scan = find_scans(tmp_path / "zeros", brats, need_mask=False)[0]
+    np.testing.assert_array_equal(read_image(scan, brats).image, read_image(scans[1], brats).image)
+
+
+def test_of_two_copies_of_a_scan_the_complete_one_is_segmented(tmp_path, brats):
+    names = ("flair", "t1", "t1ce", "t2")
+    for place in ("a", "b"):
+        save_scan(tmp_path / "new", f"{place}/P1_{{}}.nii.gz", names)
+    (tmp_path / "new/a/P1_t2.nii.gz").unlink()
+    volumes, _ = infer(tmp_path / "new", tmp_path / "masks", brats, "zero")
+    assert "a patient of that name is in" in volumes.loc["a", "excluded"]
+    assert volumes.loc["b", ["excluded", "missing"]].tolist() == ["", ""]

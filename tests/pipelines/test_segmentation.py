@@ -588,6 +588,12 @@ def test_folds_answer_together_and_each_patient_is_predicted_by_the_one_that_has
         "test",
         "cross-validation",
     }
+    # So does the stress test.
+    node = "stress_test.classic_unet.stress_network"
+    run(project, "stress_test", node_names=[node], stress_test={"corruptions": []}, **settings)
+    stress = pd.read_csv(data / "08_reporting/stress_test/classic_unet.csv").query("corruption == 'none'")
+    clean = scores[scores["metric"] == "dice"].set_index(["patient", "target"])["value"]
+    assert stress.set_index(["patient", "target"])["dice"].to_dict() == pytest.approx(clean.to_dict(), abs=1e-6)
 
 
 def test_folds_that_are_not_there_are_refused(finished, tmp_path):

@@ -40,6 +40,7 @@ def find_scans(
     *,
     parameter: str = "segmentation_source",
     need_mask: bool = True,
+    need_all: bool = True,
     quiet: bool = False,
 ) -> list[Scan]:
     """The scans below a folder, in the order of their patients' names. One that is there twice has a problem.
@@ -49,6 +50,7 @@ def find_scans(
     Args:
         parameter: the run parameter that gave the folder, for messages.
         need_mask: a NIfTI patient without a mask has a problem.
+        need_all: a NIfTI patient without one of the modalities has a problem; else `Scan.missing` has its name.
         quiet: say nothing of what is unusual: it was said before.
 
     Raises:
@@ -59,7 +61,9 @@ def find_scans(
     scans: list[Scan] = []
     used: dict[str, Scan] = {}
     for layout in LAYOUTS.values():
-        for scan in layout.find(files, data_set, need_mask=need_mask):
+        found = layout.find(files, data_set, need_mask=need_mask, need_all=need_all)
+        # Of two copies, one without a modality is the spare.
+        for scan in sorted(found, key=lambda scan: len(scan.missing)):
             first = used.get(scan.patient)
             twice = _explain_twice(scan, first) if first else ""
             # Only a scan without a problem of its own can stand in for the first.

@@ -15,9 +15,8 @@ from brain_tumor.data.scans.scan import Scan, Slice, Unreadable, Volume
 from brain_tumor.data.scans.slice_spacing import find_step
 
 
-def find(files: list[Path], data_set: DataSet, *, need_mask: bool = True) -> list[Scan]:  # noqa: ARG001
-    """The patients whose slices are among the files."""
-    # Whether masks are needed decides nothing here: slices hold their own.
+def find(files: list[Path], data_set: DataSet, **_needed: bool) -> list[Scan]:
+    """The patients whose slices are among the files, each of which holds all modalities and a mask."""
     patients = defaultdict(list)
     for file in files:
         if data_set.slice_pattern.match(file.name):

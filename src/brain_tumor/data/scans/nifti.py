@@ -37,34 +37,43 @@ LARGEST_FIELD_MM = 600.0
 """No scanner's bore is wider: a volume that spans more has its spacing in another unit."""
 
 
-def find(files: list[Path], data_set: DataSet, *, need_mask: bool = True) -> list[Scan]:
+def find(
+    files: list[Path],
+    data_set: DataSet,
+    *,
+    need_mask: bool = True,
+    need_all: bool = True,
+) -> list[Scan]:
     """The patients whose volumes are among the files; one that lacks a volume carries the problem.
 
     Args:
         need_mask: a patient without a mask, or with a conflict of masks, has a problem; else such a mask is only not
             used.
+        need_all: a patient without one of the modalities has a problem; else the scan has its name in `missing`.
     """
     scans = []
     for found in group_files(files, data_set, is_predicted):
         # A mask alone is nothing to segment, but for training it is a patient who lacks the scan.
         mask_alone = set(found.volumes) == {MASK}
         if found.volumes and (need_mask or not mask_alone):
-            scans.append(_scan(found, data_set, need_mask=need_mask))
+            scans.append(_scan(found, data_set, need_mask=need_mask, need_all=need_all))
     return scans
 
 
-def _scan(found: PatientFiles, data_set: DataSet, *, need_mask: bool) -> Scan:
+def _scan(found: PatientFiles, data_set: DataSet, *, need_mask: bool, need_all: bool) -> Scan:
     mask_problem = found.conflicts.get(MASK, "")
     if found.predicted and not found.mask:
         mask_problem = (
             f"{found.predicted.name} is a mask that this project predicted, no expert's; add the expert's, or, if an "
             "expert corrected this one, take its mark away with nibabel: `image.header.set_intent('none')`"
         )
-    problems, files = [], []
+    problems, files, missing = [], [], []
     # In the order declared, which is that of the channels, the mask last.
     for kind in data_set.volume_suffixes:
         is_mask = kind == MASK
-        if need_mask or not is_mask:
+        if not (need_all or is_mask or kind in found.volumes):
+            missing.append(kind)
+        elif need_mask or not is_mask:
             problems.append(_explain_kind(kind, found, data_set, mask_problem))
         if kind in found.volumes and (need_mask or not is_mask or not mask_problem):
             files.append(found.volumes[kind])
@@ -77,6 +86,7 @@ def _scan(found: PatientFiles, data_set: DataSet, *, need_mask: bool) -> Scan:
         mask=None if mask_problem else found.mask,
         mask_problem=mask_problem,
         tissues=found.find_tissues(data_set),
+        missing=tuple(missing),
     )
 
 
@@ -86,12 +96,13 @@ def _explain_kind(kind: str, found: PatientFiles, data_set: DataSet, mask_proble
         return found.conflicts.get(kind, "")
     if kind == MASK and mask_problem:
         return mask_problem
-    return _missing(kind, data_set)
+    return f"{explain_missing(kind, data_set)}; add it"
 
 
-def _missing(kind: str, data_set: DataSet) -> str:
+def explain_missing(kind: str, data_set: DataSet) -> str:
+    """That a modality, or the mask, has no file, and what its name would end in."""
     endings = [f"_{suffix}" for suffix in data_set.volume_suffixes[kind]]
-    return f"no {kind} volume (a file ending in {' or '.join(endings)}.nii.gz); add it"
+    return f"no {kind} volume (a file ending in {' or '.join(endings)}.nii.gz)"
 
 
 def find_masks(files: list[Path], data_set: DataSet, unnamed: str = "") -> list[PatientFiles]:
@@ -180,14 +191,17 @@ def read(
             yield Slice(number, folder, image, labels[:, :, number], spacing)
 
 
-def read_image(scan: Scan, data_set: DataSet) -> Volume:  # the same for every layout  # noqa: ARG001
-    """The volumes of a patient without a mask, turned to L, P, S.
+def read_image(scan: Scan, data_set: DataSet) -> Volume:
+    """The volumes of a patient without a mask, turned to L, P, S; that of a missing modality is 0.
 
     Raises:
         ValueError: if one can't be read, or lies elsewhere than the first.
     """
     volumes, affine = _read_volumes(scan.volumes)
-    return Volume(np.stack(volumes), affine, read_note(scan))
+    there = iter(volumes)
+    empty = np.zeros_like(volumes[0])
+    image = [empty if name in scan.missing else next(there) for name in data_set.modality_names]
+    return Volume(np.stack(image), affine, read_note(scan))
 
 
 def read_note(scan: Scan) -> str:

@@ -27,6 +27,7 @@ class Scan:
         mask: NIfTI: the file of the mask, if there is one that can be used. HDF5 slices hold their own.
         mask_problem: why a mask beside the scan can't be used.
         tissues: with the labels that masks of this patient have in files, read and written.
+        missing: modalities without a file, whose channels are 0.
         spare: the problem is only that another scan of the patient goes before, until that one turns out unusable.
     """
 
@@ -39,6 +40,7 @@ class Scan:
     mask: Path | None = None
     mask_problem: str = ""
     tissues: tuple[Tissue, ...] = ()
+    missing: tuple[str, ...] = ()
     spare: bool = False
 
     @classmethod

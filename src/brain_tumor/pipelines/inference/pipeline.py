@@ -9,9 +9,9 @@ from brain_tumor.pipelines.inference.images import (
     prepare_images,
     write_images_report,
 )
+from brain_tumor.pipelines.inference.scan_index import index_scans
 from brain_tumor.pipelines.inference.scans import (
     draw_scans,
-    index_scans,
     measure_volumes,
     score_scans,
     segment_scans,
@@ -48,7 +48,12 @@ def create_segmentation(source: str | None = None) -> Pipeline:
     """
     return Pipeline(
         [
-            Node(index_scans, ["source", "network", "params:data_set", "params:workers"], "index", name="index_scans"),
+            Node(
+                index_scans,
+                ["source", "network", "params:data_set", "params:workers", "params:missing_modalities"],
+                "index",
+                name="index_scans",
+            ),
             Node(
                 segment_scans,
                 ["network", "index", "source", "params:data_set", "params:prediction", "params:training"],
@@ -88,6 +93,7 @@ def create_segmentation(source: str | None = None) -> Pipeline:
             "workers": "preparation",
             "training": "training",
             "viewer": "viewer",
+            "missing_modalities": "inference_missing_modalities",
             "data_set": "data_segmentation.data_set",
             "prediction": "segmentation.prediction",
         },

@@ -1,6 +1,5 @@
 """Nodes that segment new scans, and compare with reference masks where some lie beside them."""
 
-import logging
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
@@ -8,19 +7,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Num, UInt8
 from nibabel.affines import voxel_sizes
 
-from brain_tumor.data.common.files import is_simulated
-from brain_tumor.data.common.parallel import WorkerSettings, parallel_map, track
+from brain_tumor.data.common.parallel import track
 from brain_tumor.data.common.tables import with_text
 from brain_tumor.data.scans.data_set import DataSet
-from brain_tumor.data.scans.find_scans import describe_scans, find_scans, read_image, read_labels
+from brain_tumor.data.scans.find_scans import read_image, read_labels
 from brain_tumor.data.scans.nifti import name_mask, read_confidence, read_mask
-from brain_tumor.data.scans.plausibility import PatientCheck
-from brain_tumor.data.scans.preparation import find_brain, standardise
+from brain_tumor.data.scans.preparation import standardise
 from brain_tumor.data.scans.scan import Scan
-from brain_tumor.data.scans.scan_warnings import BETWEEN, find_warnings
 from brain_tumor.data.scans.slice_geometry import SliceGeometry
 from brain_tumor.data.survival.tumour_masks import Mask
 from brain_tumor.figures.palette import name_network
@@ -29,150 +24,16 @@ from brain_tumor.metrics.uncertainty import soft_dice_confidence
 from brain_tumor.metrics.volumes import score_volume
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.experiments import Figures
+from brain_tumor.pipelines.inference.scan_index import find_in_use, with_reference
 from brain_tumor.reporting.formatting import mark_title
 from brain_tumor.reporting.inference.report import FILM, compose_scans_report
 from brain_tumor.training.settings import EngineSettings, PredictionSettings
-
-logger = logging.getLogger(__name__)
 
 SHOWN = 12
 """Patients in a figure, at most."""
 
 FRAMES = 16
 """Slices in a film of a patient, at most."""
-
-REMEDY = "give the folder of the scans with `--params inference_source=PATH`"
-
-
-def _find_scans(source: Path, data_set: DataSet, *, quiet: bool = False) -> list[Scan]:
-    """Patients whose scans are below the source, in the order of their names; a mask may be missing."""
-    return find_scans(source, data_set, parameter="inference_source", need_mask=False, quiet=quiet)
-
-
-def index_scans(
-    source: Path,
-    network: TrainedNetwork,
-    data_set: DataSet,
-    workers: WorkerSettings,
-) -> pd.DataFrame:
-    """Index of patients: voxels, spacing, slices with brain, warnings, reference mask, or why a patient is excluded.
-
-    Raises:
-        FileNotFoundError: if there are no scans in the folder.
-        ValueError: if the network wasn't made for these modalities and tissues, or no scan can be used.
-    """
-    _require_match(network, data_set)
-
-    def describe(scans: list[Scan]) -> list[dict]:
-        tasks = [(scan, source, data_set) for scan in scans]
-        return list(parallel_map(_describe, tasks, workers, "reading"))
-
-    scans = _find_scans(source, data_set)
-    described = describe_scans(scans, describe, lambda row: row["excluded"] == "")
-    index = pd.DataFrame([row for _, row in described])
-    excluded = index[index["excluded"] != ""]
-    logger.info("%d patients are segmented, %d excluded", len(index) - len(excluded), len(excluded))
-    for row in excluded.itertuples():
-        logger.warning("excluded: %s: %s", row.patient, row.excluded)
-    for scan, row in described:
-        # The scan's own note was logged when scans were found.
-        new_note = row["note"].removeprefix(scan.note).removeprefix("; ")
-        for remark in (new_note, row["not_compared"], *row["warnings"].split(BETWEEN)):
-            if remark and not row["excluded"]:
-                logger.warning("%s: %s", scan.patient, remark)
-    if len(excluded) == len(index):
-        first = excluded.iloc[0]
-        raise ValueError(f"no scan in {source} can be used; {first['patient']}: {first['excluded']}; {REMEDY}")
-    index["simulated"] = is_simulated(source)
-    return index
-
-
-def _require_match(network: TrainedNetwork, data_set: DataSet) -> None:
-    remedy = "give another network with `--params inference_network=PATH`"
-    about = network.description
-    if "tissues" not in about:
-        raise ValueError(f"{network.name} finds no tissues, it classifies images; {remedy}")
-    for entry, names in (("modalities", data_set.modality_names), ("tissues", data_set.tissue_names)):
-        # In the same order: the network's channels have no names.
-        if about[entry] != names:
-            raise ValueError(f"{network.name} was trained on {entry} {about[entry]}, declared are {names}; {remedy}")
-
-
-def _describe(scan: Scan, source: Path, data_set: DataSet) -> dict:
-    """A row of the index. Reads the scan and its mask once."""
-    row = {
-        "patient": scan.patient,
-        "folder": _folder(scan, source),
-        "voxels": "",
-        "spacing_mm": "",
-        "brain_slices": 0,
-        "labels": "",
-        "note": "",
-        "warnings": "",
-        "expert_mask": "",
-        "not_compared": "",
-        "excluded": scan.problem,
-    }
-    if scan.problem:
-        return row
-    try:
-        volume = read_image(scan, data_set)
-    except ValueError as error:
-        return row | {"excluded": str(error)}
-    labels, not_compared = _read_reference(scan, data_set)
-    brain = np.stack([find_brain(plane) for plane in np.moveaxis(volume.image, -1, 0)], axis=-1)
-    check = _check_slices(volume.image, brain, labels, data_set)
-    row["voxels"] = " x ".join(map(str, volume.image.shape[1:]))
-    row["spacing_mm"] = " x ".join(f"{step:.3g}" for step in volume.spacing)
-    row["brain_slices"] = check.slices
-    problem = check.find_image_problem() if check.slices else "every slice is empty; check the scan"
-    if problem:
-        return row | {"excluded": problem}
-    # A tissue may have several labels, of which the first is written.
-    row["labels"] = ", ".join(f"{tissue.name} {tissue.labels[0]}" for tissue in scan.tissues)
-    row["note"] = "; ".join(note for note in (scan.note, volume.note, check.find_note()) if note)
-    warnings = find_warnings(
-        volume.image,
-        brain,
-        volume.spacing,
-        data_set.modality_names,
-        skull_stripped=data_set.skull_stripped,
-        # Published HDF5 slices are often some of a scan.
-        whole=scan.layout == "nifti",
-    )
-    row["warnings"] = BETWEEN.join(warnings)
-    if labels is not None:
-        not_compared = not_compared or check.find_mask_problem()
-    if not_compared:
-        return row | {"not_compared": not_compared}
-    if labels is not None:
-        # HDF5 slices hold their masks: the first of them stands for all.
-        file = scan.mask or scan.files[0]
-        row["expert_mask"] = str(file.relative_to(source))
-    return row
-
-
-def _check_slices(
-    image: Num[np.ndarray, "m h w d"],
-    brain: Bool[np.ndarray, "h w d"],
-    labels: UInt8[np.ndarray, "h w d"] | None,
-    data_set: DataSet,
-) -> PatientCheck:
-    check = PatientCheck(data_set.modality_names, skull_stripped=data_set.skull_stripped)
-    for number in range(image.shape[-1]):
-        own_labels = None if labels is None else labels[..., number]
-        check.add(image[..., number], brain[..., number], own_labels)
-    return check
-
-
-def _read_reference(scan: Scan, data_set: DataSet) -> tuple[np.ndarray | None, str]:
-    """Labels of the reference mask of a scan, if there is one, or why it can't be compared with."""
-    if scan.mask_problem:
-        return None, scan.mask_problem
-    try:
-        return read_labels(scan, data_set), ""
-    except ValueError as error:
-        return None, str(error)
 
 
 def segment_scans(
@@ -186,20 +47,6 @@ def segment_scans(
     """A mask for each patient in use, on the grid of the scan."""
     scans = find_in_use(index, source, data_set)
     return _segment(network, scans, data_set, prediction, engine)
-
-
-def find_in_use(index: pd.DataFrame, source: Path, data_set: DataSet) -> list[Scan]:
-    """Scans of the patients that are not excluded."""
-    rows = index.loc[index["excluded"] == "", ["patient", "folder"]]
-    # With the folder, which tells two scans of one patient apart.
-    used = set(rows.itertuples(index=False, name=None))
-    # What is unusual was logged when the index was made.
-    scans = _find_scans(source, data_set, quiet=True)
-    return [scan.in_use for scan in scans if (scan.patient, _folder(scan, source)) in used]
-
-
-def _folder(scan: Scan, source: Path) -> str:
-    return str(scan.files[0].parent.relative_to(source))
 
 
 def _segment(
@@ -286,11 +133,6 @@ def score_scans(
     scores = pd.concat(parts, ignore_index=True)
     trained = pd.DataFrame({"network": network.name, "weights": network.digest}, index=scores.index)
     return trained.join(scores)
-
-
-def with_reference(index: pd.DataFrame) -> set[str]:
-    """Patients with a reference mask that can be compared with."""
-    return set(index.loc[index["expert_mask"] != "", "patient"])
 
 
 def draw_scans(

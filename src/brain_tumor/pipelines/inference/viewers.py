@@ -12,7 +12,8 @@ from brain_tumor.data.scans.find_scans import read_image, read_labels
 from brain_tumor.data.scans.scan import Scan
 from brain_tumor.figures.palette import name_network
 from brain_tumor.networks.trained import TrainedNetwork
-from brain_tumor.pipelines.inference.scans import find_in_use, read_predicted, with_reference
+from brain_tumor.pipelines.inference.scan_index import find_in_use, with_reference
+from brain_tumor.pipelines.inference.scans import read_predicted
 from brain_tumor.reporting.viewer import ViewedPatient, ViewerSettings, compose_viewer
 
 logger = logging.getLogger(__name__)
@@ -51,11 +52,12 @@ def _compose(
         volume = read_image(scan, data_set)
         labels, _ = read_predicted(masks, scan, data_set)
         own = dice[dice["patient"] == scan.patient]
+        there = [k for k, name in enumerate(data_set.modality_names) if name not in scan.missing]
         viewed = ViewedPatient(
             scan.patient,
             name_network(network.name),
-            volume.image,
-            data_set.modality_names,
+            volume.image[there],
+            [data_set.modality_names[k] for k in there],
             labels,
             read_labels(scan, data_set) if scan.patient in compared else None,
             volume.affine,

@@ -104,7 +104,7 @@ def _predict(
     table = slices.rows
     tissues = slices.description["tissues"]
     device = choose_device(engine)
-    for name, module, patients in _list_predicted(network, splits):
+    for name, module, patients in list_predicted(network, splits):
         chosen = table[table["patient"].isin(patients)]
         groups = chosen.groupby("patient", sort=False).groups
         for patient, rows in track(groups.items(), f"predicting with {network.experiment}"):
@@ -124,8 +124,8 @@ def _predict(
             }
 
 
-def _list_predicted(network: TrainedNetwork, splits: pd.DataFrame) -> list[tuple[str, "nn.Module", Collection[str]]]:
-    """Sets of patients, each with its name and the network that predicts it."""
+def list_predicted(network: TrainedNetwork, splits: pd.DataFrame) -> list[tuple[str, "nn.Module", Collection[str]]]:
+    """Sets of patients, each with its name and the network, not trained on them, that predicts it."""
     test_patients = splits.loc[splits["split"] == TEST, "patient"]
     parts: list[tuple[str, nn.Module, Collection[str]]] = [(TEST, network.module(), test_patients)]
     if len(network.members) > 1:

@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 
 from brain_tumor.data.common.parallel import track
-from brain_tumor.data.common.sets import TEST
 from brain_tumor.data.common.store import Store
 from brain_tumor.data.scans.data_set import WITHOUT
 from brain_tumor.metrics import segmentation as metrics
 from brain_tumor.metrics.stress import NONE, summarise_stress
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.experiments import Figures, gather
-from brain_tumor.pipelines.segmentation.evaluation import postprocess, require_unseen
+from brain_tumor.pipelines.segmentation.evaluation import list_predicted, postprocess, require_unseen
 from brain_tumor.training.settings import EngineSettings, PredictionSettings, StressSettings
 
 
@@ -26,7 +25,7 @@ def stress_network(
     engine: EngineSettings,
     stress: StressSettings,
 ) -> pd.DataFrame:
-    """Dice of each test patient under each corruption.
+    """Dice of each test patient under each corruption; after a cross-validation of all other patients too.
 
     Returns: rows `patient`, `corruption`, `severity`, `target`, `dice`; the corruption `none` has severity 0.
     """
@@ -36,15 +35,16 @@ def stress_network(
     from brain_tumor.training.segmentation.prediction import predict_images
 
     require_unseen(network, slices, splits)
-    about, device, module = slices.description, choose_device(engine), network.module()
+    about, device = slices.description, choose_device(engine)
     cases = [(NONE, 0.0), *product(stress.corruptions, stress.severities)]
     if stress.missing_modalities:
         cases += [(f"{WITHOUT}{name}", 1.0) for name in about["modalities"]]
-    table = slices.rows
-    tested = table[table["patient"].isin(splits.loc[splits["split"] == TEST, "patient"])]
-    parts = []
-    for patient, own in track(dict(list(tested.groupby("patient"))).items(), f"stress test of {network.experiment}"):
-        own = own.sort_values("slice")
+    tested, parts = [], []
+    for _, module, patients in list_predicted(network, splits):
+        chosen = slices.rows[slices.rows["patient"].isin(patients)]
+        tested += [(patient, module, own) for patient, own in chosen.groupby("patient")]
+    for patient, module, rows in track(tested, f"stress test of {network.experiment}"):
+        own = rows.sort_values("slice")
         read = Rows(slices, own.index.to_numpy()).read(own.index.to_numpy())
         image, truth = read["image"].float().numpy(), read["labels"].numpy()
         spacing = tuple(own[["slice_mm", "row_mm", "column_mm"]].iloc[0].astype(float))

@@ -58,7 +58,7 @@ SURE = (
 )
 WARNINGS = (
     "Simple statistics of each volume, with thresholds chosen on scans of BraTS. A right scan may break one, and a "
-    "wrong scan may pass: look at the scans too."
+    "wrong scan may pass: look at the scans too. A modality that is missing is 0 for the network."
 )
 VIEWERS = " Viewers, with every modality, all slices in three planes, and a picture in 3-D{which}:"
 LIMITS = (
@@ -229,7 +229,7 @@ def compose_scans_report(
     answer = f"{name} predicts a tumour in {marked:,} of {len(used):,} patients; {len(excluded):,} are excluded."
     answer += _least_sure(used)
     if len(doubtful):
-        answer += f" {len(doubtful):,} of the scans look wrong: see the warnings before you use their masks."
+        answer += f" {len(doubtful):,} of the scans look wrong or incomplete: read the warnings first."
     answer += _agree(scores)
     answer += _seen(network, used["patient"], simulated=simulated)
     answer += _learned(network)
@@ -243,7 +243,7 @@ def _warn(doubtful: pd.DataFrame) -> Section:
     """A row for each warning."""
     table = doubtful[["patient", "warnings"]].rename(columns={"warnings": "warning"})
     rows = table.assign(warning=table["warning"].str.split(BETWEEN, regex=False)).explode("warning")
-    return Section("Warnings", WARNINGS, [("What looks wrong about the scans, and what to do", rows)])
+    return Section("Warnings", WARNINGS, [("What looks wrong or is missing, and what to do", rows)])
 
 
 def _show_masks(
