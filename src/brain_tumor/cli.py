@@ -217,21 +217,25 @@ def _inference_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @cli.command(cls=PlainCommand)
 @_inference_options
-def segment(project: ProjectMetadata, path: str, shown: bool, **given: Any) -> None:
+@click.option("--raw", is_flag=True, help="The scans are as scanned, DICOM or NIfTI: register and prepare them first.")
+def segment(project: ProjectMetadata, path: str, raw: bool, shown: bool, **given: Any) -> None:
     """Predict the tumours in new scans: masks, volumes, a report, and viewers.
 
-    PATH is a folder of NIfTI scans, at any depth: FLAIR, T1, T1ce and T2 of each patient.
+    PATH is a folder of NIfTI scans, at any depth: FLAIR, T1, T1ce and T2 of each patient. With --raw it may be DICOM
+    too, on grids of any kind and with skull; masks are then on the grid of the T1ce.
 
     \b
     Examples:
       kedro segment scans --open
       kedro segment scans --output results
+      kedro segment dicom --raw --open
       kedro segment scans --network data/06_models/segmentation/attention_unet/network.safetensors
       kedro segment scans --params viewer.patients=100,training.device=cpu
     """  # noqa: D301, click needs the character
     from brain_tumor.project.inference import run_inference, tell_segmented
 
-    paths = run_inference(project.project_path, "segmentation", path, **given)
+    pipeline = "inference_raw" if raw else "inference_segmentation"
+    paths = run_inference(project.project_path, pipeline, path, **given)
     _end(tell_segmented(paths), paths["report"], shown=shown)
 
 
@@ -250,7 +254,7 @@ def classify(project: ProjectMetadata, path: str, shown: bool, **given: Any) -> 
     """  # noqa: D301
     from brain_tumor.project.inference import run_inference, tell_classified
 
-    paths = run_inference(project.project_path, "classification", path, **given)
+    paths = run_inference(project.project_path, "inference_classification", path, **given)
     _end(tell_classified(paths), paths["report"], shown=shown)
 
 

@@ -88,6 +88,7 @@ class Classified:
 def segment(
     source: str | os.PathLike,
     *,
+    raw: bool = False,
     network: str | os.PathLike | None = None,
     output: str | os.PathLike | None = None,
     env: str | None = None,
@@ -98,6 +99,8 @@ def segment(
 
     Args:
         source: a folder of NIfTI scans at any depth: FLAIR, T1, T1ce and T2 of each patient.
+        raw: the scans are as scanned, DICOM or NIfTI: they are registered and brain-extracted first, and masks are on
+            the grid of the T1ce.
         network: a .safetensors file of this project; None: the one that ships.
         output: a folder for all results; None: `data/` of the project.
         env: Kedro's configuration environment.
@@ -108,11 +111,12 @@ def segment(
         ValueError: if there is no project, or the network doesn't segment.
         FileNotFoundError: if there are no scans.
     """
-    from brain_tumor.project.inference import list_viewers, run_inference
+    from brain_tumor.project.inference import find_masks, list_viewers, run_inference
 
-    paths = run_inference(_find_project(project), "segmentation", source, network, output, env, params)
+    pipeline = "inference_raw" if raw else "inference_segmentation"
+    paths = run_inference(_find_project(project), pipeline, source, network, output, env, params)
     tables = {name: paths[name] for name in ("volumes", "scores")}
-    return Segmented(paths["masks"], paths["report"], list_viewers(paths), tables)
+    return Segmented(find_masks(paths), paths["report"], list_viewers(paths), tables)
 
 
 def classify(
@@ -133,7 +137,7 @@ def classify(
     """
     from brain_tumor.project.inference import run_inference
 
-    paths = run_inference(_find_project(project), "classification", source, network, output, env, params)
+    paths = run_inference(_find_project(project), "inference_classification", source, network, output, env, params)
     return Classified(paths["report"], paths["classes"])
 
 

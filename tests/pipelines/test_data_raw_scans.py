@@ -1,22 +1,36 @@
+import shutil
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from click.testing import CliRunner
+from kedro.framework.startup import bootstrap_project
 from nibabel.affines import apply_affine
 from scipy.spatial.transform import Rotation
 from support import copy_project, run
 
+from brain_tumor.cli import segment
 from brain_tumor.data.raw_scans import registration
 from brain_tumor.data.raw_scans.atlas import AFFINE, load_atlas
 from brain_tumor.data.raw_scans.checks import measure_overlap
 from brain_tumor.data.raw_scans.grids import resample
 from brain_tumor.data.scans.nifti import read_volume
+from brain_tumor.networks import build
+from brain_tumor.networks.trained import TrainedNetwork, write_network
 from brain_tumor.pipelines.data_raw_scans.nodes import list_placed
 
 for library in ("SimpleITK", "deepbet"):
     pytest.importorskip(library, reason=f"the extra raw is not installed ({library})")
 
 NAMES = ("flair", "t1", "t1ce", "t2")
+SIZES = {"in_channels": 4, "out_channels": 3, "n_filters": 2}
+
+
+def save_like(file, target):
+    target.parent.mkdir(exist_ok=True)
+    shutil.copy(file, target)
 
 
 def contrasts(atlas):
@@ -101,7 +115,7 @@ def test_a_patient_who_lacks_a_modality_is_set_aside_with_the_reason(finished):
 
 def test_the_report_shows_each_patient(finished):
     data, _ = finished
-    page = (data / "08_reporting/raw_scans/report.html").read_text(encoding="utf-8")
+    page = (data / "08_reporting/raw_scans/preparation_report.html").read_text(encoding="utf-8")
     assert "1 patients are prepared" in page
     assert page.count("data:image/webp") == 1
     assert "no T2 volume" in page
@@ -131,3 +145,30 @@ def test_a_mask_comes_back_onto_the_raw_scan(finished, monkeypatch):
     np.testing.assert_array_equal(returned.affine, raw.affine)
     found, expected = np.asarray(returned.dataobj) == 2, np.asarray(raw.dataobj) > 1300
     assert 2 * np.count_nonzero(found & expected) / (found.sum() + expected.sum()) > 0.8
+
+
+def test_one_command_segments_raw_scans_into_one_folder(finished, tmp_path, brats, monkeypatch):
+    """`kedro segment --raw` on a scan that is prepared already, which is taken as it is."""
+    data, _ = finished
+    for name in NAMES:
+        save_like(data / f"03_primary/raw_scans/P1_{name}.nii.gz", tmp_path / f"scans/P1_{name}.nii.gz")
+    torch.manual_seed(0)
+    about = {"data_set": brats.name, "modalities": brats.modality_names, "tissues": brats.tissue_names}
+    about |= {"slice_size": 32, "pixel_mm": [7.5, 7.5], "simulated": True}
+    network = TrainedNetwork("classic_unet", SIZES, about, (build("classic_unet", **SIZES).state_dict(),))
+    write_network(tmp_path / "network.safetensors", network)
+    monkeypatch.chdir(data.parent)
+    words = [str(tmp_path / "scans"), "--raw", "--network", str(tmp_path / "network.safetensors"), "--output", "out"]
+    result = CliRunner().invoke(segment, words, obj=bootstrap_project(data.parent))
+    assert result.exit_code == 0, result.output
+    last = result.output.splitlines()[-1]
+    assert last == (
+        "1 patient segmented. Look first at out/preparation_report.html. Masks: out/native_masks. "
+        "Report: out/segmentation_report.html"
+    )
+    out = data.parent / "out"
+    assert (out / "preparation_report.html").is_file()
+    assert (out / "viewers/P1.html").is_file()
+    mask, scan = (nib.load(out / name) for name in ("native_masks/P1_seg.nii.gz", "native/P1_t1ce.nii.gz"))
+    assert mask.shape == scan.shape
+    np.testing.assert_array_equal(mask.affine, scan.affine)

@@ -7,38 +7,49 @@ from typing import Any
 
 from kedro.framework.session import KedroSession
 
-TASKS = ("segmentation", "classification")
+SOURCES = {
+    "inference_segmentation": "inference_source",
+    "inference_raw": "raw_source",
+    "inference_classification": "inference_source",
+}
+"""Pipeline > parameter that names its source."""
+
+PREPARATION = "preparation_report"
+"""Entry of the page that shows how raw scans were registered and brain-extracted."""
 
 
 def run_inference(
     project: Path,
-    task: str,
+    pipeline: str,
     source: str | os.PathLike,
     network: str | os.PathLike | None = None,
     output: str | os.PathLike | None = None,
     env: str | None = None,
     params: Mapping[str, Any] | None = None,
 ) -> dict[str, Path]:
-    """Run the pipeline `inference_<task>`; gives entry > file or folder, such as `report`.
+    """Run a pipeline on new data; gives entry > file or folder, such as `report`.
 
     Args:
         project: the project's folder.
-        task: one of TASKS.
+        pipeline: one of SOURCES.
         source: a folder of scans or images, at any depth, or one image.
         network: a .safetensors file; None: that of the catalog.
         output: a folder for all results; None: those of the catalog.
         params: as of `--params`, nested.
     """
-    given = {"inference_source": source, "inference_network": network, "inference_output": output}
+    given = {SOURCES[pipeline]: source, "inference_network": network, "inference_output": output}
     paths = {name: os.fspath(path) for name, path in given.items() if path is not None}
-    pipeline = f"inference_{task}"
     with KedroSession.create(project, env=env, runtime_params={**(params or {}), **paths}) as session:
         # Kedro declares less than it has.
         session.run(pipeline_names=[pipeline])  # type: ignore[call-arg]
         catalog = session.load_context().catalog  # type: ignore[attr-defined]
-    entries = [name for name in catalog if name.startswith(f"{pipeline}.")]
+    # Raw scans, once prepared, go through the nodes of prepared ones.
+    spaces = ("inference_segmentation", pipeline) if pipeline == "inference_raw" else (pipeline,)
+    entries = {name.partition(".")[2]: name for name in catalog if name.partition(".")[0] in spaces}
+    if pipeline == "inference_raw":
+        entries[PREPARATION] = "data_raw_scans.report"
     # Kedro has no public way to a dataset's file.
-    return {name.partition(".")[2]: Path(catalog[name]._describe()["filepath"]) for name in entries}
+    return {entry: Path(catalog[name]._describe()["filepath"]) for entry, name in entries.items()}
 
 
 def list_viewers(paths: Mapping[str, Path]) -> dict[str, Path]:
@@ -52,6 +63,15 @@ def list_viewers(paths: Mapping[str, Path]) -> dict[str, Path]:
     return ViewersDataset(filepath=str(paths["viewers"]), address="").files()
 
 
+def find_masks(paths: Mapping[str, Path]) -> Path:
+    """Folder of the masks on the grid of the scans as they were given.
+
+    Args:
+        paths: of `run_inference`.
+    """
+    return paths.get("native_masks", paths["masks"])
+
+
 def tell_segmented(paths: Mapping[str, Path]) -> str:
     """How many patients were segmented, and where the results are, in a line.
 
@@ -60,7 +80,9 @@ def tell_segmented(paths: Mapping[str, Path]) -> str:
     """
     done, excluded = _count(paths["volumes"])
     words = f"{done:,} patient{'s' * (done != 1)} segmented{_tell_excluded(excluded)}"
-    return f"{words}. Masks: {_show(paths['masks'])}. Report: {_show(paths['report'])}"
+    if PREPARATION in paths:
+        words += f". Look first at {_show(paths[PREPARATION])}"
+    return f"{words}. Masks: {_show(find_masks(paths))}. Report: {_show(paths['report'])}"
 
 
 def tell_classified(paths: Mapping[str, Path]) -> str:

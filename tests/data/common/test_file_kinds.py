@@ -75,10 +75,8 @@ def test_what_has_no_kind(tmp_path):
 def test_an_explanation_names_the_kind_and_a_way_to_what_is_needed(tmp_path):
     file = tmp_path / "a.nii.gz"
     file.write_bytes(CONTENTS["dicom"])
-    assert (
-        explain(file, TO_NIFTI)
-        == "is DICOM: convert the series with `dcm2niix -z y -o OUTPUT FOLDER` (pip install dcm2niix)"
-    )
+    words = "is DICOM: new scans are segmented by `kedro segment FOLDER --raw`; else convert the series with `dcm2niix"
+    assert explain(file, TO_NIFTI).startswith(words)
     file.write_bytes(CONTENTS["empty"])
     assert explain(file, TO_NIFTI) == "is empty (0 bytes): fetch the file again"
     file.write_bytes(CONTENTS["NIfTI"])

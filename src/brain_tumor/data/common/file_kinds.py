@@ -43,7 +43,10 @@ _ARRAY = (
 _AGAIN = "fetch the file again"
 
 TO_NIFTI = {
-    "dicom": "convert the series with `dcm2niix -z y -o OUTPUT FOLDER` (pip install dcm2niix)",
+    "dicom": (
+        "new scans are segmented by `kedro segment FOLDER --raw`; else convert the series with `dcm2niix -z y -o "
+        "OUTPUT FOLDER`"
+    ),
     "gzip twice": "decompress it once with `gunzip`",
     "hdf5": f"slices are read by the names that `data_segmentation.data_set.slice_file` declares; otherwise {_ARRAY}",
     "npy": _ARRAY,

@@ -242,7 +242,7 @@ def _read_volumes(files: tuple[Path, ...]) -> tuple[list[np.ndarray], Float[np.n
             there = _geometry(first, affine)
             raise ValueError(
                 f"{file.name} ({here}) lies elsewhere than {files[0].name} ({there}){shift}; register them "
-                "to one grid first"
+                "to one grid first, as `kedro segment --raw` and the pipeline `data_raw_scans` do"
             )
     return [voxels for voxels, _ in read], affine
 

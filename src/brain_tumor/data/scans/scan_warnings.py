@@ -101,7 +101,7 @@ def judge_brain(
     if volume > most:
         return [
             f"{usual}: the skull is still there, or this is another part of the body; extract the brain first, as "
-            "`inference_raw` does"
+            "`kedro segment --raw` does"
         ]
     if cuts:
         return cuts
