@@ -22,7 +22,7 @@ No network, no download: the data are noise unless a store is given. Parts, in t
 A part that time doesn't suffice for is named at the end. Each row is written as soon as it is measured.
 
 Packages that it imports, with those that they need themselves: torch, numpy, joblib, PyYAML, h5py, hdf5plugin, pandas,
-pydantic, jaxtyping, scipy, tqdm, lightning (lightning-utilities, torchmetrics, fsspec, packaging), kornia (kornia_rs).
+pydantic, jaxtyping, scipy, tqdm, lightning (lightning-utilities, torchmetrics, fsspec, packaging).
 monai only for BasicUNet; without it that column is empty.
 """
 

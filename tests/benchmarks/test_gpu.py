@@ -116,7 +116,6 @@ def test_packages_that_it_needs_are_listed():
         "numpy",
         "joblib",
         "lightning",
-        "kornia",
         "h5py",
         "hdf5plugin",
         "jaxtyping",

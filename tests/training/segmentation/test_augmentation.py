@@ -61,6 +61,21 @@ def test_scaling_keeps_the_middle_and_changes_the_size(batch):
     assert torch.equal(larger, larger.flip(-1))
 
 
+def test_a_turn_keeps_lengths_where_sides_differ():
+    """A spot right of the middle of an oblong slice goes clockwise, and stays as far from the middle."""
+    labels = torch.zeros(1, 61, 81, dtype=torch.uint8)
+    labels[:, 29:32, 59:62] = 1  # 20 pixels right of (30, 40)
+    turn = {name: torch.ones_like(value) for name, value in sample_augmentation(1, 1, 0).items()} | {
+        "affine": torch.tensor([-1.0]),
+        "scaling": torch.zeros(1),
+    }
+    settings = NONE.model_copy(update={"affine": 1.0, "rotation": 30.0})
+    image, turned = augment(labels[:, None].float(), labels, turn, settings)
+    place = np.argwhere(turned[0].numpy()).mean(0)
+    assert place == pytest.approx([30 + 20 * np.sin(np.pi / 6), 40 + 20 * np.cos(np.pi / 6)], abs=0.35)
+    assert image.sum().item() == pytest.approx(9, rel=0.05)
+
+
 def test_labels_stay_labels(batch):
     _, labels = augment(*batch, params(), Augmentation(affine=1.0, intensity=1.0))
     assert set(labels.unique().tolist()) == {0, 3}

@@ -6,9 +6,8 @@ The parameters of a slice are a function of seed, epoch, batch and index in the 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
-from kornia.geometry.transform import get_affine_matrix2d, warp_affine
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import affine_grid, grid_sample, one_hot
 
 from brain_tumor.training.device import send
 from brain_tumor.training.settings import Augmentation
@@ -71,11 +70,12 @@ def augment(
         scale = 1 + params["scaling"][chosen] * settings.scaling
         matrix = send(_matrix(angle, scale, image.shape[-2:]), device)
         chosen = send(chosen, device)
-        moved_image = _warp(image[chosen], matrix, "bilinear")
+        grid = affine_grid(matrix, [len(chosen), 1, *image.shape[-2:]], align_corners=True)
+        moved_image = grid_sample(image[chosen], grid, align_corners=True)
         image = image.index_copy(0, chosen, moved_image)
         # By the nearest pixel: labels between two tissues would be a third one.
         as_image = labels[chosen, None].to(image.dtype)
-        moved_labels = _warp(as_image, matrix, "nearest").squeeze(1)
+        moved_labels = grid_sample(as_image, grid, mode="nearest", align_corners=True).squeeze(1)
         labels = labels.index_copy(0, chosen, moved_labels.to(torch.uint8))
     if settings.intensity:
         image = _change_intensity(image, apply["intensity"], params, settings)
@@ -117,21 +117,20 @@ def _matrix(
     scale: Float[Tensor, " b"],
     shape: torch.Size,
 ) -> Float[Tensor, "b 2 3"]:
-    """Rotation (degrees) and scaling around the centre of the slice, in pixels."""
+    """Affine maps from the new to the old slice, in units of half its sides from the centre.
+
+    Args:
+        angle: degrees.
+        scale: above 1 enlarges.
+    """
+    radians = torch.deg2rad(angle)
+    # From the new slice to the old one, so that an enlargement divides.
+    cosine = radians.cos() / scale
+    sine = radians.sin() / scale
+    # Millimetres are alike along both sides, halves of the sides are not.
     height, width = shape
-    # kornia takes (x, y).
-    middle = torch.tensor([(width - 1) / 2, (height - 1) / 2])
-    centre = middle.expand(len(angle), 2)
-    scales = scale[:, None].expand(-1, 2)
-    no_shift = torch.zeros_like(centre)
-    # Without the last row of the 3x3 matrix, which is always 0, 0, 1.
-    return get_affine_matrix2d(no_shift, centre, scales, angle)[:, :2]
-
-
-def _warp(
-    x: Float[Tensor, "b c h w"],
-    matrix: Float[Tensor, "b 2 3"],
-    mode: str,
-) -> Float[Tensor, "b c h w"]:
-    height, width = x.shape[-2:]
-    return warp_affine(x, matrix, (height, width), mode=mode, align_corners=True)
+    ratio = (height - 1) / (width - 1)
+    zero = torch.zeros_like(cosine)
+    first = torch.stack([cosine, sine * ratio, zero], 1)
+    second = torch.stack([-sine / ratio, cosine, zero], 1)
+    return torch.stack([first, second], 1)
