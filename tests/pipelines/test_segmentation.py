@@ -862,6 +862,22 @@ def test_patients_without_tumour_are_nothing_to_learn_from(finished, tmp_path):
         train(finished, tmp_path, slices=tmp_path / "slices.h5")
 
 
+def test_loss_and_optimiser_of_libraries_train(finished, tmp_path):
+    recipe = SegmentationRecipe(
+        epochs=3,
+        batch_size=4,
+        loss="monai.losses.DiceFocalLoss",
+        loss_arguments={"sigmoid": True, "batch": True},
+        optimiser="torch.optim.NAdam",
+        deep_supervision=0.3,
+    )
+    network, log, _ = train(finished, tmp_path, recipe=recipe)
+    assert network.description["recipe"]["loss"] == "monai.losses.DiceFocalLoss"
+    losses = pd.DataFrame(log)["validation_loss"]
+    assert np.isfinite(losses).all()
+    assert losses.iloc[-1] < losses.iloc[0]
+
+
 def train(
     finished, folder, *, recipe=None, sizes=None, folds=1, initial_weights=None, slices=None, splits=None, engine=None
 ):

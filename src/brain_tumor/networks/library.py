@@ -10,13 +10,15 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from importlib.util import find_spec
 from inspect import Parameter, signature
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from torch import nn
 
-EXTRAS = {"monai": "", "timm": "timm", "segmentation_models_pytorch": "smp"}
-"""Packages whose networks are built without being listed as trusted, and the extra that installs each."""
+T = TypeVar("T")
+
+EXTRAS = {"torch": "", "monai": "", "timm": "timm", "segmentation_models_pytorch": "smp"}
+"""Packages whose classes are used without being listed as trusted, and the extra that installs each."""
 
 TIMM = "timm:"
 """Before the name of one of timm's models."""
@@ -186,30 +188,76 @@ def _fill(name: str, sizes: Mapping[str, Any], arguments: Mapping[str, Any]) -> 
 
 def _find_maker(name: str) -> tuple[Any, dict[str, Parameter]]:
     """What makes a network, and its arguments by name."""
-    package = package_of(name)
-    try:
-        top = resolve_name(f"{package}:")
-    except Exception as error:
-        # An ImportError, or the RuntimeError of a torchvision that was built for another torch.
-        words = f"{package} can't be imported: {first_line(error)}; install a build that matches torch"
-        raise ImportError(words) from error
     if name.startswith(TIMM):
-        return _find_timm(name.removeprefix(TIMM), top)
+        return _find_timm(name.removeprefix(TIMM), _import_package(name))
     from torch import nn
 
+    found = find_class(name, nn.Module, "network")
+    return found, dict(signature(found).parameters)
+
+
+def find_class(name: str, base: type[T], setting: str) -> type[T]:
+    """A class of an installed package.
+
+    Args:
+        name: path of the class, such as `torch.optim.NAdam`.
+        base: what it must be derived from.
+        setting: last part of the setting that names it, and what is called so in messages.
+
+    Raises:
+        ImportError: if the package isn't installed or can't be imported.
+        ValueError: if there is no such class, with the nearest name.
+    """
+    require_installed(name)
+    _import_package(name)
     module_name, _, class_name = name.rpartition(".")
     try:
         module = resolve_name(f"{module_name}:")
     except ModuleNotFoundError as error:
         if error.name and module_name.startswith(error.name):
-            raise ValueError(f"there is no module {module_name}; correct `network: {name}`") from error
+            raise ValueError(f"there is no module {module_name}; correct `{setting}: {name}`") from error
         raise ImportError(f"{name} needs the package {error.name}, which isn't installed; install it") from error
     found = getattr(module, class_name, None)
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+    if not (isinstance(found, type) and issubclass(found, base)):
         named = vars(module).items()
-        classes = [key for key, value in named if isinstance(value, type) and issubclass(value, nn.Module)]
-        raise ValueError(f"there is no network {class_name} in {module_name}{_did_you_mean(class_name, classes)}")
-    return found, dict(signature(found).parameters)
+        classes = [key for key, value in named if isinstance(value, type) and issubclass(value, base)]
+        raise ValueError(f"there is no {setting} {class_name} in {module_name}{_did_you_mean(class_name, classes)}")
+    return found
+
+
+def create(name: str, base: type[T], setting: str, *values: Any, **arguments: Any) -> T:
+    """An object of a class that `find_class` finds.
+
+    Args:
+        values: arguments of the class without names.
+        arguments: those with names.
+
+    Raises:
+        ImportError: as `find_class`.
+        ValueError: as `find_class`, or if the class refuses the arguments.
+    """
+    found = find_class(name, base, setting)
+    try:
+        return found(*values, **arguments)
+    except Exception as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items()) or "no arguments"
+        remedy = f"change `{setting}_arguments`"
+        raise ValueError(f"{name} can't be made with {given}: {first_line(error)}; {remedy}") from error
+
+
+def _import_package(name: str) -> Any:
+    """The top-level package of a class.
+
+    Raises:
+        ImportError: if it can't be imported.
+    """
+    package = package_of(name)
+    try:
+        return resolve_name(f"{package}:")
+    except Exception as error:
+        # An ImportError, or the RuntimeError of a torchvision that was built for another torch.
+        words = f"{package} can't be imported: {first_line(error)}; install a build that matches torch"
+        raise ImportError(words) from error
 
 
 def _find_timm(model: str, timm: Any) -> tuple[Any, dict[str, Parameter]]:
@@ -248,7 +296,9 @@ def _did_you_mean(name: str, known: Sequence[str]) -> str:
     # Of names that differ in case the first: the others are aliases.
     by_lower = {each.lower(): each for each in reversed(known)}
     close = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
-    return f"; did you mean '{by_lower[close[0]]}'?" if close else f"; there are {', '.join(sorted(known)[:8])}, ..."
+    if close:
+        return f"; did you mean '{by_lower[close[0]]}'?"
+    return f"; there are {', '.join(sorted(known)[:8])}, ..." if known else ", nor any other"
 
 
 def first_line(error: Exception) -> str:

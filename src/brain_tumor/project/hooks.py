@@ -107,6 +107,9 @@ class Parameters:
             for experiment, network in networks.items():
                 name = f"{task}.{experiment}"
                 if name in trained:
+                    for setting in ("loss", "optimiser"):
+                        of_recipe = f"{task}.recipe.{setting}"
+                        require_trusted(look_up(self.parameters, of_recipe), self.trusted, of_recipe)
                     require_trusted(network, self.trusted, f"{name}.network")
                     require_network(network)
                     _require_weights(name, look_up(self.parameters, f"{name}.pretrained"))

@@ -1,6 +1,7 @@
 """Settings of training, checked before a run starts. Imports no torch."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
@@ -9,6 +10,39 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from brain_tumor.data.scans.components import remove_small_components, replace_small_volume
 from brain_tumor.networks import NETWORKS
+
+DICE_BCE, CROSS_ENTROPY = "dice_bce", "cross_entropy"
+"""The losses of the project."""
+
+
+def _require_name(name: str, names: Sequence[str], example: str) -> str:
+    """A name of the project's own, or the path of a class."""
+    if name in names or "." in name:
+        return name
+    raise ValueError(f"must be {' or '.join(names)}, or the path of a class, such as {example}; got {name!r}")
+
+
+def _named(*names: str, example: str) -> AfterValidator:
+    return AfterValidator(partial(_require_name, names=names, example=example))
+
+
+Optimiser = Annotated[str, _named("adamw", "adam", example="torch.optim.NAdam")]
+SegmentationLoss = Annotated[str, _named(DICE_BCE, example="monai.losses.DiceFocalLoss")]
+ClassificationLoss = Annotated[str, _named(CROSS_ENTROPY, example="monai.losses.FocalLoss")]
+
+
+def _to_integer(size: Any) -> Any:
+    # The command line gives 16 as 16.0, which torch refuses as a number of channels.
+    if isinstance(size, float) and size.is_integer():
+        return int(size)
+    if isinstance(size, list | tuple):
+        return [_to_integer(value) for value in size]
+    if isinstance(size, dict):
+        return {name: _to_integer(value) for name, value in size.items()}
+    return size
+
+
+Size = Annotated[Any, AfterValidator(_to_integer)]
 
 
 class EngineSettings(BaseModel, frozen=True, extra="forbid"):
@@ -74,7 +108,9 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
         epoch_steps: smallest number of batches in an epoch; a small data set is passed over several times.
         patience: epochs without a better validation score before early stopping, with `checkpoint: best` only.
         batch_size: over all devices together.
-        optimiser: "adam" adds its weight decay to the gradient (L2), "adamw" takes it off the weights.
+        optimiser: "adam" adds its weight decay to the gradient (L2), "adamw" takes it off the weights; or the path of a
+            class, such as `torch.optim.NAdam`.
+        optimiser_arguments: of that class, besides learning rate and weight decay.
         learning_rate: peak learning rate.
         schedule: "cosine" warms up over the first tenth and falls to 0 along a cosine, "exponential" falls by a tenth
             after each epoch, "halving" by half after each ten.
@@ -89,7 +125,8 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     epoch_steps: int = Field(25, ge=1)
     patience: int = Field(10, ge=1)
     batch_size: int = Field(16, ge=1)
-    optimiser: Literal["adamw", "adam"] = "adamw"
+    optimiser: Optimiser = "adamw"
+    optimiser_arguments: dict[str, Size] = {}
     learning_rate: float = Field(1e-3, gt=0)
     schedule: Literal["cosine", "exponential", "halving"] = "cosine"
     weight_decay: float = Field(1e-4, ge=0)
@@ -102,6 +139,9 @@ class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
     """Hyperparameters of segmentation.
 
     Attributes:
+        loss: "dice_bce", or the path of a class that is called with logits and masks (b, tissues, h, w), such as
+            `monai.losses.DiceFocalLoss`. `dice_weight`, `tversky_beta` and `focal_gamma` are of dice_bce.
+        loss_arguments: of that class.
         dice_weight: weight of soft Dice in the loss; the rest is binary cross-entropy.
         tversky_beta: weight of false negatives against false positives; 0.5 is Dice, other values a Tversky index.
         focal_gamma: exponent of focal loss; 0 is cross-entropy.
@@ -111,6 +151,8 @@ class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
         empty_slice_rate: fraction of the tumour-free slices that an epoch samples, in rotation.
     """
 
+    loss: SegmentationLoss = DICE_BCE
+    loss_arguments: dict[str, Size] = {}
     dice_weight: float = Field(0.5, ge=0, le=1)
     tversky_beta: float = Field(0.5, gt=0, lt=1)
     focal_gamma: float = Field(0.0, ge=0)
@@ -182,20 +224,6 @@ class StressSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
-
-
-def _to_integer(size: Any) -> Any:
-    # The command line gives 16 as 16.0, which torch refuses as a number of channels.
-    if isinstance(size, float) and size.is_integer():
-        return int(size)
-    if isinstance(size, list | tuple):
-        return [_to_integer(value) for value in size]
-    if isinstance(size, dict):
-        return {name: _to_integer(value) for name, value in size.items()}
-    return size
-
-
-Size = Annotated[Any, AfterValidator(_to_integer)]
 
 
 class ExperimentSettings(BaseModel, frozen=True, extra="forbid"):
@@ -270,12 +298,17 @@ class ClassificationRecipe(Recipe, frozen=True, extra="forbid"):
     """Hyperparameters of classification.
 
     Attributes:
+        loss: "cross_entropy", or the path of a class that is called with logits and targets (b, classes), such as
+            `torch.nn.MSELoss`. Targets are one-hot, smoothed, and weighted if `balanced`.
+        loss_arguments: of that class.
         label_smoothing: part of each label that is spread evenly over the classes.
         balanced: weight the loss by the inverse frequency of the classes.
         tta_flip: average the probabilities of an image and its left-right mirror image. Part of the recipe, because the
             temperature is fitted with it; the network's file holds it, and new images are classified with it.
     """
 
+    loss: ClassificationLoss = CROSS_ENTROPY
+    loss_arguments: dict[str, Size] = {}
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     balanced: bool = False
     tta_flip: bool = False

@@ -12,6 +12,7 @@ from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
+from brain_tumor.networks.library import create
 from brain_tumor.training.batches import Batch
 from brain_tumor.training.device import layout_on
 from brain_tumor.training.settings import Recipe
@@ -79,13 +80,7 @@ class Task(LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The recipe's optimiser and learning rate schedule."""
         recipe = self.recipe
-        optimiser_class = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimiser]
-        optimiser = optimiser_class(
-            self._group_parameters(),
-            recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
+        optimiser = make_optimiser(self._group_parameters(), recipe)
         steps = int(self.trainer.estimated_stepping_batches)
         epoch = steps // recipe.epochs
         factor = {
@@ -111,6 +106,20 @@ class Task(LightningModule):
         rate = self.recipe.learning_rate * self.fine_tuning.rate
         # The log shows the rate of the first group.
         return [{"params": others}, {"params": pretrained, "lr": rate}]
+
+
+def make_optimiser(parameters: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser.
+
+    Raises:
+        ImportError: if the package of its class isn't installed.
+        ValueError: if there is no such class, or it refuses its arguments.
+    """
+    own = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+    given = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay} | recipe.optimiser_arguments
+    if recipe.optimiser in own:
+        return own[recipe.optimiser](parameters, fused=True, **given)
+    return create(recipe.optimiser, torch.optim.Optimizer, "optimiser", parameters, **given)
 
 
 def start_late(step: int, factor: Callable[[int], float], frozen: int) -> float:

@@ -138,6 +138,13 @@ def test_loss_of_a_training_step_is_torchs_cross_entropy(settings):
     )
 
 
+def test_loss_of_a_training_step_may_be_a_library_s():
+    recipe = ClassificationRecipe(label_smoothing=0.1, loss="torch.nn.MSELoss", loss_arguments={"reduction": "sum"})
+    task = ClassificationTask(torch.nn.Identity(), 1, [5, 5], recipe, 0)
+    logits, target = torch.randn(4, 2), task.target(torch.tensor([0, 1, 1, 0], dtype=torch.uint8))
+    assert task._loss(logits, target).item() == pytest.approx(((logits - target) ** 2).sum().item(), rel=1e-6)
+
+
 def test_blended_images_have_the_classes_of_both():
     """Whole batches and their shares in two processes alike."""
     image, truth = torch.arange(8.0).reshape(8, 1, 1, 1), torch.eye(8)

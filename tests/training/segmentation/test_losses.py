@@ -4,7 +4,9 @@ import torch
 from monai.losses import DiceLoss, FocalLoss, TverskyLoss
 
 from brain_tumor.training.segmentation import losses
-from brain_tumor.training.segmentation.losses import DiceBCELoss, attention_loss
+from brain_tumor.training.segmentation.losses import DiceBCELoss, LibraryLoss, attention_loss
+from brain_tumor.training.settings import ClassificationRecipe, SegmentationRecipe
+from brain_tumor.training.task import make_optimiser
 
 
 def test_loss_by_hand():
@@ -88,3 +90,54 @@ def test_a_gate_that_has_closed_is_opened_again():
     closed = torch.full((1, 1, 4, 4), -40.0, requires_grad=True)
     attention_loss({"gate": closed}, tumour).backward()
     assert (closed.grad < -0.01).all()
+
+
+def test_a_loss_of_a_library_is_what_the_library_computes():
+    logits, truth = torch.randn(5, 3, 16, 16), (torch.rand(5, 3, 16, 16) < 0.3).float()
+    loss = LibraryLoss("monai.losses.TverskyLoss", {"sigmoid": True, "alpha": 0.3, "beta": 0.7}, 3)
+    theirs = TverskyLoss(sigmoid=True, alpha=0.3, beta=0.7)
+    assert loss(logits, truth).item() == pytest.approx(theirs(logits, truth).item(), rel=1e-6)
+    # Of several batches the mean over their slices.
+    sums = loss.sums(logits[:2], truth[:2]) + loss.sums(logits[2:], truth[2:])
+    expected = (2 * theirs(logits[:2], truth[:2]) + 3 * theirs(logits[2:], truth[2:])) / 5
+    assert loss.value(sums).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "error", "words"),
+    [
+        (
+            "monai.losses.DiceFocalLos",
+            {},
+            ValueError,
+            "there is no loss DiceFocalLos in .*; did you mean 'DiceFocalLoss'",
+        ),
+        ("monai.losses.DiceLoss", {"sigmoi": True}, ValueError, "unexpected keyword .*; change `loss_arguments`"),
+        ("monai.losses.DiceLoss", {"reduction": "none"}, ValueError, r"gives \(2, 3, 1, 1\), not a number"),
+        ("torch.nn.CTCLoss", {}, ValueError, "doesn't take logits and targets of 2 x 3 x 32 x 32"),
+        ("torch.optim.Adam", {}, ValueError, "there is no loss Adam in torch.optim, nor any other"),
+        ("no_such_package.Loss", {}, ImportError, "needs the package no_such_package, which isn't installed"),
+    ],
+)
+def test_what_is_no_loss_is_refused_before_training(name, arguments, error, words):
+    with pytest.raises(error, match=words):
+        LibraryLoss(name, arguments, 3)
+
+
+@pytest.mark.parametrize("settings", [SegmentationRecipe, ClassificationRecipe])
+@pytest.mark.parametrize("setting", ["loss", "optimiser"])
+def test_a_name_that_is_neither_the_project_s_nor_a_path_is_refused(settings, setting):
+    with pytest.raises(ValueError, match=f"or the path of a class, such as .*; got '{setting}x'"):
+        settings(**{setting: f"{setting}x"})
+
+
+def test_an_optimiser_of_a_library_gets_rate_weight_decay_and_its_arguments():
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(2))]}]
+    chosen = {"optimiser": "torch.optim.NAdam", "optimiser_arguments": {"momentum_decay": 0.01}}
+    optimiser = make_optimiser(groups, SegmentationRecipe(learning_rate=0.02, weight_decay=0.3, **chosen))
+    assert isinstance(optimiser, torch.optim.NAdam)
+    named = ("lr", "weight_decay", "momentum_decay")
+    assert [optimiser.param_groups[0][name] for name in named] == [0.02, 0.3, 0.01]
+    wrong = SegmentationRecipe(optimiser="torch.optim.NAdam", optimiser_arguments={"momentum": 0.9})
+    with pytest.raises(ValueError, match="unexpected keyword argument 'momentum'; change `optimiser_arguments`"):
+        make_optimiser(groups, wrong)

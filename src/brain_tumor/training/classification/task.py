@@ -7,11 +7,12 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
+from brain_tumor.networks.library import create
 from brain_tumor.training.batches import Batch
 from brain_tumor.training.classification.augmentation import augment, mixup, sample_augmentation
 from brain_tumor.training.device import layout_on
-from brain_tumor.training.segmentation.losses import all_reduce_sum
-from brain_tumor.training.settings import ClassificationRecipe
+from brain_tumor.training.segmentation.losses import all_reduce_sum, try_loss
+from brain_tumor.training.settings import CROSS_ENTROPY, ClassificationRecipe
 from brain_tumor.training.task import Task, count_cells
 
 MONITOR = "validation_likelihood"
@@ -69,6 +70,10 @@ class ClassificationTask(Task):
             weight = 1 / (self.num_classes * frequency)
         # A buffer moves to the device with the task; checkpoints needn't hold it.
         self.register_buffer("weight", weight, persistent=False)
+        self.loss: nn.Module | None = None
+        if recipe.loss != CROSS_ENTROPY:
+            self.loss = create(recipe.loss, nn.Module, "loss", **recipe.loss_arguments)
+            try_loss(recipe.loss, self.loss, torch.zeros(2, self.num_classes))
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one augmented batch."""
@@ -82,11 +87,16 @@ class ClassificationTask(Task):
         target = self.target(batch["label"])
         image, target = mixup(image, target, local["mixup"], self.augmentation)
         logits = self.predict_in_training(to_input(image, self.channels)).float()
-        entropy = cross_entropy(logits, target, reduction="sum")
-        # Divided by the sum over all processes: with class weights their parts differ.
-        loss = all_reduce_sum(entropy) / all_reduce_sum(target.sum())
+        loss = self._loss(logits, target)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=self.recipe.batch_size)
         return loss
+
+    def _loss(self, logits: Float[Tensor, "b k"], target: Float[Tensor, "b k"]) -> Float[Tensor, ""]:
+        if self.loss is not None:
+            return self.loss(logits, target)
+        entropy = cross_entropy(logits, target, reduction="sum")
+        # Divided by the sum over all processes: with class weights their parts differ.
+        return all_reduce_sum(entropy) / all_reduce_sum(target.sum())
 
     def target(self, label: UInt8[Tensor, " b"]) -> Float[Tensor, "b k"]:
         """Smoothed one-hot target of each image, times the weight of its class."""

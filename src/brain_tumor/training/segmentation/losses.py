@@ -1,12 +1,15 @@
 """Segmentation losses, computed from sums over the batch, several processes or a whole validation set."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool2d, binary_cross_entropy_with_logits
+
+from brain_tumor.networks.library import create, first_line
 
 EPSILON = 1e-5
 """Pixels: far less than one, so that it matters for empty masks only."""
@@ -21,6 +24,9 @@ class DiceBCELoss(nn.Module):
             (Salehi et al. 2017, arXiv:1706.05721).
         focal_gamma: exponent of focal loss (Lin et al. 2017, arXiv:1708.02002); 0 is cross-entropy.
     """
+
+    PARTS = 5
+    """Sums of each tissue."""
 
     # Pooled, so that slices without tumour count too: alone, they have no Dice.
 
@@ -67,6 +73,60 @@ class DiceBCELoss(nn.Module):
         dice_part = self.dice_weight * (1 - dice.mean())
         entropy_part = (1 - self.dice_weight) * entropy.sum() / pixels.sum()
         return dice_part + entropy_part
+
+
+class LibraryLoss(nn.Module):
+    """A loss of a library, by the path of its class; like DiceBCELoss, but not pooled: the mean over batches.
+
+    Args:
+        name: such as `monai.losses.DiceFocalLoss`.
+        arguments: of the class.
+        tissues: channels of logits and masks.
+
+    Raises:
+        ImportError: if its package isn't installed.
+        ValueError: if there is no such class, it refuses its arguments, or doesn't give one number for a batch.
+    """
+
+    PARTS = 2
+
+    def __init__(self, name: str, arguments: Mapping[str, Any], tissues: int) -> None:
+        super().__init__()
+        self.inner = create(name, nn.Module, "loss", **arguments)
+        try_loss(name, self.inner, torch.zeros(2, tissues, 32, 32))
+
+    def forward(self, logits: Float[Tensor, "b k h w"], truth: Float[Tensor, "b k h w"]) -> Float[Tensor, ""]:
+        """The loss of one batch of this process."""
+        with torch.autocast(logits.device.type, enabled=False):
+            return self.inner(logits.float(), truth)
+
+    def sums(self, logits: Float[Tensor, "b k h w"], truth: Float[Tensor, "b k h w"]) -> Float[Tensor, "2 k"]:
+        """Loss times slices, and slices, of one batch; the same for each tissue, as DiceBCELoss has it."""
+        slices, tissues = logits.shape[:2]
+        own = self(logits, truth) * slices
+        return torch.stack([own, torch.full_like(own, slices)])[:, None].expand(2, tissues)
+
+    def value(self, sums: Float[Tensor, "2 k"]) -> Float[Tensor, ""]:
+        """The mean loss of several batches."""
+        total, slices = sums[:, 0]
+        return total / slices
+
+
+def try_loss(name: str, loss: nn.Module, logits: Float[Tensor, "b k ..."]) -> None:
+    """Refuse a loss that doesn't take these logits and targets of their shape, or gives no single number.
+
+    Raises:
+        ValueError: with what it does instead.
+    """
+    try:
+        value = loss(logits, torch.zeros_like(logits))
+    except Exception as error:
+        shape = " x ".join(map(str, logits.shape))
+        words = f"{name} doesn't take logits and targets of {shape}: {first_line(error)}"
+        raise ValueError(f"{words}; change `loss_arguments`, or take another loss") from error
+    if not (isinstance(value, Tensor) and value.ndim == 0):
+        shape = f"{tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"{name} gives {shape}, not a number; change `loss_arguments`, such as reduction: mean")
 
 
 def attention_loss(

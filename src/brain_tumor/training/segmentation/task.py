@@ -13,8 +13,8 @@ from brain_tumor.networks.attention import attention_modules, capture_attention,
 from brain_tumor.networks.attention_unet import AttentionGate
 from brain_tumor.training.batches import Batch, Rows
 from brain_tumor.training.segmentation.augmentation import augment, sample_augmentation
-from brain_tumor.training.segmentation.losses import DiceBCELoss, all_reduce_sum, attention_loss
-from brain_tumor.training.settings import SegmentationRecipe
+from brain_tumor.training.segmentation.losses import DiceBCELoss, LibraryLoss, all_reduce_sum, attention_loss
+from brain_tumor.training.settings import DICE_BCE, SegmentationRecipe
 from brain_tumor.training.task import Task, count_cells
 
 MONITOR = "validation_dice"
@@ -60,7 +60,11 @@ class SegmentationTask(Task):
             for name, module in attention_modules(network).items():
                 if isinstance(module, AttentionGate):
                     self.gates[name] = module.score
-        self.loss = DiceBCELoss(recipe.dice_weight, recipe.tversky_beta, recipe.focal_gamma)
+        self.loss: DiceBCELoss | LibraryLoss
+        if recipe.loss == DICE_BCE:
+            self.loss = DiceBCELoss(recipe.dice_weight, recipe.tversky_beta, recipe.focal_gamma)
+        else:
+            self.loss = LibraryLoss(recipe.loss, recipe.loss_arguments, tissues)
         aux_maps: dict[str, int] = {}
         if recipe.deep_supervision:
             aux_maps = getattr(network, "aux_maps", {})
@@ -129,7 +133,7 @@ class SegmentationTask(Task):
         num_labels = self.tissues + 1
         # Flat: a cell for each pair of a true and a predicted label, background included.
         self.confusion = torch.zeros(num_labels**2, dtype=torch.long, device=self.device)
-        self.sums = torch.zeros(5, self.tissues, device=self.device)
+        self.sums = torch.zeros(self.loss.PARTS, self.tissues, device=self.device)
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Add one batch to the sums of the loss and to the confusion matrix."""
