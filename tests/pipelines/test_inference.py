@@ -18,7 +18,7 @@ from brain_tumor.data.common.parallel import WorkerSettings
 from brain_tumor.data.common.store import Store
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.find_scans import find_scans, read_image, read_labels
-from brain_tumor.data.scans.preparation import prepare_slice
+from brain_tumor.data.scans.preparation import PREPARATION, prepare_slice
 from brain_tumor.metrics.surfaces import score_surfaces
 from brain_tumor.networks import build
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
@@ -818,3 +818,13 @@ def test_of_two_copies_of_a_scan_the_complete_one_is_segmented(tmp_path, brats):
     volumes, _ = infer(tmp_path / "new", tmp_path / "masks", brats, "zero")
     assert "a patient of that name is in" in volumes.loc["a", "excluded"]
     assert volumes.loc["b", ["excluded", "missing"]].tolist() == ["", ""]
+
+
+def test_a_network_of_another_preparation_is_refused(tmp_path, brats):
+    save_scan(tmp_path / "new", "P1_{}.nii.gz", ("flair", "t1", "t1ce", "t2"))
+    with pytest.raises(
+        ValueError, match="classic_unet was trained on data of preparation 3, and this version of the pro"
+    ):
+        infer(tmp_path / "new", tmp_path / "masks", brats, preparation=3)
+    volumes, _ = infer(tmp_path / "new", tmp_path / "masks", brats, preparation=PREPARATION)
+    assert volumes["excluded"].tolist() == [""]

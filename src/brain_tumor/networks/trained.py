@@ -72,6 +72,22 @@ class TrainedNetwork:
         network.load_state_dict(self.members[number])
         return network.eval()
 
+    def require_preparation(self, version: int | None) -> None:
+        """Refuse to give it data that are prepared in another way than what it was trained on.
+
+        Args:
+            version: of the preparation of slices or images. Files and stores of 0.1.0 name none: it is the same still.
+
+        Raises:
+            ValueError: with both versions.
+        """
+        own = self.description.get("preparation", version)
+        if version is not None and own != version:
+            raise ValueError(
+                f"{self.name} was trained on data of preparation {own}, and this version of the project prepares them "
+                f"in another way ({version}); train it again, or use the version of the project that it is from"
+            )
+
     @property
     def digest(self) -> str:
         """Hash of the weights, 12 hexadecimal digits."""

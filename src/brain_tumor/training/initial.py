@@ -15,15 +15,16 @@ NAMED = 10
 
 
 def read_initial(
-    path: str | None, name: str, sizes: dict[str, Any], classes: list[str] | None = None
+    path: str | None, name: str, sizes: dict[str, Any], preparation: int | None, classes: list[str] | None = None
 ) -> TrainedNetwork | None:
     """The initial checkpoint; None without a path, or if the file holds another network.
 
     Args:
+        preparation: version of that of the slices or images.
         classes: of the images, for a classifier.
 
     Raises:
-        ValueError: if it tells other classes apart, or its sizes are others, with both.
+        ValueError: if it tells other classes apart, or its sizes or preparation are others, with both.
     """
     if not path:
         return None
@@ -39,6 +40,7 @@ def read_initial(
             f"the network in {path} tells apart {before}, but the images have the classes {classes}; name the "
             "folders of the images alike, or leave classification.initial_weights out"
         )
+    initial.require_preparation(preparation)
     if initial.sizes != sizes:
         raise ValueError(
             f"the network in {path} has sizes {initial.sizes}, but {name} is built with {sizes}; set `sizes` "

@@ -177,6 +177,10 @@ def cut(
     return square
 
 
+PREPARATION = 2
+"""Raised when the same image would be prepared in another way: stores are then written again, and networks refused."""
+
+
 class ImagePreparation(BaseModel, frozen=True, extra="forbid"):
     """Preparation of images.
 

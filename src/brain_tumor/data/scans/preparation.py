@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from brain_tumor.data.common.bounding_box import BoundingBox
 
 PREPARATION = 7
-"""Raised when the same slice would be prepared in another way: stores of older preparations are then written again."""
+"""Raised when the same slice would be prepared in another way: stores are then written again, and networks refused."""
 
 ROUNDING = 0.01
 """Parts of a pixel by which a field of view may differ from another by rounding."""

@@ -55,7 +55,7 @@ def train_network(
     start = _prepare_start(experiment, about)
     _require_match(start.sizes, about)
     _require_test(splits)
-    initial = read_initial(initial_weights, experiment.network, start.sizes, about["classes"])
+    initial = read_initial(initial_weights, experiment.network, start.sizes, about.get("preparation"), about["classes"])
     plan = _Plan(images, start, initial, digest_file(initial_weights), experiment.adapt(recipe), engine, checkpoints)
     folds = range(count_folds(splits))
     members = [_train_fold(plan, sets_of_fold(splits, fold), splits, f"{fold + 1} of {len(folds)}") for fold in folds]
@@ -231,8 +231,8 @@ def require_unseen(network: TrainedNetwork, images: Store, splits: pd.DataFrame)
     """
     about, name = network.description, network.experiment
     again = "train it again, such as with `kedro run --pipelines classification`"
-    for entry in ("classes", "image_size", "fit"):
-        was, now = about.get(entry), images.description[entry]
+    for entry in ("classes", "image_size", "fit", "preparation"):
+        was, now = about.get(entry), images.description.get(entry)
         if was != now:
             raise ValueError(f"{name} was trained on images whose {entry} was {was}, but it is {now} now; {again}")
     if "images_trained_on" not in about:

@@ -17,7 +17,7 @@ from brain_tumor.data.common.provenance import Origin
 from brain_tumor.data.common.sets import join_groups
 from brain_tumor.data.common.store import Chunk, Store, StoreContent, fingerprint
 from brain_tumor.data.images import split as image_split
-from brain_tumor.data.images.borders import ImagePreparation, cut
+from brain_tumor.data.images.borders import PREPARATION, ImagePreparation, cut
 from brain_tumor.data.images.class_folders import CANT_BE_READ, ImageFile, ImageSet, find_images, read_image
 from brain_tumor.data.images.duplicates import FLIPS, VIEW, DuplicateSettings, find_near_duplicates, flipped
 from brain_tumor.data.images.image_index import INSPECTION, cut_images, inspect_images
@@ -32,9 +32,6 @@ logger = logging.getLogger(__name__)
 
 PART = 64
 """Images that are inspected, or prepared, together."""
-
-PREPARATION = 2
-"""Raised when the same image would be prepared in another way: stores of older preparations are then written again."""
 
 
 def index_images(
@@ -202,12 +199,13 @@ def prepare_images(
         "classes": list(data_set.classes),
         "healthy": data_set.healthy,
         **preparation.model_dump(),
+        "preparation": PREPARATION,
         "intensities": "grey levels from 0 to 255",
         "simulated": bool(index["simulated"].any()),
     }
     rows = used[["file", "class", "hash", "width", "height", *BoundingBox._fields]]
     outlines = find_outlines(index)
-    mark = fingerprint(PREPARATION, description, rows.to_numpy().tolist(), len(outlines))
+    mark = fingerprint(description, rows.to_numpy().tolist(), len(outlines))
     chunks = _prepare(rows, source, data_set, preparation, outlines, workers)
     return StoreContent(description | {"fingerprint": mark}, chunks)
 

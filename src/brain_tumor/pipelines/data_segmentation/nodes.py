@@ -122,6 +122,7 @@ def prepare_slices(
         "tissues": data_set.tissue_names,
         "targets": {name: list(labels) for name, labels in data_set.targets.items()},
         "slice_size": preparation.slice_size,
+        "preparation": PREPARATION,
         "orientation": "rows to the patient's left, columns to the back",
         "standardisation": "mean 0, deviation 1 over the brain of each slice and modality; 0 outside",
         "simulated": bool(index["simulated"].any()),
@@ -129,7 +130,7 @@ def prepare_slices(
     # By hash, not by path: a source that was moved is prepared once.
     files = used[["patient", "slice", "hash"]].sort_values(["patient", "slice"])
     settings = data_set.model_dump(exclude={"person"})
-    mark = fingerprint(PREPARATION, description, settings, files.to_numpy().tolist())
+    mark = fingerprint(description, settings, files.to_numpy().tolist())
     chunks = _prepare(used, source, data_set, preparation.slice_size, workers)
     return StoreContent(description | {"fingerprint": mark}, chunks)
 

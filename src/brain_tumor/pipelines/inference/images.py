@@ -14,7 +14,7 @@ from brain_tumor.data.common.files import SIMULATED_MARK, is_simulated, list_fil
 from brain_tumor.data.common.parallel import WorkerSettings, parallel_map
 from brain_tumor.data.common.store import Chunk, Store, StoreContent
 from brain_tumor.data.common.tables import with_text
-from brain_tumor.data.images.borders import ImagePreparation
+from brain_tumor.data.images.borders import PREPARATION, ImagePreparation
 from brain_tumor.data.images.class_folders import ImageFile
 from brain_tumor.data.images.image_index import cut_images, inspect_images
 from brain_tumor.figures.palette import name_network
@@ -51,6 +51,7 @@ def index_images(source: Path, network: TrainedNetwork, workers: WorkerSettings)
             f"{network.name} segments {what}; give a network that classifies images with "
             "`--params inference_network=PATH`"
         )
+    network.require_preparation(PREPARATION)
     if not source.exists():
         raise FileNotFoundError(f"{source} is not there; {REMEDY}")
     paths = [source]

@@ -15,7 +15,7 @@ from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.find_scans import describe_scans, find_scans, read_image, read_labels
 from brain_tumor.data.scans.nifti import explain_missing
 from brain_tumor.data.scans.plausibility import PatientCheck
-from brain_tumor.data.scans.preparation import find_brain
+from brain_tumor.data.scans.preparation import PREPARATION, find_brain
 from brain_tumor.data.scans.scan import Scan
 from brain_tumor.data.scans.scan_warnings import BETWEEN, find_warnings
 from brain_tumor.networks.trained import TrainedNetwork
@@ -114,6 +114,7 @@ def _require_match(network: TrainedNetwork, data_set: DataSet) -> None:
         # In the same order: the network's channels have no names.
         if about[entry] != names:
             raise ValueError(f"{network.name} was trained on {entry} {about[entry]}, declared are {names}; {remedy}")
+    network.require_preparation(PREPARATION)
 
 
 def _describe(scan: Scan, source: Path, data_set: DataSet) -> dict:

@@ -69,11 +69,11 @@ def require_unseen(network: TrainedNetwork, slices: Store, splits: pd.DataFrame)
     """
     about = network.description
     again = "train it again, such as with `kedro run --pipelines segmentation`"
-    for entry in ("modalities", "tissues", "slice_size"):
-        if about[entry] != slices.description[entry]:
+    for entry in ("modalities", "tissues", "slice_size", "preparation"):
+        was, now = about.get(entry), slices.description.get(entry)
+        if was != now:
             raise ValueError(
-                f"{network.experiment} was trained on slices whose {entry} was {about[entry]}, but it is "
-                f"{slices.description[entry]} now; {again}"
+                f"{network.experiment} was trained on slices whose {entry} was {was}, but it is {now} now; {again}"
             )
     reported = (about.get("initialised_from") or {}).get("scored") or []
     tested = set(splits.loc[splits["split"] == TEST, "patient"])

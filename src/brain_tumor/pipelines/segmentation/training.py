@@ -50,7 +50,7 @@ def train_network(
     start = _prepare_start(experiment, about)
     sizes = start.sizes
     _require_match(sizes, about)
-    initial = read_initial(initial_weights, experiment.network, sizes)
+    initial = read_initial(initial_weights, experiment.network, sizes, about.get("preparation"))
     recipe = experiment.adapt(recipe)
     window = find_brain_crop(slices)
     _log_window(checkpoints.experiment, window, about["slice_size"])
