@@ -22,7 +22,7 @@ from scipy.ndimage import affine_transform, binary_dilation, gaussian_filter
 
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.find_scans import find_scans, read_image, read_slices
-from brain_tumor.data.scans.nifti import read_volume
+from brain_tumor.data.scans.nifti_volumes import read_volume
 from brain_tumor.data.scans.plausibility import MOST_BRAIN
 from brain_tumor.data.scans.preparation import find_brain
 from brain_tumor.data.scans.scan import Slice

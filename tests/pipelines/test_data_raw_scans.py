@@ -16,7 +16,7 @@ from brain_tumor.data.raw_scans import registration
 from brain_tumor.data.raw_scans.atlas import AFFINE, load_atlas
 from brain_tumor.data.raw_scans.checks import measure_overlap
 from brain_tumor.data.raw_scans.grids import resample
-from brain_tumor.data.scans.nifti import read_volume
+from brain_tumor.data.scans.nifti_volumes import read_volume
 from brain_tumor.networks import build
 from brain_tumor.networks.trained import TrainedNetwork, write_network
 from brain_tumor.pipelines.data_raw_scans.nodes import list_placed

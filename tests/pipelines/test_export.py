@@ -16,7 +16,7 @@ from kedro.framework.startup import bootstrap_project
 from support import copy_project, save_patient
 
 from brain_tumor.cli import nnunet
-from brain_tumor.data.scans.nifti import is_predicted
+from brain_tumor.data.scans.nifti_masks import is_predicted
 from brain_tumor.data.scans.nnunet import find_folds, link
 
 PERSONS = ("00001", "00002", "00003", "00004", "00005", "00006", "00007")

@@ -15,7 +15,8 @@ from brain_tumor.data.raw_scans.convert import convert_dicom
 from brain_tumor.data.raw_scans.dicom_seg import Algorithm, make_dicom_seg
 from brain_tumor.data.raw_scans.find_patients import find_patients
 from brain_tumor.data.raw_scans.settings import RawSettings
-from brain_tumor.data.scans.nifti import read_mask, read_volume, write_mask
+from brain_tumor.data.scans.nifti_masks import read_mask, write_mask
+from brain_tumor.data.scans.nifti_volumes import read_volume
 from brain_tumor.figures.palette import colour_targets
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.data_raw_scans.dicom_seg import write_dicom_seg

@@ -11,7 +11,8 @@ from brain_tumor.data.raw_scans.atlas import AFFINE, SHAPE, is_on_grid, load_atl
 from brain_tumor.data.raw_scans.brain import PREPARED, SKULL, STRIPPED, find_foreground, find_state
 from brain_tumor.data.raw_scans.checks import find_warnings, measure_cut, measure_overlap, measure_shift, measure_turn
 from brain_tumor.data.raw_scans.prepare import return_labels
-from brain_tumor.data.scans.nifti import read_mask, read_volume, write_mask
+from brain_tumor.data.scans.nifti_masks import read_mask, write_mask
+from brain_tumor.data.scans.nifti_volumes import read_volume
 
 ORIENTATIONS = [
     np.column_stack([axes, flips]) for axes in permutations(range(3)) for flips in product([1, -1], repeat=3)

@@ -17,7 +17,8 @@ from brain_tumor.data.scans.find_scans import (
     read_note,
     read_slices,
 )
-from brain_tumor.data.scans.nifti import read_confidence, read_mask, read_volume, write_mask
+from brain_tumor.data.scans.nifti_masks import read_confidence, read_mask, write_mask
+from brain_tumor.data.scans.nifti_volumes import read_volume
 from brain_tumor.data.scans.scan import Unreadable
 from brain_tumor.data.scans.slice_index import count_missing, inspect_scan
 from brain_tumor.data.survival.tumour_masks import Mask
@@ -422,7 +423,10 @@ REFUSED = {
     ),
     "NaN": (lambda f: write_volume(f, np.full((4, 5, 6), np.nan, np.float32)), "holds NaN or infinity; replace them"),
     "HDF5": (lambda f: h5py.File(f, "w").close(), "is HDF5: slices are read by the names"),
-    "DICOM": (lambda f: f.write_bytes(bytes(128) + b"DICM"), "is DICOM: convert the series with `dcm2niix"),
+    "DICOM": (
+        lambda f: f.write_bytes(bytes(128) + b"DICM"),
+        "is DICOM: new scans are segmented by `kedro segment FOLDER --raw`; else convert the series with `dcm2niix",
+    ),
     "an odd slope": (
         lambda f: write_odd_slope(f),
         "has a header that contradicts itself (Valid slope but invalid intercept nan)",

@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import binary_dilation
 from support import real
 
-from brain_tumor.data.scans.nifti import read_volume
+from brain_tumor.data.scans.nifti_volumes import read_volume
 from brain_tumor.data.scans.scan_warnings import correlate_ranks, find_warnings, judge_brain, judge_contrasts
 
 NAMES = ["FLAIR", "T1", "T1ce", "T2"]

@@ -8,7 +8,7 @@ from nibabel.affines import apply_affine, voxel_sizes
 
 from brain_tumor.data.raw_scans.grids import Matrix, enclose, resample
 from brain_tumor.data.raw_scans.registration import Box
-from brain_tumor.data.scans.nifti import read_volume
+from brain_tumor.data.scans.nifti_volumes import read_volume
 
 SHAPE = (240, 240, 155)
 """Voxels of a scan of BraTS, to the left, the back and the head."""

@@ -12,7 +12,7 @@ from jaxtyping import Num
 
 from brain_tumor.data.raw_scans.extra import require_extra
 from brain_tumor.data.raw_scans.grids import Matrix
-from brain_tumor.data.scans.nifti import open_volume, read_volume
+from brain_tumor.data.scans.nifti_volumes import open_volume, read_volume
 
 LONGEST_S = 600
 """Seconds that a conversion may take."""

@@ -13,7 +13,7 @@ from brain_tumor.data.raw_scans.convert import EXCLUDED, NoteFile, VolumeFile, c
 from brain_tumor.data.raw_scans.dicom import find_series
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.find_scans import find_scans
-from brain_tumor.data.scans.nifti import open_volume
+from brain_tumor.data.scans.nifti_volumes import open_volume
 from brain_tumor.data.scans.patient_files import SUFFIXES
 
 PARAMETER = "raw_source"

@@ -11,7 +11,7 @@ from brain_tumor.data.raw_scans.brain import PREPARED, SKULL, STRIPPED, extract_
 from brain_tumor.data.raw_scans.convert import VolumeFile
 from brain_tumor.data.raw_scans.grids import Matrix, enclose, resample
 from brain_tumor.data.raw_scans.registration import Box, Registration, register
-from brain_tumor.data.scans.nifti import read_volume
+from brain_tumor.data.scans.nifti_volumes import read_volume
 
 MARGIN = 10.0
 """Millimetres around the head in which it may turn."""

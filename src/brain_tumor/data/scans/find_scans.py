@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
-from brain_tumor.data.common.file_kinds import KINDS, TO_NIFTI, identify
+from brain_tumor.data.common.file_kinds import KINDS, NIFTI, TO_NIFTI, identify
 from brain_tumor.data.common.files import list_files
 from brain_tumor.data.common.words import list_names
 from brain_tumor.data.scans import hdf5_slices
@@ -223,7 +223,7 @@ def _add_conversion(remedy: str, files: list[Path]) -> str:
     kind = kinds[0] if kinds else ""
     if kind in ("png", "jpeg"):
         return f"{remedy}; single images are classified by `kedro run --pipelines inference_classification`"
-    if kind == nifti_volumes.NIFTI:
+    if kind == NIFTI:
         return f"{remedy}, or declare the suffixes of your names under `data_segmentation.data_set.modalities`"
     if kind in TO_NIFTI:
         return f"{TO_NIFTI[kind]}; or {remedy}"

@@ -11,7 +11,7 @@ from nibabel.affines import voxel_sizes
 
 from brain_tumor.data.scans.data_set import MASK, DataSet
 from brain_tumor.data.scans.find_scans import find_masks
-from brain_tumor.data.scans.nifti import read_masks
+from brain_tumor.data.scans.nifti_masks import read_masks
 from brain_tumor.data.scans.patient_files import PatientFiles
 
 

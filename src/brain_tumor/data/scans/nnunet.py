@@ -16,7 +16,8 @@ import pandas as pd
 from brain_tumor.data.common.sets import TEST
 from brain_tumor.data.scans.data_set import DataSet, Tissue
 from brain_tumor.data.scans.find_scans import read_labels
-from brain_tumor.data.scans.nifti import pack_volume, write_mask
+from brain_tumor.data.scans.nifti_masks import write_mask
+from brain_tumor.data.scans.nifti_volumes import pack_volume
 from brain_tumor.data.scans.scan import Scan
 
 ENDING = ".nii.gz"

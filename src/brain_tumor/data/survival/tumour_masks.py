@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, UInt8
 from nibabel.affines import apply_affine, voxel_sizes
 
 from brain_tumor.data.scans.data_set import MASK, DataSet, Tissue
-from brain_tumor.data.scans.nifti import lie_together, read_mask, read_volume, write_mask, write_new_mask
+from brain_tumor.data.scans.nifti_masks import read_mask, write_mask, write_new_mask
+from brain_tumor.data.scans.nifti_volumes import lie_together, read_volume
 from brain_tumor.data.scans.patient_files import PatientFiles
 from brain_tumor.data.scans.plausibility import MOST_BRAIN, MOST_TUMOUR_ML, explain_size
 from brain_tumor.data.scans.slice_spacing import FARTHEST_MM, FEWEST_SLICES, find_step

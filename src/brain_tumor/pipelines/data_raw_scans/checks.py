@@ -15,7 +15,7 @@ from brain_tumor.data.raw_scans.grids import Matrix, measure_ml, resample
 from brain_tumor.data.raw_scans.prepare import place_brain
 from brain_tumor.data.raw_scans.settings import RawSettings
 from brain_tumor.data.scans.data_set import DataSet
-from brain_tumor.data.scans.nifti import read_volume
+from brain_tumor.data.scans.nifti_volumes import read_volume
 from brain_tumor.pipelines.data_raw_scans.nodes import BRAIN, _files, list_placed
 from brain_tumor.pipelines.experiments import Figures
 from brain_tumor.reporting.data_raw_scans.report import compose_raw_report

@@ -16,7 +16,7 @@ from brain_tumor.data.raw_scans.extra import require_extra
 from brain_tumor.data.raw_scans.find_patients import find_dicom
 from brain_tumor.data.raw_scans.settings import RawSettings
 from brain_tumor.data.scans.data_set import DataSet
-from brain_tumor.data.scans.nifti import name_mask, read_mask
+from brain_tumor.data.scans.nifti_masks import name_mask, read_mask
 from brain_tumor.figures.palette import colour_targets, name_network
 from brain_tumor.networks.trained import TrainedNetwork
 

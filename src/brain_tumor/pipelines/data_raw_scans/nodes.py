@@ -32,7 +32,8 @@ from brain_tumor.data.raw_scans.prepare import (
 from brain_tumor.data.raw_scans.registration import Registration
 from brain_tumor.data.raw_scans.settings import RawSettings
 from brain_tumor.data.scans.data_set import DataSet
-from brain_tumor.data.scans.nifti import name_mask, read_mask, read_volume
+from brain_tumor.data.scans.nifti_masks import name_mask, read_mask
+from brain_tumor.data.scans.nifti_volumes import read_volume
 from brain_tumor.data.survival.tumour_masks import Mask
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from brain_tumor.data.common.parallel import track
 from brain_tumor.data.common.tables import with_text
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.find_scans import read_image, read_labels
-from brain_tumor.data.scans.nifti import name_mask, read_confidence, read_mask
+from brain_tumor.data.scans.nifti_masks import name_mask, read_confidence, read_mask
 from brain_tumor.data.scans.preparation import standardise
 from brain_tumor.data.scans.scan import Scan
 from brain_tumor.data.scans.slice_geometry import SliceGeometry

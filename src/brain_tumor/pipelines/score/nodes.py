@@ -11,7 +11,7 @@ from brain_tumor.data.common.files import is_simulated
 from brain_tumor.data.common.parallel import WorkerSettings, parallel_map
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.mask_pairs import MaskLabels, MaskPair, pair_masks, read_pair
-from brain_tumor.data.scans.nifti import read_volume
+from brain_tumor.data.scans.nifti_volumes import read_volume
 from brain_tumor.metrics.lesions import COLUMNS, LESION, LESION_DICE, LesionSettings, average_lesions, score_lesions
 from brain_tumor.metrics.segmentation import choose_headline, compare_pairs, summarise_patients
 from brain_tumor.metrics.volumes import score_volume
