@@ -26,11 +26,11 @@ from brain_tumor.data.common.store import Store
 from brain_tumor.training.batches import Batch, BatchSampler, InMemoryRows
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.classification import augmentation as image_augmentation
-from brain_tumor.training.classification.task import to_input
+from brain_tumor.training.classification.normalisation import to_input
 from brain_tumor.training.device import Device, choose_device
 from brain_tumor.training.fit import Job, fit
 from brain_tumor.training.segmentation import augmentation as slice_augmentation
-from brain_tumor.training.segmentation.task import to_channels
+from brain_tumor.training.segmentation.labels import to_channels
 from brain_tumor.training.settings import EngineSettings
 
 PLAIN_WORKERS = 8

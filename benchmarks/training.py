@@ -46,8 +46,9 @@ from brain_tumor.networks import build, networks_of
 from brain_tumor.training.batches import Rows
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.fit import Job, fit
+from brain_tumor.training.segmentation.labels import to_channels
 from brain_tumor.training.segmentation.losses import DiceBCELoss
-from brain_tumor.training.segmentation.task import MONITOR, SegmentationTask, to_channels
+from brain_tumor.training.segmentation.task import MONITOR, SegmentationTask
 from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
 
 BATCH, OUR_BATCH, FILTERS, TRAIN, VALIDATION = 32, 16, 16, 96, 16

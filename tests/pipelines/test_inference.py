@@ -30,7 +30,7 @@ from brain_tumor.pipelines.inference.scans import (
     segment_scans,
 )
 from brain_tumor.reporting.inference.report import compose_images_report, compose_scans_report
-from brain_tumor.training.classification.task import to_input
+from brain_tumor.training.classification.normalisation import to_input
 from brain_tumor.training.settings import EngineSettings, PredictionSettings
 
 CLASSES = ["glioma", "meningioma", "notumor", "pituitary"]

@@ -20,7 +20,8 @@ from brain_tumor.training.batches import InMemoryRows
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.fit import FiniteLoss, MovingAverage, fit, has_finite_weights, read_fitted
 from brain_tumor.training.segmentation import task as tasks
-from brain_tumor.training.segmentation.task import MONITOR, SegmentationTask, to_channels, to_labels
+from brain_tumor.training.segmentation.labels import to_channels, to_labels
+from brain_tumor.training.segmentation.task import MONITOR, SegmentationTask
 from brain_tumor.training.settings import Augmentation, SegmentationRecipe
 
 BUSY = Augmentation(affine=0.5, intensity=0.5)

@@ -8,6 +8,7 @@ from bars import SIZE, SMALL, save_bars
 from brain_tumor.metrics.classification import to_probability
 from brain_tumor.networks import build, networks_of
 from brain_tumor.networks.trained import TrainedNetwork
+from brain_tumor.training.classification.normalisation import to_input
 from brain_tumor.training.classification.prediction import predict_logits
 from brain_tumor.training.classification.saliency import (
     attention_rollout,
@@ -18,7 +19,6 @@ from brain_tumor.training.classification.saliency import (
     uniform_saliency,
     upsample_to_input,
 )
-from brain_tumor.training.classification.task import to_input
 from brain_tumor.training.device import choose_device
 from brain_tumor.training.settings import EngineSettings
 

@@ -11,7 +11,8 @@ from brain_tumor.networks import build
 from brain_tumor.training.batches import Rows
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.classification.augmentation import augment, mixup, sample_augmentation
-from brain_tumor.training.classification.task import MONITOR, NAMES, ClassificationTask, macro_f1, to_input
+from brain_tumor.training.classification.normalisation import to_input
+from brain_tumor.training.classification.task import MONITOR, NAMES, ClassificationTask, macro_f1
 from brain_tumor.training.fit import Job, fit
 from brain_tumor.training.settings import ClassificationRecipe, ExperimentSettings, ImageAugmentation
 

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from brain_tumor.data.common.store import Store, StoreContent, write_store
-from brain_tumor.training.segmentation.task import dice_of_confusion, to_channels, to_labels, training_rows
+from brain_tumor.training.segmentation.labels import to_channels, to_labels
+from brain_tumor.training.segmentation.task import dice_of_confusion, training_rows
 from brain_tumor.training.settings import SegmentationRecipe
 from brain_tumor.training.task import count_cells, warm_cosine
 

@@ -169,7 +169,7 @@ def _fit(
 
 
 def _prepare_start(experiment: ExperimentSettings, about: dict[str, Any]) -> "Start":
-    from brain_tumor.training.classification.task import MEAN, STANDARD_DEVIATION
+    from brain_tumor.training.classification.normalisation import MEAN, STANDARD_DEVIATION
     from brain_tumor.training.start import prepare_start
 
     needed = {"in_channels": 1, "out_channels": len(about["classes"]), "image_size": about["image_size"]}

@@ -34,7 +34,7 @@ USAGE = """\
 
     from pathlib import Path
     from brain_tumor.networks.trained import read_network
-    from brain_tumor.training.classification.task import to_input
+    from brain_tumor.training.classification.normalisation import to_input
 
     network = read_network(Path("network.safetensors"))
     logits = network.module()(to_input(images, {channels}))     # their softmax is the probability of {classes}

@@ -11,7 +11,7 @@ from brain_tumor.data.common.parallel import show_progress
 from brain_tumor.data.common.store import Store
 from brain_tumor.networks.ensemble import average_logits
 from brain_tumor.networks.trained import TrainedNetwork
-from brain_tumor.training.classification.task import to_input
+from brain_tumor.training.classification.normalisation import to_input
 from brain_tumor.training.device import Device
 
 BATCH = 64

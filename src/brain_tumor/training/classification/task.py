@@ -1,4 +1,4 @@
-"""Lightning module of classification, and the normalisation of its images."""
+"""Lightning module of classification."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy, one_hot
 from brain_tumor.networks.library import create
 from brain_tumor.training.batches import Batch
 from brain_tumor.training.classification.augmentation import augment, mixup, sample_augmentation
-from brain_tumor.training.device import layout_on
+from brain_tumor.training.classification.normalisation import to_input
 from brain_tumor.training.segmentation.losses import all_reduce_sum, try_loss
 from brain_tumor.training.settings import CROSS_ENTROPY, ClassificationRecipe
 from brain_tumor.training.task import Task, count_cells
@@ -23,21 +23,6 @@ A proper score between 0 and 1. Accuracy has few values on a few hundred images,
 
 NAMES = ("image", "label")
 """Arrays of the store that batches hold."""
-
-MEAN, STANDARD_DEVIATION = 64.0, 64.0
-"""Grey levels of the normalisation, near those of a cropped head."""
-
-
-def to_input(grey: Float[Tensor, "b 1 h w"], channels: int) -> Float[Tensor, "b c h w"]:
-    """Normalised images, repeated in each input channel.
-
-    Args:
-        grey: levels from 0 to 255.
-    """
-    # By constants, not by the image: its contrast may tell classes apart.
-    normalised = (grey - MEAN) / STANDARD_DEVIATION
-    repeated = normalised.expand(-1, channels, -1, -1)
-    return repeated.contiguous(memory_format=layout_on(grey.device.type))
 
 
 class ClassificationTask(Task):

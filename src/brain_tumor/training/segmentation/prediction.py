@@ -15,7 +15,7 @@ from brain_tumor.data.scans.slice_geometry import SliceGeometry
 from brain_tumor.networks.attention import capture_attention
 from brain_tumor.training.batches import Rows
 from brain_tumor.training.device import Device
-from brain_tumor.training.segmentation.task import to_labels
+from brain_tumor.training.segmentation.labels import to_labels
 
 
 def predict_probabilities(

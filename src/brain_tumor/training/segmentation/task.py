@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -13,6 +13,7 @@ from brain_tumor.networks.attention import attention_modules, capture_attention,
 from brain_tumor.networks.attention_unet import AttentionGate
 from brain_tumor.training.batches import Batch, Rows
 from brain_tumor.training.segmentation.augmentation import augment, sample_augmentation
+from brain_tumor.training.segmentation.labels import to_channels, to_labels
 from brain_tumor.training.segmentation.losses import DiceBCELoss, LibraryLoss, all_reduce_sum, attention_loss
 from brain_tumor.training.settings import DICE_BCE, SegmentationRecipe
 from brain_tumor.training.task import Task, count_cells
@@ -177,18 +178,3 @@ def dice_of_confusion(
         ratio = 2 * overlap / total.clamp(min=1)
         dice[name] = torch.where(total > 0, ratio, 1.0).float()
     return dice
-
-
-def to_channels(labels: UInt8[Tensor, "b h w"], tissues: int) -> Float[Tensor, "b k h w"]:
-    """One-hot masks, a channel of 0 and 1 for each tissue."""
-    masks = [labels == label for label in range(1, tissues + 1)]
-    return torch.stack(masks, dim=1).float()
-
-
-def to_labels(probability: Float[Tensor, "b k h w"]) -> UInt8[Tensor, "b h w"]:
-    """Label of the most probable tissue where the tissues together have at least 0.5, else background (0).
-
-    Measured against a single tissue of at least 0.5: docs/experiments/decision_rule.md
-    """
-    tumour, tissue = probability.sum(dim=1), probability.argmax(dim=1)
-    return torch.where(tumour >= 0.5, tissue + 1, 0).to(torch.uint8)
