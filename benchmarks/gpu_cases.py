@@ -17,6 +17,7 @@ from brain_tumor.training.batches import Batch, Rows
 from brain_tumor.training.classification import task as classification
 from brain_tumor.training.classification.normalisation import MEAN, STANDARD_DEVIATION
 from brain_tumor.training.segmentation import task as segmentation
+from brain_tumor.training.segmentation.labels import to_channels
 from brain_tumor.training.segmentation.losses import DiceBCELoss
 from brain_tumor.training.settings import ClassificationRecipe, Recipe, SegmentationRecipe
 from brain_tumor.training.task import Task
@@ -101,7 +102,7 @@ class Case:
     def to_pair(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The network's input in fp32, and the truth of the loss, from arrays as they are stored."""
         if self.task == "segmentation":
-            return batch["image"].float(), segmentation.to_channels(batch["labels"], TISSUES)
+            return batch["image"].float(), to_channels(batch["labels"], TISSUES)
         normalised = (batch["image"].float() - MEAN) / STANDARD_DEVIATION
         return normalised.expand(-1, CLASSIFIER_CHANNELS, -1, -1), batch["label"].long()
 
