@@ -39,6 +39,8 @@ NODE = re.compile(r"> (\d+)/(\d+) (\S+)")
 
 def make_source(folder: Path, patients: int) -> Path:
     """Simulated BraTS of so many patients, made anew unless it is there."""
+    # What an interrupted run left.
+    shutil.rmtree(folder / "started", ignore_errors=True)
     originals = folder / "different"
     if not originals.is_dir():
         simulate_data_set(folder / "started", patients=DIFFERENT, slices=SLICES, seed=20)
@@ -131,7 +133,7 @@ def measure_run(source: Path, patients: int, scratch: Path, parameters: Sequence
     scratch.mkdir(parents=True)
     shutil.copy(PROJECT / "pyproject.toml", scratch)
     for name in ("conf", "src"):
-        shutil.copytree(PROJECT / name, scratch / name)
+        shutil.copytree(PROJECT / name, scratch / name, ignore=shutil.ignore_patterns("local", "__pycache__"))
     command = [sys.executable, "-m", "kedro", "run", "--env", "full", "--pipelines", "segmentation"]
     command += ["--params", ",".join([f"segmentation_source={source}", *parameters])]
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(scratch / "src")}

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+import torch
+from monai.metrics import compute_surface_dice
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
 from brain_tumor.metrics.surfaces import MAX_HD95_MM, score_surfaces, to_volume
@@ -32,6 +34,17 @@ def test_distance_is_that_of_scipy(rng):
     one, other = (distance_transform_edt(~edge, sampling=spacing) for edge in edges)
     expected = max(np.percentile(one[edges[1]], 95), np.percentile(other[edges[0]], 95))
     assert values(truth, found, spacing)["hd95_mm"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_surface_dice_is_monais():
+    truth, found = box((3, 12), (5, 20), (6, 22)), box((4, 15), (8, 22), (4, 19))
+    spacing = (3.0, 1.5, 1.2)
+    masks = [torch.from_numpy(mask > 0)[None, None] for mask in (found, truth)]
+    expected = compute_surface_dice(*masks, [2.0], include_background=True, spacing=spacing).item()
+    assert 0.05 < expected < 0.95
+    assert values(truth, found, spacing)["surface_dice"] == pytest.approx(expected, rel=1e-5)
+    assert values(found, truth, spacing)["surface_dice"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_empty_masks_follow_brats():

@@ -20,6 +20,7 @@ from brain_tumor.data.scans.nifti_volumes import read_volume
 from brain_tumor.networks import build
 from brain_tumor.networks.trained import TrainedNetwork, write_network
 from brain_tumor.pipelines.data_raw_scans.nodes import list_placed
+from brain_tumor.project.inference import run_inference
 
 for library in ("SimpleITK", "deepbet"):
     pytest.importorskip(library, reason=f"the extra raw is not installed ({library})")
@@ -151,7 +152,9 @@ def test_one_command_segments_raw_scans_into_one_folder(finished, tmp_path, brat
     """`kedro segment --raw` on a scan that is prepared already, which is taken as it is."""
     data, _ = finished
     for name in NAMES:
-        save_like(data / f"03_primary/raw_scans/P1_{name}.nii.gz", tmp_path / f"scans/P1_{name}.nii.gz")
+        for patient in ("P1", "P2"):
+            save_like(data / f"03_primary/raw_scans/P1_{name}.nii.gz", tmp_path / f"scans/{patient}_{name}.nii.gz")
+    (tmp_path / "scans/P2_t2.nii.gz").unlink()
     torch.manual_seed(0)
     about = {"data_set": brats.name, "modalities": brats.modality_names, "tissues": brats.tissue_names}
     about |= {"slice_size": 32, "pixel_mm": [7.5, 7.5], "simulated": True}
@@ -163,8 +166,8 @@ def test_one_command_segments_raw_scans_into_one_folder(finished, tmp_path, brat
     assert result.exit_code == 0, result.output
     last = result.output.splitlines()[-1]
     assert last == (
-        "1 patient segmented. Look first at out/preparation_report.html. Masks: out/native_masks. "
-        "Report: out/segmentation_report.html"
+        "1 patient segmented, 1 excluded (the report has the reasons). Look first at out/preparation_report.html. "
+        "Masks: out/native_masks. Report: out/segmentation_report.html"
     )
     out = data.parent / "out"
     assert (out / "preparation_report.html").is_file()
@@ -172,3 +175,10 @@ def test_one_command_segments_raw_scans_into_one_folder(finished, tmp_path, brat
     mask, scan = (nib.load(out / name) for name in ("native_masks/P1_seg.nii.gz", "native/P1_t1ce.nii.gz"))
     assert mask.shape == scan.shape
     np.testing.assert_array_equal(mask.affine, scan.affine)
+
+
+@pytest.mark.parametrize("output", ["scans", "scans/results", "."])
+def test_results_among_the_scans_are_refused(tmp_path, output):
+    (tmp_path / "scans").mkdir()
+    with pytest.raises(ValueError, match="holds the scans, or lies among them; give the results a folder of their own"):
+        run_inference(tmp_path, "inference_raw", tmp_path / "scans", output=tmp_path / output)

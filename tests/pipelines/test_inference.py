@@ -794,15 +794,15 @@ def test_a_patient_without_a_modality_is_excluded_or_gets_a_channel_of_0(tmp_pat
     assert volumes["missing"].to_dict() == {"whole": "", "P2": "T1", "P3": "FLAIR, T1"}
     cost = "T1 is missing, the network gets 0 instead: mean Dice without it, and its change: WT 0.81 (-0.01), TC 0.70"
     assert cost in volumes.loc["P2", "warnings"]
-    assert "FLAIR and T1 are missing" in volumes.loc["P3", "warnings"]
-    assert "has not been measured of this network" in volumes.loc["P3", "warnings"]
+    assert "FLAIR, T1 are missing" in volumes.loc["P3", "warnings"]
+    assert "masks may be wrong or empty" in volumes.loc["P3", "warnings"]
     assert "the network gets 0" not in volumes.loc["whole", "warnings"]
     scans = find_scans(tmp_path / "new", brats, need_mask=False, need_all=False)
     assert [scan.missing for scan in scans] == [(), ("T1",), ("FLAIR", "T1")]
     image = read_image(scans[2], brats).image
     assert not image[:2].any()
     np.testing.assert_array_equal(image[2:], read_image(scans[0], brats).image[2:])
-    # The mask is what the network finds with that channel 0.
+    # As a file of 0 would be read.
     save_scan(
         tmp_path / "zeros", "P2_{}.nii.gz", names, draw_scan((40, 36, 8)) * np.array([1, 0, 1, 1])[:, None, None, None]
     )

@@ -13,9 +13,9 @@ import brain_tumor
 from brain_tumor import code_digest
 from brain_tumor.data.common.words import list_names
 from brain_tumor.networks import NETWORKS
-from brain_tumor.training.checkpoints import Checkpoints, describe_code
+from brain_tumor.training.checkpoints import Checkpoints, describe_code, describe_training
 from brain_tumor.training.fit import fit
-from brain_tumor.training.settings import Augmentation, SegmentationRecipe
+from brain_tumor.training.settings import Augmentation, EngineSettings, SegmentationRecipe
 
 RECIPE = SegmentationRecipe(
     epochs=5, batch_size=4, epoch_steps=4, augmentation=Augmentation(affine=0.5, intensity=0.5), ema_decay=0.9
@@ -194,6 +194,21 @@ def test_the_version_of_a_library_and_the_code_of_an_own_package_count(monkeypat
     forget()
     assert describe_code("my_net.Net", "segmentation")["my_net"] != before
     sys.modules.pop("my_net")
+
+
+def test_code_of_a_loss_counts(monkeypatch, tmp_path):
+    def of(loss):
+        recipe = SegmentationRecipe(loss=loss)
+        return describe_training("segmentation", "classic_unet", {}, recipe, EngineSettings(device="cpu"))
+
+    assert of("monai.losses.DiceLoss")["monai"] == version("monai")
+    (tmp_path / "my_loss.py").write_text("class Loss: ...\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = of("my_loss.Loss")["my_loss"]
+    (tmp_path / "my_loss.py").write_text("class Loss:\n    weight = 3\n", encoding="utf-8")
+    forget()
+    assert of("my_loss.Loss")["my_loss"] != before
+    sys.modules.pop("my_loss")
 
 
 def test_another_torch_counts(monkeypatch):

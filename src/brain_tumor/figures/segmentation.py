@@ -216,12 +216,18 @@ def draw_predictions(
     boxes = frame_brains([image for image, _, _ in scans.values()])
     figure, grid = lay_grid(boxes, len(columns))
     for row, box, (name, (image, *masks)) in zip(grid, boxes, scans.items(), strict=True):
-        scan = image[0][box]
+        # Masks lie over the first modality that is there; a missing one is 0 everywhere.
+        there = [bool(plane.any()) for plane in image]
+        scan = image[there.index(True) if any(there) else 0][box]
         planes = [grey(image[channel])[box] for channel in shown.values()]
         overlays = [paint(scan, labels[box]) for labels in masks if labels is not None]
         # A scan without reference mask has a picture less than others.
         for axes, picture in zip(row, [*planes, *overlays], strict=False):
             show(axes, picture)
+        for axes, channel in zip(row, shown.values(), strict=False):
+            if not there[channel]:
+                middle = {"ha": "center", "va": "center", "color": "white", "transform": axes.transAxes}
+                axes.text(0.5, 0.5, "missing", **middle)
         if compared and masks[-1] is None:
             row[-1].axis("off")
         row[0].set_ylabel(name, fontsize="small")

@@ -14,7 +14,7 @@ from kedro.io import CatalogProtocol, DataCatalog, DatasetError
 from kedro.pipeline import Node, Pipeline
 
 from brain_tumor.networks import require_network
-from brain_tumor.networks.library import require_trusted
+from brain_tumor.networks.library import find_class, is_library, require_trusted
 from brain_tumor.project.config_files import require_settings, use_project_logging
 from brain_tumor.project.experiments import choose_experiments, find_experiments
 from brain_tumor.project.inputs import require_inputs, require_paths
@@ -108,11 +108,21 @@ class Parameters:
                 name = f"{task}.{experiment}"
                 if name in trained:
                     for setting in ("loss", "optimiser"):
-                        of_recipe = f"{task}.recipe.{setting}"
-                        require_trusted(look_up(self.parameters, of_recipe), self.trusted, of_recipe)
+                        self._require_class(f"{task}.recipe.{setting}")
                     require_trusted(network, self.trusted, f"{name}.network")
                     require_network(network)
                     _require_weights(name, look_up(self.parameters, f"{name}.pretrained"))
+
+    def _require_class(self, setting: str) -> None:
+        """Refuse a loss or an optimiser of a library which there isn't."""
+        name = look_up(self.parameters, setting)
+        if not is_library(name):
+            return
+        require_trusted(name, self.trusted, setting)
+        from torch import nn, optim
+
+        what = setting.rpartition(".")[2]
+        find_class(name, nn.Module if what == "loss" else optim.Optimizer, what)
 
 
 def _require_weights(name: str, pretrained: object) -> None:

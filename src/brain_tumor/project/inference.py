@@ -14,8 +14,8 @@ SOURCES = {
 }
 """Pipeline > parameter that names its source."""
 
-PREPARATION = "preparation_report"
-"""Entry of the page that shows how raw scans were registered and brain-extracted."""
+PREPARATION, QUALITY = "preparation_report", "preparation_quality"
+"""Entries of the page that shows how raw scans were registered and brain-extracted, and of its table."""
 
 
 def run_inference(
@@ -36,7 +36,12 @@ def run_inference(
         network: a .safetensors file; None: that of the catalog.
         output: a folder for all results; None: those of the catalog.
         params: as of `--params`, nested.
+
+    Raises:
+        ValueError: if the folder for results of raw scans holds the scans, or lies among them.
     """
+    if pipeline == "inference_raw" and output is not None:
+        _require_apart(Path(source), Path(output))
     given = {SOURCES[pipeline]: source, "inference_network": network, "inference_output": output}
     paths = {name: os.fspath(path) for name, path in given.items() if path is not None}
     with KedroSession.create(project, env=env, runtime_params={**(params or {}), **paths}) as session:
@@ -47,9 +52,16 @@ def run_inference(
     spaces = ("inference_segmentation", pipeline) if pipeline == "inference_raw" else (pipeline,)
     entries = {name.partition(".")[2]: name for name in catalog if name.partition(".")[0] in spaces}
     if pipeline == "inference_raw":
-        entries[PREPARATION] = "data_raw_scans.report"
+        entries |= {PREPARATION: "data_raw_scans.report", QUALITY: "data_raw_scans.quality"}
     # Kedro has no public way to a dataset's file.
     return {entry: Path(catalog[name]._describe()["filepath"]) for entry, name in entries.items()}
+
+
+def _require_apart(source: Path, output: Path) -> None:
+    """Volumes that are written would be taken for scans, or take the place of some."""
+    source, output = source.expanduser().resolve(), output.expanduser().resolve()
+    if source.is_relative_to(output) or output.is_relative_to(source):
+        raise ValueError(f"{output} holds the scans, or lies among them; give the results a folder of their own")
 
 
 def list_viewers(paths: Mapping[str, Path]) -> dict[str, Path]:
@@ -79,6 +91,9 @@ def tell_segmented(paths: Mapping[str, Path]) -> str:
         paths: of `run_inference`.
     """
     done, excluded = _count(paths["volumes"])
+    if QUALITY in paths:
+        # Who could not be prepared was never given to the network.
+        excluded += _count(paths[QUALITY])[1]
     words = f"{done:,} patient{'s' * (done != 1)} segmented{_tell_excluded(excluded)}"
     if PREPARATION in paths:
         words += f". Look first at {_show(paths[PREPARATION])}"

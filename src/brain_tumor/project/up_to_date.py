@@ -378,16 +378,22 @@ def _where(value: Any) -> list[str]:
 
 
 def _library(value: Any) -> list[str]:
-    """What else depends on code elsewhere: the version of a library's network, the files of the user's own package."""
-    from brain_tumor.training.settings import ExperimentSettings
+    """What else depends on code elsewhere: versions of libraries, the files of the user's own packages."""
+    from brain_tumor.training.settings import ExperimentSettings, Recipe, list_classes
 
-    if not isinstance(value, ExperimentSettings) or not is_library(value.network):
-        return []
-    package = package_of(value.network)
+    named = [value.network] if isinstance(value, ExperimentSettings) else []
+    if isinstance(value, Recipe):
+        named = list_classes(value)
+    return [state for name in named if is_library(name) for state in _code_state(name)]
+
+
+def _code_state(name: str) -> list[str]:
+    """What changes when the code of a class does."""
+    package = package_of(name)
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise NotComparableError
-    if not is_outside(value.network):
+    if not is_outside(name):
         return [str(find_version(package))]
     own = Path(spec.origin)
     files = sorted(own.parent.rglob("*.py")) if own.name == "__init__.py" else [own]

@@ -16,7 +16,8 @@ PACKAGES = ("torch", "monai", "numpy")
 """What corrupts and predicts."""
 
 PROTOCOL = (
-    "Prepared slices of the test patients are corrupted, standardised again over the brain of each slice, and "
+    "Prepared slices of patients that the predicting network was not trained on are corrupted, standardised again over "
+    "the brain of each slice, and "
     "predicted with the same test-time augmentation and postprocessing as without. Mean volume Dice over patients; a "
     "change is of the same patients, with its 95 % interval over them. Corruptions are simulated: severity 1 is a scan "
     "that a radiographer would repeat, and no figure here says how often one occurs."
@@ -52,7 +53,7 @@ def compose_report(
     best = clean.loc[clean["dice"].idxmax()]
     worst = own[own["network"] == best["network"]].sort_values("change").iloc[0]
     answer = (
-        f"{best['network']} has a mean Dice of {best['dice']:.3f} for {headline} on {best['patients']} test patients; "
+        f"{best['network']} has a mean Dice of {best['dice']:.3f} for {headline} on {best['patients']} patients; "
         f"the worst corruption is “{_name(worst)}”: {worst['change']:+.3f} "
         f"({tell_interval(worst['low'], worst['high'], '+.3f')})."
     )

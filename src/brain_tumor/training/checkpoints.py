@@ -21,7 +21,7 @@ from brain_tumor.data.common.store import fingerprint
 from brain_tumor.data.common.words import list_names
 from brain_tumor.networks import NETWORKS
 from brain_tumor.networks.library import find_version, is_library, is_outside, package_of
-from brain_tumor.training.settings import EngineSettings
+from brain_tumor.training.settings import EngineSettings, list_classes
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +135,10 @@ def describe_training(
     if engine.compile:
         # Compiled kernels round otherwise.
         named["compiled"] = True
-    return {name: str(value) for name, value in _flatten(named)} | describe_code(network, task)
+    code = describe_code(network, task)
+    for chosen in list_classes(recipe):
+        code |= _describe_library(chosen)
+    return {name: str(value) for name, value in _flatten(named)} | code
 
 
 def _flatten(block: Mapping[str, Any], parents: str = "") -> Iterator[tuple[str, Any]]:

@@ -45,6 +45,19 @@ def _to_integer(size: Any) -> Any:
 Size = Annotated[Any, AfterValidator(_to_integer)]
 
 
+OWN_ARGUMENTS = {"lr": "learning_rate", "weight_decay": "weight_decay", "fused": "fused"}
+"""Arguments of optimisers that the recipe or the project gives."""
+
+
+def _refuse_own(arguments: dict[str, Any]) -> dict[str, Any]:
+    for name in arguments:
+        if name == "fused":
+            raise ValueError("can't have fused: it is on for adam and adamw, off for others")
+        if name in OWN_ARGUMENTS:
+            raise ValueError(f"can't have {name}; set the recipe's {OWN_ARGUMENTS[name]}")
+    return arguments
+
+
 class EngineSettings(BaseModel, frozen=True, extra="forbid"):
     """Devices, precision and processes.
 
@@ -110,7 +123,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
         batch_size: over all devices together.
         optimiser: "adam" adds its weight decay to the gradient (L2), "adamw" takes it off the weights; or the path of a
             class, such as `torch.optim.NAdam`.
-        optimiser_arguments: of that class, besides learning rate and weight decay.
+        optimiser_arguments: of that class, besides learning rate and weight decay (0 for one that has none).
         learning_rate: peak learning rate.
         schedule: "cosine" warms up over the first tenth and falls to 0 along a cosine, "exponential" falls by a tenth
             after each epoch, "halving" by half after each ten.
@@ -126,7 +139,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     patience: int = Field(10, ge=1)
     batch_size: int = Field(16, ge=1)
     optimiser: Optimiser = "adamw"
-    optimiser_arguments: dict[str, Size] = {}
+    optimiser_arguments: Annotated[dict[str, Size], AfterValidator(_refuse_own)] = {}
     learning_rate: float = Field(1e-3, gt=0)
     schedule: Literal["cosine", "exponential", "halving"] = "cosine"
     weight_decay: float = Field(1e-4, ge=0)
@@ -160,6 +173,12 @@ class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
     deep_supervision: float = Field(0.0, ge=0)
     empty_slice_rate: float = Field(1.0, ge=0, le=1)
     augmentation: Augmentation = Augmentation()
+
+
+def list_classes(recipe: Any) -> list[str]:
+    """Paths of the classes of libraries that a recipe names."""
+    named = (getattr(recipe, setting, "") for setting in ("loss", "optimiser"))
+    return [name for name in named if "." in name]
 
 
 class MinimumVolume(BaseModel, frozen=True, extra="forbid"):

@@ -115,11 +115,15 @@ def make_optimiser(parameters: list[dict[str, Any]], recipe: Recipe) -> torch.op
         ImportError: if the package of its class isn't installed.
         ValueError: if there is no such class, or it refuses its arguments.
     """
-    own = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
-    given = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay} | recipe.optimiser_arguments
+    own = {"adamw": "torch.optim.AdamW", "adam": "torch.optim.Adam"}
+    name = own.get(recipe.optimiser, recipe.optimiser)
+    given: dict[str, Any] = {"lr": recipe.learning_rate} | recipe.optimiser_arguments
     if recipe.optimiser in own:
-        return own[recipe.optimiser](parameters, fused=True, **given)
-    return create(recipe.optimiser, torch.optim.Optimizer, "optimiser", parameters, **given)
+        given["fused"] = True
+    # Some have none, which is the same as 0.
+    if recipe.weight_decay or recipe.optimiser in own:
+        given["weight_decay"] = recipe.weight_decay
+    return create(name, torch.optim.Optimizer, "optimiser", parameters, **given)
 
 
 def start_late(step: int, factor: Callable[[int], float], frozen: int) -> float:

@@ -76,6 +76,13 @@ def test_a_turn_keeps_lengths_where_sides_differ():
     assert image.sum().item() == pytest.approx(9, rel=0.05)
 
 
+def test_a_batch_of_which_no_slice_is_moved_stays(batch):
+    none = params() | {"affine": torch.ones(40)}
+    image, labels = augment(*batch, none, NONE.model_copy(update={"affine": 0.3}))
+    assert torch.equal(image, batch[0])
+    assert torch.equal(labels, batch[1])
+
+
 def test_labels_stay_labels(batch):
     _, labels = augment(*batch, params(), Augmentation(affine=1.0, intensity=1.0))
     assert set(labels.unique().tolist()) == {0, 3}

@@ -138,6 +138,23 @@ def test_an_optimiser_of_a_library_gets_rate_weight_decay_and_its_arguments():
     assert isinstance(optimiser, torch.optim.NAdam)
     named = ("lr", "weight_decay", "momentum_decay")
     assert [optimiser.param_groups[0][name] for name in named] == [0.02, 0.3, 0.01]
-    wrong = SegmentationRecipe(optimiser="torch.optim.NAdam", optimiser_arguments={"momentum": 0.9})
+
+
+@pytest.mark.parametrize("optimiser", ["torch.optim.NAdam", "adamw"])
+def test_an_argument_that_an_optimiser_does_not_take_is_refused(optimiser):
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(2))]}]
+    wrong = SegmentationRecipe(optimiser=optimiser, optimiser_arguments={"momentum": 0.9})
     with pytest.raises(ValueError, match="unexpected keyword argument 'momentum'; change `optimiser_arguments`"):
         make_optimiser(groups, wrong)
+
+
+@pytest.mark.parametrize(("name", "words"), [("lr", "set the recipe's learning_rate"), ("fused", "is on for adam")])
+def test_what_the_recipe_gives_is_no_argument_of_an_optimiser(name, words):
+    with pytest.raises(ValueError, match=words):
+        SegmentationRecipe(optimiser_arguments={name: 1})
+
+
+def test_an_optimiser_without_weight_decay_takes_0():
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(2))]}]
+    rprop = make_optimiser(groups, SegmentationRecipe(optimiser="torch.optim.Rprop", weight_decay=0))
+    assert isinstance(rprop, torch.optim.Rprop)

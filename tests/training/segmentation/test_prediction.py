@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -180,3 +183,10 @@ def test_labels_come_back_to_the_grid_of_the_scan(step):
     high = (image[0] - image[0][brain].mean()) / image[0][brain].std() > 0.1
     dice = 2 * ((found == 2) & high).sum() / ((found == 2).sum() + high.sum())
     assert dice > 0.9
+
+
+def test_prediction_needs_no_lightning():
+    """Which takes longer to import than a patient's slices take to predict on a GPU."""
+    modules = "brain_tumor.training.segmentation.prediction, brain_tumor.training.classification.saliency"
+    code = f"import sys, {modules}; sys.exit('lightning' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

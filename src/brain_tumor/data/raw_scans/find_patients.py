@@ -77,7 +77,7 @@ def find_patients(source: Path, data_set: DataSet, overruled: Mapping[str, Mappi
         for scan in find_scans(source, data_set, parameter=PARAMETER, need_mask=False):
             patient = _from_nifti(scan.patient, scan.volumes, scan.problem, scan.note, source, data_set)
             if scan.layout != "nifti":
-                patient.problem = "HDF5 slices are prepared already; segment them with `inference_segmentation`"
+                patient.problem = "HDF5 slices are prepared already; segment them without `--raw`"
             if scan.patient in found:
                 patient.problem = "a patient of that name is there as DICOM too, which goes before"
                 found[scan.patient].rows += [row | {"taken": False} for row in patient.rows]

@@ -231,10 +231,11 @@ def require_unseen(network: TrainedNetwork, images: Store, splits: pd.DataFrame)
     """
     about, name = network.description, network.experiment
     again = "train it again, such as with `kedro run --pipelines classification`"
-    for entry in ("classes", "image_size", "fit", "preparation"):
+    for entry in ("classes", "image_size", "fit"):
         was, now = about.get(entry), images.description.get(entry)
         if was != now:
             raise ValueError(f"{name} was trained on images whose {entry} was {was}, but it is {now} now; {again}")
+    network.require_preparation(images.description.get("preparation"))
     if "images_trained_on" not in about:
         raise ValueError(f"the file of {name} has no list of its training images, so it can't be tested here; {again}")
     if about["images_trained_on"] != _digest_training_images(splits):

@@ -80,16 +80,16 @@ def _refuse_missing(scan: Scan, data_set: DataSet) -> Scan:
     """The scan, with a problem if it lacks a modality."""
     if not scan.missing:
         return scan
-    lacking = "; ".join(explain_missing(name, data_set) for name in scan.missing)
+    reasons = [*filter(None, [scan.problem]), *(explain_missing(name, data_set) for name in scan.missing)]
     remedy = "add it, or segment without it: `--params inference_missing_modalities=zero`"
-    return replace(scan, problem=f"{lacking}; {remedy}")
+    return replace(scan, problem="; ".join([*reasons, remedy]))
 
 
 def _warn_missing(row: dict, scan: Scan, network: TrainedNetwork) -> dict:
     """The row of a patient, with a warning if a modality is missing."""
     if row["excluded"] or not scan.missing:
         return row
-    names = " and ".join(scan.missing)
+    names = ", ".join(scan.missing)
     verb = "is" if len(scan.missing) == 1 else "are"
     warning = f"{names} {verb} missing, the network gets 0 instead: {_tell_cost(network.description, scan.missing)}"
     return row | {"warnings": BETWEEN.join(filter(None, (warning, row["warnings"])))}
@@ -100,7 +100,7 @@ def _tell_cost(about: Mapping[str, Any], missing: Sequence[str]) -> str:
     known = pd.DataFrame(about.get("missing_modalities", []), columns=["modality", "target", "dice", "change"])
     own = known[known["modality"] == missing[0]]
     if len(missing) > 1 or own.empty:
-        return "what that costs has not been measured of this network"
+        return "masks may be wrong or empty; look at them, and add the modality if there is one"
     parts = [f"{row.target} {row.dice:.2f} ({row.change:+.2f})" for row in own.itertuples()]
     return f"mean Dice without it, and its change: {', '.join(parts)}"
 

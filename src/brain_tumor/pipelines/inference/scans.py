@@ -165,13 +165,14 @@ def draw_scans(
         caption = f"{scan.patient}\nslice {number}"
         shown[caption] = standardise(image[..., number]), labels[..., number], own_reference
         film_title = mark_title(scan.patient, simulated=simulated)
-        films[f"{FILM}{scan.patient}"] = _film(image, drawn, data_set, film_title)
+        there = {k: name for k, name in enumerate(data_set.modality_names) if name not in scan.missing}
+        films[f"{FILM}{scan.patient}"] = _film(image[list(there)], drawn, list(there.values()), film_title)
     title = mark_title(f"{name_network(network.name)}: predictions in new scans", simulated=simulated)
     figure = draw_predictions(shown, data_set.modality_names, data_set.tissue_names, title)
     return {"1_scans": figure} | films
 
 
-def _film(image: np.ndarray, masks: dict[str, np.ndarray], data_set: DataSet, title: str) -> Any:
+def _film(image: np.ndarray, masks: dict[str, np.ndarray], modalities: list[str], title: str) -> Any:
     """Slices spread over what any mask marks, or over the brain where none marks anything."""
     from brain_tumor.figures.segmentation_data import animate_patient
 
@@ -184,7 +185,7 @@ def _film(image: np.ndarray, masks: dict[str, np.ndarray], data_set: DataSet, ti
     numbers = np.unique(spread)
     planes = np.stack([standardise(image[..., number]) for number in numbers]).astype(np.float16)
     shown = {name: mask[..., numbers].transpose(2, 0, 1).astype(np.uint8) for name, mask in masks.items()}
-    return animate_patient(planes, shown, data_set.modality_names, numbers.tolist(), title)
+    return animate_patient(planes, shown, modalities, numbers.tolist(), title)
 
 
 def write_scans_report(

@@ -69,12 +69,13 @@ def require_unseen(network: TrainedNetwork, slices: Store, splits: pd.DataFrame)
     """
     about = network.description
     again = "train it again, such as with `kedro run --pipelines segmentation`"
-    for entry in ("modalities", "tissues", "slice_size", "preparation"):
+    for entry in ("modalities", "tissues", "slice_size"):
         was, now = about.get(entry), slices.description.get(entry)
         if was != now:
             raise ValueError(
                 f"{network.experiment} was trained on slices whose {entry} was {was}, but it is {now} now; {again}"
             )
+    network.require_preparation(slices.description.get("preparation"))
     reported = (about.get("initialised_from") or {}).get("scored") or []
     tested = set(splits.loc[splits["split"] == TEST, "patient"])
     # Phantoms have the names of real patients, but aren't them.

@@ -63,9 +63,9 @@ def augment(
         flip = send(apply["horizontal_flip"], device)
         image = torch.where(flip[:, None, None, None], image.flip(-2), image)
         labels = torch.where(flip[:, None, None], labels.flip(-2), labels)
-    if settings.affine:
-        # Only the chosen slices: resampling costs as much as all the rest.
-        chosen = torch.from_numpy(np.flatnonzero(apply["affine"].numpy()))
+    # Only the chosen slices: resampling costs as much as all the rest.
+    chosen = torch.from_numpy(np.flatnonzero(apply["affine"].numpy()))
+    if len(chosen):
         angle = params["rotation"][chosen] * settings.rotation
         scale = 1 + params["scaling"][chosen] * settings.scaling
         matrix = send(_matrix(angle, scale, image.shape[-2:]), device)
