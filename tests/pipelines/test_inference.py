@@ -18,7 +18,9 @@ from brain_tumor.data.common.parallel import WorkerSettings
 from brain_tumor.data.common.store import Store
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.find_scans import find_scans, read_image, read_labels
+from brain_tumor.data.scans.nifti_masks import read_mask
 from brain_tumor.data.scans.preparation import PREPARATION, prepare_slice
+from brain_tumor.data.scans.slice_geometry import SliceGeometry
 from brain_tumor.metrics.surfaces import score_surfaces
 from brain_tumor.networks import build
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
@@ -31,6 +33,8 @@ from brain_tumor.pipelines.inference.scans import (
 )
 from brain_tumor.reporting.inference.report import compose_images_report, compose_scans_report
 from brain_tumor.training.classification.normalisation import to_input
+from brain_tumor.training.device import choose_device
+from brain_tumor.training.segmentation.prediction import segment_volume
 from brain_tumor.training.settings import EngineSettings, PredictionSettings
 
 CLASSES = ["glioma", "meningioma", "notumor", "pituitary"]
@@ -802,12 +806,17 @@ def test_a_patient_without_a_modality_is_excluded_or_gets_a_channel_of_0(tmp_pat
     image = read_image(scans[2], brats).image
     assert not image[:2].any()
     np.testing.assert_array_equal(image[2:], read_image(scans[0], brats).image[2:])
-    # As a file of 0 would be read.
-    save_scan(
-        tmp_path / "zeros", "P2_{}.nii.gz", names, draw_scan((40, 36, 8)) * np.array([1, 0, 1, 1])[:, None, None, None]
-    )
-    scan = find_scans(tmp_path / "zeros", brats, need_mask=False)[0]
-    np.testing.assert_array_equal(read_image(scan, brats).image, read_image(scans[1], brats).image)
+    # The mask is what the network finds in the whole scan with that channel 0.
+    volume = read_image(scans[0], brats)
+    volume.image[1] = 0
+    network = read_network(tmp_path / "network.safetensors")
+    device = choose_device(EngineSettings(device="cpu", precision="fp32"))
+    geometry = SliceGeometry.of(network.description)
+    found, _ = segment_volume(network.module(), volume.image, volume.spacing, geometry, device, tta_flip=True)
+    expected = PredictionSettings().postprocess(found, 0.001, brats.tissue_names)
+    labels, _ = read_mask(tmp_path / "masks/P2_seg.nii.gz", scans[1].tissues)
+    assert expected.any()
+    np.testing.assert_array_equal(labels, expected)
 
 
 def test_of_two_copies_of_a_scan_the_complete_one_is_segmented(tmp_path, brats):
