@@ -1,6 +1,6 @@
 r"""What `--env full` costs at the size of BraTS 2020: seconds, memory and disk of each step, on SIMULATED patients.
 
-    python benchmarks/full_size.py FOLDER --patients 92 369 --out RESULTS.csv \
+    python benchmarks/full_size.py FOLDER --patients 92 369 --out RESULTS.csv --networks classic_unet \
         --set segmentation.recipe.epochs=1 segmentation.classic_unet.sizes.n_filters=4
 
 FOLDER gets 12 simulated patients of 155 slices in the published layout. They are repeated by hard links until there
@@ -25,9 +25,11 @@ from pathlib import Path
 from time import perf_counter
 
 import pandas as pd
+import yaml
 
 from brain_tumor.data.common.files import SIMULATED_MARK
 from brain_tumor.data.simulation.scans import CONTENT, simulate_data_set
+from brain_tumor.networks import networks_of
 
 PROJECT = Path(__file__).parents[1]
 SLICES = range(155)
@@ -123,7 +125,17 @@ def disk_mib(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20
 
 
-def measure_run(source: Path, patients: int, scratch: Path, parameters: Sequence[str]) -> pd.DataFrame:
+def keep_networks(settings: Path, kept: Sequence[str]) -> None:
+    """Leave the other experiments out: a block that is null is none."""
+    parameters = yaml.safe_load(settings.read_text(encoding="utf-8"))
+    others = [name for name in networks_of("segmentation") if name not in kept]
+    parameters["segmentation"] |= dict.fromkeys(others)
+    settings.write_text(yaml.safe_dump(parameters), encoding="utf-8")
+
+
+def measure_run(
+    source: Path, patients: int, scratch: Path, networks: Sequence[str], parameters: Sequence[str]
+) -> pd.DataFrame:
     """A row for each node: seconds, peak memory in MiB, MiB written.
 
     Raises:
@@ -134,6 +146,7 @@ def measure_run(source: Path, patients: int, scratch: Path, parameters: Sequence
     shutil.copy(PROJECT / "pyproject.toml", scratch)
     for name in ("conf", "src"):
         shutil.copytree(PROJECT / name, scratch / name, ignore=shutil.ignore_patterns("local", "__pycache__"))
+    keep_networks(scratch / "conf/full/parameters_segmentation.yml", networks)
     command = [sys.executable, "-m", "kedro", "run", "--env", "full", "--pipelines", "segmentation"]
     command += ["--params", ",".join([f"segmentation_source={source}", *parameters])]
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(scratch / "src")}
@@ -178,6 +191,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--patients", type=int, nargs="+", default=[92, 369])
+    parser.add_argument("--networks", nargs="+", default=list(networks_of("segmentation")), help="default: all four")
     parser.add_argument("--set", nargs="*", default=[], help="parameters of the run")
     parser.add_argument("--out", type=Path, help="the table as CSV")
     given = parser.parse_args()
@@ -185,7 +199,9 @@ def main() -> None:
     tables = []
     for patients in given.patients:
         source = make_source(given.folder.absolute(), patients)
-        tables.append(measure_run(source, patients, given.folder.absolute() / f"run_{patients}", given.set))
+        tables.append(
+            measure_run(source, patients, given.folder.absolute() / f"run_{patients}", given.networks, given.set)
+        )
         table = pd.concat(tables)
         if given.out:
             table.to_csv(given.out, index=False)

@@ -1,10 +1,12 @@
 """The rehearsal at full size: its source, and what it measures; the run itself is not run here."""
 
 import os
+import shutil
 import sys
 
 import pandas as pd
 import pytest
+import yaml
 from support import ROOT
 
 from brain_tumor.data.common.files import is_simulated
@@ -55,3 +57,13 @@ def test_memory_of_this_process_is_measured():
     block = bytearray(b"x") * (64 << 20)
     assert 60 < full_size.memory_mib(os.getpid()) - before < 80
     del block
+
+
+def test_networks_that_are_not_named_are_left_out(tmp_path):
+    settings = tmp_path / "parameters.yml"
+    shutil.copy(ROOT / "conf/full/parameters_segmentation.yml", settings)
+    full_size.keep_networks(settings, ["classic_unet"])
+    kept = yaml.safe_load(settings.read_text())["segmentation"]
+    assert kept["classic_unet"]["sizes"] == {"n_filters": 32}
+    assert kept["improved_unet"] is kept["residual_attention_unet"] is None
+    assert kept["recipe"]["epochs"] == 30
