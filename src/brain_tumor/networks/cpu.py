@@ -5,6 +5,7 @@ Measurements: docs/experiments/training_speed.md
 """
 
 import ctypes
+import gc
 import platform
 from collections.abc import Callable
 from functools import cache
@@ -84,6 +85,14 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(-4, 0)  # M_MMAP_MAX: no block gets a mapping of its own
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: free memory at the end of the heap stays
+
+
+def release_freed_memory() -> None:
+    """Give what `keep_freed_memory` kept back to the system: training needs gigabytes that the nodes after it don't."""
+    # Networks, optimisers and loaders refer to each other in circles.
+    gc.collect()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def in_bf16_on_cpu(x: Tensor) -> bool:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from brain_tumor.data.common.parallel import format_time, progress_enabled
+from brain_tumor.networks.cpu import release_freed_memory
 from brain_tumor.training.batches import BatchSampler, Rows, count_workers, load
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.device import Device, choose_device, is_out_of_memory
@@ -104,6 +105,7 @@ def fit(job: Job) -> Fitted:
         parameters = sum(parameter.numel() for parameter in job.task.network.parameters())
         logger.info("%s: training %s parameters on %s", job.name, f"{parameters:,}", device)
         _launch(job, newest)
+        release_freed_memory()
         # Read back, because the weights may have been trained in other processes.
         newest = job.checkpoints.newest()
     assert newest is not None
@@ -213,6 +215,8 @@ def _train(job: Job, device: Device, resume: tuple[Path, int] | None, rank: int)
             task.compile_network()
         # `weights_only`: a checkpoint can't run code when it is loaded.
         trainer.fit(task, train_loader, validation_loader, ckpt_path=checkpoint, weights_only=True)
+    # The trainer has the loaders, and they have the slices.
+    task.trainer = None
 
 
 def _trainer(job: Job, device: Device, rank: int) -> lightning.Trainer:
