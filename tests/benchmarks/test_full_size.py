@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 
 import pandas as pd
@@ -52,11 +53,16 @@ def test_growth_is_1_where_time_is_linear():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-def test_memory_of_this_process_is_measured():
-    before = full_size.memory_mib(os.getpid())
-    block = bytearray(b"x") * (64 << 20)
-    assert 60 < full_size.memory_mib(os.getpid()) - before < 80
-    del block
+def test_memory_of_a_process_and_those_that_it_started_is_measured():
+    code = "block = bytearray(b'x') * (64 << 20); print('ready', flush=True); input()"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout.readline() == "ready\n"
+        own = full_size.memory_mib(child.pid)
+        both = full_size.memory_mib(os.getpid())
+        child.communicate("\n")
+    assert 64 < own < 100
+    assert both > own
 
 
 def test_networks_that_are_not_named_are_left_out(tmp_path):

@@ -129,12 +129,13 @@ def test_what_is_there_instead_is_named_with_a_way_to_nifti(tmp_path, brats):
     for number in range(30):
         (tmp_path / f"IM{number:04d}").write_bytes(bytes(128) + b"DICM")
     with pytest.raises(
-        FileNotFoundError, match=r"holds 30 files \(30 DICOM\), but neither .*; convert the series with `dcm2niix"
+        FileNotFoundError,
+        match=r"holds 30 files \(30 DICOM\), but neither .*; else convert the series with `dcm2niix",
     ):
         find_scans(tmp_path, brats, parameter="inference_source")
     with pytest.raises(
         FileNotFoundError,
-        match=r"holds 30 files \(30 DICOM\), but no masks named .*; convert the series with `dcm2niix",
+        match=r"holds 30 files \(30 DICOM\), but no masks named .*; else convert the series with `dcm2niix",
     ):
         find_masks(tmp_path, brats)
 
