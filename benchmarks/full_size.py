@@ -5,8 +5,8 @@ r"""What `--env full` costs at the size of BraTS 2020: seconds, memory and disk 
 
 FOLDER gets 12 simulated patients of 155 slices in the published layout. They are repeated by hard links until there
 are as many as asked for: 369 patients are 57,195 slices. Then `kedro run --env full --pipelines segmentation` runs in a
-copy of the project, once for each number of patients, with the parameters of `--set`. Memory is
-the sum over the processes of a run, each page that they share counted once, twice a second.
+copy of the project, once for each number of patients, with the parameters of `--set`. Memory is the sum over the
+processes of a run, each page that they share counted once, twice a second.
 """
 
 import argparse
