@@ -104,11 +104,12 @@ class Parameters:
         """Refuse a run that trains a network which there isn't, before data are prepared for it."""
         trained = {node.namespace for node in pipeline.nodes if "training" in node.tags}
         for task, networks in self.experiments.items():
+            if any(f"{task}.{experiment}" in trained for experiment in networks):
+                for setting in ("loss", "optimiser"):
+                    self._require_class(f"{task}.recipe.{setting}")
             for experiment, network in networks.items():
                 name = f"{task}.{experiment}"
                 if name in trained:
-                    for setting in ("loss", "optimiser"):
-                        self._require_class(f"{task}.recipe.{setting}")
                     require_trusted(network, self.trusted, f"{name}.network")
                     require_network(network)
                     _require_weights(name, look_up(self.parameters, f"{name}.pretrained"))

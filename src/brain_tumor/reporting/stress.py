@@ -17,10 +17,9 @@ PACKAGES = ("torch", "monai", "numpy")
 
 PROTOCOL = (
     "Prepared slices of patients that the predicting network was not trained on are corrupted, standardised again over "
-    "the brain of each slice, and "
-    "predicted with the same test-time augmentation and postprocessing as without. Mean volume Dice over patients; a "
-    "change is of the same patients, with its 95 % interval over them. Corruptions are simulated: severity 1 is a scan "
-    "that a radiographer would repeat, and no figure here says how often one occurs."
+    "the brain of each slice, and predicted with the same test-time augmentation and postprocessing as without. Mean "
+    "volume Dice over patients; a change is of the same patients, with its 95 % interval over them. Corruptions are "
+    "simulated: severity 1 is a scan that a radiographer would repeat, and no figure here says how often one occurs."
 )
 KINDS = (
     "Noise: Rician, deviation 0.5 of the brain's at severity 1. Bias field: a random polynomial of degree 3. Ringing: "

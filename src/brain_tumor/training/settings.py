@@ -45,16 +45,18 @@ def _to_integer(size: Any) -> Any:
 Size = Annotated[Any, AfterValidator(_to_integer)]
 
 
-OWN_ARGUMENTS = {"lr": "learning_rate", "weight_decay": "weight_decay", "fused": "fused"}
-"""Arguments of optimisers that the recipe or the project gives."""
+GIVEN = {
+    "lr": "set the recipe's learning_rate",
+    "weight_decay": "set the recipe's weight_decay",
+    "fused": "it is on for adam and adamw, off for others",
+}
+"""Arguments of optimisers that the recipe or the project gives > what to do instead."""
 
 
-def _refuse_own(arguments: dict[str, Any]) -> dict[str, Any]:
+def _refuse_given(arguments: dict[str, Any]) -> dict[str, Any]:
     for name in arguments:
-        if name == "fused":
-            raise ValueError("can't have fused: it is on for adam and adamw, off for others")
-        if name in OWN_ARGUMENTS:
-            raise ValueError(f"can't have {name}; set the recipe's {OWN_ARGUMENTS[name]}")
+        if name in GIVEN:
+            raise ValueError(f"can't have {name}; {GIVEN[name]}")
     return arguments
 
 
@@ -139,7 +141,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     patience: int = Field(10, ge=1)
     batch_size: int = Field(16, ge=1)
     optimiser: Optimiser = "adamw"
-    optimiser_arguments: Annotated[dict[str, Size], AfterValidator(_refuse_own)] = {}
+    optimiser_arguments: Annotated[dict[str, Size], AfterValidator(_refuse_given)] = {}
     learning_rate: float = Field(1e-3, gt=0)
     schedule: Literal["cosine", "exponential", "halving"] = "cosine"
     weight_decay: float = Field(1e-4, ge=0)

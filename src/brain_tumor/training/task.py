@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from brain_tumor.networks.library import create
+from brain_tumor.networks.library import create, find_class
 from brain_tumor.training.batches import Batch
 from brain_tumor.training.device import layout_on
 from brain_tumor.training.settings import Recipe
@@ -113,16 +114,18 @@ def make_optimiser(parameters: list[dict[str, Any]], recipe: Recipe) -> torch.op
 
     Raises:
         ImportError: if the package of its class isn't installed.
-        ValueError: if there is no such class, or it refuses its arguments.
+        ValueError: if there is no such class, it refuses its arguments, or has no weight decay for the recipe's.
     """
     own = {"adamw": "torch.optim.AdamW", "adam": "torch.optim.Adam"}
     name = own.get(recipe.optimiser, recipe.optimiser)
     given: dict[str, Any] = {"lr": recipe.learning_rate} | recipe.optimiser_arguments
     if recipe.optimiser in own:
         given["fused"] = True
-    # Some have none, which is the same as 0.
-    if recipe.weight_decay or recipe.optimiser in own:
+    # Where it isn't given, a class has a default of its own, which need not be 0.
+    if "weight_decay" in signature(find_class(name, torch.optim.Optimizer, "optimiser")).parameters:
         given["weight_decay"] = recipe.weight_decay
+    elif recipe.weight_decay:
+        raise ValueError(f"{name} has no weight decay; set the recipe's weight_decay to 0")
     return create(name, torch.optim.Optimizer, "optimiser", parameters, **given)
 
 

@@ -158,3 +158,11 @@ def test_an_optimiser_without_weight_decay_takes_0():
     groups = [{"params": [torch.nn.Parameter(torch.zeros(2))]}]
     rprop = make_optimiser(groups, SegmentationRecipe(optimiser="torch.optim.Rprop", weight_decay=0))
     assert isinstance(rprop, torch.optim.Rprop)
+    with pytest.raises(ValueError, match="Rprop has no weight decay; set the recipe's weight_decay to 0"):
+        make_optimiser(groups, SegmentationRecipe(optimiser="torch.optim.Rprop", weight_decay=0.1))
+
+
+def test_no_weight_decay_is_none_whatever_the_default_of_the_class():
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(2))]}]
+    adamw = make_optimiser(groups, SegmentationRecipe(optimiser="torch.optim.AdamW", weight_decay=0))
+    assert adamw.param_groups[0]["weight_decay"] == 0

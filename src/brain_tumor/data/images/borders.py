@@ -10,6 +10,9 @@ from pydantic import BaseModel, Field
 
 from brain_tumor.data.common.bounding_box import BoundingBox
 
+PREPARATION = 2
+"""Raised when the same image would be prepared in another way: stores are then written again, and networks refused."""
+
 Fit = Literal["pad", "stretch"]
 
 WORKING_SIDE = 192
@@ -175,10 +178,6 @@ def cut(
     left = (size - wide) // 2
     square[top : top + tall, left : left + wide] = resized
     return square
-
-
-PREPARATION = 2
-"""Raised when the same image would be prepared in another way: stores are then written again, and networks refused."""
 
 
 class ImagePreparation(BaseModel, frozen=True, extra="forbid"):

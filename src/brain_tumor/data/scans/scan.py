@@ -1,6 +1,7 @@
 """One patient's files, and what is read from them: what every layout gives."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,14 @@ class Scan:
     def volumes(self) -> tuple[Path, ...]:
         """The files without the mask."""
         return tuple(file for file in self.files if file != self.mask)
+
+    def find_present(self, modalities: Sequence[str]) -> dict[int, str]:
+        """Channel > name of the modalities that are there.
+
+        Args:
+            modalities: names, in the order of the channels.
+        """
+        return {channel: name for channel, name in enumerate(modalities) if name not in self.missing}
 
     @property
     def in_use(self) -> "Scan":

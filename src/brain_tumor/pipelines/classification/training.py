@@ -232,7 +232,7 @@ def require_unseen(network: TrainedNetwork, images: Store, splits: pd.DataFrame)
     about, name = network.description, network.experiment
     again = "train it again, such as with `kedro run --pipelines classification`"
     for entry in ("classes", "image_size", "fit"):
-        was, now = about.get(entry), images.description.get(entry)
+        was, now = about.get(entry), images.description[entry]
         if was != now:
             raise ValueError(f"{name} was trained on images whose {entry} was {was}, but it is {now} now; {again}")
     network.require_preparation(images.description.get("preparation"))

@@ -141,9 +141,9 @@ def _describe(scan: Scan, source: Path, data_set: DataSet) -> dict:
         return row | {"excluded": str(error)}
     labels, not_compared = _read_reference(scan, data_set)
     brain = np.stack([find_brain(plane) for plane in np.moveaxis(volume.image, -1, 0)], axis=-1)
-    there = [k for k, name in enumerate(data_set.modality_names) if name not in scan.missing]
-    modalities = [data_set.modality_names[k] for k in there]
-    image = volume.image[there]
+    there = scan.find_present(data_set.modality_names)
+    modalities = list(there.values())
+    image = volume.image[list(there)]
     check = PatientCheck(modalities, skull_stripped=data_set.skull_stripped)
     for number in range(image.shape[-1]):
         own_labels = None if labels is None else labels[..., number]

@@ -165,7 +165,7 @@ def draw_scans(
         caption = f"{scan.patient}\nslice {number}"
         shown[caption] = standardise(image[..., number]), labels[..., number], own_reference
         film_title = mark_title(scan.patient, simulated=simulated)
-        there = {k: name for k, name in enumerate(data_set.modality_names) if name not in scan.missing}
+        there = scan.find_present(data_set.modality_names)
         films[f"{FILM}{scan.patient}"] = _film(image[list(there)], drawn, list(there.values()), film_title)
     title = mark_title(f"{name_network(network.name)}: predictions in new scans", simulated=simulated)
     figure = draw_predictions(shown, data_set.modality_names, data_set.tissue_names, title)

@@ -52,12 +52,12 @@ def _compose(
         volume = read_image(scan, data_set)
         labels, _ = read_predicted(masks, scan, data_set)
         own = dice[dice["patient"] == scan.patient]
-        there = [k for k, name in enumerate(data_set.modality_names) if name not in scan.missing]
+        there = scan.find_present(data_set.modality_names)
         viewed = ViewedPatient(
             scan.patient,
             name_network(network.name),
-            volume.image[there],
-            [data_set.modality_names[k] for k in there],
+            volume.image[list(there)],
+            list(there.values()),
             labels,
             read_labels(scan, data_set) if scan.patient in compared else None,
             volume.affine,

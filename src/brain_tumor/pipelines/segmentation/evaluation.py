@@ -70,7 +70,7 @@ def require_unseen(network: TrainedNetwork, slices: Store, splits: pd.DataFrame)
     about = network.description
     again = "train it again, such as with `kedro run --pipelines segmentation`"
     for entry in ("modalities", "tissues", "slice_size"):
-        was, now = about.get(entry), slices.description.get(entry)
+        was, now = about[entry], slices.description[entry]
         if was != now:
             raise ValueError(
                 f"{network.experiment} was trained on slices whose {entry} was {was}, but it is {now} now; {again}"

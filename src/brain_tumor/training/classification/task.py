@@ -7,11 +7,10 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from brain_tumor.networks.library import create
 from brain_tumor.training.batches import Batch
 from brain_tumor.training.classification.augmentation import augment, mixup, sample_augmentation
 from brain_tumor.training.classification.normalisation import to_input
-from brain_tumor.training.segmentation.losses import all_reduce_sum, try_loss
+from brain_tumor.training.segmentation.losses import all_reduce_sum, create_loss
 from brain_tumor.training.settings import CROSS_ENTROPY, ClassificationRecipe
 from brain_tumor.training.task import Task, count_cells
 
@@ -57,8 +56,7 @@ class ClassificationTask(Task):
         self.register_buffer("weight", weight, persistent=False)
         self.loss: nn.Module | None = None
         if recipe.loss != CROSS_ENTROPY:
-            self.loss = create(recipe.loss, nn.Module, "loss", **recipe.loss_arguments)
-            try_loss(recipe.loss, self.loss, torch.zeros(2, self.num_classes))
+            self.loss = create_loss(recipe.loss, recipe.loss_arguments, torch.zeros(2, self.num_classes))
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one augmented batch."""

@@ -92,8 +92,7 @@ class LibraryLoss(nn.Module):
 
     def __init__(self, name: str, arguments: Mapping[str, Any], tissues: int) -> None:
         super().__init__()
-        self.inner = create(name, nn.Module, "loss", **arguments)
-        try_loss(name, self.inner, torch.zeros(2, tissues, 32, 32))
+        self.inner = create_loss(name, arguments, torch.zeros(2, tissues, 32, 32))
 
     def forward(self, logits: Float[Tensor, "b k h w"], truth: Float[Tensor, "b k h w"]) -> Float[Tensor, ""]:
         """The loss of one batch of this process."""
@@ -112,12 +111,14 @@ class LibraryLoss(nn.Module):
         return total / slices
 
 
-def try_loss(name: str, loss: nn.Module, logits: Float[Tensor, "b k ..."]) -> None:
-    """Refuse a loss that doesn't take these logits and targets of their shape, or gives no single number.
+def create_loss(name: str, arguments: Mapping[str, Any], logits: Float[Tensor, "b k ..."]) -> nn.Module:
+    """A loss of a library, tried on logits and targets of their shape.
 
     Raises:
-        ValueError: with what it does instead.
+        ImportError: if its package isn't installed.
+        ValueError: if there is no such class, it refuses its arguments or the logits, or gives no single number.
     """
+    loss = create(name, nn.Module, "loss", **arguments)
     try:
         value = loss(logits, torch.zeros_like(logits))
     except Exception as error:
@@ -127,6 +128,7 @@ def try_loss(name: str, loss: nn.Module, logits: Float[Tensor, "b k ..."]) -> No
     if not (isinstance(value, Tensor) and value.ndim == 0):
         shape = f"{tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"{name} gives {shape}, not a number; change `loss_arguments`, such as reduction: mean")
+    return loss
 
 
 def attention_loss(
