@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -65,6 +66,13 @@ def save_moved(folder, patient, seed):
         nib.save(image, folder / f"{patient}_{name}.nii.gz")
         moved[name] = matrix
     return moved
+
+
+def small_network(data_set):
+    torch.manual_seed(0)
+    about = {"data_set": data_set.name, "modalities": data_set.modality_names, "tissues": data_set.tissue_names}
+    about |= {"slice_size": 32, "pixel_mm": [7.5, 7.5], "simulated": True}
+    return TrainedNetwork("classic_unet", SIZES, about, (build("classic_unet", **SIZES).state_dict(),))
 
 
 @pytest.fixture(scope="module")
@@ -155,11 +163,7 @@ def test_one_command_segments_raw_scans_into_one_folder(finished, tmp_path, brat
         for patient in ("P1", "P2"):
             save_like(data / f"03_primary/raw_scans/P1_{name}.nii.gz", tmp_path / f"scans/{patient}_{name}.nii.gz")
     (tmp_path / "scans/P2_t2.nii.gz").unlink()
-    torch.manual_seed(0)
-    about = {"data_set": brats.name, "modalities": brats.modality_names, "tissues": brats.tissue_names}
-    about |= {"slice_size": 32, "pixel_mm": [7.5, 7.5], "simulated": True}
-    network = TrainedNetwork("classic_unet", SIZES, about, (build("classic_unet", **SIZES).state_dict(),))
-    write_network(tmp_path / "network.safetensors", network)
+    write_network(tmp_path / "network.safetensors", small_network(brats))
     monkeypatch.chdir(data.parent)
     words = [str(tmp_path / "scans"), "--raw", "--network", str(tmp_path / "network.safetensors"), "--output", "out"]
     result = CliRunner().invoke(segment, words, obj=bootstrap_project(data.parent))
@@ -175,6 +179,43 @@ def test_one_command_segments_raw_scans_into_one_folder(finished, tmp_path, brat
     mask, scan = (nib.load(out / name) for name in ("native_masks/P1_seg.nii.gz", "native/P1_t1ce.nii.gz"))
     assert mask.shape == scan.shape
     np.testing.assert_array_equal(mask.affine, scan.affine)
+
+
+def test_a_patient_without_a_modality_is_segmented_if_that_is_asked_for(finished, tmp_path, brats, monkeypatch):
+    data, _ = finished
+    for name in NAMES:
+        for patient in ("P1", "P2", "P3"):
+            save_like(data / f"03_primary/raw_scans/P1_{name}.nii.gz", tmp_path / f"scans/{patient}_{name}.nii.gz")
+    (tmp_path / "scans/P2_t1.nii.gz").unlink()  # the brain is extracted from it
+    (tmp_path / "scans/P3_t1ce.nii.gz").unlink()  # the others are registered to it
+    write_network(tmp_path / "network.safetensors", small_network(brats))
+    monkeypatch.chdir(data.parent)
+    words = [str(tmp_path / "scans"), "--raw", "--network", str(tmp_path / "network.safetensors"), "--output", "two"]
+    words += ["--params", "inference_missing_modalities=zero"]
+    result = CliRunner().invoke(segment, words, obj=bootstrap_project(data.parent))
+    assert result.exit_code == 0, result.output
+    out = data.parent / "two"
+    volumes = pd.read_csv(out / "volumes.csv", keep_default_na=False).set_index("patient")
+    assert list(volumes.index) == ["P1", "P2"]
+    assert "T1 is missing, the network gets 0 instead" in volumes.loc["P2", "warnings"]
+    assert (out / "native_masks/P2_seg.nii.gz").is_file()
+    assert not (out / "native/P2_t1.nii.gz").exists()
+    quality = pd.read_csv(out / "quality.csv", keep_default_na=False).set_index("patient")
+    assert "give a modality that is there for `data_raw_scans.reference`" in quality.loc["P3", "excluded"]
+    assert "no T1 volume" in (out / "preparation_report.html").read_text(encoding="utf-8")
+
+
+def test_a_network_that_does_not_fit_is_refused_before_anything_is_prepared(finished, tmp_path, brats, monkeypatch):
+    data, _ = finished
+    save_like(data / "03_primary/raw_scans/P1_t1ce.nii.gz", tmp_path / "scans/P1_t1ce.nii.gz")
+    network = small_network(brats)
+    other = network.description | {"modalities": ["T1ce", "T2"]}
+    write_network(tmp_path / "network.safetensors", replace(network, description=other))
+    monkeypatch.chdir(data.parent)
+    params = {"raw_source": str(tmp_path / "scans"), "inference_output": "three"}
+    with pytest.raises(ValueError, match="was trained on modalities"):
+        run(data.parent, "inference_raw", inference_network=str(tmp_path / "network.safetensors"), **params)
+    assert not (data.parent / "three").exists()
 
 
 @pytest.mark.parametrize("output", ["scans", "scans/results", "."])

@@ -1,6 +1,7 @@
 import logging
 import subprocess
 import tarfile
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -8,10 +9,14 @@ import pandas as pd
 import pytest
 import yaml
 from dicom_files import write_series
-from support import ROOT, run, save_patient
+from kedro.io import DataCatalog
+from kedro.pipeline import Node, Pipeline
+from PIL import Image
+from support import ROOT, run, save_masks, save_patient
 
 from brain_tumor.data.common.pseudonyms import Pseudonyms
-from brain_tumor.project.privacy import KEY
+from brain_tumor.datasets import FolderDataset
+from brain_tumor.project.privacy import KEY, Privacy
 
 DATA = ["index_slices", "prepare_slices", "describe_patients", "split_patients", "write_data_report"]
 NODES = [f"data_segmentation.{name}" for name in (*DATA, "draw_data", "write_data_sheet")]
@@ -134,9 +139,92 @@ def test_an_archive_of_the_settings_has_no_key(project):
     assert not [name for name in packed if "privacy" in name]
 
 
-def test_what_would_keep_names_is_refused(project, tmp_path):
-    with pytest.raises(ValueError, match=r"privacy\.pseudonymise doesn't cover survival.source and survival.tables"):
-        run(project, "survival", survival_source=str(tmp_path), privacy=PRIVATE)
+def test_survival_names_nobody_and_tables_are_about_the_same_patients(project, tmp_path, logged, monkeypatch):
+    monkeypatch.chdir(project)
+    masks = save_masks(tmp_path / "masks", 6)
+    for file in masks.iterdir():
+        if file.suffix == ".csv":
+            file.write_text(file.read_text().replace("p0", "Zaphod0"))
+        else:
+            file.rename(file.with_name(file.name.replace("p0", "Zaphod0")))
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    for name in ("survival_info.csv", "name_mapping.csv"):
+        (masks / name).rename(tables / name)
+    nodes = ["survival.expert.measure_masks", "survival.expert.join_patients"]
+    run(project, "survival", nodes, survival_source=str(masks), survival_tables=str(tables), privacy=PRIVATE)
+    patients = pd.read_csv(project / "data/05_model_input/survival/expert/patients.csv", keep_default_na=False)
+    assert len(patients) == 6
+    assert (patients["excluded"] == "").all()
+    assert set(patients["patient"]) == {read_key(project)[f"Zaphod0{k}"] for k in range(6)}
+    assert_nothing_names(project / "data", "Zaphod")
+    assert not [line for line in (record.getMessage() for record in logged.records) if "Zaphod" in line]
+
+
+def test_scores_of_masks_name_nobody_however_the_files_are_named(project, tmp_path, logged, monkeypatch):
+    monkeypatch.chdir(project)
+    mask = np.zeros((16, 16, 4), np.uint8)
+    mask[4:10, 4:10, 1:3] = 4
+    names = {"reference": "{}_seg.nii.gz", "nnunet": "{}.nii.gz"}
+    for folder, name in names.items():
+        (tmp_path / folder).mkdir()
+        for patient in ("Zaphod", "Marvin"):
+            nib.save(nib.Nifti1Image(mask, np.eye(4)), tmp_path / folder / name.format(patient))
+    predictions = {"nnunet": str(tmp_path / "nnunet")}
+    run(project, "score", score_reference=str(tmp_path / "reference"), score_predictions=predictions, privacy=PRIVATE)
+    scores = pd.read_csv(project / "data/08_reporting/score/patient_scores.csv", dtype={"patient": str})
+    assert set(scores["patient"]) == {read_key(project)[name] for name in ("Zaphod", "Marvin")}
+    assert (scores.loc[(scores["target"] == "WT") & (scores["metric"] == "dice"), "value"] == 1).all()
+    assert_nothing_names(project / "data", "Zaphod", "Marvin")
+    assert not [line for line in (record.getMessage() for record in logged.records) if "Zaphod" in line]
+
+
+def test_images_name_nobody_and_patients_stay_together(project, tmp_path, rng, logged, monkeypatch):
+    monkeypatch.chdir(project)
+    rows = []
+    for folder in ("Training", "Testing"):
+        for kind in ("glioma", "meningioma", "notumor", "pituitary"):
+            place = tmp_path / "images" / folder / kind
+            place.mkdir(parents=True)
+            for number in range(2):
+                name = f"Zaphod.{kind}{folder}{number}.png"
+                Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8)).save(place / name)
+                rows.append((f"{folder}/{kind}/{name}", f"Zaphod_{kind}"))
+    pd.DataFrame(rows, columns=["file", "patient"]).to_csv(tmp_path / "images/patients.csv", index=False)
+    nodes = ["data_classification.index_images"]
+    source = str(tmp_path / "images")
+    run(project, "classification", nodes, classification_source=source, privacy=PRIVATE)
+    index = pd.read_csv(project / "data/02_intermediate/classification/index.csv", keep_default_na=False)
+    key = read_key(project)
+    assert len(index) == 16
+    assert (index["excluded"] == "").all()
+    assert set(index["patient"]) == {key[f"Zaphod_{kind}"] for kind in ("glioma", "meningioma", "notumor", "pituitary")}
+    assert index["file"].str.fullmatch(r"(Training|Testing)/\w+/anon_[0-9a-f]{12}\.png").all()
+    assert_nothing_names(project / "data", "Zaphod")
+    assert not [line for line in (record.getMessage() for record in logged.records) if "Zaphod" in line]
+
+
+def test_one_new_image_names_nobody(project, tmp_path, rng, monkeypatch):
+    monkeypatch.chdir(project)
+    file = tmp_path / "Zaphod.png"
+    Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8)).save(file)
+    given = {"inference_source": str(file), "inference_network": str(ROOT / "weights/cnn.safetensors")}
+    nodes = ["inference_classification.index_images"]
+    (index,) = run(project, "inference_classification", nodes, privacy=PRIVATE, **given).values()
+    index = index.load() if hasattr(index, "load") else index
+    assert index["file"].tolist() == [f"{read_key(project)['Zaphod']}.png"]
+
+
+def test_a_source_that_is_not_covered_is_refused(tmp_path):
+    hook, catalog = Privacy(), DataCatalog({"ours.source": FolderDataset(filepath=str(tmp_path))})
+    hook.folder = tmp_path
+    images = {"data_set": {"name": "images", "classes": ["a", "b"]}, "patients": {}}
+    values = yaml.safe_load((ROOT / "conf/base/parameters_data_segmentation.yml").read_text(encoding="utf-8"))
+    values |= {"data_classification": images, "privacy": PRIVATE}
+    hook.after_catalog_created(catalog, {"parameters": values})
+    pipeline = Pipeline([Node(Path, "ours.source", "out", name="read")])
+    with pytest.raises(ValueError, match=r"privacy\.pseudonymise doesn't cover ours\.source"):
+        hook.before_pipeline_run(pipeline, catalog)
 
 
 def test_a_wrong_value_is_refused(project):

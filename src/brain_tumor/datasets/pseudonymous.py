@@ -1,11 +1,15 @@
-"""A folder of people's scans, read under pseudonyms."""
+"""Folders of people's scans and images, read under pseudonyms."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from brain_tumor.data.common.pseudonyms import Pseudonyms
-from brain_tumor.data.scans.data_set import DataSet
-from brain_tumor.data.scans.pseudonymous_folder import make_pseudonymous
-from brain_tumor.datasets.source import FolderDataset
+from kedro.io import AbstractDataset
+
+from brain_tumor.datasets.source import FolderDataset, FoldersDataset
+
+Rename = Callable[[Path], Path]
+"""Makes links under pseudonyms to the files of a folder, and gives the folder of the links."""
 
 
 class PseudonymousDataset(FolderDataset):
@@ -13,16 +17,25 @@ class PseudonymousDataset(FolderDataset):
 
     Args:
         source: the folder as the catalog has it.
-        links: where the links are.
-        key: where salt and key are.
-        data_set: how files of patients are named.
+        rename: brings the links up to date.
     """
 
-    def __init__(self, *, source: FolderDataset, links: str, key: str, data_set: DataSet) -> None:
-        super().__init__(filepath=source._describe()["filepath"], metadata=source.metadata)
-        self._source, self._links, self._key, self._data_set = source, Path(links), Path(key), data_set
+    def __init__(self, *, source: AbstractDataset[Any, Path], rename: Rename) -> None:
+        super().__init__(filepath=source._describe()["filepath"], metadata=getattr(source, "metadata", None))
+        self._source, self._rename = source, rename
 
     def load(self) -> Path:
-        """The folder of the links, which are brought up to date first."""
-        names = Pseudonyms(self._key, self._data_set.find_person)
-        return make_pseudonymous(self._source.load(), self._links, names, self._data_set)
+        """The folder of the links."""
+        return self._rename(self._source.load())
+
+
+class PseudonymousFoldersDataset(FoldersDataset):
+    """The same of several folders."""
+
+    def __init__(self, *, source: FoldersDataset, rename: Rename) -> None:
+        super().__init__(folders=source._describe()["folders"], metadata=source.metadata)
+        self._source, self._rename = source, rename
+
+    def load(self) -> dict[str, Path]:
+        """Name > folder of the links."""
+        return {name: self._rename(folder) for name, folder in self._source.load().items()}

@@ -85,6 +85,7 @@ class Parameters:
         """Refuse a run whose inputs aren't there. Report sources and settings that it is given and doesn't use."""
         given = run_params["runtime_params"] or {}
         self._require_networks(pipeline)
+        self._require_network_of_scans(pipeline, catalog)
         # Paths of the parameters files may be for other pipelines; only those of the command line are reported.
         unread = require_paths(self.paths, pipeline, catalog)
         unused = {name for name in unread if name in given}
@@ -113,6 +114,16 @@ class Parameters:
                     require_trusted(network, self.trusted, f"{name}.network")
                     require_network(network)
                     _require_weights(name, look_up(self.parameters, f"{name}.pretrained"))
+
+    def _require_network_of_scans(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Refuse a network that doesn't fit before raw scans are prepared for it, not after."""
+        entry = "inference_segmentation.network"
+        if entry in pipeline.inputs() and "data_raw_scans.source" in pipeline.inputs() and catalog.exists(entry):
+            from brain_tumor.data.scans.data_set import DataSet
+            from brain_tumor.pipelines.inference.scan_index import require_match
+
+            data_set = DataSet.model_validate(look_up(self.parameters, "data_segmentation.data_set"))
+            require_match(catalog.load(entry), data_set)
 
     def _require_class(self, setting: str) -> None:
         """Refuse a loss or an optimiser of a library which there isn't."""

@@ -1,24 +1,42 @@
 """`privacy.pseudonymise`: sources of people's scans are read under pseudonyms, before anything sees a name."""
 
+from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import DataCatalog
+from kedro.io import AbstractDataset, DataCatalog
 from kedro.pipeline import Pipeline
 
-from brain_tumor.data.common.pseudonyms import PrivacySettings
+from brain_tumor.data.common.pseudonyms import PrivacySettings, Pseudonyms
+from brain_tumor.data.images.class_folders import ImageSet
+from brain_tumor.data.images.patients import PatientSettings
+from brain_tumor.data.images.pseudonymous_images import (
+    list_kept,
+    make_pseudonymous_images,
+    make_pseudonymous_table,
+)
 from brain_tumor.data.scans.data_set import DataSet
+from brain_tumor.data.scans.pseudonymous_folder import make_pseudonymous
 from brain_tumor.datasets import FolderDataset, FoldersDataset
-from brain_tumor.datasets.pseudonymous import PseudonymousDataset
+from brain_tumor.datasets.pseudonymous import PseudonymousDataset, PseudonymousFoldersDataset, Rename
 from brain_tumor.datasets.written import WrittenFolderDataset
 
-COVERED = ("inference_segmentation.source", "data_raw_scans.source", "segmentation.source")
-"""Entries that are read under pseudonyms."""
-
-NAMELESS = ("classification.patients",)
-"""Entries that hold no scans. Where images are the user's own, `classification.source` is refused."""
+SCANS = (
+    "inference_segmentation.source",
+    "data_raw_scans.source",
+    "segmentation.source",
+    "survival.source",
+    "survival.tables",
+    "survival.predicted_tables",
+    "score.reference",
+    "score.predictions",
+)
+IMAGES = ("inference_classification.source", "classification.source")
+PATIENTS = "classification.patients"
+"""Entries that are read under pseudonyms: of scans, masks and their tables; of images; of the patients of images."""
 
 KEY = Path("conf/local")
 """Of salt and key, apart from everything that runs write; git ignores what is in it."""
@@ -41,14 +59,32 @@ class Privacy:
         self.settings = PrivacySettings.model_validate(values.get("privacy") or {})
         if not self.settings.pseudonymise:
             return
-        data_set = DataSet.model_validate(values["data_segmentation"]["data_set"])
-        for name in COVERED:
+        renames = self._make_renames(values)
+        made = _list_made(catalog)
+        for name in [*SCANS, *IMAGES, PATIENTS]:
             source = catalog.get(name)
-            if isinstance(source, FolderDataset) and _is_own(source):
-                # Kedro would warn that an entry is replaced.
-                catalog._datasets[name] = PseudonymousDataset(
-                    source=source, links=str(self.folder / LINKS), key=str(self.folder / KEY), data_set=data_set
-                )
+            if source is None or not _is_own(source, made):
+                continue
+            replaced: AbstractDataset
+            if isinstance(source, FoldersDataset):
+                replaced = PseudonymousFoldersDataset(source=source, rename=renames[name])
+            else:
+                replaced = PseudonymousDataset(source=source, rename=renames[name])
+            # Kedro would warn that an entry is replaced.
+            catalog._datasets[name] = replaced
+
+    def _make_renames(self, values: dict[str, Any]) -> dict[str, Rename]:
+        """Entry > what gives its links."""
+        data_set = DataSet.model_validate(values["data_segmentation"]["data_set"])
+        images = values["data_classification"]
+        kept = list_kept(ImageSet.model_validate(images["data_set"]))
+        columns = PatientSettings.model_validate(images["patients"])
+        places = {"links": self.folder / LINKS, "key": self.folder / KEY}
+        # Not functions of this one, which couldn't be sent to other processes.
+        of_scans = partial(_rename_scans, **places, data_set=data_set)
+        of_images = partial(_rename_images, **places, kept=kept)
+        of_table = partial(_rename_table, **places, kept=kept, columns=columns)
+        return dict.fromkeys(SCANS, of_scans) | dict.fromkeys(IMAGES, of_images) | {PATIENTS: of_table}
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
@@ -60,18 +96,12 @@ class Privacy:
         if not self.settings.pseudonymise:
             return
         sources = {name: catalog.get(name) for name in sorted(pipeline.inputs()) if name in catalog}
-        folders = {name: each for name, each in sources.items() if isinstance(each, FolderDataset | FoldersDataset)}
-        # Tables lie in the folders of scans, those of the sample too.
-        made = [str(each._describe().get("filepath")) for each in folders.values() if not _is_own(each)]
+        made = _list_made(catalog)
         named = []
-        for name, each in folders.items():
-            is_kept = isinstance(each, PseudonymousDataset | WrittenFolderDataset)
-            if (
-                not is_kept
-                and _is_own(each)
-                and name not in NAMELESS
-                and str(each._describe().get("filepath")) not in made
-            ):
+        for name, each in sources.items():
+            covered = PseudonymousDataset | PseudonymousFoldersDataset | WrittenFolderDataset
+            is_source = isinstance(each, FolderDataset | FoldersDataset)
+            if is_source and not isinstance(each, covered) and _is_own(each, made):
                 named.append(name)
         if named:
             raise ValueError(
@@ -80,6 +110,29 @@ class Privacy:
             )
 
 
-def _is_own(source: object) -> bool:
+def _rename_scans(folder: Path, *, links: Path, key: Path, data_set: DataSet) -> Path:
+    return make_pseudonymous(folder, links, Pseudonyms(key, data_set.find_person), data_set)
+
+
+def _rename_images(folder: Path, *, links: Path, key: Path, kept: set[str]) -> Path:
+    return make_pseudonymous_images(folder, links, Pseudonyms(key), kept)
+
+
+def _rename_table(table: Path, *, links: Path, key: Path, kept: set[str], columns: PatientSettings) -> Path:
+    return make_pseudonymous_table(table, links, Pseudonyms(key), columns, kept)
+
+
+def _list_made(catalog: DataCatalog) -> set[str]:
+    """Folders of samples and published sets. Tables lie in the folders of scans, those of the sample too."""
+    entries = [catalog.get(name) for name in (*SCANS, *IMAGES)]
+    return {_path(each) for each in entries if each is not None and not getattr(each, "_own", True)}
+
+
+def _is_own(source: AbstractDataset, made: Collection[str]) -> bool:
     """Whether a folder may be the user's: what is simulated or published names nobody."""
-    return getattr(source, "_own", True)
+    path = _path(source)
+    return getattr(source, "_own", True) and not any(path == each or Path(each) in Path(path).parents for each in made)
+
+
+def _path(source: AbstractDataset) -> str:
+    return str(source._describe().get("filepath"))

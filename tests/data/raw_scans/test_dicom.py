@@ -90,7 +90,7 @@ def study(tmp_path):
 
 
 def test_a_study_gives_its_four_modalities(study, brats):
-    (patient,) = find_patients(study, brats, {})
+    (patient,) = find_patients(study, brats, RawSettings())
     assert list(patient.files) == ["FLAIR", "T1", "T1ce", "T2"]
     assert patient.problem == ""
     assert [row["series"] for row in patient.rows if row["taken"]] == ["2", "3", "4", "5"]
@@ -101,7 +101,7 @@ def test_nothing_names_a_person(study, brats, caplog, monkeypatch):
     # What registers and extracts brains isn't called here.
     monkeypatch.setattr(nodes, "require_extra", lambda name: name)
     write_series(study / "DOE_JANE" / "6", 6, description="AX T1 post of Jane", ContrastBolusAgent="Gd")
-    table, volumes = nodes.import_scans(study, brats, RawSettings())
+    table, volumes = nodes.import_scans(study, brats, RawSettings(), "exclude")
     words = table.to_csv() + caplog.text + " ".join(volume.file for volume in volumes)
     assert "several series are T1ce" in words
     for name in ("doe", "jane", "4711", "1970"):
@@ -124,7 +124,7 @@ def test_nothing_names_a_person(study, brats, caplog, monkeypatch):
 def test_folders_that_name_a_person_or_who_saw_them_name_nobody(tmp_path, brats, name, folder):
     about = {"InstitutionName": "St Mary Neuro Radiology", "ReferringPhysicianName": "House^G"}
     write_series(tmp_path / folder, PatientName=name, SpecificCharacterSet="ISO_IR 192", **about)
-    (patient,) = find_patients(tmp_path, brats, {})
+    (patient,) = find_patients(tmp_path, brats, RawSettings())
     assert re.fullmatch("patient_[0-9a-f]{8}", patient.patient)
     assert {row["folder"] for row in patient.rows} == {"***"}
 

@@ -173,7 +173,7 @@ def returned(tmp_path, brats):
     series = write_series(source / "P1" / "3", 3, description="T1 post", ContrastBolusAgent="Gd", axes=OBLIQUE)
     write_series(source / "P1" / "4", 4, description="AX T2", RepetitionTime=4000, EchoTime=100)
     mask = predict(series, masks, brats)
-    table = pd.DataFrame([row for patient in find_patients(source, brats, {}) for row in patient.rows])
+    table = pd.DataFrame([row for patient in find_patients(source, brats, RawSettings()) for row in patient.rows])
     return mask, (masks, table, native, source, TrainedNetwork("classic_unet", {}, {}, ({},)), brats)
 
 
@@ -215,7 +215,7 @@ def test_warnings_of_pydicom_quote_no_person(tmp_path, brats):
         file.write_bytes(file.read_bytes().replace(b"19700101", b"Doe 1970"))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        find_patients(tmp_path / "series", brats, {})
+        find_patients(tmp_path / "series", brats, RawSettings())
         try:
             make(series, mask, brats, tmp_path)
         except ValueError as error:

@@ -81,6 +81,10 @@ class Pseudonyms:
         """A salted hash of a text, of this many bytes, as hexadecimal digits."""
         return blake2b(text.encode(), key=self._salt, digest_size=size).hexdigest()
 
+    def name_folder(self, folder: Path, target: Path) -> Path:
+        """Where a folder's files lie under pseudonyms, below `target`: another place for each folder."""
+        return target / self.digest(str(folder.absolute())) / self.replace(folder.absolute().name)
+
     def save(self) -> None:
         """Add the names that were replaced to the key."""
         # Another process may have written since.

@@ -54,6 +54,7 @@ class Study:
         folder: below the source, the same.
         problem: why the patient can't be used; empty if nothing speaks against it.
         notes: what is unusual.
+        missing: modality > that there is no series of it.
     """
 
     patient: str
@@ -61,6 +62,7 @@ class Study:
     choices: list[Choice]
     problem: str = ""
     notes: list[str] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
 
 
 def group_studies(series: Sequence[Series], source: Path) -> list[Study]:
@@ -185,13 +187,13 @@ def _tell_contrast(series: Series) -> tuple[bool, str]:
 
 
 def choose(study: Study, modalities: Sequence[str], overruled: Mapping[str, int]) -> Study:
-    """The study with one series taken for each modality, or with the problem that one is missing.
+    """The study with one series taken for each modality that there is.
 
     Args:
         overruled: modality > number of the series to take, from the settings.
     """
     choices = list(study.choices)
-    problems, notes = [], list(study.notes)
+    problems, notes, missing = [], list(study.notes), {}
     for modality in modalities:
         number = overruled.get(modality)
         if number is None:
@@ -201,7 +203,12 @@ def choose(study: Study, modalities: Sequence[str], overruled: Mapping[str, int]
             places = [k for k, choice in enumerate(choices) if choice.series.number == number]
             why = f"named under `data_raw_scans.series`: {modality}"
         if not places:
-            problems.append(_explain_missing(modality, number, choices))
+            listed = ", ".join(f"{choice.series.number} {choice.modality or '-'}" for choice in choices)
+            if number is None:
+                missing[modality] = f"no {modality} among its series ({listed})"
+            else:
+                named = f"which `data_raw_scans.series` names for {modality}"
+                problems.append(f"no series {number}, {named}; there are {listed}")
             continue
         best = max(places, key=lambda k: _prefer(choices[k].series))
         taken = choices[best]
@@ -214,20 +221,13 @@ def choose(study: Study, modalities: Sequence[str], overruled: Mapping[str, int]
                 f"{'is' if len(others) == 1 else 'are'} not (coarser or earlier); to take another, name it under "
                 "`data_raw_scans.series`"
             )
-    return Study(study.patient, study.folder, choices, "; ".join(problems), notes)
+    return Study(study.patient, study.folder, choices, "; ".join(problems), notes, missing)
 
 
 def _prefer(series: Series) -> tuple[float, int]:
     """The finer first, of equal ones the later: an acquisition is repeated where the first one failed."""
     row, column, step = series.spacing
     return -round(row * column * step, 2), series.number
-
-
-def _explain_missing(modality: str, number: int | None, choices: list[Choice]) -> str:
-    listed = ", ".join(f"{choice.series.number} {choice.modality or '-'}" for choice in choices)
-    if number is not None:
-        return f"no series {number}, which `data_raw_scans.series` names for {modality}; there are {listed}"
-    return f"no {modality} among its series ({listed}); name one under `data_raw_scans.series`, or add it"
 
 
 def tabulate(study: Study) -> list[dict[str, Any]]:

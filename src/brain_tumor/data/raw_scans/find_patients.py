@@ -1,6 +1,6 @@
 """The patients of a folder of raw scans: DICOM series by their headers, and NIfTI volumes by their names."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,13 @@ from brain_tumor.data.common.files import list_files
 from brain_tumor.data.raw_scans.choose_series import choose, group_studies, tabulate
 from brain_tumor.data.raw_scans.convert import EXCLUDED, NoteFile, VolumeFile, convert_dicom, convert_nifti
 from brain_tumor.data.raw_scans.dicom import find_series
+from brain_tumor.data.raw_scans.settings import RawSettings
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.find_scans import find_scans
+from brain_tumor.data.scans.nifti import explain_missing
 from brain_tumor.data.scans.nifti_volumes import open_volume
 from brain_tumor.data.scans.patient_files import SUFFIXES
+from brain_tumor.data.scans.scan import Scan
 
 PARAMETER = "raw_source"
 
@@ -28,6 +31,7 @@ class RawPatient:
         rows: of the table of series.
         problem: why the patient can't be prepared.
         note: what is unusual.
+        missing: modality > that there is no file of it.
     """
 
     patient: str
@@ -36,6 +40,26 @@ class RawPatient:
     rows: list[dict[str, Any]] = field(default_factory=list)
     problem: str = ""
     note: str = ""
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def look_at_missing(self, needed: Collection[str], *, go_on: bool) -> None:
+        """Exclude the patient for modalities that are missing, or note them.
+
+        Args:
+            needed: modalities without which nobody can be prepared.
+            go_on: whether a patient is prepared without one of the others.
+        """
+        if self.problem or not self.missing:
+            return
+        reasons = "; ".join(self.missing.values())
+        add = "name one under `data_raw_scans.series`, or add it" if self.layout == "dicom" else "add it"
+        if any(name in needed for name in self.missing):
+            others = "a modality that is there for `data_raw_scans.reference` and `data_raw_scans.mask_on`"
+            self.problem = f"{reasons}; {add}, or give {others}"
+        elif not go_on:
+            self.problem = f"{reasons}; {add}, or go on without it: `--params inference_missing_modalities=zero`"
+        else:
+            self.note = "; ".join(filter(None, [self.note, reasons]))
 
     def convert(self, data_set: DataSet) -> list[VolumeFile | NoteFile]:
         """A file for each modality, or the reason why there is none."""
@@ -58,24 +82,24 @@ def name_volume(patient: str, modality: str, data_set: DataSet) -> str:
     return f"{patient}_{suffixes[modality]}.nii.gz"
 
 
-def find_patients(source: Path, data_set: DataSet, overruled: Mapping[str, Mapping[str, int]]) -> list[RawPatient]:
+def find_patients(source: Path, data_set: DataSet, settings: RawSettings, *, go_on: bool = False) -> list[RawPatient]:
     """The patients below a folder, in the order of their names.
 
     Args:
-        overruled: patient > modality > number of the DICOM series to take.
+        go_on: whether a patient who lacks a modality is prepared without it, where that can be done.
 
     Raises:
         FileNotFoundError: if there is no scan.
-        ValueError: if a patient or modality of `overruled` isn't there.
+        ValueError: if a patient or modality of `settings.series` isn't there.
     """
     files = list_files(source)
-    found = _find_dicom(files, source, data_set, overruled)
-    _require_known(overruled, found, data_set)
+    found = _find_dicom(files, source, data_set, settings.series)
+    _require_known(settings.series, found, data_set)
     has_nifti = any(file.name.lower().endswith(SUFFIXES) for file in files)
     # Without any DICOM either, it has the words for what is there instead.
     if has_nifti or not found:
-        for scan in find_scans(source, data_set, parameter=PARAMETER, need_mask=False):
-            patient = _from_nifti(scan.patient, scan.volumes, scan.problem, scan.note, source, data_set)
+        for scan in find_scans(source, data_set, parameter=PARAMETER, need_mask=False, need_all=False):
+            patient = _from_nifti(scan, source, data_set)
             if scan.layout != "nifti":
                 patient.problem = "HDF5 slices are prepared already; segment them without `--raw`"
             if scan.patient in found:
@@ -83,7 +107,10 @@ def find_patients(source: Path, data_set: DataSet, overruled: Mapping[str, Mappi
                 found[scan.patient].rows += [row | {"taken": False} for row in patient.rows]
             else:
                 found[scan.patient] = patient
-    return [found[name] for name in sorted(found)]
+    patients = [found[name] for name in sorted(found)]
+    for patient in patients:
+        patient.look_at_missing({settings.reference, settings.mask_on}, go_on=go_on)
+    return patients
 
 
 def find_dicom(
@@ -92,7 +119,7 @@ def find_dicom(
     """Patient > modality > files of the DICOM series that is taken; patients of NIfTI volumes aren't among them.
 
     Args:
-        overruled: as for `find_patients`.
+        overruled: patient > modality > number of the series to take.
     """
     found = _find_dicom(list_files(source), source, data_set, overruled)
     return {name: patient.files for name, patient in found.items()}
@@ -108,7 +135,7 @@ def _find_dicom(
         rows = tabulate(chosen)
         note = "; ".join(chosen.notes)
         in_order = {name: taken[name] for name in data_set.modality_names if name in taken}
-        found[study.patient] = RawPatient(study.patient, "dicom", in_order, rows, chosen.problem, note)
+        found[study.patient] = RawPatient(study.patient, "dicom", in_order, rows, chosen.problem, note, chosen.missing)
     return found
 
 
@@ -126,28 +153,29 @@ def _require_known(
             )
 
 
-def _from_nifti(
-    patient: str, files: tuple[Path, ...], problem: str, note: str, source: Path, data_set: DataSet
-) -> RawPatient:
-    # A patient without a problem has one file for each modality, in the order declared.
-    modalities = data_set.modality_names if not problem else [""] * len(files)
+def _from_nifti(scan: Scan, source: Path, data_set: DataSet) -> RawPatient:
+    files = scan.volumes
+    there = list(scan.find_present(data_set.modality_names).values())
+    # A patient without a problem has one file for each modality that is there, in the order declared.
+    modalities = there if not scan.problem else [""] * len(files)
     rows = []
     for modality, file in zip(modalities, files, strict=False):
         rows.append(
             {
-                "patient": patient,
+                "patient": scan.patient,
                 "folder": str(file.parent.relative_to(source)),
                 "series": "",
                 "description": file.name,
                 "modality": modality,
-                "taken": not problem,
+                "taken": not scan.problem,
                 "why": "its name" if modality else "",
                 "files": 1,
                 "spacing_mm": _read_spacing(file),
             }
         )
     own = {modality: [file] for modality, file in zip(modalities, files, strict=False) if modality}
-    return RawPatient(patient, "nifti", own, rows, problem, note)
+    missing = {name: explain_missing(name, data_set) for name in scan.missing}
+    return RawPatient(scan.patient, "nifti", own, rows, scan.problem, scan.note, missing)
 
 
 def _read_spacing(file: Path) -> str:

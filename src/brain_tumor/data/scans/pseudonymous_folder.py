@@ -4,11 +4,11 @@ What reads scans reads these, and never sees a name, so that none gets into a ta
 """
 
 import logging
-import os
 import re
 from pathlib import Path
 
 from brain_tumor.data.common.files import SIMULATED_MARK, is_simulated, list_files
+from brain_tumor.data.common.links import write_links
 from brain_tumor.data.common.pseudonyms import Pseudonyms
 from brain_tumor.data.common.tables import read_table
 from brain_tumor.data.scans.data_set import DataSet
@@ -39,7 +39,7 @@ def make_pseudonymous(folder: Path, target: Path, names: Pseudonyms, data_set: D
     """
     if not folder.is_dir():
         return folder
-    root = target / names.digest(str(folder.absolute())) / names.replace(folder.absolute().name)
+    root = names.name_folder(folder, target)
     files = list_files(folder)
     patients = name_patients(files, data_set)
     numbered = {
@@ -48,23 +48,19 @@ def make_pseudonymous(folder: Path, target: Path, names: Pseudonyms, data_set: D
         if (match := data_set.slice_pattern.match(file.name))
     }
     kept = {*CONTENT_FOLDERS, *data_set.kind_of_folder}
-    written = set()
+    links, texts = {}, {}
     for file in files:
         above = file.parent.relative_to(folder).parts
         place = root.joinpath(*(part if part.lower() in kept else names.replace(part) for part in above))
         if file.name.lower() in TABLES:
-            new = place / file.name.lower()
-            _write_table(file, new, names, numbered)
-        else:
-            new = place / _rename(file, patients.get(file, ""), names, data_set)
-            _link(file, new)
-        written.add(new)
+            text = _rewrite_table(file, names, numbered)
+            if text is not None:
+                texts[place / file.name.lower()] = text
+        elif file.name != SIMULATED_MARK:
+            links[place / _rename(file, patients.get(file, ""), names, data_set)] = file
     if is_simulated(folder):
-        root.mkdir(parents=True, exist_ok=True)
-        (root / SIMULATED_MARK).touch()
-        written.add(root / SIMULATED_MARK)
-    for file in set(list_files(root)) - written:
-        file.unlink(missing_ok=True)
+        texts[root / SIMULATED_MARK] = ""
+    write_links(root, links, texts)
     names.save()
     return root
 
@@ -85,32 +81,16 @@ def _rename(file: Path, patient: str, names: Pseudonyms, data_set: DataSet) -> s
     return f"file_{names.digest(file.name)}{kind}"
 
 
-def _link(file: Path, new: Path) -> None:
-    original = file.absolute()
-    if new.is_symlink() and new.readlink() == original:
-        return
-    new.parent.mkdir(parents=True, exist_ok=True)
-    draft = new.with_name(f".{new.name}.{os.getpid()}")
-    draft.symlink_to(original)
-    draft.replace(new)
-
-
-def _write_table(file: Path, new: Path, names: Pseudonyms, numbered: set[str]) -> None:
+def _rewrite_table(file: Path, names: Pseudonyms, numbered: set[str]) -> str | None:
     """A table with pseudonyms in its columns of names; rows of patients who keep their numbers stay as they are."""
     try:
         table = read_table(file)
     except ValueError as error:
         logger.warning("passed over: %s", error)
-        return
+        return None
     columns = [column for column in table if re.fullmatch(COLUMNS, column)]
     known = table[columns].isin(numbered).any(axis=1)
     for column in columns:
         replaced = [name if name.strip() in NO_NAME else names.replace(name.strip()) for name in table[column]]
         table[column] = table[column].where(known, replaced)
-    text = table.to_csv(index=False)
-    # A file that is as it was keeps its time, by which runs tell what has changed.
-    if not new.is_file() or new.read_text(encoding="utf-8") != text:
-        new.parent.mkdir(parents=True, exist_ok=True)
-        draft = new.with_name(f".{new.name}.{os.getpid()}")
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(new)
+    return table.to_csv(index=False)

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Num, UInt8
@@ -12,6 +12,9 @@ from nibabel.affines import voxel_sizes
 
 from brain_tumor.data.common.files import file_state
 from brain_tumor.data.scans.data_set import Tissue
+
+MissingModalities = Literal["exclude", "zero"]
+"""New patients who lack a modality are excluded, or segmented with a channel of 0."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from brain_tumor.data.raw_scans.prepare import place_brain
 from brain_tumor.data.raw_scans.settings import RawSettings
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.nifti_volumes import read_volume
-from brain_tumor.pipelines.data_raw_scans.nodes import BRAIN, _files, list_placed
+from brain_tumor.pipelines.data_raw_scans.nodes import BRAIN, list_placed, list_volumes
 from brain_tumor.pipelines.experiments import Figures
 from brain_tumor.reporting.data_raw_scans.report import compose_raw_report
 
@@ -41,7 +41,7 @@ def check_scans(
         voxels, affine = read_volume(file)
         brain = place_brain(file, to_atlas)
         cut = {}
-        for modality, volume in _files(patient, native, data_set).items():
+        for modality, volume in list_volumes(patient, native, data_set).items():
             shown, own = read_volume(volume)
             cut[modality] = measure_cut(brain, shown.shape, own, matrices[modality] @ to_atlas)
         volume_ml, overlap = measure_ml(voxels, affine), measure_overlap(brain)
@@ -93,7 +93,7 @@ def draw_raw_scans(
     for number, (patient, matrices, to_atlas, _) in enumerate(placed[:SHOWN], start=1):
         brain = place_brain(brains / f"{patient}_{BRAIN}.nii.gz", to_atlas)
         planes = {}
-        for modality, file in _files(patient, native, data_set).items():
+        for modality, file in list_volumes(patient, native, data_set).items():
             planes[modality] = _cut_planes(file, matrices[modality] @ to_atlas, brain)
         outline = [_take(brain, axis) for axis in AXES]
         figures[f"{number:02d}_{patient}"] = draw_patient(planes, outline, settings.reference, patient)

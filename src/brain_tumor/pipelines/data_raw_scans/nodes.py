@@ -34,6 +34,7 @@ from brain_tumor.data.raw_scans.settings import RawSettings
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.nifti_masks import name_mask, read_mask
 from brain_tumor.data.scans.nifti_volumes import read_volume
+from brain_tumor.data.scans.scan import MissingModalities
 from brain_tumor.data.survival.tumour_masks import Mask
 
 logger = logging.getLogger(__name__)
@@ -52,9 +53,13 @@ ATLAS = "atlas"
 
 
 def import_scans(
-    source: Path, data_set: DataSet, settings: RawSettings
+    source: Path, data_set: DataSet, settings: RawSettings, missing: MissingModalities
 ) -> tuple[pd.DataFrame, Iterator[VolumeFile | NoteFile]]:
     """Table of the series of each patient, with what they are taken for, and the volumes as scanned.
+
+    Args:
+        missing: what is done with patients who lack a modality, neither that which the others are registered to nor
+            that whose grid the mask gets.
 
     Raises:
         FileNotFoundError: if there is no scan in the folder.
@@ -65,7 +70,7 @@ def import_scans(
     for library in ("SimpleITK", "deepbet"):
         require_extra(library)
     _require_modalities(settings, data_set)
-    patients = find_patients(source, data_set, settings.series)
+    patients = find_patients(source, data_set, settings, go_on=missing == "zero")
     simulated = is_simulated(source)
     rows = []
     for patient in patients:
@@ -109,7 +114,7 @@ def register_modalities(
     tasks = []
     for patient, (state, problem) in zip(patients, states, strict=True):
         about = state, problem, native, data_set, settings.reference
-        tasks += [(patient, modality, *about) for modality in data_set.modality_names]
+        tasks += [(patient, modality, *about) for modality in list_volumes(patient, native, data_set)]
     rows = list(parallel_map(_register, tasks, workers, "registering", "volume"))
     table = pd.DataFrame(rows, columns=COLUMNS)
     _require_some(table)
@@ -136,13 +141,15 @@ def _require_some(table: pd.DataFrame) -> None:
         raise ValueError(f"no patient can be prepared{reason}")
 
 
-def _files(patient: str, native: Path, data_set: DataSet) -> dict[str, Path]:
-    return {name: native / name_volume(patient, name, data_set) for name in data_set.modality_names}
+def list_volumes(patient: str, native: Path, data_set: DataSet) -> dict[str, Path]:
+    """Modality > file as scanned, of the modalities that there are."""
+    files = {name: native / name_volume(patient, name, data_set) for name in data_set.modality_names}
+    return {name: file for name, file in files.items() if file.is_file()}
 
 
 def _state(patient: str, native: Path, data_set: DataSet) -> tuple[str, str]:
     try:
-        return find_states(_files(patient, native, data_set)), ""
+        return find_states(list_volumes(patient, native, data_set)), ""
     except ValueError as error:
         return "", str(error)
 
@@ -150,7 +157,7 @@ def _state(patient: str, native: Path, data_set: DataSet) -> tuple[str, str]:
 def _register(
     patient: str, modality: str, state: str, problem: str, native: Path, data_set: DataSet, reference: str
 ) -> dict:
-    files = _files(patient, native, data_set)
+    files = list_volumes(patient, native, data_set)
     if problem:
         return _row(patient, modality, state, None, None, problem)
     if modality == reference or state == PREPARED:
@@ -206,9 +213,13 @@ def _extract(
 ) -> Iterator[VolumeFile | NoteFile]:
     for patient in track(_in_use(transforms), "extracting brains"):
         state = transforms.loc[transforms["patient"] == patient, "state"].iloc[0]
-        files, matrices = _files(patient, native, data_set), read_matrices(transforms, patient)
+        files, matrices = list_volumes(patient, native, data_set), read_matrices(transforms, patient)
         try:
-            brain = find_brain(files, matrices, state, settings.reference, settings.brain_modality)
+            shown = settings.brain_modality
+            if shown not in files:
+                shown = settings.reference
+                logger.warning("%s: no %s, so the brain is extracted from %s", patient, settings.brain_modality, shown)
+            brain = find_brain(files, matrices, state, settings.reference, shown)
         except ValueError as error:
             logger.warning("excluded: %s: %s", patient, error)
             yield NoteFile(f"{patient}{EXCLUDED}", str(error))
@@ -229,7 +240,7 @@ def register_to_atlas(
     tasks = []
     for patient in _in_use(transforms, brains):
         state = transforms.loc[transforms["patient"] == patient, "state"].iloc[0]
-        reference = _files(patient, native, data_set)[settings.reference]
+        reference = list_volumes(patient, native, data_set)[settings.reference]
         tasks.append((patient, state, reference, brains / f"{patient}_{BRAIN}.nii.gz", settings))
     rows = list(parallel_map(_register_brain, tasks, workers, "registering to the atlas"))
     table = pd.DataFrame(rows, columns=COLUMNS)
@@ -285,7 +296,7 @@ def _resample(
         brain = place_brain(brains / f"{patient}_{BRAIN}.nii.gz", to_atlas)
         if heads:
             yield VolumeFile(f"{patient}_{BRAIN}.nii.gz", brain.astype(np.uint8), AFFINE)
-        for modality, file in _files(patient, native, data_set).items():
+        for modality, file in list_volumes(patient, native, data_set).items():
             if state == PREPARED:
                 voxels, _ = read_volume(file)
             else:
@@ -333,7 +344,7 @@ def _return(
             continue
         tissues = data_set.tissues_of({patient})
         labels, affine = read_mask(masks / name, tissues)
-        like = _files(patient, native, data_set)[settings.mask_on]
+        like = list_volumes(patient, native, data_set)[settings.mask_on]
         voxels, grid = read_volume(like)
         to_prepared = np.linalg.inv(matrices[settings.mask_on] @ to_atlas)
         nearest = settings.mask_interpolation == "nearest"

@@ -23,7 +23,12 @@ def create_pipeline() -> Pipeline:
     placed = ["transforms", "atlas_transforms", "native", "brains"]
     return Pipeline(
         [
-            Node(import_scans, ["source", *about], ["series", "native"], name="import_scans"),
+            Node(
+                import_scans,
+                ["source", *about, "params:missing_modalities"],
+                ["series", "native"],
+                name="import_scans",
+            ),
             Node(
                 register_modalities,
                 ["series", "native", *about, "params:workers"],
@@ -49,7 +54,7 @@ def create_pipeline() -> Pipeline:
             ),
         ],
         namespace="data_raw_scans",
-        parameters=PARAMETERS | {"workers": "preparation"},
+        parameters=PARAMETERS | {"workers": "preparation", "missing_modalities": "inference_missing_modalities"},
     )
 
 

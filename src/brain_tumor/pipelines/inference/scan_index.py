@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,14 +16,11 @@ from brain_tumor.data.scans.find_scans import describe_scans, find_scans, read_i
 from brain_tumor.data.scans.nifti import explain_missing
 from brain_tumor.data.scans.plausibility import PatientCheck
 from brain_tumor.data.scans.preparation import PREPARATION, find_brain
-from brain_tumor.data.scans.scan import Scan
+from brain_tumor.data.scans.scan import MissingModalities, Scan
 from brain_tumor.data.scans.scan_warnings import BETWEEN, find_warnings
 from brain_tumor.networks.trained import TrainedNetwork
 
 logger = logging.getLogger(__name__)
-
-MissingModalities = Literal["exclude", "zero"]
-"""Patients who lack a modality are excluded, or segmented with a channel of 0."""
 
 REMEDY = "give the folder of the scans with `--params inference_source=PATH`"
 
@@ -49,7 +46,7 @@ def index_scans(
         FileNotFoundError: if there are no scans in the folder.
         ValueError: if the network wasn't made for these modalities and tissues, or no scan can be used.
     """
-    _require_match(network, data_set)
+    require_match(network, data_set)
 
     def describe(scans: list[Scan]) -> list[dict]:
         chosen = [_refuse_missing(scan, data_set) if missing == "exclude" else scan for scan in scans]
@@ -105,7 +102,12 @@ def _tell_cost(about: Mapping[str, Any], missing: Sequence[str]) -> str:
     return f"mean Dice without it, and its change: {', '.join(parts)}"
 
 
-def _require_match(network: TrainedNetwork, data_set: DataSet) -> None:
+def require_match(network: TrainedNetwork, data_set: DataSet) -> None:
+    """Refuse a network that was trained on other modalities or tissues, or on slices prepared in another way.
+
+    Raises:
+        ValueError: with what it was trained on.
+    """
     remedy = "give another network with `--params inference_network=PATH`"
     about = network.description
     if "tissues" not in about:
