@@ -1,5 +1,6 @@
 """DICOM series, made up."""
 
+import nibabel as nib
 import numpy as np
 
 AXIAL = (1, 0, 0, 0, 1, 0)
@@ -12,12 +13,37 @@ def write_series(folder, number=1, slices=24, description="AX T1", axes=AXIAL, s
         axes: of a row and of a column.
         step: millimetres from each slice to the next along the normal; negative: the other way.
     """
+    normal = np.cross(axes[:3], axes[3:])
+    grid = np.eye(4)
+    grid[:3, :3] = np.stack([2.0 * np.array(axes[:3]), 2.0 * np.array(axes[3:]), step * normal], axis=1)
+    grid[:3, 3] = -32, -32, 0
+    column, _, place = np.indices((32, 32, slices))
+    return write_voxels(folder, column + 100 * place, grid, number, description, **elements)
+
+
+def write_nifti(file, folder, number, description, **elements):
+    """The volume of a NIfTI file as a series, slice after slice along its last axis."""
+    image = nib.load(file)
+    # DICOM counts to the left and to the back.
+    grid = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
+    voxels = np.asarray(image.dataobj, dtype=float)
+    return write_voxels(folder, np.clip(np.round(voxels), 0, None), grid, number, description, **elements)
+
+
+def write_voxels(folder, voxels, grid, number, description, **elements):
+    """Voxels (column, row, slice) as a series.
+
+    Args:
+        grid: from these indices to millimetres, in the axes of DICOM.
+    """
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
     folder.mkdir(parents=True, exist_ok=True)
     series = elements.pop("SeriesInstanceUID", f"1.2.826.0.1.{number}")
-    for place in range(slices):
+    steps = np.linalg.norm(grid[:3, :3], axis=0)
+    axes = (grid[:3, :2] / steps[:2]).T.ravel()
+    for place in range(voxels.shape[2]):
         meta = FileMetaDataset()
         meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = MRImageStorage, ExplicitVRLittleEndian
         meta.MediaStorageSOPInstanceUID = f"{series}.{place + 1}"
@@ -29,16 +55,17 @@ def write_series(folder, number=1, slices=24, description="AX T1", axes=AXIAL, s
         image.StudyDate, image.StudyTime, image.AcquisitionTime = "20200101", "120000", "120000"
         image.Modality, image.Manufacturer, image.SeriesDescription = "MR", "SIEMENS", description
         image.ImageType, image.InstanceNumber = ["ORIGINAL", "PRIMARY", "M"], place + 1
-        normal = np.cross(axes[:3], axes[3:])
-        image.ImagePositionPatient = [round(float(each), 6) for each in np.array([-32, -32, 0]) + step * place * normal]
+        image.ImagePositionPatient = [round(float(each), 6) for each in (grid @ [0, 0, place, 1])[:3]]
         image.ImageOrientationPatient = [round(float(each), 6) for each in axes]
-        image.PixelSpacing, image.SliceThickness = [2.0, 2.0], abs(step)
+        # Rows first: from one row to the next.
+        image.PixelSpacing = [round(float(steps[1]), 6), round(float(steps[0]), 6)]
+        image.SliceThickness = round(float(steps[2]), 6)
         image.RepetitionTime, image.EchoTime = 500.0, 10.0
-        image.Rows = image.Columns = 32
+        image.Columns, image.Rows = voxels.shape[:2]
         image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
         image.BitsAllocated = image.BitsStored = 16
         image.HighBit, image.PixelRepresentation = 15, 0
-        image.PixelData = (np.arange(32) + 100 * place + np.zeros((32, 1))).astype(np.uint16).tobytes()
+        image.PixelData = voxels[..., place].T.astype(np.uint16).tobytes()
         for name, value in elements.items():
             setattr(image, name, value)
         image.save_as(folder / f"IM{place:03d}", enforce_file_format=True)

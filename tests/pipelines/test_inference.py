@@ -708,7 +708,7 @@ def infer(source, masks, brats, missing="exclude", **about):
         network, index, source, brats, PredictionSettings(), EngineSettings(device="cpu", precision="fp32")
     ):
         mask.write(masks / mask.file)
-    draw_scans(network, masks, index, source, brats)
+    dict(draw_scans(network, masks, index, source, brats))
     volumes = measure_volumes(masks, index, source, brats)
     return volumes.set_index("folder"), score_scans(network, masks, index, source, brats)
 

@@ -1,6 +1,7 @@
 """Figures as PNG files and animations as GIF files in one folder."""
 
 import io
+from collections.abc import Iterable, Mapping
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,13 @@ WRITTEN = ".figures.json"
 """File with the names of the figures that this dataset wrote in the folder; others aren't deleted."""
 
 
-class FiguresDataset(AbstractDataset[dict[str, Figure | Animation], dict[str, bytes]]):
+Drawn = Figure | Animation
+
+
+class FiguresDataset(AbstractDataset[Mapping[str, Drawn] | Iterable[tuple[str, Drawn]], dict[str, bytes]]):
     """Figures by name, as PNG files, and animations as GIF files; loading gives the files' bytes.
+
+    Pairs of name and figure are written one by one, so that one is in memory at a time.
 
     Args:
         filepath: the folder.
@@ -45,15 +51,13 @@ class FiguresDataset(AbstractDataset[dict[str, Figure | Animation], dict[str, by
         """Name > PNG or GIF."""
         return {file.stem: file.read_bytes() for file in self._files()}
 
-    def save(self, data: dict[str, Figure | Animation]) -> None:
+    def save(self, data: Mapping[str, Drawn] | Iterable[tuple[str, Drawn]]) -> None:
         """Write the figures, and delete those of an earlier run that aren't drawn any more."""
-        files = {}
-        for name, figure in data.items():
-            suffix = ".gif" if isinstance(figure, Animation) else ".png"
-            files[f"{name}{suffix}"] = figure
-        self._written.renew(files.items(), self._write)
+        pairs = data.items() if isinstance(data, Mapping) else data
+        files = ((f"{name}{'.gif' if isinstance(figure, Animation) else '.png'}", figure) for name, figure in pairs)
+        self._written.renew(files, self._write)
 
-    def _write(self, path: Path, figure: Figure | Animation) -> None:
+    def _write(self, path: Path, figure: Drawn) -> None:
         with replacing(path) as draft:
             draft.write_bytes(self._render(figure))
 
@@ -74,7 +78,7 @@ class FiguresDataset(AbstractDataset[dict[str, Figure | Animation], dict[str, by
         files = [file for file in shown if file.suffix in SUFFIXES]
         return sorted(file for file in files if written is None or file.name in written)
 
-    def _render(self, figure: Figure | Animation) -> bytes:
+    def _render(self, figure: Drawn) -> bytes:
         content = io.BytesIO()
         if isinstance(figure, Animation):
             first, *others = (Image.fromarray(frame) for frame in figure.frames)

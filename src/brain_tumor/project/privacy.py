@@ -79,12 +79,13 @@ class Privacy:
         images = values["data_classification"]
         kept = list_kept(ImageSet.model_validate(images["data_set"]))
         columns = PatientSettings.model_validate(images["patients"])
-        places = {"links": self.folder / LINKS, "key": self.folder / KEY}
+        links, key = self.folder / LINKS, self.folder / KEY
         # Not functions of this one, which couldn't be sent to other processes.
-        of_scans = partial(_rename_scans, **places, data_set=data_set)
-        of_images = partial(_rename_images, **places, kept=kept)
-        of_table = partial(_rename_table, **places, kept=kept, columns=columns)
-        return dict.fromkeys(SCANS, of_scans) | dict.fromkeys(IMAGES, of_images) | {PATIENTS: of_table}
+        of_scans = partial(_rename_scans, links=links, key=key, data_set=data_set)
+        of_images = partial(_rename_images, links=links, key=key, kept=kept)
+        of_table = partial(_rename_table, links=links, key=key, kept=kept, columns=columns)
+        renames: dict[str, Rename] = {PATIENTS: of_table}
+        return renames | dict.fromkeys(SCANS, of_scans) | dict.fromkeys(IMAGES, of_images)
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
@@ -95,14 +96,13 @@ class Privacy:
         """
         if not self.settings.pseudonymise:
             return
-        sources = {name: catalog.get(name) for name in sorted(pipeline.inputs()) if name in catalog}
         made = _list_made(catalog)
         named = []
-        for name, each in sources.items():
+        for name in sorted(pipeline.inputs()):
+            source = catalog.get(name)
             covered = PseudonymousDataset | PseudonymousFoldersDataset | WrittenFolderDataset
-            is_source = isinstance(each, FolderDataset | FoldersDataset)
-            if is_source and not isinstance(each, covered) and _is_own(each, made):
-                named.append(name)
+            if isinstance(source, FolderDataset | FoldersDataset) and not isinstance(source, covered):
+                named += [name] if _is_own(source, made) else []
         if named:
             raise ValueError(
                 f"privacy.pseudonymise doesn't cover {' and '.join(named)}, where names would stay; run pipelines that "

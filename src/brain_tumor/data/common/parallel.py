@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 30.0
 """Of the progress in a log."""
 
+IDLE_S = 30
+"""Seconds after which a process without work ends, and its memory is free: joblib waits for five minutes."""
+
 T = TypeVar("T")
 
 
@@ -145,7 +148,8 @@ def progress_enabled() -> bool:
 @contextmanager
 def _backend(settings: WorkerSettings) -> Iterator[None]:
     if settings.dask is None:
-        yield
+        with joblib.parallel_config("loky", idle_worker_timeout=IDLE_S):
+            yield
         return
     try:
         from distributed import Client

@@ -1,7 +1,9 @@
 """Nodes that show whether raw scans were prepared well: numbers, pictures, a page."""
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,8 +18,7 @@ from brain_tumor.data.raw_scans.prepare import place_brain
 from brain_tumor.data.raw_scans.settings import RawSettings
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.nifti_volumes import read_volume
-from brain_tumor.pipelines.data_raw_scans.nodes import BRAIN, list_placed, list_volumes
-from brain_tumor.pipelines.experiments import Figures
+from brain_tumor.pipelines.data_raw_scans.nodes import BRAIN, Placed, list_placed, list_volumes
 from brain_tumor.reporting.data_raw_scans.report import compose_raw_report
 
 logger = logging.getLogger(__name__)
@@ -82,22 +83,26 @@ def draw_raw_scans(
     brains: Path,
     data_set: DataSet,
     settings: RawSettings,
-) -> Figures:
+) -> Iterator[tuple[str, Any]]:
     """Of each patient two planes: every modality in a checkerboard with the reference, and the brain's outline."""
-    from brain_tumor.figures.raw_scans import draw_patient
-
     quality = with_text(quality, "warnings", "excluded")
     warned = set(quality.loc[quality["warnings"] != "", "patient"])
     placed = sorted(list_placed(transforms, atlas_transforms), key=lambda each: (each[0] not in warned, each[0]))
-    figures = {}
-    for number, (patient, matrices, to_atlas, _) in enumerate(placed[:SHOWN], start=1):
+    return _draw(placed[:SHOWN], native, brains, data_set, settings)
+
+
+def _draw(
+    placed: list[Placed], native: Path, brains: Path, data_set: DataSet, settings: RawSettings
+) -> Iterator[tuple[str, Any]]:
+    from brain_tumor.figures.raw_scans import draw_patient
+
+    for number, (patient, matrices, to_atlas, _) in enumerate(placed, start=1):
         brain = place_brain(brains / f"{patient}_{BRAIN}.nii.gz", to_atlas)
         planes = {}
         for modality, file in list_volumes(patient, native, data_set).items():
             planes[modality] = _cut_planes(file, matrices[modality] @ to_atlas, brain)
         outline = [_take(brain, axis) for axis in AXES]
-        figures[f"{number:02d}_{patient}"] = draw_patient(planes, outline, settings.reference, patient)
-    return figures
+        yield f"{number:02d}_{patient}", draw_patient(planes, outline, settings.reference, patient)
 
 
 AXES = (2, 0)

@@ -23,7 +23,6 @@ from brain_tumor.metrics.segmentation import choose_headline
 from brain_tumor.metrics.uncertainty import soft_dice_confidence
 from brain_tumor.metrics.volumes import score_volume
 from brain_tumor.networks.trained import TrainedNetwork
-from brain_tumor.pipelines.experiments import Figures
 from brain_tumor.pipelines.inference.scan_index import find_in_use, with_reference
 from brain_tumor.reporting.formatting import mark_title
 from brain_tumor.reporting.inference.report import FILM, compose_scans_report
@@ -141,14 +140,20 @@ def draw_scans(
     index: pd.DataFrame,
     source: Path,
     data_set: DataSet,
-) -> Figures:
-    """The slice with most predicted tumour of each patient, or the middle one, and films of the slices.
+) -> Iterator[tuple[str, Any]]:
+    """Films of the slices of each patient; the slice of each with most predicted tumour, or the middle one.
 
-    With the reference mask where there is one.
+    With the reference mask where there is one. Pairs of name and figure.
     """
+    return _draw(network, masks, index, source, data_set)
+
+
+def _draw(
+    network: TrainedNetwork, masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet
+) -> Iterator[tuple[str, Any]]:
     from brain_tumor.figures.segmentation import draw_predictions
 
-    shown, films = {}, {}
+    shown = {}
     compared = with_reference(index)
     simulated = bool(index["simulated"].any())
     for scan in find_in_use(index, source, data_set)[:SHOWN]:
@@ -161,15 +166,15 @@ def draw_scans(
         # Pixels of tumour in each slice.
         area = (labels > 0).sum((0, 1))
         number = int(area.argmax()) if area.any() else labels.shape[-1] // 2
-        own_reference = None if reference is None else reference[..., number]
+        # Copies, since a view keeps its volume in memory.
+        own_reference = None if reference is None else reference[..., number].copy()
         caption = f"{scan.patient}\nslice {number}"
-        shown[caption] = standardise(image[..., number]), labels[..., number], own_reference
+        shown[caption] = standardise(image[..., number]), labels[..., number].copy(), own_reference
         film_title = mark_title(scan.patient, simulated=simulated)
         there = scan.find_present(data_set.modality_names)
-        films[f"{FILM}{scan.patient}"] = _film(image[list(there)], drawn, list(there.values()), film_title)
+        yield f"{FILM}{scan.patient}", _film(image[list(there)], drawn, list(there.values()), film_title)
     title = mark_title(f"{name_network(network.name)}: predictions in new scans", simulated=simulated)
-    figure = draw_predictions(shown, data_set.modality_names, data_set.tissue_names, title)
-    return {"1_scans": figure} | films
+    yield "1_scans", draw_predictions(shown, data_set.modality_names, data_set.tissue_names, title)
 
 
 def _film(image: np.ndarray, masks: dict[str, np.ndarray], modalities: list[str], title: str) -> Any:
