@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
+from dicom_files import write_nifti
 from kedro.framework.startup import bootstrap_project
 from nibabel.affines import apply_affine
 from scipy.spatial.transform import Rotation
@@ -25,6 +26,8 @@ from brain_tumor.project.inference import run_inference
 
 for library in ("SimpleITK", "deepbet"):
     pytest.importorskip(library, reason=f"the extra raw is not installed ({library})")
+
+pydicom = pytest.importorskip("pydicom", reason="the extra raw is not installed (pydicom)")
 
 NAMES = ("flair", "t1", "t1ce", "t2")
 SIZES = {"in_channels": 4, "out_channels": 3, "n_filters": 2}
@@ -203,6 +206,41 @@ def test_a_patient_without_a_modality_is_segmented_if_that_is_asked_for(finished
     quality = pd.read_csv(out / "quality.csv", keep_default_na=False).set_index("patient")
     assert "give a modality that is there for `data_raw_scans.reference`" in quality.loc["P3", "excluded"]
     assert "no T1 volume" in (out / "preparation_report.html").read_text(encoding="utf-8")
+
+
+def test_dicom_comes_in_and_dicom_seg_goes_out(finished, tmp_path, brats, monkeypatch):
+    """A study as DICOM through the whole command: the object has the mask, voxel for voxel."""
+    pytest.importorskip("dcm2niix", reason="the extra raw is not installed (dcm2niix)")
+    highdicom = pytest.importorskip("highdicom", reason="the extra dicom is not installed (highdicom)")
+    data, _ = finished
+    kinds = {
+        "flair": {"description": "AX FLAIR", "RepetitionTime": 9000, "EchoTime": 120, "InversionTime": 2500},
+        "t1": {"description": "AX T1"},
+        "t1ce": {"description": "AX T1 POST", "ContrastBolusAgent": "Gd"},
+        "t2": {"description": "AX T2", "RepetitionTime": 4000, "EchoTime": 100},
+    }
+    files = {}
+    for number, (name, about) in enumerate(kinds.items(), start=1):
+        scan = data / f"03_primary/raw_scans/P1_{name}.nii.gz"
+        files[name] = write_nifti(scan, tmp_path / f"scans/P7/{number}", number, **about)
+    write_network(tmp_path / "network.safetensors", small_network(brats))
+    monkeypatch.chdir(data.parent)
+    words = [str(tmp_path / "scans"), "--raw", "--network", str(tmp_path / "network.safetensors"), "--output", "four"]
+    result = CliRunner().invoke(segment, words, obj=bootstrap_project(data.parent))
+    assert result.exit_code == 0, result.output
+    out = data.parent / "four"
+    mask = np.asarray(nib.load(out / "native_masks/P7_seg.nii.gz").dataobj)
+    found = highdicom.seg.segread(out / "dicom_seg/P7.dcm")
+    uids = [pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID for file in files["t1ce"]]
+    pixels = found.get_pixels_by_source_instance(uids, combine_segments=True)
+    assert (pixels > 0).any()
+    labels = np.select([mask == 1, mask == 2, mask == 4], [1, 2, 3])
+    # Both have axes L and P; slices of the series lead to the head.
+    if nib.aff2axcodes(nib.load(out / "native_masks/P7_seg.nii.gz").affine)[2] == "I":
+        labels = labels[..., ::-1]
+    series = nib.aff2axcodes(nib.load(data / "03_primary/raw_scans/P1_t1ce.nii.gz").affine)
+    assert series == ("L", "P", "S")
+    np.testing.assert_array_equal(pixels.transpose(2, 1, 0), labels)
 
 
 def test_a_network_that_does_not_fit_is_refused_before_anything_is_prepared(finished, tmp_path, brats, monkeypatch):

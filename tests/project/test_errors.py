@@ -3,6 +3,7 @@
 A fault of the program shows where it happened.
 """
 
+import errno
 import logging
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -348,6 +350,23 @@ def test_errors_of_libraries_are_put_plainly(tmp_path):
         describe(fault)
         for fault in (KeyError("a"), TypeError("a"), AttributeError("a"), AssertionError("a"), RuntimeError("a"))
     ] == [None] * 5
+
+
+def test_a_full_disk_is_named_whatever_was_being_written(tmp_path):
+    said = []
+    for file in ("mask.nii.gz", None):
+        try:
+            try:
+                raise OSError(errno.ENOSPC, "No space left on device", *([file] if file else []))
+            except OSError as error:
+                raise DatasetError("masks can't be written") from error
+        except DatasetError as error:
+            said.append(describe(error))
+    assert said[0] == (
+        "no space left on the disk of mask.nii.gz; make space, or write elsewhere; what is written stays, and the same "
+        "command goes on with the rest"
+    )
+    assert f"no space left on the disk of {Path.cwd()} or " in said[1]
 
 
 def test_odd_headers_do_not_flood_the_terminal(tmp_path):

@@ -67,6 +67,17 @@ def test_numbers_of_slices_are_those_of_the_scan():
     assert f'"name": "Axial", "first": {20 + 6 * 1}, "step": 6, "last": {20 + 6 * 47}' in thick
 
 
+def test_the_page_has_a_picture_before_anything_is_unpacked(html):
+    encoded = re.search(r'<img src="data:image/webp;base64,([^"]+)" alt="Axial, coronal and sagittal', html)[1]
+    with Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    assert pixels.shape[1] > 2 * pixels.shape[0] > 60
+    # Grey where there is brain, coloured where there is tumour.
+    coloured = np.ptp(pixels, axis=2) > 40
+    assert 0.005 < coloured.mean() < 0.5
+    assert (pixels[~coloured] > 60).mean() > 0.1
+
+
 def test_settings_refuse_a_negative_number():
     with pytest.raises(ValueError, match="greater than or equal to 0"):
         ViewerSettings(patients=-1)

@@ -1,9 +1,11 @@
 """Errors that a user can mend end in a line or two; what else there is to see of them goes to a file."""
 
+import errno
 import logging
 import os
 import shlex
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
@@ -86,6 +88,11 @@ def describe(error: Exception) -> str | None:
         return f"a process ended before its node was done, most often because memory ran out; {remedy}"
     if not isinstance(error, MENDABLE):
         return None
+    full = _find_full_disk(error)
+    if full is not None:
+        where = full.filename or f"{Path.cwd()} or {tempfile.gettempdir()}"
+        remedy = "make space, or write elsewhere; what is written stays, and the same command goes on with the rest"
+        return f"no space left on the disk of {where}; {remedy}"
     if isinstance(error, ValidationError):
         return "\n".join(explain_values(error)[:SHOWN])
     if isinstance(error, DataValidationError):
@@ -96,6 +103,15 @@ def describe(error: Exception) -> str | None:
     if isinstance(error, OmegaConfBaseException | YAMLError):
         return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
     return str(error).strip() or type(error).__name__
+
+
+def _find_full_disk(error: BaseException | None) -> OSError | None:
+    """The error among those that led to this one that a disk is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _describe_table(error: DataValidationError) -> str:

@@ -17,6 +17,8 @@ PATHS = {
     "inference_network": "a .safetensors file",
     "inference_output": "a folder to write to",
     "raw_source": "a folder of DICOM files or NIfTI volumes",
+    "data_raw_scans.brain_masks": "a folder of brain masks",
+    "data_raw_scans.atlas": "a NIfTI file of a brain",
     "segmentation.initial_weights": "a .safetensors file",
     "nnunet_folder": "a new folder",
     "score_reference": "a folder of masks",

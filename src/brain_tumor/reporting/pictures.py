@@ -2,6 +2,8 @@
 
 import io
 
+import numpy as np
+from jaxtyping import UInt8
 from PIL import Image, ImageSequence
 
 QUALITY = 85
@@ -24,6 +26,11 @@ def encode_photo(content: bytes) -> bytes:
     # Matplotlib writes an alpha channel, which no picture uses.
     with Image.open(io.BytesIO(content)) as image:
         return _encode(image.convert("RGB"))
+
+
+def encode_pixels(pixels: UInt8[np.ndarray, "h w 3"]) -> bytes:
+    """A picture of red, green and blue as WebP."""
+    return _encode(Image.fromarray(pixels))
 
 
 def lay_strip(content: bytes) -> tuple[bytes, int, int, int]:

@@ -278,9 +278,8 @@ function press(event) {
 }
 
 function fail(error) {
-  const words = document.querySelector(".wait");
-  words.hidden = false;
-  words.textContent = `The scans can't be shown: ${error.message}`;
+  document.querySelector(".wait").hidden = false;
+  document.querySelector(".wait p").textContent = `The scans can't be shown: ${error.message}`;
   console.error(error);
 }
 

@@ -12,16 +12,22 @@ from math import prod
 import numpy as np
 from jaxtyping import Float, Num, UInt8
 from markupsafe import Markup
+from matplotlib.colors import to_rgb
 from nibabel.affines import voxel_sizes
+from PIL import Image
 from pydantic import BaseModel, Field
 
-from brain_tumor.data.scans.display import DisplayVolumes, prepare_display
+from brain_tumor.data.scans.display import BRIGHTEST, DARKEST, DisplayVolumes, prepare_display
 from brain_tumor.figures.palette import colour_targets
 from brain_tumor.reporting.formatting import mark_title
 from brain_tumor.reporting.interactive_plot import fill
+from brain_tumor.reporting.pictures import encode_pixels
 
 NETWORK, REFERENCE = "Network", "Reference mask"
 """What a mask is."""
+
+PREVIEW = 240
+"""Largest side of a plane, pixels."""
 
 PLANES = ("Sagittal", "Coronal", "Axial")
 """Names of slices along each axis: L, P, S."""
@@ -101,9 +107,40 @@ def compose_viewer(viewed: ViewedPatient) -> str:
         simulated=viewed.simulated,
         about=_to_script(about),
         parts={name: _encode(content) for name, content in parts.items()},
+        preview=_encode(encode_pixels(_draw_preview(viewed, shown))),
         niivue=_read_niivue(),
         licence=_read("niivue/LICENSE"),
     )
+
+
+def _draw_preview(viewed: ViewedPatient, shown: DisplayVolumes) -> UInt8[np.ndarray, "h w 3"]:
+    """The planes that are shown first, side by side: what there is to see while scans are unpacked."""
+    kept = zip(shown.start, shown.step, shown.shape, strict=True)
+    box = tuple(slice(start, start + step * side, step) for start, step, side in kept)
+    scan, mask = viewed.image[0][box].astype(np.float32), viewed.predicted[box]
+    foreground = scan[scan != scan.min()] if scan.any() else scan
+    low, high = np.percentile(foreground, [DARKEST, BRIGHTEST]) if foreground.size else (0.0, 1.0)
+    spacing = voxel_sizes(shown.affine)
+    colours = colour_targets(viewed.targets)
+    tissues = list(viewed.targets.items())[: viewed.tissues]
+    tiles = []
+    for axis in (2, 1, 0):
+        grey = np.clip((np.take(scan, shown.centre[axis], axis) - low) / max(high - low, 1e-6), 0, 1)
+        pixels = np.repeat(grey[..., None] * 255, 3, axis=-1)
+        labels = np.take(mask, shown.centre[axis], axis)
+        for name, own in tissues:
+            marked = np.isin(labels, own)
+            pixels[marked] = 0.5 * pixels[marked] + 0.5 * 255 * np.array(to_rgb(colours[name]))
+        # Columns to the left or to the back; the front, or the head, on top.
+        turned = pixels.swapaxes(0, 1) if axis == 2 else pixels.swapaxes(0, 1)[::-1]
+        tall, wide = [spacing[k] for k in (1, 0)] if axis == 2 else [spacing[2], spacing[1 - axis]]
+        size = round(turned.shape[1] * wide / min(spacing)), round(turned.shape[0] * tall / min(spacing))
+        tile = Image.fromarray(turned.astype(np.uint8)).resize(size)
+        tile.thumbnail((PREVIEW, PREVIEW))
+        tiles.append(np.asarray(tile))
+    height = max(len(tile) for tile in tiles)
+    padded = [np.pad(tile, ((height - len(tile), 0), (0, 0), (0, 0))) for tile in tiles]
+    return np.concatenate(padded, axis=1)
 
 
 def _describe_targets(viewed: ViewedPatient) -> list[dict]:

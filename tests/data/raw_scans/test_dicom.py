@@ -1,10 +1,12 @@
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from dicom_files import write_series
 from support import real
 
+from brain_tumor.data.raw_scans import convert
 from brain_tumor.data.raw_scans.convert import convert_dicom
 from brain_tumor.data.raw_scans.dicom import find_series
 from brain_tumor.data.raw_scans.find_patients import find_patients
@@ -74,6 +76,32 @@ def test_a_series_that_is_cut_off_is_a_clear_error(tmp_path):
     for file in files:
         file.write_bytes(file.read_bytes()[:-1500])
     with pytest.raises(ValueError, match="dcm2niix makes no volume of its 24 files"):
+        convert_dicom(files, "P1_t1.nii.gz")
+
+
+@pytest.mark.parametrize("syntax", ["RLELossless", "JPEG2000Lossless"])
+def test_compressed_series_have_the_same_voxels(tmp_path, syntax):
+    pytest.importorskip("dcm2niix", reason="the extra raw is not installed (dcm2niix)")
+    if syntax == "JPEG2000Lossless":
+        pytest.importorskip("openjpeg", reason="there is no encoder of JPEG 2000 (pylibjpeg-openjpeg)")
+    plain = convert_dicom(write_series(tmp_path / "plain"), "P1_t1.nii.gz")
+    files = write_series(tmp_path / "compressed")
+    for file in files:
+        image = pydicom.dcmread(file)
+        image.compress(getattr(pydicom.uid, syntax), generate_instance_uid=False)
+        image.save_as(file)
+    compressed = convert_dicom(files, "P1_t1.nii.gz")
+    np.testing.assert_array_equal(compressed.voxels, plain.voxels)
+    np.testing.assert_allclose(compressed.affine, plain.affine)
+
+
+def test_a_full_disk_is_not_taken_for_files_that_are_cut_off(tmp_path, monkeypatch):
+    pytest.importorskip("dcm2niix", reason="the extra raw is not installed (dcm2niix)")
+    files = write_series(tmp_path / "a")
+    for file in files:
+        file.write_bytes(file.read_bytes()[:-1500])
+    monkeypatch.setattr(convert.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    with pytest.raises(OSError, match="No space left on device"):
         convert_dicom(files, "P1_t1.nii.gz")
 
 

@@ -8,9 +8,20 @@ from nibabel.orientations import inv_ornt_aff
 from support import real
 
 from brain_tumor.data.raw_scans.atlas import AFFINE, SHAPE, is_on_grid, load_atlas
-from brain_tumor.data.raw_scans.brain import PREPARED, SKULL, STRIPPED, find_foreground, find_state
+from brain_tumor.data.raw_scans.brain import (
+    LEAST_STRUCTURE,
+    PREPARED,
+    SKULL,
+    STRIPPED,
+    extract_brain,
+    find_foreground,
+    find_state,
+    measure_structure,
+)
 from brain_tumor.data.raw_scans.checks import find_warnings, measure_cut, measure_overlap, measure_shift, measure_turn
-from brain_tumor.data.raw_scans.prepare import return_labels
+from brain_tumor.data.raw_scans.grids import measure_ml
+from brain_tumor.data.raw_scans.prepare import find_own_mask, return_labels, take_brain
+from brain_tumor.data.raw_scans.registration import Box
 from brain_tumor.data.scans.nifti_masks import read_mask, write_mask
 from brain_tumor.data.scans.nifti_volumes import read_volume
 
@@ -162,3 +173,45 @@ def test_masks_read_again_are_those_written(ball, brats, tmp_path):
     nib.save(nib.Nifti1Image(np.zeros(ball.shape, np.int16), np.eye(4)), tmp_path / "scan.nii.gz")
     write_mask(tmp_path / "mask.nii.gz", ball, tmp_path / "scan.nii.gz", brats.tissues)
     assert np.array_equal(read_mask(tmp_path / "mask.nii.gz", brats.tissues)[0], ball)
+
+
+def test_a_phantom_has_no_brain(rng):
+    """A bottle of water, as large as a head, with noise and shading."""
+    pytest.importorskip("deepbet", reason="the extra raw is not installed (deepbet)")
+    place = np.indices((180, 180, 180)) - 90
+    bottle = (place[0] ** 2 + place[1] ** 2 < 70**2) & (abs(place[2]) < 80)
+    voxels = np.where(bottle, 900 + 3 * place[0], 5.0) + rng.normal(0, 45, bottle.shape)
+    with pytest.raises(ValueError, match="no brain is found: one intensity throughout, as a phantom has"):
+        extract_brain(Box(voxels.astype(np.float32), np.eye(4)))
+
+
+def test_a_brain_has_structure(rng):
+    atlas = load_atlas(None)
+    assert measure_structure(atlas.voxels, atlas.voxels > 0) > 2 * LEAST_STRUCTURE
+    assert measure_structure(rng.normal(900, 45, (60, 60, 60)), np.ones((60, 60, 60), bool)) < LEAST_STRUCTURE
+
+
+def test_a_brain_mask_of_ones_own_takes_the_place_of_the_extracted(tmp_path):
+    """On a grid of its own, as HD-BET names it; the T1 lies 6 mm to the right of the reference."""
+    scan, mask = np.zeros((90, 90, 60), np.float32), np.zeros((30, 30, 30), np.uint8)
+    scan[20:70, 20:70, 10:50] = 100
+    mask[5:25, 5:25, 4:26] = 1
+    nib.save(nib.Nifti1Image(scan, np.diag([2.0, 2, 3, 1])), tmp_path / "P1_t1ce.nii.gz")
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    nib.save(nib.Nifti1Image(mask, np.diag([6.0, 6, 6, 1])), masks / "P1_t1_bet.nii.gz")
+    file = find_own_mask(str(masks), "P1", "P1_t1.nii.gz")
+    assert file == masks / "P1_t1_bet.nii.gz"
+    assert find_own_mask(str(masks), "P2", "P2_t1.nii.gz") is None
+    assert find_own_mask(None, "P1", "P1_t1.nii.gz") is None
+    shift = np.eye(4)
+    shift[0, 3] = 6
+    brain = take_brain(file, {"T1ce": tmp_path / "P1_t1ce.nii.gz"}, shift, "T1ce")
+    assert measure_ml(brain.voxels, brain.affine) == pytest.approx(20 * 20 * 22 * 0.216, rel=0.02)
+    centre = apply_affine(brain.affine, np.argwhere(brain.voxels).mean(0))
+    np.testing.assert_allclose(centre, [6 * 14.5 - 6, 6 * 14.5, 6 * 14.5], atol=0.5)
+    nib.save(nib.Nifti1Image(mask * 0, np.eye(4)), masks / "P2.nii.gz")
+    with pytest.raises(ValueError, match=r"P2\.nii\.gz marks 0 ml where the scan is"):
+        take_brain(masks / "P2.nii.gz", {"T1ce": tmp_path / "P1_t1ce.nii.gz"}, shift, "T1ce")
+    with pytest.raises(FileNotFoundError, match=r"data_raw_scans\.brain_masks is nowhere, which is no folder"):
+        find_own_mask("nowhere", "P1", "P1_t1.nii.gz")

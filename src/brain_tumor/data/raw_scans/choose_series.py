@@ -22,6 +22,12 @@ PASSED_OVER = {
 }
 """Why a series is passed over > pattern of its description and image type."""
 
+OTHER_PARTS = (
+    r"SPINE|ABDOMEN|CHEST|BREAST|THORAX|PELVIS|PROSTATE|UTERUS|KIDNEY|LIVER|HEART|SHOULDER|ELBOW|WRIST|HAND|"
+    r"HIP|KNEE|ANKLE|FOOT|LEG|ARM|THIGH|EXTREMITY"
+)
+"""Pattern of parts of the body that aren't the head. Headers of heads read HEAD, BRAIN, SKULL, HEADNECK, or nothing."""
+
 FLAIR_WORDS = r"flair|dark.?fluid|\btirm\b"
 T1_WORDS = r"(?<![a-z0-9])t1|mp.?rage|\bf?spgr|bravo|\bvibe\b"
 T2_WORDS = r"(?<![a-z0-9])t2"
@@ -116,6 +122,8 @@ def judge(series: Series) -> tuple[str, str]:
         return "", f"passed over: {series.modality}, not MR"
     if series.persons > 1:
         return "", f"passed over: its files are of {series.persons} patients; export it again"
+    if re.search(OTHER_PARTS, series.body_part) and not re.search("HEAD|BRAIN|SKULL", series.body_part):
+        return "", f"passed over: {series.body_part.lower()}, not the head"
     if series.orientations > 1:
         return "", "passed over: a localiser: its slices have several orientations"
     text = f"{series.description} {' '.join(series.image_type)}".lower().replace("_", " ")

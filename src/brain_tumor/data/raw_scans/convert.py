@@ -1,10 +1,13 @@
 """Raw volumes as NIfTI files with nothing in their headers but the grid: of a DICOM series, or of a NIfTI file."""
 
+import errno
+import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 import nibabel as nib
 import numpy as np
@@ -77,6 +80,7 @@ def convert_dicom(files: Sequence[Path], name: str) -> VolumeFile:
 
     Raises:
         ImportError: if dcm2niix isn't installed.
+        OSError: if there is no space for it in the folder of temporary files.
         ValueError: if it gives no volume.
     """
     dcm2niix = require_extra("dcm2niix")
@@ -94,6 +98,9 @@ def convert_dicom(files: Sequence[Path], name: str) -> VolumeFile:
             raise ValueError(f"dcm2niix takes more than {LONGEST_S} s for the series; convert it yourself") from error
         written = sorted(output.glob("*.nii"))
         if not written:
+            # It doesn't tell a full disk from files that it can't read.
+            if shutil.disk_usage(folder).free < sum(file.stat().st_size for file in files):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), gettempdir())
             raise ValueError(
                 f"dcm2niix makes no volume of its {len(files)} files (status {done.returncode}): they are cut off or "
                 "compressed in a way that it doesn't read; export the series again, uncompressed"

@@ -39,6 +39,7 @@ READ = (
     *("ProtocolName", "Modality", "ImageType", "ScanningSequence", "RepetitionTime", "EchoTime", "InversionTime"),
     *("ContrastBolusAgent", "DiffusionBValue", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
     *("SliceThickness", "SpacingBetweenSlices", "NumberOfFrames", "SharedFunctionalGroupsSequence"),
+    "BodyPartExamined",
 )
 """Elements that are read."""
 
@@ -61,6 +62,7 @@ class Series:
         study: UID of the study.
         description: without what names a person.
         image_type: in upper case.
+        body_part: that was examined, in upper case; empty where the header has none.
         repetition, echo, inversion: times in milliseconds; None where the header has none.
         spacing: millimetres, (row, column, slice); 0 where the header has none.
         span: millimetres from the first to the last slice.
@@ -76,6 +78,7 @@ class Series:
     description: str = ""
     modality: str = ""
     image_type: tuple[str, ...] = ()
+    body_part: str = ""
     repetition: float | None = None
     echo: float | None = None
     inversion: float | None = None
@@ -149,6 +152,7 @@ def _describe(uid: str, own: list[tuple[Path, Any]]) -> Series:
         description=hide_names(words, names),
         modality=str(header.Modality),
         image_type=tuple(str(each).upper() for each in _list(header.get("ImageType"))),
+        body_part=str(header.get("BodyPartExamined") or "").strip().upper(),
         repetition=_time(header, "RepetitionTime"),
         echo=_time(header, "EchoTime"),
         inversion=_time(header, "InversionTime"),

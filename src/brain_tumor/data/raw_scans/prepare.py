@@ -7,9 +7,17 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from brain_tumor.data.raw_scans.atlas import AFFINE, SHAPE, load_atlas
-from brain_tumor.data.raw_scans.brain import PREPARED, SKULL, STRIPPED, extract_brain, find_state, take_foreground
+from brain_tumor.data.raw_scans.brain import (
+    LEAST_ML,
+    PREPARED,
+    SKULL,
+    STRIPPED,
+    extract_brain,
+    find_state,
+    take_foreground,
+)
 from brain_tumor.data.raw_scans.convert import VolumeFile
-from brain_tumor.data.raw_scans.grids import Matrix, enclose, resample
+from brain_tumor.data.raw_scans.grids import Matrix, enclose, measure_ml, resample
 from brain_tumor.data.raw_scans.registration import Box, Registration, register
 from brain_tumor.data.scans.nifti_volumes import read_volume
 
@@ -74,6 +82,46 @@ def find_brain(
         brain = take_foreground(voxels).astype(np.float32)
         mask = resample(brain, affine, shape, grid) >= 0.5
     return VolumeFile("", mask.astype(np.uint8), grid)
+
+
+def find_own_mask(folder: str | None, patient: str, volume: str) -> Path | None:
+    """The brain mask that the user has of a patient; None without one.
+
+    Args:
+        folder: of all masks.
+        volume: file name of the modality that masks are made of.
+
+    Raises:
+        FileNotFoundError: if the folder isn't there.
+    """
+    if folder is None:
+        return None
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"data_raw_scans.brain_masks is {folder}, which is no folder; give one, or null")
+    # As HD-BET names them.
+    names = f"{volume.removesuffix('.nii.gz')}_bet.nii.gz", f"{patient}.nii.gz"
+    return next((file for name in names if (file := Path(folder, name)).is_file()), None)
+
+
+def take_brain(mask: Path, files: Mapping[str, Path], transform: Matrix, reference: str) -> VolumeFile:
+    """A brain mask of the user at 1 mm in the place of the reference.
+
+    Args:
+        mask: on any grid in the place of its modality; every value but 0 is brain.
+        transform: from millimetres of the reference to those of the modality.
+
+    Raises:
+        ValueError: if it can't be read, or hardly marks anything there.
+    """
+    voxels, affine = read_volume(files[reference])
+    shape, grid = enclose(voxels.shape, affine, 1.0, MARGIN)
+    marked, own = read_volume(mask)
+    brain = resample((marked != 0).astype(np.float32), own, shape, grid, transform) >= 0.5
+    volume = measure_ml(brain, grid)
+    if volume < LEAST_ML:
+        remedy = "give a brain mask on the grid of the scan, or remove it"
+        raise ValueError(f"{mask.name} marks {volume:.0f} ml where the scan is; {remedy}")
+    return VolumeFile("", brain.astype(np.uint8), grid)
 
 
 def register_to_atlas(reference: Path, brain: Path, atlas: str | None, *, affine: bool) -> Registration:

@@ -11,6 +11,8 @@ class RawSettings(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         reference: modality that the others are registered to.
         brain_modality: modality that the brain is extracted from.
+        brain_masks: folder of brain masks of your own, on the grid of `brain_modality` (`PATIENT.nii.gz`, or
+            `PATIENT_t1_bet.nii.gz` as HD-BET names them); None: deepbet extracts the brain.
         atlas: NIfTI file of a brain in the position of BraTS, such as SRI24; None: the ICBM152 template, moved there.
         atlas_transform: "rigid" keeps the size of the head, as BraTS does; "affine" fits it to the atlas.
         mask_on: modality on whose grid the mask is written.
@@ -22,6 +24,7 @@ class RawSettings(BaseModel, frozen=True, extra="forbid"):
 
     reference: str = "T1ce"
     brain_modality: str = "T1"
+    brain_masks: str | None = None
     atlas: str | None = None
     atlas_transform: Literal["rigid", "affine"] = "rigid"
     mask_on: str = "T1ce"

@@ -12,7 +12,7 @@ from brain_tumor.data.common.files import SIMULATED_MARK, is_simulated
 from brain_tumor.data.common.parallel import WorkerSettings, parallel_map, track
 from brain_tumor.data.common.tables import with_text
 from brain_tumor.data.raw_scans.atlas import AFFINE, SHAPE
-from brain_tumor.data.raw_scans.brain import PREPARED
+from brain_tumor.data.raw_scans.brain import PREPARED, SKULL
 from brain_tumor.data.raw_scans.checks import measure_shift, measure_turn
 from brain_tumor.data.raw_scans.convert import EXCLUDED, NoteFile, VolumeFile, read_excluded
 from brain_tumor.data.raw_scans.extra import require_extra
@@ -20,11 +20,13 @@ from brain_tumor.data.raw_scans.find_patients import RawPatient, find_patients, 
 from brain_tumor.data.raw_scans.grids import Matrix
 from brain_tumor.data.raw_scans.prepare import (
     find_brain,
+    find_own_mask,
     find_states,
     place_brain,
     place_modality,
     register_modality,
     return_labels,
+    take_brain,
 )
 from brain_tumor.data.raw_scans.prepare import (
     register_to_atlas as register_brain,
@@ -67,7 +69,7 @@ def import_scans(
         ValueError: if no patient can be prepared, or the settings name a modality that isn't declared.
     """
     # Before hours of reading, not after them.
-    for library in ("SimpleITK", "deepbet"):
+    for library in ("SimpleITK", *(() if settings.brain_masks else ("deepbet",))):
         require_extra(library)
     _require_modalities(settings, data_set)
     patients = find_patients(source, data_set, settings, go_on=missing == "zero")
@@ -117,7 +119,7 @@ def register_modalities(
         tasks += [(patient, modality, *about) for modality in list_volumes(patient, native, data_set)]
     rows = list(parallel_map(_register, tasks, workers, "registering", "volume"))
     table = pd.DataFrame(rows, columns=COLUMNS)
-    _require_some(table)
+    _require_some(table, native)
     return table
 
 
@@ -132,13 +134,20 @@ def _in_use(table: pd.DataFrame, *folders: Path) -> list[str]:
     return [name for name in patients if not any(read_excluded(folder, name) for folder in folders)]
 
 
-def _require_some(table: pd.DataFrame) -> None:
+def _require_some(table: pd.DataFrame, folder: Path) -> None:
+    """Refuse to go on with nobody.
+
+    Args:
+        folder: with the notes of patients who were excluded before, which were logged then.
+    """
     excluded = table[table["excluded"] != ""].drop_duplicates("patient")
     for row in excluded.itertuples():
         logger.warning("excluded: %s: %s", row.patient, row.excluded)
     if not set(table["patient"]) - set(excluded["patient"]):
-        reason = f"; {excluded.iloc[0]['patient']}: {excluded.iloc[0]['excluded']}" if len(excluded) else ""
-        raise ValueError(f"no patient can be prepared{reason}")
+        reasons = [f"{row.patient}: {row.excluded}" for row in excluded.itertuples()]
+        notes = sorted(folder.glob(f"*{EXCLUDED}"))
+        reasons += [f"{note.name.removesuffix(EXCLUDED)}: {note.read_text(encoding='utf-8')}" for note in notes]
+        raise ValueError(f"no patient can be prepared; {reasons[0]}" if reasons else "no patient can be prepared")
 
 
 def list_volumes(patient: str, native: Path, data_set: DataSet) -> dict[str, Path]:
@@ -214,12 +223,18 @@ def _extract(
     for patient in track(_in_use(transforms), "extracting brains"):
         state = transforms.loc[transforms["patient"] == patient, "state"].iloc[0]
         files, matrices = list_volumes(patient, native, data_set), read_matrices(transforms, patient)
+        shown = settings.brain_modality
+        if shown not in files:
+            shown = settings.reference
+            logger.warning("%s: no %s, so the brain is that of %s", patient, settings.brain_modality, shown)
+        own = find_own_mask(settings.brain_masks, patient, files[shown].name) if state == SKULL else None
+        if settings.brain_masks and state == SKULL and own is None:
+            logger.warning("%s: no brain mask of your own, so it is extracted", patient)
         try:
-            shown = settings.brain_modality
-            if shown not in files:
-                shown = settings.reference
-                logger.warning("%s: no %s, so the brain is extracted from %s", patient, settings.brain_modality, shown)
-            brain = find_brain(files, matrices, state, settings.reference, shown)
+            if own is not None:
+                brain = take_brain(own, files, matrices[shown], settings.reference)
+            else:
+                brain = find_brain(files, matrices, state, settings.reference, shown)
         except ValueError as error:
             logger.warning("excluded: %s: %s", patient, error)
             yield NoteFile(f"{patient}{EXCLUDED}", str(error))
@@ -244,7 +259,7 @@ def register_to_atlas(
         tasks.append((patient, state, reference, brains / f"{patient}_{BRAIN}.nii.gz", settings))
     rows = list(parallel_map(_register_brain, tasks, workers, "registering to the atlas"))
     table = pd.DataFrame(rows, columns=COLUMNS)
-    _require_some(table)
+    _require_some(table, brains)
     return table
 
 
