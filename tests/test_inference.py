@@ -13,6 +13,7 @@ from PIL import Image
 from support import ROOT, copy_project, save_patient
 
 from brain_tumor.cli import classify, segment
+from brain_tumor.inference import Segmented
 from brain_tumor.inference import classify as classify_in_python
 from brain_tumor.inference import segment as segment_in_python
 from brain_tumor.networks import build
@@ -165,3 +166,15 @@ def test_python_finds_the_project_or_says_that_there_is_none(ready, tmp_path, mo
     assert result.report == tmp_path / "out/classification_report.html"
     with pytest.raises(FileNotFoundError, match=r"inference_source is .*nowhere, which isn't there"):
         segment_in_python("nowhere", project=ready)
+
+
+def test_raw_scans_that_could_not_be_prepared_are_among_the_volumes(tmp_path):
+    (tmp_path / "volumes.csv").write_text("patient,folder,excluded,WT_ml\n007,.,,31.5\n", encoding="utf-8")
+    (tmp_path / "quality.csv").write_text(
+        "patient,brain_ml,excluded\n007,1500,\nP2,,no T1ce volume\n", encoding="utf-8"
+    )
+    tables = {"volumes": tmp_path / "volumes.csv", "preparation": tmp_path / "quality.csv"}
+    volumes = Segmented(tmp_path, tmp_path / "report.html", {}, tables).volumes.set_index("patient")
+    assert volumes.loc["007", "WT_ml"] == 31.5
+    assert volumes.loc["P2", "excluded"] == "no T1ce volume"
+    assert len(volumes) == 2

@@ -34,7 +34,7 @@ class Segmented:
         masks: folder of the masks, one NIfTI file for each patient on the grid of the scan.
         report: HTML page.
         viewers: patient > HTML page with all slices.
-        tables: entry > CSV file: `volumes` and `scores`.
+        tables: entry > CSV file: `volumes` and `scores`; of raw scans `preparation` too.
     """
 
     masks: Path
@@ -45,7 +45,15 @@ class Segmented:
     @cached_property
     def volumes(self) -> "pd.DataFrame":
         """A row for each patient: millilitres of each tissue and region, or why the patient is excluded."""
-        return _read_table(self.tables["volumes"], "patient", "folder")
+        import pandas as pd
+
+        volumes = _read_table(self.tables["volumes"], "patient", "folder")
+        if "preparation" not in self.tables:
+            return volumes
+        # Who could not be prepared was never given to the network.
+        prepared = _read_table(self.tables["preparation"], "patient")
+        excluded = prepared.loc[prepared["excluded"].notna(), ["patient", "excluded"]]
+        return pd.concat([volumes, excluded], ignore_index=True) if len(excluded) else volumes
 
     @cached_property
     def scores(self) -> "pd.DataFrame":
@@ -111,11 +119,13 @@ def segment(
         ValueError: if there is no project, or the network doesn't segment.
         FileNotFoundError: if there are no scans.
     """
-    from brain_tumor.project.inference import find_masks, list_viewers, run_inference
+    from brain_tumor.project.inference import QUALITY, find_masks, list_viewers, run_inference
 
     pipeline = "inference_raw" if raw else "inference_segmentation"
     paths = run_inference(_find_project(project), pipeline, source, network, output, env, params)
     tables = {name: paths[name] for name in ("volumes", "scores")}
+    if raw:
+        tables["preparation"] = paths[QUALITY]
     return Segmented(find_masks(paths), paths["report"], list_viewers(paths), tables)
 
 
