@@ -111,8 +111,8 @@ def test_the_settings_overrule():
 def test_a_missing_modality_is_named_with_what_was_found():
     (study,) = group_studies(four()[:2], Path("/source"))
     chosen = choose(study, MODALITIES, {})
-    assert chosen.missing["T1ce"] == "no T1ce among its series (2 FLAIR, 3 T1)"
-    assert list(chosen.missing) == ["T1ce", "T2"]
+    assert chosen.missing == ["T1ce", "T2"]
+    assert chosen.listed == "2 FLAIR, 3 T1"
 
 
 def test_two_patients_of_one_folder_are_told_apart():

@@ -60,7 +60,7 @@ class Study:
         folder: below the source, the same.
         problem: why the patient can't be used; empty if nothing speaks against it.
         notes: what is unusual.
-        missing: modality > that there is no series of it.
+        missing: modalities of which there is no series.
     """
 
     patient: str
@@ -68,7 +68,12 @@ class Study:
     choices: list[Choice]
     problem: str = ""
     notes: list[str] = field(default_factory=list)
-    missing: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+    @property
+    def listed(self) -> str:
+        """Numbers of the series, and what each may be."""
+        return ", ".join(f"{choice.series.number} {choice.modality or '-'}" for choice in self.choices)
 
 
 def group_studies(series: Sequence[Series], source: Path) -> list[Study]:
@@ -201,7 +206,7 @@ def choose(study: Study, modalities: Sequence[str], overruled: Mapping[str, int]
         overruled: modality > number of the series to take, from the settings.
     """
     choices = list(study.choices)
-    problems, notes, missing = [], list(study.notes), {}
+    problems, notes, missing = [], list(study.notes), []
     for modality in modalities:
         number = overruled.get(modality)
         if number is None:
@@ -211,12 +216,11 @@ def choose(study: Study, modalities: Sequence[str], overruled: Mapping[str, int]
             places = [k for k, choice in enumerate(choices) if choice.series.number == number]
             why = f"named under `data_raw_scans.series`: {modality}"
         if not places:
-            listed = ", ".join(f"{choice.series.number} {choice.modality or '-'}" for choice in choices)
             if number is None:
-                missing[modality] = f"no {modality} among its series ({listed})"
+                missing.append(modality)
             else:
                 named = f"which `data_raw_scans.series` names for {modality}"
-                problems.append(f"no series {number}, {named}; there are {listed}")
+                problems.append(f"no series {number}, {named}; there are {study.listed}")
             continue
         best = max(places, key=lambda k: _prefer(choices[k].series))
         taken = choices[best]

@@ -1,6 +1,6 @@
 """The patients of a folder of raw scans: DICOM series by their headers, and NIfTI volumes by their names."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ class RawPatient:
         rows: of the table of series.
         problem: why the patient can't be prepared.
         note: what is unusual.
-        missing: modality > that there is no file of it.
+        missing: modalities that there are no files of.
+        explained: that they aren't there.
     """
 
     patient: str
@@ -40,7 +41,8 @@ class RawPatient:
     rows: list[dict[str, Any]] = field(default_factory=list)
     problem: str = ""
     note: str = ""
-    missing: dict[str, str] = field(default_factory=dict)
+    missing: Sequence[str] = ()
+    explained: str = ""
 
     def look_at_missing(self, needed: Collection[str], *, go_on: bool) -> None:
         """Exclude the patient for modalities that are missing, or note them.
@@ -51,15 +53,14 @@ class RawPatient:
         """
         if self.problem or not self.missing:
             return
-        reasons = "; ".join(self.missing.values())
-        add = "name one under `data_raw_scans.series`, or add it" if self.layout == "dicom" else "add it"
+        add = "name them under `data_raw_scans.series`, or add them" if self.layout == "dicom" else "add them"
         if any(name in needed for name in self.missing):
-            others = "a modality that is there for `data_raw_scans.reference` and `data_raw_scans.mask_on`"
-            self.problem = f"{reasons}; {add}, or give {others}"
+            others = "modalities that are there for `data_raw_scans.reference` and `data_raw_scans.mask_on`"
+            self.problem = f"{self.explained}; {add}" + (f", or give {others}" if self.files else "")
         elif not go_on:
-            self.problem = f"{reasons}; {add}, or go on without it: `--params inference_missing_modalities=zero`"
+            self.problem = f"{self.explained}; {add}, or go on without: `--params inference_missing_modalities=zero`"
         else:
-            self.note = "; ".join(filter(None, [self.note, reasons]))
+            self.note = "; ".join(filter(None, [self.note, self.explained]))
 
     def convert(self, data_set: DataSet) -> list[VolumeFile | NoteFile]:
         """A file for each modality, or the reason why there is none."""
@@ -135,7 +136,11 @@ def _find_dicom(
         rows = tabulate(chosen)
         note = "; ".join(chosen.notes)
         in_order = {name: taken[name] for name in data_set.modality_names if name in taken}
-        found[study.patient] = RawPatient(study.patient, "dicom", in_order, rows, chosen.problem, note, chosen.missing)
+        patient = RawPatient(study.patient, "dicom", in_order, rows, chosen.problem, note)
+        if chosen.missing:
+            patient.missing = chosen.missing
+            patient.explained = f"no {' and no '.join(chosen.missing)} among its series ({study.listed})"
+        found[study.patient] = patient
     return found
 
 
@@ -174,8 +179,8 @@ def _from_nifti(scan: Scan, source: Path, data_set: DataSet) -> RawPatient:
             }
         )
     own = {modality: [file] for modality, file in zip(modalities, files, strict=False) if modality}
-    missing = {name: explain_missing(name, data_set) for name in scan.missing}
-    return RawPatient(scan.patient, "nifti", own, rows, scan.problem, scan.note, missing)
+    explained = "; ".join(explain_missing(name, data_set) for name in scan.missing)
+    return RawPatient(scan.patient, "nifti", own, rows, scan.problem, scan.note, scan.missing, explained)
 
 
 def _read_spacing(file: Path) -> str:
