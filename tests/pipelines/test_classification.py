@@ -243,6 +243,16 @@ def test_network_file_says_what_it_needs(finished):
 
 
 @both
+def test_the_file_says_how_far_from_the_training_images_an_image_may_lie(either):
+    network = NetworkDataset(filepath=str(either / "data/06_models/classification/cnn/network.safetensors")).load()
+    assert len(network.familiarity) == len(network.members)
+    for familiarity in network.familiarity:
+        assert familiarity.limit > 0
+        assert len(familiarity.means) == 4
+        assert familiarity.whitening.shape[0] == len(familiarity.centre)
+
+
+@both
 def test_temperature_is_fitted_to_what_the_pipeline_answers_on_validation_images(either):
     data = either / "data"
     network = NetworkDataset(filepath=str(data / "06_models/classification/cnn/network.safetensors")).load()

@@ -23,7 +23,9 @@ from brain_tumor.data.scans.preparation import PREPARATION, prepare_slice
 from brain_tumor.data.scans.slice_geometry import SliceGeometry
 from brain_tumor.metrics.surfaces import score_surfaces
 from brain_tumor.networks import build
+from brain_tumor.networks.familiarity import fit_familiarity
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
+from brain_tumor.pipelines.classification.training import collect_features
 from brain_tumor.pipelines.inference.scan_index import index_scans
 from brain_tumor.pipelines.inference.scans import (
     draw_scans,
@@ -109,6 +111,37 @@ def test_probabilities_are_those_of_the_network_at_its_temperature(finished, cla
     np.testing.assert_allclose(used[CLASSES].to_numpy(float), expected, atol=0.02)  # bf16 where the device has it
     assert used["predicted"].tolist() == [CLASSES[k] for k in used[CLASSES].to_numpy(float).argmax(1)]
     assert used["confidence"].tolist() == pytest.approx(used[CLASSES].max(axis=1).tolist())
+
+
+def test_images_unlike_the_training_images_are_said_to_be_so(images, tmp_path, monkeypatch, caplog):
+    """Heads, as in training, and noise."""
+    project = copy_project(tmp_path / "project")
+    monkeypatch.chdir(project)
+    new = tmp_path / "new"
+    shutil.copytree(images / "Testing" / "glioma", new)
+    for number in range(3):
+        noise = np.random.default_rng(number).integers(0, 255, (200, 200), np.uint8)
+        Image.fromarray(noise).save(new / f"noise{number}.png")
+    save_network(project / "network.safetensors")
+    known = {"inference_network": str(project / "network.safetensors")}
+    run(project, "inference_classification", inference_source=str(images / "Testing"), **known)
+    store = Store(project / "data/07_model_output/inference/images.h5")
+    network = read_network(project / "network.safetensors")
+    rows = np.arange(len(store.rows))
+    features = collect_features(network, store, rows, choose_device(EngineSettings(device="cpu", precision="fp32")))
+    kinds = store.rows["file"].str.split("/").str[0].factorize()[0]
+    learned = replace(network, familiarity=(fit_familiarity(features, kinds, features),))
+    write_network(project / "network.safetensors", learned)
+    run(project, "inference_classification", inference_source=str(new), **known)
+    classes = pd.read_csv(project / "data/07_model_output/inference/classes.csv", keep_default_na=False)
+    noise = classes["file"].str.startswith("noise")
+    assert (classes.loc[noise, "distance"] > 1.5).all()
+    assert (classes.loc[noise, "note"] == "unlike the training images").all()
+    assert (classes.loc[~noise, "distance"] <= 1).mean() > 0.7
+    unlike = (classes["distance"] > 1).sum()
+    assert f"{unlike} of {len(classes)} images are unlike the training images" in caplog.text
+    report = (project / "data/08_reporting/inference/classification_report.html").read_text()
+    assert f"{unlike} images are unlike those that the network was trained on" in re.sub(r"\s+", " ", report)
 
 
 def test_images_are_prepared_as_those_that_were_learned_from(finished, images, tmp_path):

@@ -206,13 +206,13 @@ def test_images_name_nobody_and_patients_stay_together(project, tmp_path, rng, l
 
 def test_one_new_image_names_nobody(project, tmp_path, rng, monkeypatch):
     monkeypatch.chdir(project)
-    file = tmp_path / "Zaphod.png"
-    Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8)).save(file)
+    file = tmp_path / "b.Zaphod"
+    Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8)).save(file, format="png")
     given = {"inference_source": str(file), "inference_network": str(ROOT / "weights/cnn.safetensors")}
     nodes = ["inference_classification.index_images"]
     (index,) = run(project, "inference_classification", nodes, privacy=PRIVATE, **given).values()
     index = index.load() if hasattr(index, "load") else index
-    assert index["file"].tolist() == [f"{read_key(project)['Zaphod']}.png"]
+    assert index["file"].tolist() == [read_key(project)["b.Zaphod"]]
 
 
 def test_a_source_that_is_not_covered_is_refused(tmp_path):

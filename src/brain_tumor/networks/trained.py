@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from brain_tumor.data.common.renamed import NETWORK_FILE, rename_entries
 from brain_tumor.data.common.store import Store
 from brain_tumor.networks import build
+from brain_tumor.networks.familiarity import Familiarity
 from brain_tumor.networks.library import require_trusted
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 else:
     Weights = dict
 
+
+FAMILIARITY = "familiarity"
+"""Before the number of a member and the name of one of its tensors, which are no weights."""
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """Last parts of the names of buffers, which are no parameters. A network with other buffers needs them added here."""
@@ -36,12 +40,15 @@ class TrainedNetwork:
             patients that it was trained on (of classifiers, where a patient isn't known, of groups of duplicates), and
             the description of the initial checkpoint.
         members: a state dict for each member of the ensemble; one for a single network.
+        familiarity: of classifiers, for each member what tells images apart that are unlike its training images; empty
+            if it isn't known.
     """
 
     name: str
     sizes: dict[str, Any]
     description: dict[str, Any]
     members: tuple[Weights, ...]
+    familiarity: tuple[Familiarity, ...] = ()
 
     @property
     def experiment(self) -> str:
@@ -64,7 +71,7 @@ class TrainedNetwork:
         """The member that was trained in one fold, as a network of its own."""
         if len(self.members) == 1:
             return self
-        return replace(self, members=(self.members[number],))
+        return replace(self, members=(self.members[number],), familiarity=self.familiarity[number : number + 1])
 
     def member(self, number: int) -> "nn.Module":
         """One member of the ensemble, in evaluation mode."""
@@ -160,11 +167,19 @@ def write_network(path: Path, network: TrainedNetwork, *, half: bool = False) ->
     weights: Weights = {}
     for number, member in enumerate(network.members):
         weights |= {f"{number}.{name}": value for name, value in member.items()}
+    for number, each in enumerate(network.familiarity):
+        weights |= {f"{FAMILIARITY}.{number}.{name}": value for name, value in _to_tensors(each).items()}
     if half:
         weights = {name: _halve(name, value) for name, value in weights.items()}
     metadata = {key: json.dumps(value) for key, value in header.items()}
     # Not safetensors' `save_file`, whose files only their owner can read.
     path.write_bytes(save(weights, metadata))
+
+
+def _to_tensors(familiarity: Familiarity) -> Weights:
+    from torch import as_tensor, float32
+
+    return {name: as_tensor(value, dtype=float32).contiguous() for name, value in vars(familiarity).items()}
 
 
 def _halve(name: str, value: "Tensor") -> "Tensor":
@@ -201,15 +216,22 @@ def read_network(path: Path, trusted: Sequence[str] = ()) -> TrainedNetwork:
             if "description" in header:
                 header["description"] = rename_entries(header["description"], NETWORK_FILE)
             members: dict[int, dict[str, Tensor]] = {}
-            # Keys are `{member}.{name}`.
+            familiar: dict[int, dict[str, Any]] = {}
+            # Keys are `{member}.{name}`, or `familiarity.{member}.{name}`.
             for key in file.keys():  # noqa: SIM118
-                number, name = key.split(".", 1)
+                own = key.removeprefix(f"{FAMILIARITY}.")
+                number, name = own.split(".", 1)
                 value = file.get_tensor(key)
                 # Files in fp16 too are computed with in fp32, or in what autocast takes.
-                members.setdefault(int(number), {})[name] = value.float() if value.is_floating_point() else value
+                value = value.float() if value.is_floating_point() else value
+                if own == key:
+                    members.setdefault(int(number), {})[name] = value
+                else:
+                    familiar.setdefault(int(number), {})[name] = value.item() if name == "limit" else value.numpy()
         # By number, because the file sorts "10" before "2".
         ordered = tuple(members[number] for number in sorted(members))
-        network = TrainedNetwork(**header, members=ordered)
+        known = tuple(Familiarity(**familiar[number]) for number in sorted(familiar))
+        network = TrainedNetwork(**header, members=ordered, familiarity=known)
     except (SafetensorError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} isn't a network that this project wrote ({error}); give the path of one of its .safetensors files"

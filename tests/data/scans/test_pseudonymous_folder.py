@@ -76,10 +76,11 @@ def test_what_cannot_be_used_is_told_without_names(source, make, brats, caplog):
 
 
 def test_other_files_have_names_without_meaning(source, make):
-    touch(source / "DICOM" / "DOE_JANE" / "1970" / "IM.19700101", source / "DICOM" / "DOE_JANE" / "Doe.dcm")
+    place = source / "DICOM" / "DOE_JANE"
+    touch(place / "1970" / "IM.19700101", place / "Doe.dcm", place / "MR.Doe")
     folder = make()
     files = list_files(folder)
-    assert len(files) == 2
+    assert len(files) == 3
     for file in files:
         assert not [word for word in WORDS if word in str(file.relative_to(folder.parents[1])).lower()]
     assert {file.suffix for file in files} == {"", ".dcm"}

@@ -8,7 +8,7 @@ import secrets
 import unicodedata
 from collections.abc import Callable
 from hashlib import blake2b
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel
@@ -19,6 +19,24 @@ logger = logging.getLogger(__name__)
 
 PSEUDONYM = re.compile(r"(anon_[0-9a-f]{12})(?:_v[0-9a-f]{6})?")
 """The group is the person; what follows is one visit of several."""
+
+KINDS = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".bmp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".webp",
+    ".pgm",
+    ".dcm",
+    ".ima",
+    ".dicom",
+    ".csv",
+    ".txt",
+)
+"""Endings that files keep. Others may be a part of a name: `j.doe`."""
 
 SALT, KEY = "privacy_salt.yml", "privacy_key.yml"
 """Files of a project: what no hash can be made again without, and who is who.
@@ -35,6 +53,15 @@ class PrivacySettings(BaseModel, frozen=True, extra="forbid"):
     """
 
     pseudonymise: bool = False
+
+
+def find_kind(file: PurePath) -> str:
+    """The ending of a file's name, if it says of what kind the file is; else nothing.
+
+    >>> [find_kind(PurePath(name)) for name in ("scan.JPG", "j.doe")]
+    ['.JPG', '']
+    """
+    return file.suffix if file.suffix.lower() in KINDS else ""
 
 
 def is_pseudonym(name: str) -> bool:

@@ -1,12 +1,11 @@
 """A folder of images once more, with pseudonyms in place of names: links to the files, and the table of patients."""
 
-import re
 from collections.abc import Collection
 from pathlib import Path, PurePath, PurePosixPath
 
 from brain_tumor.data.common.files import SIMULATED_MARK, is_simulated, list_files
 from brain_tumor.data.common.links import write_links
-from brain_tumor.data.common.pseudonyms import Pseudonyms
+from brain_tumor.data.common.pseudonyms import Pseudonyms, find_kind
 from brain_tumor.data.common.tables import read_table
 from brain_tumor.data.images.class_folders import ImageSet
 from brain_tumor.data.images.patients import PatientSettings
@@ -29,24 +28,27 @@ def make_pseudonymous_images(source: Path, target: Path, names: Pseudonyms, kept
     """
     if not source.exists():
         return source
-    folder = source if source.is_dir() else source.parent
-    files = list_files(source) if source.is_dir() else [source]
     root = names.name_folder(source, target)
-    links = {}
-    for file in files:
-        if file.name not in (SIMULATED_MARK, TABLE):
-            links[root / replace_path(file.relative_to(folder), names, kept)] = file
-    texts = {root / SIMULATED_MARK: ""} if source.is_dir() and is_simulated(folder) else {}
+    links, texts = {}, {}
+    if source.is_dir():
+        for file in list_files(source):
+            if file.name not in (SIMULATED_MARK, TABLE):
+                links[root / replace_path(file.relative_to(source), names, kept)] = file
+        if is_simulated(source):
+            texts[root / SIMULATED_MARK] = ""
+        shown = root
+    else:
+        shown = root / replace_path(PurePath(source.name), names, kept)
+        links[shown] = source
     write_links(root, links, texts)
     names.save()
-    return root if source.is_dir() else next(iter(links))
+    return shown
 
 
 def replace_path(path: PurePath, names: Pseudonyms, kept: Collection[str]) -> PurePath:
     """A path below the folder of the images, with pseudonyms for its folders and the name of the file."""
     above = [part if part.lower() in kept else names.replace(part) for part in path.parent.parts]
-    # What follows a dot may be a part of a name: j.doe.
-    kind = path.suffix if re.fullmatch(r"\.[A-Za-z]{1,5}", path.suffix) else ""
+    kind = find_kind(path)
     return type(path)(*above, names.replace(path.name.removesuffix(kind)) + kind)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from brain_tumor.data.common.files import SIMULATED_MARK, is_simulated, list_files
 from brain_tumor.data.common.links import write_links
-from brain_tumor.data.common.pseudonyms import Pseudonyms
+from brain_tumor.data.common.pseudonyms import Pseudonyms, find_kind
 from brain_tumor.data.common.tables import read_table
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.patient_files import CONTENT_FOLDERS, cut_suffix, name_patients
@@ -76,9 +76,7 @@ def _rename(file: Path, patient: str, names: Pseudonyms, data_set: DataSet) -> s
         return f"{names.replace(patient)}{rest}{ending}"
     if stem:
         return f"{names.replace(stem)}{ending}"
-    # DICOM files have names of any kind; a number after a dot may be that of a person.
-    kind = file.suffix if re.fullmatch(r"\.[A-Za-z]{1,5}", file.suffix) else ""
-    return f"file_{names.digest(file.name)}{kind}"
+    return f"file_{names.digest(file.name)}{find_kind(file)}"
 
 
 def _rewrite_table(file: Path, names: Pseudonyms, numbered: set[str]) -> str | None:

@@ -18,18 +18,23 @@ from brain_tumor.data.images.split import (
     sets_of_fold,
 )
 from brain_tumor.metrics import classification as metrics
+from brain_tumor.networks.familiarity import Familiarity, fit_familiarity
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.training.checkpoints import Checkpoints, describe_training
 from brain_tumor.training.initial import describe_initial, digest_file, read_initial
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
 
 if TYPE_CHECKING:
+    from brain_tumor.training.device import Device
     from brain_tumor.training.fit import Fitted
     from brain_tumor.training.start import Start
 
 logger = logging.getLogger(__name__)
 
 TASK = "classification"
+
+FAMILIAR_IMAGES = 5000
+"""Training images by which the spread of the features is found, about."""
 
 
 def train_network(
@@ -80,7 +85,9 @@ def train_network(
         experiment.network, start.sizes, description, tuple(member.fitted.weights for member in members)
     )
     temperature = _fit_temperature(network, images, [member.validation for member in members], engine)
-    return replace(network, description=description | {"temperature": temperature}), _join_logs(members)
+    familiarity = _fit_familiarity(network, images, members, engine)
+    done = replace(network, description=description | {"temperature": temperature}, familiarity=familiarity)
+    return done, _join_logs(members)
 
 
 @dataclass(frozen=True)
@@ -104,10 +111,11 @@ class _Plan:
 class _Member:
     """The network of one fold.
 
-    Rows that validate, training images of each class, fingerprint, weights and log, and what its start adds to the
-    description.
+    Rows that train and that validate, training images of each class, fingerprint, weights and log, and what its start
+    adds to the description.
     """
 
+    train: np.ndarray
     validation: np.ndarray
     counts: list[int]
     mark: str
@@ -132,7 +140,7 @@ def _train_fold(plan: _Plan, sets: pd.Series, splits: pd.DataFrame, fold: str) -
     counts = np.bincount(label, minlength=len(images.description["classes"])).tolist()
     own = plan.checkpoints.open(made_from)
     fitted, about = _fit(plan, train, validation, counts, own)
-    return _Member(validation, counts, own.fingerprint, fitted, about)
+    return _Member(train, validation, counts, own.fingerprint, fitted, about)
 
 
 def _join_logs(members: list[_Member]) -> pd.DataFrame:
@@ -189,6 +197,34 @@ def _fit_temperature(
         logits += list(predict_logits(network.of_fold(fold), images, rows, device))
         labels.append(images.read(rows, "label")[0])
     return metrics.fit_temperature(np.concatenate(logits), np.concatenate(labels).astype(int))
+
+
+def _fit_familiarity(
+    network: TrainedNetwork, images: Store, members: list[_Member], engine: EngineSettings
+) -> tuple[Familiarity, ...]:
+    """What tells images apart that are unlike the training images of each member; nothing if its last layer can't."""
+    from brain_tumor.training.device import choose_device
+
+    device = choose_device(engine)
+    found = []
+    for fold, member in enumerate(members):
+        own = network.of_fold(fold)
+        # Enough to know their spread, of a large data set.
+        chosen = member.train[:: max(1, len(member.train) // FAMILIAR_IMAGES)]
+        features, validating = (collect_features(own, images, rows, device) for rows in (chosen, member.validation))
+        if features is None or validating is None:
+            return ()
+        (labels,) = images.read(chosen, "label")
+        found.append(fit_familiarity(features, labels, validating))
+    return tuple(found)
+
+
+def collect_features(network: TrainedNetwork, images: Store, rows: np.ndarray, device: "Device") -> np.ndarray | None:
+    """What the last layer of a single network gets of each image (image, feature); None if that is no vector."""
+    from brain_tumor.training.classification.prediction import predict_features
+
+    parts = [features for _, features in predict_features(network, images, rows, device)]
+    return np.concatenate([features[0] for features in parts]) if all(parts) else None
 
 
 def _require_match(sizes: dict[str, Any], about: dict[str, Any]) -> None:

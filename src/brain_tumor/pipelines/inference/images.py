@@ -33,6 +33,9 @@ PART = 64
 SHOWN = 48
 """Images in a figure, at most: those with the lowest confidence."""
 
+UNLIKE = "unlike the training images"
+"""Note of an image that lies farther from them than the limit."""
+
 REMEDY = "give the images with `--params inference_source=PATH`, a folder or one file"
 
 
@@ -121,26 +124,46 @@ def classify_images(
     images: Store,
     engine: EngineSettings,
 ) -> pd.DataFrame:
-    """Rows `file`, `predicted`, `confidence`, probability of each class, `note`, `excluded`; lowest confidence first.
+    """Rows `file`, `predicted`, `confidence`, `distance`, probability of each class, `note`, `excluded`.
 
-    Probabilities are those at the temperature that fitted validation, where the network's file says which.
+    The lowest confidence first. Probabilities are those at the temperature that fitted validation, where the network's
+    file says which. The distance is that from the training images, as a multiple of that within which 95 % of the
+    validation images lie; empty where the network's file doesn't say.
     """
-    from brain_tumor.training.classification.prediction import predict_logits
+    from brain_tumor.training.classification.prediction import predict_features
     from brain_tumor.training.device import choose_device
 
     classes = network.description["classes"]
     # Files of earlier versions have no temperature; 1 changes nothing.
     temperature = network.description.get("temperature", 1.0)
     rows = images.rows
-    batches = predict_logits(network, images, np.arange(len(rows)), choose_device(engine))
-    logits = np.concatenate(list(batches))
-    probability = to_probability(logits, temperature)
+    logits, distances = [], []
+    for part, features in predict_features(network, images, np.arange(len(rows)), choose_device(engine)):
+        logits.append(part)
+        distances.append(_measure_distance(network, features, len(part)))
+    probability = to_probability(np.concatenate(logits), temperature)
     most_probable = np.array(classes)[probability.argmax(1)]
-    predicted = rows[["file"]].assign(predicted=most_probable, confidence=probability.max(1))
+    distance = np.concatenate(distances)
+    predicted = rows[["file"]].assign(predicted=most_probable, confidence=probability.max(1), distance=distance)
     predicted[classes] = probability
     # A right join keeps the images that are excluded.
     table = predicted.merge(index[["file", "note", "excluded"]], "right", on="file")
+    unlike = table["distance"] > 1
+    if unlike.any():
+        words = "%d of %d images are unlike the training images: their classes mean little"
+        logger.warning(words, unlike.sum(), len(rows))
+    table.loc[unlike, "note"] = [
+        "; ".join(filter(None, (note, UNLIKE))) for note in with_text(table[unlike], "note")["note"]
+    ]
     return table.sort_values(["confidence", "file"], ignore_index=True)
+
+
+def _measure_distance(network: TrainedNetwork, features: list[np.ndarray], images: int) -> np.ndarray:
+    """Of each image, the mean over the members of an ensemble; NaN where it isn't known."""
+    if not network.familiarity or len(features) != len(network.familiarity):
+        return np.full(images, np.nan)
+    pairs = zip(network.familiarity, features, strict=True)
+    return np.mean([familiarity.measure(own) for familiarity, own in pairs], axis=0)
 
 
 def draw_images(

@@ -63,11 +63,13 @@ WARNINGS = (
 VIEWERS = " Viewers, with every modality, all slices in three planes, and a picture in 3-D{which}:"
 LIMITS = (
     "Any image gets one of the classes, that of a knee too, and a confidence that was fitted to images like the "
-    "training images. Scans from another hospital are not like them. Not for diagnosis or for any decision about a "
-    "patient."
+    "training images. Scans from another hospital are not like them. The distance is that of the network's features "
+    "from those of the training images (Mahalanobis distance to the nearest class, Lee et al. 2018), as a multiple of "
+    "that within which 95 % of its validation images lie: above 1 an image is unlike them. Not for diagnosis or for "
+    "any decision about a patient."
 )
 
-SHOWN = {"predicted": "predicted class"}
+SHOWN = {"predicted": "predicted class", "distance": "distance from training images"}
 SCANS = {"spacing_mm": "spacing, mm", "brain_slices": "slices with brain"}
 """Columns of tables > in the report."""
 
@@ -90,8 +92,8 @@ def compose_images_report(
     """The page: how many images of each class, saliency maps, each image, and what is known of the network.
 
     Args:
-        classes: rows `file`, `predicted`, `confidence`, the probability of each class, `note`, `excluded` ("" for
-            those in use).
+        classes: rows `file`, `predicted`, `confidence`, `distance` from the training images, the probability of each
+            class, `note`, `excluded` ("" for those in use).
         figures: name > PNG.
         settings: block > setting > value.
         simulated: whether the images are.
@@ -101,7 +103,8 @@ def compose_images_report(
     used = classes[classes["excluded"] == ""]
     excluded = classes[classes["excluded"] != ""]
     # A column of notes without a note is left out.
-    listed = used.drop(columns="excluded" if (used["note"] != "").any() else ["excluded", "note"])
+    empty = [name for name in ("note", "distance") if name in used and not used[name].replace("", None).notna().any()]
+    listed = used.drop(columns=["excluded", *empty])
     counts = _count_classes(used, about["classes"])
     left_out = [("Files that are no images, or damaged ones", excluded[["file", "excluded"]])]
     known = [("On test images", _scores(about))] if "scores" in about else []
@@ -115,7 +118,7 @@ def compose_images_report(
     pictures = [
         Picture(png, WORDS[name], name_network(network.name), photo=True, wide=True) for name, png in figures.items()
     ]
-    answer = _answer(network, counts, excluded)
+    answer = _answer(network, counts, excluded) + _unlike(used)
     table = ("Images by predicted class", counts)
     return render_report("Classes of new images", answer, table, sections, simulated=simulated, pictures=pictures)
 
@@ -134,6 +137,17 @@ def _answer(network: TrainedNetwork, counts: pd.DataFrame, excluded: pd.DataFram
     return (
         f"{name_network(network.name)} classifies {counts['images'].sum():,} images: {predicted}. "
         f"{len(excluded):,} files are excluded.{_learned(network)}"
+    )
+
+
+def _unlike(used: pd.DataFrame) -> str:
+    """How many images lie beyond the limit."""
+    # Tables of earlier versions have no distance.
+    count = int((used["distance"] > 1).sum()) if "distance" in used else 0
+    return (
+        f" {count:,} images are unlike those that the network was trained on: their classes mean little."
+        if count
+        else ""
     )
 
 

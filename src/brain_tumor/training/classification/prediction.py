@@ -1,15 +1,16 @@
 """Prediction with a trained classifier."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
-from torch import Tensor
+from torch import Tensor, nn
 
 from brain_tumor.data.common.parallel import show_progress
 from brain_tumor.data.common.store import Store
-from brain_tumor.networks.ensemble import average_logits
+from brain_tumor.networks.ensemble import Ensemble, average_logits
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.training.classification.normalisation import to_input
 from brain_tumor.training.device import Device
@@ -28,18 +29,55 @@ def predict_logits(
     Args:
         rows: of the store.
     """
+    for logits, _ in predict_features(network, images, rows, device):
+        yield logits
+
+
+def predict_features(
+    network: TrainedNetwork,
+    images: Store,
+    rows: np.ndarray,
+    device: Device,
+) -> Iterator[tuple[Float32[np.ndarray, "b k"], list[Float32[np.ndarray, "b d"]]]]:
+    """The same, and of each member of an ensemble the features of the images: what its last layer gets.
+
+    None where the last layer isn't linear, or gets more than a vector.
+    """
     module = device.place(network.module())
     channels = network.sizes["in_channels"]
-    with show_progress(len(rows), f"predicting with {network.name}", "image") as progress:
+    with (
+        show_progress(len(rows), f"predicting with {network.name}", "image") as progress,
+        _watch_features(module) as seen,
+    ):
         for start in range(0, len(rows), BATCH):
             batch = rows[start : start + BATCH]
             image = read_inputs(images, batch, device, channels)
+            seen.clear()
             with torch.inference_mode(), device.autocast():
                 logits = module(image).float()
+                features = [each.float().cpu().numpy() for each in seen if each.ndim == 2]
                 if averages_mirrored(network):
                     logits = average_logits([logits, module(image.flip(-1))])
-            yield logits.cpu().numpy()
+            yield logits.cpu().numpy(), features
             progress.update(len(image))
+
+
+@contextmanager
+def _watch_features(module: nn.Module) -> Iterator[list[Tensor]]:
+    """A list that the inputs of the last layer of each member are added to."""
+    members = module.members if isinstance(module, Ensemble) else [module]
+    seen: list[Tensor] = []
+    watched = []
+    for member in members:
+        # Of leaves, in the order in which they were made.
+        *_, last = (layer for layer in member.modules() if not list(layer.children()))
+        if isinstance(last, nn.Linear):
+            watched.append(last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])))
+    try:
+        yield seen
+    finally:
+        for hook in watched:
+            hook.remove()
 
 
 def averages_mirrored(network: TrainedNetwork) -> bool:
