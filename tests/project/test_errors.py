@@ -363,8 +363,8 @@ def test_a_full_disk_is_named_whatever_was_being_written(tmp_path):
         except DatasetError as error:
             said.append(describe(error))
     assert said[0] == (
-        "no space left on the disk of mask.nii.gz; make space, or write elsewhere; what is written stays, and the same "
-        "command goes on with the rest"
+        "no space left on the disk of mask.nii.gz; make space, or write elsewhere, and run the command again; what is "
+        "written stays"
     )
     assert f"no space left on the disk of {Path.cwd()} or " in said[1]
 

@@ -1,5 +1,6 @@
 import logging
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -119,6 +120,21 @@ def test_who_turns_it_on_gets_everything_anew(project, tmp_path, rng, monkeypatc
         run(project, "segmentation", NODES[:4], segmentation_source=str(source), privacy=privacy)
     splits = pd.read_csv(project / "data/05_model_input/segmentation/splits.csv", dtype=str)
     assert splits["patient"].str.startswith("anon_").all()
+
+
+def test_what_has_not_changed_is_not_read_again(project, tmp_path, rng, monkeypatch):
+    """Of two processes: what reads the source is compared by a text."""
+    source = save_people(tmp_path / "scans", [f"Zaphod{k}" for k in range(3)], rng)
+    words = ["run", "--env", "test", "--to-outputs", "segmentation.index", "--params"]
+    words.append(f"segmentation_source={source},privacy.pseudonymise=true")
+    said = []
+    for _ in range(2):
+        command = [sys.executable, "-m", "brain_tumor", *words[1:]]
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
+        said.append(done.stdout + done.stderr)
+    assert "data_segmentation.index_slices" in said[0]
+    assert "up to date" in said[1]
+    assert "> 1/" not in said[1]
 
 
 def test_the_simulated_sample_needs_no_pseudonyms(project, monkeypatch):

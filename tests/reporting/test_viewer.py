@@ -67,15 +67,42 @@ def test_numbers_of_slices_are_those_of_the_scan():
     assert f'"name": "Axial", "first": {20 + 6 * 1}, "step": 6, "last": {20 + 6 * 47}' in thick
 
 
-def test_the_page_has_a_picture_before_anything_is_unpacked(html):
+def read_preview(html):
     encoded = re.search(r'<img src="data:image/webp;base64,([^"]+)" alt="Axial, coronal and sagittal', html)[1]
     with Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
-        pixels = np.asarray(image.convert("RGB")).astype(int)
-    assert pixels.shape[1] > 2 * pixels.shape[0] > 60
-    # Grey where there is brain, coloured where there is tumour.
-    coloured = np.ptp(pixels, axis=2) > 40
-    assert 0.005 < coloured.mean() < 0.5
-    assert (pixels[~coloured] > 60).mean() > 0.1
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def test_the_page_has_a_picture_before_anything_is_unpacked():
+    """ET at the patient's left, in front, towards the head."""
+    predicted = np.zeros((SIZE, SIZE, SIZE), np.uint8)
+    predicted[28:38, 12:20, 30:38] = 3
+    pixels = read_preview(compose_viewer(draw_patient(predicted=predicted, reference=None)))
+    height, width = pixels.shape[:2]
+    assert width == 3 * height
+    # Red without blue, as nothing else: at the top of all planes; of the sagittal one the front is at the left.
+    orange = pixels[..., 0] - pixels[..., 2] > 60
+    for tile, is_right in enumerate([True, True, False]):
+        rows, columns = np.nonzero(orange[:, tile * height : (tile + 1) * height])
+        assert len(rows) > 20
+        assert (columns.mean() > height / 2) == is_right
+        assert rows.mean() < height / 2
+    grey = (np.ptp(pixels, axis=2) < 12) & (pixels.max(axis=2) > 60)
+    assert grey.mean() > 0.2
+
+
+def test_thick_slices_have_their_height_in_the_picture():
+    pixels = read_preview(compose_viewer(draw_patient(affine=np.diag([-2.0, -2, 6, 1]))))
+    shown = pixels.max(axis=2) > 15
+    columns = np.flatnonzero(shown.any(0))
+    gap = np.flatnonzero(np.diff(columns) > 1)
+    axial = columns[: gap[0] + 1]
+    rows = np.flatnonzero(shown[:, axial].any(1))
+    # A ball of voxels is as wide as it is deep, and three times as high.
+    assert len(rows) == pytest.approx(len(axial), abs=3)
+    coronal = columns[gap[0] + 1 : gap[1] + 1]
+    rows = np.flatnonzero(shown[:, coronal].any(1))
+    assert len(rows) == pytest.approx(3 * len(coronal), rel=0.15)
 
 
 def test_settings_refuse_a_negative_number():

@@ -6,7 +6,7 @@ Source: Lee et al. 2018, NeurIPS 31, arXiv:1807.03888: Mahalanobis distance to t
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 
 MOST_COMPONENTS = 128
 """Principal components that are kept, of wider features."""
@@ -40,7 +40,7 @@ class Familiarity:
 
 
 def fit_familiarity(
-    features: Float[np.ndarray, "n d"], labels: Int[np.ndarray, " n"], validation: Float[np.ndarray, "m d"]
+    features: Float[np.ndarray, "n d"], labels: Integer[np.ndarray, " n"], validation: Float[np.ndarray, "m d"]
 ) -> Familiarity:
     """The classes' Gaussians by training images, and the limit by validation images.
 

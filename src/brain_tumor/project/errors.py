@@ -91,7 +91,7 @@ def describe(error: Exception) -> str | None:
     full = _find_full_disk(error)
     if full is not None:
         where = full.filename or f"{Path.cwd()} or {tempfile.gettempdir()}"
-        remedy = "make space, or write elsewhere; what is written stays, and the same command goes on with the rest"
+        remedy = "make space, or write elsewhere, and run the command again; what is written stays"
         return f"no space left on the disk of {where}; {remedy}"
     if isinstance(error, ValidationError):
         return "\n".join(explain_values(error)[:SHOWN])

@@ -123,7 +123,12 @@ class Parameters:
             from brain_tumor.pipelines.inference.scan_index import require_match
 
             data_set = DataSet.model_validate(look_up(self.parameters, "data_segmentation.data_set"))
-            require_match(catalog.load(entry), data_set)
+            try:
+                network = catalog.load(entry)
+            except DatasetError as error:
+                # Kedro's words go before those that say what is wrong.
+                raise ValueError(str(error.__cause__ or error)) from error
+            require_match(network, data_set)
 
     def _require_class(self, setting: str) -> None:
         """Refuse a loss or an optimiser of a library which there isn't."""

@@ -1,7 +1,7 @@
 """`privacy.pseudonymise`: sources of people's scans are read under pseudonyms, before anything sees a name."""
 
 from collections.abc import Collection
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +79,11 @@ class Privacy:
         images = values["data_classification"]
         kept = list_kept(ImageSet.model_validate(images["data_set"]))
         columns = PatientSettings.model_validate(images["patients"])
-        links, key = self.folder / LINKS, self.folder / KEY
-        # Not functions of this one, which couldn't be sent to other processes.
-        of_scans = partial(_rename_scans, links=links, key=key, data_set=data_set)
-        of_images = partial(_rename_images, links=links, key=key, kept=kept)
-        of_table = partial(_rename_table, links=links, key=key, kept=kept, columns=columns)
-        renames: dict[str, Rename] = {PATIENTS: of_table}
-        return renames | dict.fromkeys(SCANS, of_scans) | dict.fromkeys(IMAGES, of_images)
+        places = str(self.folder / LINKS), str(self.folder / KEY), data_set
+        renames: dict[str, Rename] = {PATIENTS: _RenameTable(*places, kept, columns)}
+        return (
+            renames | dict.fromkeys(SCANS, _RenameScans(*places)) | dict.fromkeys(IMAGES, _RenameImages(*places, kept))
+        )
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
@@ -110,16 +108,42 @@ class Privacy:
             )
 
 
-def _rename_scans(folder: Path, *, links: Path, key: Path, data_set: DataSet) -> Path:
-    return make_pseudonymous(folder, links, Pseudonyms(key, data_set.find_person), data_set)
+@dataclass(frozen=True)
+class _RenameScans:
+    """Links under pseudonyms. Not a function: what it does is compared from run to run by its text.
+
+    Attributes:
+        links: where they are.
+        key: where salt and key are.
+        data_set: how files of patients are named, and which visits are of one person.
+    """
+
+    links: str
+    key: str
+    data_set: DataSet
+
+    def __call__(self, folder: Path) -> Path:
+        return make_pseudonymous(folder, Path(self.links), self.names, self.data_set)
+
+    @property
+    def names(self) -> Pseudonyms:
+        return Pseudonyms(Path(self.key), self.data_set.find_person)
 
 
-def _rename_images(folder: Path, *, links: Path, key: Path, kept: set[str]) -> Path:
-    return make_pseudonymous_images(folder, links, Pseudonyms(key), kept)
+@dataclass(frozen=True)
+class _RenameImages(_RenameScans):
+    kept: tuple[str, ...]
+
+    def __call__(self, folder: Path) -> Path:
+        return make_pseudonymous_images(folder, Path(self.links), self.names, self.kept)
 
 
-def _rename_table(table: Path, *, links: Path, key: Path, kept: set[str], columns: PatientSettings) -> Path:
-    return make_pseudonymous_table(table, links, Pseudonyms(key), columns, kept)
+@dataclass(frozen=True)
+class _RenameTable(_RenameImages):
+    columns: PatientSettings
+
+    def __call__(self, folder: Path) -> Path:
+        return make_pseudonymous_table(folder, Path(self.links), self.names, self.columns, self.kept)
 
 
 def _list_made(catalog: DataCatalog) -> set[str]:

@@ -293,8 +293,8 @@ class Entries:
             raise NotComparableError
         value = self._catalog.load(name)
         paths = [Path(leaf).expanduser() for leaf in _leaves(value) if isinstance(leaf, str)]
-        # By os.path: a text too long for a name is no error there.
-        files = [_file_state(path) for path in paths if os.path.isfile(path)]  # noqa: PTH113
+        # By os.path: a text too long for a name is no error there. Folders that are given are whole paths by now.
+        files = [_file_state(path) for path in paths if os.path.isfile(path) or _is_whole_folder(path)]  # noqa: PTH113
         return _digest(_plain(value), files, *_where(value), *_library(value))
 
     def _find_files(self, name: str) -> str:
@@ -342,6 +342,10 @@ def _file_state(path: Path) -> str:
     if path.stat().st_size > WHOLE:
         return _digest(file_state(path))
     return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+
+
+def _is_whole_folder(path: Path) -> bool:
+    return path.is_absolute() and os.path.isdir(path)  # noqa: PTH112
 
 
 def _plain(value: Any) -> Any:

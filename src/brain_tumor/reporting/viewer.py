@@ -9,6 +9,7 @@ from functools import cache
 from importlib.resources import files
 from math import prod
 
+import nibabel as nib
 import numpy as np
 from jaxtyping import Float, Num, UInt8
 from markupsafe import Markup
@@ -17,7 +18,7 @@ from nibabel.affines import voxel_sizes
 from PIL import Image
 from pydantic import BaseModel, Field
 
-from brain_tumor.data.scans.display import BRIGHTEST, DARKEST, DisplayVolumes, prepare_display
+from brain_tumor.data.scans.display import DisplayVolumes, prepare_display
 from brain_tumor.figures.palette import colour_targets
 from brain_tumor.reporting.formatting import mark_title
 from brain_tumor.reporting.interactive_plot import fill
@@ -115,32 +116,30 @@ def compose_viewer(viewed: ViewedPatient) -> str:
 
 def _draw_preview(viewed: ViewedPatient, shown: DisplayVolumes) -> UInt8[np.ndarray, "h w 3"]:
     """The planes that are shown first, side by side: what there is to see while scans are unpacked."""
-    kept = zip(shown.start, shown.step, shown.shape, strict=True)
-    box = tuple(slice(start, start + step * side, step) for start, step, side in kept)
-    scan, mask = viewed.image[0][box].astype(np.float32), viewed.predicted[box]
-    foreground = scan[scan != scan.min()] if scan.any() else scan
-    low, high = np.percentile(foreground, [DARKEST, BRIGHTEST]) if foreground.size else (0.0, 1.0)
+    scan, mask = (_unpack(next(iter(volumes.values()))) for volumes in (shown.scans, shown.masks))
     spacing = voxel_sizes(shown.affine)
     colours = colour_targets(viewed.targets)
-    tissues = list(viewed.targets.items())[: viewed.tissues]
     tiles = []
     for axis in (2, 1, 0):
-        grey = np.clip((np.take(scan, shown.centre[axis], axis) - low) / max(high - low, 1e-6), 0, 1)
-        pixels = np.repeat(grey[..., None] * 255, 3, axis=-1)
+        pixels = np.repeat(np.take(scan, shown.centre[axis], axis)[..., None].astype(float), 3, axis=-1)
         labels = np.take(mask, shown.centre[axis], axis)
-        for name, own in tissues:
+        for name, own in list(viewed.targets.items())[: viewed.tissues]:
             marked = np.isin(labels, own)
             pixels[marked] = 0.5 * pixels[marked] + 0.5 * 255 * np.array(to_rgb(colours[name]))
         # Columns to the left or to the back; the front, or the head, on top.
         turned = pixels.swapaxes(0, 1) if axis == 2 else pixels.swapaxes(0, 1)[::-1]
-        tall, wide = [spacing[k] for k in (1, 0)] if axis == 2 else [spacing[2], spacing[1 - axis]]
-        size = round(turned.shape[1] * wide / min(spacing)), round(turned.shape[0] * tall / min(spacing))
-        tile = Image.fromarray(turned.astype(np.uint8)).resize(size)
+        wide, tall = (spacing[other] / min(spacing) for other in range(3) if other != axis)
+        tile = Image.fromarray(turned.astype(np.uint8))
+        tile = tile.resize((round(tile.width * wide), round(tile.height * tall)))
         tile.thumbnail((PREVIEW, PREVIEW))
         tiles.append(np.asarray(tile))
     height = max(len(tile) for tile in tiles)
     padded = [np.pad(tile, ((height - len(tile), 0), (0, 0), (0, 0))) for tile in tiles]
     return np.concatenate(padded, axis=1)
+
+
+def _unpack(volume: bytes) -> UInt8[np.ndarray, "h w d"]:
+    return np.asarray(nib.Nifti1Image.from_bytes(gzip.decompress(volume)).dataobj)
 
 
 def _describe_targets(viewed: ViewedPatient) -> list[dict]:

@@ -39,6 +39,7 @@ def times(repetition, echo, inversion=None):
         (series(1, "AX T2 FSE", **times(4000, 100)), "T2"),
         (series(1, "AX FLAIR POST", agent=True), "FLAIR"),
         (series(1, "AX T2 FSE", body_part="HEADSPINE", **times(4000, 100)), "T2"),
+        (series(1, "AX T2 FSE", body_part="HIPPOCAMPUS", **times(4000, 100)), "T2"),
     ],
 )
 def test_a_modality_is_told_by_times_and_words(given, modality):
@@ -60,7 +61,7 @@ def test_a_modality_is_told_by_times_and_words(given, modality):
         (series(1, "AX PD", **times(3000, 15)), "neither description nor times (TR 3000 ms, TE 15 ms)"),
         (series(1, "CT", modality="CT"), "CT, not MR"),
         (series(1, "AX T1", persons=2), "2 patients"),
-        (series(1, "SAG T1", body_part="LSPINE"), "lspine, not the head"),
+        (series(1, "SAG T1", body_part="LSPINE"), "its header reads spine, not the head"),
     ],
 )
 def test_other_series_are_passed_over_with_the_reason(given, why):

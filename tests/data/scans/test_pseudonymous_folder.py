@@ -1,3 +1,5 @@
+import shutil
+
 import pandas as pd
 import pytest
 
@@ -25,9 +27,12 @@ def source(tmp_path):
 @pytest.fixture
 def make(tmp_path, brats, source):
     """The folder under pseudonyms."""
-    return lambda: make_pseudonymous(
-        source, tmp_path / "links", Pseudonyms(tmp_path / "privacy", brats.find_person), brats
-    )
+
+    def make_folder(data_set=brats):
+        names = Pseudonyms(tmp_path / "privacy", data_set.find_person)
+        return make_pseudonymous(source, tmp_path / "links", names, data_set)
+
+    return make_folder
 
 
 LAYOUTS = {
@@ -133,3 +138,26 @@ def test_what_is_simulated_stays_so(source, make):
 
 def test_a_folder_that_is_not_there_is_reported_by_who_reads_it(make, brats, source):
     assert make() == source
+
+
+def test_a_file_that_became_a_folder_is_not_gone_through(source, make):
+    file = source / "P1" / "P1_t1.nii"
+    touch(file)
+    make()
+    file.unlink()
+    touch(file / "P1_t1.nii", source / "P1" / "other" / "deep.nii")
+    folder = make()
+    assert (file / "P1_t1.nii").is_file()
+    assert len(list_files(folder)) == 2
+    shutil.rmtree(source / "P1" / "other")
+    make()
+    assert not [path for path in folder.rglob("*") if path.is_dir() and not any(path.iterdir())]
+
+
+def test_patients_with_the_names_of_published_slices_keep_them(source, make, brats):
+    touch(source / "BraTS20_Training_007" / "BraTS20_Training_007_seg.nii.gz")
+    published = brats.model_copy(update={"slice_patient": "BraTS20_Training_{volume:03d}"})
+    folder = make(data_set=published)
+    (found,) = list_files(folder)
+    assert found.name == "BraTS20_Training_007_seg.nii.gz"
+    assert not brats.model_copy(update={"slice_patient": "{volume:03d}"}).is_published("007")

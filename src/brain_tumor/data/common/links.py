@@ -1,10 +1,9 @@
 """A folder of links to files under other names."""
 
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Collection, Mapping
 from pathlib import Path
-
-from brain_tumor.data.common.files import list_files
 
 
 def write_links(root: Path, links: Mapping[Path, Path], texts: Mapping[Path, str]) -> None:
@@ -15,6 +14,8 @@ def write_links(root: Path, links: Mapping[Path, Path], texts: Mapping[Path, str
         links: path below the root > file that it leads to.
         texts: path below the root > content of a file.
     """
+    # First: a link to what has become a folder would be gone through, into the folder of somebody's own.
+    _remove_others(root, links.keys() | texts.keys())
     for path, file in links.items():
         original = file.absolute()
         if not (path.is_symlink() and path.readlink() == original):
@@ -26,10 +27,20 @@ def write_links(root: Path, links: Mapping[Path, Path], texts: Mapping[Path, str
             draft = _draft(path)
             draft.write_text(text, encoding="utf-8")
             draft.replace(path)
-    for path in set(list_files(root)) - links.keys() - texts.keys():
-        path.unlink(missing_ok=True)
+
+
+def _remove_others(root: Path, kept: Collection[Path]) -> None:
+    """Remove links and files that aren't kept, and folders that are empty then."""
+    for place, folders, files in os.walk(root, topdown=False):  # which doesn't follow links
+        folder = Path(place)
+        linked = [name for name in folders if (folder / name).is_symlink()]
+        for path in (folder / name for name in (*files, *linked)):
+            if path not in kept:
+                path.unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _draft(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.name}.{os.getpid()}")
+    return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")

@@ -57,7 +57,7 @@ def parallel_map(
         try:
             yield from _track(done, len(tasks), label, unit)
         finally:
-            # At its end such a process waits for its own, which idle workers are for five minutes.
+            # At its end such a process waits for its own, which are idle for a while.
             if not alone and in_worker_process():
                 get_reusable_executor().shutdown()
 

@@ -14,9 +14,9 @@ TABLE = "patients.csv"
 """In the folder of the images: their patients."""
 
 
-def list_kept(image_set: ImageSet) -> set[str]:
+def list_kept(image_set: ImageSet) -> tuple[str, ...]:
     """Folders that keep their names, in lower case: they say what lies in them."""
-    return {name.lower() for name in (image_set.training, image_set.testing, *image_set.classes)}
+    return tuple(sorted({name.lower() for name in (image_set.training, image_set.testing, *image_set.classes)}))
 
 
 def make_pseudonymous_images(source: Path, target: Path, names: Pseudonyms, kept: Collection[str]) -> Path:
@@ -34,12 +34,12 @@ def make_pseudonymous_images(source: Path, target: Path, names: Pseudonyms, kept
         for file in list_files(source):
             if file.name not in (SIMULATED_MARK, TABLE):
                 links[root / replace_path(file.relative_to(source), names, kept)] = file
-        if is_simulated(source):
-            texts[root / SIMULATED_MARK] = ""
         shown = root
     else:
         shown = root / replace_path(PurePath(source.name), names, kept)
         links[shown] = source
+    if is_simulated(source):
+        texts[root / SIMULATED_MARK] = ""
     write_links(root, links, texts)
     names.save()
     return shown

@@ -23,8 +23,8 @@ PASSED_OVER = {
 """Why a series is passed over > pattern of its description and image type."""
 
 OTHER_PARTS = (
-    r"SPINE|ABDOMEN|CHEST|BREAST|THORAX|PELVIS|PROSTATE|UTERUS|KIDNEY|LIVER|HEART|SHOULDER|ELBOW|WRIST|HAND|"
-    r"HIP|KNEE|ANKLE|FOOT|LEG|ARM|THIGH|EXTREMITY"
+    r"SPINE|ABDOMEN|CHEST|BREAST|THORAX|PELVIS|PROSTATE|UTERUS|KIDNEY|LIVER|HEART|SHOULDER|THIGH|EXTREMITY|"
+    r"\b(?:ELBOW|WRIST|HAND|HIP|KNEE|ANKLE|FOOT|LEG|ARM)\b"
 )
 """Pattern of parts of the body that aren't the head. Headers of heads read HEAD, BRAIN, SKULL, HEADNECK, or nothing."""
 
@@ -127,8 +127,10 @@ def judge(series: Series) -> tuple[str, str]:
         return "", f"passed over: {series.modality}, not MR"
     if series.persons > 1:
         return "", f"passed over: its files are of {series.persons} patients; export it again"
-    if re.search(OTHER_PARTS, series.body_part) and not re.search("HEAD|BRAIN|SKULL", series.body_part):
-        return "", f"passed over: {series.body_part.lower()}, not the head"
+    other = re.search(OTHER_PARTS, series.body_part)
+    if other and not re.search("HEAD|BRAIN|SKULL", series.body_part):
+        remedy = "if it is the head, name it under `data_raw_scans.series`"
+        return "", f"passed over: its header reads {other[0].lower()}, not the head; {remedy}"
     if series.orientations > 1:
         return "", "passed over: a localiser: its slices have several orientations"
     text = f"{series.description} {' '.join(series.image_type)}".lower().replace("_", " ")

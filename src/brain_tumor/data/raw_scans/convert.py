@@ -17,6 +17,9 @@ from brain_tumor.data.raw_scans.extra import require_extra
 from brain_tumor.data.raw_scans.grids import Matrix
 from brain_tumor.data.scans.nifti_volumes import open_volume, read_volume
 
+SPACE = 50_000_000
+"""Bytes that a volume may take."""
+
 LONGEST_S = 600
 """Seconds that a conversion may take."""
 
@@ -98,15 +101,29 @@ def convert_dicom(files: Sequence[Path], name: str) -> VolumeFile:
             raise ValueError(f"dcm2niix takes more than {LONGEST_S} s for the series; convert it yourself") from error
         written = sorted(output.glob("*.nii"))
         if not written:
-            # It doesn't tell a full disk from files that it can't read.
-            if shutil.disk_usage(folder).free < sum(file.stat().st_size for file in files):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), gettempdir())
+            _require_space(folder, files)
             raise ValueError(
                 f"dcm2niix makes no volume of its {len(files)} files (status {done.returncode}): they are cut off or "
                 "compressed in a way that it doesn't read; export the series again, uncompressed"
             )
         # A series may be written in several versions, such as with its slices made even: the last has most voxels.
         largest = max(written, key=lambda file: file.stat().st_size)
-        read_volume(largest)
+        try:
+            read_volume(largest)
+        except ValueError:
+            _require_space(folder, files)
+            raise
         image = open_volume(largest)
         return VolumeFile(name, np.asarray(image.dataobj).copy(), image.affine)
+
+
+def _require_space(folder: str, files: Sequence[Path]) -> None:
+    """dcm2niix doesn't tell a full disk from files that it can't read, nor stops at one.
+
+    Raises:
+        OSError: if there is hardly any space in the folder of temporary files.
+    """
+    # Compressed files grow.
+    needed = max(SPACE, 4 * sum(file.stat().st_size for file in files))
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), gettempdir())

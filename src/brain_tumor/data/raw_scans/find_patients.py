@@ -20,6 +20,7 @@ from brain_tumor.data.scans.patient_files import SUFFIXES
 from brain_tumor.data.scans.scan import Scan
 
 PARAMETER = "raw_source"
+GO_ON = "inference_missing_modalities=zero"
 
 
 @dataclass
@@ -56,9 +57,11 @@ class RawPatient:
         add = "name them under `data_raw_scans.series`, or add them" if self.layout == "dicom" else "add them"
         if any(name in needed for name in self.missing):
             others = "modalities that are there for `data_raw_scans.reference` and `data_raw_scans.mask_on`"
-            self.problem = f"{self.explained}; {add}" + (f", or give {others}" if self.files else "")
+            self.problem = f"{self.explained}; {add}"
+            if self.files:
+                self.problem += f", or give {others}" + ("" if go_on else f" and `--params {GO_ON}`")
         elif not go_on:
-            self.problem = f"{self.explained}; {add}, or go on without: `--params inference_missing_modalities=zero`"
+            self.problem = f"{self.explained}; {add}, or go on without: `--params {GO_ON}`"
         else:
             self.note = "; ".join(filter(None, [self.note, self.explained]))
 

@@ -240,6 +240,14 @@ class DataSet(BaseModel, frozen=True, extra="forbid"):
         # A declared suffix goes before a name, and both go before the usual folders of masks.
         return masks | names | self.kind_of_suffix
 
+    def is_published(self, name: str) -> bool:
+        """Whether a patient is named as those of published HDF5 slices are, in more than a number."""
+        before, _, after = self.slice_patient.partition("{")
+        ending = after.partition("}")[2]
+        if not re.search("[A-Za-z]", before + ending):
+            return False
+        return re.fullmatch(rf"{re.escape(before)}\d+{re.escape(ending)}", name) is not None
+
     @cached_property
     def slice_pattern(self) -> re.Pattern[str]:
         """Matches the name of an HDF5 slice; groups `volume` and `slice`."""

@@ -5,6 +5,7 @@ What reads scans reads these, and never sees a name, so that none gets into a ta
 
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from brain_tumor.data.common.files import SIMULATED_MARK, is_simulated, list_files
@@ -32,7 +33,8 @@ LISTING = "meta_data.csv"
 def make_pseudonymous(folder: Path, target: Path, names: Pseudonyms, data_set: DataSet) -> Path:
     """Links to all files of a folder, below a folder without a name; gives that folder.
 
-    HDF5 slices keep their numbers. Folders that say what lies in them (`images`, `t1ce`) keep their names.
+    HDF5 slices keep their numbers, and patients the names that published slices have.
+    Folders that say what lies in them (`images`, `t1ce`) keep their names.
 
     Args:
         target: where such folders are; what lies in this one's and isn't in `folder` any more is removed.
@@ -48,16 +50,21 @@ def make_pseudonymous(folder: Path, target: Path, names: Pseudonyms, data_set: D
         if (match := data_set.slice_pattern.match(file.name))
     }
     kept = {*CONTENT_FOLDERS, *data_set.kind_of_folder}
+
+    def replace(name: str) -> str:
+        # Whose slices are read beside these, from a published set, keeps the name there.
+        return name if name in numbered or data_set.is_published(name) else names.replace(name)
+
     links, texts = {}, {}
     for file in files:
         above = file.parent.relative_to(folder).parts
-        place = root.joinpath(*(part if part.lower() in kept else names.replace(part) for part in above))
+        place = root.joinpath(*(part if part.lower() in kept else replace(part) for part in above))
         if file.name.lower() in TABLES:
-            text = _rewrite_table(file, names, numbered)
+            text = _rewrite_table(file, replace, numbered)
             if text is not None:
                 texts[place / file.name.lower()] = text
         elif file.name != SIMULATED_MARK:
-            links[place / _rename(file, patients.get(file, ""), names, data_set)] = file
+            links[place / _rename(file, patients.get(file, ""), names, replace, data_set)] = file
     if is_simulated(folder):
         texts[root / SIMULATED_MARK] = ""
     write_links(root, links, texts)
@@ -65,21 +72,21 @@ def make_pseudonymous(folder: Path, target: Path, names: Pseudonyms, data_set: D
     return root
 
 
-def _rename(file: Path, patient: str, names: Pseudonyms, data_set: DataSet) -> str:
-    if file.name in (SIMULATED_MARK, LISTING) or data_set.slice_pattern.match(file.name):
+def _rename(file: Path, patient: str, names: Pseudonyms, replace: Callable[[str], str], data_set: DataSet) -> str:
+    if file.name == LISTING or data_set.slice_pattern.match(file.name):
         return file.name
     stem = cut_suffix(file)
     ending = file.name[len(stem) :]
     if patient:
         # P1/t1ce.nii.gz is named by its modality alone; else the name begins with the patient's.
         rest = f"_{stem}" if stem.lower() in data_set.kind_of_suffix else stem[len(patient) :]
-        return f"{names.replace(patient)}{rest}{ending}"
+        return f"{replace(patient)}{rest}{ending}"
     if stem:
-        return f"{names.replace(stem)}{ending}"
+        return f"{replace(stem)}{ending}"
     return f"file_{names.digest(file.name)}{find_kind(file)}"
 
 
-def _rewrite_table(file: Path, names: Pseudonyms, numbered: set[str]) -> str | None:
+def _rewrite_table(file: Path, replace: Callable[[str], str], numbered: set[str]) -> str | None:
     """A table with pseudonyms in its columns of names; rows of patients who keep their numbers stay as they are."""
     try:
         table = read_table(file)
@@ -89,6 +96,6 @@ def _rewrite_table(file: Path, names: Pseudonyms, numbered: set[str]) -> str | N
     columns = [column for column in table if re.fullmatch(COLUMNS, column)]
     known = table[columns].isin(numbered).any(axis=1)
     for column in columns:
-        replaced = [name if name.strip() in NO_NAME else names.replace(name.strip()) for name in table[column]]
+        replaced = [name if name.strip() in NO_NAME else replace(name.strip()) for name in table[column]]
         table[column] = table[column].where(known, replaced)
     return table.to_csv(index=False)

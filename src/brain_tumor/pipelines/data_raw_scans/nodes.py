@@ -69,8 +69,7 @@ def import_scans(
         ValueError: if no patient can be prepared, or the settings name a modality that isn't declared.
     """
     # Before hours of reading, not after them.
-    for library in ("SimpleITK", *(() if settings.brain_masks else ("deepbet",))):
-        require_extra(library)
+    require_extra("SimpleITK")
     _require_modalities(settings, data_set)
     patients = find_patients(source, data_set, settings, go_on=missing == "zero")
     simulated = is_simulated(source)
@@ -87,6 +86,10 @@ def import_scans(
         first = patients[0]
         remedy = "give the folder of the scans with `--params raw_source=PATH`"
         raise ValueError(f"no patient in {source} can be prepared; {first.patient}: {first.problem}; {remedy}")
+    shown = name_volume("{patient}", settings.brain_modality, data_set)
+    masks = settings.brain_masks
+    if any(find_own_mask(masks, each.patient, shown.format(patient=each.patient)) is None for each in usable):
+        require_extra("deepbet")
     return pd.DataFrame(rows), _convert(usable, data_set, simulated=simulated)
 
 
@@ -226,7 +229,8 @@ def _extract(
         shown = settings.brain_modality
         if shown not in files:
             shown = settings.reference
-            logger.warning("%s: no %s, so the brain is that of %s", patient, settings.brain_modality, shown)
+            if state == SKULL:
+                logger.warning("%s: no %s, so the brain is that of %s", patient, settings.brain_modality, shown)
         own = find_own_mask(settings.brain_masks, patient, files[shown].name) if state == SKULL else None
         if settings.brain_masks and state == SKULL and own is None:
             logger.warning("%s: no brain mask of your own, so it is extracted", patient)
