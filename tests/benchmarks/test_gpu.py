@@ -48,7 +48,8 @@ def test_every_network_is_trained_in_all_ways(figures):
         assert all(float(rate) > 0 for rate in rates.values())
     basic = [rate for rate in of(figures, "training", "basic_unet /s").values() if rate]
     assert len(basic) == 1
-    assert all(0 < float(share) < 1 for share in of(figures, "training", "of matrix").values())
+    # No upper bound: on a CPU that other work shares, the ceiling may be measured lower than the step.
+    assert all(float(share) > 0 for share in of(figures, "training", "of matrix").values())
 
 
 def test_a_patient_is_predicted_by_each_network(figures):

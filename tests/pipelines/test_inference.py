@@ -25,7 +25,6 @@ from brain_tumor.metrics.surfaces import score_surfaces
 from brain_tumor.networks import build
 from brain_tumor.networks.familiarity import fit_familiarity
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
-from brain_tumor.pipelines.classification.training import collect_features
 from brain_tumor.pipelines.inference.scan_index import index_scans
 from brain_tumor.pipelines.inference.scans import (
     draw_scans,
@@ -35,6 +34,7 @@ from brain_tumor.pipelines.inference.scans import (
 )
 from brain_tumor.reporting.inference.report import compose_images_report, compose_scans_report
 from brain_tumor.training.classification.normalisation import to_input
+from brain_tumor.training.classification.prediction import predict_all
 from brain_tumor.training.device import choose_device
 from brain_tumor.training.segmentation.prediction import segment_volume
 from brain_tumor.training.settings import EngineSettings, PredictionSettings
@@ -128,7 +128,7 @@ def test_images_unlike_the_training_images_are_said_to_be_so(images, tmp_path, m
     store = Store(project / "data/07_model_output/inference/images.h5")
     network = read_network(project / "network.safetensors")
     rows = np.arange(len(store.rows))
-    features = collect_features(network, store, rows, choose_device(EngineSettings(device="cpu", precision="fp32")))
+    _, (features,) = predict_all(network, store, rows, choose_device(EngineSettings(device="cpu", precision="fp32")))
     kinds = store.rows["file"].str.split("/").str[0].factorize()[0]
     learned = replace(network, familiarity=(fit_familiarity(features, kinds, features),))
     write_network(project / "network.safetensors", learned)

@@ -21,7 +21,7 @@ else:
     Weights = dict
 
 
-FAMILIARITY = "familiarity"
+FAMILIARITY = "familiarity."
 """Before the number of a member and the name of one of its tensors, which are no weights."""
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -168,7 +168,7 @@ def write_network(path: Path, network: TrainedNetwork, *, half: bool = False) ->
     for number, member in enumerate(network.members):
         weights |= {f"{number}.{name}": value for name, value in member.items()}
     for number, each in enumerate(network.familiarity):
-        weights |= {f"{FAMILIARITY}.{number}.{name}": value for name, value in _to_tensors(each).items()}
+        weights |= {f"{FAMILIARITY}{number}.{name}": value for name, value in _to_tensors(each).items()}
     if half:
         weights = {name: _halve(name, value) for name, value in weights.items()}
     metadata = {key: json.dumps(value) for key, value in header.items()}
@@ -180,6 +180,11 @@ def _to_tensors(familiarity: Familiarity) -> Weights:
     from torch import as_tensor, float32
 
     return {name: as_tensor(value, dtype=float32).contiguous() for name, value in vars(familiarity).items()}
+
+
+def _from_tensors(tensors: Weights) -> Familiarity:
+    limit = tensors.pop("limit").item()
+    return Familiarity(**{name: value.numpy() for name, value in tensors.items()}, limit=limit)
 
 
 def _halve(name: str, value: "Tensor") -> "Tensor":
@@ -215,26 +220,29 @@ def read_network(path: Path, trusted: Sequence[str] = ()) -> TrainedNetwork:
             # Entries that an earlier version wrote under other names.
             if "description" in header:
                 header["description"] = rename_entries(header["description"], NETWORK_FILE)
-            members: dict[int, dict[str, Tensor]] = {}
-            familiar: dict[int, dict[str, Any]] = {}
-            # Keys are `{member}.{name}`, or `familiarity.{member}.{name}`.
-            for key in file.keys():  # noqa: SIM118
-                own = key.removeprefix(f"{FAMILIARITY}.")
-                number, name = own.split(".", 1)
-                value = file.get_tensor(key)
-                # Files in fp16 too are computed with in fp32, or in what autocast takes.
-                value = value.float() if value.is_floating_point() else value
-                if own == key:
-                    members.setdefault(int(number), {})[name] = value
-                else:
-                    familiar.setdefault(int(number), {})[name] = value.item() if name == "limit" else value.numpy()
-        # By number, because the file sorts "10" before "2".
-        ordered = tuple(members[number] for number in sorted(members))
-        known = tuple(Familiarity(**familiar[number]) for number in sorted(familiar))
-        network = TrainedNetwork(**header, members=ordered, familiarity=known)
+            # Files in fp16 too are computed with in fp32, or in what autocast takes.
+            tensors = {key: _widen(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
+        familiar = {
+            key.removeprefix(FAMILIARITY): tensors.pop(key) for key in [*tensors] if key.startswith(FAMILIARITY)
+        }
+        familiarity = tuple(map(_from_tensors, _group_members(familiar)))
+        network = TrainedNetwork(**header, members=_group_members(tensors), familiarity=familiarity)
     except (SafetensorError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} isn't a network that this project wrote ({error}); give the path of one of its .safetensors files"
         ) from error
     require_trusted(network.name, trusted, f"the network of {path}")
     return network
+
+
+def _widen(value: "Tensor") -> "Tensor":
+    return value.float() if value.is_floating_point() else value
+
+
+def _group_members(tensors: Weights) -> tuple[Weights, ...]:
+    """`{member}.{name}` > tensor as a dict for each member, by number: the file sorts "10" before "2"."""
+    members: dict[int, Weights] = {}
+    for key, value in tensors.items():
+        number, name = key.split(".", 1)
+        members.setdefault(int(number), {})[name] = value
+    return tuple(members[number] for number in sorted(members))

@@ -95,12 +95,14 @@ class Privacy:
         if not self.settings.pseudonymise:
             return
         made = _list_made(catalog)
+        covered = PseudonymousDataset | PseudonymousFoldersDataset | WrittenFolderDataset
         named = []
         for name in sorted(pipeline.inputs()):
             source = catalog.get(name)
-            covered = PseudonymousDataset | PseudonymousFoldersDataset | WrittenFolderDataset
-            if isinstance(source, FolderDataset | FoldersDataset) and not isinstance(source, covered):
-                named += [name] if _is_own(source, made) else []
+            if not isinstance(source, FolderDataset | FoldersDataset) or isinstance(source, covered):
+                continue
+            if _is_own(source, made):
+                named.append(name)
         if named:
             raise ValueError(
                 f"privacy.pseudonymise doesn't cover {' and '.join(named)}, where names would stay; run pipelines that "

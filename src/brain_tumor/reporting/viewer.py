@@ -13,9 +13,8 @@ import nibabel as nib
 import numpy as np
 from jaxtyping import Float, Num, UInt8
 from markupsafe import Markup
-from matplotlib.colors import to_rgb
 from nibabel.affines import voxel_sizes
-from PIL import Image
+from PIL import Image, ImageColor
 from pydantic import BaseModel, Field
 
 from brain_tumor.data.scans.display import DisplayVolumes, prepare_display
@@ -125,7 +124,7 @@ def _draw_preview(viewed: ViewedPatient, shown: DisplayVolumes) -> UInt8[np.ndar
         labels = np.take(mask, shown.centre[axis], axis)
         for name, own in list(viewed.targets.items())[: viewed.tissues]:
             marked = np.isin(labels, own)
-            pixels[marked] = 0.5 * pixels[marked] + 0.5 * 255 * np.array(to_rgb(colours[name]))
+            pixels[marked] = 0.5 * pixels[marked] + 0.5 * np.array(ImageColor.getrgb(colours[name]))
         # Columns to the left or to the back; the front, or the head, on top.
         turned = pixels.swapaxes(0, 1) if axis == 2 else pixels.swapaxes(0, 1)[::-1]
         wide, tall = (spacing[other] / min(spacing) for other in range(3) if other != axis)

@@ -20,7 +20,7 @@ from brain_tumor.data.raw_scans.brain import (
 )
 from brain_tumor.data.raw_scans.checks import find_warnings, measure_cut, measure_overlap, measure_shift, measure_turn
 from brain_tumor.data.raw_scans.grids import measure_ml
-from brain_tumor.data.raw_scans.prepare import find_own_mask, return_labels, take_brain
+from brain_tumor.data.raw_scans.prepare import find_brain, find_own_mask, return_labels
 from brain_tumor.data.raw_scans.registration import Box
 from brain_tumor.data.scans.nifti_masks import read_mask, write_mask
 from brain_tumor.data.scans.nifti_volumes import read_volume
@@ -206,12 +206,13 @@ def test_a_brain_mask_of_ones_own_takes_the_place_of_the_extracted(tmp_path):
     assert find_own_mask(None, "P1", "P1_t1.nii.gz") is None
     shift = np.eye(4)
     shift[0, 3] = 6
-    brain = take_brain(file, {"T1ce": tmp_path / "P1_t1ce.nii.gz"}, shift, "T1ce")
+    files, transforms = {"T1ce": tmp_path / "P1_t1ce.nii.gz"}, {"T1": shift}
+    brain = find_brain(files, transforms, SKULL, "T1ce", "T1", file)
     assert measure_ml(brain.voxels, brain.affine) == pytest.approx(20 * 20 * 22 * 0.216, rel=0.02)
     centre = apply_affine(brain.affine, np.argwhere(brain.voxels).mean(0))
     np.testing.assert_allclose(centre, [6 * 14.5 - 6, 6 * 14.5, 6 * 14.5], atol=0.5)
     nib.save(nib.Nifti1Image(mask * 0, np.eye(4)), masks / "P2.nii.gz")
     with pytest.raises(ValueError, match=r"P2\.nii\.gz marks 0 ml where the scan is"):
-        take_brain(masks / "P2.nii.gz", {"T1ce": tmp_path / "P1_t1ce.nii.gz"}, shift, "T1ce")
+        find_brain(files, transforms, SKULL, "T1ce", "T1", masks / "P2.nii.gz")
     with pytest.raises(FileNotFoundError, match=r"data_raw_scans\.brain_masks is nowhere, which is no folder"):
         find_own_mask("nowhere", "P1", "P1_t1.nii.gz")

@@ -154,6 +154,15 @@ def test_a_file_that_became_a_folder_is_not_gone_through(source, make):
     assert not [path for path in folder.rglob("*") if path.is_dir() and not any(path.iterdir())]
 
 
+def test_drafts_of_another_process_stay(source, make):
+    touch(source / "P1" / "P1_t1.nii")
+    (link,) = list_files(make())
+    draft = link.with_name(f".{link.name}.1.2")
+    draft.symlink_to(source / "P1" / "P1_t1.nii")
+    make()
+    assert draft.is_symlink()
+
+
 def test_patients_with_the_names_of_published_slices_keep_them(source, make, brats):
     touch(source / "BraTS20_Training_007" / "BraTS20_Training_007_seg.nii.gz")
     published = brats.model_copy(update={"slice_patient": "BraTS20_Training_{volume:03d}"})

@@ -75,6 +75,11 @@ class Study:
         """Numbers of the series, and what each may be."""
         return ", ".join(f"{choice.series.number} {choice.modality or '-'}" for choice in self.choices)
 
+    @property
+    def explained(self) -> str:
+        """That modalities are missing, with what was found instead; empty if none is."""
+        return f"no {' and no '.join(self.missing)} among its series ({self.listed})" if self.missing else ""
+
 
 def group_studies(series: Sequence[Series], source: Path) -> list[Study]:
     """The studies among the series. Two in one folder are told apart by their headers, which is noted."""

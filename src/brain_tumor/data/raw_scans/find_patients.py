@@ -33,7 +33,7 @@ class RawPatient:
         problem: why the patient can't be prepared.
         note: what is unusual.
         missing: modalities that there are no files of.
-        explained: that they aren't there.
+        explained: that they aren't there; empty if none is missing.
     """
 
     patient: str
@@ -139,11 +139,9 @@ def _find_dicom(
         rows = tabulate(chosen)
         note = "; ".join(chosen.notes)
         in_order = {name: taken[name] for name in data_set.modality_names if name in taken}
-        patient = RawPatient(study.patient, "dicom", in_order, rows, chosen.problem, note)
-        if chosen.missing:
-            patient.missing = chosen.missing
-            patient.explained = f"no {' and no '.join(chosen.missing)} among its series ({study.listed})"
-        found[study.patient] = patient
+        found[study.patient] = RawPatient(
+            study.patient, "dicom", in_order, rows, chosen.problem, note, chosen.missing, chosen.explained
+        )
     return found
 
 

@@ -62,20 +62,31 @@ def register_modality(reference: Path, file: Path) -> Registration:
 
 
 def find_brain(
-    files: Mapping[str, Path], transforms: Mapping[str, Matrix], state: str, reference: str, modality: str
+    files: Mapping[str, Path],
+    transforms: Mapping[str, Matrix],
+    state: str,
+    reference: str,
+    modality: str,
+    own: Path | None = None,
 ) -> VolumeFile:
     """The brain at 1 mm in the place of the reference.
 
     Args:
         transforms: modality > from millimetres of the reference to those of the modality.
         modality: that the brain is extracted from.
+        own: a brain mask of the user, on any grid in the place of that modality; every value but 0 is brain. It takes
+            the place of an extracted one.
 
     Raises:
-        ValueError: if no brain is found.
+        ValueError: if no brain is found, or that mask hardly marks anything where the scan is.
     """
     voxels, affine = read_volume(files[reference])
     shape, grid = enclose(voxels.shape, affine, 1.0, MARGIN)
-    if state == SKULL:
+    if state == SKULL and own is not None:
+        marked, own_affine = read_volume(own)
+        mask = resample((marked != 0).astype(np.float32), own_affine, shape, grid, transforms[modality]) >= 0.5
+        _require_brain(own, measure_ml(mask, grid))
+    elif state == SKULL:
         head = open_box(files[modality], (shape, grid), transforms[modality])
         mask = extract_brain(head)
     else:
@@ -103,25 +114,10 @@ def find_own_mask(folder: str | None, patient: str, volume: str) -> Path | None:
     return next((file for name in names if (file := Path(folder, name)).is_file()), None)
 
 
-def take_brain(mask: Path, files: Mapping[str, Path], transform: Matrix, reference: str) -> VolumeFile:
-    """A brain mask of the user at 1 mm in the place of the reference.
-
-    Args:
-        mask: on any grid in the place of its modality; every value but 0 is brain.
-        transform: from millimetres of the reference to those of the modality.
-
-    Raises:
-        ValueError: if it can't be read, or hardly marks anything there.
-    """
-    voxels, affine = read_volume(files[reference])
-    shape, grid = enclose(voxels.shape, affine, 1.0, MARGIN)
-    marked, own = read_volume(mask)
-    brain = resample((marked != 0).astype(np.float32), own, shape, grid, transform) >= 0.5
-    volume = measure_ml(brain, grid)
-    if volume < LEAST_ML:
+def _require_brain(mask: Path, volume_ml: float) -> None:
+    if volume_ml < LEAST_ML:
         remedy = "give a brain mask on the grid of the scan, or remove it"
-        raise ValueError(f"{mask.name} marks {volume:.0f} ml where the scan is; {remedy}")
-    return VolumeFile("", brain.astype(np.uint8), grid)
+        raise ValueError(f"{mask.name} marks {volume_ml:.0f} ml where the scan is; {remedy}")
 
 
 def register_to_atlas(reference: Path, brain: Path, atlas: str | None, *, affine: bool) -> Registration:

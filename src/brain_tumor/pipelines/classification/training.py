@@ -25,7 +25,6 @@ from brain_tumor.training.initial import describe_initial, digest_file, read_ini
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
 
 if TYPE_CHECKING:
-    from brain_tumor.training.device import Device
     from brain_tumor.training.fit import Fitted
     from brain_tumor.training.start import Start
 
@@ -84,8 +83,7 @@ def train_network(
     network = TrainedNetwork(
         experiment.network, start.sizes, description, tuple(member.fitted.weights for member in members)
     )
-    temperature = _fit_temperature(network, images, [member.validation for member in members], engine)
-    familiarity = _fit_familiarity(network, images, members, engine)
+    temperature, familiarity = _fit_confidence(network, images, members, engine)
     done = replace(network, description=description | {"temperature": temperature}, familiarity=familiarity)
     return done, _join_logs(members)
 
@@ -184,47 +182,31 @@ def _prepare_start(experiment: ExperimentSettings, about: dict[str, Any]) -> "St
     return prepare_start(experiment, needed, maps=False, grey=(MEAN, STANDARD_DEVIATION))
 
 
-def _fit_temperature(
-    network: TrainedNetwork, images: Store, validation: list[np.ndarray], engine: EngineSettings
-) -> float:
-    """The temperature that fits the validation images of all folds, each predicted by the network of its fold."""
-    from brain_tumor.training.classification.prediction import predict_logits
-    from brain_tumor.training.device import choose_device
-
-    device = choose_device(engine)
-    logits, labels = [], []
-    for fold, rows in enumerate(validation):
-        logits += list(predict_logits(network.of_fold(fold), images, rows, device))
-        labels.append(images.read(rows, "label")[0])
-    return metrics.fit_temperature(np.concatenate(logits), np.concatenate(labels).astype(int))
-
-
-def _fit_familiarity(
+def _fit_confidence(
     network: TrainedNetwork, images: Store, members: list[_Member], engine: EngineSettings
-) -> tuple[Familiarity, ...]:
-    """What tells images apart that are unlike the training images of each member; nothing if its last layer can't."""
+) -> tuple[float, tuple[Familiarity, ...]]:
+    """The temperature, and what tells images apart that are unlike the training images of each member.
+
+    Both by the validation images of all folds, each predicted by the network of its fold. No familiarity if the last
+    layer gets no features.
+    """
+    from brain_tumor.training.classification.prediction import predict_all
     from brain_tumor.training.device import choose_device
 
     device = choose_device(engine)
-    found = []
+    logits, labels, familiarity = [], [], []
     for fold, member in enumerate(members):
         own = network.of_fold(fold)
+        predicted, validating = predict_all(own, images, member.validation, device)
+        logits.append(predicted)
+        labels.append(images.read(member.validation, "label")[0])
         # Enough to know their spread, of a large data set.
         chosen = member.train[:: max(1, len(member.train) // FAMILIAR_IMAGES)]
-        features, validating = (collect_features(own, images, rows, device) for rows in (chosen, member.validation))
-        if features is None or validating is None:
-            return ()
-        (labels,) = images.read(chosen, "label")
-        found.append(fit_familiarity(features, labels, validating))
-    return tuple(found)
-
-
-def collect_features(network: TrainedNetwork, images: Store, rows: np.ndarray, device: "Device") -> np.ndarray | None:
-    """What the last layer of a single network gets of each image (image, feature); None if that is no vector."""
-    from brain_tumor.training.classification.prediction import predict_features
-
-    parts = [features for _, features in predict_features(network, images, rows, device)]
-    return np.concatenate([features[0] for features in parts]) if all(parts) else None
+        if validating:
+            _, (features,) = predict_all(own, images, chosen, device)
+            familiarity.append(fit_familiarity(features, images.read(chosen, "label")[0], validating[0]))
+    temperature = metrics.fit_temperature(np.concatenate(logits), np.concatenate(labels).astype(int))
+    return temperature, tuple(familiarity)
 
 
 def _require_match(sizes: dict[str, Any], about: dict[str, Any]) -> None:

@@ -26,7 +26,6 @@ from brain_tumor.data.raw_scans.prepare import (
     place_modality,
     register_modality,
     return_labels,
-    take_brain,
 )
 from brain_tumor.data.raw_scans.prepare import (
     register_to_atlas as register_brain,
@@ -231,14 +230,11 @@ def _extract(
             shown = settings.reference
             if state == SKULL:
                 logger.warning("%s: no %s, so the brain is that of %s", patient, settings.brain_modality, shown)
-        own = find_own_mask(settings.brain_masks, patient, files[shown].name) if state == SKULL else None
+        own = find_own_mask(settings.brain_masks, patient, files[shown].name)
         if settings.brain_masks and state == SKULL and own is None:
             logger.warning("%s: no brain mask of your own, so it is extracted", patient)
         try:
-            if own is not None:
-                brain = take_brain(own, files, matrices[shown], settings.reference)
-            else:
-                brain = find_brain(files, matrices, state, settings.reference, shown)
+            brain = find_brain(files, matrices, state, settings.reference, shown, own)
         except ValueError as error:
             logger.warning("excluded: %s: %s", patient, error)
             yield NoteFile(f"{patient}{EXCLUDED}", str(error))

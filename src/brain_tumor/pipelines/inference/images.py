@@ -130,21 +130,18 @@ def classify_images(
     file says which. The distance is that from the training images, as a multiple of that within which 95 % of the
     validation images lie; empty where the network's file doesn't say.
     """
-    from brain_tumor.training.classification.prediction import predict_features
+    from brain_tumor.training.classification.prediction import predict_all
     from brain_tumor.training.device import choose_device
 
     classes = network.description["classes"]
     # Files of earlier versions have no temperature; 1 changes nothing.
     temperature = network.description.get("temperature", 1.0)
     rows = images.rows
-    logits, distances = [], []
-    for part, features in predict_features(network, images, np.arange(len(rows)), choose_device(engine)):
-        logits.append(part)
-        distances.append(_measure_distance(network, features, len(part)))
-    probability = to_probability(np.concatenate(logits), temperature)
+    logits, features = predict_all(network, images, np.arange(len(rows)), choose_device(engine))
+    probability = to_probability(logits, temperature)
     most_probable = np.array(classes)[probability.argmax(1)]
-    distance = np.concatenate(distances)
-    predicted = rows[["file"]].assign(predicted=most_probable, confidence=probability.max(1), distance=distance)
+    predicted = rows[["file"]].assign(predicted=most_probable, confidence=probability.max(1))
+    predicted["distance"] = _measure_distance(network, features)
     predicted[classes] = probability
     # A right join keeps the images that are excluded.
     table = predicted.merge(index[["file", "note", "excluded"]], "right", on="file")
@@ -158,10 +155,10 @@ def classify_images(
     return table.sort_values(["confidence", "file"], ignore_index=True)
 
 
-def _measure_distance(network: TrainedNetwork, features: list[np.ndarray], images: int) -> np.ndarray:
+def _measure_distance(network: TrainedNetwork, features: list[np.ndarray]) -> np.ndarray | float:
     """Of each image, the mean over the members of an ensemble; NaN where it isn't known."""
-    if not network.familiarity or len(features) != len(network.familiarity):
-        return np.full(images, np.nan)
+    if not network.familiarity:
+        return np.nan
     pairs = zip(network.familiarity, features, strict=True)
     return np.mean([familiarity.measure(own) for familiarity, own in pairs], axis=0)
 

@@ -102,8 +102,10 @@ def compose_images_report(
     classes = with_text(classes, "note", "excluded")
     used = classes[classes["excluded"] == ""]
     excluded = classes[classes["excluded"] != ""]
-    # A column of notes without a note is left out.
-    empty = [name for name in ("note", "distance") if name in used and not used[name].replace("", None).notna().any()]
+    # A column of notes without a note is left out, and so are distances that aren't known.
+    empty = ["note"] if (used["note"] == "").all() else []
+    # Tables of earlier versions have none.
+    empty += ["distance"] if "distance" in used and used["distance"].isna().all() else []
     listed = used.drop(columns=["excluded", *empty])
     counts = _count_classes(used, about["classes"])
     left_out = [("Files that are no images, or damaged ones", excluded[["file", "excluded"]])]

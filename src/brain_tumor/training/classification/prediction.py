@@ -29,20 +29,29 @@ def predict_logits(
     Args:
         rows: of the store.
     """
-    for logits, _ in predict_features(network, images, rows, device):
+    for logits, _ in _predict(network, images, rows, device):
         yield logits
 
 
-def predict_features(
+def predict_all(
     network: TrainedNetwork,
     images: Store,
     rows: np.ndarray,
     device: Device,
-) -> Iterator[tuple[Float32[np.ndarray, "b k"], list[Float32[np.ndarray, "b d"]]]]:
-    """The same, and of each member of an ensemble the features of the images: what its last layer gets.
+) -> tuple[Float32[np.ndarray, "n k"], list[Float32[np.ndarray, "n d"]]]:
+    """The logits of all images, and of each member of an ensemble their features: what its last layer gets.
 
-    None where the last layer isn't linear, or gets more than a vector.
+    No features of a member whose last layer isn't linear, or gets more than a vector of each image.
     """
+    logits, features = zip(*_predict(network, images, rows, device), strict=True)
+    members = [np.concatenate([_to_numpy(part) for part in parts]) for parts in zip(*features, strict=True)]
+    return np.concatenate(logits), members
+
+
+def _predict(
+    network: TrainedNetwork, images: Store, rows: np.ndarray, device: Device
+) -> Iterator[tuple[Float32[np.ndarray, "b k"], list[Tensor]]]:
+    """Logits, and the features of each member, which stay on the device."""
     module = device.place(network.module())
     channels = network.sizes["in_channels"]
     with (
@@ -55,11 +64,15 @@ def predict_features(
             seen.clear()
             with torch.inference_mode(), device.autocast():
                 logits = module(image).float()
-                features = [each.float().cpu().numpy() for each in seen if each.ndim == 2]
+                features = [each for each in seen if each.ndim == 2]
                 if averages_mirrored(network):
                     logits = average_logits([logits, module(image.flip(-1))])
             yield logits.cpu().numpy(), features
             progress.update(len(image))
+
+
+def _to_numpy(values: Tensor) -> Float32[np.ndarray, "..."]:
+    return values.float().cpu().numpy()
 
 
 @contextmanager
