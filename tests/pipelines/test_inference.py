@@ -386,7 +386,7 @@ def test_warnings_are_in_the_table_the_log_and_the_report(segmented, brats, capl
     assert report.count(words) == 5
     network = read_network(folder / "network.safetensors")
     with caplog.at_level(logging.WARNING):
-        index_scans(new, network, brats, WorkerSettings(workers=1), "exclude")
+        index_scans(new, network, brats, WorkerSettings(workers=1), "exclude", {})
     logged = [line for line in caplog.messages if line.startswith("plain: ")]
     assert len(logged) == 1
     assert words in logged[0]
@@ -736,9 +736,9 @@ def infer(source, masks, brats, missing="exclude", **about):
     save_segmenter(masks.parent / "network.safetensors", brats, **about)
     network = read_network(masks.parent / "network.safetensors")
     masks.mkdir(exist_ok=True)
-    index = index_scans(source, network, brats, WorkerSettings(workers=1), missing)
+    index = index_scans(source, network, brats, WorkerSettings(workers=1), missing, {})
     for mask in segment_scans(
-        network, index, source, brats, PredictionSettings(), EngineSettings(device="cpu", precision="fp32")
+        network, index, source, brats, PredictionSettings(), EngineSettings(device="cpu", precision="fp32"), {}
     ):
         mask.write(masks / mask.file)
     dict(draw_scans(network, masks, index, source, brats))

@@ -128,7 +128,7 @@ class Parameters:
             except DatasetError as error:
                 # Kedro's words go before those that say what is wrong.
                 raise ValueError(str(error.__cause__ or error)) from error
-            require_match(network, data_set)
+            require_match(network, data_set, look_up(self.parameters, "inference_names"))
 
     def _require_class(self, setting: str) -> None:
         """Refuse a loss or an optimiser of a library which there isn't."""

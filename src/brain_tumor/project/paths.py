@@ -14,7 +14,7 @@ PATHS = {
     "survival_source": "a folder of masks",
     "survival_tables": "a folder with survival_info.csv",
     "inference_source": "a folder of scans or images",
-    "inference_network": "a .safetensors file",
+    "inference_network": "a .safetensors file, or the model folder of nnU-Net or MONAI",
     "inference_output": "a folder to write to",
     "raw_source": "a folder of DICOM files or NIfTI volumes",
     "data_raw_scans.brain_masks": "a folder of brain masks",

@@ -47,11 +47,13 @@ class NnunetData:
     Attributes:
         cases: patients, of whom one is in memory at a time.
         splits: training and validation patients of each fold.
+        simulated: whether one of the patients is a phantom.
     """
 
     data_set: DataSet
     cases: tuple[Case, ...]
     splits: list[dict[str, list[str]]]
+    simulated: bool
 
     def write(self, folder: Path) -> Iterator[str]:
         """Write it into a folder, patient by patient; gives the name of each who is written."""
@@ -61,11 +63,11 @@ class NnunetData:
             write_case(case, folder, self.data_set)
             yield case.scan.patient
         training = sum(not case.test for case in self.cases)
-        write_json(folder / "dataset.json", describe(self.data_set, training))
+        write_json(folder / "dataset.json", describe(self.data_set, training, simulated=self.simulated))
         write_json(folder / "splits_final.json", self.splits)
 
 
-def describe(data_set: DataSet, training: int) -> dict[str, Any]:
+def describe(data_set: DataSet, training: int, *, simulated: bool) -> dict[str, Any]:
     """Content of `dataset.json`: channels and labels in the order in which the data set declares them."""
     channels = {str(number): name for number, name in enumerate(data_set.modality_names)}
     labels = {name: label for label, name in enumerate(data_set.tissue_names, start=1)}
@@ -75,6 +77,8 @@ def describe(data_set: DataSet, training: int) -> dict[str, Any]:
         "labels": {"background": 0} | labels,
         "numTraining": training,
         "file_ending": ENDING,
+        # An entry of this project: nnU-Net hands it on to the folder of the trained model.
+        "simulated": simulated,
     }
 
 

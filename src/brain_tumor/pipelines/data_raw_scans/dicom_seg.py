@@ -18,6 +18,7 @@ from brain_tumor.data.raw_scans.settings import RawSettings
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.nifti_masks import name_mask, read_mask
 from brain_tumor.figures.palette import colour_targets, name_network
+from brain_tumor.networks.model_folders import ModelFolder
 from brain_tumor.networks.trained import TrainedNetwork
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ def write_dicom_seg(
     series: pd.DataFrame,
     native: Path,
     source: Path,
-    network: TrainedNetwork,
+    network: TrainedNetwork | ModelFolder,
     data_set: DataSet,
     settings: RawSettings,
     privacy: PrivacySettings,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from brain_tumor.data.common.files import is_simulated
 from brain_tumor.data.common.sets import TEST
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.nnunet import NO_NIFTI, Case, NnunetData, find_folds
@@ -44,4 +45,4 @@ def gather_cases(
     scans = find_indexed(index, source, data_set)
     used = cases[cases["excluded"] == ""]
     chosen = [Case(scans[row.patient], row.split == TEST) for row in used.itertuples()]
-    return NnunetData(data_set, tuple(chosen), find_folds(splits, used["patient"].tolist()))
+    return NnunetData(data_set, tuple(chosen), find_folds(splits, used["patient"].tolist()), is_simulated(source))

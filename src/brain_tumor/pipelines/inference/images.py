@@ -19,6 +19,7 @@ from brain_tumor.data.images.class_folders import ImageFile
 from brain_tumor.data.images.image_index import cut_images, inspect_images
 from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics.classification import to_probability
+from brain_tumor.networks.model_folders import ModelFolder
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.experiments import Figures
 from brain_tumor.reporting.formatting import mark_title
@@ -39,7 +40,7 @@ UNLIKE = "unlike the training images"
 REMEDY = "give the images with `--params inference_source=PATH`, a folder or one file"
 
 
-def index_images(source: Path, network: TrainedNetwork, workers: WorkerSettings) -> pd.DataFrame:
+def index_images(source: Path, network: TrainedNetwork | ModelFolder, workers: WorkerSettings) -> pd.DataFrame:
     """A row for each file of a folder, at any depth, or for one file.
 
     The box that is kept, a note on what is unusual, why it is excluded.
@@ -48,7 +49,7 @@ def index_images(source: Path, network: TrainedNetwork, workers: WorkerSettings)
         FileNotFoundError: if there is no such folder or file, or no file in it.
         ValueError: if the network doesn't classify images, or none of them can be used.
     """
-    if "classes" not in network.description:
+    if isinstance(network, ModelFolder) or "classes" not in network.description:
         what = ", ".join(network.description.get("tissues", []))
         raise ValueError(
             f"{network.name} segments {what}; give a network that classifies images with "

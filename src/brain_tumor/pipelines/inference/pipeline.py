@@ -50,13 +50,21 @@ def create_segmentation(source: str | None = None) -> Pipeline:
         [
             Node(
                 index_scans,
-                ["source", "network", "params:data_set", "params:workers", "params:missing_modalities"],
+                ["source", "network", "params:data_set", "params:workers", "params:missing_modalities", "params:names"],
                 "index",
                 name="index_scans",
             ),
             Node(
                 segment_scans,
-                ["network", "index", "source", "params:data_set", "params:prediction", "params:training"],
+                [
+                    "network",
+                    "index",
+                    "source",
+                    "params:data_set",
+                    "params:prediction",
+                    "params:training",
+                    "params:names",
+                ],
                 "masks",
                 name="segment_scans",
             ),
@@ -94,6 +102,7 @@ def create_segmentation(source: str | None = None) -> Pipeline:
             "training": "training",
             "viewer": "viewer",
             "missing_modalities": "inference_missing_modalities",
+            "names": "inference_names",
             "data_set": "data_segmentation.data_set",
             "prediction": "segmentation.prediction",
         },

@@ -18,6 +18,7 @@ from brain_tumor.data.scans.plausibility import PatientCheck
 from brain_tumor.data.scans.preparation import PREPARATION, find_brain
 from brain_tumor.data.scans.scan import MissingModalities, Scan
 from brain_tumor.data.scans.scan_warnings import BETWEEN, find_warnings
+from brain_tumor.networks.model_folders import LabelRule, ModelFolder, match_modalities
 from brain_tumor.networks.trained import TrainedNetwork
 
 logger = logging.getLogger(__name__)
@@ -32,21 +33,23 @@ def _find_scans(source: Path, data_set: DataSet, *, quiet: bool = False) -> list
 
 def index_scans(
     source: Path,
-    network: TrainedNetwork,
+    network: TrainedNetwork | ModelFolder,
     data_set: DataSet,
     workers: WorkerSettings,
     missing: MissingModalities,
+    names: Mapping[str, str],
 ) -> pd.DataFrame:
     """Index of patients: voxels, spacing, slices with brain, warnings, reference mask, or why a patient is excluded.
 
     Args:
         missing: what is done with patients who lack a modality.
+        names: what the network of another project calls modalities and tissues > the declared name.
 
     Raises:
         FileNotFoundError: if there are no scans in the folder.
         ValueError: if the network wasn't made for these modalities and tissues, or no scan can be used.
     """
-    require_match(network, data_set)
+    require_match(network, data_set, names)
 
     def describe(scans: list[Scan]) -> list[dict]:
         chosen = [_refuse_missing(scan, data_set) if missing == "exclude" else scan for scan in scans]
@@ -82,7 +85,7 @@ def _refuse_missing(scan: Scan, data_set: DataSet) -> Scan:
     return replace(scan, problem="; ".join([*reasons, remedy]))
 
 
-def _warn_missing(row: dict, scan: Scan, network: TrainedNetwork) -> dict:
+def _warn_missing(row: dict, scan: Scan, network: TrainedNetwork | ModelFolder) -> dict:
     """The row of a patient, with a warning if a modality is missing."""
     if row["excluded"] or not scan.missing:
         return row
@@ -102,20 +105,27 @@ def _tell_cost(about: Mapping[str, Any], missing: Sequence[str]) -> str:
     return f"mean Dice without it, and its change: {', '.join(parts)}"
 
 
-def require_match(network: TrainedNetwork, data_set: DataSet) -> None:
+def require_match(network: TrainedNetwork | ModelFolder, data_set: DataSet, names: Mapping[str, str]) -> None:
     """Refuse a network that was trained on other modalities or tissues, or on slices prepared in another way.
+
+    Args:
+        names: what the network of another project calls modalities and tissues > the declared name.
 
     Raises:
         ValueError: with what it was trained on.
     """
+    if isinstance(network, ModelFolder):
+        match_modalities(network, data_set, names)
+        LabelRule.of(network, data_set, names)
+        return
     remedy = "give another network with `--params inference_network=PATH`"
     about = network.description
     if "tissues" not in about:
         raise ValueError(f"{network.name} finds no tissues, it classifies images; {remedy}")
-    for entry, names in (("modalities", data_set.modality_names), ("tissues", data_set.tissue_names)):
+    for entry, declared in (("modalities", data_set.modality_names), ("tissues", data_set.tissue_names)):
         # In the same order: the network's channels have no names.
-        if about[entry] != names:
-            raise ValueError(f"{network.name} was trained on {entry} {about[entry]}, declared are {names}; {remedy}")
+        if about[entry] != declared:
+            raise ValueError(f"{network.name} was trained on {entry} {about[entry]}, declared are {declared}; {remedy}")
     network.require_preparation(PREPARATION)
 
 

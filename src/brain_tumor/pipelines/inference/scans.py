@@ -1,6 +1,6 @@
 """Nodes that segment new scans, and compare with reference masks where some lie beside them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.find_scans import read_image, read_labels
 from brain_tumor.data.scans.nifti_masks import name_mask, read_confidence, read_mask
 from brain_tumor.data.scans.preparation import standardise
-from brain_tumor.data.scans.scan import Scan
+from brain_tumor.data.scans.scan import Scan, Volume
 from brain_tumor.data.scans.slice_geometry import SliceGeometry
 from brain_tumor.data.survival.tumour_masks import Mask
 from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics.segmentation import choose_headline
 from brain_tumor.metrics.uncertainty import soft_dice_confidence
 from brain_tumor.metrics.volumes import score_volume
+from brain_tumor.networks.model_folders import LabelRule, ModelFolder, match_modalities
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.inference.scan_index import find_in_use, with_reference
 from brain_tumor.reporting.formatting import mark_title
@@ -31,46 +32,82 @@ from brain_tumor.training.settings import EngineSettings, PredictionSettings
 SHOWN = 12
 """Patients in a figure, at most."""
 
+Segment = Callable[[Volume], tuple[np.ndarray, np.ndarray]]
+"""A scan > labels of its voxels, and the probability of each tissue in steps of 1/255."""
+
 FRAMES = 16
 """Slices in a film of a patient, at most."""
 
 
 def segment_scans(
-    network: TrainedNetwork,
+    network: TrainedNetwork | ModelFolder,
     index: pd.DataFrame,
     source: Path,
     data_set: DataSet,
     prediction: PredictionSettings,
     engine: EngineSettings,
+    names: Mapping[str, str],
 ) -> Iterator[Mask]:
-    """A mask for each patient in use, on the grid of the scan."""
+    """A mask for each patient in use, on the grid of the scan.
+
+    Args:
+        names: what the network of another project calls modalities and tissues > the declared name.
+    """
     scans = find_in_use(index, source, data_set)
-    return _segment(network, scans, data_set, prediction, engine)
+    if isinstance(network, ModelFolder):
+        segment = _open_folder(network, data_set, prediction, engine, names)
+    else:
+        segment = _open_network(network, data_set, prediction, engine)
+    return _segment(segment, scans, data_set, f"segmenting with {network.name}")
 
 
-def _segment(
-    network: TrainedNetwork,
-    scans: list[Scan],
-    data_set: DataSet,
-    prediction: PredictionSettings,
-    engine: EngineSettings,
-) -> Iterator[Mask]:
+def _open_network(
+    network: TrainedNetwork, data_set: DataSet, prediction: PredictionSettings, engine: EngineSettings
+) -> Segment:
     from brain_tumor.training.device import choose_device
     from brain_tumor.training.segmentation.prediction import segment_volume
 
     module = network.module()
     device = choose_device(engine)
     geometry = SliceGeometry.of(network.description)
-    headline = choose_headline(data_set.targets)
-    whole = {headline: data_set.targets[headline]}
-    # One patient in memory at a time: a volume of four modalities has hundreds of megabytes.
-    for scan in track(scans, f"segmenting with {network.name}"):
-        volume = read_image(scan, data_set)
+
+    def segment(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
         found, probability = segment_volume(
             module, volume.image, volume.spacing, geometry, device, tta_flip=prediction.tta_flip
         )
-        voxel_ml = prod(volume.spacing) / 1000
-        labels = prediction.postprocess(found, voxel_ml, data_set.tissue_names)
+        return prediction.postprocess(found, prod(volume.spacing) / 1000, data_set.tissue_names), probability
+
+    return segment
+
+
+def _open_folder(
+    folder: ModelFolder,
+    data_set: DataSet,
+    prediction: PredictionSettings,
+    engine: EngineSettings,
+    names: Mapping[str, str],
+) -> Segment:
+    """Masks as the other project would write them: without the postprocessing of this one."""
+    from brain_tumor.training.device import choose_device
+
+    channels = match_modalities(folder, data_set, names)
+    rule = LabelRule.of(folder, data_set, names)
+    predict = folder.open(choose_device(engine).accelerator, mirrored=prediction.tta_flip)
+
+    def segment(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+        probability = predict(volume.image[channels], volume.affine)
+        return rule.to_labels(probability), rule.to_steps(probability, len(data_set.tissues))
+
+    return segment
+
+
+def _segment(segment: Segment, scans: list[Scan], data_set: DataSet, title: str) -> Iterator[Mask]:
+    headline = choose_headline(data_set.targets)
+    whole = {headline: data_set.targets[headline]}
+    # One patient in memory at a time: a volume of four modalities has hundreds of megabytes.
+    for scan in track(scans, title):
+        volume = read_image(scan, data_set)
+        labels, probability = segment(volume)
         file = name_mask(scan.patient, data_set)
         # HDF5 slices have no header that the mask could take over.
         like = scan.volumes[0] if scan.layout == "nifti" else None
@@ -106,7 +143,7 @@ def read_predicted(masks: Path, scan: Scan, data_set: DataSet) -> tuple[np.ndarr
 
 
 def score_scans(
-    network: TrainedNetwork,
+    network: TrainedNetwork | ModelFolder,
     masks: Path,
     index: pd.DataFrame,
     source: Path,
@@ -135,7 +172,7 @@ def score_scans(
 
 
 def draw_scans(
-    network: TrainedNetwork,
+    network: TrainedNetwork | ModelFolder,
     masks: Path,
     index: pd.DataFrame,
     source: Path,
@@ -149,7 +186,7 @@ def draw_scans(
 
 
 def _draw(
-    network: TrainedNetwork, masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet
+    network: TrainedNetwork | ModelFolder, masks: Path, index: pd.DataFrame, source: Path, data_set: DataSet
 ) -> Iterator[tuple[str, Any]]:
     from brain_tumor.figures.segmentation import draw_predictions
 
@@ -194,7 +231,7 @@ def _film(image: np.ndarray, masks: dict[str, np.ndarray], modalities: list[str]
 
 
 def write_scans_report(
-    network: TrainedNetwork,
+    network: TrainedNetwork | ModelFolder,
     volumes: pd.DataFrame,
     scores: pd.DataFrame,
     figures: dict[str, bytes],

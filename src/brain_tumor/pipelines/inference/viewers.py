@@ -11,6 +11,7 @@ from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.find_scans import read_image, read_labels
 from brain_tumor.data.scans.scan import Scan
 from brain_tumor.figures.palette import name_network
+from brain_tumor.networks.model_folders import ModelFolder
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.inference.scan_index import find_in_use, with_reference
 from brain_tumor.pipelines.inference.scans import read_predicted
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def draw_viewers(
-    network: TrainedNetwork,
+    network: TrainedNetwork | ModelFolder,
     masks: Path,
     index: pd.DataFrame,
     scores: pd.DataFrame,
@@ -37,7 +38,7 @@ def draw_viewers(
 
 
 def _compose(
-    network: TrainedNetwork,
+    network: TrainedNetwork | ModelFolder,
     masks: Path,
     index: pd.DataFrame,
     scores: pd.DataFrame,

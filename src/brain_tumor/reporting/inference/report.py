@@ -9,6 +9,7 @@ from brain_tumor.data.common.tables import with_text
 from brain_tumor.data.scans.scan_warnings import BETWEEN
 from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics.segmentation import choose_headline, summarise_patients
+from brain_tumor.networks.model_folders import ModelFolder
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.formatting import with_intervals, write_intervals
 from brain_tumor.reporting.interactive_plot import Plot, draw_strip
@@ -47,9 +48,17 @@ FILMED = Words(
 )
 MASKS = (
     "One NIfTI file for each patient, on the grid of the scan; the table of files has the paths of both, to be opened "
-    "together in ITK-SNAP or 3D Slicer. Every scan gets a mask, also that of another disease. The network was trained "
-    "on skull-stripped scans that were registered to one atlas, as those of BraTS are; prepare yours in the "
-    "same way. Check the masks before you use a volume. Not for diagnosis or for any decision about a patient."
+    "together in ITK-SNAP or 3D Slicer. Every scan gets a mask, also that of another disease.{prepared} Check the "
+    "masks before you use a volume. Not for diagnosis or for any decision about a patient."
+)
+PREPARED = (
+    " The network was trained on skull-stripped scans that were registered to one atlas, as those of BraTS are; "
+    "prepare yours in the same way."
+)
+ELSEWHERE = (
+    "{name}, in {path}, was trained by another project, whose own preparation of scans it uses. Its input is "
+    "{channels}, its output {classes}. The folder doesn't say how good it is, nor on whom it was trained. Its "
+    "masks are as that project would write them: the components that this one removes stay."
 )
 SURE = (
     " Confidence is the Dice that the network's own probabilities lead to expect, of the whole tumour where there is "
@@ -153,7 +162,7 @@ def _unlike(used: pd.DataFrame) -> str:
     )
 
 
-def _learned(network: TrainedNetwork) -> str:
+def _learned(network: TrainedNetwork | ModelFolder) -> str:
     """What has to be said at once of a network that was trained on phantoms."""
     return (
         " The network was trained on SIMULATED patients, phantoms: its predictions for people mean nothing."
@@ -196,7 +205,7 @@ def _scores(about: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def compose_scans_report(
-    network: TrainedNetwork,
+    network: TrainedNetwork | ModelFolder,
     volumes: pd.DataFrame,
     scores: pd.DataFrame,
     figures: Mapping[str, bytes],
@@ -263,7 +272,7 @@ def _warn(doubtful: pd.DataFrame) -> Section:
 
 
 def _show_masks(
-    network: TrainedNetwork,
+    network: TrainedNetwork | ModelFolder,
     used: pd.DataFrame,
     figures: Mapping[str, bytes],
     files: pd.DataFrame | None,
@@ -278,7 +287,8 @@ def _show_masks(
     scans = used[["patient", "voxels", "spacing_mm", "brain_slices", "labels"]].rename(columns=SCANS)
     folds = [Fold("Grid and labels of each scan", tables=[("", scans)])]
     tables = [] if files is None else [("Files to open together", files)]
-    text = MASKS + SURE if "confidence" in used else MASKS
+    masks = MASKS.format(prepared="" if isinstance(network, ModelFolder) else PREPARED)
+    text = masks + SURE if "confidence" in used else masks
     if viewers:
         few = f", of the first {len(viewers)} of {len(used)} patients (`viewer.patients`)"
         text += VIEWERS.format(which=few if len(viewers) < len(used) else "")
@@ -286,8 +296,14 @@ def _show_masks(
     return Section("Masks", text, tables, films, folds=folds, links=links)
 
 
-def _describe(network: TrainedNetwork) -> Section:
+def _describe(network: TrainedNetwork | ModelFolder) -> Section:
     """What is known of a network for masks."""
+    if isinstance(network, ModelFolder):
+        channels, classes = ", ".join(network.channels), ", ".join(network.classes)
+        return Section(
+            "The network",
+            ELSEWHERE.format(name=network.name, path=network.path, channels=channels, classes=classes),
+        )
     about = network.description
     members = f", an ensemble of {len(network.members)}" if len(network.members) > 1 else ""
     text = f"{name_network(network.name)}, {network.parameters:,} parameters{members}, trained on {about['data_set']}"
@@ -335,7 +351,7 @@ def _agree(scores: pd.DataFrame) -> str:
     )
 
 
-def _seen(network: TrainedNetwork, patients: pd.Series, *, simulated: bool) -> str:
+def _seen(network: TrainedNetwork | ModelFolder, patients: pd.Series, *, simulated: bool) -> str:
     """Which of the patients it was trained on, by the names in its file, if there are any."""
     # Phantoms bear the names of BraTS too.
     same_kind = simulated == network.description["simulated"]
@@ -346,7 +362,7 @@ def _seen(network: TrainedNetwork, patients: pd.Series, *, simulated: bool) -> s
     return f" By their names it was trained on {', '.join(names)}: masks and scores are better than on new patients."
 
 
-def _compare(network: TrainedNetwork, scores: pd.DataFrame, used: pd.DataFrame) -> Section:
+def _compare(network: TrainedNetwork | ModelFolder, scores: pd.DataFrame, used: pd.DataFrame) -> Section:
     """Scores against reference masks, and which masks could not be compared with."""
     tables = []
     if len(scores):

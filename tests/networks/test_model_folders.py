@@ -1,0 +1,236 @@
+"""Model folders of nnU-Net and MONAI bundles: what they say of their networks, and what labels these give."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from kedro.io import DatasetError
+from support import copy_project, run, save_patient
+
+from brain_tumor.networks.model_folders import LabelRule, match_modalities, read_model_folder
+
+LABELS = {"background": 0, "NCR": 1, "ED": 2, "ET": 3}
+REGIONS = {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [1, 3], "enhancing tumor": [3]}
+CHANNELS = {"0": "T1c", "1": "t1", "2": "T2", "3": "flair"}
+
+
+def write_nnunet(folder, labels=LABELS, channels=CHANNELS, **more):
+    """The files of a trained model that are read before it is opened."""
+    for fold in (0, 1):
+        (folder / f"fold_{fold}").mkdir(parents=True)
+        (folder / f"fold_{fold}" / "checkpoint_final.pth").write_bytes(bytes([fold]))
+    (folder / "plans.json").write_text(json.dumps({"dataset_name": "Dataset501_BraTS"}))
+    about = {"labels": labels, "channel_names": channels, "file_ending": ".nii.gz"} | more
+    (folder / "dataset.json").write_text(json.dumps(about))
+    return read_model_folder(folder, [str(folder)])
+
+
+def test_a_folder_of_nnunet_says_what_goes_in_and_out(tmp_path, brats):
+    folder = write_nnunet(tmp_path / "model", LABELS | {"ignore": 4})
+    assert folder.name == folder.experiment == "nnU-Net Dataset501_BraTS"
+    assert folder.classes == ("background", "NCR", "ED", "ET")
+    assert folder.exclusive
+    assert match_modalities(folder, brats, {}) == [2, 1, 3, 0]
+    assert not folder.description["simulated"]
+    assert write_nnunet(tmp_path / "phantoms", simulated=True).description["simulated"]
+
+
+def test_its_digest_is_of_every_fold(tmp_path):
+    folder = write_nnunet(tmp_path / "model")
+    (tmp_path / "model" / "fold_1" / "checkpoint_final.pth").write_bytes(b"new")
+    assert read_model_folder(tmp_path / "model", [str(tmp_path / "model")]).digest != folder.digest
+
+
+def test_the_most_probable_class_counts_where_classes_exclude_each_other(tmp_path, brats):
+    swapped = {"background": 0, "ED": 1, "NCR": 2, "ET": 3}
+    rule = LabelRule.of(write_nnunet(tmp_path / "model", swapped), brats, {})
+    probability = np.array([[0.4, 0.1, 0.2], [0.3, 0.5, 0.2], [0.2, 0.2, 0.5], [0.1, 0.2, 0.1]], np.float32)
+    assert rule.to_labels(probability[:, None, None]).tolist() == [[[0, 2, 1]]]
+    steps = rule.to_steps(probability[:, None, None], 3)
+    assert steps[:, 0, 0].tolist() == [[51, 51, 128], [76, 128, 51], [26, 51, 26]]
+
+
+@pytest.mark.parametrize("order", [list(REGIONS), [*list(REGIONS)[:1], *list(REGIONS)[:0:-1]]])
+def test_regions_lie_in_one_another_in_any_order(tmp_path, brats, order):
+    folder = write_nnunet(tmp_path / "model", {name: REGIONS[name] for name in order})
+    rule = LabelRule.of(folder, brats, {})
+    by_region = {
+        "whole tumor": [0.9, 0.9, 0.9, 0.2, 0.4],
+        "tumor core": [0.1, 0.8, 0.7, 0.1, 0.3],
+        "enhancing tumor": [0.0, 0.2, 0.6, 0.1, 0.9],
+    }
+    probability = np.array([by_region[name] for name in folder.classes], np.float32)[:, None, None]
+    # The last voxel is in the innermost region alone, which counts.
+    assert rule.to_labels(probability).tolist() == [[[2, 1, 3, 0, 3]]]
+    # Of nested regions, probabilities of tissues add up to that of the whole tumour.
+    np.testing.assert_allclose(rule.to_steps(probability, 3).astype(int).sum(0)[0, 0, :4], [230, 230, 230, 51], atol=1)
+
+
+def test_names_that_differ_are_declared(tmp_path, brats):
+    labels = {"background": 0, "necrosis": 1, "edema": 2, "ET": 3}
+    folder = write_nnunet(tmp_path / "model", labels, CHANNELS | {"0": "T1Gd"})
+    with pytest.raises(ValueError, match=r"input is called T1Gd, t1, T2, flair; T1Gd could be any .*inference_names"):
+        match_modalities(folder, brats, {})
+    with pytest.raises(ValueError, match=r"output is called necrosis, edema, ET; necrosis, edema could be any of"):
+        LabelRule.of(folder, brats, {})
+    names = {"T1Gd": "T1ce", "necrosis": "NCR", "edema": "ED"}
+    assert match_modalities(folder, brats, names) == [2, 1, 3, 0]
+    assert LabelRule.of(folder, brats, names).labels == (0, 1, 2, 3)
+    with pytest.raises(ValueError, match="edema could be any of"):
+        LabelRule.of(folder, brats, names | {"edema": "oedema"})
+
+
+@pytest.mark.parametrize("labels", [{"background": 0, "tumor core": 1, "ED": 2}, {"background": 0, "WT": [1, 2, 3]}])
+def test_tissues_that_are_one_class_are_refused(tmp_path, brats, labels):
+    with pytest.raises(ValueError, match=r"its class (TC|WT) is NCR and .*ET in one, which it doesn't tell apart"):
+        LabelRule.of(write_nnunet(tmp_path / "model", labels), brats, {})
+
+
+def test_bad_folders(tmp_path):
+    write_nnunet(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"is a folder of nnU-Net: opening it runs code .*trusted_packages=.*model`"):
+        read_model_folder(tmp_path / "model", [str(tmp_path)])
+    with pytest.raises(
+        ValueError, match=r"without plans\.json \(nnU-Net\) nor configs/metadata\.json \(MONAI bundle\)"
+    ):
+        read_model_folder(tmp_path)
+    for fold in (0, 1):
+        (tmp_path / "model" / f"fold_{fold}" / "checkpoint_final.pth").unlink()
+    with pytest.raises(ValueError, match="no training has ended"):
+        read_model_folder(tmp_path / "model", [str(tmp_path / "model")])
+    (tmp_path / "model" / "fold_0" / "checkpoint_final.pth").touch()
+    (tmp_path / "model" / "dataset.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"can't be read \(KeyError\('labels'\)\); is the folder complete"):
+        read_model_folder(tmp_path / "model", [str(tmp_path / "model")])
+
+
+def write_bundle(
+    folder, classes=("Tumor core", "Whole tumor", "Enhancing tumor"), post=("Activationsd", "Invertd"), limit=0.5
+):
+    """A bundle of one convolution: a class is where a channel is above the limit. It turns its scans first."""
+    network = torch.nn.Conv3d(4, len(classes), 1)
+    with torch.no_grad():
+        network.weight.zero_()
+        for number in range(len(classes)):
+            network.weight[number, number] = 1
+        network.bias.fill_(-limit)
+    (folder / "models").mkdir(parents=True)
+    torch.save(network.state_dict(), folder / "models" / "model.pt")
+    transforms = {
+        "Activationsd": {"_target_": "Activationsd", "keys": "pred", "sigmoid": True},
+        "Invertd": {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image"},
+        "SaveImaged": {"_target_": "SaveImaged", "keys": "pred", "output_dir": "$1 / 0"},
+    }
+    config = {
+        "network_def": {
+            "_target_": "torch.nn.Conv3d",
+            "in_channels": 4,
+            "out_channels": len(classes),
+            "kernel_size": 1,
+        },
+        "preprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                {"_target_": "LoadImaged", "keys": "image"},
+                {"_target_": "Orientationd", "keys": "image", "axcodes": "SRA"},
+            ],
+        },
+        "inferer": {"_target_": "SimpleInferer"},
+        "postprocessing": {"_target_": "Compose", "transforms": [transforms[name] for name in (*post, "SaveImaged")]},
+    }
+    channels = dict(enumerate(("T1c", "T1", "T2", "FLAIR")))
+    about = {
+        "name": "one convolution",
+        "network_data_format": {
+            "inputs": {"image": {"channel_def": channels}},
+            "outputs": {"pred": {"channel_def": dict(enumerate(classes))}},
+        },
+    }
+    (folder / "configs").mkdir()
+    (folder / "configs" / "inference.json").write_text(json.dumps(config))
+    (folder / "configs" / "metadata.json").write_text(json.dumps(about))
+    return read_model_folder(folder, [str(folder)])
+
+
+def test_a_bundle_predicts_on_the_grid_of_the_scan(tmp_path, rng):
+    folder = write_bundle(tmp_path / "bundle")
+    assert folder.name == "MONAI bundle one convolution"
+    assert folder.channels == ("T1c", "T1", "T2", "FLAIR")
+    assert not folder.exclusive
+    image = rng.random((4, 6, 5, 3)).astype(np.float32)
+    probability = folder.open("cpu", mirrored=False)(image, np.diag([-1.0, -1.0, 2.0, 1.0]))
+    np.testing.assert_allclose(probability, 1 / (1 + np.exp(0.5 - image[:3])), rtol=1e-5)
+
+
+def test_a_bundle_that_does_not_return_to_the_scan_is_refused(tmp_path, rng):
+    folder = write_bundle(tmp_path / "bundle", post=("Activationsd",))
+    with pytest.raises(ValueError, match=r"masks of 3 x 6 x 5 voxels, which don't lie on the scan"):
+        folder.open("cpu", mirrored=False)(rng.random((4, 6, 5, 3)), np.diag([-1.0, -1.0, 2.0, 1.0]))
+
+
+def test_a_bundle_without_weights_is_refused(tmp_path):
+    write_bundle(tmp_path / "bundle")
+    (tmp_path / "bundle" / "models" / "model.pt").unlink()
+    with pytest.raises(ValueError, match=re.escape("models/model.pt isn't there")):
+        read_model_folder(tmp_path / "bundle", [str(tmp_path / "bundle")])
+
+
+def test_a_bundle_with_background_has_classes_that_exclude_each_other(tmp_path):
+    assert write_bundle(tmp_path / "bundle", ("Background", "NCR", "ED", "ET")).exclusive
+
+
+@pytest.fixture(scope="module")
+def segmented(tmp_path_factory):
+    """A project in which a bundle has segmented a scan whose tissues are bright, each region in its modality."""
+    folder = tmp_path_factory.mktemp("bundle")
+    project = copy_project(folder / "project")
+    volumes = np.zeros((4, 40, 36, 8), np.int16)
+    volumes[:, 4:-4, 4:-4] = np.random.default_rng(0).integers(80, 120, (4, 32, 28, 8))
+    mask = np.zeros(volumes.shape[1:], np.uint8)
+    mask[8:30, 8:20, 2:7] = 2
+    mask[12:20, 10:16, 3:6] = 1
+    mask[12:16, 10:14, 4:6] = 4
+    # T1, T1ce, T2: whole tumour, core, enhancing tumour.
+    volumes[1][mask > 0] = 300
+    volumes[2][np.isin(mask, (1, 4))] = 300
+    volumes[3][mask == 4] = 300
+    save_patient(folder / "scans" / "P1", "P1", volumes, mask)
+    write_bundle(folder / "model", limit=200)
+    network = str(folder / "model")
+    scans = {"inference_source": str(folder / "scans"), "inference_network": network}
+    run(project, "inference_segmentation", **scans, trusted_packages=[network])
+    return project, scans
+
+
+def test_a_bundle_segments_scans(segmented):
+    project, _ = segmented
+    scores = pd.read_csv(project / "data/07_model_output/inference/scores.csv")
+    assert set(scores["network"]) == {"MONAI bundle one convolution"}
+    dice = scores[scores["metric"] == "dice"].set_index("target")["value"]
+    assert dice.to_dict() == dict.fromkeys(("NCR", "ED", "ET", "WT", "TC"), 1)
+    volumes = pd.read_csv(project / "data/07_model_output/inference/volumes.csv")
+    assert volumes["confidence"].tolist() == pytest.approx([1], abs=0.01)
+
+
+def test_the_report_says_whose_network_it_is(segmented):
+    project, scans = segmented
+    report = (project / "data/08_reporting/inference/segmentation_report.html").read_text()
+    assert f"MONAI bundle one convolution, in {scans['inference_network']}, was trained by another project" in report
+    assert "Its input is T1c, T1, T2, FLAIR, its output Tumor core, Whole tumor, Enhancing tumor." in report
+    assert "prepare yours in the same way" not in report
+
+
+def test_a_folder_that_is_not_trusted_runs_nothing(segmented):
+    project, scans = segmented
+    with pytest.raises(DatasetError, match="opening it runs code that it holds"):
+        run(project, "inference_segmentation", **scans)
+
+
+def test_a_bundle_classifies_no_images(segmented, images):
+    project, scans = segmented
+    trusted = {"trusted_packages": scans["inference_network"]}
+    with pytest.raises(ValueError, match="segments Tumor core, Whole tumor, Enhancing tumor; give a network that"):
+        run(project, "inference_classification", **scans | trusted | {"inference_source": str(images)})
