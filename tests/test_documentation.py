@@ -67,6 +67,7 @@ EXEMPT = {
     "pip install dist/brain_tumor_mri-0.1.0-py3-none-any.whl": "the wheel is tested in test_installed",
     "python -m brain_tumor --conf-source dist/conf-brain_tumor.tar.gz --pipelines segmentation": "as kedro package",
     "pip install pre-commit": "pre-commit is another program",
+    "pip install nnunetv2": "nnU-Net is another program",
     "git push --follow-tags": "what is pushed is on another machine",
     "mlflow ui --backend-store-uri sqlite:///mlflow.db": "MLflow is an extra; test_tracking tests what it tracks",
 }

@@ -2,6 +2,9 @@
 
 import json
 import re
+import sys
+from importlib.util import find_spec
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -11,6 +14,7 @@ from kedro.io import DatasetError
 from support import copy_project, run, save_patient
 
 from brain_tumor.networks.model_folders import LabelRule, match_modalities, read_model_folder
+from brain_tumor.pipelines.inference.scan_index import require_match
 
 LABELS = {"background": 0, "NCR": 1, "ED": 2, "ET": 3}
 REGIONS = {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [1, 3], "enhancing tumor": [3]}
@@ -107,6 +111,41 @@ def test_bad_folders(tmp_path):
         read_model_folder(tmp_path / "model", [str(tmp_path / "model")])
 
 
+class Predictor:
+    """In the place of nnU-Net's, which takes axes z, y, x: probabilities are the channels, halved at 2 mm in z."""
+
+    def __init__(self, **settings):
+        self.settings = settings
+
+    def initialize_from_trained_model_folder(self, folder, folds, checkpoint):
+        print("nnU-Net prints what it finds")
+        self.folder = folder
+
+    def predict_single_npy_array(self, image, properties, save_or_return_probabilities):
+        assert save_or_return_probabilities
+        assert image.dtype == np.float32
+        assert properties == {"spacing": [2.0, 1.0, 1.5]}
+        return None, image / properties["spacing"][0]
+
+
+def test_nnunet_gets_axes_and_spacing_as_simpleitk_has_them(tmp_path, monkeypatch, rng, capsys):
+    module = ModuleType("nnunetv2.inference.predict_from_raw_data")
+    module.nnUNetPredictor = Predictor
+    monkeypatch.setitem(sys.modules, "nnunetv2", ModuleType("nnunetv2"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    predict = write_nnunet(tmp_path / "model").open("cpu", mirrored=True)
+    image = rng.random((4, 6, 5, 3)).astype(np.float32)
+    np.testing.assert_allclose(predict(image, np.diag([-1.5, -1.0, 2.0, 1.0])), image / 2)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.skipif(find_spec("nnunetv2") is not None, reason="nnU-Net is installed")
+def test_without_nnunet_its_folders_are_refused(tmp_path, brats):
+    folder = write_nnunet(tmp_path / "model")
+    with pytest.raises(ImportError, match=r"model is a folder of nnU-Net, which isn't installed: pip install nnunetv2"):
+        require_match(folder, brats, {})
+
+
 def write_bundle(
     folder, classes=("Tumor core", "Whole tumor", "Enhancing tumor"), post=("Activationsd", "Invertd"), limit=0.5
 ):
@@ -176,6 +215,13 @@ def test_a_bundle_without_weights_is_refused(tmp_path):
     (tmp_path / "bundle" / "models" / "model.pt").unlink()
     with pytest.raises(ValueError, match=re.escape("models/model.pt isn't there")):
         read_model_folder(tmp_path / "bundle", [str(tmp_path / "bundle")])
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    folder = write_bundle(tmp_path / "bundle")
+    torch.save(torch.nn.Conv3d(4, 2, 1).state_dict(), tmp_path / "bundle" / "models" / "model.pt")
+    with pytest.raises(ValueError, match=r"bundle can't be opened: .*; does MONAI bundle predict with it\?"):
+        folder.open("cpu", mirrored=False)
 
 
 def test_a_bundle_with_background_has_classes_that_exclude_each_other(tmp_path):

@@ -75,7 +75,7 @@ def _fields(kind: Any) -> Known | None:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return {name: _fields(field.annotation) for name, field in kind.model_fields.items()}
     origin, arguments = get_origin(kind), get_args(kind)
-    if origin is dict:
+    if origin in (dict, Mapping):
         _, value = arguments
         # Annotated with what checks the values.
         value = get_args(value)[0] if get_origin(value) is Annotated else value

@@ -1,15 +1,20 @@
 """What a model folder says of the network in it."""
 
 import hashlib
+import io
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Num
 
+from brain_tumor.networks.library import first_line
 from brain_tumor.networks.model_folders import monai_bundle, nnunet
 
 Predict = Callable[[Num[np.ndarray, "m h w d"], Float[np.ndarray, "4 4"]], Float[np.ndarray, "k h w d"]]
@@ -57,6 +62,16 @@ class ModelFolder:
         """Of what the files of this project say, the little that is known."""
         return {"tissues": list(self.classes), "simulated": self.simulated}
 
+    def require_installed(self) -> None:
+        """Refuse a folder that nothing here can open.
+
+        Raises:
+            ImportError: with the command that installs the other project.
+        """
+        package = KINDS[self.kind].PACKAGE
+        if find_spec(package) is None:
+            raise ImportError(f"{self.path} is a folder of {self.kind}, which isn't installed: pip install {package}")
+
     def open(self, device: str, *, mirrored: bool) -> Predict:
         """The network, ready to predict.
 
@@ -65,12 +80,19 @@ class ModelFolder:
             mirrored: average over mirrored volumes, where the other project does so.
 
         Raises:
-            ImportError: if the other project isn't installed.
-            ValueError: if weights don't fit.
+            ValueError: if weights don't fit, or the folder can't be opened for another reason.
         """
         from torch import device as find_device
 
-        return KINDS[self.kind].open_network(self.path, find_device(device), mirrored=mirrored)
+        try:
+            with _quiet():
+                predict = KINDS[self.kind].open_network(self.path, find_device(device), mirrored=mirrored)
+        except Exception as error:
+            # Any error: the code of the folder fails in its own ways.
+            raise ValueError(
+                f"{self.path} can't be opened: {first_line(error)}; does {self.kind} predict with it?"
+            ) from error
+        return _quiet()(predict)
 
 
 def read_model_folder(path: Path, trusted: Sequence[str] = ()) -> ModelFolder:
@@ -101,6 +123,14 @@ def read_model_folder(path: Path, trusted: Sequence[str] = ()) -> ModelFolder:
         raise ValueError(f"{path / KINDS[kind].MARK} can't be read ({error!r}); is the folder complete?") from error
     name = f"{kind} {about.pop('name')}"
     return ModelFolder(path, kind, name, digest=_digest(about.pop("weights")), **about)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what other projects print, and warn whoever trained the network of."""
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _digest(files: Sequence[Path]) -> str:

@@ -2,9 +2,6 @@
 
 import json
 import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -19,6 +16,8 @@ if TYPE_CHECKING:
     from brain_tumor.networks.model_folders.folder import Predict
 
 KIND = "MONAI bundle"
+
+PACKAGE = "monai"
 
 MARK = "configs/metadata.json"
 
@@ -73,19 +72,16 @@ def open_network(path: Path, device: "torch.device", *, mirrored: bool) -> "Pred
 
     del mirrored  # the inferer of the bundle says what is averaged
 
+    # MONAI says that it lacks a decoder of DICOM, which NIfTI files don't need.
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
     parser = ConfigParser()
     parser.read_config(_find_config(path))
     parser.read_meta(path / MARK)
     parser["bundle_root"] = str(path)
     parser["device"] = f"$torch.device('{device}')"
     parser["postprocessing"]["transforms"] = _keep_probabilities(parser["postprocessing"]["transforms"])
-    # MONAI says that it lacks a decoder of DICOM, which NIfTI files don't need.
-    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
-    with _without_warnings():
-        parts = [
-            parser.get_parsed_content(name) for name in ("network_def", "preprocessing", "inferer", "postprocessing")
-        ]
-    network, prepare, infer, finish = parts
+    names = ("network_def", "preprocessing", "inferer", "postprocessing")
+    network, prepare, infer, finish = (parser.get_parsed_content(name) for name in names)
     weights = torch.load(path / WEIGHTS, map_location=device, weights_only=True)
     network.load_state_dict(weights.get("model", weights))
     network.to(device).eval()
@@ -93,7 +89,7 @@ def open_network(path: Path, device: "torch.device", *, mirrored: bool) -> "Pred
 
     def predict(image: Num[np.ndarray, "m h w d"], affine: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "k h w d"]:
         # Bundles begin with reading files.
-        with TemporaryDirectory() as folder, torch.inference_mode(), _without_warnings():
+        with TemporaryDirectory() as folder, torch.inference_mode():
             files = [str(Path(folder, f"{number}.nii.gz")) for number in range(len(image))]
             for file, volume in zip(files, image, strict=True):
                 nib.save(nib.Nifti1Image(volume.astype(np.float32), affine), file)
@@ -106,14 +102,6 @@ def open_network(path: Path, device: "torch.device", *, mirrored: bool) -> "Pred
         return np.asarray(probability.cpu(), np.float32)
 
     return predict
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """What transforms warn of is for who wrote the bundle."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _keep_probabilities(transforms: list[dict[str, Any]]) -> list[dict[str, Any]]:

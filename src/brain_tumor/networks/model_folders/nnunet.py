@@ -1,8 +1,6 @@
 """Model folders of nnU-Net v2 (Isensee et al. 2021): `nnUNet_results/DATASET/TRAINER__PLANS__CONFIGURATION`."""
 
-import io
 import json
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +8,14 @@ import numpy as np
 from jaxtyping import Float, Num
 from nibabel.affines import voxel_sizes
 
-from brain_tumor.networks.library import require_installed
-
 if TYPE_CHECKING:
     import torch
 
     from brain_tumor.networks.model_folders.folder import Predict
 
 KIND = "nnU-Net"
+
+PACKAGE = "nnunetv2"
 
 MARK = "plans.json"
 
@@ -56,9 +54,7 @@ def _without_background(labels: dict[str, Any]) -> list[str]:
 
 def open_network(path: Path, device: "torch.device", *, mirrored: bool) -> "Predict":
     """All folds of the folder, whose logits nnU-Net averages."""
-    require_installed("nnunetv2")
-    with redirect_stdout(io.StringIO()):  # nnU-Net prints that it can't be trained without its folders
-        from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     predictor = nnUNetPredictor(
         use_mirroring=mirrored,
@@ -72,10 +68,8 @@ def open_network(path: Path, device: "torch.device", *, mirrored: bool) -> "Pred
     def predict(image: Num[np.ndarray, "m h w d"], affine: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "k h w d"]:
         # Axes z, y, x, as SimpleITK reads the volumes of BraTS.
         array = np.ascontiguousarray(image.transpose(0, 3, 2, 1), np.float32)
-        with redirect_stdout(io.StringIO()):
-            _, probability = predictor.predict_single_npy_array(
-                array, {"spacing": voxel_sizes(affine)[::-1].tolist()}, save_or_return_probabilities=True
-            )
+        spacing = {"spacing": voxel_sizes(affine)[::-1].tolist()}
+        _, probability = predictor.predict_single_npy_array(array, spacing, save_or_return_probabilities=True)
         return np.asarray(probability, np.float32).transpose(0, 3, 2, 1)
 
     return predict

@@ -112,9 +112,11 @@ def require_match(network: TrainedNetwork | ModelFolder, data_set: DataSet, name
         names: what the network of another project calls modalities and tissues > the declared name.
 
     Raises:
+        ImportError: if the other project isn't installed.
         ValueError: with what it was trained on.
     """
     if isinstance(network, ModelFolder):
+        network.require_installed()
         match_modalities(network, data_set, names)
         LabelRule.of(network, data_set, names)
         return
