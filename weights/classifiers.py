@@ -18,6 +18,9 @@ from brain_tumor.reporting.markdown import render_card, write_list
 from brain_tumor.reporting.page import Section
 
 TASK = "classification"
+MARK = "classes"
+"""An entry that headers of classifiers have."""
+
 METRICS = ("accuracy", "macro_f1", "calibration_error", "calibration_error_scaled")
 MADE = (
     "`kedro run --pipelines classification --env full`, policy `deduplicated`; then `python weights/collect.py "
@@ -61,17 +64,16 @@ def measure(data: Path, name: str) -> dict[str, Any]:
 def write_cards(networks: Sequence[TrainedNetwork]) -> dict[str, str]:
     """Name and text of the model card, one of all of them."""
     scores = pd.concat(
-        [pd.DataFrame(network.description["scores"]).assign(network=network.name) for network in networks]
+        [pd.DataFrame(network.description["scores"]).assign(network=network.experiment) for network in networks]
     )
     scores.loc[scores["metric"].str.startswith("calibration_error"), ["low", "high"]] = (
         np.nan
     )  # of resamples, which are worse calibrated
-    images = scores.groupby("test_set")["images"].first()
     whole, classes = (scores[scores["metric"].str.startswith("recall_") == of_class] for of_class in (False, True))
     tables = [
         (
-            f"Scores and 95 % intervals on the {test_set} test set, {images[test_set]:,} images",
-            with_intervals(whole[whole["test_set"] == test_set], "value", ["network"], across="metric"),
+            f"Scores and 95 % intervals on the {test_set} test set",
+            with_intervals(whole[whole["test_set"] == test_set], "value", ["network", "images"], across="metric"),
         )
         for test_set in (DEDUPLICATED, OFFICIAL)
     ]
@@ -81,7 +83,7 @@ def write_cards(networks: Sequence[TrainedNetwork]) -> dict[str, str]:
     files = pd.DataFrame(
         [
             (
-                f"{n.name}.safetensors",
+                f"{n.experiment}.safetensors",
                 describe(n.name),
                 n.parameters,
                 write_sizes(n.sizes),
@@ -102,7 +104,7 @@ def write_cards(networks: Sequence[TrainedNetwork]) -> dict[str, str]:
         "chosen by test scores: test-time augmentation was chosen on validation images.",
         "Every image gets one of the classes. Expect many more errors on images from elsewhere, with as high a "
         "confidence.",
-        *(_elsewhere(network) for network in networks if network.name in ELSEWHERE),
+        *(_elsewhere(network) for network in networks if network.experiment in ELSEWHERE),
         "Training images: "
         + ", ".join(f"{count:,} {kind}" for kind, count in zip(about["classes"], about["images"], strict=True))
         + ".",
@@ -133,16 +135,17 @@ def write_cards(networks: Sequence[TrainedNetwork]) -> dict[str, str]:
 
 
 def _elsewhere(network: TrainedNetwork) -> str:
+    name = network.experiment
     return (
-        f"{name_network(network.name)} on the 394 test images of SARTAJ (Bhuvaji et al. 2020), another collection: "
-        f"accuracy {ELSEWHERE[network.name]} that share no duplicate with the training folder. Its gliomas are said to "
-        "be labelled wrongly in part."
+        f"{name_network(name)} on the 394 test images of SARTAJ (Bhuvaji et al. 2020), another collection: accuracy "
+        f"{ELSEWHERE[name]} that share no duplicate with the training folder. Its gliomas are said to be labelled "
+        "wrongly in part."
     )
 
 
 def _inside_head(network: TrainedNetwork) -> str:
     inside, uniform = (network.description[name] for name in ("saliency_inside", "saliency_inside_uniform"))
     return (
-        f"{name_network(network.name)}: {inside:.0%} of the saliency lies inside the head, {uniform:.0%} of a uniform "
-        "map does (mean over test images whose map isn't empty). Saliency at the rim or outside is not on the tumour."
+        f"{name_network(network.experiment)}: {inside:.0%} of the saliency lies inside the head, {uniform:.0%} of a "
+        "uniform map does (mean over test images whose map isn't empty). Saliency at the rim or outside is not on the tumour."
     )

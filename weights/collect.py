@@ -11,6 +11,7 @@ Segmentation networks, cross-validated by the commands in their cards:
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,10 +39,16 @@ def keep(network: TrainedNetwork) -> None:
     Raises:
         ValueError: if it is too large to ship.
     """
-    with replacing(HERE / f"{network.name}.safetensors") as draft:
+    with replacing(HERE / f"{network.experiment}.safetensors") as draft:
         write_network(draft, network, half=True)
         if draft.stat().st_size > LARGEST:
-            raise ValueError(f"{network.name} takes more than {LARGEST / 1e6:.0f} MB; leave it out")
+            raise ValueError(f"{network.experiment} takes more than {LARGEST / 1e6:.0f} MB; leave it out")
+
+
+def read_kept(task: str, names: Sequence[str]) -> list[TrainedNetwork]:
+    """Networks for a task that are here already, apart from those that are collected."""
+    kept = [read_network(file) for file in sorted(HERE.glob("*.safetensors")) if file.stem not in names]
+    return [network for network in kept if TASKS[task].MARK in network.description]
 
 
 if __name__ == "__main__":
@@ -51,7 +58,8 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, default=Path("data"), help="the data folder of the run")
     arguments = parser.parse_args()
     networks = [read_measured(arguments.data, arguments.task, name) for name in arguments.networks]
-    cards = TASKS[arguments.task].write_cards(networks)  # before the files: a network that a card refuses isn't copied
+    # Before the files: a network that a card refuses isn't copied.
+    cards = TASKS[arguments.task].write_cards([*read_kept(arguments.task, arguments.networks), *networks])
     for network in networks:
         keep(network)
     for name, card in cards.items():

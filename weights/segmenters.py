@@ -22,6 +22,9 @@ from brain_tumor.reporting.segmentation.model_card import USE
 from brain_tumor.reporting.segmentation.tables import RULES
 
 TASK = "segmentation"
+MARK = "tissues"
+"""An entry that headers of networks for masks have."""
+
 WHOLE, SINGLE = "whole volumes", "single slices with tumour"
 """What is available of a patient."""
 FEWEST_PATIENTS = 5
@@ -33,10 +36,11 @@ PROTOCOL = (
 )
 USAGE = """\
     # segment new scans
-    kedro run --pipelines inference_segmentation --params inference_source=PATH
+    kedro segment PATH --network weights/{name}.safetensors
     # fine-tune on your own scans: prepare them, then train
     kedro run --to-outputs segmentation.slices,segmentation.splits --params segmentation_source=scans
-    kedro run --namespaces=segmentation.{name} --params segmentation.initial_weights=weights/{name}.safetensors
+    kedro run --namespaces=segmentation.{name} --params \
+        segmentation.initial_weights=weights/{name}.safetensors,segmentation.{name}.sizes.n_filters={n_filters}
 
 Training starts from the first network of the ensemble. Outside Kedro, `brain_tumor.networks.trained.read_network` reads
 the file; `description` holds the preparation of slices, and `module()` returns the logits of the ensemble."""
@@ -45,7 +49,7 @@ DATA = (
     "data_segmentation.split.test=0.01,data_segmentation.split.folds=3,data_segmentation.split.seed=3"
 )
 SETTINGS = (
-    "segmentation.folds=3,segmentation.{name}.sizes.n_filters=16,segmentation.{name}.learning_rate={learning_rate:g},"
+    "segmentation.folds=3,segmentation.{name}.sizes.n_filters={n_filters},segmentation.{name}.learning_rate={learning_rate:g},"
     "segmentation.recipe.batch_size=16,segmentation.{name}.epochs={epochs},segmentation.recipe.checkpoint=last,"
     "segmentation.recipe.empty_slice_rate=0.25"
 )
@@ -162,8 +166,11 @@ def _write_card(network: TrainedNetwork) -> str:
         Section("Intended use", f"{USE} Fine-tune on your own scans where you can."),
         Section("Figures", PROTOCOL.format(side=about["slice_size"]), tables),
         Section("Known limits", write_list(_limits(network, scores))),
-        Section("How to use it", USAGE.format(name=name)),
-        Section("How it was made", MADE.format(name=name, **_made_with(about["recipe"]))),
+        Section("How to use it", USAGE.format(name=name, n_filters=network.sizes["n_filters"])),
+        Section(
+            "How it was made",
+            MADE.format(name=name, n_filters=network.sizes["n_filters"], **_made_with(about["recipe"])),
+        ),
         Section("Citations", write_list(SOURCES)),
     ]
     return render_card(
