@@ -147,5 +147,6 @@ def _inside_head(network: TrainedNetwork) -> str:
     inside, uniform = (network.description[name] for name in ("saliency_inside", "saliency_inside_uniform"))
     return (
         f"{name_network(network.experiment)}: {inside:.0%} of the saliency lies inside the head, {uniform:.0%} of a "
-        "uniform map does (mean over test images whose map isn't empty). Saliency at the rim or outside is not on the tumour."
+        "uniform map does (mean over test images whose map isn't empty). Saliency at the rim or outside is not on the "
+        "tumour."
     )

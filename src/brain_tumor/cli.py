@@ -203,7 +203,11 @@ def _inference_options(command: Callable[..., None]) -> Callable[..., None]:
     """Those that `kedro segment` and `kedro classify` share."""
     options = [
         click.argument("path"),
-        click.option("--network", help="A .safetensors file of this project.  [default: that of the catalog]"),
+        click.option(
+            "--network",
+            help="A .safetensors file; for scans also the folder of an nnU-Net model or a MONAI bundle.  "
+            "[default: that of the catalog]",
+        ),
         click.option("--output", help="Folder for all results.  [default: folders in data/]"),
         click.option("--open", "shown", is_flag=True, help="Open the report in a browser."),
         with_environment,

@@ -109,7 +109,8 @@ def segment(
         source: a folder of NIfTI scans at any depth: FLAIR, T1, T1ce and T2 of each patient.
         raw: the scans are as scanned, DICOM or NIfTI: they are registered and brain-extracted first, and masks are on
             the grid of the T1ce.
-        network: a .safetensors file of this project; None: the one that ships.
+        network: a .safetensors file of this project, or the folder of an nnU-Net model or a MONAI bundle, whose path
+            must be among `trusted_packages` in `params`; None: the one that ships.
         output: a folder for all results; None: `data/` of the project.
         env: Kedro's configuration environment.
         params: parameters to change, such as `{"viewer": {"patients": 3}}`.

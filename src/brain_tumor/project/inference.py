@@ -33,7 +33,7 @@ def run_inference(
         project: the project's folder.
         pipeline: one of SOURCES.
         source: a folder of scans or images, at any depth, or one image.
-        network: a .safetensors file; None: that of the catalog.
+        network: a .safetensors file, or the folder of an nnU-Net model or a MONAI bundle; None: that of the catalog.
         output: a folder for all results; None: those of the catalog.
         params: as of `--params`, nested.
 

@@ -9,16 +9,15 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Num
 
-from brain_tumor.networks.library import first_line
+from brain_tumor.networks.library import find_version, first_line
 from brain_tumor.networks.model_folders import monai_bundle, nnunet
 
-Predict = Callable[[Num[np.ndarray, "m h w d"], Float[np.ndarray, "4 4"]], Float[np.ndarray, "k h w d"]]
-"""Channels on one grid (axes L, P, S), and its affine > the probability of each class on it."""
+Predict = Callable[[Num[np.ndarray, "m x y z"], Float[np.ndarray, "4 4"]], Float[np.ndarray, "k x y z"]]
+"""Channels on one grid, with the axes of the scan's files, and its affine > the probability of each class on it."""
 
 KINDS = {nnunet.KIND: nnunet, monai_bundle.KIND: monai_bundle}
 
@@ -35,7 +34,7 @@ class ModelFolder:
         classes: what it calls the channels of its output.
         exclusive: whether a voxel has one class, the most probable, of which the first is background. Otherwise classes
             are regions, which lie in one another.
-        digest: of its weights, 12 hexadecimal digits.
+        digest: of its weights and configuration, 12 hexadecimal digits.
         simulated: whether it was trained on phantoms that this project exported.
     """
 
@@ -54,13 +53,15 @@ class ModelFolder:
         return self.name
 
     @property
-    def patients(self) -> None:
-        """Names of the patients that it was trained on, which aren't recorded."""
+    def tumour_classes(self) -> tuple[str, ...]:
+        """Its classes without background."""
+        return self.classes[1:] if self.exclusive else self.classes
 
     @property
-    def description(self) -> dict[str, Any]:
-        """Of what the files of this project say, the little that is known."""
-        return {"tissues": list(self.classes), "simulated": self.simulated}
+    def software(self) -> str:
+        """The package that predicts with it, and its version."""
+        package = KINDS[self.kind].PACKAGE
+        return f"{package} {find_version(package)}"
 
     def require_installed(self) -> None:
         """Refuse a folder that nothing here can open.
@@ -70,7 +71,9 @@ class ModelFolder:
         """
         package = KINDS[self.kind].PACKAGE
         if find_spec(package) is None:
-            raise ImportError(f"{self.path} is a folder of {self.kind}, which isn't installed: pip install {package}")
+            raise ImportError(
+                f"{self.path} is {_name(self.kind)}, and {package} isn't installed: pip install {package}"
+            )
 
     def open(self, device: str, *, mirrored: bool) -> Predict:
         """The network, ready to predict.
@@ -80,19 +83,37 @@ class ModelFolder:
             mirrored: average over mirrored volumes, where the other project does so.
 
         Raises:
-            ValueError: if weights don't fit, or the folder can't be opened for another reason.
+            ValueError: if the folder can't be opened, such as one whose weights don't fit. So does what is given back,
+                if it can't predict.
         """
         from torch import device as find_device
 
+        with self._run("opened"):
+            predict = KINDS[self.kind].open_network(self.path, find_device(device), mirrored=mirrored)
+
+        def run(image: Num[np.ndarray, "m x y z"], affine: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "k x y z"]:
+            with self._run("used"):
+                probability = predict(image, affine)
+                found, scan = probability.shape, image.shape[1:]
+                if found != (len(self.classes), *scan):
+                    raise ValueError(
+                        f"it gives {_write(found)} values for {len(self.classes)} classes of {_write(scan)} voxels"
+                    )
+            return probability
+
+        return run
+
+    @contextmanager
+    def _run(self, verb: str) -> Iterator[None]:
+        """Without what the other project prints, and warns whoever trained the network of."""
         try:
-            with _quiet():
-                predict = KINDS[self.kind].open_network(self.path, find_device(device), mirrored=mirrored)
+            with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+                warnings.simplefilter("ignore")
+                yield
         except Exception as error:
-            # Any error: the code of the folder fails in its own ways.
-            raise ValueError(
-                f"{self.path} can't be opened: {first_line(error)}; does {self.kind} predict with it?"
-            ) from error
-        return _quiet()(predict)
+            # Any error: code of others fails in its own ways.
+            remedy = f"try it with {KINDS[self.kind].PACKAGE} alone"
+            raise ValueError(f"{self.path} can't be {verb}: {first_line(error)}; {remedy}") from error
 
 
 def read_model_folder(path: Path, trusted: Sequence[str] = ()) -> ModelFolder:
@@ -114,23 +135,29 @@ def read_model_folder(path: Path, trusted: Sequence[str] = ()) -> ModelFolder:
     # Pickles of nnU-Net and expressions of bundles are programs.
     if not any(Path(os.path.abspath(Path(each).expanduser())) == path.absolute() for each in trusted):  # noqa: PTH100
         raise ValueError(
-            f"{path} is a folder of {kind}: opening it runs code that it holds; if you trust who wrote it, add "
-            f"`--params trusted_packages={path}`"
+            f"{path} is {_name(kind)}: opening it runs code that it holds; if you trust who wrote it, add its path to "
+            "the parameter trusted_packages, as in `--params trusted_packages=PATH`"
         )
     try:
-        about: dict[str, Any] = KINDS[kind].describe(path)
-    except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
-        raise ValueError(f"{path / KINDS[kind].MARK} can't be read ({error!r}); is the folder complete?") from error
+        about = KINDS[kind].describe(path)
+    except OSError as error:
+        raise ValueError(
+            f"{error.filename or path} can't be read ({error.strerror}); is the folder complete?"
+        ) from error
+    except KeyError as error:
+        raise ValueError(f"{path}: its JSON files lack {error}; is it a folder of an earlier version?") from error
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} can't be used: {first_line(error)}") from error
     name = f"{kind} {about.pop('name')}"
-    return ModelFolder(path, kind, name, digest=_digest(about.pop("weights")), **about)
+    return ModelFolder(path, kind, name, digest=_digest(about.pop("files")), **about)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what other projects print, and warn whoever trained the network of."""
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
+def _name(kind: str) -> str:
+    return f"a {kind}" if kind == monai_bundle.KIND else f"a model folder of {kind}"
+
+
+def _write(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _digest(files: Sequence[Path]) -> str:

@@ -1,12 +1,16 @@
 """Model folders of nnU-Net v2 (Isensee et al. 2021): `nnUNet_results/DATASET/TRAINER__PLANS__CONFIGURATION`."""
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Num
 from nibabel.affines import voxel_sizes
+from nibabel.orientations import aff2axcodes
+
+from brain_tumor.networks.model_folders.axes import reorient
 
 if TYPE_CHECKING:
     import torch
@@ -24,32 +28,52 @@ CHECKPOINT = "checkpoint_final.pth"
 IGNORED = "ignore"
 """A label that nnU-Net trains on nothing where it is, and never predicts."""
 
+REORIENTING = "WithReorient"
+"""Ends the names of nnU-Net's readers that turn volumes to axes R, A, S."""
+
 
 def describe(path: Path) -> dict[str, Any]:
-    """Entries of a ModelFolder, and the files of its weights.
+    """Entries of a ModelFolder, and the files that decide what it predicts.
 
     Raises:
-        ValueError: if it holds no finished training.
+        ValueError: if it holds no finished training, or one that needs another before it.
     """
-    weights = sorted(path.glob(f"fold_*/{CHECKPOINT}"))
-    if not weights:
-        raise ValueError(f"no fold_*/{CHECKPOINT} is in it: no training has ended")
+    plans = json.loads((path / MARK).read_text(encoding="utf-8"))
+    configuration = plans.get("configurations", {}).get(path.name.rpartition("__")[2], {})
+    if "previous_stage" in configuration:
+        raise ValueError("it is the second stage of a cascade; give a 2d or 3d_fullres model")
     about = json.loads((path / "dataset.json").read_text(encoding="utf-8"))
-    labels = {name: label for name, label in about["labels"].items() if name != IGNORED}
-    regions = [name for name, label in labels.items() if isinstance(label, list)]
+    # Lists of one label are no regions, as in nnU-Net.
+    has_regions = any(isinstance(label, list) and len(label) > 1 for label in about["labels"].values())
+    labels = {name: _first(label) for name, label in about["labels"].items() if name != IGNORED}
+    regions = [name for name, label in labels.items() if label != 0]
     channels = about["channel_names"]
+    weights = [path / fold / CHECKPOINT for fold in find_folds(path)]
     return {
-        "name": json.loads((path / MARK).read_text(encoding="utf-8"))["dataset_name"],
+        "name": plans["dataset_name"],
         "channels": tuple(channels[number] for number in sorted(channels, key=int)),
-        "classes": tuple(_without_background(labels) if regions else sorted(labels, key=labels.__getitem__)),
-        "exclusive": not regions,
+        "classes": tuple(regions if has_regions else sorted(labels, key=labels.__getitem__)),
+        "exclusive": not has_regions,
         "simulated": about.get("simulated", False),
-        "weights": weights,
+        "files": [*weights, path / MARK, path / "dataset.json"],
     }
 
 
-def _without_background(labels: dict[str, Any]) -> list[str]:
-    return [name for name, label in labels.items() if label not in (0, [0])]
+def _first(label: int | list[int]) -> int:
+    return label[0] if isinstance(label, list) else label
+
+
+def find_folds(path: Path) -> list[str]:
+    """Folders of the trainings that have ended: of folds if there are any, otherwise of all patients.
+
+    Raises:
+        ValueError: if none has.
+    """
+    names = sorted(file.parent.name for file in path.glob(f"fold_*/{CHECKPOINT}"))
+    folds = [name for name in names if re.fullmatch(r"fold_\d+", name)] or [n for n in names if n == "fold_all"]
+    if not folds:
+        raise ValueError(f"no training has ended: there is no fold_*/{CHECKPOINT}")
+    return folds
 
 
 def open_network(path: Path, device: "torch.device", *, mirrored: bool) -> "Predict":
@@ -63,13 +87,17 @@ def open_network(path: Path, device: "torch.device", *, mirrored: bool) -> "Pred
         verbose_preprocessing=False,
         allow_tqdm=False,
     )
-    predictor.initialize_from_trained_model_folder(str(path), None, CHECKPOINT)
+    folds = tuple(name.removeprefix("fold_") for name in find_folds(path))
+    predictor.initialize_from_trained_model_folder(str(path), folds, CHECKPOINT)
+    reader = json.loads((path / MARK).read_text(encoding="utf-8")).get("image_reader_writer", "")
+    turns = reader.endswith(REORIENTING)
 
-    def predict(image: Num[np.ndarray, "m h w d"], affine: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "k h w d"]:
-        # Axes z, y, x, as SimpleITK reads the volumes of BraTS.
-        array = np.ascontiguousarray(image.transpose(0, 3, 2, 1), np.float32)
-        spacing = {"spacing": voxel_sizes(affine)[::-1].tolist()}
+    def predict(image: Num[np.ndarray, "m x y z"], affine: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "k ..."]:
+        turned, turned_affine, turn_back = reorient(image, affine, "RAS" if turns else "".join(aff2axcodes(affine)))
+        # Axes z, y, x, as nnU-Net's readers have them.
+        array = np.ascontiguousarray(turned.transpose(0, 3, 2, 1), np.float32)
+        spacing = {"spacing": voxel_sizes(turned_affine)[::-1].tolist()}
         _, probability = predictor.predict_single_npy_array(array, spacing, save_or_return_probabilities=True)
-        return np.asarray(probability, np.float32).transpose(0, 3, 2, 1)
+        return turn_back(np.asarray(probability, np.float32).transpose(0, 3, 2, 1))
 
     return predict

@@ -50,7 +50,8 @@ def index_images(source: Path, network: TrainedNetwork | ModelFolder, workers: W
         ValueError: if the network doesn't classify images, or none of them can be used.
     """
     if isinstance(network, ModelFolder) or "classes" not in network.description:
-        what = ", ".join(network.description.get("tissues", []))
+        found = network.tumour_classes if isinstance(network, ModelFolder) else network.description.get("tissues", [])
+        what = ", ".join(found)
         raise ValueError(
             f"{network.name} segments {what}; give a network that classifies images with "
             "`--params inference_network=PATH`"

@@ -1,7 +1,7 @@
 """The node that lists new scans, and which of them are in use."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from brain_tumor.data.scans.plausibility import PatientCheck
 from brain_tumor.data.scans.preparation import PREPARATION, find_brain
 from brain_tumor.data.scans.scan import MissingModalities, Scan
 from brain_tumor.data.scans.scan_warnings import BETWEEN, find_warnings
-from brain_tumor.networks.model_folders import LabelRule, ModelFolder, match_modalities
+from brain_tumor.networks.model_folders import LabelRule, ModelFolder, match_modalities, require_used
 from brain_tumor.networks.trained import TrainedNetwork
 
 logger = logging.getLogger(__name__)
@@ -49,12 +49,14 @@ def index_scans(
         FileNotFoundError: if there are no scans in the folder.
         ValueError: if the network wasn't made for these modalities and tissues, or no scan can be used.
     """
-    require_match(network, data_set, names)
+    taken = require_match(network, data_set, names)
 
     def describe(scans: list[Scan]) -> list[dict]:
-        chosen = [_refuse_missing(scan, data_set) if missing == "exclude" else scan for scan in scans]
+        chosen = [_refuse_missing(scan, data_set, taken) if missing == "exclude" else scan for scan in scans]
+        if isinstance(network, ModelFolder):
+            chosen = [_refuse_slices(scan, network) for scan in chosen]
         rows = parallel_map(_describe, [(scan, source, data_set) for scan in chosen], workers, "reading")
-        return [_warn_missing(row, scan, network) for row, scan in zip(rows, chosen, strict=True)]
+        return [_warn_missing(row, scan, network, taken) for row, scan in zip(rows, chosen, strict=True)]
 
     scans = _find_scans(source, data_set)
     described = describe_scans(scans, describe, lambda row: row["excluded"] == "")
@@ -76,22 +78,33 @@ def index_scans(
     return index
 
 
-def _refuse_missing(scan: Scan, data_set: DataSet) -> Scan:
-    """The scan, with a problem if it lacks a modality."""
-    if not scan.missing:
+def _refuse_missing(scan: Scan, data_set: DataSet, taken: Collection[str]) -> Scan:
+    """The scan, with a problem if it lacks a modality that the network takes."""
+    missing = [name for name in scan.missing if name in taken]
+    if not missing:
         return scan
-    reasons = [*filter(None, [scan.problem]), *(explain_missing(name, data_set) for name in scan.missing)]
+    reasons = [*filter(None, [scan.problem]), *(explain_missing(name, data_set) for name in missing)]
     remedy = "add it, or segment without it: `--params inference_missing_modalities=zero`"
     return replace(scan, problem="; ".join([*reasons, remedy]))
 
 
-def _warn_missing(row: dict, scan: Scan, network: TrainedNetwork | ModelFolder) -> dict:
-    """The row of a patient, with a warning if a modality is missing."""
-    if row["excluded"] or not scan.missing:
+def _refuse_slices(scan: Scan, folder: ModelFolder) -> Scan:
+    """The scan, with a problem if it is HDF5 slices, which are standardised one by one: others take volumes."""
+    if scan.layout == "nifti":
+        return scan
+    problem = f"HDF5 slices, and {folder.kind} takes NIfTI volumes; give the patient as NIfTI"
+    return replace(scan, problem="; ".join(filter(None, [scan.problem, problem])))
+
+
+def _warn_missing(row: dict, scan: Scan, network: TrainedNetwork | ModelFolder, taken: Collection[str]) -> dict:
+    """The row of a patient, with a warning if a modality that the network takes is missing."""
+    missing = [name for name in scan.missing if name in taken]
+    if row["excluded"] or not missing:
         return row
-    names = ", ".join(scan.missing)
-    verb = "is" if len(scan.missing) == 1 else "are"
-    warning = f"{names} {verb} missing, the network gets 0 instead: {_tell_cost(network.description, scan.missing)}"
+    names = ", ".join(missing)
+    verb = "is" if len(missing) == 1 else "are"
+    known = {} if isinstance(network, ModelFolder) else network.description
+    warning = f"{names} {verb} missing, the network gets 0 instead: {_tell_cost(known, missing)}"
     return row | {"warnings": BETWEEN.join(filter(None, (warning, row["warnings"])))}
 
 
@@ -105,8 +118,10 @@ def _tell_cost(about: Mapping[str, Any], missing: Sequence[str]) -> str:
     return f"mean Dice without it, and its change: {', '.join(parts)}"
 
 
-def require_match(network: TrainedNetwork | ModelFolder, data_set: DataSet, names: Mapping[str, str]) -> None:
-    """Refuse a network that was trained on other modalities or tissues, or on slices prepared in another way.
+def require_match(network: TrainedNetwork | ModelFolder, data_set: DataSet, names: Mapping[str, str]) -> list[str]:
+    """The modalities that a network takes.
+
+    Refuses one that was trained on other modalities or tissues, or on slices prepared in another way.
 
     Args:
         names: what the network of another project calls modalities and tissues > the declared name.
@@ -117,9 +132,14 @@ def require_match(network: TrainedNetwork | ModelFolder, data_set: DataSet, name
     """
     if isinstance(network, ModelFolder):
         network.require_installed()
-        match_modalities(network, data_set, names)
-        LabelRule.of(network, data_set, names)
-        return
+        require_used(network, names)
+        rule = LabelRule.of(network, data_set, names)
+        taken = [data_set.modality_names[place] for place in match_modalities(network, data_set, names)]
+        found = [data_set.tissue_names[label - 1] for label in rule.labels if label]
+        for what, own, declared in (("input", network.channels, taken), ("output", network.tumour_classes, found)):
+            pairs = ", ".join(f"{one} is {other}" for one, other in zip(own, declared, strict=True))
+            logger.info("%s of %s: %s", what, network.name, pairs)
+        return taken
     remedy = "give another network with `--params inference_network=PATH`"
     about = network.description
     if "tissues" not in about:
@@ -129,6 +149,7 @@ def require_match(network: TrainedNetwork | ModelFolder, data_set: DataSet, name
         if about[entry] != declared:
             raise ValueError(f"{network.name} was trained on {entry} {about[entry]}, declared are {declared}; {remedy}")
     network.require_preparation(PREPARATION)
+    return data_set.modality_names
 
 
 def _describe(scan: Scan, source: Path, data_set: DataSet) -> dict:

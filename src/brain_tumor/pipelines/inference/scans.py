@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from nibabel.affines import voxel_sizes
+from nibabel.orientations import aff2axcodes
 
 from brain_tumor.data.common.parallel import track
 from brain_tumor.data.common.tables import with_text
 from brain_tumor.data.scans.data_set import DataSet
 from brain_tumor.data.scans.find_scans import read_image, read_labels
 from brain_tumor.data.scans.nifti_masks import name_mask, read_confidence, read_mask
+from brain_tumor.data.scans.nifti_volumes import open_volume
 from brain_tumor.data.scans.preparation import standardise
 from brain_tumor.data.scans.scan import Scan, Volume
 from brain_tumor.data.scans.slice_geometry import SliceGeometry
@@ -22,7 +24,7 @@ from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics.segmentation import choose_headline
 from brain_tumor.metrics.uncertainty import soft_dice_confidence
 from brain_tumor.metrics.volumes import score_volume
-from brain_tumor.networks.model_folders import LabelRule, ModelFolder, match_modalities
+from brain_tumor.networks.model_folders import LabelRule, ModelFolder, match_modalities, reorient
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.inference.scan_index import find_in_use, with_reference
 from brain_tumor.reporting.formatting import mark_title
@@ -32,7 +34,7 @@ from brain_tumor.training.settings import EngineSettings, PredictionSettings
 SHOWN = 12
 """Patients in a figure, at most."""
 
-Segment = Callable[[Volume], tuple[np.ndarray, np.ndarray]]
+Segment = Callable[[Scan, Volume], tuple[np.ndarray, np.ndarray]]
 """A scan > labels of its voxels, and the probability of each tissue in steps of 1/255."""
 
 FRAMES = 16
@@ -71,7 +73,7 @@ def _open_network(
     device = choose_device(engine)
     geometry = SliceGeometry.of(network.description)
 
-    def segment(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+    def segment(_scan: Scan, volume: Volume) -> tuple[np.ndarray, np.ndarray]:
         found, probability = segment_volume(
             module, volume.image, volume.spacing, geometry, device, tta_flip=prediction.tta_flip
         )
@@ -94,9 +96,12 @@ def _open_folder(
     rule = LabelRule.of(folder, data_set, names)
     predict = folder.open(choose_device(engine).accelerator, mirrored=prediction.tta_flip)
 
-    def segment(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
-        probability = predict(volume.image[channels], volume.affine)
-        return rule.to_labels(probability), rule.to_steps(probability, len(data_set.tissues))
+    def segment(scan: Scan, volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+        # Others leave the axes as the files have them.
+        axes = "".join(aff2axcodes(open_volume(scan.volumes[0]).affine))
+        image, affine, turn_back = reorient(volume.image[channels], volume.affine, axes)
+        probability = turn_back(predict(image, affine))
+        return rule.to_labels(probability), rule.to_steps(probability)
 
     return segment
 
@@ -107,7 +112,7 @@ def _segment(segment: Segment, scans: list[Scan], data_set: DataSet, title: str)
     # One patient in memory at a time: a volume of four modalities has hundreds of megabytes.
     for scan in track(scans, title):
         volume = read_image(scan, data_set)
-        labels, probability = segment(volume)
+        labels, probability = segment(scan, volume)
         file = name_mask(scan.patient, data_set)
         # HDF5 slices have no header that the mask could take over.
         like = scan.volumes[0] if scan.layout == "nifti" else None
@@ -247,7 +252,9 @@ def write_scans_report(
     Args:
         viewers: patient > address of the page that shows all slices.
     """
-    settings = {"prediction": prediction, "training": engine}
+    # What postprocesses masks is for networks of this project.
+    used = {"tta_flip": prediction.tta_flip} if isinstance(network, ModelFolder) else prediction
+    settings = {"prediction": used, "training": engine}
     scans = find_in_use(with_text(volumes, "excluded"), source, data_set)
     # A NIfTI file is a whole scan, an HDF5 file one slice of it.
     paths = [scan.files[0] if scan.layout == "nifti" else scan.files[0].parent for scan in scans]

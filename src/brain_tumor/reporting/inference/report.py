@@ -55,10 +55,16 @@ PREPARED = (
     " The network was trained on skull-stripped scans that were registered to one atlas, as those of BraTS are; "
     "prepare yours in the same way."
 )
+PREPARED_ELSEWHERE = " Give scans that are prepared as those that the network was trained on."
 ELSEWHERE = (
-    "{name}, in {path}, was trained by another project, whose own preparation of scans it uses. Its input is "
-    "{channels}, its output {classes}. The folder doesn't say how good it is, nor on whom it was trained. Its "
-    "masks are as that project would write them: the components that this one removes stay."
+    "{name}, in {path}, was trained by another project and predicts with {software}. Its input is {channels}, its "
+    "output {classes}. The folder doesn't say how good it is, nor on whom it was trained. Masks are as that project "
+    "would write them: components and amounts that this project removes stay."
+)
+UNKNOWN = "This says something only of patients whom {name} was not trained on; its folder names nobody."
+KNOWN = (
+    "This says something only of patients whom {name} was not trained on. Those whom its file names are named above; "
+    "anybody who has another name here is not recognised."
 )
 SURE = (
     " Confidence is the Dice that the network's own probabilities lead to expect, of the whole tumour where there is "
@@ -166,7 +172,7 @@ def _learned(network: TrainedNetwork | ModelFolder) -> str:
     """What has to be said at once of a network that was trained on phantoms."""
     return (
         " The network was trained on SIMULATED patients, phantoms: its predictions for people mean nothing."
-        if network.description["simulated"]
+        if (network.simulated if isinstance(network, ModelFolder) else network.description["simulated"])
         else ""
     )
 
@@ -287,7 +293,7 @@ def _show_masks(
     scans = used[["patient", "voxels", "spacing_mm", "brain_slices", "labels"]].rename(columns=SCANS)
     folds = [Fold("Grid and labels of each scan", tables=[("", scans)])]
     tables = [] if files is None else [("Files to open together", files)]
-    masks = MASKS.format(prepared="" if isinstance(network, ModelFolder) else PREPARED)
+    masks = MASKS.format(prepared=PREPARED_ELSEWHERE if isinstance(network, ModelFolder) else PREPARED)
     text = masks + SURE if "confidence" in used else masks
     if viewers:
         few = f", of the first {len(viewers)} of {len(used)} patients (`viewer.patients`)"
@@ -300,10 +306,10 @@ def _describe(network: TrainedNetwork | ModelFolder) -> Section:
     """What is known of a network for masks."""
     if isinstance(network, ModelFolder):
         channels, classes = ", ".join(network.channels), ", ".join(network.classes)
-        return Section(
-            "The network",
-            ELSEWHERE.format(name=network.name, path=network.path, channels=channels, classes=classes),
+        words = ELSEWHERE.format(
+            name=network.name, path=network.path, software=network.software, channels=channels, classes=classes
         )
+        return Section("The network", words)
     about = network.description
     members = f", an ensemble of {len(network.members)}" if len(network.members) > 1 else ""
     text = f"{name_network(network.name)}, {network.parameters:,} parameters{members}, trained on {about['data_set']}"
@@ -353,6 +359,8 @@ def _agree(scores: pd.DataFrame) -> str:
 
 def _seen(network: TrainedNetwork | ModelFolder, patients: pd.Series, *, simulated: bool) -> str:
     """Which of the patients it was trained on, by the names in its file, if there are any."""
+    if isinstance(network, ModelFolder):
+        return ""
     # Phantoms bear the names of BraTS too.
     same_kind = simulated == network.description["simulated"]
     known = (network.patients if same_kind else None) or ()
@@ -378,8 +386,6 @@ def _compare(network: TrainedNetwork | ModelFolder, scores: pd.DataFrame, used: 
     unusable = used[used["not_compared"] != ""]
     if len(unusable):
         tables.append(("Masks that could not be compared with", unusable[["patient", "not_compared"]]))
-    text = (
-        f"This says something only of patients whom {name_network(network.name)} was not trained on. Those whom its "
-        "file names are named above; anybody who has another name here is not recognised."
-    )
+    words = UNKNOWN if isinstance(network, ModelFolder) else KNOWN
+    text = words.format(name=name_network(network.name))
     return Section("Against reference masks", text, tables, folds=[Fold("How measured", PROTOCOL)])
