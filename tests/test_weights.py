@@ -41,7 +41,7 @@ def test_card_has_the_scores_of_a_classifier(path):
         row = scores.loc[(test_set, "accuracy")]
         rows = rows_of(card, f"Scores and 95 % intervals on the {test_set} test set")[1:]
         (shown,) = [cells for cells in rows if cells[0] == network.experiment]
-        assert shown[1] == f"{row['images']:,}"
+        assert shown[1] == f"{int(row['images']):,}"
         assert shown[2] == f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
 
 
