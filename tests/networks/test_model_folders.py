@@ -19,7 +19,8 @@ from nibabel.affines import apply_affine
 from nibabel.orientations import aff2axcodes
 from support import copy_project, run, save_patient
 
-from brain_tumor.networks.model_folders import LabelRule, match_modalities, read_model_folder, reorient, require_used
+from brain_tumor.networks.model_folders import LabelRule, match_modalities, read_model_folder, require_used
+from brain_tumor.networks.model_folders.axes import reorient
 from brain_tumor.networks.model_folders.nnunet import find_folds
 from brain_tumor.pipelines.inference.scan_index import require_match
 
@@ -227,11 +228,12 @@ def test_nnunet_gets_axes_and_spacing_as_its_reader_has_them(tmp_path, monkeypat
     module.nnUNetPredictor = Predictor
     monkeypatch.setitem(sys.modules, "nnunetv2", ModuleType("nnunetv2"))
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    folder = write_nnunet(tmp_path / "model")
-    (folder.path / "plans.json").write_text(json.dumps({"dataset_name": "D", "image_reader_writer": reader}))
+    path = write_nnunet(tmp_path / "model").path
+    (path / "plans.json").write_text(json.dumps({"dataset_name": "D", "image_reader_writer": reader}))
+    folder = read_model_folder(path, [str(path)])
     image = rng.random((4, 6, 5, 3)).astype(np.float32)
     affine = np.diag([-1.5, -1.0, 2.0, 1.0])
-    np.testing.assert_allclose(folder.open("cpu", mirrored=True)(image, affine), image / 2)
+    np.testing.assert_allclose(folder.open("cpu", mirrored=True)(image, affine, "LPS"), image / 2)
     axes = image[0].transpose(2, 1, 0)
     np.testing.assert_array_equal(Predictor.seen[-1], axes[:, ::-1, ::-1] if turned else axes)
     assert capsys.readouterr().out == ""
@@ -304,7 +306,7 @@ def test_a_bundle_predicts_on_the_grid_of_the_scan(tmp_path, rng):
     assert folder.channels == ("T1c", "T1", "T2", "FLAIR")
     assert not folder.exclusive
     image = rng.random((4, 6, 5, 3)).astype(np.float32)
-    probability = folder.open("cpu", mirrored=False)(image, np.diag([-1.0, -1.0, 2.0, 1.0]))
+    probability = folder.open("cpu", mirrored=False)(image, np.diag([-1.0, -1.0, 2.0, 1.0]), "LPS")
     np.testing.assert_allclose(probability, 1 / (1 + np.exp(0.5 - image[:3])), rtol=1e-5)
 
 
@@ -313,7 +315,7 @@ def test_a_bundle_that_does_not_return_to_the_scan_is_refused(tmp_path, rng):
     with pytest.raises(
         ValueError, match=r"gives 3 x 3 x 6 x 5 values for 3 classes of 6 x 5 x 3 voxels; try it with monai"
     ):
-        folder.open("cpu", mirrored=False)(rng.random((4, 6, 5, 3)), np.diag([-1.0, -1.0, 2.0, 1.0]))
+        folder.open("cpu", mirrored=False)(rng.random((4, 6, 5, 3)), np.diag([-1.0, -1.0, 2.0, 1.0]), "LPS")
 
 
 @pytest.mark.parametrize(

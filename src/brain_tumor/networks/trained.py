@@ -56,6 +56,11 @@ class TrainedNetwork:
         # Earlier files name the network only, when each was trained in one experiment.
         return self.description.get("experiment", self.name)
 
+    @property
+    def simulated(self) -> bool:
+        """Whether it was trained on phantoms."""
+        return bool(self.description.get("simulated"))
+
     def module(self) -> "nn.Module":
         """The network with its weights, or the ensemble, in evaluation mode."""
         if len(self.members) == 1:

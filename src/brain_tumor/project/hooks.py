@@ -72,7 +72,7 @@ class Parameters:
         self.parameters = merged
         trusted = merged.get(TRUSTED) or []
         # The command line gives a name alone.
-        self.trusted = [*trusted] if isinstance(trusted, list) else [str(trusted)]
+        self.trusted = [str(trusted)] if isinstance(trusted, str | int) else [*trusted]
         single[TRUSTED] = self.trusted
         given_values = {name: value for name, value in given.items() if value is not None}
         loader.runtime_params = single | given_values

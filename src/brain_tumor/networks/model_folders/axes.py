@@ -6,6 +6,9 @@ import numpy as np
 from jaxtyping import Float, Num
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 
+Predict = Callable[[Num[np.ndarray, "m x y z"], Float[np.ndarray, "4 4"]], Float[np.ndarray, "k x y z"]]
+"""Channels on one grid, and its affine > the probability of each class on it."""
+
 Turn = Callable[[Num[np.ndarray, "m a b c"]], Num[np.ndarray, "m x y z"]]
 
 

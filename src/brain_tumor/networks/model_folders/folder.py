@@ -15,9 +15,10 @@ from jaxtyping import Float, Num
 
 from brain_tumor.networks.library import find_version, first_line
 from brain_tumor.networks.model_folders import monai_bundle, nnunet
+from brain_tumor.networks.model_folders.axes import reorient
 
-Predict = Callable[[Num[np.ndarray, "m x y z"], Float[np.ndarray, "4 4"]], Float[np.ndarray, "k x y z"]]
-"""Channels on one grid, with the axes of the scan's files, and its affine > the probability of each class on it."""
+PredictScan = Callable[[Num[np.ndarray, "m x y z"], Float[np.ndarray, "4 4"], str], Float[np.ndarray, "k x y z"]]
+"""Channels on one grid, its affine, and the axes of the scan's files > the probability of each class on that grid."""
 
 KINDS = {nnunet.KIND: nnunet, monai_bundle.KIND: monai_bundle}
 
@@ -36,6 +37,7 @@ class ModelFolder:
             are regions, which lie in one another.
         digest: of its weights and configuration, 12 hexadecimal digits.
         simulated: whether it was trained on phantoms that this project exported.
+        axes: that it is given volumes in, such as `RAS`; None: those of the scan's files.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class ModelFolder:
     exclusive: bool
     digest: str
     simulated: bool = False
+    axes: str | None = None
 
     @property
     def experiment(self) -> str:
@@ -63,6 +66,10 @@ class ModelFolder:
         package = KINDS[self.kind].PACKAGE
         return f"{package} {find_version(package)}"
 
+    @property
+    def patients(self) -> None:
+        """Names of the patients that it was trained on, which aren't recorded."""
+
     def require_installed(self) -> None:
         """Refuse a folder that nothing here can open.
 
@@ -75,7 +82,7 @@ class ModelFolder:
                 f"{self.path} is {_name(self.kind)}, and {package} isn't installed: pip install {package}"
             )
 
-    def open(self, device: str, *, mirrored: bool) -> Predict:
+    def open(self, device: str, *, mirrored: bool) -> PredictScan:
         """The network, ready to predict.
 
         Args:
@@ -91,15 +98,18 @@ class ModelFolder:
         with self._run("opened"):
             predict = KINDS[self.kind].open_network(self.path, find_device(device), mirrored=mirrored)
 
-        def run(image: Num[np.ndarray, "m x y z"], affine: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "k x y z"]:
+        def run(
+            image: Num[np.ndarray, "m x y z"], affine: Float[np.ndarray, "4 4"], axes: str
+        ) -> Float[np.ndarray, "k x y z"]:
+            turned, turned_affine, turn_back = reorient(image, affine, self.axes or axes)
             with self._run("used"):
-                probability = predict(image, affine)
-                found, scan = probability.shape, image.shape[1:]
+                probability = predict(turned, turned_affine)
+                found, scan = probability.shape, turned.shape[1:]
                 if found != (len(self.classes), *scan):
                     raise ValueError(
                         f"it gives {_write(found)} values for {len(self.classes)} classes of {_write(scan)} voxels"
                     )
-            return probability
+            return turn_back(probability)
 
         return run
 

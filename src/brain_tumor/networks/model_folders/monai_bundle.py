@@ -14,7 +14,7 @@ from jaxtyping import Float, Num
 if TYPE_CHECKING:
     import torch
 
-    from brain_tumor.networks.model_folders.folder import Predict
+    from brain_tumor.networks.model_folders.axes import Predict
 
 KIND = "MONAI bundle"
 

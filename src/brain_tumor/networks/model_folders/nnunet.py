@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Num
 from nibabel.affines import voxel_sizes
-from nibabel.orientations import aff2axcodes
-
-from brain_tumor.networks.model_folders.axes import reorient
 
 if TYPE_CHECKING:
     import torch
 
-    from brain_tumor.networks.model_folders.folder import Predict
+    from brain_tumor.networks.model_folders.axes import Predict
 
 KIND = "nnU-Net"
 
@@ -54,6 +51,7 @@ def describe(path: Path) -> dict[str, Any]:
         "channels": tuple(channels[number] for number in sorted(channels, key=int)),
         "classes": tuple(regions if has_regions else sorted(labels, key=labels.__getitem__)),
         "exclusive": not has_regions,
+        "axes": "RAS" if plans.get("image_reader_writer", "").endswith(REORIENTING) else None,
         "simulated": about.get("simulated", False),
         "files": [*weights, path / MARK, path / "dataset.json"],
     }
@@ -89,15 +87,12 @@ def open_network(path: Path, device: "torch.device", *, mirrored: bool) -> "Pred
     )
     folds = tuple(name.removeprefix("fold_") for name in find_folds(path))
     predictor.initialize_from_trained_model_folder(str(path), folds, CHECKPOINT)
-    reader = json.loads((path / MARK).read_text(encoding="utf-8")).get("image_reader_writer", "")
-    turns = reader.endswith(REORIENTING)
 
     def predict(image: Num[np.ndarray, "m x y z"], affine: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "k ..."]:
-        turned, turned_affine, turn_back = reorient(image, affine, "RAS" if turns else "".join(aff2axcodes(affine)))
         # Axes z, y, x, as nnU-Net's readers have them.
-        array = np.ascontiguousarray(turned.transpose(0, 3, 2, 1), np.float32)
-        spacing = {"spacing": voxel_sizes(turned_affine)[::-1].tolist()}
+        array = np.ascontiguousarray(image.transpose(0, 3, 2, 1), np.float32)
+        spacing = {"spacing": voxel_sizes(affine)[::-1].tolist()}
         _, probability = predictor.predict_single_npy_array(array, spacing, save_or_return_probabilities=True)
-        return turn_back(np.asarray(probability, np.float32).transpose(0, 3, 2, 1))
+        return np.asarray(probability, np.float32).transpose(0, 3, 2, 1)
 
     return predict

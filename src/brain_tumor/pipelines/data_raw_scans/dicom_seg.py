@@ -55,13 +55,10 @@ def write_dicom_seg(
         # The masks are there as NIfTI: hours of work aren't thrown away for want of a library.
         logger.warning("no DICOM-SEG is written: %s; or set `data_raw_scans.dicom_seg` to false", error)
         return iter(())
-    if isinstance(network, ModelFolder):
-        version, learned = network.software, network.simulated
-    else:
-        version, learned = __version__, bool(network.description.get("simulated"))
+    version = network.software if isinstance(network, ModelFolder) else __version__
     # DICOM has 64 characters for each (VR LO).
     algorithm = Algorithm(name_network(network.experiment)[:64], version[:64], network.digest)
-    simulated = (native / SIMULATED_MARK).is_file() or learned
+    simulated = (native / SIMULATED_MARK).is_file() or network.simulated
     return _write(files, source, algorithm, data_set, settings, simulated=simulated, privacy=privacy)
 
 

@@ -50,6 +50,11 @@ def index_scans(
         ValueError: if the network wasn't made for these modalities and tissues, or no scan can be used.
     """
     taken = require_match(network, data_set, names)
+    if isinstance(network, ModelFolder):
+        rule = LabelRule.of(network, data_set, names)
+        found = [data_set.tissue_names[label - 1] for label in rule.labels if label]
+        _log_match(network, "input", network.channels, taken)
+        _log_match(network, "output", network.tumour_classes, found)
 
     def describe(scans: list[Scan]) -> list[dict]:
         chosen = [_refuse_missing(scan, data_set, taken) if missing == "exclude" else scan for scan in scans]
@@ -76,6 +81,11 @@ def index_scans(
         raise ValueError(f"no scan in {source} can be used; {first['patient']}: {first['excluded']}; {REMEDY}")
     index["simulated"] = is_simulated(source)
     return index
+
+
+def _log_match(folder: ModelFolder, what: str, own: Sequence[str], declared: Sequence[str]) -> None:
+    pairs = ", ".join(f"{one} is {other}" for one, other in zip(own, declared, strict=True))
+    logger.info("%s of %s: %s", what, folder.name, pairs)
 
 
 def _refuse_missing(scan: Scan, data_set: DataSet, taken: Collection[str]) -> Scan:
@@ -133,13 +143,8 @@ def require_match(network: TrainedNetwork | ModelFolder, data_set: DataSet, name
     if isinstance(network, ModelFolder):
         network.require_installed()
         require_used(network, names)
-        rule = LabelRule.of(network, data_set, names)
-        taken = [data_set.modality_names[place] for place in match_modalities(network, data_set, names)]
-        found = [data_set.tissue_names[label - 1] for label in rule.labels if label]
-        for what, own, declared in (("input", network.channels, taken), ("output", network.tumour_classes, found)):
-            pairs = ", ".join(f"{one} is {other}" for one, other in zip(own, declared, strict=True))
-            logger.info("%s of %s: %s", what, network.name, pairs)
-        return taken
+        LabelRule.of(network, data_set, names)
+        return [data_set.modality_names[place] for place in match_modalities(network, data_set, names)]
     remedy = "give another network with `--params inference_network=PATH`"
     about = network.description
     if "tissues" not in about:

@@ -24,7 +24,7 @@ from brain_tumor.figures.palette import name_network
 from brain_tumor.metrics.segmentation import choose_headline
 from brain_tumor.metrics.uncertainty import soft_dice_confidence
 from brain_tumor.metrics.volumes import score_volume
-from brain_tumor.networks.model_folders import LabelRule, ModelFolder, match_modalities, reorient
+from brain_tumor.networks.model_folders import LabelRule, ModelFolder, match_modalities
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.pipelines.inference.scan_index import find_in_use, with_reference
 from brain_tumor.reporting.formatting import mark_title
@@ -99,8 +99,7 @@ def _open_folder(
     def segment(scan: Scan, volume: Volume) -> tuple[np.ndarray, np.ndarray]:
         # Others leave the axes as the files have them.
         axes = "".join(aff2axcodes(open_volume(scan.volumes[0]).affine))
-        image, affine, turn_back = reorient(volume.image[channels], volume.affine, axes)
-        probability = turn_back(predict(image, affine))
+        probability = predict(volume.image[channels], volume.affine, axes)
         return rule.to_labels(probability), rule.to_steps(probability)
 
     return segment

@@ -172,7 +172,7 @@ def _learned(network: TrainedNetwork | ModelFolder) -> str:
     """What has to be said at once of a network that was trained on phantoms."""
     return (
         " The network was trained on SIMULATED patients, phantoms: its predictions for people mean nothing."
-        if (network.simulated if isinstance(network, ModelFolder) else network.description["simulated"])
+        if network.simulated
         else ""
     )
 
@@ -359,10 +359,8 @@ def _agree(scores: pd.DataFrame) -> str:
 
 def _seen(network: TrainedNetwork | ModelFolder, patients: pd.Series, *, simulated: bool) -> str:
     """Which of the patients it was trained on, by the names in its file, if there are any."""
-    if isinstance(network, ModelFolder):
-        return ""
     # Phantoms bear the names of BraTS too.
-    same_kind = simulated == network.description["simulated"]
+    same_kind = simulated == network.simulated
     known = (network.patients if same_kind else None) or ()
     names = [name for name in patients.unique() if name in known]
     if not names:
