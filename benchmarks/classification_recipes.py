@@ -6,6 +6,8 @@ r"""What training recipes of the classifiers reach in a stated CPU time on the r
     python benchmarks/classification_recipes.py develop --networks cnn --set ema_decay=0.99
     python benchmarks/classification_recipes.py test --policy deduplicated --seeds 0 1 2 \
         --out RESULTS.csv --weights FOLDER
+    # networks of a library, pretrained or not
+    python benchmarks/classification_recipes.py test --blocks BLOCKS.yml --networks lite0 --out RESULTS.csv
     # mean and spread over the seeds
     python benchmarks/classification_recipes.py compare --out RESULTS.csv
 
@@ -30,12 +32,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from recipes import Work, make_parser, override, train_all
+from recipes import Work, make_parser, override, read_blocks, train_all
 
 from brain_tumor.data.common.store import Store, fingerprint
 from brain_tumor.data.images.class_folders import ImageSet
 from brain_tumor.data.images.split import OFFICIAL, ImageSplitSettings, split_images
-from brain_tumor.networks import build, networks_of
+from brain_tumor.networks import networks_of
 from brain_tumor.networks.trained import TrainedNetwork, write_network
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
 
@@ -95,8 +97,11 @@ def train(work: Work, epochs: int) -> tuple[dict[str, TrainedNetwork], int, floa
 
     from brain_tumor.training.batches import Rows
     from brain_tumor.training.checkpoints import Checkpoints
+    from brain_tumor.training.classification.normalisation import MEAN, STANDARD_DEVIATION
+    from brain_tumor.training.classification.sampling import repeat_scarce_sources
     from brain_tumor.training.classification.task import MONITOR, NAMES, ClassificationTask
     from brain_tumor.training.fit import Job, fit, read_fitted
+    from brain_tumor.training.start import prepare_start
 
     torch.set_num_threads(1)
     logging.getLogger("brain_tumor").setLevel(logging.WARNING)
@@ -107,13 +112,18 @@ def train(work: Work, epochs: int) -> tuple[dict[str, TrainedNetwork], int, floa
     }
     settings = ClassificationRecipe.model_validate(work["settings"] | {"epochs": epochs, "patience": epochs})
     engine = EngineSettings(device="cpu", precision=work["precision"], seed=work["seed"])
+    listed = images.rows["file"].iloc[rows["train"]].isin(splits.loc[splits["patient"] != "", "file"]).to_numpy()
+    (label,) = images.read(rows["train"], "label")
+    rows["train"] = rows["train"][repeat_scarce_sources(label, listed, settings.source_balance)]
     counts = np.bincount(images.read(rows["train"], "label")[0], minlength=4).tolist()
     torch.manual_seed(engine.seed)
-    task = ClassificationTask(
-        build(work["network"], **work["sizes"]), work["sizes"]["in_channels"], counts, settings, engine.seed
-    )
+    grey = MEAN, STANDARD_DEVIATION
+    start = prepare_start(ExperimentSettings(**work["experiment"]), work["needed"], maps=False, grey=grey)
+    network, fine_tuning, _ = start.build()
+    task = ClassificationTask(network, start.sizes["in_channels"], counts, settings, engine.seed)
+    task.fine_tuning = fine_tuning
     with tempfile.TemporaryDirectory() as folder:
-        start = process_time()
+        began = process_time()
         job = Job(
             task,
             *(Rows(images, rows[name], NAMES) for name in rows),
@@ -123,15 +133,15 @@ def train(work: Work, epochs: int) -> tuple[dict[str, TrainedNetwork], int, floa
             Checkpoints(Path(folder)),
         )
         done = len(fit(job).log)
-        minutes = (process_time() - start) / 60
+        minutes = (process_time() - began) / 60
         state = job.checkpoints.newest()[1]
     networks, about = {}, images.description | {"seed": engine.seed, "images": counts, "policy": work["policy"]}
     for keep in ("best", "last"):
         recipe = settings.model_copy(update={"checkpoint": keep})
         fitted = read_fitted(state, replace(job, recipe=recipe))
         networks[keep] = TrainedNetwork(
-            work["network"],
-            work["sizes"],
+            start.experiment.network,
+            start.sizes,
             about | {"recipe": recipe.model_dump(), "kept": fitted.kept},
             (fitted.weights,),
         )
@@ -213,7 +223,9 @@ def make_work(
 ) -> dict[str, Any]:
     """All that one training needs, as plain values."""
     recipe, precision = RECIPES[name]
-    experiment = ExperimentSettings(**BASE[network] | FULL[network])
+    store = arguments.data / "03_primary/classification/images.h5"
+    block = read_blocks(arguments.blocks, [network]).get(network) or BASE[network] | FULL[network]
+    experiment = ExperimentSettings(**block)
     sizes = experiment.sizes
     if name == "ours":
         recipe = experiment.adapt(ClassificationRecipe.model_validate(recipe)).model_dump()
@@ -226,7 +238,8 @@ def make_work(
     )
     return {
         "network": network,
-        "sizes": {"out_channels": 4, "image_size": DATA["preparation"]["image_size"]} | sizes,
+        "experiment": experiment.model_dump() | {"sizes": sizes},
+        "needed": {"in_channels": 1, "out_channels": 4, "image_size": Store(store).description["image_size"]},
         "recipe": " ".join(
             [name, *([f"validation={arguments.validation}"] if arguments.validation else []), *arguments.set]
         ),
@@ -240,7 +253,7 @@ def make_work(
         "splits": splits,
         "scored": developed if arguments.what == "develop" else developed + tested,
         "weights": arguments.weights and str(arguments.weights),
-        "store": str(arguments.data / "03_primary/classification/images.h5"),
+        "store": str(store),
     }
 
 

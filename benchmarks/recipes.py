@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -10,6 +11,8 @@ from typing import Any
 
 import pandas as pd
 import yaml
+
+from brain_tumor.networks import NETWORKS
 
 Work = dict[str, Any]
 """All that one training needs, as plain values; `pace` names those whose epochs take equally long."""
@@ -23,7 +26,10 @@ def make_parser(
     parser.add_argument("what", choices=["test", "develop", "compare"])
     parser.add_argument("--data", type=Path, default=Path("data"), help="the project's data folder")
     parser.add_argument("--out", type=Path, default=Path(out))
-    parser.add_argument("--networks", nargs="+", default=list(networks))
+    parser.add_argument("--networks", nargs="+", default=list(networks), help="of the project, or blocks of --blocks")
+    parser.add_argument(
+        "--blocks", type=Path, help="a YAML file of other networks by name, each as in parameters: network, sizes, ..."
+    )
     parser.add_argument("--recipes", nargs="+", default=list(chosen), choices=list(recipes))
     parser.add_argument(
         "--set", nargs="*", default=[], help="change the recipe, such as ema_decay=0.99 augmentation.affine=0.5"
@@ -69,6 +75,18 @@ def train_all(
             table = future.result()
             table.to_csv(arguments.out, mode="a", header=not arguments.out.is_file(), index=False)
             say(table)
+
+
+def read_blocks(path: Path | None, networks: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Blocks of the networks that are not the project's, by name.
+
+    Raises:
+        SystemExit: if the file lacks one of them.
+    """
+    blocks = yaml.safe_load(path.read_text()) if path else {}
+    if missing := [name for name in networks if name not in NETWORKS and name not in blocks]:
+        sys.exit(f"no network '{missing[0]}' in the project or in {path or '--blocks'}")
+    return {name: blocks[name] for name in networks if name in blocks}
 
 
 def override(recipe: dict[str, Any], changes: list[str]) -> dict[str, Any]:

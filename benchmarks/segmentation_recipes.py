@@ -6,6 +6,8 @@
     python benchmarks/segmentation_recipes.py test --out RESULTS.csv
     # recipes are chosen here: folds 3, 4 are scored, 0, 1, 2 train
     python benchmarks/segmentation_recipes.py develop --set augmentation.affine=0.5
+    # networks of a library, pretrained or not
+    python benchmarks/segmentation_recipes.py test --blocks BLOCKS.yml --networks lite0_unet --out RESULTS.csv
     # tables of what was measured
     python benchmarks/segmentation_recipes.py compare --out RESULTS.csv
 
@@ -28,19 +30,22 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from time import process_time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import yaml
 from matplotlib.figure import Figure
-from recipes import Work, make_parser, override, train_all
+from recipes import Work, make_parser, override, read_blocks, train_all
 
 from brain_tumor.data.common.store import Store
 from brain_tumor.data.scans.brain_crop import find_brain_crop
 from brain_tumor.networks import build, networks_of
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
-from brain_tumor.training.settings import EngineSettings, SegmentationRecipe
+from brain_tumor.training.settings import EngineSettings, ExperimentSettings, SegmentationRecipe
+
+if TYPE_CHECKING:
+    from brain_tumor.training.start import Start
 
 BASE, FULL = (
     yaml.safe_load((Path(__file__).parents[1] / f"conf/{environment}/parameters_segmentation.yml").read_text())[
@@ -96,10 +101,11 @@ def train(work: Work, epochs: int, slices: int = EPOCH) -> tuple[dict[str, Any],
     )
     engine = EngineSettings(device="cpu", precision=work["precision"])
     torch.manual_seed(engine.seed)
-    network = build(work["network"], **work["sizes"])
+    network, fine_tuning, _ = start_of(work).build()
     if work["initial"]:
         network.load_state_dict(read_network(Path(work["initial"])).members[0])
     task = SegmentationTask(network, about["targets"], len(about["tissues"]), settings, engine.seed)
+    task.fine_tuning = fine_tuning
     with tempfile.TemporaryDirectory() as folder:
         start = process_time()
         job = Job(
@@ -116,6 +122,15 @@ def train(work: Work, epochs: int, slices: int = EPOCH) -> tuple[dict[str, Any],
         state = job.checkpoints.newest()[1]
         jobs = {keep: replace(job, recipe=settings.model_copy(update={"checkpoint": keep})) for keep in work["keep"]}
         return {keep: read_fitted(state, each) for keep, each in jobs.items()}, minutes
+
+
+def start_of(work: Work) -> "Start":
+    """The network that a training starts from."""
+    from brain_tumor.training.start import prepare_start
+
+    size = Store(Path(work["store"])).description["slice_size"]
+    needed = {"in_channels": 4, "out_channels": 3, "image_size": size}
+    return prepare_start(ExperimentSettings(**work["experiment"]), needed, maps=True)
 
 
 def measure_pace(work: Work) -> float:
@@ -135,9 +150,10 @@ def train_and_score(work: Work) -> pd.DataFrame:
     store = Store(Path(work["store"]))
     chosen, patients, tables = rows_of(store, work["sets"])["held out"], store.rows["patient"].to_numpy(), []
     (labels,) = store.read(chosen, "labels")
+    start = start_of(work)
     device = choose_device(EngineSettings(device="cpu", precision=work["precision"]))
     for keep, result in fitted.items():
-        network = build(work["network"], **work["sizes"])
+        network = build(start.experiment.network, **start.sizes)
         network.load_state_dict(result.weights)
         if work["networks"]:
             about = store.description | {
@@ -148,9 +164,7 @@ def train_and_score(work: Work) -> pd.DataFrame:
             file = Path(work["networks"]) / f"{work['network']} {work['recipe']} {work['fold']} {keep}.safetensors"
             write_network(
                 file,
-                TrainedNetwork(
-                    work["network"], {"in_channels": 4, "out_channels": 3} | work["sizes"], about, (result.weights,)
-                ),
+                TrainedNetwork(start.experiment.network, start.sizes, about, (result.weights,)),
             )
         found = np.concatenate(
             list(predict_probabilities(network.eval(), store, chosen, device, tta_flip=work["tta_flip"]))
@@ -225,11 +239,14 @@ def make_work(
     """All that one training needs, as plain values."""
     number, (held_out, learning) = fold
     recipe, precision = RECIPES[name]
+    block = read_blocks(arguments.blocks, [network]).get(network)
+    if block and name in ("ours", "sample"):
+        recipe = ExperimentSettings(**block).adapt(SegmentationRecipe.model_validate(recipe)).model_dump()
     recipe, store = override(recipe, arguments.set), arguments.data / "03_primary/segmentation/slices.h5"
     height, width = find_brain_crop(Store(store)).shape
     return {
         "network": network,
-        "sizes": {"n_filters": arguments.filters},
+        "experiment": block or {"network": network, "sizes": {"n_filters": arguments.filters}},
         "recipe": " ".join([name, *(["from weights"] if arguments.initial else []), *arguments.set]),
         "initial": arguments.initial,
         "networks": arguments.networks_to,

@@ -55,13 +55,16 @@ def test_grey_in_all_channels_gives_what_it_gave_in_three(how, channels):
         torch.testing.assert_close(adapted[:, 0], weight[:, 0] * 3 / channels)
 
 
-def test_an_encoder_s_weights_are_found_inside_a_whole_network():
+@pytest.mark.parametrize("wrapped", [False, True], ids=["encoder", "encoder.model"])
+def test_an_encoder_s_weights_are_found_inside_a_whole_network(wrapped):
     encoder = nn.Sequential(nn.Conv2d(4, 8, 3), nn.Conv2d(8, 8, 3))
-    whole = nn.ModuleDict({"encoder": encoder, "head": nn.Conv2d(8, 2, 1)})
+    # smp's encoders of timm are a level further down
+    part = nn.ModuleDict({"model": encoder}) if wrapped else encoder
+    whole = nn.ModuleDict({"encoder": part, "head": nn.Conv2d(8, 2, 1)})
     weights = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)).state_dict()
     loaded = load_weights(whole, weights, "repeat", "w.pth")
-    assert loaded.names == {f"encoder.{name}" for name in weights}
-    assert torch.equal(whole["encoder"][1].weight, weights["1.weight"])
+    assert loaded.names == {f"encoder.{'model.' if wrapped else ''}{name}" for name in weights}
+    assert torch.equal(encoder[1].weight, weights["1.weight"])
 
 
 def test_weights_of_another_shape_name_the_layers_and_how_many_fit():

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -230,7 +231,8 @@ def adapt_channels(weight: Tensor, channels: int, how: Literal["sum", "repeat"])
 
 def _find_prefix(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
     """What stands before the names of the file in those of the network: weights of an encoder alone have less."""
-    prefixes = {"", *(f"{name.split('.')[0]}." for name in own)}
+    steps = (accumulate(name.split(".")[:-1], lambda left, right: f"{left}.{right}") for name in own)
+    prefixes = {"", *(f"{stem}." for stem in chain.from_iterable(steps))}
     return max(sorted(prefixes), key=lambda prefix: sum(prefix + name in own for name in weights))
 
 

@@ -293,14 +293,17 @@ class ImageAugmentation(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         horizontal_flip: probability of a left-right flip.
         vertical_flip: probability of a top-bottom flip.
-        affine: probability of rotation, scaling and translation.
+        affine: probability of rotation, scaling, stretching and translation.
         rotation: largest angle, in degrees.
         scaling: largest change of size, as a fraction.
         shift: largest translation, as a fraction of the side.
-        intensity: probability of a change of contrast and brightness.
+        intensity: probability of a change of contrast, brightness, gamma and sharpness.
         contrast: largest change of scale around the mean grey level, as a fraction.
         brightness: largest change of the factor, as a fraction.
         mixup: largest mixing coefficient; 0 is no mixup.
+        stretch: largest change of the ratio of height to width, as a fraction.
+        gamma: largest change of the exponent of grey levels, as a fraction: from 1 / (1 + gamma) to 1 + gamma.
+        blur: largest standard deviation of a Gaussian blur, in pixels.
     """
 
     horizontal_flip: float = Field(0.5, ge=0, le=1)
@@ -313,6 +316,9 @@ class ImageAugmentation(BaseModel, frozen=True, extra="forbid"):
     contrast: float = Field(0.2, ge=0, lt=1)
     brightness: float = Field(0.2, ge=0, lt=1)
     mixup: float = Field(0.0, ge=0, le=0.5)
+    stretch: float = Field(0.0, ge=0, lt=1)
+    gamma: float = Field(0.0, ge=0, le=2)
+    blur: float = Field(0.0, ge=0, le=5)
 
 
 class ClassificationRecipe(Recipe, frozen=True, extra="forbid"):
@@ -324,6 +330,8 @@ class ClassificationRecipe(Recipe, frozen=True, extra="forbid"):
         loss_arguments: of that class.
         label_smoothing: part of each label that is spread evenly over the classes.
         balanced: weight the loss by the inverse frequency of the classes.
+        source_balance: how much more often images of a scarce source are used, within each class: 0 not, 1 as often as
+            the others together. Sources are the images whose patient is known, and the others.
         tta_flip: average the probabilities of an image and its left-right mirror image. Part of the recipe, because the
             temperature is fitted with it; the network's file holds it, and new images are classified with it.
     """
@@ -332,5 +340,6 @@ class ClassificationRecipe(Recipe, frozen=True, extra="forbid"):
     loss_arguments: dict[str, Size] = {}
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     balanced: bool = False
+    source_balance: float = Field(0.0, ge=0, le=1)
     tta_flip: bool = False
     augmentation: ImageAugmentation = ImageAugmentation()

@@ -216,6 +216,39 @@ def test_intensities_stay_in_their_range_and_black_stays_black():
     assert (bright[image > 0] > 100).all()
 
 
+def test_stretching_keeps_the_area():
+    still = {"rotation": 0.0, "scaling": 0.0, "down": 0.0, "right": 0.0}
+    stretched = augment(
+        picture(), params(**still, stretch=1.0), ImageAugmentation(horizontal_flip=0, affine=1, stretch=0.5)
+    )
+    assert (stretched / 100).sum((1, 2, 3)).tolist() == pytest.approx([280] * 6, rel=0.05)
+    tall, wide = (stretched[0, 0] > 50).any(1).sum().item(), (stretched[0, 0] > 50).any(0).sum().item()
+    # 10 x 28 pixels before; the ratio of height to width is 1.5 times as large
+    assert tall / wide == pytest.approx(1.5 * 10 / 28, rel=0.1)
+
+
+def test_gamma_is_an_exponent_of_grey_levels():
+    still = {"contrast": 0.0, "brightness": 0.0}
+    settings = ImageAugmentation(horizontal_flip=0, intensity=1, gamma=1.0)
+    for drawn, exponent in ((1.0, 2), (-1.0, 0.5), (0.0, 1)):
+        changed = augment(picture(), params(**still, gamma=drawn), settings)
+        assert changed.max().item() == pytest.approx(255 * (100 / 255) ** exponent, rel=1e-4)
+        assert (changed[picture() == 0] == 0).all()
+
+
+def test_blur_is_scipy_s():
+    from scipy.ndimage import gaussian_filter
+
+    still = {"contrast": 0.0, "brightness": 0.0}
+    settings = ImageAugmentation(horizontal_flip=0, intensity=1, blur=2.0)
+    drawn = params(**still) | {"blur": torch.tensor([-1.0, -0.5, 0.0, 0.25, 0.5, 1.0])}
+    changed = augment(picture(), drawn, settings)
+    assert torch.allclose(changed[0], picture()[0], atol=1e-3)
+    for image, sigma in zip(changed[1:], (0.5, 1.0, 1.25, 1.5, 2.0), strict=True):
+        expected = gaussian_filter(picture()[0, 0].numpy(), sigma, mode="constant", radius=6)
+        np.testing.assert_allclose(image[0].numpy(), expected, atol=0.01)
+
+
 def test_augmentation_is_a_function_of_seed_epoch_and_place():
     first, again, other = (sample_augmentation(6, *place) for place in ((0, 1, 2), (0, 1, 2), (0, 1, 3)))
     assert all(torch.equal(first[name], again[name]) for name in first)

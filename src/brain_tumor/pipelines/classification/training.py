@@ -21,6 +21,7 @@ from brain_tumor.metrics import classification as metrics
 from brain_tumor.networks.familiarity import Familiarity, fit_familiarity
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.training.checkpoints import Checkpoints, describe_training
+from brain_tumor.training.classification.sampling import repeat_scarce_sources
 from brain_tumor.training.initial import describe_initial, digest_file, read_initial
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
 
@@ -135,10 +136,18 @@ def _train_fold(plan: _Plan, sets: pd.Series, splits: pd.DataFrame, fold: str) -
     rows = {"training images": train, "validation images": validation}
     made_from |= {what: fingerprint(chosen.tolist()) for what, chosen in rows.items()}
     (label,) = images.read(train, "label")
-    counts = np.bincount(label, minlength=len(images.description["classes"])).tolist()
     own = plan.checkpoints.open(made_from)
-    fitted, about = _fit(plan, train, validation, counts, own)
-    return _Member(train, validation, counts, own.fingerprint, fitted, about)
+    listed = images.rows["file"].iloc[train].isin(splits.loc[splits["patient"] != "", "file"]).to_numpy()
+    used = train[repeat_scarce_sources(label, listed, plan.recipe.source_balance)]
+    if len(used) > len(train):
+        logger.info("%d images an epoch, those of a scarce source more than once", len(used))
+    fitted, about = _fit(plan, used, validation, own)
+    return _Member(train, validation, _count_classes(images, train), own.fingerprint, fitted, about)
+
+
+def _count_classes(images: Store, rows: np.ndarray) -> list[int]:
+    (label,) = images.read(rows, "label")
+    return np.bincount(label, minlength=len(images.description["classes"])).tolist()
 
 
 def _join_logs(members: list[_Member]) -> pd.DataFrame:
@@ -150,7 +159,7 @@ def _join_logs(members: list[_Member]) -> pd.DataFrame:
 
 
 def _fit(
-    plan: _Plan, train: np.ndarray, validation: np.ndarray, counts: list[int], checkpoints: Checkpoints
+    plan: _Plan, train: np.ndarray, validation: np.ndarray, checkpoints: Checkpoints
 ) -> "tuple[Fitted, dict[str, Any]]":
     import lightning
 
@@ -165,6 +174,7 @@ def _fit(
     network, fine_tuning, about = plan.start.build()
     if plan.initial:
         network.load_state_dict(plan.initial.members[0])
+    counts = _count_classes(plan.images, train)
     task = ClassificationTask(network, plan.start.sizes["in_channels"], counts, plan.recipe, engine.seed)
     task.fine_tuning = fine_tuning
     # Before hours of training, not after.

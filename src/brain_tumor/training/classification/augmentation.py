@@ -1,10 +1,12 @@
 """Augmentation of whole batches of images on their device."""
 
+from math import ceil
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import affine_grid, conv2d, grid_sample
 
 from brain_tumor.training.device import send
 from brain_tumor.training.settings import ImageAugmentation
@@ -75,11 +77,30 @@ def _change_intensity(
 ) -> Float[Tensor, "b 1 h w"]:
     scale = _per_image(send(1 + params["contrast"] * settings.contrast, grey.device))
     factor = _per_image(send(1 + params["brightness"] * settings.brightness, grey.device))
-    mean = grey.mean((1, 2, 3), keepdim=True)
+    changed = grey
+    if settings.gamma:
+        exponent = _per_image(send((1 + settings.gamma) ** params["gamma"], grey.device))
+        changed = 255 * (changed / 255) ** exponent
+    if settings.blur:
+        changed = _blur(changed, send((params["blur"] + 1) / 2 * settings.blur, grey.device), settings.blur)
+    mean = changed.mean((1, 2, 3), keepdim=True)
     # Contrast is scaled around the mean; the background, 0, gets no mean back and stays dark.
-    contrasted = (grey - mean) * scale + mean * (grey > 0)
+    contrasted = (changed - mean) * scale + mean * (changed > 0)
     changed = contrasted * factor
     return torch.where(_per_image(send(apply, grey.device)), changed, grey).clamp(0, 255)
+
+
+def _blur(grey: Float[Tensor, "b 1 h w"], sigma: Float[Tensor, " b"], largest: float) -> Float[Tensor, "b 1 h w"]:
+    """Each image blurred by its own standard deviation, in pixels."""
+    radius = ceil(3 * largest)
+    offset = torch.arange(-radius, radius + 1, device=grey.device, dtype=grey.dtype)
+    # Below a tenth of a pixel the kernel is 1 at its centre.
+    kernel = torch.softmax(-(offset**2) / (2 * sigma.clamp(min=0.1)[:, None] ** 2), 1)
+    # Images are the channels of one, each with its own kernel.
+    image = grey.transpose(0, 1)
+    for shape, padding in (((-1, 1, 1, 2 * radius + 1), (0, radius)), ((-1, 1, 2 * radius + 1, 1), (radius, 0))):
+        image = conv2d(image, kernel.reshape(shape), padding=padding, groups=len(grey))
+    return image.transpose(0, 1)
 
 
 def mixup(
@@ -113,8 +134,10 @@ def _matrix(
     scale = 1 / (1 + params["scaling"] * settings.scaling)
     cosine = scale * angle.cos()
     sine = scale * angle.sin()
+    # The area stays as it is.
+    stretch = (1 + settings.stretch) ** (params["stretch"] / 2)
     right = 2 * settings.shift * params["right"]
     down = 2 * settings.shift * params["down"]
-    first = torch.stack([cosine, -sine, right], 1)
-    second = torch.stack([sine, cosine, down], 1)
+    first = torch.stack([cosine * stretch, -sine * stretch, right], 1)
+    second = torch.stack([sine / stretch, cosine / stretch, down], 1)
     return torch.stack([first, second], 1)
