@@ -14,7 +14,7 @@ def counts(labels, listed, strength):
     ("strength", "expected"), [(0, [[4, 100], [30, 0]]), (0.5, [[20, 100], [30, 0]]), (1, [[100, 100], [30, 0]])]
 )
 def test_images_of_a_scarce_source_are_used_more_often_within_their_class(strength, expected):
-    labels = np.array([0] * 104 + [1] * 30)
+    labels = np.array([0] * 104 + [1] * 30, np.uint8)
     listed = np.array([False] * 4 + [True] * 100 + [False] * 30)
     assert counts(labels, listed, strength) == expected
 

@@ -7,12 +7,12 @@ these others is missed. Images of a scarce source are used more often (reweighti
 """
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Integer
 
 
 def repeat_scarce_sources(
-    labels: Int[np.ndarray, " n"], listed: Bool[np.ndarray, " n"], strength: float
-) -> Int[np.ndarray, " m"]:
+    labels: Integer[np.ndarray, " n"], listed: Bool[np.ndarray, " n"], strength: float
+) -> Integer[np.ndarray, " m"]:
     """Positions of the images of an epoch: all once, and within each class those of the scarcer source repeated.
 
     Args:
