@@ -10,6 +10,7 @@ from brain_tumor.metrics.classification import (
     confusion_matrix,
     fit_temperature,
     score,
+    score_sources,
     to_probability,
     vote,
 )
@@ -174,3 +175,23 @@ def test_groups_are_drawn_whole():
     alone = score(probability, label, np.array(["x"] * 6), CLASSES).set_index("metric")
     assert alone[["low", "high"]].isna().all(axis=None)  # one group says nothing of how sure
     assert isinstance(table, pd.DataFrame)
+
+
+def test_recall_by_source_is_that_of_its_images_alone():
+    label = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    predicted = np.array([0, 0, 0, 1, 1, 1, 0, 0])
+    listed = np.array([True, True, True, True, True, False, False, False])
+    table = score_sources(np.eye(2)[predicted], label, np.arange(8).astype(str), listed, ["a", "b"])
+    values = table.set_index("metric")["value"].to_dict()
+    assert values == {
+        "listed_recall_a": 0.75,
+        "listed_recall_b": 1.0,
+        "unlisted_recall_b": pytest.approx(1 / 3),
+    }
+    assert table["images"].tolist() == table["persons"].tolist() == [4, 1, 3]
+
+
+@pytest.mark.parametrize("listed", [[True] * 4, [False] * 4, [True, True, False, False]])
+def test_there_are_no_scores_by_source_where_no_class_has_images_of_both(listed):
+    label = np.array([0, 0, 1, 1])
+    assert not len(score_sources(np.eye(2)[label], label, np.arange(4), np.array(listed), ["a", "b"]))

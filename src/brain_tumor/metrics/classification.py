@@ -90,6 +90,34 @@ def score(
     return pd.DataFrame(rows, columns=["metric", "value", "low", "high"])
 
 
+def score_sources(
+    probability: Float[np.ndarray, "n k"],
+    label: Int[np.ndarray, " n"],
+    person: np.ndarray,
+    listed: Bool[np.ndarray, " n"],
+    classes: Sequence[str],
+) -> pd.DataFrame:
+    """Recall of each class by source, with its 95 % bootstrap interval; no row unless a class has images of both.
+
+    Rows `metric` ("listed_recall_" or "unlisted_recall_" and the class), `value`, `low`, `high`, `images`, `persons`.
+
+    Args:
+        person: of each image. Persons are resampled, because images of one aren't independent.
+        listed: whether the patient of an image is known: images that a table of patients has are one source, those it
+            lacks others.
+    """
+    parts = []
+    if any(len(np.unique(listed[label == k])) == 2 for k in np.unique(label)):
+        for source, chosen in (("listed", listed), ("unlisted", ~listed)):
+            scores = score(probability[chosen], label[chosen], person[chosen], classes)
+            for k in np.unique(label[chosen]):
+                rows = scores[scores["metric"] == f"recall_{classes[k]}"]
+                of_class = person[chosen][label[chosen] == k]
+                counts = {"images": len(of_class), "persons": len(set(of_class))}
+                parts.append(rows.assign(metric=f"{source}_recall_{classes[k]}", **counts))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
 def vote(
     probability: Float[np.ndarray, "n k"], label: Int[np.ndarray, " n"], person: np.ndarray
 ) -> tuple[Bool[np.ndarray, " p"], Int[np.ndarray, " p"]]:

@@ -85,7 +85,7 @@ def load_predictions(predictions: Store, splits: pd.DataFrame) -> tuple[pd.DataF
 
 def _add_sets(rows: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
     """Predicted images with class, person and sets, in the order of the predictions."""
-    columns = ["file", "class", "group", "person", "split", "fold", *IN_TEST]
+    columns = ["file", "class", "patient", "group", "person", "split", "fold", *IN_TEST]
     # A left join keeps the order of the predictions, which is that of the logits.
     table = rows.merge(splits[columns], "left", on="file", validate="one_to_one")
     return table.astype({"label": int})
@@ -126,7 +126,10 @@ def _score_test_sets(table: pd.DataFrame, logits: np.ndarray, about: dict[str, A
         fitted = pd.DataFrame({"metric": ["temperature"], "value": [temperature]})
         table_of_set = pd.concat([scores, scaled, fitted], ignore_index=True)
         counts = {"images": int(chosen.sum()), "persons": len(set(person))}
-        parts.append(table_of_set.assign(test_set=test_set, **counts))
+        listed = (table.loc[chosen, "patient"] != "").to_numpy()
+        probability = metrics.to_probability(logits[chosen])
+        by_source = metrics.score_sources(probability, label, person, listed, about["classes"])
+        parts.append(pd.concat([table_of_set.assign(**counts), by_source]).assign(test_set=test_set))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -19,6 +19,7 @@ from brain_tumor.reporting.classification.tables import (
     score_calibration,
     score_classes,
     score_sets,
+    score_sources,
     sets_differ,
     write_answer,
 )
@@ -162,6 +163,7 @@ def compose_report(
         Section("Networks compared", SAME if same else "", of_sets, plots=[_compared(comparison)], folds=folds),
         _describe_uncertainty(uncertainty, compared),
         *_leaks(comparison, policies),
+        *_sources(comparison),
         Section(
             "Saliency", _elsewhere(saliency), folds=[Fold("Saliency by region, in numbers", SALIENCY, [by_region])]
         ),
@@ -237,6 +239,20 @@ def _leaks(comparison: pd.DataFrame, policies: pd.DataFrame) -> list[Section]:
         "next is what that leak is worth: it isn't known on new patients."
     )
     return [Section("What each leak is worth", text, [("Accuracy and 95 % intervals over patients", table)])]
+
+
+def _sources(comparison: pd.DataFrame) -> list[Section]:
+    """Whether a class is found in images of each source, where one has images of both."""
+    test_set = list_test_sets(comparison)[0]
+    table = score_sources(comparison, test_set)
+    if not len(table):
+        return []
+    text = (
+        "Images whose patient is known come from one collection, the others from elsewhere. Where the classes of the "
+        "training images come from different sources, the look of a source tells the class, and a tumour that looks "
+        "like images of another class's source is missed. `source_balance` in the recipe uses the scarce ones more."
+    )
+    return [Section("By source", text, [(f"Recall on the {test_set} test set, 95 % intervals over patients", table)])]
 
 
 def _picture(name: str, figure: str, content: bytes) -> Picture:

@@ -136,6 +136,21 @@ def score_classes(comparison: pd.DataFrame, network: str, test_set: str) -> pd.D
     return table.loc[names[1].unique()].rename_axis("class").reset_index()
 
 
+def score_sources(comparison: pd.DataFrame, test_set: str) -> pd.DataFrame:
+    """Recall of each class, of images whose patient is known and of others; empty where there is one source."""
+    part = comparison[comparison["test_set"] == test_set]
+    part = part[part["metric"].str.match("(?:un)?listed_recall_")]
+    if not len(part):
+        return part
+    names = part["metric"].str.split("_", n=2, expand=True)
+    patient = names[0].map({"listed": "patient known", "unlisted": "patient not known"})
+    column = part["network"].map(name_network)
+    worded = part.assign(column=column, patient=patient, kind=names[2], words=write_intervals(part))
+    index = ["kind", "patient", "images"]
+    table = worded.pivot(index=index, columns="column", values="words")[list(column.unique())]
+    return table.rename_axis(columns=None).reset_index().rename(columns={"kind": "class", "patient": "source"})
+
+
 def score_calibration(comparison: pd.DataFrame) -> pd.DataFrame:
     """Confidence and calibration error before and after the temperature, of each network on each test set."""
     shown = ["confidence", "calibration_error", "temperature", "confidence_scaled", "calibration_error_scaled"]
