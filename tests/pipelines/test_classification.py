@@ -377,6 +377,20 @@ def test_training_starts_from_given_weights(by_folder, tmp_path, caplog):
     assert "holds a alexnet; cnn starts from random weights" in caplog.text
 
 
+def test_images_of_a_scarce_source_are_used_more_often(by_folder, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    splits = read_splits(by_folder)
+    training = splits[splits["split"] == "train"]
+    glioma = training.index[training["class"] == "glioma"]
+    # one glioma of no known patient among n: used n - 1 times
+    splits["patient"] = "somebody"
+    splits.loc[glioma[0], "patient"] = ""
+    network = train(by_folder, tmp_path, splits=splits, recipe=STILL.model_copy(update={"source_balance": 1.0}))
+    expected = len(training) + len(glioma) - 2
+    assert f"{expected} images an epoch, those of a scarce source more than once" in caplog.text
+    assert sum(network.description["images"]) == len(training)
+
+
 def test_weights_of_other_classes_are_refused(by_folder, tmp_path):
     given = read_network(by_folder / "data/06_models/classification/cnn/network.safetensors")
     turned = replace(given, description=given.description | {"classes": given.description["classes"][::-1]})
