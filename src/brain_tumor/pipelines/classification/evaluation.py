@@ -117,8 +117,9 @@ def _score_test_sets(table: pd.DataFrame, logits: np.ndarray, about: dict[str, A
         chosen = table[f"{test_set}_test"].to_numpy()
         label = table.loc[chosen, "label"].to_numpy()
         person = table.loc[chosen, "person"].to_numpy()
+        probability = metrics.to_probability(logits[chosen])
         scored = [label, person, about["classes"], about.get("healthy")]
-        scores = metrics.score(metrics.to_probability(logits[chosen]), *scored)
+        scores = metrics.score(probability, *scored)
         scaled = metrics.score(metrics.to_probability(logits[chosen], temperature), *scored)
         # A temperature doesn't change which class has the highest probability, so accuracy stays.
         scaled = scaled[scaled["metric"].isin(["confidence", "calibration_error"])]
@@ -127,7 +128,6 @@ def _score_test_sets(table: pd.DataFrame, logits: np.ndarray, about: dict[str, A
         table_of_set = pd.concat([scores, scaled, fitted], ignore_index=True)
         counts = {"images": int(chosen.sum()), "persons": len(set(person))}
         listed = (table.loc[chosen, "patient"] != "").to_numpy()
-        probability = metrics.to_probability(logits[chosen])
         by_source = metrics.score_sources(probability, label, person, listed, about["classes"])
         parts.append(pd.concat([table_of_set.assign(**counts), by_source]).assign(test_set=test_set))
     return pd.concat(parts, ignore_index=True)

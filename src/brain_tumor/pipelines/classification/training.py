@@ -133,14 +133,14 @@ def _train_fold(plan: _Plan, sets: pd.Series, splits: pd.DataFrame, fold: str) -
     if plan.initial:
         made_from |= {"initial weights": plan.initial_digest}
     made_from |= {"data": fingerprint(images.description), "fold": fold}
-    rows = {"training images": train, "validation images": validation}
-    made_from |= {what: fingerprint(chosen.tolist()) for what, chosen in rows.items()}
-    (label,) = images.read(train, "label")
-    own = plan.checkpoints.open(made_from)
     listed = images.rows["file"].iloc[train].isin(splits.loc[splits["patient"] != "", "file"]).to_numpy()
+    (label,) = images.read(train, "label")
     used = train[repeat_scarce_sources(label, listed, plan.recipe.source_balance)]
     if len(used) > len(train):
         logger.info("%d images an epoch, those of a scarce source more than once", len(used))
+    rows = {"training images": used, "validation images": validation}
+    made_from |= {what: fingerprint(chosen.tolist()) for what, chosen in rows.items()}
+    own = plan.checkpoints.open(made_from)
     fitted, about = _fit(plan, used, validation, own)
     return _Member(train, validation, _count_classes(images, train), own.fingerprint, fitted, about)
 
