@@ -121,6 +121,13 @@ def test_without_a_network_the_message_says_what_to_fetch(monkeypatch):
     address = "https://huggingface.co/timm/tf_efficientnet_lite0.in1k/resolve/main/model.safetensors"
     with pytest.raises(OSError, match=rf"can't be fetched \(no route\); fetch {address} .*`pretrained: PATH`"):
         fetch_weights("timm:tf_efficientnet_lite0", {})
+    pytest.importorskip("segmentation_models_pytorch", exc_type=ImportError)
+    for encoder, message in (
+        ("tu-tf_efficientnet_lite0", rf"can't be fetched \(no route\); fetch {address}"),
+        ("nothing", "smp has no weights of nothing; give a file"),
+    ):
+        with pytest.raises((OSError, ValueError), match=message):
+            fetch_weights("segmentation_models_pytorch.Unet", {"encoder_name": encoder})
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])

@@ -1,5 +1,6 @@
 """Weights of other people to start from: read, matched with a network's layers, the first convolution adapted."""
 
+import logging
 import pickle
 import warnings
 from collections.abc import Iterator, Mapping
@@ -122,33 +123,50 @@ def _fetch_timm(path: str) -> tuple[dict[str, Tensor], str]:
     import timm
 
     name = path.removeprefix(TIMM)
-    about = timm.get_pretrained_cfg(name)
-    if about is None or not about.has_weights:
-        raise ValueError(f"timm has no weights of {name}; give a file: `pretrained: PATH`")
-    address = str(about.url or "the hub of timm")
-    if about.hf_hub_id:
-        address = f"https://huggingface.co/{about.hf_hub_id}/resolve/main/model.safetensors"
+    address = _find_address_of_timm(name)
     with _explain_fetching(path, address):
         model = timm.create_model(name, pretrained=True)
     return model.state_dict(), address
+
+
+def _find_address_of_timm(name: str) -> str:
+    import timm
+
+    about = timm.get_pretrained_cfg(name)
+    if about is None or not about.has_weights:
+        raise ValueError(f"timm has no weights of {name}; give a file: `pretrained: PATH`")
+    if about.hf_hub_id:
+        return f"https://huggingface.co/{about.hf_hub_id}/resolve/main/model.safetensors"
+    return str(about.url or "the hub of timm")
 
 
 def _fetch_smp(path: str, sizes: Mapping[str, Any]) -> tuple[dict[str, Tensor], str]:
     import segmentation_models_pytorch as smp
 
     encoder = sizes.get("encoder_name", "resnet34")
+    of_timm = encoder.startswith("tu-")
     settings = smp.encoders.encoders.get(encoder, {}).get("pretrained_settings", {}).get("imagenet")
-    address = "the hub of timm" if settings is None else settings.get("url", "")
-    if settings and settings.get("repo_id"):
+    if of_timm:
+        address = _find_address_of_timm(encoder.removeprefix("tu-"))
+    elif settings is None:
+        raise ValueError(f"smp has no weights of {encoder}; give a file: `pretrained: PATH`")
+    elif settings.get("repo_id"):
         address = f"https://huggingface.co/{settings['repo_id']}/resolve/main/model.safetensors"
+    else:
+        address = settings.get("url", "")
     with _explain_fetching(f"{path} with {encoder}", address):
-        module = smp.encoders.get_encoder(encoder, in_channels=3, weights="imagenet")
+        # smp names a set of weights, timm has one.
+        module = smp.encoders.get_encoder(encoder, in_channels=3, weights=True if of_timm else "imagenet")
     return module.state_dict(), address
 
 
 @contextmanager
 def _explain_fetching(what: str, address: str) -> Iterator[None]:
-    """A download that fails ends in an OSError that says how to fetch the file elsewhere."""
+    """A download that fails ends in an OSError that says how to fetch the file elsewhere, without the hub's retries."""
+    # Each of its retries is a warning of its own, which says less.
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)
     try:
         yield
     # Any error: hubs fail in their own ways.
@@ -157,6 +175,8 @@ def _explain_fetching(what: str, address: str) -> Iterator[None]:
             f"the pretrained weights of {what} can't be fetched ({first_line(error)}); fetch {address} on a machine "
             "with a network, and give the file: `pretrained: PATH`"
         ) from error
+    finally:
+        hub.setLevel(level)
 
 
 def find_normalisation(path: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,6 +1,7 @@
 """Nodes that predict, score and explain test images. torch takes seconds to import: nodes import it when they run."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +27,8 @@ from brain_tumor.pipelines.classification.training import find_rows, require_uns
 from brain_tumor.reporting.classification.tables import EXPLAINED
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
+
+logger = logging.getLogger(__name__)
 
 COST_IMAGES = 64
 """Images from which the speed of prediction is measured."""
@@ -101,8 +104,20 @@ def score_images(network: TrainedNetwork, predictions: Store, splits: pd.DataFra
     require_made_by(predictions, network)
     table, logits = load_predictions(predictions, splits)
     scores = _score_test_sets(table, logits, network.description)
+    _log_scores(network.experiment, scores, network.description["classes"])
     scores = scores.assign(network=network.experiment, parameters=network.parameters)
     return scores[["network", "parameters", "test_set", "metric", "value", "low", "high", "images", "persons"]]
+
+
+def _log_scores(name: str, scores: pd.DataFrame, classes: Sequence[str]) -> None:
+    """A line with the accuracy on each test set, and a warning of each class that is never found."""
+    for test_set, part in scores.groupby("test_set", sort=False):
+        value = part.set_index("metric")["value"]
+        images = part["images"].iloc[0]
+        logger.info("%s: accuracy %.3f on %d images of the %s test set", name, value["accuracy"], images, test_set)
+        for missed in [each for each in classes if value[f"recall_{each}"] == 0]:
+            remedy = "try more epochs, or another learning rate"
+            logger.warning("%s: no image of %s of the %s test set is found; %s", name, missed, test_set, remedy)
 
 
 def _score_test_sets(table: pd.DataFrame, logits: np.ndarray, about: dict[str, Any]) -> pd.DataFrame:

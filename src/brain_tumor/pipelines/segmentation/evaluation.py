@@ -1,5 +1,6 @@
 """Nodes that evaluate one network on the test patients. torch takes seconds to import, so nodes import it when run."""
 
+import logging
 from collections.abc import Collection, Iterator
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from brain_tumor.training.settings import EngineSettings, PredictionSettings
 
 if TYPE_CHECKING:
     from torch import nn
+
+logger = logging.getLogger(__name__)
 
 NAMED = 5
 """Patients that a message names."""
@@ -239,10 +242,22 @@ def summarise_scores(
         ]
         # pandas warns of empty tables, such as that of slices with tumour where none has any.
         table = pd.concat([table for table in tables if len(table)], ignore_index=True)
+        _log_scores(f"{network.experiment}, {set_name}", tables[0], counts)
         parts.append(table.assign(set=set_name))
     summary = pd.concat(parts, ignore_index=True)
     summary = summary.assign(network=network.experiment, parameters=network.parameters)
     return summary[["network", "parameters", "set", *metrics.SUMMARY]]
+
+
+def _log_scores(what: str, volumes: pd.DataFrame, counts: pd.DataFrame) -> None:
+    """A line with the mean Dice of each target, and a warning of each that is there but never predicted."""
+    dice = volumes[volumes["metric"] == "dice"]
+    words = ", ".join(f"{row.target} {row.mean:.3f}" for row in dice.itertuples())
+    logger.info("%s: mean volume Dice of %d patients: %s", what, dice["patients"].max(), words)
+    pixels = counts.groupby("target", sort=False)[["tp", "fp", "fn"]].sum()
+    for target in pixels.index[(pixels["tp"] + pixels["fp"] == 0) & (pixels["fn"] > 0)]:
+        remedy = "try more epochs, or another learning rate"
+        logger.warning("%s: %s is in reference masks and never predicted; %s", what, target, remedy)
 
 
 def measure_cost(
