@@ -293,8 +293,12 @@ def compare(arguments: argparse.Namespace) -> None:
     for network, best in pairs.items():
         difference(f"{network}: ours - {best}", mean.loc[(network, "ours")], mean.loc[(network, best)])
     complete = scores[mean.loc[scores.index].notna().all(axis=1)]  # a mean over other patients is no better or worse
-    ours, theirs = complete.xs("ours", level=1).idxmax(), complete.drop("ours", level=1).idxmax()
-    difference(f"best: {ours} ours - {' '.join(theirs)}", mean.loc[(ours, "ours")], mean.loc[theirs])
+    ours = complete.xs("ours", level=1).idxmax()
+    others = complete.drop("ours", level=1)
+    # Of our recipe alone, against the other networks
+    rivals = [others.idxmax()] if len(others) else [each for each in complete.index if each[0] != ours]
+    for rival in rivals:
+        difference(f"best: {ours} ours - {' '.join(rival)}", mean.loc[(ours, "ours")], mean.loc[rival])
     if arguments.figure:
         draw_patients(
             {network: (mean.loc[(network, best)], mean.loc[(network, "ours")]) for network, best in pairs.items()},
