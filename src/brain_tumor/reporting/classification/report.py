@@ -248,7 +248,7 @@ def _sources(comparison: pd.DataFrame) -> list[Section]:
     if not len(table):
         return []
     text = (
-        "Images whose patient is known come from one collection, the others from elsewhere. Where the classes of the "
+        "Images whose patient is known are taken as one source, the others as another. Where the classes of the "
         "training images come from different sources, the look of a source tells the class, and a tumour that looks "
         "like images of another class's source is missed. `source_balance` in the recipe uses the scarce ones more."
     )
