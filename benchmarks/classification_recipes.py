@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from recipes import Work, make_parser, override, read_blocks, train_all
+from recipes import Work, make_parser, override, read_block, train_all
 
 from brain_tumor.data.common.store import Store, fingerprint
 from brain_tumor.data.images.class_folders import ImageSet
@@ -98,7 +98,7 @@ def train(work: Work, epochs: int) -> tuple[dict[str, TrainedNetwork], int, floa
     from brain_tumor.training.batches import Rows
     from brain_tumor.training.checkpoints import Checkpoints
     from brain_tumor.training.classification.normalisation import MEAN, STANDARD_DEVIATION
-    from brain_tumor.training.classification.sampling import repeat_scarce_sources
+    from brain_tumor.training.classification.sampling import choose_rows
     from brain_tumor.training.classification.task import MONITOR, NAMES, ClassificationTask
     from brain_tumor.training.fit import Job, fit, read_fitted
     from brain_tumor.training.start import prepare_start
@@ -112,9 +112,7 @@ def train(work: Work, epochs: int) -> tuple[dict[str, TrainedNetwork], int, floa
     }
     settings = ClassificationRecipe.model_validate(work["settings"] | {"epochs": epochs, "patience": epochs})
     engine = EngineSettings(device="cpu", precision=work["precision"], seed=work["seed"])
-    listed = images.rows["file"].iloc[rows["train"]].isin(splits.loc[splits["patient"] != "", "file"]).to_numpy()
-    (label,) = images.read(rows["train"], "label")
-    rows["train"] = rows["train"][repeat_scarce_sources(label, listed, settings.source_balance)]
+    rows["train"] = choose_rows(images, splits, rows["train"], settings.source_balance)
     counts = np.bincount(images.read(rows["train"], "label")[0], minlength=4).tolist()
     torch.manual_seed(engine.seed)
     grey = MEAN, STANDARD_DEVIATION
@@ -224,7 +222,7 @@ def make_work(
     """All that one training needs, as plain values."""
     recipe, precision = RECIPES[name]
     store = arguments.data / "03_primary/classification/images.h5"
-    block = read_blocks(arguments.blocks, [network]).get(network) or BASE[network] | FULL[network]
+    block = read_block(arguments.blocks, network) or BASE[network] | FULL[network]
     experiment = ExperimentSettings(**block)
     sizes = experiment.sizes
     if name == "ours":

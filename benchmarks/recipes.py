@@ -77,16 +77,16 @@ def train_all(
             say(table)
 
 
-def read_blocks(path: Path | None, networks: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Blocks of the networks that are not the project's, by name.
+def read_block(path: Path | None, network: str) -> dict[str, Any] | None:
+    """The block of a network; None if the file has none and the network is the project's.
 
     Raises:
-        SystemExit: if the file lacks one of them.
+        SystemExit: if there is no such network.
     """
     blocks = yaml.safe_load(path.read_text()) if path else {}
-    if missing := [name for name in networks if name not in NETWORKS and name not in blocks]:
-        sys.exit(f"no network '{missing[0]}' in the project or in {path or '--blocks'}")
-    return {name: blocks[name] for name in networks if name in blocks}
+    if network not in NETWORKS and network not in blocks:
+        sys.exit(f"no network '{network}' in the project or in {path or '--blocks'}")
+    return blocks.get(network)
 
 
 def override(recipe: dict[str, Any], changes: list[str]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ import numpy as np
 import pandas as pd
 import yaml
 from matplotlib.figure import Figure
-from recipes import Work, make_parser, override, read_blocks, train_all
+from recipes import Work, make_parser, override, read_block, train_all
 
 from brain_tumor.data.common.store import Store
 from brain_tumor.data.scans.brain_crop import find_brain_crop
@@ -239,7 +239,7 @@ def make_work(
     """All that one training needs, as plain values."""
     number, (held_out, learning) = fold
     recipe, precision = RECIPES[name]
-    block = read_blocks(arguments.blocks, [network]).get(network)
+    block = read_block(arguments.blocks, network)
     if block and name in ("ours", "sample"):
         recipe = ExperimentSettings(**block).adapt(SegmentationRecipe.model_validate(recipe)).model_dump()
     recipe, store = override(recipe, arguments.set), arguments.data / "03_primary/segmentation/slices.h5"

@@ -106,16 +106,21 @@ def score_sources(
         listed: whether the patient of an image is known: images that a table of patients has are one source, those it
             lacks others.
     """
-    parts = []
-    if any(len(np.unique(listed[label == k])) == 2 for k in np.unique(label)):
-        for source, chosen in (("listed", listed), ("unlisted", ~listed)):
-            scores = score(probability[chosen], label[chosen], person[chosen], classes)
-            for k in np.unique(label[chosen]):
-                rows = scores[scores["metric"] == f"recall_{classes[k]}"]
-                of_class = person[chosen][label[chosen] == k]
-                counts = {"images": len(of_class), "persons": len(set(of_class))}
-                parts.append(rows.assign(metric=f"{source}_recall_{classes[k]}", **counts))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    if not any(len(np.unique(listed[label == k])) == 2 for k in np.unique(label)):
+        return pd.DataFrame()
+    rows = []
+    correct = probability.argmax(1) == label
+    for source, chosen in (("listed", listed), ("unlisted", ~listed)):
+        drawn, persons = draw_units(person[chosen], RESAMPLES), len(set(person[chosen]))
+        for k in np.unique(label[chosen]):
+            of_class = label[chosen] == k
+            weight, right = drawn[:, of_class], correct[chosen][of_class]
+            with np.errstate(invalid="ignore"):
+                # NaN where no image of the class is drawn
+                low, high = percentiles(weight @ right / weight.sum(1), persons)
+            counts = (len(right), len(set(person[chosen][of_class])))
+            rows.append((f"{source}_recall_{classes[k]}", right.mean(), low, high, *counts))
+    return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "images", "persons"])
 
 
 def vote(

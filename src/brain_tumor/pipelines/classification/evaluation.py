@@ -24,6 +24,7 @@ from brain_tumor.metrics import classification as metrics
 from brain_tumor.metrics.saliency import compare_with_tumour, find_regions, share_regions
 from brain_tumor.networks.trained import TrainedNetwork, require_made_by
 from brain_tumor.pipelines.classification.training import find_rows, require_unseen, train_network
+from brain_tumor.pipelines.experiments import warn_of_missed
 from brain_tumor.reporting.classification.tables import EXPLAINED
 from brain_tumor.training.checkpoints import Checkpoints
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
@@ -115,9 +116,8 @@ def _log_scores(name: str, scores: pd.DataFrame, classes: Sequence[str]) -> None
         value = part.set_index("metric")["value"]
         images = part["images"].iloc[0]
         logger.info("%s: accuracy %.3f on %d images of the %s test set", name, value["accuracy"], images, test_set)
-        for missed in [each for each in classes if value[f"recall_{each}"] == 0]:
-            remedy = "try more epochs, or another learning rate"
-            logger.warning("%s: no image of %s of the %s test set is found; %s", name, missed, test_set, remedy)
+        missed = [each for each in classes if value[f"recall_{each}"] == 0]
+        warn_of_missed(f"{name}, {test_set} test set", missed)
 
 
 def _score_test_sets(table: pd.DataFrame, logits: np.ndarray, about: dict[str, Any]) -> pd.DataFrame:

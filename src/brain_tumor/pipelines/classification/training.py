@@ -21,7 +21,7 @@ from brain_tumor.metrics import classification as metrics
 from brain_tumor.networks.familiarity import Familiarity, fit_familiarity
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.training.checkpoints import Checkpoints, describe_training
-from brain_tumor.training.classification.sampling import repeat_scarce_sources
+from brain_tumor.training.classification.sampling import choose_rows
 from brain_tumor.training.initial import describe_initial, digest_file, read_initial
 from brain_tumor.training.settings import ClassificationRecipe, EngineSettings, ExperimentSettings
 
@@ -133,9 +133,7 @@ def _train_fold(plan: _Plan, sets: pd.Series, splits: pd.DataFrame, fold: str) -
     if plan.initial:
         made_from |= {"initial weights": plan.initial_digest}
     made_from |= {"data": fingerprint(images.description), "fold": fold}
-    listed = images.rows["file"].iloc[train].isin(splits.loc[splits["patient"] != "", "file"]).to_numpy()
-    (label,) = images.read(train, "label")
-    used = train[repeat_scarce_sources(label, listed, plan.recipe.source_balance)]
+    used = choose_rows(images, splits, train, plan.recipe.source_balance)
     if len(used) > len(train):
         logger.info("%d images an epoch, those of a scarce source more than once", len(used))
     rows = {"training images": used, "validation images": validation}

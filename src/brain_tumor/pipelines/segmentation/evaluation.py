@@ -17,7 +17,7 @@ from brain_tumor.metrics import segmentation as metrics
 from brain_tumor.metrics.surfaces import score_surfaces, to_volume
 from brain_tumor.metrics.uncertainty import CONFIDENCE, soft_dice_confidence
 from brain_tumor.networks.trained import TrainedNetwork, require_made_by
-from brain_tumor.pipelines.experiments import Figures
+from brain_tumor.pipelines.experiments import Figures, warn_of_missed
 from brain_tumor.training.settings import EngineSettings, PredictionSettings
 
 if TYPE_CHECKING:
@@ -255,9 +255,7 @@ def _log_scores(what: str, volumes: pd.DataFrame, counts: pd.DataFrame) -> None:
     words = ", ".join(f"{row.target} {row.mean:.3f}" for row in dice.itertuples())
     logger.info("%s: mean volume Dice of %d patients: %s", what, dice["patients"].max(), words)
     pixels = counts.groupby("target", sort=False)[["tp", "fp", "fn"]].sum()
-    for target in pixels.index[(pixels["tp"] + pixels["fp"] == 0) & (pixels["fn"] > 0)]:
-        remedy = "try more epochs, or another learning rate"
-        logger.warning("%s: %s is in reference masks and never predicted; %s", what, target, remedy)
+    warn_of_missed(what, pixels.index[(pixels["tp"] + pixels["fp"] == 0) & (pixels["fn"] > 0)])
 
 
 def measure_cost(

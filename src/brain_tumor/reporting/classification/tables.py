@@ -143,12 +143,11 @@ def score_sources(comparison: pd.DataFrame, test_set: str) -> pd.DataFrame:
     if not len(part):
         return part
     names = part["metric"].str.split("_", n=2, expand=True)
-    patient = names[0].map({"listed": "patient known", "unlisted": "patient not known"})
+    source = names[0].map({"listed": "patient known", "unlisted": "patient not known"})
     column = part["network"].map(name_network)
-    worded = part.assign(column=column, patient=patient, kind=names[2], words=write_intervals(part))
-    index = ["kind", "patient", "images"]
-    table = worded.pivot(index=index, columns="column", values="words")[list(column.unique())]
-    return table.rename_axis(columns=None).reset_index().rename(columns={"kind": "class", "patient": "source"})
+    worded = part.assign(**{"class": names[2]}, source=source, column=column, words=write_intervals(part))
+    table = worded.pivot(index=["class", "source", "images"], columns="column", values="words")
+    return table[column.unique()].rename_axis(columns=None).reset_index()
 
 
 def score_calibration(comparison: pd.DataFrame) -> pd.DataFrame:

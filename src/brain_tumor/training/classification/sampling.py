@@ -7,7 +7,21 @@ these others is missed. Images of a scarce source are used more often (reweighti
 """
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Integer
+
+from brain_tumor.data.common.store import Store
+
+
+def choose_rows(images: Store, splits: pd.DataFrame, train: np.ndarray, strength: float) -> np.ndarray:
+    """Rows of the store in an epoch: those that train, of scarce sources more than once.
+
+    Args:
+        splits: rows `file`, `patient` ("" where it is not known).
+    """
+    (labels,) = images.read(train, "label")
+    listed = images.rows["file"].iloc[train].isin(splits.loc[splits["patient"] != "", "file"])
+    return train[repeat_scarce_sources(labels, listed.to_numpy(), strength)]
 
 
 def repeat_scarce_sources(
