@@ -101,7 +101,7 @@ def train(work: Work, epochs: int, slices: int = EPOCH) -> tuple[dict[str, Any],
     )
     engine = EngineSettings(device="cpu", precision=work["precision"])
     torch.manual_seed(engine.seed)
-    network, fine_tuning, _ = start_of(work).build()
+    network, fine_tuning, _ = start_of(work).build(settings.output_prior)
     if work["initial"]:
         network.load_state_dict(read_network(Path(work["initial"])).members[0])
     task = SegmentationTask(network, about["targets"], len(about["tissues"]), settings, engine.seed)

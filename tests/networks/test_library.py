@@ -114,3 +114,13 @@ def test_a_missing_library_names_the_command(monkeypatch):
     monkeypatch.setattr("brain_tumor.networks.library.find_spec", lambda package: None)
     with pytest.raises(ImportError, match=r"pip install 'brain-tumor-mri\[smp\]'"):
         require_installed("segmentation_models_pytorch.Unet")
+
+
+def test_a_package_that_one_network_needs_is_named(tmp_path, monkeypatch):
+    lines = ["from torch import nn", "class Net(nn.Module):", "    def __init__(self, in_channels, out_channels):"]
+    (tmp_path / "needy.py").write_text("\n".join([*lines, "        import package_that_is_missing"]))
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        ImportError, match=r"needy\.Net can't be built: No module named 'package_that_is_missing'; install"
+    ):
+        build("needy.Net", **SIZES)

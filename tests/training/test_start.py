@@ -11,11 +11,12 @@ from squares import job, save_squares
 from brain_tumor.networks import build
 from brain_tumor.training.fit import fit
 from brain_tumor.training.settings import ExperimentSettings, SegmentationRecipe
-from brain_tumor.training.start import prepare_start
+from brain_tumor.training.start import prepare_start, set_output_prior
 from brain_tumor.training.task import FineTuning
 
 RECIPE = SegmentationRecipe(epochs=2, batch_size=4, epoch_steps=3, checkpoint="last")
 DENSE = "monai.networks.nets.DenseNet121"
+NETS = "monai.networks.nets"
 SMALL = {"init_features": 4, "growth_rate": 2, "block_config": [1, 1]}
 NEEDED = {"in_channels": 1, "out_channels": 4, "image_size": 32}
 
@@ -97,3 +98,43 @@ def test_images_are_normalised_as_the_weights_expect(tmp_path):
     np.testing.assert_allclose(((levels - 64) / 64 - mean) / std, [-1, 0, 1], atol=1e-6)
     noise = prepare_start(lite.model_copy(update={"pretrained": False}), NEEDED, maps=False, grey=(64.0, 64.0))
     assert "input_mean" not in noise.sizes
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["classic_unet", "residual_attention_unet", "monai.networks.nets.SegResNet", "monai.networks.nets.BasicUNet"],
+)
+def test_the_output_layer_starts_at_the_log_odds_of_a_prior(path):
+    network = build(path, in_channels=4, out_channels=3)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    drawn = torch.random.get_rng_state()
+    assert set_output_prior(network, torch.zeros(1, 4, 64, 64), 3, 0.01)
+    assert torch.equal(torch.random.get_rng_state(), drawn)
+    assert network.training
+    changed = {name: value for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    (bias,) = (value.clone() for value in changed.values())
+    torch.testing.assert_close(bias.sigmoid(), torch.full((3,), 0.01))
+    # Added to every logit, so it is the output layer's.
+    x = torch.randn(1, 4, 64, 64)
+    network.eval()
+    after = network(x)
+    network.load_state_dict(before)
+    shift = (bias - before[next(iter(changed))])[:, None, None]
+    torch.testing.assert_close(after, network(x) + shift, rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_whose_output_layer_has_no_bias_stays_as_it_is():
+    network = torch.nn.Sequential(torch.nn.Conv2d(4, 3, 1), torch.nn.Conv2d(3, 3, 1, bias=False))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    assert not set_output_prior(network, torch.zeros(1, 4, 64, 64), 3, 0.01)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_pretrained_weights_of_the_whole_network_keep_their_bias(tmp_path):
+    sizes = {"channels": [4, 8], "strides": [2]}
+    trained = build(f"{NETS}.UNet", in_channels=4, out_channels=3, **sizes).network.state_dict()
+    save_file(trained, tmp_path / "w.safetensors")
+    settings = ExperimentSettings(network=f"{NETS}.UNet", sizes=sizes, pretrained=str(tmp_path / "w.safetensors"))
+    start = prepare_start(settings, {"in_channels": 4, "out_channels": 3, "image_size": 32}, maps=True)
+    network = start.build(0.01)[0]
+    assert all(torch.equal(value, trained[name]) for name, value in network.network.state_dict().items())

@@ -164,6 +164,10 @@ def make(name: str, sizes: Mapping[str, Any], arguments: Mapping[str, Any]) -> "
     _require_arguments(name, own, filled)
     try:
         return maker(**filled), is_told_size
+    except ImportError as error:
+        # Of a package that the library needs for some of its networks only.
+        words = f"{name} can't be built: {first_line(error).rstrip('.')}; install what is missing"
+        raise ImportError(words) from error
     except Exception as error:
         # Any error: a library refuses sizes in its own ways.
         given = ", ".join(f"{key}={value!r}" for key, value in filled.items())

@@ -164,6 +164,8 @@ class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
         deep_supervision: weight of the loss of the decoder's output at half the size; half of it at each smaller size.
             The heads aren't part of the network.
         empty_slice_rate: fraction of the tumour-free slices that an epoch samples, in rotation.
+        output_prior: probability of each tissue in each pixel that the bias of the output layer starts at; 0 leaves the
+            bias as the network has it.
     """
 
     loss: SegmentationLoss = DICE_BCE
@@ -174,6 +176,7 @@ class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
     attention_weight: float = Field(0.0, ge=0)
     deep_supervision: float = Field(0.0, ge=0)
     empty_slice_rate: float = Field(1.0, ge=0, le=1)
+    output_prior: float = Field(0.0, ge=0, lt=1)
     augmentation: Augmentation = Augmentation()
 
 

@@ -4,10 +4,13 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import log
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from brain_tumor.code_digest import digest_each
 from brain_tumor.networks import build, pretrained
@@ -21,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 EACH = 255.0
 """Grey levels of a value of 1."""
+
+SIDE = 128
+"""Of a slice that the project's networks take."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +51,19 @@ class Start:
         made_from = {name: str(value) for name, value in named.items()}
         return made_from | {"pretrained": _digest(settings.pretrained), pretrained.__name__: code}
 
-    def build(self) -> tuple[nn.Module, FineTuning | None, dict[str, Any]]:
-        """The network, how its pretrained layers are trained, and entries of its file's description."""
+    def build(self, output_prior: float = 0.0) -> tuple[nn.Module, FineTuning | None, dict[str, Any]]:
+        """The network, how its pretrained layers are trained, and entries of its file's description.
+
+        Args:
+            output_prior: of `set_output_prior`; 0 leaves the bias of the output layer.
+        """
         settings = self.experiment
         network = build(settings.network, **self.sizes)
+        if output_prior:
+            # Of the size that a library's network is built for.
+            side = self.sizes.get("image_size") or SIDE
+            example = torch.zeros(1, self.sizes["in_channels"], side, side)
+            set_output_prior(network, example, self.sizes["out_channels"], output_prior)
         about: dict[str, Any] = {}
         if is_library(settings.network):
             about["code"] = describe_code(settings.network)
@@ -99,6 +114,38 @@ def prepare_start(
     if grey and experiment.pretrained and "input_mean" not in sizes and normalises(name, experiment.pretrained):
         sizes |= _normalisation(name, sizes["in_channels"], *grey)
     return Start(experiment, find_padding(name, sizes, maps=maps))
+
+
+def set_output_prior(network: nn.Module, example: Float[Tensor, "1 c h w"], tissues: int, prior: float) -> bool:
+    """Start the bias of a segmentation network's output layer at the log odds of a probability.
+
+    A random network gives about half of all pixels to each tissue, and takes them back in its first epochs. The output
+    layer is the last convolution to the number of tissues.
+
+    Source: Lin et al. 2017, arXiv:1708.02002, section 3.3.
+
+    Args:
+        example: of a slice; its values don't matter.
+
+    Returns:
+        Whether such a layer with a bias was found.
+    """
+    layers = (nn.Conv2d, nn.ConvTranspose2d)
+    convolutions = [module for module in network.modules() if isinstance(module, layers)]
+    outputs: list[nn.Module] = []
+    # By use, because modules needn't be listed in the order in which they are called.
+    handles = [module.register_forward_hook(lambda module, *_: outputs.append(module)) for module in convolutions]
+    training = network.training
+    with torch.no_grad():
+        network.eval()(example)
+        network.train(training)
+        for handle in handles:
+            handle.remove()
+        found = [module for module in outputs if isinstance(module, layers) and module.out_channels == tissues]
+        if not found or found[-1].bias is None:
+            return False
+        nn.init.constant_(found[-1].bias, log(prior / (1 - prior)))
+    return True
 
 
 def _normalisation(name: str, channels: int, grey_mean: float, grey_std: float) -> dict[str, list[float]]:

@@ -164,7 +164,7 @@ def _fit(plan: _Plan, fold: _Fold, checkpoints: Checkpoints) -> "tuple[Fitted, d
     about = slices.description
     # Before the network is built, whose random weights are part of what the seed decides.
     lightning.seed_everything(engine.seed, verbose=False)
-    network, fine_tuning, added = plan.start.build()
+    network, fine_tuning, added = plan.start.build(recipe.output_prior)
     if plan.initial:
         network.load_state_dict(plan.initial.members[0])
     validation = Rows(slices, fold.validation)
