@@ -6,6 +6,7 @@ from sklearn import metrics as sklearn
 from brain_tumor.metrics.classification import (
     BINS,
     calibrate,
+    choose_temperature,
     compare,
     confusion_matrix,
     fit_temperature,
@@ -129,6 +130,14 @@ def test_temperature_that_was_put_in_is_found_again(rng):
     assert (hot.argmax(1) == cool.argmax(1)).all()
     error = [values(p, drawn)["value"]["calibration_error"] for p in (hot, cool)]
     assert error[1] < 0.03 < error[0]
+
+
+def test_a_temperature_that_raises_confidence_is_not_used(rng):
+    logits = rng.normal(0, 2, (4000, 4))
+    drawn = (to_probability(logits).cumsum(1) > rng.random((4000, 1))).argmax(1)
+    assert fit_temperature(logits / 3, drawn) == pytest.approx(1 / 3, rel=0.1)
+    assert choose_temperature(logits / 3, drawn) == 1
+    assert choose_temperature(3 * logits, drawn) == fit_temperature(3 * logits, drawn)
 
 
 def test_temperature_of_a_network_that_is_always_right(rng):

@@ -883,11 +883,11 @@ def test_training_starts_at_the_prior_of_the_recipe(finished, tmp_path):
     # So slowly that the last weights are the first.
     slow = SegmentationRecipe(epochs=1, epoch_steps=1, learning_rate=1e-9, checkpoint="last")
     biases = {}
-    for prior in (0.0, 0.01):
+    for prior in (None, 0.01):
         recipe = slow.model_copy(update={"output_prior": prior})
         network = train(finished, tmp_path / str(prior), recipe=recipe)[0]
         biases[prior] = network.members[0]["head.bias"]
-    torch.testing.assert_close(biases[0.0].sigmoid(), torch.full((3,), 0.5), atol=1e-3, rtol=0)
+    torch.testing.assert_close(biases[None].sigmoid(), torch.full((3,), 0.5), atol=1e-3, rtol=0)
     torch.testing.assert_close(biases[0.01].sigmoid(), torch.full((3,), 0.01), atol=1e-3, rtol=0)
 
 

@@ -138,3 +138,18 @@ def test_pretrained_weights_of_the_whole_network_keep_their_bias(tmp_path):
     start = prepare_start(settings, {"in_channels": 4, "out_channels": 3, "image_size": 32}, maps=True)
     network = start.build(0.01)[0]
     assert all(torch.equal(value, trained[name]) for name, value in network.network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("network", "prior", "expected"),
+    [("classic_unet", None, 0.5), ("classic_unet", 0.1, 0.1), (f"{NETS}.SegResNet", None, 0.01)],
+)
+def test_a_library_network_starts_at_a_prior_unless_the_recipe_says_otherwise(network, prior, expected):
+    start = prepare_start(
+        ExperimentSettings(network=network), {"in_channels": 4, "out_channels": 3, "image_size": 64}, maps=True
+    )
+    last = list(start.build(prior)[0].parameters())[-1]
+    torch.testing.assert_close(last.sigmoid(), torch.full((3,), expected))
+    if network != "classic_unet":
+        last = list(start.build(0.0)[0].parameters())[-1]
+        assert (last.sigmoid() - expected).abs().max() > 0.1

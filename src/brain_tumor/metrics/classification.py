@@ -51,6 +51,15 @@ def fit_temperature(logits: Float[np.ndarray, "n k"], label: Int[np.ndarray, " n
     return float(np.exp(found.x))
 
 
+def choose_temperature(logits: Float[np.ndarray, "n k"], label: Int[np.ndarray, " n"]) -> float:
+    """The temperature that is used: the fitted one where it lowers confidence, else 1.
+
+    Validation images are from the sources of the training images. On images from others confidence is too high
+    already, so that it isn't raised (docs/experiments/classification_real_images.md).
+    """
+    return max(1.0, fit_temperature(logits, label))
+
+
 def score(
     probability: Float[np.ndarray, "n k"],
     label: Int[np.ndarray, " n"],

@@ -165,7 +165,7 @@ class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
             The heads aren't part of the network.
         empty_slice_rate: fraction of the tumour-free slices that an epoch samples, in rotation.
         output_prior: probability of each tissue in each pixel that the bias of the output layer starts at; 0 leaves the
-            bias as the network has it.
+            bias as the network has it, None is 0.01 for a library's network and 0 for the project's.
     """
 
     loss: SegmentationLoss = DICE_BCE
@@ -176,7 +176,7 @@ class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
     attention_weight: float = Field(0.0, ge=0)
     deep_supervision: float = Field(0.0, ge=0)
     empty_slice_rate: float = Field(1.0, ge=0, le=1)
-    output_prior: float = Field(0.0, ge=0, lt=1)
+    output_prior: float | None = Field(None, ge=0, lt=1)
     augmentation: Augmentation = Augmentation()
 
 

@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 EACH = 255.0
 """Grey levels of a value of 1."""
 
+LIBRARY_PRIOR = 0.01
+"""That of Lin et al.; a tissue has 0.005 to 0.017 of the pixels of slices with tumour (BraTS 2020)."""
+
 SIDE = 128
 """Of a slice that the project's networks take."""
 
@@ -51,14 +54,17 @@ class Start:
         made_from = {name: str(value) for name, value in named.items()}
         return made_from | {"pretrained": _digest(settings.pretrained), pretrained.__name__: code}
 
-    def build(self, output_prior: float = 0.0) -> tuple[nn.Module, FineTuning | None, dict[str, Any]]:
+    def build(self, output_prior: float | None = 0.0) -> tuple[nn.Module, FineTuning | None, dict[str, Any]]:
         """The network, how its pretrained layers are trained, and entries of its file's description.
 
         Args:
-            output_prior: of `set_output_prior`; 0 leaves the bias of the output layer.
+            output_prior: of a `SegmentationRecipe`.
         """
         settings = self.experiment
         network = build(settings.network, **self.sizes)
+        if output_prior is None:
+            # The project's networks were measured with their own.
+            output_prior = LIBRARY_PRIOR if is_library(settings.network) else 0.0
         if output_prior:
             # Of the size that a library's network is built for.
             side = self.sizes.get("image_size") or SIDE

@@ -213,7 +213,7 @@ def _fit_confidence(
         if validating:
             _, (features,) = predict_all(own, images, chosen, device)
             familiarity.append(fit_familiarity(features, images.read(chosen, "label")[0], validating[0]))
-    temperature = metrics.fit_temperature(np.concatenate(logits), np.concatenate(labels).astype(int))
+    temperature = metrics.choose_temperature(np.concatenate(logits), np.concatenate(labels).astype(int))
     return temperature, tuple(familiarity)
 
 

@@ -128,9 +128,9 @@ def classify_images(
 ) -> pd.DataFrame:
     """Rows `file`, `predicted`, `confidence`, `distance`, probability of each class, `note`, `excluded`.
 
-    The lowest confidence first. Probabilities are those at the temperature that fitted validation, where the network's
-    file says which. The distance is that from the training images, as a multiple of that within which 95 % of the
-    validation images lie; empty where the network's file doesn't say.
+    The lowest confidence first. Probabilities are those at the temperature of the network's file. The distance is that
+    from the training images, as a multiple of that within which 95 % of the validation images lie; empty where the
+    network's file doesn't say.
     """
     from brain_tumor.training.classification.prediction import predict_all
     from brain_tumor.training.device import choose_device

@@ -9,6 +9,7 @@ from brain_tumor.data.common.provenance import Origin, find_origin
 from brain_tumor.figures.palette import name_network
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.classification.tables import (
+    CALIBRATION,
     count_sets,
     describe_protocol,
     list_test_sets,
@@ -107,15 +108,7 @@ def _figures(comparison: pd.DataFrame, networks: Sequence[TrainedNetwork]) -> Se
         )
         for name in comparison["network"].unique()
     ]
-    tables.append(
-        (
-            (
-                "Confidence and expected calibration error, as trained and (scaled) with the temperature that "
-                "fits validation"
-            ),
-            score_calibration(comparison),
-        )
-    )
+    tables.append((CALIBRATION, score_calibration(comparison)))
     text = (
         "A class without test images has no recall, one that is never predicted no precision; one that is neither "
         "has no F1 and is excluded from macro-F1."

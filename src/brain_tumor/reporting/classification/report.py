@@ -10,6 +10,7 @@ from brain_tumor.figures.palette import BLUE, VERMILLION, colour_networks, name_
 from brain_tumor.metrics.saliency import mean_on_tumour, mean_shares
 from brain_tumor.networks.trained import TrainedNetwork
 from brain_tumor.reporting.classification.tables import (
+    CALIBRATION,
     EXPLAINED,
     SAME,
     count_sets,
@@ -44,9 +45,8 @@ WORDS = {
     ),
     "3_reliability": Words(
         "Accuracy in bins of confidence on the first test set, before and after the logits are "
-        "divided by the temperature that fits "
-        "validation. Perfect calibration is the dotted line; the red lines are the errors; larger dots are "
-        "more images.",
+        "divided by the temperature that fits validation, at least 1. Perfect calibration is the dotted line; the red "
+        "lines are the errors; larger dots are more images.",
         (
             "two charts of accuracy against confidence, as trained and with the temperature; the calibration "
             "errors are in the table of scores"
@@ -103,18 +103,15 @@ LEAKS = {
 }
 """Test set > what of its images training has seen."""
 
-CALIBRATION = (
-    "Confidence and expected calibration error, as trained and (scaled) with the temperature that fits validation"
-)
 HIT = {True: "correct", False: "another class predicted"}
 COLOURS = dict(zip(HIT.values(), (BLUE, VERMILLION), strict=True))
 PHOTOS = {"5_saliency", "7_mistakes"}
 """Figures made of images."""
 
 CONFIDENCE = (
-    "Confidence is the probability of the predicted class at the temperature that fits validation, from the same "
-    "prediction as the class: the mean over an image and its mirror image with `tta_flip`. AUROC is how often, of an "
-    "image that is right and one that is wrong, the right one has the higher confidence."
+    "Confidence is the probability of the predicted class at the temperature that fits validation (at least 1), from "
+    "the same prediction as the class: the mean over an image and its mirror image with `tta_flip`. AUROC is how "
+    "often, of an image that is right and one that is wrong, the right one has the higher confidence."
 )
 SALIENCY = (
     "Share of the saliency inside the head, in its rim (skull and scalp, 7 % of the image's side deep), and outside, "

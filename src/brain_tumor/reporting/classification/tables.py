@@ -31,6 +31,10 @@ PROTOCOL = (
     "images, never on test images. The best of several networks is named by these scores, which flatters it a little. "
     "With `tta_flip` in a recipe, predictions are averaged over an image and its mirror image (test-time augmentation)."
 )
+CALIBRATION = (
+    "Confidence and expected calibration error, as trained and (scaled) with the temperature that fits validation, "
+    "at least 1"
+)
 SAME = (
     "The official and the deduplicated test set are the same images here: no test image has a duplicate among the "
     "images that were trained on."

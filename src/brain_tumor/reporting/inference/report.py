@@ -194,7 +194,7 @@ def _known(network: TrainedNetwork) -> str:
         f"{name_network(network.name)}, {network.parameters:,} parameters, trained on {about['data_set']}, "
         f"{sum(about['images']):,} images."
     )
-    if "temperature" in about:
+    if about.get("temperature", 1.0) != 1:
         text += f" Confidences are those at temperature {about['temperature']:.2f}, which fits its validation images."
     # A network that wasn't scored yet has none in its file.
     for row in about.get("scores", []):
