@@ -2,8 +2,10 @@
 
 import re
 import tomllib
+from importlib.metadata import distribution
 
 import yaml
+from packaging.specifiers import SpecifierSet
 from support import ROOT
 
 import brain_tumor
@@ -43,3 +45,15 @@ def test_image_gets_what_the_package_is_built_from():
     kept = {line[1:] for line in read(".dockerignore").splitlines() if line.startswith("!")}
     needed = {"src", "conf", "data", "notebooks", "weights", "setup.py", "pyproject.toml", "MANIFEST.in"}
     assert needed | {"requirements.lock", "README.md", "LICENSE", ".telemetry"} <= kept
+
+
+def test_locked_versions_install_on_every_python_that_the_project_names():
+    # 3.11.2 is that of Debian 12; a version that wants 3.11.5 stops its users at the first command.
+    lowest = SpecifierSet(tomllib.loads(read("pyproject.toml"))["project"]["requires-python"])
+    pythons = [f"3.{minor}.0" for minor in (11, 12, 13)]
+    assert all(python in lowest for python in pythons)
+    names = [line.partition("==")[0] for line in read("requirements.lock").splitlines() if not line.startswith("#")]
+    wanted = {name: distribution(name).metadata["Requires-Python"] or "" for name in names}
+    refusing = {name: own for name, own in wanted.items() if not all(python in SpecifierSet(own) for python in pythons)}
+    assert not refusing
+    assert len(wanted) > 100
