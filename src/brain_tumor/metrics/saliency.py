@@ -74,7 +74,8 @@ def compare_with_tumour(
 
     Args:
         tumour: mask of the tumour; all 0 where it is not known.
-        regions, uniform: as for `share_regions`.
+        regions: as for `share_regions`.
+        uniform: as for `share_regions`.
 
     Returns:
         Fraction of the map on the tumour (`tumour`), whether its maximum is (`pointing`, the pointing game of Zhang et

@@ -31,8 +31,10 @@ def is_system_name(name: str) -> bool:
 
     It is no data.
 
-    >>> [is_system_name(name) for name in ("._P1_t1.nii.gz", "Thumbs.db", ".ipynb_checkpoints", "P1_t1.nii.gz")]
-    [True, True, True, False]
+    >>> all(is_system_name(name) for name in ("._P1_t1.nii.gz", "Thumbs.db", ".ipynb_checkpoints"))
+    True
+    >>> is_system_name("P1_t1.nii.gz")
+    False
     """
     return name.startswith((".", "~$")) or name.lower() in SYSTEM_NAMES
 

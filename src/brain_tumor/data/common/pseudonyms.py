@@ -58,8 +58,8 @@ class PrivacySettings(BaseModel, frozen=True, extra="forbid"):
 def find_kind(file: PurePath) -> str:
     """The ending of a file's name, if it says of what kind the file is; else nothing.
 
-    >>> [find_kind(PurePath(name)) for name in ("scan.JPG", "j.doe")]
-    ['.JPG', '']
+    >>> find_kind(PurePath("scan.JPG")), find_kind(PurePath("j.doe"))
+    ('.JPG', '')
     """
     return file.suffix if file.suffix.lower() in KINDS else ""
 
@@ -67,8 +67,8 @@ def find_kind(file: PurePath) -> str:
 def is_pseudonym(name: str) -> bool:
     """Whether this project made up the name.
 
-    >>> [is_pseudonym(name) for name in ("anon_0123456789ab", "anon_0123456789ab_v012345", "anonymous")]
-    [True, True, False]
+    >>> is_pseudonym("anon_0123456789ab"), is_pseudonym("anon_0123456789ab_v012345"), is_pseudonym("anonymous")
+    (True, True, False)
     """
     return PSEUDONYM.fullmatch(name) is not None
 

@@ -59,7 +59,8 @@ def draw_tumour(
     """Mask of the tumour (0 or 1) on the prepared image.
 
     Args:
-        width, height: of the image as published.
+        width: of the image as published.
+        height: of the same.
         box: what is kept of it.
     """
     mask = np.zeros((height, width), np.uint8)

@@ -45,7 +45,8 @@ def measure_cut(brain: Bool[np.ndarray, "h w d"], shape: tuple[int, ...], affine
     """Fraction of the brain outside of a modality's field of view.
 
     Args:
-        shape, affine: of the modality.
+        shape: of the modality.
+        affine: of the modality, from voxels to millimetres.
         transform: from the position of BraTS to the modality, in millimetres.
     """
     places = np.argwhere(brain)

@@ -164,7 +164,8 @@ def return_labels(
 
     Args:
         affine: from voxels of the labels to millimetres.
-        shape, grid: of the raw volume.
+        shape: of the raw volume.
+        grid: of the raw volume, from voxels to millimetres.
         transform: from its millimetres to those of the labels.
         nearest: the nearest voxel; else each tissue is interpolated, and the likeliest taken.
     """
