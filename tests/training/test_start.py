@@ -130,6 +130,16 @@ def test_a_network_whose_output_layer_has_no_bias_stays_as_it_is():
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
+def test_a_prior_that_cannot_be_set_is_said(caplog):
+    settings = ExperimentSettings(network="torch.nn.Conv2d", sizes={"kernel_size": 1, "bias": False})
+    needed = {"in_channels": 4, "out_channels": 3, "image_size": 32}
+    start = prepare_start(settings, needed, maps=True)
+    start.build(0.0)
+    assert "output_prior" not in caplog.text
+    start.build(None)
+    assert "torch.nn.Conv2d: no output layer with a bias is found; output_prior isn't used" in caplog.text
+
+
 def test_pretrained_weights_of_the_whole_network_keep_their_bias(tmp_path):
     sizes = {"channels": [4, 8], "strides": [2]}
     trained = build(f"{NETS}.UNet", in_channels=4, out_channels=3, **sizes).network.state_dict()

@@ -69,7 +69,8 @@ class Start:
             # Of the size that a library's network is built for.
             side = self.sizes.get("image_size") or SIDE
             example = torch.zeros(1, self.sizes["in_channels"], side, side)
-            set_output_prior(network, example, self.sizes["out_channels"], output_prior)
+            if not set_output_prior(network, example, self.sizes["out_channels"], output_prior):
+                logger.warning("%s: no output layer with a bias is found; output_prior isn't used", settings.network)
         about: dict[str, Any] = {}
         if is_library(settings.network):
             about["code"] = describe_code(settings.network)
