@@ -15,8 +15,8 @@ from brain_tumor.training.start import prepare_start, set_output_prior
 from brain_tumor.training.task import FineTuning
 
 RECIPE = SegmentationRecipe(epochs=2, batch_size=4, epoch_steps=3, checkpoint="last")
-DENSE = "monai.networks.nets.DenseNet121"
 NETS = "monai.networks.nets"
+DENSE = f"{NETS}.DenseNet121"
 SMALL = {"init_features": 4, "growth_rate": 2, "block_config": [1, 1]}
 NEEDED = {"in_channels": 1, "out_channels": 4, "image_size": 32}
 
@@ -100,10 +100,7 @@ def test_images_are_normalised_as_the_weights_expect(tmp_path):
     assert "input_mean" not in noise.sizes
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["classic_unet", "residual_attention_unet", "monai.networks.nets.SegResNet", "monai.networks.nets.BasicUNet"],
-)
+@pytest.mark.parametrize("path", ["classic_unet", "residual_attention_unet", f"{NETS}.SegResNet", f"{NETS}.BasicUNet"])
 def test_the_output_layer_starts_at_the_log_odds_of_a_prior(path):
     network = build(path, in_channels=4, out_channels=3)
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -134,9 +131,9 @@ def test_a_prior_that_cannot_be_set_is_said(caplog):
     settings = ExperimentSettings(network="torch.nn.Conv2d", sizes={"kernel_size": 1, "bias": False})
     needed = {"in_channels": 4, "out_channels": 3, "image_size": 32}
     start = prepare_start(settings, needed, maps=True)
-    start.build(0.0)
+    start.build()
     assert "output_prior" not in caplog.text
-    start.build(None)
+    start.build(0.01)
     assert "torch.nn.Conv2d: no output layer with a bias is found; output_prior isn't used" in caplog.text
 
 
@@ -155,10 +152,12 @@ def test_pretrained_weights_of_the_whole_network_keep_their_bias(tmp_path):
     [("classic_unet", None, 0.5), ("classic_unet", 0.1, 0.1), (f"{NETS}.SegResNet", None, 0.01)],
 )
 def test_a_library_network_starts_at_a_prior_unless_the_recipe_says_otherwise(network, prior, expected):
-    start = prepare_start(
-        ExperimentSettings(network=network), {"in_channels": 4, "out_channels": 3, "image_size": 64}, maps=True
-    )
-    last = list(start.build(prior)[0].parameters())[-1]
+    settings = ExperimentSettings(network=network)
+    start = prepare_start(settings, {"in_channels": 4, "out_channels": 3, "image_size": 64}, maps=True)
+    # What the recipe of the file says is what was used.
+    recipe = settings.adapt(SegmentationRecipe(output_prior=prior))
+    assert recipe.output_prior == (expected if expected < 0.5 else 0)
+    last = list(start.build(recipe.output_prior)[0].parameters())[-1]
     torch.testing.assert_close(last.sigmoid(), torch.full((3,), expected))
     if network != "classic_unet":
         last = list(start.build(0.0)[0].parameters())[-1]

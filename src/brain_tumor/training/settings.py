@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from brain_tumor.data.scans.components import remove_small_components, replace_small_volume
 from brain_tumor.networks import NETWORKS
+from brain_tumor.networks.library import is_library
 
 DICE_BCE, CROSS_ENTROPY = "dice_bce", "cross_entropy"
 """The losses of the project."""
@@ -150,6 +151,10 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     checkpoint: Literal["best", "last"] = "best"
 
 
+LIBRARY_PRIOR = 0.01
+"""That of Lin et al. 2017; a tissue has 0.005 to 0.017 of the pixels of slices with tumour (BraTS 2020)."""
+
+
 class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
     """Hyperparameters of segmentation.
 
@@ -286,6 +291,9 @@ class ExperimentSettings(BaseModel, frozen=True, extra="forbid"):
     def adapt(self, recipe: AnyRecipe) -> AnyRecipe:
         """The task's recipe with this experiment's overrides."""
         overrides = self.model_dump(include={*type(recipe).model_fields}, exclude_none=True)
+        if isinstance(recipe, SegmentationRecipe) and recipe.output_prior is None:
+            # The project's networks were measured with their own bias.
+            overrides["output_prior"] = LIBRARY_PRIOR if is_library(self.network) else 0.0
         # Validated again: the result must be as sound as a recipe of the parameters files.
         return type(recipe).model_validate(recipe.model_dump() | overrides)
 

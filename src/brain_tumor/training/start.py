@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from brain_tumor.code_digest import digest_each
 from brain_tumor.networks import build, pretrained
 from brain_tumor.networks.adapted import find_padding
+from brain_tumor.networks.attention import capture_outputs
 from brain_tumor.networks.library import describe_code, is_library, rename_sizes
 from brain_tumor.networks.pretrained import fetch_weights, find_normalisation, load_weights, normalises, read_weights
 from brain_tumor.training.settings import ExperimentSettings
@@ -24,9 +25,6 @@ logger = logging.getLogger(__name__)
 
 EACH = 255.0
 """Grey levels of a value of 1."""
-
-LIBRARY_PRIOR = 0.01
-"""That of Lin et al.; a tissue has 0.005 to 0.017 of the pixels of slices with tumour (BraTS 2020)."""
 
 SIDE = 128
 """Of a slice that the project's networks take."""
@@ -54,17 +52,14 @@ class Start:
         made_from = {name: str(value) for name, value in named.items()}
         return made_from | {"pretrained": _digest(settings.pretrained), pretrained.__name__: code}
 
-    def build(self, output_prior: float | None = 0.0) -> tuple[nn.Module, FineTuning | None, dict[str, Any]]:
+    def build(self, output_prior: float | None = None) -> tuple[nn.Module, FineTuning | None, dict[str, Any]]:
         """The network, how its pretrained layers are trained, and entries of its file's description.
 
         Args:
-            output_prior: of a `SegmentationRecipe`.
+            output_prior: of `set_output_prior`; 0 or None leaves the bias of the output layer.
         """
         settings = self.experiment
         network = build(settings.network, **self.sizes)
-        if output_prior is None:
-            # The project's networks were measured with their own.
-            output_prior = LIBRARY_PRIOR if is_library(settings.network) else 0.0
         if output_prior:
             # Of the size that a library's network is built for.
             side = self.sizes.get("image_size") or SIDE
@@ -137,21 +132,20 @@ def set_output_prior(network: nn.Module, example: Float[Tensor, "1 c h w"], tiss
     Returns:
         Whether such a layer with a bias was found.
     """
-    layers = (nn.Conv2d, nn.ConvTranspose2d)
-    convolutions = [module for module in network.modules() if isinstance(module, layers)]
-    outputs: list[nn.Module] = []
-    # By use, because modules needn't be listed in the order in which they are called.
-    handles = [module.register_forward_hook(lambda module, *_: outputs.append(module)) for module in convolutions]
+    convolutions = {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.out_channels == tissues
+    }
     training = network.training
-    with torch.no_grad():
+    with torch.no_grad(), capture_outputs(convolutions) as outputs:
         network.eval()(example)
-        network.train(training)
-        for handle in handles:
-            handle.remove()
-        found = [module for module in outputs if isinstance(module, layers) and module.out_channels == tissues]
-        if not found or found[-1].bias is None:
-            return False
-        nn.init.constant_(found[-1].bias, log(prior / (1 - prior)))
+    network.train(training)
+    # By use, because modules needn't be listed in the order in which they are called.
+    bias = convolutions[list(outputs)[-1]].bias if outputs else None
+    if bias is None:
+        return False
+    nn.init.constant_(bias, log(prior / (1 - prior)))
     return True
 
 
