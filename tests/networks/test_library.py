@@ -110,6 +110,19 @@ def test_packages_that_are_not_known_are_trusted_by_name():
         require_trusted("my.Net", ["other"], "here")
 
 
+@pytest.mark.parametrize(("last", "maps"), [("Sigmoid()", True), ("Softmax(1)", False), ("Identity()", True)])
+def test_a_network_that_gives_probabilities_is_warned_of(tmp_path, monkeypatch, caplog, last, maps):
+    lines = ["from torch import nn", "class Net(nn.Sequential):", "    def __init__(self, in_channels, out_channels):"]
+    pool = "" if maps else "nn.AdaptiveAvgPool2d(1), nn.Flatten(1), "
+    lines.append(f"        super().__init__(nn.Conv2d(in_channels, out_channels, 1), {pool}nn.{last})")
+    package = f"ends_in_{last[:7].lower()}"
+    (tmp_path / f"{package}.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    sizes = {"in_channels": 4, "out_channels": 3} | ({} if maps else {"image_size": 32})
+    find_padding(f"{package}.Net", rename_sizes(f"{package}.Net", sizes), maps=maps)
+    assert ("between 0 and 1, and the losses take logits" in caplog.text) == (last != "Identity()")
+
+
 def test_a_missing_library_names_the_command(monkeypatch):
     monkeypatch.setattr("brain_tumor.networks.library.find_spec", lambda package: None)
     with pytest.raises(ImportError, match=r"pip install 'brain-tumor-mri\[smp\]'"):

@@ -34,7 +34,9 @@ def test_first_convolution_is_adapted_and_output_layer_stays_random(tmp_path, fo
     before = network.network.class_layers.out.weight.clone()
     loaded = load_weights(network, read_weights(path), "sum", path.name)
     assert loaded.first_convolution == "features.conv0.weight"
-    assert sorted(loaded.left) == ["class_layers.out.bias", "class_layers.out.weight"]
+    own = network.state_dict()
+    assert own.keys() - loaded.names == {"network.class_layers.out.bias", "network.class_layers.out.weight"}
+    assert loaded.random == 2
     assert loaded.fitted == len(weights) - 2
     assert "network.features.conv0.weight" in loaded.names
     assert torch.equal(network.network.class_layers.out.weight, before)
@@ -101,9 +103,19 @@ def test_files_that_hold_no_weights_are_refused(tmp_path):
     (tmp_path / "w.pth").write_bytes(b"garbage")
     with pytest.raises(ValueError, match=r"w\.pth"):
         read_weights(tmp_path / "w.pth")
+    # The first byte of "hello" is an instruction of pickle.
+    (tmp_path / "text.pth").write_bytes(b"hello world")
+    with pytest.raises(ValueError, match=r"text\.pth can't be read as weights .*; give a safetensors file"):
+        read_weights(tmp_path / "text.pth")
     torch.save({"epoch": 3}, tmp_path / "n.pth")
-    with pytest.raises(ValueError, match="holds no state dict"):
-        read_weights(tmp_path / "n.pth")
+    save_file({}, tmp_path / "n.safetensors")
+    for name in ("n.pth", "n.safetensors"):
+        with pytest.raises(ValueError, match="holds no state dict"):
+            read_weights(tmp_path / name)
+    for wrong in (torch.nan, torch.inf):
+        save_file({"a": torch.ones(2), "b": torch.tensor([1.0, wrong])}, tmp_path / "w.safetensors")
+        with pytest.raises(ValueError, match=r"w\.safetensors: b holds values that aren't finite"):
+            read_weights(tmp_path / "w.safetensors")
     own = ROOT / "weights/cnn.safetensors"
     with pytest.raises(ValueError, match="is a trained network of this project"):
         read_weights(own)

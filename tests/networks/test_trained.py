@@ -1,5 +1,6 @@
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from brain_tumor.networks import NETWORKS, build
 from brain_tumor.networks.trained import TrainedNetwork, read_network, write_network
@@ -66,3 +67,6 @@ def test_what_is_no_network_is_refused(tmp_path):
     (tmp_path / "text.safetensors").write_text("hello", encoding="utf-8")
     with pytest.raises(ValueError, match=r"text\.safetensors isn't a network that this project wrote"):
         read_network(tmp_path / "text.safetensors")
+    save_file({"conv.weight": torch.ones(2)}, tmp_path / "library.safetensors", {"blocks": "no JSON"})
+    with pytest.raises(ValueError, match=r"no sizes; weights of a library are for `pretrained`\)"):
+        read_network(tmp_path / "library.safetensors")

@@ -1,6 +1,7 @@
 """A library's network as the project uses networks: sizes are padded, one output is returned, inputs are normalised."""
 
 import copy
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import ceil
@@ -13,6 +14,8 @@ from torch.nn.functional import pad
 
 from brain_tumor.networks.cpu import compute_depthwise_in_fp32
 from brain_tumor.networks.library import first_line, make
+
+logger = logging.getLogger(__name__)
 
 MULTIPLES = (16, 32, 64, 128)
 """What sides are padded to multiples of, the first that a network takes. Images of one size are tried without too."""
@@ -176,6 +179,9 @@ def find_padding(path: str, sizes: dict[str, Any], *, maps: bool) -> dict[str, A
             shape = (network.side - 16, network.side)
         problem = problem_of(network, sizes["in_channels"], shape, maps=maps)
         if not problem:
+            if gives_probabilities(network, sizes["in_channels"], shape):
+                words = "%s: its outputs lie between 0 and 1, and the losses take logits; leave out its last activation"
+                logger.warning(words, path)
             return sizes | {"pad_to": pad_to}
     raise ValueError(f"{path} can't be trained here: {problem}")
 
@@ -196,6 +202,16 @@ def problem_of(network: AdaptedNetwork, channels: int, shape: Sequence[int], *, 
             if found != expected:
                 return _explain_shape(found, expected, training=training)
     return ""
+
+
+def gives_probabilities(network: AdaptedNetwork, channels: int, shape: Sequence[int]) -> bool:
+    """Whether the outputs of noise, and of noise that is a hundred times as strong, differ and lie between 0 and 1."""
+    with _sandbox(), torch.no_grad():
+        torch.manual_seed(0)
+        noise = torch.randn(2, channels, *shape)
+        copied = copy.deepcopy(network).eval()
+        outputs = torch.stack([copied(noise), copied(100 * noise)])
+    return bool(outputs.min() >= 0 and outputs.max() <= 1 and outputs.std() > 0)
 
 
 def _explain_shape(found: list[int], expected: list[int], *, training: bool) -> str:

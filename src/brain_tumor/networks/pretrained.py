@@ -34,13 +34,13 @@ class Loaded:
         names: parameters and buffers of the network that were set.
         fitted: number of tensors of the file that fit, of `total`.
         first_convolution: the layer that was adapted to the number of channels; empty if none was.
-        left: tensors of the output layer, which stay random.
+        random: number of tensors of the network that stay random.
     """
 
     total: int
     names: set[str] = field(default_factory=set)
     first_convolution: str = ""
-    left: list[str] = field(default_factory=list)
+    random: int = 0
 
     @property
     def fitted(self) -> int:
@@ -69,15 +69,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"{path} holds more than tensors, and loading it could run code: it isn't read. Save the state dict alone "
             "as safetensors where you trust it: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    # Any error: a file of another kind fails in its own way.
+    except Exception as error:
         raise ValueError(f"{path} can't be read as weights ({first_line(error)}); give a safetensors file") from error
     for key in ("state_dict", "model", "state_dict_ema"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    tensors = {str(name): value for name, value in _items(content) if isinstance(value, Tensor)}
-    if not tensors:
-        raise ValueError(f"{path} holds no state dict; save that of the network")
-    return _strip(tensors)
+    return _clean({str(name): value for name, value in _items(content) if isinstance(value, Tensor)}, path)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -91,14 +89,20 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path} is no sound safetensors file ({first_line(error)}); fetch it again") from error
-    return _strip(tensors)
+    return _clean(tensors, path)
 
 
 def _items(content: Any) -> Iterator[tuple[Any, Any]]:
     return iter(content.items()) if isinstance(content, Mapping) else iter(())
 
 
-def _strip(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _clean(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Weights under the names that the network had before it was wrapped; none, and no finite ones, are refused."""
+    if not tensors:
+        raise ValueError(f"{path} holds no state dict; save that of the network")
+    for name, value in tensors.items():
+        if not value.to_dense().isfinite().all():
+            raise ValueError(f"{path}: {name} holds values that aren't finite; fetch it again, or give other weights")
     for prefix in PREFIXES:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
@@ -218,9 +222,7 @@ def load_weights(
         elif key == first and value.shape[:1] + value.shape[2:] == wanted[:1] + wanted[2:]:
             values[key] = adapt_channels(value, wanted[1], how)
             loaded.first_convolution = key
-        elif key.rpartition(".")[0] == last:
-            loaded.left.append(key)
-        else:
+        elif key.rpartition(".")[0] != last:
             wrong.append(f"{key} is {tuple(value.shape)} in the file and {tuple(wanted)} in the network")
     fitting = f"{len(values)} of {len(weights)} tensors of {source} fit {type(inner).__name__}"
     if wrong:
@@ -232,6 +234,7 @@ def load_weights(
     inner.load_state_dict(own | values)
     stem = "network." if inner is not network else ""
     loaded.names = {stem + name for name in values}
+    loaded.random = len(own) - len(values)
     return loaded
 
 

@@ -221,7 +221,10 @@ def read_network(path: Path, trusted: Sequence[str] = ()) -> TrainedNetwork:
         raise FileNotFoundError(f"there is no network at {path}; {remedy}")
     try:
         with safe_open(path, framework="pt") as file:
-            header = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            metadata = file.metadata() or {}
+            if "sizes" not in metadata:
+                raise ValueError("its header has no sizes; weights of a library are for `pretrained`")
+            header = {key: json.loads(value) for key, value in metadata.items()}
             # Entries that an earlier version wrote under other names.
             if "description" in header:
                 header["description"] = rename_entries(header["description"], NETWORK_FILE)

@@ -78,8 +78,8 @@ class Start:
             source = Path(settings.pretrained).name
             weights = read_weights(Path(settings.pretrained).expanduser())
         loaded = load_weights(network, weights, settings.first_convolution, source)
-        words = "%s: %d of %d pretrained tensors of %s fit"
-        logger.info(words, settings.network, loaded.fitted, loaded.total, source)
+        words = "%s: %d of %d pretrained tensors of %s fit, %d of the network stay random"
+        logger.info(words, settings.network, loaded.fitted, loaded.total, source, loaded.random)
         about["pretrained"] = {
             "source": source,
             "digest": _digest(settings.pretrained),
