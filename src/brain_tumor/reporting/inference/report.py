@@ -77,8 +77,8 @@ WARNINGS = (
 )
 VIEWERS = " Viewers, with every modality, all slices in three planes, and a picture in 3-D{which}:"
 LIMITS = (
-    "Any image gets one of the classes, that of a knee too, and a confidence that was fitted to images like the "
-    "training images. Scans from another hospital are not like them. The distance is that of the network's features "
+    "Any image gets one of the classes, that of a knee too. Confidence is that on images like the training images; on "
+    "those of another hospital it is too high. The distance is that of the network's features "
     "from those of the training images (Mahalanobis distance to the nearest class, Lee et al. 2018), as a multiple of "
     "that within which 95 % of its validation images lie: above 1 an image is unlike them. Not for diagnosis or for "
     "any decision about a patient."
