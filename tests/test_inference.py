@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from PIL import Image
 from support import ROOT, copy_project, save_patient
@@ -19,7 +18,6 @@ from brain_tumor.inference import classify as classify_in_python
 from brain_tumor.inference import segment as segment_in_python
 from brain_tumor.networks import build
 from brain_tumor.networks.trained import TrainedNetwork, write_network
-from brain_tumor.project import config_files
 
 SIZES = {"in_channels": 4, "out_channels": 3, "n_filters": 2}
 IMAGES = 3
@@ -53,12 +51,6 @@ def ready(tmp_path_factory, brats):
         pixels = np.random.default_rng(number).integers(0, 255, (100, 90), np.uint8)
         Image.fromarray(pixels).save(folder / f"images/{number}.png")
     return folder
-
-
-@pytest.fixture(autouse=True)
-def without_timm(monkeypatch):
-    """Also where it is installed; the network that needs it isn't in the project."""
-    monkeypatch.setattr(config_files, "find_spec", lambda package: None)
 
 
 @pytest.fixture
@@ -103,24 +95,6 @@ def test_images_are_classified_into_the_folder(call, ready):
         f"{IMAGES} images classified. Classes: classes/classes.csv. Report: classes/classification_report.html"
     )
     assert (ready / "classes/images.h5").is_file()
-
-
-@pytest.mark.parametrize(
-    ("installed", "given", "expected"),
-    [
-        (True, {}, "weights/efficientnet_lite0.safetensors"),
-        (False, {}, "weights/cnn.safetensors"),
-        (True, {"inference_network": "weights/alexnet.safetensors"}, "weights/alexnet.safetensors"),
-    ],
-)
-def test_images_are_classified_by_the_best_network_that_can_be_built(ready, monkeypatch, installed, given, expected):
-    monkeypatch.setattr(config_files, "find_spec", lambda package: package == "timm" and installed)
-    bootstrap_project(ready)
-    with KedroSession.create(ready, runtime_params=given) as session:
-        entry = session.load_context().config_loader["catalog"]["inference_classification.network"]
-    # Kedro makes what is given absolute.
-    assert entry["filepath"].endswith(expected)
-    assert (ROOT / expected).is_file()
 
 
 def test_the_report_is_opened_if_asked(call, ready, monkeypatch):

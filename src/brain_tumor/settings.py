@@ -1,6 +1,5 @@
 """Settings of the Kedro project."""
 
-from brain_tumor.project.config_files import choose_with_package
 from brain_tumor.project.hooks import Failures, Parameters, RunSummary
 from brain_tumor.project.privacy import Privacy
 from brain_tumor.project.run_locks import RunLocks
@@ -14,5 +13,4 @@ CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
     "merge_strategy": {"parameters": "soft"},  # an environment names what it changes, the rest is base's
-    "custom_resolvers": {"with_package": choose_with_package},
 }

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]
@@ -73,11 +72,6 @@ def _require_once(path: str, tree: yaml.Node | None) -> None:
                 raise ValueError(f"{path}, line {line}: '{key.value}' is in one block twice; keep one of them")
             seen.add(key.value)
         _require_once(path, value)
-
-
-def choose_with_package(package: str, value: str, otherwise: str) -> str:
-    """The first value where a package is installed: `${with_package:PACKAGE, VALUE, OTHERWISE}` in the catalog."""
-    return value if find_spec(package) else otherwise
 
 
 def use_project_logging(project: Path) -> None:
