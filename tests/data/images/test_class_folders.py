@@ -204,6 +204,18 @@ def test_a_colour_photograph_is_left_out_and_coloured_marks_are_noted(source, gr
     assert table.loc["Training/cat/marked.png", "note"] == "4% of its pixels have colour"
 
 
+def test_a_png_with_damaged_pixels_is_refused(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (200, 200), np.uint8)
+    file = tmp_path / "damaged.png"
+    Image.fromarray(noise).save(file)
+    read_image(file)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match="damaged image"):
+        read_image(file)
+
+
 def test_exif_that_pillow_cannot_write_again_costs_no_image(tmp_path, grey):
     """Pillow's exif_transpose raises struct.error on a signed rational of (-1, 0)."""
     upright, odd = tmp_path / "upright.jpg", tmp_path / "odd.jpg"

@@ -218,6 +218,9 @@ def read_image(path: Path) -> Picture:
 def _turn(image: Image.Image) -> Image.Image:
     """The image, rotated and flipped as its EXIF orientation says."""
     # Not by `ImageOps.exif_transpose`, which writes the EXIF anew and fails on entries that don't matter here.
+    if image.format == "PNG":
+        # Its EXIF may stand after the pixels, which getexif decodes then: their damage isn't one of the EXIF.
+        image.load()
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
     except Exception:
