@@ -15,6 +15,10 @@ from brain_tumor.networks.library import is_library
 DICE_BCE, CROSS_ENTROPY = "dice_bce", "cross_entropy"
 """The losses of the project."""
 
+LIBRARY_PRIOR = 0.01
+"""`output_prior` of a library's network: that of Lin et al. 2017; a tissue has 0.005 to 0.017 of the pixels of slices
+with tumour (BraTS 2020)."""
+
 
 def _require_name(name: str, names: Sequence[str], example: str) -> str:
     """A name of the project's own, or the path of a class."""
@@ -149,10 +153,6 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     gradient_clip: float = Field(0.0, ge=0)
     ema_decay: float = Field(0.0, ge=0, lt=1)
     checkpoint: Literal["best", "last"] = "best"
-
-
-LIBRARY_PRIOR = 0.01
-"""That of Lin et al. 2017; a tissue has 0.005 to 0.017 of the pixels of slices with tumour (BraTS 2020)."""
 
 
 class SegmentationRecipe(Recipe, frozen=True, extra="forbid"):
